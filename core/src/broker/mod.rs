@@ -1,0 +1,91 @@
+//! The broker as the hub sees it: what it may be asked, what it reports. No bytes of any broker's own protocol.
+//!
+//! The hub asks through `Action::{Publish, Subscribe, Unsubscribe}` and hears through
+//! [`BrokerEvent`]. For one room at most one `Subscribe` or `Unsubscribe` is outstanding at a time; each is
+//! answered by exactly one of `Subscribed`, `Unsubscribed`, `SubscribeFailed`, unless `Down` comes first, which
+//! voids all that were outstanding and every subscription held.
+
+/// Correlates an `Action::Publish` with its outcome. Only publishes whose client waits for an answer carry one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublishId(u64);
+
+impl PublishId {
+    /// The id with this number; the hub numbers its publishes upwards.
+    pub const fn new(number: u64) -> PublishId {
+        PublishId(number)
+    }
+
+    /// The number given to [`PublishId::new`].
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a broker reports to the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerEvent<'a> {
+    /// Subscriptions can be made from now on; none exists yet, none asked for before is outstanding.
+    Up,
+    /// Every subscription, and every outstanding `Subscribe` and `Unsubscribe`, is lost.
+    Down {
+        /// For people: why, or since when.
+        reason: &'a str,
+    },
+    /// Publishes are accepted from now on.
+    PublisherUp,
+    /// Publishes fail until [`BrokerEvent::PublisherUp`].
+    PublisherDown {
+        /// For people: why.
+        reason: &'a str,
+    },
+    /// Every message published to the room after this one's place in the stream of events will be reported.
+    Subscribed {
+        /// The room that `Action::Subscribe` named.
+        room: &'a str,
+    },
+    /// No message of the room follows.
+    Unsubscribed {
+        /// The room that `Action::Unsubscribe` named.
+        room: &'a str,
+    },
+    /// The broker refused this subscription, and is otherwise well.
+    SubscribeFailed {
+        /// The room that `Action::Subscribe` named.
+        room: &'a str,
+        /// For people: what the broker said.
+        reason: &'a str,
+    },
+    /// A message was published to a room.
+    Message {
+        /// The room, without the broker's channel prefix.
+        room: &'a str,
+        /// The bytes as they were published.
+        payload: &'a [u8],
+    },
+    /// The broker took the message.
+    Published {
+        /// From `Action::Publish`.
+        id: PublishId,
+    },
+    /// The broker did not take the message, or it is not known whether it did.
+    PublishFailed {
+        /// From `Action::Publish`.
+        id: PublishId,
+        /// What is known of the message's fate.
+        error: PublishError,
+    },
+}
+
+/// Why a publish was not confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// No broker is connected. The message was not published.
+    Unavailable,
+    /// As many publishes as allowed are waiting for the broker's answer. The message was not published.
+    Busy,
+    /// The broker refused it. The message was not published.
+    Refused,
+    /// The connection ended after the message was sent and before the answer came: it may have been published.
+    Unconfirmed,
+}

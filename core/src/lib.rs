@@ -1,0 +1,4 @@
+//! The sans-IO protocol core of Fanfare.
+
+pub mod broker;
+pub mod time;
