@@ -1,4 +1,7 @@
 //! The sans-IO protocol core of Fanfare.
 
 pub mod broker;
+mod metrics;
 pub mod time;
+
+pub use metrics::Metrics;

@@ -1,0 +1,60 @@
+//! The core's counters and gauges: plain numbers, copied out whole by whoever exposes them.
+
+/// A snapshot of what a core has done since it began, and what it holds now. Fields ending in `_now` are gauges,
+/// all others only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Open WebSocket connections.
+    pub connections_now: u64,
+    /// Connections that have not finished their request head.
+    pub pending_upgrades_now: u64,
+    /// Upgrades answered with 101.
+    pub upgrades_accepted: u64,
+    /// Upgrades answered with 503 because the connection limit was reached.
+    pub upgrades_refused_full: u64,
+    /// Upgrades answered with 503 because the server is shutting down.
+    pub upgrades_refused_draining: u64,
+    /// Requests answered with 400, 405, 426, 431 or 505.
+    pub upgrades_invalid: u64,
+    /// Request heads not finished in time.
+    pub upgrades_timed_out: u64,
+    /// Plain HTTP requests answered (page, health, readiness, not found).
+    pub http_requests: u64,
+    /// Rooms with at least one member.
+    pub rooms_now: u64,
+    /// Pairs of room and member.
+    pub memberships_now: u64,
+    /// Text frames understood as commands.
+    pub commands: u64,
+    /// Commands answered with `ERROR`.
+    pub command_errors: u64,
+    /// Messages taken from clients and handed to the broker.
+    pub messages_in: u64,
+    /// Messages of rooms with members that the broker delivered to this instance.
+    pub messages_out: u64,
+    /// Messages of the broker that were dropped: not UTF-8, too large, or for a room without a subscription.
+    pub messages_dropped: u64,
+    /// Messages handed to a member, each member counted.
+    pub deliveries: u64,
+    /// Bytes read from clients.
+    pub bytes_in: u64,
+    /// Bytes of frames and responses addressed to clients.
+    pub bytes_out: u64,
+    /// Bytes addressed to clients that their sockets have not taken yet, each client counted.
+    pub unsent_bytes_now: u64,
+    /// Bytes of the shared frames kept for clients that lag.
+    pub stored_frame_bytes_now: u64,
+    /// Connections closed with 4008 because they read too slowly.
+    pub slow_closes: u64,
+    /// Connections closed because no sign of life came after a ping.
+    pub heartbeat_closes: u64,
+    /// Connections closed for a violation of the WebSocket protocol.
+    pub protocol_closes: u64,
+    /// Publishes confirmed to a client with `ACK`.
+    pub publishes_confirmed: u64,
+    /// Publishes answered to a client with `ERROR`.
+    pub publishes_failed: u64,
+    /// Events that named a connection which no longer exists.
+    pub stale_ids: u64,
+}
