@@ -1,0 +1,79 @@
+//! The core's configuration: every bound it keeps, with its default and unit.
+
+use std::time::Duration;
+
+/// Everything a [`Core`](crate::Core) needs to know before its first event. Each bound has a default; none is infinite.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Seeds the hash functions. The adapter draws it from the operating system; a simulation chooses it.
+    pub seed: u64,
+    /// This instance among all that share a broker; drawn at random by the adapter.
+    pub node: u64,
+    /// Open WebSockets. An upgrade beyond it is answered with 503.
+    pub connections_max: usize,
+    /// Connections beyond `connections_max` that are still taken, so that they can be told 503 or asked for their health.
+    pub surplus_connections_max: usize,
+    /// Bytes of one message from a client, all its fragments together (else close 1009).
+    pub message_bytes_max: usize,
+    /// Rooms one connection may be in; at most 32,767.
+    pub rooms_per_connection_max: u16,
+    /// Bytes of a room's name in UTF-8.
+    pub room_name_bytes_max: usize,
+    /// Bytes of an HTTP request head (else 431).
+    pub request_head_bytes_max: usize,
+    /// Bytes that one connection's socket has not taken yet (else close 4008).
+    pub outbox_bytes_max: usize,
+    /// Bytes of frames kept for all lagging connections together; over it the slowest are closed with 4008.
+    pub outbox_total_bytes_max: usize,
+    /// Malformed commands before a connection is closed with 4509; every good one forgives one.
+    pub errors_max: u16,
+    /// From the connection's opening to the end of its request head (else 408).
+    pub handshake_timeout: Duration,
+    /// Silence after which a ping is sent.
+    pub ping_interval: Duration,
+    /// Silence after a ping, after which the connection is given up with 4000.
+    pub pong_timeout: Duration,
+    /// From a close frame sent, or a final response, to the end of the connection.
+    pub close_timeout: Duration,
+    /// How long a room without members stays subscribed, so that a page's reload causes no churn at the broker.
+    pub room_linger: Duration,
+    /// The form of what is published.
+    pub publish_format: PublishFormat,
+    /// The body of the response to `GET /`: an HTML page.
+    pub page: &'static [u8],
+}
+
+/// What a publish looks like at the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PublishFormat {
+    /// One header line and the final text of the `MESSAGE`: forwarded unparsed by every other instance.
+    #[default]
+    Fanfare,
+    /// `{"type":"SEND_MESSAGE","roomId":…,"message":…}`, which Node servers on the same broker understand.
+    Classic,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            seed: 0,
+            node: 0,
+            connections_max: 10_000,
+            surplus_connections_max: 128,
+            message_bytes_max: 64 * 1024,
+            rooms_per_connection_max: 128,
+            room_name_bytes_max: 128,
+            request_head_bytes_max: 8 * 1024,
+            outbox_bytes_max: 1024 * 1024,
+            outbox_total_bytes_max: 256 * 1024 * 1024,
+            errors_max: 100,
+            handshake_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            room_linger: Duration::from_secs(2),
+            publish_format: PublishFormat::Fanfare,
+            page: b"<!doctype html><title>Fanfare</title><p>A WebSocket server.",
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What can go wrong, and who erred.
+
+use std::fmt;
+
+/// Why a connection was not taken. Close the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused {
+    /// `connections_max` and the surplus are used up.
+    Full,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Full => f.write_str("as many connections as allowed are open"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A peer's breach of RFC 6455. Each carries the close code to answer with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Violation {
+    /// RSV1–RSV3 set without an extension (§5.2).
+    ReservedBits,
+    /// Opcode 3–7 or 11–15 (§5.2).
+    ReservedOpcode,
+    /// A client's frame without a mask (§5.1).
+    Unmasked,
+    /// A length in more bytes than it needs, or with its highest bit set (§5.2).
+    LengthForm,
+    /// A ping, pong or close in fragments (§5.5).
+    FragmentedControl,
+    /// A ping, pong or close of more than 125 bytes (§5.5).
+    ControlTooLong,
+    /// A continuation with nothing to continue (§5.4).
+    UnexpectedContinuation,
+    /// A new message before the last one's final fragment (§5.4).
+    UnfinishedMessage,
+    /// A text message or a close reason that is not UTF-8 (§8.1).
+    NotUtf8,
+    /// A message beyond the limit (§10.4).
+    TooBig,
+    /// A close frame with a body of one byte, or with a code that must not be sent (§7.4).
+    CloseCode,
+}
+
+impl Violation {
+    /// The close code of RFC 6455 §7.4.1 that answers it.
+    pub const fn close_code(self) -> u16 {
+        match self {
+            Violation::NotUtf8 => 1007,
+            Violation::TooBig => 1009,
+            _ => 1002,
+        }
+    }
+
+    /// The reason to send with the code.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Violation::ReservedBits => "reserved bits set",
+            Violation::ReservedOpcode => "reserved opcode",
+            Violation::Unmasked => "frame not masked",
+            Violation::LengthForm => "length not in its shortest form",
+            Violation::FragmentedControl => "fragmented control frame",
+            Violation::ControlTooLong => "control frame too long",
+            Violation::UnexpectedContinuation => "nothing to continue",
+            Violation::UnfinishedMessage => "message not finished",
+            Violation::NotUtf8 => "text is not UTF-8",
+            Violation::TooBig => "message too big",
+            Violation::CloseCode => "invalid close code",
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for Violation {}

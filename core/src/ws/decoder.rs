@@ -1,0 +1,428 @@
+//! Client-to-server frames to messages. A message that is whole in the bytes at hand is read in place; only an unfinished
+//! one is kept, in a buffer that goes with it. Text that cannot become UTF-8 is refused at its first wrong byte.
+
+use super::mask::unmask;
+use super::utf8::Utf8;
+use crate::error::Violation;
+use std::io::Cursor;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+
+/// A client's longest frame header: two bytes, a 64-bit length and the mask.
+const HEADER_BYTES_MAX: usize = 14;
+/// RFC 6455 §5.5.
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// A whole message or control frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A text message, all fragments joined.
+    Text(&'a str),
+    /// A binary message, all fragments joined.
+    Binary(&'a [u8]),
+    /// A ping and its payload.
+    Ping(&'a [u8]),
+    /// A pong and its payload.
+    Pong(&'a [u8]),
+    /// A close frame, with its code and reason if it has a body.
+    Close(Option<(u16, &'a str)>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Binary,
+}
+
+/// What one frame header announces, after all checks that need no payload.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    opcode: OpCode,
+    last: bool,
+    mask: [u8; 4],
+    payload_bytes: usize,
+}
+
+/// An unfinished header, frame or message.
+#[derive(Debug, Default)]
+struct Partial {
+    header: [u8; HEADER_BYTES_MAX],
+    header_len: u8,
+    /// The frame whose payload is coming in, its mask turned to the next byte's phase.
+    frame: Option<Header>,
+    control: Vec<u8>,
+    /// The message whose fragments are coming in.
+    message: Option<Kind>,
+    body: Vec<u8>,
+    utf8: Utf8,
+    /// The last call gave out `body` or `control`; the next one clears it.
+    given: Given,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Given {
+    #[default]
+    Nothing,
+    Body,
+    Control,
+}
+
+/// One connection's decoder: 8 bytes, and a buffer only while something is unfinished.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: Option<Box<Partial>>,
+}
+
+impl Decoder {
+    /// Takes bytes from the front of `data` up to the end of the next whole message, unmasking them in place.
+    ///
+    /// Returns how many were taken and the message, or `None` with all of them taken where it is not finished. A message
+    /// of more than `message_bytes_max` bytes is refused as soon as a header announces it.
+    ///
+    /// # Errors
+    /// The peer's breach of RFC 6455; the connection cannot be read any further.
+    pub fn next<'a>(
+        &'a mut self,
+        data: &'a mut [u8],
+        message_bytes_max: usize,
+    ) -> Result<(usize, Option<Message<'a>>), Violation> {
+        if data.is_empty() {
+            return Ok((0, None));
+        }
+        if self.partial.is_none() {
+            let Some((header_bytes, header)) = parse_header(data)? else {
+                return self.keep(data, message_bytes_max);
+            };
+            check_sequence(&header, None, 0, message_bytes_max)?;
+            let end = header_bytes + header.payload_bytes;
+            if !header.last || end > data.len() {
+                return self.keep(data, message_bytes_max);
+            }
+            let payload = &mut data[header_bytes..end];
+            unmask(payload, header.mask);
+            return Ok((end, Some(whole_frame(header.opcode, payload)?)));
+        }
+        self.settle();
+        self.keep(data, message_bytes_max)
+    }
+
+    /// Frees the buffer unless something unfinished is in it. To be called when the bytes at hand are used up.
+    pub fn settle(&mut self) {
+        let Some(partial) = &mut self.partial else { return };
+        match partial.given {
+            Given::Nothing => {}
+            Given::Body => partial.body = Vec::new(),
+            Given::Control => partial.control = Vec::new(),
+        }
+        partial.given = Given::Nothing;
+        if partial.header_len == 0 && partial.frame.is_none() && partial.message.is_none() {
+            self.partial = None;
+        }
+    }
+
+    /// Bytes held for something unfinished.
+    pub fn held_bytes(&self) -> usize {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| size_of::<Partial>() + partial.body.capacity() + partial.control.capacity())
+    }
+
+    /// The slow way: through the buffers of `Partial`.
+    fn keep<'a>(
+        &'a mut self,
+        data: &mut [u8],
+        message_bytes_max: usize,
+    ) -> Result<(usize, Option<Message<'a>>), Violation> {
+        let mut at = 0;
+        let partial = self.partial.get_or_insert_default();
+        while at < data.len() || partial.frame.is_some_and(|frame| frame.payload_bytes == 0) {
+            let Some(frame) = &mut partial.frame else {
+                at += partial.take_header(&data[at..], message_bytes_max)?;
+                continue;
+            };
+            let taken = frame.payload_bytes.min(data.len() - at);
+            let payload = &mut data[at..at + taken];
+            unmask(payload, frame.mask);
+            frame.mask.rotate_left(taken % 4);
+            frame.payload_bytes -= taken;
+            let (opcode, done, last) = (frame.opcode, frame.payload_bytes == 0, frame.last);
+            at += taken;
+            partial.take_payload(opcode, payload)?;
+            if !done {
+                continue;
+            }
+            partial.frame = None;
+            if matches!(opcode, OpCode::Control(_)) {
+                partial.given = Given::Control;
+                return Ok((at, Some(whole_frame(opcode, &partial.control)?)));
+            }
+            if last {
+                let kind = partial.message.take().expect("a data frame belongs to a message");
+                partial.given = Given::Body;
+                let message = match kind {
+                    Kind::Binary => Message::Binary(&partial.body),
+                    Kind::Text => {
+                        partial.utf8.finish()?;
+                        Message::Text(std::str::from_utf8(&partial.body).map_err(|_| Violation::NotUtf8)?)
+                    }
+                };
+                return Ok((at, Some(message)));
+            }
+        }
+        Ok((at, None))
+    }
+}
+
+impl Partial {
+    /// Takes what is missing of a header; returns how many bytes that were.
+    fn take_header(&mut self, data: &[u8], message_bytes_max: usize) -> Result<usize, Violation> {
+        let had = usize::from(self.header_len);
+        let taken = data.len().min(HEADER_BYTES_MAX - had);
+        self.header[had..had + taken].copy_from_slice(&data[..taken]);
+        let Some((header_bytes, header)) = parse_header(&self.header[..had + taken])? else {
+            self.header_len = (had + taken) as u8;
+            return Ok(taken);
+        };
+        check_sequence(&header, self.message, self.body.len(), message_bytes_max)?;
+        match header.opcode {
+            OpCode::Data(Data::Text) => self.begin(Kind::Text),
+            OpCode::Data(Data::Binary) => self.begin(Kind::Binary),
+            _ => {}
+        }
+        self.header_len = 0;
+        self.frame = Some(header);
+        Ok(header_bytes - had)
+    }
+
+    fn begin(&mut self, kind: Kind) {
+        self.message = Some(kind);
+        self.utf8 = Utf8::default();
+    }
+
+    fn take_payload(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), Violation> {
+        if matches!(opcode, OpCode::Control(_)) {
+            self.control.extend_from_slice(payload);
+        } else {
+            if self.message == Some(Kind::Text) {
+                self.utf8.push(payload)?;
+            }
+            self.body.extend_from_slice(payload);
+        }
+        Ok(())
+    }
+}
+
+/// Parses a header and makes the checks that tungstenite's parser leaves to its caller; `None` where bytes are missing.
+fn parse_header(data: &[u8]) -> Result<Option<(usize, Header)>, Violation> {
+    let mut cursor = Cursor::new(data);
+    let (header, length) = match FrameHeader::parse(&mut cursor) {
+        Ok(Some(parsed)) => parsed,
+        Ok(None) => return Ok(None),
+        // Reading from a slice cannot fail, so the only error left is the opcode.
+        Err(_) => return Err(Violation::ReservedOpcode),
+    };
+    if header.rsv1 || header.rsv2 || header.rsv3 {
+        return Err(Violation::ReservedBits);
+    }
+    let mask = header.mask.ok_or(Violation::Unmasked)?;
+    let shortest = match data[1] & 0x7f {
+        126 => length > 125,
+        127 => length > 0xffff && length >> 63 == 0,
+        _ => true,
+    };
+    if !shortest {
+        return Err(Violation::LengthForm);
+    }
+    if matches!(header.opcode, OpCode::Control(_)) {
+        if !header.is_final {
+            return Err(Violation::FragmentedControl);
+        }
+        if length > CONTROL_BYTES_MAX as u64 {
+            return Err(Violation::ControlTooLong);
+        }
+    }
+    let payload_bytes = usize::try_from(length).map_err(|_| Violation::TooBig)?;
+    let header = Header { opcode: header.opcode, last: header.is_final, mask, payload_bytes };
+    Ok(Some((cursor.position() as usize, header)))
+}
+
+/// Checks that a frame may follow what came before it, and that the message stays within its limit.
+fn check_sequence(
+    header: &Header,
+    message: Option<Kind>,
+    message_bytes: usize,
+    message_bytes_max: usize,
+) -> Result<(), Violation> {
+    match header.opcode {
+        OpCode::Control(_) => return Ok(()),
+        OpCode::Data(Data::Continue) if message.is_none() => return Err(Violation::UnexpectedContinuation),
+        OpCode::Data(Data::Text | Data::Binary) if message.is_some() => return Err(Violation::UnfinishedMessage),
+        OpCode::Data(_) => {}
+    }
+    if header.payload_bytes > message_bytes_max.saturating_sub(message_bytes) {
+        return Err(Violation::TooBig);
+    }
+    Ok(())
+}
+
+/// The message in an unmasked payload that needs no other frame.
+fn whole_frame(opcode: OpCode, payload: &[u8]) -> Result<Message<'_>, Violation> {
+    Ok(match opcode {
+        OpCode::Data(Data::Text) => Message::Text(std::str::from_utf8(payload).map_err(|_| Violation::NotUtf8)?),
+        OpCode::Data(_) => Message::Binary(payload),
+        OpCode::Control(Control::Ping) => Message::Ping(payload),
+        OpCode::Control(Control::Pong) => Message::Pong(payload),
+        OpCode::Control(_) => Message::Close(close_body(payload)?),
+    })
+}
+
+fn close_body(payload: &[u8]) -> Result<Option<(u16, &str)>, Violation> {
+    match payload {
+        [] => Ok(None),
+        [_] => Err(Violation::CloseCode),
+        [high, low, reason @ ..] => {
+            let code = u16::from_be_bytes([*high, *low]);
+            if !CloseCode::from(code).is_allowed() {
+                return Err(Violation::CloseCode);
+            }
+            let reason = std::str::from_utf8(reason).map_err(|_| Violation::NotUtf8)?;
+            Ok(Some((code, reason)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [1, 2, 3, 4];
+        let mut out = vec![first];
+        match payload.len() {
+            0..=125 => out.push(0x80 | payload.len() as u8),
+            126..=0xffff => {
+                out.push(0xfe);
+                out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+            }
+            _ => {
+                out.push(0xff);
+                out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+            }
+        }
+        out.extend_from_slice(&mask);
+        let start = out.len();
+        out.extend_from_slice(payload);
+        unmask(&mut out[start..], mask);
+        out
+    }
+
+    /// Everything that a decoder makes of a stream cut into these pieces, up to the first violation.
+    fn decode(pieces: &[&[u8]], limit: usize) -> Vec<String> {
+        let (mut decoder, mut seen) = (Decoder::default(), Vec::new());
+        for piece in pieces {
+            let mut piece = piece.to_vec();
+            let mut data = &mut piece[..];
+            while !data.is_empty() {
+                match decoder.next(data, limit) {
+                    Ok((taken, message)) => {
+                        seen.extend(message.map(|message| format!("{message:?}")));
+                        data = &mut data[taken..];
+                    }
+                    Err(violation) => {
+                        seen.push(format!("{violation:?}"));
+                        return seen;
+                    }
+                }
+            }
+            decoder.settle();
+        }
+        seen
+    }
+
+    #[test]
+    fn a_message_that_is_whole_leaves_nothing_behind() {
+        let mut bytes = frame(0x81, b"hello");
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.next(&mut bytes, 100), Ok((11, Some(Message::Text("hello")))));
+        decoder.settle();
+        assert_eq!(decoder.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_split_message_leaves_nothing_behind_once_it_is_whole() {
+        let mut bytes = frame(0x81, &[b'x'; 1000]);
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.next(&mut bytes[..500], 1000), Ok((500, None)));
+        assert!(decoder.held_bytes() > 0);
+        assert!(matches!(decoder.next(&mut bytes[500..], 1000), Ok((508, Some(Message::Text(_))))));
+        decoder.settle();
+        assert_eq!(decoder.held_bytes(), 0);
+    }
+
+    #[test]
+    fn every_breach_has_its_name() {
+        let cases: [(&[u8], &str); 12] = [
+            (&[0xc1, 0x80, 0, 0, 0, 0], "ReservedBits"),
+            (&[0x83, 0x80, 0, 0, 0, 0], "ReservedOpcode"),
+            (&[0x8b, 0x80, 0, 0, 0, 0], "ReservedOpcode"),
+            (&[0x81, 0x00], "Unmasked"),
+            (&[0x81, 0xfe, 0, 125, 0, 0, 0, 0], "LengthForm"),
+            (&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0], "LengthForm"),
+            (&[0x81, 0xff, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], "LengthForm"),
+            (&[0x09, 0x80, 0, 0, 0, 0], "FragmentedControl"),
+            (&[0x89, 0xfe, 0, 126, 0, 0, 0, 0], "ControlTooLong"),
+            (&[0x80, 0x80, 0, 0, 0, 0], "UnexpectedContinuation"),
+            (&[0x01, 0x80, 0, 0, 0, 0, 0x81, 0x80, 0, 0, 0, 0], "UnfinishedMessage"),
+            (&[0x88, 0x81, 0, 0, 0, 0, 3], "CloseCode"),
+        ];
+        for (bytes, name) in cases {
+            assert_eq!(decode(&[bytes], 1000), [name], "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn text_is_refused_in_the_middle_of_an_unfinished_frame() {
+        let bytes = frame(0x81, b"ok \xff and more to come");
+        let mut start = bytes[..10].to_vec();
+        assert_eq!(Decoder::default().next(&mut start, 1000), Err(Violation::NotUtf8));
+    }
+
+    #[test]
+    fn the_limit_holds_over_all_fragments() {
+        let bytes = [frame(0x01, &[b'a'; 60]), frame(0x89, b"p"), frame(0x80, &[b'a'; 41])].concat();
+        assert_eq!(decode(&[&bytes], 100), ["Ping([112])", "TooBig"]);
+        assert_eq!(decode(&[&bytes], 101).len(), 2);
+    }
+
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let first = prop_oneof![
+            8 => prop::sample::select(vec![0x81u8, 0x01, 0x80, 0x00, 0x82, 0x02, 0x89, 0x8a, 0x88]),
+            1 => any::<u8>(),
+        ];
+        let payload = prop_oneof![
+            4 => "[a-zé€😀]{0,40}".prop_map(String::into_bytes),
+            1 => prop::collection::vec(any::<u8>(), 0..200),
+        ];
+        prop::collection::vec((first, payload).prop_map(|(first, payload)| frame(first, &payload)), 0..8)
+            .prop_map(|frames| frames.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_messages(bytes in stream(), mut cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12)) {
+            let whole = decode(&[&bytes], 300);
+            cuts.sort_by_key(|cut| cut.index(bytes.len() + 1));
+            let (mut pieces, mut at) = (Vec::new(), 0);
+            for cut in cuts {
+                let cut = cut.index(bytes.len() + 1);
+                pieces.push(&bytes[at..cut]);
+                at = cut;
+            }
+            pieces.push(&bytes[at..]);
+            prop_assert_eq!(&decode(&pieces, 300), &whole);
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(&decode(&single, 300), &whole);
+        }
+    }
+}

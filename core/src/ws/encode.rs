@@ -1,0 +1,86 @@
+//! Server-to-client frames: always final, never masked, appended to whatever run is being built.
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// The longest header of a frame that a server sends: two bytes and a 64-bit length.
+pub const HEADER_BYTES_MAX: usize = 10;
+
+/// A control frame carries at most 125 bytes (RFC 6455 §5.5), a close frame's reason two less.
+const CLOSE_REASON_BYTES_MAX: usize = 123;
+
+fn header(out: &mut Vec<u8>, opcode: OpCode, payload_bytes: usize) {
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    header.format(payload_bytes as u64, out).expect("a Vec takes every write");
+}
+
+/// Appends a text frame.
+pub fn text(out: &mut Vec<u8>, payload: &[u8]) {
+    header(out, OpCode::Data(Data::Text), payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends a ping without a payload.
+pub fn ping(out: &mut Vec<u8>) {
+    header(out, OpCode::Control(Control::Ping), 0);
+}
+
+/// Appends the pong that answers a ping.
+pub fn pong(out: &mut Vec<u8>, payload: &[u8]) {
+    header(out, OpCode::Control(Control::Pong), payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends a close frame; without a code its body is empty. A reason too long for a control frame is cut.
+pub fn close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
+    let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];
+    match code {
+        None => header(out, OpCode::Control(Control::Close), 0),
+        Some(code) => {
+            header(out, OpCode::Control(Control::Close), 2 + reason.len());
+            out.extend_from_slice(&code.to_be_bytes());
+            out.extend_from_slice(reason.as_bytes());
+        }
+    }
+}
+
+/// The offset of the first frame that begins at or after `at`, in a run of frames made by this module.
+pub fn next_frame_start(run: &[u8], at: usize) -> usize {
+    let mut start = 0;
+    while start < at {
+        let head = &run[start..];
+        start += match head[1] {
+            127 => 10 + u64::from_be_bytes(head[2..10].try_into().expect("eight bytes")) as usize,
+            126 => 4 + usize::from(u16::from_be_bytes([head[2], head[3]])),
+            length => 2 + usize::from(length),
+        };
+    }
+    start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_starts_are_found_at_every_offset_and_length_form() {
+        let mut run = Vec::new();
+        let mut starts = vec![0];
+        for length in [0, 1, 125, 126, 300, 65_535, 65_536] {
+            text(&mut run, &vec![b'x'; length]);
+            starts.push(run.len());
+        }
+        for at in (0..400).chain(65_900..66_100).chain(run.len() - 10..=run.len()) {
+            let expected = *starts.iter().find(|start| **start >= at).unwrap();
+            assert_eq!(next_frame_start(&run, at), expected, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_a_character() {
+        let mut out = Vec::new();
+        close(&mut out, Some(1000), &"é".repeat(100));
+        assert_eq!(out.len(), 2 + 2 + 122);
+        assert!(std::str::from_utf8(&out[4..]).is_ok());
+    }
+}
