@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod event;
 mod metrics;
+pub mod protocol;
 pub mod time;
 pub mod wheel;
 pub mod ws;

@@ -1,0 +1,281 @@
+//! A client's text frame to a command. Fields are read one by one, so that a refusal still carries the id.
+
+use super::{CommandId, ErrorCode};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// Decoded bytes of a string used as `id`.
+const ID_BYTES_MAX: usize = 64;
+
+/// A well-formed command and the id that its reply carries.
+#[derive(Debug, PartialEq)]
+pub struct Command<'a> {
+    /// The client's correlation id, if it sent one.
+    pub id: Option<CommandId>,
+    /// What the client wants.
+    pub request: Request<'a>,
+}
+
+/// What a client can ask for.
+#[derive(Debug, PartialEq)]
+pub enum Request<'a> {
+    /// Join a room.
+    Subscribe {
+        /// Its name.
+        room: Cow<'a, str>,
+    },
+    /// Leave a room.
+    Unsubscribe {
+        /// Its name.
+        room: Cow<'a, str>,
+    },
+    /// Publish to a room.
+    SendMessage {
+        /// Its name.
+        room: Cow<'a, str>,
+        /// The message: one JSON value, exactly as the client wrote it.
+        message: &'a str,
+        /// Whether the sender gets it too, if it is a member.
+        echo: bool,
+    },
+    /// Be answered with `PONG`.
+    Ping,
+}
+
+/// A command that is refused, with what is known of it.
+#[derive(Debug, PartialEq)]
+pub struct Refusal<'a> {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// What is wrong, for people.
+    pub reason: Cow<'static, str>,
+    /// The client's correlation id, where it could be read.
+    pub id: Option<CommandId>,
+    /// The room, where it could be read.
+    pub room: Option<Cow<'a, str>>,
+}
+
+/// All fields of all commands, each as the JSON text that came. `null` means absent, but for `message`, where it is a
+/// value like any other.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    room: Option<&'a RawValue>,
+    #[serde(borrow, rename = "roomId")]
+    room_id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    echo: Option<&'a RawValue>,
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    since: Option<&'a RawValue>,
+    #[serde(borrow)]
+    history: Option<&'a RawValue>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// A string that is borrowed where it has no escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn text(json: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Text<'_>>(json.get()).ok().map(|text| text.0)
+}
+
+type Fault = (ErrorCode, Cow<'static, str>);
+
+fn fault(code: ErrorCode, reason: &'static str) -> Fault {
+    (code, Cow::Borrowed(reason))
+}
+
+/// Parses one text frame.
+///
+/// # Errors
+/// What to answer with `ERROR`.
+pub fn parse(frame: &str, room_name_bytes_max: usize) -> Result<Command<'_>, Refusal<'_>> {
+    let fields: Fields<'_> = serde_json::from_str(frame).map_err(|error| Refusal {
+        code: ErrorCode::BadJson,
+        reason: format!("a command is one JSON object: {error}").into(),
+        id: None,
+        room: None,
+    })?;
+    let (id, mut refused) = match fields.id.map(parse_id).transpose() {
+        Ok(id) => (id, None),
+        Err(fault) => (None, Some(fault)),
+    };
+    let room = fields.room();
+    let request = match refused.take() {
+        Some(fault) => Err(fault),
+        None => fields.request(&room, room_name_bytes_max),
+    };
+    match request {
+        Ok(request) => Ok(Command { id, request }),
+        Err((code, reason)) => Err(Refusal { code, reason, id, room: room.ok().flatten() }),
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// The value of `room`, or of its synonym `roomId`.
+    fn room(&self) -> Result<Option<Cow<'a, str>>, Fault> {
+        let read = |field: Option<&'a RawValue>| match field {
+            None => Ok(None),
+            Some(json) => text(json).map(Some).ok_or(fault(ErrorCode::BadField, "the room's name must be a string")),
+        };
+        match (read(self.room)?, read(self.room_id)?) {
+            (Some(room), Some(room_id)) if room != room_id => {
+                Err(fault(ErrorCode::BadField, "room and roomId are synonyms, and differ here"))
+            }
+            (room, room_id) => Ok(room.or(room_id)),
+        }
+    }
+
+    fn request(
+        &self,
+        room: &Result<Option<Cow<'a, str>>, Fault>,
+        room_name_bytes_max: usize,
+    ) -> Result<Request<'a>, Fault> {
+        let kind = self.kind.ok_or(fault(ErrorCode::MissingField, "type is missing"))?;
+        let kind = text(kind).ok_or(fault(ErrorCode::BadField, "type must be a string"))?;
+        let room = || {
+            let room = room.clone()?.ok_or(fault(ErrorCode::MissingField, "room is missing"))?;
+            check_room(&room, room_name_bytes_max).map(|()| room)
+        };
+        match &*kind {
+            "SUBSCRIBE" => {
+                if self.since.is_some() || self.history.is_some() {
+                    return Err(fault(
+                        ErrorCode::NotSupported,
+                        "this server keeps no history: since and history are not available",
+                    ));
+                }
+                Ok(Request::Subscribe { room: room()? })
+            }
+            "UNSUBSCRIBE" => Ok(Request::Unsubscribe { room: room()? }),
+            "SEND_MESSAGE" => self.send_message(room()?),
+            "PING" => Ok(Request::Ping),
+            "PRESENCE" | "HISTORY" | "AUTH" => {
+                Err((ErrorCode::NotSupported, format!("{kind} is not available on this server").into()))
+            }
+            _ => Err(fault(ErrorCode::UnknownType, "type must be SUBSCRIBE, UNSUBSCRIBE, SEND_MESSAGE or PING")),
+        }
+    }
+
+    fn send_message(&self, room: Cow<'a, str>) -> Result<Request<'a>, Fault> {
+        let message = self.message.ok_or(fault(ErrorCode::MissingField, "message is missing"))?.get();
+        let echo = match self.echo.map(RawValue::get) {
+            None | Some("true") => true,
+            Some("false") => false,
+            Some(_) => return Err(fault(ErrorCode::BadField, "echo must be true or false")),
+        };
+        if self.key.is_some() {
+            return Err(fault(
+                ErrorCode::NotSupported,
+                "this server keeps no history: idempotency keys are not available",
+            ));
+        }
+        Ok(Request::SendMessage { room, message, echo })
+    }
+}
+
+fn parse_id(json: &RawValue) -> Result<CommandId, Fault> {
+    let raw = json.get();
+    let valid = match raw.as_bytes() {
+        [b'"', ..] => text(json).is_some_and(|id| id.len() <= ID_BYTES_MAX),
+        _ => serde_json::from_str::<i64>(raw).is_ok() || serde_json::from_str::<u64>(raw).is_ok(),
+    };
+    if !valid {
+        return Err(fault(ErrorCode::BadField, "id must be an integer of 64 bits or a string of at most 64 bytes"));
+    }
+    Ok(CommandId::new(raw))
+}
+
+fn check_room(room: &str, bytes_max: usize) -> Result<(), Fault> {
+    if room.is_empty() {
+        return Err(fault(ErrorCode::RoomInvalid, "a room's name has at least one byte"));
+    }
+    if room.len() > bytes_max {
+        return Err((ErrorCode::RoomInvalid, format!("a room's name has at most {bytes_max} bytes").into()));
+    }
+    if room.chars().any(char::is_control) {
+        return Err(fault(ErrorCode::RoomInvalid, "a room's name has no control characters"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(frame: &str) -> &'static str {
+        parse(frame, 128).map(|_| "ok").unwrap_or_else(|refusal| refusal.code.as_str())
+    }
+
+    #[test]
+    fn the_message_is_kept_to_the_letter() {
+        let frame = r#"{"message": {"a" : [1.0, "é"] } ,"roomId":"r","type":"SEND_MESSAGE","extra":[{}]}"#;
+        let command = parse(frame, 128).unwrap();
+        let message = r#"{"a" : [1.0, "é"] }"#;
+        assert_eq!(command.request, Request::SendMessage { room: "r".into(), message, echo: true });
+        assert_eq!(command.id, None);
+    }
+
+    #[test]
+    fn null_is_a_message_and_absence_is_not() {
+        assert_eq!(code(r#"{"type":"SEND_MESSAGE","room":"r","message":null}"#), "ok");
+        assert_eq!(code(r#"{"type":"SEND_MESSAGE","room":"r"}"#), "missing_field");
+    }
+
+    #[test]
+    fn each_fault_has_its_code() {
+        let cases = [
+            ("", "bad_json"),
+            ("[]", "bad_json"),
+            ("1", "bad_json"),
+            (r#"{"type":"PING"} x"#, "bad_json"),
+            (r#"{"type":"PING","type":"PING"}"#, "bad_json"),
+            ("{}", "missing_field"),
+            (r#"{"type":1}"#, "bad_field"),
+            (r#"{"type":"JUMP"}"#, "unknown_type"),
+            (r#"{"type":"SUBSCRIBE"}"#, "missing_field"),
+            (r#"{"type":"SUBSCRIBE","room":7}"#, "bad_field"),
+            (r#"{"type":"SUBSCRIBE","room":"a","roomId":"b"}"#, "bad_field"),
+            (r#"{"type":"SUBSCRIBE","room":"a","roomId":"a"}"#, "ok"),
+            (r#"{"type":"SUBSCRIBE","room":""}"#, "room_invalid"),
+            (r#"{"type":"SUBSCRIBE","room":"a\nb"}"#, "room_invalid"),
+            (r#"{"type":"SUBSCRIBE","room":"a\u0085b"}"#, "room_invalid"),
+            (r#"{"type":"SUBSCRIBE","room":"r","history":5}"#, "not_supported"),
+            (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"echo":"no"}"#, "bad_field"),
+            (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":"k"}"#, "not_supported"),
+            (r#"{"type":"HISTORY","room":"r"}"#, "not_supported"),
+            (r#"{"type":"PING","id":1.5}"#, "bad_field"),
+            (r#"{"type":"PING","id":{}}"#, "bad_field"),
+            (r#"{"type":"PING","id":18446744073709551615}"#, "ok"),
+            (r#"{"type":"PING","id":-5}"#, "ok"),
+        ];
+        for (frame, expected) in cases {
+            assert_eq!(code(frame), expected, "{frame}");
+        }
+        assert_eq!(code(&format!(r#"{{"type":"SUBSCRIBE","room":"{}"}}"#, "é".repeat(64))), "ok");
+        assert_eq!(code(&format!(r#"{{"type":"SUBSCRIBE","room":"{}x"}}"#, "é".repeat(64))), "room_invalid");
+        assert_eq!(code(&format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(64))), "ok");
+        assert_eq!(code(&format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(65))), "bad_field");
+    }
+
+    #[test]
+    fn a_refusal_carries_what_could_be_read() {
+        let refusal = parse(r#"{"type":"JUMP","id":"a\"b","roomId":"r"}"#, 128).unwrap_err();
+        assert_eq!(refusal.id.unwrap().as_json(), r#""a\"b""#);
+        assert_eq!(refusal.room.as_deref(), Some("r"));
+    }
+}

@@ -1,0 +1,117 @@
+//! What text frames mean: the JSON commands of a client and the replies of the server. Nothing here touches a connection
+//! or a room.
+
+pub mod command;
+pub mod reply;
+
+use std::fmt;
+
+/// Raw bytes of an id's JSON text that fit without an allocation: integers, UUIDs, most counters.
+const INLINE_BYTES: usize = 46;
+
+/// A client's correlation id, as the JSON text that it sent: an integer, or a string of at most 64 bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandId(Repr);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Repr {
+    Inline { len: u8, bytes: [u8; INLINE_BYTES] },
+    Heap(Box<str>),
+}
+
+impl CommandId {
+    /// The id with this JSON text; checking it is the parser's business.
+    fn new(json: &str) -> CommandId {
+        let mut bytes = [0; INLINE_BYTES];
+        match bytes.get_mut(..json.len()) {
+            Some(start) => {
+                start.copy_from_slice(json.as_bytes());
+                CommandId(Repr::Inline { len: json.len() as u8, bytes })
+            }
+            None => CommandId(Repr::Heap(json.into())),
+        }
+    }
+
+    /// The JSON text.
+    pub fn as_json(&self) -> &str {
+        match &self.0 {
+            Repr::Inline { len, bytes } => std::str::from_utf8(&bytes[..usize::from(*len)]).expect("made from a str"),
+            Repr::Heap(json) => json,
+        }
+    }
+}
+
+impl fmt::Debug for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_json())
+    }
+}
+
+/// The stable `code` of an `ERROR`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// The frame is not one JSON object.
+    BadJson,
+    /// `type` names no command.
+    UnknownType,
+    /// A field that the command needs is not there.
+    MissingField,
+    /// A field has the wrong kind, or two fields contradict each other.
+    BadField,
+    /// The room's name is empty, too long, or has control characters.
+    RoomInvalid,
+    /// The connection is in as many rooms as allowed.
+    TooManyRooms,
+    /// The command, or one of its fields, needs something that this server does not have.
+    NotSupported,
+    /// A binary message.
+    BinaryNotSupported,
+    /// The broker cannot be reached; the message was not published.
+    BrokerUnavailable,
+    /// Too many messages wait for the broker; this one was not published.
+    BrokerBusy,
+    /// The broker refused.
+    BrokerRefused,
+    /// The broker went away before it confirmed; the message may have been published.
+    Unconfirmed,
+    /// An earlier `SUBSCRIBE` for this room still waits for the broker.
+    Pending,
+    /// The `SUBSCRIBE` was undone by an `UNSUBSCRIBE` before the broker confirmed it.
+    Cancelled,
+}
+
+impl ErrorCode {
+    /// The text on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ErrorCode::BadJson => "bad_json",
+            ErrorCode::UnknownType => "unknown_type",
+            ErrorCode::MissingField => "missing_field",
+            ErrorCode::BadField => "bad_field",
+            ErrorCode::RoomInvalid => "room_invalid",
+            ErrorCode::TooManyRooms => "too_many_rooms",
+            ErrorCode::NotSupported => "not_supported",
+            ErrorCode::BinaryNotSupported => "binary_not_supported",
+            ErrorCode::BrokerUnavailable => "broker_unavailable",
+            ErrorCode::BrokerBusy => "broker_busy",
+            ErrorCode::BrokerRefused => "broker_refused",
+            ErrorCode::Unconfirmed => "unconfirmed",
+            ErrorCode::Pending => "pending",
+            ErrorCode::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the client broke the protocol, which counts towards `errors_max`; else it met a limit or an outage.
+    pub const fn is_malformed(self) -> bool {
+        matches!(
+            self,
+            ErrorCode::BadJson
+                | ErrorCode::UnknownType
+                | ErrorCode::MissingField
+                | ErrorCode::BadField
+                | ErrorCode::RoomInvalid
+                | ErrorCode::BinaryNotSupported
+        )
+    }
+}

@@ -1,0 +1,132 @@
+//! The server's texts, appended to a buffer as JSON. Framing is not done here.
+
+use super::{CommandId, ErrorCode};
+use serde_json::value::RawValue;
+
+/// Appends a string as JSON.
+fn string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a Vec takes every write");
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    string(out, value);
+}
+
+fn id_field(out: &mut Vec<u8>, id: Option<&CommandId>) {
+    if let Some(id) = id {
+        out.extend_from_slice(b",\"id\":");
+        out.extend_from_slice(id.as_json().as_bytes());
+    }
+}
+
+/// `SUBSCRIBED`.
+pub fn subscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>) {
+    out.extend_from_slice(b"{\"type\":\"SUBSCRIBED\"");
+    field(out, "room", room);
+    id_field(out, id);
+    out.push(b'}');
+}
+
+/// `UNSUBSCRIBED`; with a code when the server ends the subscription.
+pub fn unsubscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>, code: Option<ErrorCode>) {
+    out.extend_from_slice(b"{\"type\":\"UNSUBSCRIBED\"");
+    field(out, "room", room);
+    id_field(out, id);
+    if let Some(code) = code {
+        field(out, "code", code.as_str());
+    }
+    out.push(b'}');
+}
+
+/// `ACK`.
+pub fn ack(out: &mut Vec<u8>, id: &CommandId) {
+    out.extend_from_slice(b"{\"type\":\"ACK\"");
+    id_field(out, Some(id));
+    out.push(b'}');
+}
+
+/// `PONG`.
+pub fn pong(out: &mut Vec<u8>, id: Option<&CommandId>) {
+    out.extend_from_slice(b"{\"type\":\"PONG\"");
+    id_field(out, id);
+    out.push(b'}');
+}
+
+/// `ERROR`.
+pub fn error(out: &mut Vec<u8>, code: ErrorCode, reason: &str, id: Option<&CommandId>, room: Option<&str>) {
+    out.extend_from_slice(b"{\"type\":\"ERROR\"");
+    field(out, "code", code.as_str());
+    field(out, "reason", reason);
+    id_field(out, id);
+    if let Some(room) = room {
+        field(out, "room", room);
+    }
+    out.push(b'}');
+}
+
+/// `MESSAGE`, around a message that is JSON text already.
+pub fn message(out: &mut Vec<u8>, room: &str, message: &str) {
+    message_start(out, room);
+    out.extend_from_slice(message.as_bytes());
+    out.push(b'}');
+}
+
+/// `MESSAGE`, around a plain text that becomes a JSON string.
+pub fn message_of_text(out: &mut Vec<u8>, room: &str, text: &str) {
+    message_start(out, room);
+    string(out, text);
+    out.push(b'}');
+}
+
+fn message_start(out: &mut Vec<u8>, room: &str) {
+    out.extend_from_slice(b"{\"type\":\"MESSAGE\"");
+    field(out, "room", room);
+    out.extend_from_slice(b",\"message\":");
+}
+
+/// The publish of the Node room servers: `{"type":"SEND_MESSAGE","roomId":…,"message":…}`. `except`, which they ignore,
+/// names the sender that shall not get its own message back.
+pub fn classic(out: &mut Vec<u8>, room: &str, message: &str, except: Option<&str>) {
+    out.extend_from_slice(b"{\"type\":\"SEND_MESSAGE\"");
+    field(out, "roomId", room);
+    out.extend_from_slice(b",\"message\":");
+    out.extend_from_slice(message.as_bytes());
+    if let Some(except) = except {
+        field(out, "except", except);
+    }
+    out.push(b'}');
+}
+
+/// The parts of a classic publish, if `text` is one.
+pub fn parse_classic(text: &str) -> Option<Classic<'_>> {
+    if !text.trim_ascii_start().starts_with('{') {
+        return None;
+    }
+    serde_json::from_str::<Classic<'_>>(text).ok().filter(|classic| classic.kind == "SEND_MESSAGE")
+}
+
+/// A classic publish.
+#[derive(Debug, serde::Deserialize)]
+pub struct Classic<'a> {
+    #[serde(rename = "type")]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    message: &'a RawValue,
+    #[serde(default)]
+    except: Option<std::borrow::Cow<'a, str>>,
+}
+
+impl Classic<'_> {
+    /// The message's JSON text.
+    pub fn message(&self) -> &str {
+        self.message.get()
+    }
+
+    /// The sender that shall not get it, if another Fanfare instance named one.
+    pub fn except(&self) -> Option<&str> {
+        self.except.as_deref()
+    }
+}
