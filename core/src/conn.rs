@@ -1,0 +1,287 @@
+//! The connection slab: one small record per connection, found by slot, checked by generation. What a connection is in the
+//! middle of lives elsewhere and only while it lasts, so that an idle one costs this record and no buffer.
+
+use crate::event::ConnId;
+use crate::hub::outbox::Outbox;
+use crate::time::Time;
+use crate::ws::decoder::Decoder;
+
+/// No stream, no next free slot.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The slot has no connection.
+    Free,
+    /// The request head is coming in.
+    Head,
+    /// A WebSocket.
+    Open,
+    /// We sent a close frame and wait for the peer's.
+    Closing,
+    /// Nothing that the peer sends matters any more.
+    Discarding,
+    /// The adapter is being told to close the socket; nothing matters any more.
+    Ended,
+}
+
+/// What follows when everything queued for the connection has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    None,
+    /// Send a FIN and go on reading until the peer's: a peer that is still sending would otherwise be reset, and might
+    /// never see what it was told.
+    Shutdown,
+    Close,
+}
+
+#[derive(Debug)]
+pub(crate) struct Conn {
+    generation: u32,
+    /// The last sign of life, in [`coarse`] units.
+    pub last_seen: u32,
+    /// This turn's private stream, or the next free slot.
+    pub stream: u32,
+    /// Malformed commands not yet forgiven.
+    pub errors: u16,
+    pub phase: Phase,
+    pub ending: Ending,
+    /// A ping was sent and nothing has come since.
+    pub pinged: bool,
+    pub decoder: Decoder,
+    /// Exists only while the connection lags.
+    pub outbox: Option<Box<Outbox>>,
+    pub rooms: RoomList,
+}
+
+/// Time in units of 2^15 µs: good for four years in four bytes.
+pub(crate) fn coarse(time: Time) -> u32 {
+    (time.as_micros() >> 15) as u32
+}
+
+/// The inverse of [`coarse`].
+pub(crate) fn fine(coarse: u32) -> Time {
+    Time::from_micros(u64::from(coarse) << 15)
+}
+
+/// Marks of [`Conns::marks`]: why a room's fan-out may not simply name a member.
+pub(crate) mod mark {
+    /// It has an outbox; what is new goes behind what is queued.
+    pub const LAGGING: u8 = 1;
+    /// Its outbox is over the limit; it will be closed at the end of the turn.
+    pub const DOOMED: u8 = 2;
+    /// Its socket failed; it will be removed at the end of the turn.
+    pub const GONE: u8 = 4;
+}
+
+#[derive(Debug)]
+pub(crate) struct Conns {
+    records: Vec<Conn>,
+    /// One byte per slot, apart from the records: a fan-out reads nothing else of a member, and all of them stay in cache.
+    marks: Vec<u8>,
+    free: u32,
+    live: usize,
+}
+
+impl Conns {
+    pub fn new() -> Conns {
+        Conns { records: Vec::new(), marks: Vec::new(), free: NONE, live: 0 }
+    }
+
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    pub fn insert(&mut self, now: Time) -> ConnId {
+        self.live += 1;
+        let slot = if self.free == NONE {
+            self.records.push(Conn::vacant());
+            self.marks.push(0);
+            self.records.len() - 1
+        } else {
+            self.free as usize
+        };
+        let conn = &mut self.records[slot];
+        if self.free != NONE {
+            self.free = conn.stream;
+        }
+        conn.stream = NONE;
+        conn.phase = Phase::Head;
+        conn.last_seen = coarse(now);
+        ConnId::new(slot as u32, conn.generation)
+    }
+
+    /// Frees the slot. Its rooms and its outbox must have been given up before.
+    pub fn remove(&mut self, slot: u32) {
+        let conn = &mut self.records[slot as usize];
+        debug_assert!(conn.phase != Phase::Free && conn.rooms.len() == 0 && conn.outbox.is_none());
+        *conn = Conn { generation: conn.generation.wrapping_add(1), stream: self.free, ..Conn::vacant() };
+        self.marks[slot as usize] = 0;
+        self.free = slot;
+        self.live -= 1;
+    }
+
+    /// The slot that the id names, unless its connection is gone.
+    pub fn slot(&self, id: ConnId) -> Option<u32> {
+        let conn = self.records.get(id.slot())?;
+        (conn.generation == id.generation() && conn.phase != Phase::Free).then_some(id.slot() as u32)
+    }
+
+    pub fn id(&self, slot: u32) -> ConnId {
+        ConnId::new(slot, self.records[slot as usize].generation)
+    }
+
+    pub fn get(&self, slot: u32) -> &Conn {
+        &self.records[slot as usize]
+    }
+
+    pub fn get_mut(&mut self, slot: u32) -> &mut Conn {
+        &mut self.records[slot as usize]
+    }
+
+    /// All slots, free ones too.
+    pub fn slots(&self) -> std::ops::Range<u32> {
+        0..self.records.len() as u32
+    }
+
+    #[inline]
+    pub fn marks(&self, conn: ConnId) -> u8 {
+        self.marks[conn.slot()]
+    }
+
+    pub fn mark(&mut self, slot: u32, mark: u8) {
+        self.marks[slot as usize] |= mark;
+    }
+
+    pub fn unmark(&mut self, slot: u32, mark: u8) {
+        self.marks[slot as usize] &= !mark;
+    }
+
+    pub fn is_marked(&self, slot: u32, mark: u8) -> bool {
+        self.marks[slot as usize] & mark != 0
+    }
+}
+
+impl Conn {
+    fn vacant() -> Conn {
+        Conn {
+            generation: 0,
+            last_seen: 0,
+            stream: NONE,
+            errors: 0,
+            phase: Phase::Free,
+            ending: Ending::None,
+            pinged: false,
+            decoder: Decoder::default(),
+            outbox: None,
+            rooms: RoomList::Few(None),
+        }
+    }
+}
+
+/// A room that the connection is in, and where it stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub room: u32,
+    /// Into the room's members.
+    pub index: u32,
+}
+
+/// The rooms of one connection. One costs nothing beyond the record; more are on the heap.
+#[derive(Debug)]
+pub(crate) enum RoomList {
+    Few(Option<Membership>),
+    Many(Box<Listed>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    rooms: Vec<Membership>,
+}
+
+impl RoomList {
+    pub fn as_slice(&self) -> &[Membership] {
+        match self {
+            RoomList::Few(one) => one.as_slice(),
+            RoomList::Many(listed) => &listed.rooms,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Where the room stands in this list.
+    pub fn position(&self, room: u32) -> Option<usize> {
+        self.as_slice().iter().position(|membership| membership.room == room)
+    }
+
+    pub fn push(&mut self, membership: Membership) {
+        match self {
+            RoomList::Few(one @ None) => *one = Some(membership),
+            RoomList::Few(Some(first)) => {
+                *self = RoomList::Many(Box::new(Listed { rooms: vec![*first, membership] }));
+            }
+            RoomList::Many(listed) => listed.rooms.push(membership),
+        }
+    }
+
+    /// Removes the entry at `position`; the last one takes its place.
+    pub fn swap_remove(&mut self, position: usize) -> Membership {
+        match self {
+            RoomList::Few(one) => one.take().expect("a position comes from this list"),
+            RoomList::Many(listed) => {
+                let removed = listed.rooms.swap_remove(position);
+                if let [last] = listed.rooms[..] {
+                    *self = RoomList::Few(Some(last));
+                }
+                removed
+            }
+        }
+    }
+
+    pub fn set_index(&mut self, position: usize, index: u32) {
+        match self {
+            RoomList::Few(one) => one.as_mut().expect("a position comes from this list").index = index,
+            RoomList::Many(listed) => listed.rooms[position].index = index,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_record_stays_within_one_cache_line() {
+        assert!(size_of::<Conn>() <= 64, "{} bytes", size_of::<Conn>());
+    }
+
+    #[test]
+    fn a_stale_id_is_recognised() {
+        let mut conns = Conns::new();
+        let first = conns.insert(Time::ZERO);
+        conns.remove(first.slot() as u32);
+        assert_eq!(conns.slot(first), None);
+        let second = conns.insert(Time::ZERO);
+        assert_eq!(second.slot(), first.slot());
+        assert_ne!(second, first);
+        assert_eq!(conns.slot(first), None);
+        assert_eq!(conns.slot(second), Some(0));
+    }
+
+    #[test]
+    fn a_room_list_grows_and_shrinks_in_place() {
+        let mut rooms = RoomList::Few(None);
+        for room in 0..3 {
+            rooms.push(Membership { room, index: room });
+        }
+        assert_eq!(rooms.swap_remove(0).room, 0);
+        assert_eq!(rooms.position(2), Some(0));
+        assert_eq!(rooms.swap_remove(0).room, 2);
+        assert!(matches!(rooms, RoomList::Few(Some(Membership { room: 1, .. }))));
+        assert_eq!(rooms.swap_remove(0).room, 1);
+        assert_eq!(rooms.len(), 0);
+    }
+}

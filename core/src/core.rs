@@ -1,0 +1,313 @@
+//! `Core` and `Turn`: the boundary's order of calls, and what belongs to a turn as a whole. What events mean is said in
+//! `life` (connections), `hub::commands` (clients' commands) and `hub::subscriptions` (the broker).
+
+use crate::action::{Actions, End};
+use crate::broker::BrokerEvent;
+use crate::config::Config;
+use crate::conn::{Conns, Ending, NONE, Phase, mark};
+use crate::error::Refused;
+use crate::event::{ConnId, Event};
+use crate::hub::asks::{Asks, Senders};
+use crate::hub::outbox::Backlog;
+use crate::hub::rooms::Rooms;
+use crate::hub::run::{Runs, Streams};
+use crate::hub::subscriptions::{Broker, Joins};
+use crate::metrics::Metrics;
+use crate::time::Time;
+use crate::wheel::Wheel;
+use crate::ws::encode;
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+/// The state machine of one instance. See the [crate's guide](crate).
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) config: Config,
+    pub(crate) now: Time,
+    pub(crate) conns: Conns,
+    /// Unfinished request heads, by slot.
+    pub(crate) heads: HashMap<u32, Vec<u8>, Seeded>,
+    pub(crate) wheel: Wheel,
+    pub(crate) rooms: Rooms,
+    pub(crate) backlog: Backlog,
+    pub(crate) broker: Broker,
+    pub(crate) senders: Senders,
+    pub(crate) joins: Joins,
+    /// Rooms without members, in the order of their deadlines.
+    pub(crate) lingering: VecDeque<(Time, u32)>,
+    pub(crate) draining: bool,
+    pub(crate) metrics: Metrics,
+
+    // What follows belongs to the turn and is empty between turns.
+    pub(crate) asks: Asks,
+    pub(crate) runs: Runs,
+    pub(crate) streams: Streams,
+    /// Lagging connections whose sockets are writable again.
+    pub(crate) writable: Vec<ConnId>,
+    /// The part of a queue that is being written.
+    pub(crate) gathered: Vec<u8>,
+    /// Slots whose connection ends when all is written.
+    pub(crate) touched: Vec<u32>,
+    /// Slots whose sockets failed.
+    pub(crate) gone: Vec<u32>,
+    pub(crate) ends: Vec<End>,
+    pub(crate) fired: Vec<u32>,
+    /// For one text that is being built.
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// Keyed hashing without the operating system's randomness.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seeded(u64);
+
+impl Seeded {
+    pub fn new(seed: u64) -> Seeded {
+        Seeded(seed)
+    }
+}
+
+impl BuildHasher for Seeded {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, !self.0)
+    }
+}
+
+impl Core {
+    /// A core without connections, whose broker is down until [`BrokerEvent::Up`].
+    ///
+    /// # Panics
+    /// If `rooms_per_connection_max` is above 32,767.
+    pub fn new(config: Config) -> Core {
+        assert!(config.rooms_per_connection_max < 1 << 15, "rooms_per_connection_max is at most 32,767");
+        Core {
+            now: Time::ZERO,
+            conns: Conns::new(),
+            heads: HashMap::with_hasher(Seeded::new(config.seed)),
+            wheel: Wheel::default(),
+            rooms: Rooms::new(config.seed),
+            backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),
+            broker: Broker::default(),
+            senders: Senders::default(),
+            joins: Joins::with_hasher(Seeded::new(config.seed)),
+            lingering: VecDeque::new(),
+            draining: false,
+            metrics: Metrics::default(),
+            asks: Asks::default(),
+            runs: Runs::default(),
+            streams: Streams::default(),
+            writable: Vec::new(),
+            gathered: Vec::new(),
+            touched: Vec::new(),
+            gone: Vec::new(),
+            ends: Vec::new(),
+            fired: Vec::new(),
+            scratch: Vec::new(),
+            config,
+        }
+    }
+
+    /// Begins a turn: feed it what is ready, then drain it. `now` must not go backwards; an earlier time counts as the last.
+    pub fn turn(&mut self, now: Time) -> Turn<'_> {
+        self.now = self.now.max(now);
+        Turn { core: self }
+    }
+
+    /// When to feed [`Event::Timeout`] at the latest, if nothing happens before. A time in the past means at once.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        let resubscribing = self.broker.resubscribe_from.map(|_| Time::ZERO);
+        [self.wheel.next(), lingering, resubscribing].into_iter().flatten().min()
+    }
+
+    /// Connections of every kind: WebSockets, request heads coming in, and those that are ending.
+    pub fn connections(&self) -> usize {
+        self.conns.live()
+    }
+
+    /// Whether new work should be sent here: what `GET /readyz` answers.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub fn readiness(&self) -> Result<(), &str> {
+        if self.draining {
+            return Err("shutting down");
+        }
+        self.broker.readiness()
+    }
+
+    /// Counters and gauges as of now.
+    pub fn metrics(&self) -> Metrics {
+        Metrics {
+            rooms_now: self.rooms.populated(),
+            memberships_now: self.rooms.memberships(),
+            unsent_bytes_now: self.backlog.unsent_bytes() as u64,
+            stored_frame_bytes_now: self.backlog.stored_bytes() as u64,
+            ..self.metrics
+        }
+    }
+
+    pub(crate) fn stream(&mut self, slot: u32) -> &mut Vec<u8> {
+        self.streams.of(&mut self.conns, slot)
+    }
+
+    /// Ends the connection in this way once everything queued for it has been written.
+    pub(crate) fn end_when_written(&mut self, slot: u32, ending: Ending) {
+        self.conns.get_mut(slot).ending = ending;
+        self.touched.push(slot);
+    }
+
+    /// Ends the connection in this turn, written or not.
+    pub(crate) fn end_now(&mut self, slot: u32) {
+        self.backlog.drop_all(&mut self.conns, slot);
+        self.end_when_written(slot, Ending::Close);
+    }
+
+    /// What has to wait until everything has been handed out: see [`Actions`].
+    pub(crate) fn settle(&mut self) {
+        for run in self.runs.all() {
+            self.rooms.get_mut(run.room).run = NONE;
+        }
+        self.runs.clear();
+        self.streams.clear(&mut self.conns);
+        self.writable.clear();
+        for slot in std::mem::take(&mut self.gone) {
+            if self.conns.get(slot).phase != Phase::Free {
+                self.depart(slot, false);
+                self.backlog.drop_all(&mut self.conns, slot);
+                self.free(slot);
+            }
+        }
+        self.close_the_slow();
+        let mut touched = std::mem::take(&mut self.touched);
+        for slot in touched.drain(..) {
+            self.end_if_written(slot);
+        }
+        self.touched = touched;
+    }
+
+    fn close_the_slow(&mut self) {
+        loop {
+            let cost = self.backlog.cost();
+            for slot in std::mem::take(&mut self.backlog.doomed) {
+                self.close_slow(slot);
+            }
+            if !self.backlog.is_over_budget() {
+                return;
+            }
+            self.backlog.doom_slowest(&mut self.conns);
+            // Whoever has been cut to its last frame has nothing more to give.
+            if self.backlog.doomed.is_empty() || self.backlog.cost() > cost {
+                return;
+            }
+        }
+    }
+
+    fn close_slow(&mut self, slot: u32) {
+        if self.conns.is_marked(slot, mark::GONE) || !self.conns.is_marked(slot, mark::DOOMED) {
+            return;
+        }
+        if self.conns.get(slot).phase != Phase::Open {
+            self.conns.unmark(slot, mark::DOOMED);
+            return self.end_now(slot);
+        }
+        self.metrics.slow_closes += 1;
+        self.depart(slot, false);
+        let mut last = Vec::new();
+        encode::close(&mut last, Some(4008), "too slow");
+        self.backlog.cut(&mut self.conns, slot, &last);
+        self.await_close(slot);
+    }
+
+    fn end_if_written(&mut self, slot: u32) {
+        let id = self.conns.id(slot);
+        let lags = self.conns.is_marked(slot, mark::LAGGING);
+        let conn = self.conns.get_mut(slot);
+        if lags || matches!(conn.phase, Phase::Free | Phase::Ended) {
+            return;
+        }
+        match std::mem::replace(&mut conn.ending, Ending::None) {
+            Ending::None => {}
+            Ending::Shutdown => {
+                conn.phase = Phase::Discarding;
+                self.ends.push(End::Shutdown(id));
+            }
+            Ending::Close => {
+                self.enter_phase(slot, Phase::Ended);
+                self.ends.push(End::Close(id));
+            }
+        }
+    }
+
+    /// Frees the slots of the first `done` endings, which the adapter has carried out.
+    pub(crate) fn forget_ended(&mut self, done: usize) {
+        for index in 0..done {
+            if let End::Close(conn) = self.ends[index]
+                && let Some(slot) = self.conns.slot(conn)
+            {
+                self.free(slot);
+            }
+        }
+        self.ends.drain(..done);
+    }
+
+    fn free(&mut self, slot: u32) {
+        self.enter_phase(slot, Phase::Ended);
+        self.wheel.cancel(slot);
+        self.heads.remove(&slot);
+        self.conns.remove(slot);
+    }
+}
+
+/// One turn: events in, then actions out.
+#[must_use = "a turn has to be finished, and its actions carried out"]
+#[derive(Debug)]
+pub struct Turn<'c> {
+    core: &'c mut Core,
+}
+
+impl<'c> Turn<'c> {
+    /// Takes a new connection, on which a request head is expected.
+    ///
+    /// # Errors
+    /// [`Refused`] where no more are taken: close the socket.
+    pub fn open(&mut self) -> Result<ConnId, Refused> {
+        self.core.open()
+    }
+
+    /// Takes one event. There may be any number in a turn; the adapter bounds them, for latency's sake.
+    pub fn feed(&mut self, event: Event<'_>) {
+        let core = &mut *self.core;
+        match event {
+            Event::Bytes { conn, data } => match core.conns.slot(conn) {
+                Some(slot) => core.bytes(slot, data),
+                None => core.metrics.stale_ids += 1,
+            },
+            Event::Writable { conn } => match core.conns.slot(conn) {
+                Some(_) => core.writable.push(conn),
+                None => core.metrics.stale_ids += 1,
+            },
+            Event::Closed { conn } => match core.conns.slot(conn) {
+                Some(slot) => core.closed(slot),
+                None => core.metrics.stale_ids += 1,
+            },
+            Event::Broker(event) => core.broker_event(event),
+            Event::Timeout => core.timeout(),
+            Event::Shutdown => core.shutdown(),
+        }
+    }
+
+    /// Feeds a broker's event; what a broker's report function calls.
+    pub fn feed_broker(&mut self, event: BrokerEvent<'_>) {
+        self.core.broker_event(event);
+    }
+
+    /// Ends the feeding. The actions must be drained before the next turn can begin.
+    pub fn finish(self) -> Actions<'c> {
+        self.core.give_the_late_their_part();
+        Actions::new(self.core)
+    }
+}

@@ -1,0 +1,174 @@
+//! What a client's commands do.
+
+use crate::broker::envelope;
+use crate::config::PublishFormat;
+use crate::conn::Membership;
+use crate::core::Core;
+use crate::hub::asks::Kind;
+use crate::hub::rooms::Seat;
+use crate::protocol::command::{self, Request};
+use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::ws::encode;
+
+/// Close code for a client that keeps sending what is no command: in the range that means "do not reconnect".
+const TOO_MANY_ERRORS: u16 = 4509;
+
+impl Core {
+    pub(crate) fn command(&mut self, slot: u32, text: &str) {
+        match command::parse(text, self.config.room_name_bytes_max) {
+            Ok(command) => {
+                self.metrics.commands += 1;
+                let conn = self.conns.get_mut(slot);
+                conn.errors = conn.errors.saturating_sub(1);
+                match command.request {
+                    Request::Subscribe { room } => self.subscribe(slot, &room, command.id),
+                    Request::Unsubscribe { room } => self.unsubscribe(slot, &room, command.id),
+                    Request::SendMessage { room, message, echo } => {
+                        self.send_message(slot, &room, message, echo, command.id);
+                    }
+                    Request::Ping => self.reply(slot, |out| reply::pong(out, command.id.as_ref())),
+                }
+            }
+            Err(refusal) => {
+                self.error(slot, refusal.code, &refusal.reason, refusal.id.as_ref(), refusal.room.as_deref());
+            }
+        }
+    }
+
+    pub(crate) fn binary(&mut self, slot: u32) {
+        self.error(slot, ErrorCode::BinaryNotSupported, "commands are text messages", None, None);
+    }
+
+    /// Sends one text of the server's.
+    pub(crate) fn reply(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        self.scratch.clear();
+        write(&mut self.scratch);
+        encode::text(self.streams.of(&mut self.conns, slot), &self.scratch);
+    }
+
+    pub(crate) fn error(
+        &mut self,
+        slot: u32,
+        code: ErrorCode,
+        reason: &str,
+        id: Option<&CommandId>,
+        room: Option<&str>,
+    ) {
+        self.metrics.command_errors += 1;
+        self.reply(slot, |out| reply::error(out, code, reason, id, room));
+        if code.is_malformed() {
+            let conn = self.conns.get_mut(slot);
+            conn.errors = conn.errors.saturating_add(1);
+            if conn.errors > self.config.errors_max {
+                self.close(slot, TOO_MANY_ERRORS, "too many malformed commands");
+            }
+        }
+    }
+
+    fn subscribe(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
+        let known = self.rooms.find(name).and_then(|room| {
+            let position = self.conns.get(slot).rooms.position(room)?;
+            Some((room, position, self.conns.get(slot).rooms.as_slice()[position].index))
+        });
+        match known {
+            Some((room, ..)) if self.joins.contains_key(&(slot, room)) => {
+                let reason = "an earlier SUBSCRIBE for this room still waits for the broker";
+                self.error(slot, ErrorCode::Pending, reason, id.as_ref(), Some(name));
+            }
+            Some((room, ..)) if self.is_held(room) => {
+                self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
+            }
+            Some((room, position, index)) => {
+                self.rooms.get_mut(room).set_seat(index, Seat::new(position, true));
+                self.joins.insert((slot, room), id);
+            }
+            None => self.join(slot, name, id),
+        }
+    }
+
+    fn join(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
+        let position = self.conns.get(slot).rooms.len();
+        if position >= usize::from(self.config.rooms_per_connection_max) {
+            let reason = format!("a connection is in at most {position} rooms");
+            return self.error(slot, ErrorCode::TooManyRooms, &reason, id.as_ref(), Some(name));
+        }
+        let room = self.rooms.find_or_insert(name);
+        let held = self.is_held(room);
+        let run = self.runs.get_mut(self.rooms.get(room).run);
+        let index = self.rooms.join(room, self.conns.id(slot), Seat::new(position, !held), run);
+        self.conns.get_mut(slot).rooms.push(Membership { room, index });
+        if held {
+            self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
+        } else {
+            self.joins.insert((slot, room), id);
+            self.reconcile(room);
+        }
+    }
+
+    fn unsubscribe(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
+        if let Some(room) = self.rooms.find(name)
+            && let Some(position) = self.conns.get(slot).rooms.position(room)
+        {
+            if let Some(Some(waiting)) = self.joins.get(&(slot, room)).cloned() {
+                let reason = "undone by an UNSUBSCRIBE before the broker confirmed it";
+                self.error(slot, ErrorCode::Cancelled, reason, Some(&waiting), Some(name));
+            }
+            self.leave(slot, position);
+        }
+        self.reply(slot, |out| reply::unsubscribed(out, name, id.as_ref(), None));
+    }
+
+    /// Takes the connection out of the room at this place of its list.
+    pub(crate) fn leave(&mut self, slot: u32, position: usize) {
+        let rooms = &mut self.conns.get_mut(slot).rooms;
+        let left = rooms.swap_remove(position);
+        if let Some(moved) = rooms.as_slice().get(position) {
+            let waiting = self.rooms.get(moved.room).seat(moved.index).is_waiting();
+            self.rooms.get_mut(moved.room).set_seat(moved.index, Seat::new(position, waiting));
+        }
+        self.leave_room(slot, left, true);
+    }
+
+    /// Takes the connection out of all its rooms; with `deliver` it still gets its part of this turn's messages.
+    pub(crate) fn depart(&mut self, slot: u32, deliver: bool) {
+        while let Some(last) = self.conns.get(slot).rooms.len().checked_sub(1) {
+            let left = self.conns.get_mut(slot).rooms.swap_remove(last);
+            self.leave_room(slot, left, deliver);
+        }
+    }
+
+    fn leave_room(&mut self, slot: u32, left: Membership, deliver: bool) {
+        let Membership { room, index } = left;
+        self.joins.remove(&(slot, room));
+        let run = self.rooms.get(room).run;
+        let conns = &mut self.conns;
+        let part = self.rooms.leave(room, index, self.runs.get_mut(run), |conn, seat, index| {
+            conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
+        });
+        if deliver && !part.is_empty() {
+            let run = &self.runs.all()[run as usize];
+            self.streams.of(&mut self.conns, slot).extend_from_slice(&run.bytes[part]);
+        }
+        if self.rooms.get(room).members().is_empty() {
+            self.linger(room);
+        }
+    }
+
+    fn send_message(&mut self, slot: u32, room: &str, message: &str, echo: bool, id: Option<CommandId>) {
+        self.metrics.messages_in += 1;
+        let conn = self.conns.id(slot);
+        let publish = id.map(|id| self.senders.push(conn, id));
+        let except = (!echo).then_some(conn);
+        let Self { config, asks, .. } = self;
+        asks.push(Kind::Publish(publish), room, |out| match config.publish_format {
+            PublishFormat::Fanfare => {
+                envelope::write_header(out, config.node, except);
+                reply::message(out, room, message);
+            }
+            PublishFormat::Classic => {
+                let except = except.map(|conn| envelope::except_text(config.node, conn));
+                reply::classic(out, room, message, except.as_deref());
+            }
+        });
+    }
+}

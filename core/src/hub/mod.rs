@@ -1,0 +1,9 @@
+//! Rooms, their members, and the frames on their way to them: what commands and the broker's events do, and what slow
+//! consumers cost. Nothing here knows a WebSocket frame's bits or a broker's protocol.
+
+pub(crate) mod asks;
+mod commands;
+pub(crate) mod outbox;
+pub(crate) mod rooms;
+pub(crate) mod run;
+pub(crate) mod subscriptions;

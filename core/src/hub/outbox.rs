@@ -1,0 +1,209 @@
+//! Slow consumers: what sockets did not take. A run that somebody could not take whole is kept once, with a count of those
+//! who still need it; each of them holds its place in it.
+
+use crate::conn::{Conns, mark};
+use crate::ws::encode;
+use slab::Slab;
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+struct Stored {
+    bytes: Box<[u8]>,
+    holders: u32,
+}
+
+/// One connection's queue. It exists only while something is in it.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    items: VecDeque<Item>,
+    bytes: usize,
+}
+
+/// A part of a stored run.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    run: u32,
+    start: u32,
+    end: u32,
+}
+
+/// All outboxes together.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    stored: Slab<Stored>,
+    stored_bytes: usize,
+    items: usize,
+    unsent_bytes: usize,
+    connection_bytes_max: usize,
+    total_bytes_max: usize,
+    /// Slots that went over their limit in this turn.
+    pub doomed: Vec<u32>,
+}
+
+impl Backlog {
+    pub fn new(connection_bytes_max: usize, total_bytes_max: usize) -> Backlog {
+        Backlog {
+            stored: Slab::new(),
+            stored_bytes: 0,
+            items: 0,
+            unsent_bytes: 0,
+            connection_bytes_max,
+            total_bytes_max,
+            doomed: Vec::new(),
+        }
+    }
+
+    /// Sum over all connections of what their sockets have not taken.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
+    }
+
+    /// Memory of the runs that are kept.
+    pub fn stored_bytes(&self) -> usize {
+        self.stored_bytes
+    }
+
+    /// Keeps a run. At least one [`Backlog::push`] of it must follow.
+    pub fn store(&mut self, run: &[u8]) -> u32 {
+        self.stored_bytes += run.len();
+        self.stored.insert(Stored { bytes: run.into(), holders: 0 }) as u32
+    }
+
+    /// Queues a kept run from `start` on. A connection that goes over its limit is doomed, and still gets this one, so that
+    /// the frame it is in the middle of can be ended.
+    pub fn push(&mut self, conns: &mut Conns, slot: u32, run: u32, start: usize) {
+        let stored = &mut self.stored[run as usize];
+        stored.holders += 1;
+        let item = Item { run, start: start as u32, end: stored.bytes.len() as u32 };
+        let bytes = (item.end - item.start) as usize;
+        let outbox = conns.get_mut(slot).outbox.get_or_insert_default();
+        outbox.items.push_back(item);
+        outbox.bytes += bytes;
+        self.items += 1;
+        self.unsent_bytes += bytes;
+        let over = outbox.bytes > self.connection_bytes_max;
+        conns.mark(slot, mark::LAGGING);
+        if over && !conns.is_marked(slot, mark::DOOMED) {
+            self.doom(conns, slot);
+        }
+    }
+
+    fn doom(&mut self, conns: &mut Conns, slot: u32) {
+        conns.mark(slot, mark::DOOMED);
+        self.doomed.push(slot);
+    }
+
+    /// Appends the start of the connection's queue to `out`, at most `bytes_max` bytes of it.
+    pub fn peek(&self, conns: &Conns, slot: u32, bytes_max: usize, out: &mut Vec<u8>) {
+        let Some(outbox) = &conns.get(slot).outbox else { return };
+        for item in &outbox.items {
+            let bytes = &self.stored[item.run as usize].bytes[item.start as usize..item.end as usize];
+            let room = bytes_max - out.len();
+            out.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            if out.len() == bytes_max {
+                return;
+            }
+        }
+    }
+
+    /// Takes `written` bytes off the start of the queue. An empty one is freed, and the connection lags no more.
+    pub fn advance(&mut self, conns: &mut Conns, slot: u32, mut written: usize) {
+        let record = conns.get_mut(slot);
+        let Some(outbox) = &mut record.outbox else { return };
+        outbox.bytes -= written;
+        self.unsent_bytes -= written;
+        while let Some(item) = outbox.items.front_mut() {
+            let bytes = (item.end - item.start) as usize;
+            if written < bytes {
+                item.start += written as u32;
+                return;
+            }
+            written -= bytes;
+            let run = item.run;
+            outbox.items.pop_front();
+            self.items -= 1;
+            release(&mut self.stored, &mut self.stored_bytes, run);
+        }
+        record.outbox = None;
+        conns.unmark(slot, mark::LAGGING);
+    }
+
+    /// Frees the connection's queue.
+    pub fn drop_all(&mut self, conns: &mut Conns, slot: u32) {
+        if let Some(outbox) = &conns.get(slot).outbox {
+            let bytes = outbox.bytes;
+            self.advance(conns, slot, bytes);
+        }
+    }
+
+    /// Replaces the connection's queue by the rest of the frame it is in the middle of, and then `last`.
+    pub fn cut(&mut self, conns: &mut Conns, slot: u32, last: &[u8]) {
+        let mut rest = Vec::new();
+        if let Some(item) = conns.get(slot).outbox.as_ref().and_then(|outbox| outbox.items.front()) {
+            let bytes = &self.stored[item.run as usize].bytes;
+            let start = item.start as usize;
+            rest.extend_from_slice(&bytes[start..encode::next_frame_start(bytes, start)]);
+        }
+        self.drop_all(conns, slot);
+        conns.unmark(slot, mark::DOOMED);
+        rest.extend_from_slice(last);
+        let run = self.store(&rest);
+        self.push(conns, slot, run, 0);
+    }
+
+    /// Whether what is kept for all connections together is more than allowed.
+    pub fn is_over_budget(&self) -> bool {
+        self.cost() > self.total_bytes_max
+    }
+
+    /// Dooms an eighth of the lagging connections, those that lag most. Runs are shared, so how much this frees is known
+    /// only when the caller has cut their queues; then it asks again.
+    pub fn doom_slowest(&mut self, conns: &mut Conns) {
+        let mut lagging: Vec<(usize, u32)> = conns
+            .slots()
+            .filter(|slot| conns.is_marked(*slot, mark::LAGGING) && !conns.is_marked(*slot, mark::DOOMED | mark::GONE))
+            .map(|slot| (conns.get(slot).outbox.as_ref().map_or(0, |outbox| outbox.bytes), slot))
+            .collect();
+        lagging.sort_unstable_by(|a, b| b.cmp(a));
+        let share = lagging.len().div_ceil(8);
+        for (_, slot) in lagging.into_iter().take(share) {
+            self.doom(conns, slot);
+        }
+    }
+
+    /// Memory of everything kept, in bytes.
+    pub fn cost(&self) -> usize {
+        self.stored_bytes + self.items * size_of::<Item>()
+    }
+
+    /// Panics unless every kept run is held exactly as often as its count says.
+    pub fn check_invariants(&self, conns: &Conns) {
+        let mut holders = vec![0; self.stored.capacity()];
+        let (mut items, mut unsent) = (0, 0);
+        for slot in conns.slots() {
+            let outbox = conns.get(slot).outbox.as_deref();
+            assert_eq!(outbox.is_some(), conns.is_marked(slot, mark::LAGGING), "slot {slot} lags if it has an outbox");
+            let Some(outbox) = outbox else { continue };
+            assert!(!outbox.items.is_empty(), "an empty outbox is freed");
+            assert_eq!(outbox.bytes, outbox.items.iter().map(|item| (item.end - item.start) as usize).sum::<usize>());
+            unsent += outbox.bytes;
+            items += outbox.items.len();
+            outbox.items.iter().for_each(|item| holders[item.run as usize] += 1);
+        }
+        for (key, stored) in &self.stored {
+            assert_eq!(stored.holders, holders[key], "run {key} is held as often as it is queued");
+            assert!(stored.holders > 0, "run {key} is kept for someone");
+        }
+        assert_eq!(self.stored_bytes, self.stored.iter().map(|(_, stored)| stored.bytes.len()).sum::<usize>());
+        assert_eq!((self.items, self.unsent_bytes), (items, unsent));
+    }
+}
+
+fn release(stored: &mut Slab<Stored>, stored_bytes: &mut usize, run: u32) {
+    let entry = &mut stored[run as usize];
+    entry.holders -= 1;
+    if entry.holders == 0 {
+        *stored_bytes -= entry.bytes.len();
+        stored.remove(run as usize);
+    }
+}

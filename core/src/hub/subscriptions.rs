@@ -1,0 +1,295 @@
+//! What the broker's events do, and that its subscriptions equal the rooms that have members once things are quiet.
+//!
+//! For each room at most one request is outstanding. When its answer comes, what the room needs now is compared with what the
+//! broker holds, and the next request follows if they differ: so joining and leaving may race with the broker's answers in any
+//! order. An outage begins a new epoch, which voids every answer and every subscription of the last one at once.
+
+use crate::broker::{BrokerEvent, PublishError, PublishId, envelope};
+use crate::conn::{NONE, Phase};
+use crate::core::{Core, Seeded};
+use crate::hub::asks::Kind;
+use crate::hub::rooms::{Asked, Seat};
+use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::ws::encode;
+use hashbrown::HashMap;
+
+/// Rooms subscribed to again in one turn after an outage: a batch costs the broker about as much as a large message, and
+/// messages of rooms that are back flow in between.
+const RESUBSCRIBE_BATCH: usize = 512;
+
+/// The waiting SUBSCRIBEs by connection slot and room.
+pub(crate) type Joins = HashMap<(u32, u32), Option<CommandId>, Seeded>;
+
+/// How the broker stands.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    /// Why no subscription can be made; `None` when it can.
+    down: Option<Box<str>>,
+    /// Why nothing can be published; `None` when it can.
+    publisher_down: Option<Box<str>>,
+    /// Counts outages, from 1.
+    pub epoch: u32,
+    /// After an outage: the first room that has not been looked at.
+    pub resubscribe_from: Option<u32>,
+}
+
+impl Default for Broker {
+    fn default() -> Broker {
+        let reason = Some("the broker has not been reached yet".into());
+        Broker { down: reason.clone(), publisher_down: reason, epoch: 1, resubscribe_from: None }
+    }
+}
+
+impl Broker {
+    pub fn readiness(&self) -> Result<(), &str> {
+        match self.down.as_ref().or(self.publisher_down.as_ref()) {
+            Some(reason) => Err(reason),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn broker_event(&mut self, event: BrokerEvent<'_>) {
+        match event {
+            BrokerEvent::Up => {
+                self.broker.down = None;
+                self.broker.resubscribe_from = Some(0);
+                self.resubscribe();
+            }
+            BrokerEvent::Down { reason } => {
+                self.broker.down = Some(reason.into());
+                self.broker.epoch += 1;
+                self.broker.resubscribe_from = None;
+            }
+            BrokerEvent::PublisherUp => self.broker.publisher_down = None,
+            BrokerEvent::PublisherDown { reason } => self.broker.publisher_down = Some(reason.into()),
+            BrokerEvent::Subscribed { room } => self.subscribed(room),
+            BrokerEvent::Unsubscribed { room } => self.unsubscribed(room),
+            BrokerEvent::SubscribeFailed { room, reason } => self.subscribe_failed(room, reason),
+            BrokerEvent::Message { room, payload } => self.room_message(room, payload),
+            BrokerEvent::Published { id } => self.published(id),
+            BrokerEvent::PublishFailed { id, error } => self.publish_failed(id, error),
+        }
+    }
+
+    /// Whether the broker holds the room's subscription, so that a new member misses nothing from now on.
+    pub(crate) fn is_held(&self, room: u32) -> bool {
+        self.rooms.get(room).held_in == self.broker.epoch
+    }
+
+    fn asked(&self, room: u32) -> Option<Asked> {
+        self.rooms.get(room).asked.filter(|(_, epoch)| *epoch == self.broker.epoch).map(|(asked, _)| asked)
+    }
+
+    /// Asks the broker for what the room needs and does not have; forgets a room that nobody needs.
+    pub(crate) fn reconcile(&mut self, key: u32) {
+        if self.asked(key).is_some() {
+            return;
+        }
+        let held = self.is_held(key);
+        let room = self.rooms.get_mut(key);
+        let wanted = !room.members().is_empty() || room.lingering;
+        if !wanted && !held {
+            if room.run == NONE {
+                self.rooms.remove(key);
+            } else {
+                self.linger(key);
+            }
+        } else if wanted != held && self.broker.down.is_none() {
+            let (asked, kind) =
+                if wanted { (Asked::Subscribe, Kind::Subscribe) } else { (Asked::Unsubscribe, Kind::Unsubscribe) };
+            room.asked = Some((asked, self.broker.epoch));
+            self.asks.push(kind, &room.name, |_| {});
+        }
+    }
+
+    /// Looks at the next rooms after an outage.
+    pub(crate) fn resubscribe(&mut self) {
+        let Some(mut from) = self.broker.resubscribe_from else { return };
+        for _ in 0..RESUBSCRIBE_BATCH {
+            let Some(room) = self.rooms.next_key(from) else {
+                self.broker.resubscribe_from = None;
+                return;
+            };
+            from = room + 1;
+            self.reconcile(room);
+        }
+        self.broker.resubscribe_from = Some(from);
+    }
+
+    /// Keeps a room that lost its last member for a while.
+    pub(crate) fn linger(&mut self, key: u32) {
+        let until = self.now + self.config.room_linger;
+        let room = self.rooms.get_mut(key);
+        room.linger_until = until;
+        if !room.lingering {
+            room.lingering = true;
+            self.lingering.push_back((until, key));
+        }
+    }
+
+    pub(crate) fn end_lingering(&mut self) {
+        // Each room once at most: with no linger configured, one that goes back into the queue is due again at once.
+        for _ in 0..self.lingering.len() {
+            let Some((deadline, key)) = self.lingering.front().copied() else { return };
+            if deadline > self.now {
+                return;
+            }
+            self.lingering.pop_front();
+            let room = self.rooms.get_mut(key);
+            if room.members().is_empty() && room.linger_until > self.now {
+                // It had a member in between, and lost it.
+                self.lingering.push_back((room.linger_until, key));
+            } else {
+                room.lingering = false;
+                self.reconcile(key);
+            }
+        }
+    }
+
+    fn subscribed(&mut self, name: &str) {
+        let Some(key) = self.rooms.find(name) else { return };
+        if self.asked(key) != Some(Asked::Subscribe) {
+            return;
+        }
+        let room = self.rooms.get_mut(key);
+        room.asked = None;
+        room.held_in = self.broker.epoch;
+        for index in 0..self.rooms.get(key).members().len() as u32 {
+            if let Some((slot, id)) = self.seat_the_waiting(key, index) {
+                self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
+            }
+        }
+        self.reconcile(key);
+    }
+
+    /// Ends the waiting of the member at `index`, if it waits.
+    fn seat_the_waiting(&mut self, key: u32, index: u32) -> Option<(u32, Option<CommandId>)> {
+        let room = self.rooms.get_mut(key);
+        let seat = room.seat(index);
+        if !seat.is_waiting() {
+            return None;
+        }
+        room.set_seat(index, Seat::new(seat.list_position(), false));
+        let slot = room.members()[index as usize].slot() as u32;
+        self.joins.remove(&(slot, key)).map(|id| (slot, id))
+    }
+
+    fn unsubscribed(&mut self, name: &str) {
+        let Some(key) = self.rooms.find(name) else { return };
+        if self.asked(key) == Some(Asked::Unsubscribe) {
+            let room = self.rooms.get_mut(key);
+            room.asked = None;
+            room.held_in = 0;
+            self.reconcile(key);
+        }
+    }
+
+    fn subscribe_failed(&mut self, name: &str, reason: &str) {
+        let Some(key) = self.rooms.find(name) else { return };
+        if self.asked(key) != Some(Asked::Subscribe) {
+            return;
+        }
+        self.rooms.get_mut(key).asked = None;
+        while let Some(index) = self.rooms.get(key).members().len().checked_sub(1) {
+            let room = self.rooms.get(key);
+            let (slot, position) = (room.members()[index].slot() as u32, room.seat(index as u32).list_position());
+            let waiting = self.seat_the_waiting(key, index as u32);
+            self.leave(slot, position);
+            match waiting {
+                Some((_, id)) => self.error(slot, ErrorCode::BrokerRefused, reason, id.as_ref(), Some(name)),
+                None => self.reply(slot, |out| reply::unsubscribed(out, name, None, Some(ErrorCode::BrokerRefused))),
+            }
+        }
+        self.reconcile(key);
+    }
+
+    fn room_message(&mut self, name: &str, payload: &[u8]) {
+        // Without members, or before the broker confirmed: the end of a subscription that nobody needs any more.
+        let Some(key) = self.rooms.find(name) else { return };
+        if !self.is_held(key) || self.rooms.get(key).members().is_empty() {
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        match envelope::open(name, payload, &mut scratch) {
+            Some((text, except)) => {
+                let except = except.filter(|except| except.node == self.config.node).map(|except| except.conn);
+                let spared = except.and_then(|conn| self.conns.slot(conn));
+                self.fan_out(key, text, spared);
+            }
+            None => self.metrics.messages_dropped += 1,
+        }
+        self.scratch = scratch;
+    }
+
+    /// Adds a message to the room's run; the connection `spared` does not get it.
+    fn fan_out(&mut self, key: u32, text: &[u8], spared: Option<u32>) {
+        let room = self.rooms.get_mut(key);
+        if room.run == NONE {
+            room.full = room.members().len() as u32;
+            room.run = self.runs.start(key);
+        }
+        let run = self.runs.get_mut(room.run).expect("just started");
+        let frame_start = run.bytes.len();
+        encode::text(&mut run.bytes, text);
+        self.metrics.messages_out += 1;
+        self.metrics.deliveries += room.members().len() as u64;
+
+        let index = spared.and_then(|slot| {
+            let rooms = self.conns.get(slot).rooms.as_slice();
+            rooms.iter().find(|membership| membership.room == key).map(|membership| membership.index)
+        });
+        if let (Some(slot), Some(index)) = (spared, index) {
+            self.metrics.deliveries -= 1;
+            let conns = &mut self.conns;
+            let part = self.rooms.spare(key, index, run, frame_start, |conn, seat, index| {
+                conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
+            });
+            let stream = self.streams.of(&mut self.conns, slot);
+            stream.extend_from_slice(&run.bytes[part]);
+        }
+    }
+
+    /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED.
+    pub(crate) fn give_the_late_their_part(&mut self) {
+        for run in self.runs.all() {
+            let room = self.rooms.get(run.room);
+            for (conn, start) in room.members()[room.full as usize..].iter().zip(&run.late) {
+                let part = &run.bytes[*start as usize..];
+                if !part.is_empty() {
+                    self.streams.of(&mut self.conns, conn.slot() as u32).extend_from_slice(part);
+                }
+            }
+        }
+    }
+
+    fn published(&mut self, id: PublishId) {
+        let Some(sender) = self.senders.take(id) else { return };
+        self.metrics.publishes_confirmed += 1;
+        if let Some(slot) = self.conns.slot(sender.conn).filter(|slot| self.conns.get(*slot).phase == Phase::Open) {
+            self.reply(slot, |out| reply::ack(out, &sender.id));
+        }
+    }
+
+    fn publish_failed(&mut self, id: PublishId, error: PublishError) {
+        let Some(sender) = self.senders.take(id) else { return };
+        self.metrics.publishes_failed += 1;
+        let (code, reason) = match error {
+            PublishError::Unavailable => {
+                (ErrorCode::BrokerUnavailable, "the broker cannot be reached; the message was not published")
+            }
+            PublishError::Busy => {
+                (ErrorCode::BrokerBusy, "too many messages wait for the broker; this one was not published")
+            }
+            PublishError::Refused => (ErrorCode::BrokerRefused, "the broker refused the message"),
+            PublishError::Unconfirmed => (
+                ErrorCode::Unconfirmed,
+                "the broker went away before it confirmed; the message may have been published",
+            ),
+        };
+        if let Some(slot) = self.conns.slot(sender.conn).filter(|slot| self.conns.get(*slot).phase == Phase::Open) {
+            self.error(slot, code, reason, Some(&sender.id), None);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What must hold between turns, checked from the outside by tests, fuzzers and simulations.
+
+use crate::conn::{Ending, NONE, Phase};
+use crate::core::Core;
+
+impl Core {
+    /// Checks every invariant that ties the parts of the core together. Costs a walk over all that it holds.
+    ///
+    /// # Panics
+    /// If one does not hold: that is a bug in this crate.
+    pub fn check_invariants(&self) {
+        self.backlog.check_invariants(&self.conns);
+        assert!(self.runs.all().is_empty() && self.streams.all().is_empty(), "a turn leaves nothing unsaid");
+        assert!(self.touched.is_empty() && self.gone.is_empty() && self.writable.is_empty());
+        self.check_connections();
+        self.check_rooms();
+    }
+
+    fn check_connections(&self) {
+        let (mut live, mut open, mut heads) = (0, 0, 0);
+        for slot in self.conns.slots() {
+            let conn = self.conns.get(slot);
+            live += usize::from(conn.phase != Phase::Free);
+            open += u64::from(conn.phase == Phase::Open);
+            heads += u64::from(conn.phase == Phase::Head);
+            assert!(conn.phase == Phase::Open || conn.rooms.len() == 0, "only an open connection is in rooms");
+            assert!(conn.phase == Phase::Free || conn.stream == NONE, "streams last for one turn");
+            assert!(
+                conn.ending == Ending::None || conn.outbox.is_some(),
+                "slot {slot} in {:?} has written everything, so it should have ended",
+                conn.phase
+            );
+            for (position, membership) in conn.rooms.as_slice().iter().enumerate() {
+                let room = self.rooms.get(membership.room);
+                assert_eq!(room.members()[membership.index as usize], self.conns.id(slot));
+                let seat = room.seat(membership.index);
+                assert_eq!(seat.list_position(), position);
+                assert_eq!(seat.is_waiting(), self.joins.contains_key(&(slot, membership.room)));
+                assert!(!(seat.is_waiting() && self.is_held(membership.room)), "nobody waits for what is held");
+            }
+        }
+        assert_eq!(live, self.conns.live());
+        assert_eq!((open, heads), (self.metrics.connections_now, self.metrics.pending_upgrades_now));
+        assert!(self.heads.keys().all(|slot| self.conns.get(*slot).phase == Phase::Head));
+    }
+
+    fn check_rooms(&self) {
+        let (mut memberships, mut populated, mut lingering, mut waiting) = (0, 0, 0, 0);
+        for (key, room) in self.rooms.iter() {
+            assert_eq!(self.rooms.find(&room.name), Some(key));
+            assert_eq!(room.run, NONE);
+            memberships += room.members().len() as u64;
+            populated += u64::from(!room.members().is_empty());
+            lingering += usize::from(room.lingering);
+            for (index, conn) in room.members().iter().enumerate() {
+                let slot = self.conns.slot(*conn).expect("members are alive");
+                let position = room.seat(index as u32).list_position();
+                assert_eq!(self.conns.get(slot).rooms.as_slice()[position].room, key);
+                waiting += usize::from(room.seat(index as u32).is_waiting());
+            }
+        }
+        assert_eq!((memberships, populated), (self.rooms.memberships(), self.rooms.populated()));
+        assert_eq!(lingering, self.lingering.len(), "a room stands in the queue once");
+        assert_eq!(waiting, self.joins.len(), "whoever waits has a seat");
+    }
+}

@@ -1,0 +1,316 @@
+//! A connection's life: request head, frames, heartbeat, closing, in the phases of `conn::Phase`.
+
+use crate::conn::{Ending, Phase, coarse, fine, mark};
+use crate::core::Core;
+use crate::error::{Refused, Violation};
+use crate::event::ConnId;
+use crate::ws::decoder::{Decoder, Message};
+use crate::ws::encode;
+use crate::ws::handshake::{self, Kind, Response};
+
+/// Close code for a connection that gave no sign of life: in the range that means "reconnect with backoff".
+const NO_SIGN_OF_LIFE: u16 = 4000;
+/// RFC 6455's registry: the service restarts.
+const SERVICE_RESTART: u16 = 1012;
+/// The page is one file: whatever is not in it is not loaded, nor is it framed.
+const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                            connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
+                            frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n";
+
+impl Core {
+    pub(crate) fn open(&mut self) -> Result<ConnId, Refused> {
+        if self.conns.live() >= self.config.connections_max + self.config.surplus_connections_max {
+            return Err(Refused::Full);
+        }
+        let conn = self.conns.insert(self.now);
+        self.metrics.pending_upgrades_now += 1;
+        self.wheel.set(conn.slot() as u32, self.now + self.config.handshake_timeout);
+        Ok(conn)
+    }
+
+    /// Changes the phase, and the gauges with it.
+    pub(crate) fn enter_phase(&mut self, slot: u32, phase: Phase) {
+        let conn = self.conns.get_mut(slot);
+        match std::mem::replace(&mut conn.phase, phase) {
+            Phase::Head => self.metrics.pending_upgrades_now -= 1,
+            Phase::Open => self.metrics.connections_now -= 1,
+            _ => {}
+        }
+        if phase == Phase::Open {
+            self.metrics.connections_now += 1;
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, slot: u32, data: &mut [u8]) {
+        self.metrics.bytes_in += data.len() as u64;
+        let conn = self.conns.get_mut(slot);
+        conn.last_seen = coarse(self.now);
+        conn.pinged = false;
+        match conn.phase {
+            Phase::Head => self.head(slot, data),
+            Phase::Open | Phase::Closing => self.frames(slot, data),
+            Phase::Discarding | Phase::Ended | Phase::Free => {}
+        }
+    }
+
+    fn head(&mut self, slot: u32, data: &mut [u8]) {
+        let bytes_max = self.config.request_head_bytes_max;
+        let Some(mut held) = self.heads.remove(&slot) else {
+            if data.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+                self.metrics.upgrades_invalid += 1;
+                return self.respond(slot, Response::bad_request("not an HTTP request"), false);
+            }
+            return match handshake::head_end(&data[..data.len().min(bytes_max)], 0) {
+                Some(end) => {
+                    let (head, rest) = data.split_at_mut(end);
+                    self.answer(slot, head, rest);
+                }
+                None => self.hold_head(slot, data.to_vec()),
+            };
+        };
+        let searched = held.len();
+        let window = data.len().min(bytes_max - searched);
+        held.extend_from_slice(&data[..window]);
+        match handshake::head_end(&held, searched) {
+            Some(end) => self.answer(slot, &held[..end], &mut data[end - searched..]),
+            None => self.hold_head(slot, held),
+        }
+    }
+
+    fn hold_head(&mut self, slot: u32, held: Vec<u8>) {
+        if held.len() >= self.config.request_head_bytes_max {
+            self.metrics.upgrades_invalid += 1;
+            return self.respond(slot, Response::HEAD_TOO_LARGE, false);
+        }
+        self.heads.insert(slot, held);
+    }
+
+    /// Answers a whole request head; `rest` is what the client sent after it.
+    fn answer(&mut self, slot: u32, head: &[u8], rest: &mut [u8]) {
+        let parsed = match handshake::parse(head) {
+            Ok(parsed) => parsed,
+            Err(response) => {
+                self.metrics.upgrades_invalid += 1;
+                return self.respond(slot, response, false);
+            }
+        };
+        match parsed.kind {
+            Kind::Get { head_only } => {
+                self.metrics.http_requests += 1;
+                self.get(slot, parsed.path, head_only);
+            }
+            Kind::Upgrade { .. } if !matches!(parsed.path, "/" | "/ws") => {
+                self.metrics.upgrades_invalid += 1;
+                self.respond(slot, Response::NOT_FOUND, false);
+            }
+            Kind::Upgrade { .. } if self.draining => {
+                self.metrics.upgrades_refused_draining += 1;
+                self.respond(slot, Response::unavailable("shutting down"), false);
+            }
+            Kind::Upgrade { .. } if self.metrics.connections_now >= self.config.connections_max as u64 => {
+                self.metrics.upgrades_refused_full += 1;
+                self.respond(slot, Response::unavailable("as many connections as allowed are open"), false);
+            }
+            Kind::Upgrade { key, subprotocol } => {
+                self.metrics.upgrades_accepted += 1;
+                handshake::write_accept(self.stream(slot), key, subprotocol);
+                self.enter_phase(slot, Phase::Open);
+                self.wheel.set(slot, self.now + self.config.ping_interval);
+                self.frames(slot, rest);
+            }
+        }
+    }
+
+    fn get(&mut self, slot: u32, path: &str, head_only: bool) {
+        match path {
+            "/" => {
+                let page = Response {
+                    headers: PAGE_HEADERS,
+                    content_type: "text/html; charset=utf-8",
+                    ..Response::text("200 OK", "")
+                };
+                self.respond(slot, Response { body: self.config.page, ..page }, head_only);
+            }
+            "/healthz" => self.respond(slot, Response::text("200 OK", "ok\n"), head_only),
+            "/readyz" => {
+                let reason = self.readiness().err().map(|reason| format!("{reason}\n"));
+                let response = match &reason {
+                    None => Response::text("200 OK", "ready\n"),
+                    Some(reason) => Response::unavailable(reason),
+                };
+                self.respond(slot, response, head_only);
+            }
+            _ => self.respond(slot, Response::NOT_FOUND, head_only),
+        }
+    }
+
+    /// Sends a response other than 101, and ends the connection after it.
+    fn respond(&mut self, slot: u32, response: Response<'_>, head_only: bool) {
+        response.write(self.stream(slot), head_only);
+        self.discard(slot);
+    }
+
+    /// Reads no more of what the peer sends, and half-closes when everything is written.
+    fn discard(&mut self, slot: u32) {
+        self.enter_phase(slot, Phase::Discarding);
+        self.conns.get_mut(slot).decoder = Decoder::default();
+        self.wheel.set(slot, self.now + self.config.close_timeout);
+        self.end_when_written(slot, Ending::Shutdown);
+    }
+
+    fn frames(&mut self, slot: u32, data: &mut [u8]) {
+        // Out of the record while its messages are acted upon, for they borrow from it.
+        let mut decoder = std::mem::take(&mut self.conns.get_mut(slot).decoder);
+        let mut at = 0;
+        while at < data.len() && self.reads_frames(slot) {
+            match decoder.next(&mut data[at..], self.config.message_bytes_max) {
+                Ok((taken, message)) => {
+                    at += taken;
+                    if let Some(message) = message {
+                        self.message(slot, message);
+                    }
+                }
+                Err(violation) => self.violation(slot, violation),
+            }
+        }
+        if self.reads_frames(slot) {
+            decoder.settle();
+            self.conns.get_mut(slot).decoder = decoder;
+        }
+    }
+
+    fn reads_frames(&self, slot: u32) -> bool {
+        matches!(self.conns.get(slot).phase, Phase::Open | Phase::Closing)
+    }
+
+    fn message(&mut self, slot: u32, message: Message<'_>) {
+        if self.conns.get(slot).phase == Phase::Closing {
+            if let Message::Close(_) = message {
+                self.enter_phase(slot, Phase::Discarding);
+                self.end_when_written(slot, Ending::Close);
+            }
+            return;
+        }
+        match message {
+            Message::Text(text) => self.command(slot, text),
+            Message::Binary(_) => self.binary(slot),
+            Message::Ping(payload) => encode::pong(self.stream(slot), payload),
+            Message::Pong(_) => {}
+            Message::Close(body) => {
+                self.depart(slot, true);
+                encode::close(self.stream(slot), body.map(|(code, _)| code), "");
+                self.discard(slot);
+                // RFC 6455 §7.1.1: the server closes first, and there is nothing left to read.
+                self.end_when_written(slot, Ending::Close);
+            }
+        }
+    }
+
+    fn violation(&mut self, slot: u32, violation: Violation) {
+        if self.conns.get(slot).phase == Phase::Open {
+            self.metrics.protocol_closes += 1;
+            self.depart(slot, true);
+            encode::close(self.stream(slot), Some(violation.close_code()), violation.reason());
+        }
+        self.discard(slot);
+    }
+
+    /// Ends a WebSocket with a close frame, behind everything that is its own so far.
+    pub(crate) fn close(&mut self, slot: u32, code: u16, reason: &str) {
+        self.depart(slot, true);
+        encode::close(self.stream(slot), Some(code), reason);
+        self.await_close(slot);
+    }
+
+    /// A close frame is on its way: waits for the peer's, but not for ever.
+    pub(crate) fn await_close(&mut self, slot: u32) {
+        self.enter_phase(slot, Phase::Closing);
+        self.wheel.set(slot, self.now + self.config.close_timeout);
+    }
+
+    pub(crate) fn closed(&mut self, slot: u32) {
+        match self.conns.get(slot).phase {
+            Phase::Ended | Phase::Free => {}
+            // A client may half-close after its request and still read the answer.
+            Phase::Discarding => self.end_when_written(slot, Ending::Close),
+            Phase::Head | Phase::Open | Phase::Closing => {
+                self.depart(slot, false);
+                self.discard(slot);
+                self.end_now(slot);
+            }
+        }
+    }
+
+    pub(crate) fn timeout(&mut self) {
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.expire(self.now, &mut fired);
+        for slot in fired.drain(..) {
+            self.timer(slot);
+        }
+        self.fired = fired;
+        self.end_lingering();
+        self.resubscribe();
+    }
+
+    fn timer(&mut self, slot: u32) {
+        match self.conns.get(slot).phase {
+            Phase::Head => {
+                self.metrics.upgrades_timed_out += 1;
+                self.respond(slot, Response::TIMED_OUT, false);
+            }
+            Phase::Open => self.heartbeat(slot),
+            Phase::Closing | Phase::Discarding => {
+                self.enter_phase(slot, Phase::Discarding);
+                self.end_now(slot);
+            }
+            Phase::Ended | Phase::Free => {}
+        }
+    }
+
+    fn heartbeat(&mut self, slot: u32) {
+        let conn = self.conns.get_mut(slot);
+        let ping_at = fine(conn.last_seen) + self.config.ping_interval;
+        if conn.pinged {
+            self.give_up(slot);
+        } else if ping_at <= self.now {
+            conn.pinged = true;
+            encode::ping(self.stream(slot));
+            self.wheel.set(slot, self.now + self.config.pong_timeout);
+        } else {
+            self.wheel.set(slot, ping_at);
+        }
+    }
+
+    fn give_up(&mut self, slot: u32) {
+        self.metrics.heartbeat_closes += 1;
+        self.depart(slot, false);
+        let lags = self.conns.is_marked(slot, mark::LAGGING);
+        if !lags {
+            encode::close(self.stream(slot), Some(NO_SIGN_OF_LIFE), "no sign of life");
+        }
+        self.discard(slot);
+        if lags {
+            self.end_now(slot);
+        } else {
+            self.end_when_written(slot, Ending::Close);
+        }
+    }
+
+    pub(crate) fn shutdown(&mut self) {
+        self.draining = true;
+        for slot in self.conns.slots() {
+            match self.conns.get(slot).phase {
+                Phase::Open => self.close(slot, SERVICE_RESTART, "the server restarts"),
+                Phase::Head if self.heads.remove(&slot).is_some() => {
+                    self.metrics.upgrades_refused_draining += 1;
+                    self.respond(slot, Response::unavailable("shutting down"), false);
+                }
+                Phase::Head => {
+                    self.discard(slot);
+                    self.end_now(slot);
+                }
+                _ => {}
+            }
+        }
+    }
+}
