@@ -177,7 +177,8 @@ impl<'c> Actions<'c> {
         Actions { core, stage: Stage::Asks, at: 0, taken: 0 }
     }
 
-    /// The next action, or `None` when the turn is over. (An action borrows from the iterator, which `Iterator` cannot say.)
+    /// The next action, or `None` when the turn is over.
+    #[expect(clippy::should_implement_trait, reason = "an action borrows from the iterator, which `Iterator` cannot say")]
     pub fn next(&mut self) -> Option<Action<'_>> {
         let step = self.step()?;
         let core = &mut *self.core;
