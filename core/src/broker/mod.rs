@@ -5,6 +5,8 @@
 //! answered by exactly one of `Subscribed`, `Unsubscribed`, `SubscribeFailed`, unless `Down` comes first, which
 //! voids all that were outstanding and every subscription held.
 
+pub mod redis;
+
 /// Correlates an `Action::Publish` with its outcome. Only publishes whose client waits for an answer carry one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublishId(u64);
