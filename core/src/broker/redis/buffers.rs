@@ -160,6 +160,11 @@ impl Inbox {
         Ok(rest)
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.remainder.capacity()
+    }
+
     /// Gives back capacity that only a burst needed. For quiet moments.
     pub(super) fn settle(&mut self) {
         if self.remainder.is_empty() {
@@ -214,6 +219,11 @@ impl Outbox {
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Gives back capacity that only a burst needed. For quiet moments.

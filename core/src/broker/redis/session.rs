@@ -278,4 +278,16 @@ impl RedisSession {
             _ => {}
         }
     }
+
+    /// Bytes that the publisher's output buffer owns.
+    #[cfg(test)]
+    pub(super) fn publisher_capacity(&self) -> usize {
+        self.publisher_link.outbox.capacity()
+    }
+
+    /// Bytes that the subscriber's receive buffer owns.
+    #[cfg(test)]
+    pub(super) fn inbox_capacity(&self) -> usize {
+        self.subscriber_link.inbox.capacity()
+    }
 }
