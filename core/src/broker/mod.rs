@@ -7,6 +7,7 @@
 
 pub mod envelope;
 pub mod memory;
+pub mod redis;
 
 /// Correlates an `Action::Publish` with its outcome. Only publishes whose client waits for an answer carry one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

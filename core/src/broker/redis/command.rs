@@ -1,0 +1,91 @@
+//! Commands as Redis reads them: an array of bulk strings, appended to an output buffer. No state.
+
+/// The most bytes the framing of one bulk string adds: `$`, 20 digits, two line ends.
+const BULK_FRAMING_BYTES_MAX: usize = 25;
+
+/// Begins a command of so many arguments, its name included.
+pub(super) fn begin(out: &mut Vec<u8>, arguments: usize) {
+    header(out, b'*', arguments);
+}
+
+/// Appends one argument.
+pub(super) fn argument(out: &mut Vec<u8>, bytes: &[u8]) {
+    header(out, b'$', bytes.len());
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the channel of a room as one argument.
+pub(super) fn channel(out: &mut Vec<u8>, prefix: &str, room: &str) {
+    header(out, b'$', prefix.len() + room.len());
+    out.extend_from_slice(prefix.as_bytes());
+    out.extend_from_slice(room.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a whole command.
+pub(super) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
+    begin(out, arguments.len());
+    for bytes in arguments {
+        argument(out, bytes);
+    }
+}
+
+/// Appends a `PUBLISH`.
+pub(super) fn publish(out: &mut Vec<u8>, prefix: &str, room: &str, payload: &[u8]) {
+    out.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n");
+    channel(out, prefix, room);
+    argument(out, payload);
+}
+
+/// No `PUBLISH` of these is longer.
+pub(super) fn publish_bytes_max(prefix: &str, room: &str, payload: &[u8]) -> usize {
+    b"*3\r\n$7\r\nPUBLISH\r\n".len() + prefix.len() + room.len() + payload.len() + 2 * BULK_FRAMING_BYTES_MAX
+}
+
+fn header(out: &mut Vec<u8>, kind: u8, number: usize) {
+    let mut digits = [0_u8; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    loop {
+        start -= 1;
+        // A remainder of ten fits a byte.
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.push(kind);
+    out.extend_from_slice(&digits[start..]);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_arrays_of_bulk_strings() {
+        let mut out = Vec::new();
+        command(&mut out, &[b"CLIENT", b"SETNAME", b""]);
+        assert_eq!(out, b"*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n$0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_publish_joins_prefix_and_room() {
+        let mut out = Vec::new();
+        publish(&mut out, "p:", "r", b"a\r\nb");
+        assert_eq!(out, b"*3\r\n$7\r\nPUBLISH\r\n$3\r\np:r\r\n$4\r\na\r\nb\r\n");
+        assert!(out.len() <= publish_bytes_max("p:", "r", b"a\r\nb"));
+    }
+
+    #[test]
+    fn numbers_of_every_length_are_written() {
+        for number in [0, 9, 10, 512, 65_536, usize::MAX] {
+            let mut out = Vec::new();
+            begin(&mut out, number);
+            assert_eq!(out, format!("*{number}\r\n").into_bytes());
+        }
+    }
+}

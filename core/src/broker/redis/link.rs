@@ -1,0 +1,190 @@
+//! One connection's life, whatever it is for: when to open it, its set-up, its health, its end. What is said on it
+//! once it is up, `subscriber` and `publisher` know.
+
+use std::fmt;
+
+use super::backoff::Backoff;
+use super::buffers::{Inbox, Outbox};
+use super::command;
+use super::resp::Reply;
+use super::setup::{Progress, Setup};
+use super::{ConnectionRequest, LinkState, LinkStats, RedisConfig};
+use crate::time::Time;
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Waiting { until: Time },
+    Connecting { deadline: Time },
+    SettingUp { deadline: Time },
+    Up { since: Time },
+}
+
+/// What a look at the clock led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Tick {
+    Nothing,
+    /// A `PING` was appended to the output: its reply must be expected.
+    Probed,
+    /// The connection must be given up, for this reason.
+    Expired(String),
+}
+
+/// One connection, or the wait for the next.
+#[derive(Debug)]
+pub(super) struct Link {
+    state: State,
+    /// The driver still holds a connection that was given up here.
+    drop_due: bool,
+    pub(super) inbox: Inbox,
+    pub(super) outbox: Outbox,
+    setup: Setup,
+    heard_at: Time,
+    probe_deadline: Option<Time>,
+    backoff: Backoff,
+    ups: u64,
+    last_error: Option<String>,
+}
+
+impl Link {
+    /// A connection whose first attempt is due at once.
+    pub(super) fn new(seed: u64) -> Link {
+        Link {
+            state: State::Waiting { until: Time::ZERO },
+            drop_due: false,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            setup: Setup::default(),
+            heard_at: Time::ZERO,
+            probe_deadline: None,
+            backoff: Backoff::new(seed),
+            ups: 0,
+            last_error: None,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    /// Whether bytes can come and go.
+    pub(super) fn is_established(&self) -> bool {
+        matches!(self.state, State::SettingUp { .. } | State::Up { .. })
+    }
+
+    /// What the driver is to do now, if anything.
+    pub(super) fn poll(&mut self, now: Time, config: &RedisConfig) -> Option<ConnectionRequest> {
+        if std::mem::take(&mut self.drop_due) {
+            return Some(ConnectionRequest::Drop);
+        }
+        match self.state {
+            State::Waiting { until } if until <= now => {
+                self.state = State::Connecting { deadline: now + config.connect_timeout };
+                Some(ConnectionRequest::Open)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn connected(&mut self, now: Time, config: &RedisConfig) {
+        if let State::Connecting { deadline } = self.state {
+            self.state = State::SettingUp { deadline };
+            self.heard_at = now;
+            self.setup.begin(config, self.outbox.tail());
+        }
+    }
+
+    /// Bytes came: any are a sign of life.
+    pub(super) fn heard(&mut self, now: Time) {
+        self.heard_at = now;
+        self.probe_deadline = None;
+    }
+
+    /// A reply while the connection is not up: whether it is now, or why it never will be.
+    pub(super) fn setup_reply(&mut self, reply: &Reply<'_>, now: Time, config: &RedisConfig) -> Result<bool, String> {
+        match self.setup.reply(reply, config, self.outbox.tail())? {
+            Progress::Going => Ok(false),
+            Progress::Done => {
+                self.state = State::Up { since: now };
+                self.ups += 1;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Ends the connection or the attempt, and plans the next one. Says whether it was up.
+    pub(super) fn lose(&mut self, reason: &str, now: Time, config: &RedisConfig) -> bool {
+        let was_up = self.is_up();
+        if let State::Up { since } = self.state
+            // Shorter, and a server that takes every connection and ends it soon after would be visited again and
+            // again at the shortest wait.
+            && now.since(since) >= config.backoff_max
+        {
+            self.backoff.reset();
+        }
+        let wait = self.backoff.next(config.backoff_min, config.backoff_max);
+        self.state = State::Waiting { until: now + wait };
+        self.inbox = Inbox::default();
+        self.outbox = Outbox::default();
+        self.probe_deadline = None;
+        self.last_error = Some(reason.to_owned());
+        was_up
+    }
+
+    /// Whether there is a connection or an attempt that could be lost.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
+    /// Whether the driver must be told that the connection was given up.
+    pub(super) fn set_drop_due(&mut self, due: bool) {
+        self.drop_due = due;
+    }
+
+    pub(super) fn next_timeout(&self, config: &RedisConfig) -> Time {
+        match self.state {
+            State::Waiting { until } => until,
+            State::Connecting { deadline } | State::SettingUp { deadline } => deadline,
+            State::Up { .. } => self.probe_deadline.unwrap_or(self.heard_at + config.probe_interval),
+        }
+    }
+
+    pub(super) fn timeout(&mut self, now: Time, config: &RedisConfig) -> Tick {
+        if now < self.next_timeout(config) {
+            return Tick::Nothing;
+        }
+        match self.state {
+            State::Waiting { .. } => Tick::Nothing,
+            State::Connecting { .. } => Tick::Expired(within("no connection", config.connect_timeout)),
+            State::SettingUp { .. } => Tick::Expired(within("set-up not finished", config.connect_timeout)),
+            State::Up { .. } if self.probe_deadline.is_some() => {
+                Tick::Expired(within("no answer to PING", config.probe_timeout))
+            }
+            State::Up { .. } => {
+                self.probe_deadline = Some(now + config.probe_timeout);
+                self.inbox.settle();
+                self.outbox.settle();
+                command::command(self.outbox.tail(), &[b"PING"]);
+                Tick::Probed
+            }
+        }
+    }
+
+    /// How often this role came up, not counting the first time.
+    pub(super) fn reconnects(&self) -> u64 {
+        self.ups.saturating_sub(1)
+    }
+
+    pub(super) fn stats(&self) -> LinkStats<'_> {
+        let state = match self.state {
+            State::Waiting { .. } => LinkState::Waiting,
+            State::Connecting { .. } => LinkState::Connecting,
+            State::SettingUp { .. } => LinkState::SettingUp,
+            State::Up { .. } => LinkState::Up,
+        };
+        LinkStats { state, last_error: self.last_error.as_deref() }
+    }
+}
+
+fn within(what: impl fmt::Display, time: std::time::Duration) -> String {
+    format!("{what} within {} ms", time.as_millis())
+}

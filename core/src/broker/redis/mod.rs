@@ -1,0 +1,211 @@
+//! A Redis Pub/Sub session without I/O: bytes in, bytes out, and [`BrokerEvent`]s for the hub. No sockets, no clock,
+//! no threads here; whoever owns the sockets drives it.
+//!
+//! Redis asks for two connections, since one that subscribes can (in RESP2) do little else. [`RedisSession`] keeps
+//! both, each by itself: set-up, pipelining, health probe, reconnection with backoff.
+//!
+//! # Driving it
+//!
+//! One turn of the driver's loop, in this order:
+//!
+//! 1. For each [`Role`] whose socket had news: [`RedisSession::connected`], [`RedisSession::input`] with what was
+//!    read, [`RedisSession::disconnected`] at end of file or on an error.
+//! 2. [`RedisSession::timeout`] if [`RedisSession::next_timeout`] is due. *After* the input: bytes that lay unread
+//!    while the driver was held up are a sign of life, too.
+//! 3. [`RedisSession::poll_events`], and the hub's answers to all events so far: [`RedisSession::subscribe`],
+//!    [`RedisSession::unsubscribe`], [`RedisSession::publish`]; then `poll_events` once more, for publishes refused
+//!    at once, as long as [`RedisSession::has_events`]. Every event must have reached the hub before what the hub
+//!    asks next reaches the session.
+//! 4. [`RedisSession::poll_connection`] until it has nothing more.
+//! 5. For each connected role: write [`RedisSession::output`], report with [`RedisSession::written`] what the kernel
+//!    took. All subscriptions asked for since the last call leave joined in few commands.
+//! 6. Sleep until a socket is ready or [`RedisSession::next_timeout`].
+//!
+//! A role is known here by one connection at a time. Once the session asked for [`ConnectionRequest::Drop`], or was
+//! told `disconnected`, that connection must not be mentioned again; the next one begins with an `Open`.
+//!
+//! # What holds
+//!
+//! - `Up` and `Down` alternate, and so do `PublisherUp` and `PublisherDown`. After `Down` the session knows of no
+//!   room: whoever wants messages asks again after `Up`. What is asked of a subscriber that is not up is forgotten.
+//! - Every publish with an id is answered exactly once; those that Redis was sent, in the order they were made, and
+//!   before the `PublisherDown` that may end them. Those that could not be sent are answered at once, so ahead of
+//!   others that wait.
+//! - No password occurs in a reason or in `Debug` output.
+//! - Memory is bounded: by [`RedisConfig::buffer_bytes_max`] and [`RedisConfig::publishes_in_flight_max`] towards
+//!   Redis, by [`RedisConfig::message_bytes_max`] and fixed limits of [`resp`] from Redis, and for subscriptions by
+//!   the rooms that the hub has. Messages and publishes allocate nothing once buffers are warm.
+
+mod backoff;
+mod buffers;
+mod command;
+mod link;
+mod publisher;
+mod queue;
+pub mod resp;
+mod session;
+mod setup;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use session::RedisSession;
+
+#[cfg(doc)]
+use super::BrokerEvent;
+
+/// How to talk to Redis. Where it is, the driver knows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// The ACL user; none means Redis's `default`.
+    pub username: Option<String>,
+    /// The password; without one there is no `AUTH`, whatever the user.
+    pub password: Option<String>,
+    /// What to `SELECT`. Redis's channels do not belong to a database; this is for servers that tell them apart.
+    pub database: u32,
+    /// Shown by `CLIENT LIST`. Characters that Redis does not take become `-`; empty means none.
+    pub client_name: String,
+    /// What stands in front of the room's name in the channel's.
+    pub prefix: String,
+    /// Feeds the jitter of reconnection. Instances should differ, so that they do not return to Redis as one.
+    pub seed: u64,
+    /// Publishes written or waiting to be, and not answered yet. More are refused as busy.
+    pub publishes_in_flight_max: usize,
+    /// Bytes of such publishes, with framing. Nothing larger can be published at all.
+    pub buffer_bytes_max: usize,
+    /// The longest payload to receive; longer ones are skipped and counted.
+    pub message_bytes_max: usize,
+    /// From [`ConnectionRequest::Open`] until the connection is set up.
+    pub connect_timeout: Duration,
+    /// Silence from Redis before it is asked for a sign of life.
+    pub probe_interval: Duration,
+    /// Silence after that before the connection is given up.
+    pub probe_timeout: Duration,
+    /// The shortest wait before the next attempt to connect.
+    pub backoff_min: Duration,
+    /// The longest wait before the next attempt to connect, and how long a connection must last to be thought sound.
+    pub backoff_max: Duration,
+}
+
+impl Default for RedisConfig {
+    fn default() -> RedisConfig {
+        RedisConfig {
+            username: None,
+            password: None,
+            database: 0,
+            client_name: "fanfare".to_owned(),
+            prefix: "fanfare:".to_owned(),
+            seed: 0,
+            // A round trip of 10 ms at 1.6 million publishes a second; some 400 KB of bookkeeping.
+            publishes_in_flight_max: 16_384,
+            // As many publishes of 1 KB.
+            buffer_bytes_max: 16 * 1024 * 1024,
+            // Above what any client may send here, for publishers of other kinds.
+            message_bytes_max: 1024 * 1024,
+            connect_timeout: Duration::from_secs(5),
+            probe_interval: Duration::from_secs(5),
+            probe_timeout: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("database", &self.database)
+            .field("client_name", &self.client_name)
+            .field("prefix", &self.prefix)
+            .field("seed", &self.seed)
+            .field("publishes_in_flight_max", &self.publishes_in_flight_max)
+            .field("buffer_bytes_max", &self.buffer_bytes_max)
+            .field("message_bytes_max", &self.message_bytes_max)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("probe_interval", &self.probe_interval)
+            .field("probe_timeout", &self.probe_timeout)
+            .field("backoff_min", &self.backoff_min)
+            .field("backoff_max", &self.backoff_max)
+            .finish()
+    }
+}
+
+/// The session's two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Receives messages.
+    Subscriber,
+    /// Publishes them.
+    Publisher,
+}
+
+impl Role {
+    /// Both.
+    pub const ALL: [Role; 2] = [Role::Subscriber, Role::Publisher];
+}
+
+/// What the driver is to do about a role's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionRequest {
+    /// Begin a new connection now; report it with [`RedisSession::connected`] or [`RedisSession::disconnected`].
+    Open,
+    /// Close the connection, established or not, and report nothing about it.
+    Drop,
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkState {
+    /// There is none; the next attempt waits for its time.
+    Waiting,
+    /// The driver is establishing it.
+    Connecting,
+    /// It is established, and Redis has not yet answered everything of the set-up.
+    SettingUp,
+    /// It is in use.
+    Up,
+}
+
+/// How one connection fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkStats<'a> {
+    /// Where it is in its life.
+    pub state: LinkState,
+    /// Why the last connection of this role failed or ended, if ever one did. For people.
+    pub last_error: Option<&'a str>,
+}
+
+/// How the session fares. Counters only grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisStats<'a> {
+    /// The connection that receives.
+    pub subscriber: LinkStats<'a>,
+    /// The connection that publishes.
+    pub publisher: LinkStats<'a>,
+    /// How often a connection, of either role, came up that had been up before.
+    pub reconnects: u64,
+    /// Publishes that Redis has not answered yet.
+    pub publishes_in_flight: usize,
+    /// Publishes without an id that would have been answered `PublishFailed` with one.
+    pub publishes_dropped: u64,
+    /// Messages skipped for being larger than [`RedisConfig::message_bytes_max`].
+    pub oversized: u64,
+    /// Messages ignored because their channel is not the prefix and a room's name in UTF-8.
+    pub ignored: u64,
+}
+
+impl<'a> RedisStats<'a> {
+    /// Why the session is not ready, for people; none if both connections are up.
+    pub fn trouble(&self) -> Option<&'a str> {
+        [self.subscriber, self.publisher]
+            .into_iter()
+            .find(|link| link.state != LinkState::Up)
+            .map(|link| link.last_error.unwrap_or("not connected yet"))
+    }
+}

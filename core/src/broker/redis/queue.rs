@@ -1,0 +1,51 @@
+//! Events that came about while nobody was there to take them, kept in order until somebody asks.
+
+use std::collections::VecDeque;
+
+use crate::broker::{BrokerEvent, PublishError, PublishId};
+
+/// Places kept for good; a burst of refused publishes gives the rest back.
+const KEPT_EVENTS: usize = 1024;
+
+#[derive(Debug)]
+enum Queued {
+    Down { reason: String },
+    PublisherDown { reason: String },
+    PublishFailed { id: PublishId, error: PublishError },
+}
+
+/// The events, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct EventQueue {
+    events: VecDeque<Queued>,
+}
+
+impl EventQueue {
+    pub(super) fn down(&mut self, reason: &str) {
+        self.events.push_back(Queued::Down { reason: reason.to_owned() });
+    }
+
+    pub(super) fn publisher_down(&mut self, reason: &str) {
+        self.events.push_back(Queued::PublisherDown { reason: reason.to_owned() });
+    }
+
+    pub(super) fn publish_failed(&mut self, id: PublishId, error: PublishError) {
+        self.events.push_back(Queued::PublishFailed { id, error });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Hands out all of them.
+    pub(super) fn drain(&mut self, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        for event in self.events.drain(..) {
+            sink(match &event {
+                Queued::Down { reason } => BrokerEvent::Down { reason },
+                Queued::PublisherDown { reason } => BrokerEvent::PublisherDown { reason },
+                Queued::PublishFailed { id, error } => BrokerEvent::PublishFailed { id: *id, error: *error },
+            });
+        }
+        self.events.shrink_to(KEPT_EVENTS);
+    }
+}

@@ -1,0 +1,293 @@
+//! The session as its driver sees it: both connections, and what the hub asks. The order of calls is in the module's
+//! guide; the work is done in `link`, `subscriber` and `publisher`.
+
+use super::buffers::{Received, Stopped};
+use super::link::{Link, Tick};
+use super::publisher::Publisher;
+use super::queue::EventQueue;
+use super::resp::{Limits, Reply};
+use super::subscriber::{Operation, Subscriber};
+use super::{ConnectionRequest, RedisConfig, RedisStats, Role};
+use crate::broker::{BrokerEvent, PublishError, PublishId};
+use crate::time::Time;
+
+/// Bytes of any reply that is no message. The longest, `HELLO`'s, is some 200 bytes and about 100 more per loaded
+/// module.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// A Redis Pub/Sub session without I/O. The [module's guide](super) says how to drive it.
+#[derive(Debug)]
+pub struct RedisSession {
+    config: RedisConfig,
+    limits: Limits,
+    subscriber_link: Link,
+    publisher_link: Link,
+    subscriber: Subscriber,
+    publisher: Publisher,
+    events: EventQueue,
+    oversized: u64,
+    ignored: u64,
+}
+
+impl RedisSession {
+    /// A session whose first attempts to connect are due at once.
+    pub fn new(config: RedisConfig) -> RedisSession {
+        let limits = Limits { message_bytes_max: config.message_bytes_max, reply_bytes_max: REPLY_BYTES_MAX };
+        RedisSession {
+            limits,
+            subscriber_link: Link::new(config.seed),
+            // Any other number: the two shall not draw the same waits.
+            publisher_link: Link::new(!config.seed),
+            subscriber: Subscriber::default(),
+            publisher: Publisher::default(),
+            events: EventQueue::default(),
+            oversized: 0,
+            ignored: 0,
+            config,
+        }
+    }
+
+    /// Asks for the messages of a room: `Subscribed` or `SubscribeFailed` follows, unless `Down` comes first.
+    ///
+    /// Forgotten if the subscriber is not up: the hub asks for everything after `Up`. One operation may be
+    /// outstanding per room.
+    pub fn subscribe(&mut self, room: &str) {
+        self.ask(Operation::Subscribe, room);
+    }
+
+    /// Asks for no more messages of a room: `Unsubscribed` follows, or `SubscribeFailed` if Redis refuses even that,
+    /// unless `Down` comes first. Forgotten if the subscriber is not up.
+    pub fn unsubscribe(&mut self, room: &str) {
+        self.ask(Operation::Unsubscribe, room);
+    }
+
+    fn ask(&mut self, operation: Operation, room: &str) {
+        if self.subscriber_link.is_up() {
+            self.subscriber.ask(operation, room);
+        }
+    }
+
+    /// Publishes to a room. With an id, exactly one `Published` or `PublishFailed` follows, never from within this
+    /// call; without one, a failure is only counted.
+    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
+        if self.publisher_link.is_up() {
+            let outbox = &mut self.publisher_link.outbox;
+            self.publisher.publish(room, payload, id, outbox, &self.config, &mut self.events);
+        } else {
+            self.publisher.fail(id, PublishError::Unavailable, &mut self.events);
+        }
+    }
+
+    /// What the driver is to do about a connection now. To be called until it has nothing more; that is at most four
+    /// times.
+    pub fn poll_connection(&mut self, now: Time) -> Option<(Role, ConnectionRequest)> {
+        if let Some(request) = self.subscriber_link.poll(now, &self.config) {
+            return Some((Role::Subscriber, request));
+        }
+        self.publisher_link.poll(now, &self.config).map(|request| (Role::Publisher, request))
+    }
+
+    /// The connection that was to be opened is established; its output can be written.
+    pub fn connected(&mut self, role: Role, now: Time) {
+        let (link, config) = self.link(role);
+        link.connected(now, config);
+    }
+
+    /// The connection ended, or could not be established. `reason` is for people and must hold no secret.
+    pub fn disconnected(&mut self, role: Role, reason: &str, now: Time) {
+        // Whatever was given up here is gone there, too.
+        self.link(role).0.set_drop_due(false);
+        self.lose(role, reason, now);
+    }
+
+    /// What is to be written to a connection: whole commands, except that the first may be the rest of one.
+    ///
+    /// Subscriptions asked for since the last call are put into commands here, so it should be called once a turn.
+    pub fn output(&mut self, role: Role) -> &[u8] {
+        if role == Role::Subscriber && self.subscriber_link.is_up() {
+            self.subscriber.flush(&mut self.subscriber_link.outbox, &self.config);
+        }
+        self.link(role).0.outbox.unsent()
+    }
+
+    /// The kernel took the first `len` bytes of [`RedisSession::output`].
+    ///
+    /// # Panics
+    ///
+    /// If there were not so many.
+    pub fn written(&mut self, role: Role, len: usize) {
+        self.link(role).0.outbox.written(len);
+    }
+
+    /// Takes what was read from a connection. Events that were waiting come first, then those of these bytes.
+    ///
+    /// Messages are borrowed from `data` where they are whole in it; only an unfinished remainder is kept.
+    pub fn input(&mut self, role: Role, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
+        self.events.drain(&mut sink);
+        let limits = self.limits;
+        let link = self.link(role).0;
+        if data.is_empty() || !link.is_established() {
+            return;
+        }
+        link.heard(now);
+        let mut inbox = std::mem::take(&mut link.inbox);
+        match inbox.feed(data, &limits, |received| self.take(role, received, now, &mut sink)) {
+            Ok(()) => self.link(role).0.inbox = inbox,
+            Err(stopped) => {
+                let reason = match stopped {
+                    Stopped::Malformed(error) => format!("Redis broke the protocol: {error}"),
+                    Stopped::Refused(reason) => reason,
+                };
+                self.give_up(role, &reason, now);
+                self.events.drain(&mut sink);
+            }
+        }
+    }
+
+    /// Whether [`RedisSession::poll_events`] has any.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Hands out the events that came about outside [`RedisSession::input`], oldest first.
+    pub fn poll_events(&mut self, mut sink: impl FnMut(BrokerEvent<'_>)) {
+        self.events.drain(&mut sink);
+    }
+
+    /// When to call [`RedisSession::timeout`] and [`RedisSession::poll_connection`], if nothing else happens.
+    pub fn next_timeout(&self) -> Option<Time> {
+        Some(self.subscriber_link.next_timeout(&self.config).min(self.publisher_link.next_timeout(&self.config)))
+    }
+
+    /// Does what is due: probes, and gives up what has not answered.
+    pub fn timeout(&mut self, now: Time) {
+        for role in Role::ALL {
+            let (link, config) = self.link(role);
+            match (link.timeout(now, config), role) {
+                (Tick::Nothing, _) => {}
+                (Tick::Probed, Role::Subscriber) => self.subscriber.probed(),
+                (Tick::Probed, Role::Publisher) => self.publisher.probed(&self.publisher_link.outbox),
+                (Tick::Expired(reason), role) => self.give_up(role, &reason, now),
+            }
+        }
+    }
+
+    /// How the session fares.
+    pub fn stats(&self) -> RedisStats<'_> {
+        RedisStats {
+            subscriber: self.subscriber_link.stats(),
+            publisher: self.publisher_link.stats(),
+            reconnects: self.subscriber_link.reconnects() + self.publisher_link.reconnects(),
+            publishes_in_flight: self.publisher.in_flight(),
+            publishes_dropped: self.publisher.dropped(),
+            oversized: self.oversized,
+            ignored: self.ignored,
+        }
+    }
+
+    fn link(&mut self, role: Role) -> (&mut Link, &RedisConfig) {
+        match role {
+            Role::Subscriber => (&mut self.subscriber_link, &self.config),
+            Role::Publisher => (&mut self.publisher_link, &self.config),
+        }
+    }
+
+    /// One thing that arrived whole. The error is why the connection must be given up.
+    fn take(
+        &mut self,
+        role: Role,
+        received: Received<'_>,
+        now: Time,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<(), String> {
+        let reply = match received {
+            Received::Message { channel, payload } => {
+                self.message(role, channel, payload, sink);
+                return Ok(());
+            }
+            Received::Oversized => {
+                self.oversized += 1;
+                return Ok(());
+            }
+            Received::Reply(reply) => reply,
+        };
+        let (link, config) = self.link(role);
+        if !link.is_up() {
+            if link.setup_reply(&reply, now, config)? {
+                self.came_up(role, sink);
+            }
+            return Ok(());
+        }
+        match role {
+            Role::Publisher => self.publisher.reply(&reply, &self.config, sink),
+            Role::Subscriber => {
+                if let Reply::Push(mut items) | Reply::Array(mut items) = reply
+                    && let (Some(Reply::Simple(b"message") | Reply::Bulk(b"message")), Some(Reply::Bulk(channel))) =
+                        (items.next(), items.next())
+                    && let Some(Reply::Bulk(payload)) = items.next()
+                {
+                    // Spelled unlike Redis spells it, so not on the scanner's short way.
+                    self.message(role, channel, payload, sink);
+                    return Ok(());
+                }
+                self.subscriber.reply(&reply, &self.config, sink)
+            }
+        }
+    }
+
+    fn message(&mut self, role: Role, channel: &[u8], payload: &[u8], sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        let room = channel.strip_prefix(self.config.prefix.as_bytes()).and_then(|room| std::str::from_utf8(room).ok());
+        match room {
+            Some(room) if role == Role::Subscriber && self.subscriber_link.is_up() => {
+                sink(BrokerEvent::Message { room, payload });
+            }
+            _ => self.ignored += 1,
+        }
+    }
+
+    fn came_up(&mut self, role: Role, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        match role {
+            Role::Subscriber => sink(BrokerEvent::Up),
+            Role::Publisher => {
+                self.publisher.up(&self.publisher_link.outbox);
+                sink(BrokerEvent::PublisherUp);
+            }
+        }
+    }
+
+    /// Ends a connection from this side.
+    fn give_up(&mut self, role: Role, reason: &str, now: Time) {
+        self.link(role).0.set_drop_due(true);
+        self.lose(role, reason, now);
+    }
+
+    fn lose(&mut self, role: Role, reason: &str, now: Time) {
+        let sent_total = self.publisher_link.outbox.sent_total();
+        let (link, config) = self.link(role);
+        if link.is_waiting() {
+            return;
+        }
+        let was_up = link.lose(reason, now, config);
+        match role {
+            Role::Subscriber => self.subscriber.lose(),
+            Role::Publisher => self.publisher.lose(sent_total, &mut self.events),
+        }
+        match role {
+            Role::Subscriber if was_up => self.events.down(reason),
+            Role::Publisher if was_up => self.events.publisher_down(reason),
+            _ => {}
+        }
+    }
+
+    /// Bytes that the publisher's output buffer owns.
+    #[cfg(test)]
+    pub(super) fn publisher_capacity(&self) -> usize {
+        self.publisher_link.outbox.capacity()
+    }
+
+    /// Bytes that the subscriber's receive buffer owns.
+    #[cfg(test)]
+    pub(super) fn inbox_capacity(&self) -> usize {
+        self.subscriber_link.inbox.capacity()
+    }
+}

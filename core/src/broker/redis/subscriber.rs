@@ -1,0 +1,207 @@
+//! What was subscribed and unsubscribed and is not confirmed yet, in order: joined into commands on the way out,
+//! matched to confirmations on the way in. The connection itself is a `Link`.
+
+use std::collections::VecDeque;
+
+use super::RedisConfig;
+use super::buffers::Outbox;
+use super::command;
+use super::resp::{Items, Reply};
+use super::setup::shown;
+use crate::broker::BrokerEvent;
+
+/// Channels named by one command. Redis does a whole command before it looks at the next connection; so many take it
+/// some 100 µs, and cost a tenth of the bytes and calls of as many commands.
+const CHANNELS_PER_COMMAND_MAX: usize = 512;
+
+/// Places kept for good in the list of what is asked for.
+const KEPT_ASKS: usize = 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Subscribe,
+    Unsubscribe,
+}
+
+impl Operation {
+    /// The command's name.
+    fn name(self) -> &'static [u8] {
+        match self {
+            Operation::Subscribe => b"SUBSCRIBE",
+            Operation::Unsubscribe => b"UNSUBSCRIBE",
+        }
+    }
+
+    /// What Redis calls the confirmation.
+    fn confirmed_by(self, kind: &[u8]) -> bool {
+        match self {
+            Operation::Subscribe => kind == b"subscribe",
+            Operation::Unsubscribe => kind == b"unsubscribe",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Ask {
+    operation: Operation,
+    room: Box<str>,
+    /// Must share its command with no other: the shared one was refused, and it shall be known for which of them.
+    alone: bool,
+}
+
+/// A command sent and not fully answered.
+#[derive(Debug, PartialEq, Eq)]
+enum Command {
+    /// For so many of the asks that come next.
+    Channels {
+        left: usize,
+    },
+    Ping,
+}
+
+/// The asks of one connection after another.
+#[derive(Debug, Default)]
+pub(super) struct Subscriber {
+    /// Oldest first; the first `sent` of them belong to `commands`.
+    asks: VecDeque<Ask>,
+    sent: usize,
+    commands: VecDeque<Command>,
+}
+
+impl Subscriber {
+    /// Notes what is asked; it leaves with the next [`Subscriber::flush`].
+    pub(super) fn ask(&mut self, operation: Operation, room: &str) {
+        self.asks.push_back(Ask { operation, room: room.into(), alone: false });
+    }
+
+    /// Appends commands for all that was asked since the last time, neighbours of one kind joined.
+    pub(super) fn flush(&mut self, outbox: &mut Outbox, config: &RedisConfig) {
+        while self.sent < self.asks.len() {
+            let unsent = || self.asks.range(self.sent..);
+            let (operation, alone) = (self.asks[self.sent].operation, self.asks[self.sent].alone);
+            let joined = if alone {
+                1
+            } else {
+                let alike = |ask: &&Ask| ask.operation == operation && !ask.alone;
+                unsent().take(CHANNELS_PER_COMMAND_MAX).take_while(alike).count()
+            };
+            let out = outbox.tail();
+            command::begin(out, 1 + joined);
+            command::argument(out, operation.name());
+            for ask in unsent().take(joined) {
+                command::channel(out, &config.prefix, &ask.room);
+            }
+            self.sent += joined;
+            self.commands.push_back(Command::Channels { left: joined });
+        }
+    }
+
+    /// A `PING` was appended.
+    pub(super) fn probed(&mut self) {
+        self.commands.push_back(Command::Ping);
+    }
+
+    /// Takes the next reply; the error is the reason, for people, why this connection can no longer be trusted.
+    pub(super) fn reply(
+        &mut self,
+        reply: &Reply<'_>,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<(), String> {
+        match reply {
+            Reply::Push(items) | Reply::Array(items) => self.push(*items, config, sink),
+            Reply::Error(error) => self.refused(error, config, sink),
+            _ => self.pong(),
+        }
+    }
+
+    /// Pushes and, in RESP2, the arrays that stand for them. Messages do not come here.
+    fn push(
+        &mut self,
+        mut items: Items<'_>,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<(), String> {
+        match (items.next(), items.next()) {
+            (Some(Reply::Bulk(b"pong")), _) => self.pong(),
+            (Some(Reply::Bulk(kind @ (b"subscribe" | b"unsubscribe"))), Some(Reply::Bulk(channel))) => {
+                self.confirmed(kind, channel, config, sink)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Redis confirms channel by channel, in the order asked. Anything else means that it and we no longer agree on
+    /// what is subscribed (it may have ended a subscription by itself): only a new connection makes that sure again.
+    fn confirmed(
+        &mut self,
+        kind: &[u8],
+        channel: &[u8],
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<(), String> {
+        let strayed = || format!("a confirmation came that nothing was asked for: {}", shown(kind, config));
+        let Some(Command::Channels { left }) = self.commands.front_mut() else {
+            return Err(strayed());
+        };
+        let matches = self.asks.front().is_some_and(|ask| {
+            ask.operation.confirmed_by(kind)
+                && channel.strip_prefix(config.prefix.as_bytes()) == Some(ask.room.as_bytes())
+        });
+        if !matches {
+            return Err(strayed());
+        }
+        *left -= 1;
+        if *left == 0 {
+            self.commands.pop_front();
+        }
+        if let Some(Ask { operation, room, .. }) = self.asks.pop_front() {
+            self.sent -= 1;
+            sink(match operation {
+                Operation::Subscribe => BrokerEvent::Subscribed { room: &room },
+                Operation::Unsubscribe => BrokerEvent::Unsubscribed { room: &room },
+            });
+        }
+        if self.asks.is_empty() {
+            self.asks.shrink_to(KEPT_ASKS);
+        }
+        Ok(())
+    }
+
+    /// Redis refuses a command as a whole, for instance when one of its channels is not allowed.
+    fn refused(
+        &mut self,
+        error: &[u8],
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<(), String> {
+        let left = match self.commands.pop_front() {
+            None => return Err(shown(error, config)),
+            // Any answer to a PING is one: a user without the right to it is told so.
+            Some(Command::Ping) => return Ok(()),
+            Some(Command::Channels { left }) => left,
+        };
+        for _ in 0..left {
+            let Some(ask) = self.asks.pop_front() else { break };
+            self.sent -= 1;
+            if left == 1 {
+                sink(BrokerEvent::SubscribeFailed { room: &ask.room, reason: &shown(error, config) });
+            } else {
+                self.asks.push_back(Ask { alone: true, ..ask });
+            }
+        }
+        Ok(())
+    }
+
+    fn pong(&mut self) -> Result<(), String> {
+        match self.commands.pop_front() {
+            Some(Command::Ping) => Ok(()),
+            _ => Err("a reply came that nothing was asked for".to_owned()),
+        }
+    }
+
+    /// The connection is lost, and with it all that was asked.
+    pub(super) fn lose(&mut self) {
+        *self = Subscriber::default();
+    }
+}

@@ -1,0 +1,143 @@
+//! The session on scripted bytes: what a server might say, and what must come of it.
+
+mod health;
+mod publishing;
+mod random;
+mod scanner;
+mod set_up;
+mod subscribing;
+
+use std::time::Duration;
+
+use super::*;
+use crate::broker::{BrokerEvent, PublishId};
+use crate::time::Time;
+
+const HELLO_REPLY: &[u8] = b"%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n";
+
+/// A session, its clock, and the events so far, written down.
+struct Script {
+    session: RedisSession,
+    now: Time,
+    events: Vec<String>,
+}
+
+/// One line per event.
+fn written(event: BrokerEvent<'_>) -> String {
+    match event {
+        BrokerEvent::Up => "up".to_owned(),
+        BrokerEvent::Down { reason } => format!("down: {reason}"),
+        BrokerEvent::PublisherUp => "publisher up".to_owned(),
+        BrokerEvent::PublisherDown { reason } => format!("publisher down: {reason}"),
+        BrokerEvent::Subscribed { room } => format!("subscribed {room}"),
+        BrokerEvent::Unsubscribed { room } => format!("unsubscribed {room}"),
+        BrokerEvent::SubscribeFailed { room, reason } => format!("failed {room}: {reason}"),
+        BrokerEvent::Message { room, payload } => format!("message {room}: {}", String::from_utf8_lossy(payload)),
+        BrokerEvent::Published { id } => format!("published {}", id.number()),
+        BrokerEvent::PublishFailed { id, error } => format!("not published {}: {error:?}", id.number()),
+    }
+}
+
+/// A confirmation or message as a push, or in RESP2 as an array.
+fn push(kind: u8, items: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    command::command(&mut bytes, &items.iter().map(|item| item.as_bytes()).collect::<Vec<_>>());
+    bytes[0] = kind;
+    bytes
+}
+
+/// What Redis says to a `SUBSCRIBE` or `UNSUBSCRIBE`.
+fn confirmation(kind: &str, channel: &str) -> Vec<u8> {
+    format!(">3\r\n${}\r\n{kind}\r\n${}\r\n{channel}\r\n:1\r\n", kind.len(), channel.len()).into_bytes()
+}
+
+/// Commands as lists of their arguments.
+fn commands(mut bytes: &[u8]) -> Vec<Vec<String>> {
+    let limits = resp::Limits { message_bytes_max: 1 << 30, reply_bytes_max: 1 << 30 };
+    let mut commands = Vec::new();
+    while !bytes.is_empty() {
+        let Ok(resp::Scan::Reply { reply: resp::Reply::Array(items), len }) = resp::scan(bytes, &limits) else {
+            panic!("not a whole command: {:?}", String::from_utf8_lossy(bytes));
+        };
+        let text = |item| match item {
+            resp::Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            other => panic!("not an argument: {other:?}"),
+        };
+        commands.push(items.map(text).collect());
+        bytes = &bytes[len..];
+    }
+    commands
+}
+
+impl Script {
+    fn new(config: RedisConfig) -> Script {
+        Script { session: RedisSession::new(config), now: Time::from_millis(1_000), events: Vec::new() }
+    }
+
+    /// Both connections up, nothing else said.
+    fn up(config: RedisConfig) -> Script {
+        let mut script = Script::new(config);
+        script.connect(Role::Subscriber);
+        script.connect(Role::Publisher);
+        assert_eq!(script.events(), ["up", "publisher up"]);
+        script
+    }
+
+    /// Opens and sets up a role in RESP3, waiting for its time.
+    fn connect(&mut self, role: Role) {
+        self.open(role);
+        self.session.connected(role, self.now);
+        self.sent(role);
+        self.hear(role, HELLO_REPLY);
+    }
+
+    /// Waits until the role's connection is to be opened.
+    fn open(&mut self, role: Role) {
+        loop {
+            while let Some(request) = self.session.poll_connection(self.now) {
+                if request == (role, ConnectionRequest::Open) {
+                    return;
+                }
+            }
+            self.now = self.session.next_timeout().unwrap().max(self.now);
+            self.session.timeout(self.now);
+            self.drain();
+        }
+    }
+
+    fn requests(&mut self) -> Vec<(Role, ConnectionRequest)> {
+        std::iter::from_fn(|| self.session.poll_connection(self.now)).collect()
+    }
+
+    /// All output as commands, taken by the kernel.
+    fn sent(&mut self, role: Role) -> Vec<Vec<String>> {
+        let output = self.session.output(role).to_vec();
+        self.session.written(role, output.len());
+        commands(&output)
+    }
+
+    fn hear(&mut self, role: Role, data: &[u8]) {
+        let events = &mut self.events;
+        self.session.input(role, data, self.now, |event| events.push(written(event)));
+    }
+
+    fn drain(&mut self) {
+        let events = &mut self.events;
+        self.session.poll_events(|event| events.push(written(event)));
+    }
+
+    /// The events since the last call.
+    fn events(&mut self) -> Vec<String> {
+        self.drain();
+        std::mem::take(&mut self.events)
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.session.timeout(self.now);
+    }
+
+    fn publish(&mut self, id: u64) {
+        self.session.publish("r", b"m", Some(PublishId::new(id)));
+    }
+}

@@ -1,0 +1,372 @@
+//! Random sequences of commands, cuts and failures against a small model of Redis and of the hub.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::broker::PublishError;
+
+/// The room that the model's Redis does not allow.
+const FORBIDDEN: &str = "room5";
+
+/// One thing a server may say to a subscriber with twelve outstanding subscriptions.
+fn said() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => "[a-z\r\n]{0,40}".prop_map(|text| push(b'>', &["message", "fanfare:r", &text])),
+        1 => "[a-z]{0,40}".prop_map(|text| push(b'*', &["message", "fanfare:ü", &text])),
+        1 => (41_usize..3_000).prop_map(|len| push(b'>', &["message", "fanfare:r", &"y".repeat(len)])),
+        1 => Just(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n".to_vec()),
+        1 => Just(b"|1\r\n+ttl\r\n:3600\r\n>3\r\n+message\r\n$9\r\nfanfare:a\r\n$2\r\nhi\r\n".to_vec()),
+        1 => Just(b"-NOPERM no\r\n".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 1..4),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_the_input_gives_the_same_events(
+        parts in prop::collection::vec(said(), 1..12),
+        confirmed in 0_usize..13,
+        cuts in prop::collection::vec(1_usize..600, 1..20),
+    ) {
+        let mut bytes = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            if index < confirmed {
+                bytes.extend(confirmation("subscribe", &format!("fanfare:{index}")));
+            }
+            bytes.extend(part);
+        }
+        let run = |sizes: &[usize]| {
+            let mut script = Script::up(RedisConfig { message_bytes_max: 40, ..RedisConfig::default() });
+            for room in 0..12 {
+                script.session.subscribe(&room.to_string());
+                script.sent(Role::Subscriber);
+            }
+            let mut rest = &bytes[..];
+            for size in sizes.iter().cycle() {
+                let (now, later) = rest.split_at((*size).min(rest.len()));
+                script.hear(Role::Subscriber, now);
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            (script.events(), script.session.stats().oversized, script.session.stats().ignored)
+        };
+        let whole = run(&[bytes.len()]);
+        prop_assert_eq!(&run(&cuts), &whole);
+        prop_assert_eq!(&run(&[1]), &whole);
+    }
+
+    #[test]
+    fn nothing_is_answered_twice_or_never_and_subscriptions_meet_the_wish(
+        steps in prop::collection::vec(step(), 1..120),
+        seed in any::<u64>(),
+    ) {
+        let mut world = World::new(seed);
+        for step in steps {
+            world.take(step);
+        }
+        world.heal();
+    }
+
+    #[test]
+    fn no_input_makes_it_panic(
+        inputs in prop::collection::vec((any::<bool>(), prop_oneof![said(), prop::collection::vec(any::<u8>(), 0..60)]), 0..40),
+    ) {
+        let mut script = Script::up(RedisConfig { message_bytes_max: 40, ..RedisConfig::default() });
+        for (publisher, bytes) in inputs {
+            script.publish(1);
+            script.session.subscribe("0");
+            script.hear(if publisher { Role::Publisher } else { Role::Subscriber }, &bytes);
+            for (role, request) in script.requests() {
+                if request == ConnectionRequest::Open {
+                    script.session.connected(role, script.now);
+                }
+            }
+            script.wait(Duration::from_millis(100));
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish {
+        with_id: bool,
+        bytes: usize,
+    },
+    Wish {
+        room: usize,
+        wanted: bool,
+    },
+    /// The kernel takes so many bytes of a role's output.
+    Write {
+        role: Role,
+        bytes: usize,
+    },
+    /// The server reads all it was sent, and so many bytes of its answers arrive.
+    Serve {
+        role: Role,
+        bytes: usize,
+    },
+    Break {
+        role: Role,
+    },
+    Connect,
+    Wait {
+        millis: u64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let role = || prop_oneof![Just(Role::Subscriber), Just(Role::Publisher)];
+    prop_oneof![
+        6 => (any::<bool>(), 0_usize..300).prop_map(|(with_id, bytes)| Step::Publish { with_id, bytes }),
+        6 => (0_usize..6, any::<bool>()).prop_map(|(room, wanted)| Step::Wish { room, wanted }),
+        8 => (role(), 0_usize..400).prop_map(|(role, bytes)| Step::Write { role, bytes }),
+        8 => (role(), 0_usize..200).prop_map(|(role, bytes)| Step::Serve { role, bytes }),
+        1 => role().prop_map(|role| Step::Break { role }),
+        4 => Just(Step::Connect),
+        2 => (0_u64..4_000).prop_map(|millis| Step::Wait { millis }),
+    ]
+}
+
+/// What a server knows of one connection.
+#[derive(Default)]
+struct Served {
+    open: bool,
+    heard: Vec<u8>,
+    answers: Vec<u8>,
+    subscribed: BTreeSet<String>,
+}
+
+struct World {
+    script: Script,
+    served: [Served; 2],
+    /// Payload lengths tell publishes apart only by id, so ids travel in the payload.
+    taken_by_server: BTreeSet<u64>,
+    waiting: BTreeSet<u64>,
+    next_id: u64,
+    last_ordered: u64,
+    wanted: BTreeSet<String>,
+    held: BTreeSet<String>,
+    asked: BTreeMap<String, bool>,
+    up: [bool; 2],
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let config =
+            RedisConfig { seed, publishes_in_flight_max: 5, buffer_bytes_max: 1_500, ..RedisConfig::default() };
+        World {
+            script: Script::new(config),
+            served: Default::default(),
+            taken_by_server: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            next_id: 1,
+            last_ordered: 0,
+            wanted: BTreeSet::new(),
+            held: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            up: [false; 2],
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Publish { with_id, bytes } => {
+                let id = self.next_id;
+                self.next_id += 1;
+                let payload = format!("{id} {}", "z".repeat(bytes));
+                if with_id {
+                    self.waiting.insert(id);
+                }
+                self.script.session.publish("r", payload.as_bytes(), with_id.then(|| PublishId::new(id)));
+            }
+            Step::Wish { room, wanted } => {
+                let room = format!("room{room}");
+                if wanted {
+                    self.wanted.insert(room)
+                } else {
+                    self.wanted.remove(&room)
+                };
+            }
+            Step::Write { role, bytes } => self.write(role, bytes),
+            Step::Serve { role, bytes } => self.serve(role, bytes),
+            Step::Break { role } => {
+                if std::mem::take(&mut self.served[role as usize]).open {
+                    self.script.session.disconnected(role, "broken", self.script.now);
+                }
+            }
+            Step::Connect => {}
+            Step::Wait { millis } => {
+                self.script.now = self.script.now + Duration::from_millis(millis);
+                self.script.session.timeout(self.script.now);
+            }
+        }
+        let mut events = Vec::new();
+        self.script.session.poll_events(|event| events.push(Heard::from(event)));
+        self.hear(events);
+        for (role, request) in self.script.requests() {
+            self.served[role as usize] = Served::default();
+            if request == ConnectionRequest::Open {
+                self.served[role as usize].open = true;
+                self.script.session.connected(role, self.script.now);
+            }
+        }
+    }
+
+    fn write(&mut self, role: Role, bytes: usize) {
+        let output = self.script.session.output(role);
+        let len = bytes.min(output.len());
+        let served = &mut self.served[role as usize];
+        served.heard.extend(&output[..len]);
+        self.script.session.written(role, len);
+    }
+
+    fn serve(&mut self, role: Role, bytes: usize) {
+        let served = &mut self.served[role as usize];
+        let limits = resp::Limits { message_bytes_max: 1 << 20, reply_bytes_max: 1 << 20 };
+        while !served.heard.is_empty() {
+            let len = match resp::scan(&served.heard, &limits).expect("output is well-formed") {
+                resp::Scan::Reply { len, .. } => len,
+                resp::Scan::Incomplete { .. } => break,
+                other => panic!("no command: {other:?}"),
+            };
+            let command = commands(&served.heard[..len]).remove(0);
+            served.heard.drain(..len);
+            let rooms = || command[1..].iter().map(|channel| channel.strip_prefix("fanfare:").unwrap().to_owned());
+            match command[0].as_str() {
+                "HELLO" => served.answers.extend(HELLO_REPLY),
+                "PING" => served.answers.extend(b"+PONG\r\n"),
+                "PUBLISH" => {
+                    let id: u64 = command[2].split(' ').next().unwrap().parse().unwrap();
+                    if id % 7 == 0 {
+                        served.answers.extend(b"-OOM no\r\n");
+                    } else {
+                        self.taken_by_server.insert(id);
+                        served.answers.extend(b":3\r\n");
+                    }
+                }
+                "SUBSCRIBE" if rooms().any(|room| room == FORBIDDEN) => served.answers.extend(b"-NOPERM no\r\n"),
+                operation => {
+                    for room in rooms() {
+                        served.answers.extend(confirmation(&operation.to_lowercase(), &format!("fanfare:{room}")));
+                        match operation {
+                            "SUBSCRIBE" => served.subscribed.insert(room),
+                            "UNSUBSCRIBE" => served.subscribed.remove(&room),
+                            other => panic!("unknown command {other}"),
+                        };
+                    }
+                }
+            }
+        }
+        let len = bytes.min(served.answers.len());
+        let arrives: Vec<u8> = served.answers.drain(..len).collect();
+        let mut events = Vec::new();
+        self.script.session.input(role, &arrives, self.script.now, |event| events.push(Heard::from(event)));
+        self.hear(events);
+    }
+
+    /// The hub's part: takes events, then asks for what is missing.
+    fn hear(&mut self, events: Vec<Heard>) {
+        for event in events {
+            match event {
+                Heard::Up(role, up) => {
+                    assert_ne!(self.up[role as usize], up, "up and down alternate");
+                    self.up[role as usize] = up;
+                    if role == Role::Subscriber {
+                        self.held.clear();
+                        self.asked.clear();
+                    }
+                }
+                Heard::Subscribed(room) => {
+                    assert_eq!(self.asked.remove(&room), Some(true));
+                    self.held.insert(room);
+                }
+                Heard::Unsubscribed(room) => {
+                    assert_eq!(self.asked.remove(&room), Some(false));
+                    self.held.remove(&room);
+                }
+                Heard::Failed(room) => {
+                    assert_eq!(room, FORBIDDEN);
+                    assert_eq!(self.asked.remove(&room), Some(true));
+                    self.wanted.remove(&room);
+                }
+                Heard::Outcome(id, error) => self.outcome(id, error),
+            }
+        }
+        if self.up[Role::Subscriber as usize] {
+            for room in self.wanted.difference(&self.held) {
+                if !self.asked.contains_key(room) {
+                    self.asked.insert(room.clone(), true);
+                    self.script.session.subscribe(room);
+                }
+            }
+            for room in self.held.difference(&self.wanted) {
+                if !self.asked.contains_key(room) {
+                    self.asked.insert(room.clone(), false);
+                    self.script.session.unsubscribe(room);
+                }
+            }
+        }
+    }
+
+    fn outcome(&mut self, id: u64, error: Option<PublishError>) {
+        assert!(self.waiting.remove(&id), "{id} is answered twice");
+        match error {
+            None => assert!(self.taken_by_server.contains(&id)),
+            Some(PublishError::Unconfirmed) => {}
+            Some(_) => assert!(!self.taken_by_server.contains(&id), "{id} was taken, and denied: {error:?}"),
+        }
+        if error != Some(PublishError::Busy) {
+            assert!(id > self.last_ordered, "{id} is answered after {}", self.last_ordered);
+            self.last_ordered = id;
+        }
+    }
+
+    /// No faults any more: everything must come right.
+    fn heal(&mut self) {
+        for _ in 0..200 {
+            for role in Role::ALL {
+                self.take(Step::Write { role, bytes: usize::MAX });
+                self.take(Step::Serve { role, bytes: usize::MAX });
+            }
+            self.take(Step::Wait { millis: 60 });
+        }
+        assert_eq!(self.up, [true; 2]);
+        assert!(self.waiting.is_empty(), "never answered: {:?}", self.waiting);
+        assert!(self.asked.is_empty());
+        self.wanted.remove(FORBIDDEN);
+        assert_eq!(self.held, self.wanted);
+        assert_eq!(self.served[Role::Subscriber as usize].subscribed, self.wanted);
+        assert_eq!(self.script.session.stats().publishes_in_flight, 0);
+    }
+}
+
+/// An event that may be kept.
+enum Heard {
+    Up(Role, bool),
+    Subscribed(String),
+    Unsubscribed(String),
+    Failed(String),
+    Outcome(u64, Option<PublishError>),
+}
+
+impl From<BrokerEvent<'_>> for Heard {
+    fn from(event: BrokerEvent<'_>) -> Heard {
+        match event {
+            BrokerEvent::Up => Heard::Up(Role::Subscriber, true),
+            BrokerEvent::Down { .. } => Heard::Up(Role::Subscriber, false),
+            BrokerEvent::PublisherUp => Heard::Up(Role::Publisher, true),
+            BrokerEvent::PublisherDown { .. } => Heard::Up(Role::Publisher, false),
+            BrokerEvent::Subscribed { room } => Heard::Subscribed(room.to_owned()),
+            BrokerEvent::Unsubscribed { room } => Heard::Unsubscribed(room.to_owned()),
+            BrokerEvent::SubscribeFailed { room, .. } => Heard::Failed(room.to_owned()),
+            BrokerEvent::Message { .. } => panic!("the model publishes to nobody"),
+            BrokerEvent::Published { id } => Heard::Outcome(id.number(), None),
+            BrokerEvent::PublishFailed { id, error } => Heard::Outcome(id.number(), Some(error)),
+        }
+    }
+}
