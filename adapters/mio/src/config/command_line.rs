@@ -1,0 +1,108 @@
+//! The command line: one flag per key, the commands, and a help text that teaches. Values are read elsewhere.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches};
+
+use super::key::Key;
+use super::keys::{KEYS, SECTIONS};
+use super::load::Command;
+
+/// The arguments, taken apart and not yet judged.
+pub(crate) struct Arguments {
+    pub(crate) command: Command,
+    /// `--config`.
+    pub(crate) config_path: Option<OsString>,
+    /// By position in [`KEYS`].
+    pub(crate) flags: BTreeMap<usize, OsString>,
+}
+
+/// Takes the arguments apart; the first is the program's name. Asking for help or the version is an error, too.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let matches = definition().try_get_matches_from(arguments).map_err(without_url)?;
+    let (command, matches) = match matches.subcommand() {
+        Some((_, inner)) => (Command::CheckConfig, inner),
+        None => (Command::Run, &matches),
+    };
+    let value = |name: &str, matches: &ArgMatches| matches.get_one::<OsString>(name).cloned();
+    let flags = KEYS.iter().enumerate().filter_map(|(index, key)| Some((index, value(key.name, matches)?)));
+    Ok(Arguments { command, config_path: value("config", matches), flags: flags.collect() })
+}
+
+/// A URL that stands where none belongs may hold a password, which the usual message would repeat.
+fn without_url(error: clap::Error) -> clap::Error {
+    if error.use_stderr() && error.to_string().contains("://") {
+        let text = "a URL stands where none belongs; the URL of Redis follows --redis-url";
+        return definition().error(ErrorKind::UnknownArgument, text);
+    }
+    error
+}
+
+const ABOUT: &str = "\
+Fanfare: a real-time WebSocket room server. Clients join rooms, a message sent to a room reaches every member, \
+and any number of instances act as one through Redis.
+
+Every flag is also an environment variable and a key of the TOML file:
+  --redis-url URL    FANFARE_REDIS_URL=URL    url = \"URL\" under [redis]
+A flag wins over the environment, the environment over the file, the file over the default. \
+PORT (the port of --listen alone) and REDIS_URL are understood, too.";
+
+const EXAMPLES: &str = "\
+Examples:
+  Try it on this machine, then open http://127.0.0.1:8080:
+    fanfare
+
+  Open up to other machines (put TLS in front of it on a public network):
+    fanfare --listen 0.0.0.0:8080
+
+  Several instances that share their rooms through one Redis:
+    PORT=8080 REDIS_URL=redis://localhost fanfare
+    PORT=8081 REDIS_URL=redis://localhost fanfare
+
+  For production: JSON logs, metrics on a private port, the rest from a file:
+    fanfare --config /etc/fanfare.toml --log-format json --ops-listen 127.0.0.1:9090
+
+  See what would be in force and where each value comes from, as a file to start from:
+    fanfare check-config > fanfare.toml";
+
+fn definition() -> clap::Command {
+    let config = flag("config", "config", "PATH", "The TOML file to read".to_owned()).help_heading("Configuration");
+    clap::Command::new("fanfare")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(EXAMPLES)
+        .disable_help_subcommand(true)
+        .next_line_help(true)
+        .max_term_width(100)
+        .subcommand(
+            clap::Command::new("check-config")
+                .about("Check the configuration, print it as TOML with passwords as ***, and exit")
+                .next_line_help(true)
+                .max_term_width(100),
+        )
+        .arg(config)
+        .args(KEYS.iter().map(key_flag))
+}
+
+fn key_flag(key: &Key) -> Arg {
+    let default = if key.default.is_empty() { "none" } else { key.default };
+    let help = format!("{} [default: {default}]", key.help);
+    let (_, heading) = SECTIONS.iter().find(|(section, _)| *section == key.section()).expect("a key has a section");
+    flag(key.name, key.flag(), key.kind.value_name(), help).help_heading(*heading)
+}
+
+fn flag(id: &'static str, long: impl Into<clap::builder::Str>, value_name: &'static str, help: String) -> Arg {
+    let long: clap::builder::Str = long.into();
+    Arg::new(id)
+        .long(long)
+        .value_name(value_name)
+        .help(help)
+        // Values are judged together with those of the other sources, which say more than "invalid value".
+        .value_parser(ValueParser::os_string())
+        .allow_negative_numbers(true)
+        // So that flags may stand before and after a command.
+        .global(true)
+}

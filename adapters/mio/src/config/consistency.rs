@@ -1,0 +1,85 @@
+//! Rules between keys: each value may be right by itself, and the pair still wrong.
+
+use super::Config;
+use super::key::Key;
+use super::keys::{KEYS, position};
+use super::problem::{Problem, Source};
+
+/// What a message gains on its way: a frame header, or for Redis the envelope's header line, the command around it,
+/// the channel (a prefix of at most 256 bytes and a room of at most 1024) and the room again in JSON, where every byte
+/// may be escaped by another. Their sum stays below this.
+const SLACK_BYTES: usize = 4096;
+
+/// Everything inconsistent in `config`; `sources` says for each of [`KEYS`] where its value came from.
+pub(crate) fn check(config: &Config, sources: &[Source]) -> Vec<Problem> {
+    let Config { redis, limits, .. } = config;
+    let mut rules = vec![
+        Rule {
+            key: "limits.outbox_bytes_max",
+            value: limits.outbox_bytes_max,
+            least: limits.message_bytes_max + SLACK_BYTES,
+            than: "limits.message_bytes_max",
+            why: "a message as large as a client may send must fit the outbox, with its framing",
+        },
+        Rule {
+            key: "limits.outbox_total_bytes_max",
+            value: limits.outbox_total_bytes_max,
+            least: limits.outbox_bytes_max,
+            than: "limits.outbox_bytes_max",
+            why: "all connections together must be allowed what one is",
+        },
+    ];
+    if redis.target.is_some() {
+        rules.extend([
+            Rule {
+                key: "redis.buffer_bytes_max",
+                value: redis.buffer_bytes_max,
+                least: limits.message_bytes_max + SLACK_BYTES,
+                than: "limits.message_bytes_max",
+                why: "a message as large as a client may send must fit the buffer, with its envelope",
+            },
+            Rule {
+                key: "redis.message_bytes_max",
+                value: redis.message_bytes_max,
+                least: limits.message_bytes_max + SLACK_BYTES,
+                than: "limits.message_bytes_max",
+                why: "a message as large as a client may send must be taken from Redis, with its envelope",
+            },
+        ]);
+        let [min, max] = [redis.backoff_min, redis.backoff_max].map(|pause| pause.as_millis() as usize);
+        rules.push(Rule {
+            key: "redis.backoff_ms_max",
+            value: max,
+            least: min,
+            than: "redis.backoff_ms_min",
+            why: "the longest pause cannot be shorter than the first",
+        });
+    }
+    rules.iter().filter_map(|rule| rule.problem(sources)).collect()
+}
+
+/// `key` must be at least `least`, because of the value of the key `than`.
+struct Rule {
+    key: &'static str,
+    value: usize,
+    least: usize,
+    than: &'static str,
+    why: &'static str,
+}
+
+impl Rule {
+    fn problem(&self, sources: &[Source]) -> Option<Problem> {
+        let Rule { key, value, least, than, why } = self;
+        if value >= least {
+            return None;
+        }
+        let source = |name: &str| &sources[position(name).expect("rules name known keys")];
+        let other: &Key = &KEYS[position(than).expect("rules name known keys")];
+        Some(Problem {
+            key: (*key).to_owned(),
+            from: source(key).clone(),
+            wrong: format!("{value} is too small beside {than} ({}): {why}", source(than)),
+            right: format!("at least {least}, or a smaller {}", other.name),
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! The TOML file: from text to given values with their lines, and what is no key of ours. Not what values mean.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::key::{Given, Key};
+use super::keys::{KEYS, SECTIONS, position};
+use super::problem::{Problem, Source};
+
+/// Far more than every key with a comment takes; keeps a wrong path, such as a device, from filling the memory.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The most edits between a misspelt name and the known one that is suggested for it.
+const EDITS_MAX: usize = 3;
+
+/// A value from the file.
+pub(crate) struct Entry {
+    /// In [`KEYS`].
+    pub(crate) key: usize,
+    pub(crate) given: Given,
+    pub(crate) line: usize,
+}
+
+/// Reads the file. `named_by` is the flag or variable that gave its path, for the message if there is no such file.
+pub(crate) fn read(path: &Path, named_by: &Source) -> Result<Vec<Entry>, Vec<Problem>> {
+    let text = read_text(path).map_err(|error| {
+        vec![Problem {
+            key: "config".to_owned(),
+            from: named_by.clone(),
+            wrong: format!("cannot read {}: {error}", path.to_string_lossy().escape_debug()),
+            right: "the path of a TOML file that this user may read".to_owned(),
+        }]
+    })?;
+    parse(&text, path)
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if length as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
+}
+
+/// The values of a file's text, or every mistake in it.
+pub(crate) fn parse(text: &str, path: &Path) -> Result<Vec<Entry>, Vec<Problem>> {
+    let mut reading = Reading { text, path, entries: Vec::new(), problems: Vec::new() };
+    match DeTable::parse(text) {
+        Ok(table) => reading.top_level(table.get_ref()),
+        // The error's own display would quote the line, which may hold a password.
+        Err(error) => reading.problem("config", error.span(), error.message().to_owned(), TOML_SHAPE.to_owned()),
+    }
+    if reading.problems.is_empty() { Ok(reading.entries) } else { Err(reading.problems) }
+}
+
+const TOML_SHAPE: &str = "valid TOML: lines of name = value, texts in quotes, under [section] headings";
+
+struct Reading<'a> {
+    text: &'a str,
+    path: &'a Path,
+    entries: Vec<Entry>,
+    problems: Vec<Problem>,
+}
+
+type Name<'a> = Spanned<Cow<'a, str>>;
+
+impl Reading<'_> {
+    fn top_level(&mut self, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let is_section = SECTIONS.iter().any(|(section, _)| section == name.get_ref() && !section.is_empty());
+            match value.get_ref() {
+                DeValue::Table(section) if is_section => {
+                    for (inner, value) in section {
+                        self.entry(&format!("{}.{}", name.get_ref(), inner.get_ref()), inner, value);
+                    }
+                }
+                _ if is_section => {
+                    let right = format!("a section: [{}] on a line of its own, its keys below", name.get_ref());
+                    let wrong = format!("it is {}", with_article(value.get_ref().type_str()));
+                    self.problem(name.get_ref(), Some(name.span()), wrong, right);
+                }
+                DeValue::Table(_) if position(name.get_ref()).is_none() => {
+                    let sections: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).skip(1).collect();
+                    let right = match nearest(name.get_ref(), sections.iter().copied()) {
+                        Some(known) => format!("did you mean [{known}]?"),
+                        None => format!("the sections are {}", sections.join(", ")),
+                    };
+                    self.problem(name.get_ref(), Some(name.span()), "there is no such section".to_owned(), right);
+                }
+                _ => self.entry(name.get_ref(), name, value),
+            }
+        }
+    }
+
+    fn entry(&mut self, full: &str, name: &Name<'_>, value: &Spanned<DeValue<'_>>) {
+        let Some(key) = position(full) else {
+            let right = match suggestion(full) {
+                Some(known) => format!("did you mean {known}?"),
+                None => "`fanfare check-config` without a file prints every key there is".to_owned(),
+            };
+            return self.problem(full, Some(name.span()), "there is no such key".to_owned(), right);
+        };
+        let given = match value.get_ref() {
+            DeValue::String(text) => Given::Text(text.clone().into_owned()),
+            DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+                Ok(integer) => Given::Integer(integer),
+                Err(_) => Given::Other("a number beyond 64 bits".to_owned()),
+            },
+            other => Given::Other(with_article(other.type_str())),
+        };
+        self.entries.push(Entry { key, given, line: self.line(&name.span()) });
+    }
+
+    fn problem(&mut self, key: &str, span: Option<Range<usize>>, wrong: String, right: String) {
+        let line = span.map(|span| self.line(&span));
+        let from = Source::File { path: self.path.to_owned(), line };
+        self.problems.push(Problem { key: key.escape_debug().to_string(), from, wrong, right });
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        self.text.as_bytes()[..span.start].iter().filter(|&&byte| byte == b'\n').count() + 1
+    }
+}
+
+fn with_article(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+/// The known key that somebody probably meant: the same name in another section, else the least misspelling.
+fn suggestion(full: &str) -> Option<&'static str> {
+    let full = full.to_lowercase().replace('-', "_");
+    let name = full.rsplit('.').next().unwrap_or(&full);
+    let mut named_alike = KEYS.iter().filter(|key| key.name_in_section() == name);
+    match (named_alike.next(), named_alike.next()) {
+        (Some(only), None) => Some(only.name),
+        _ => nearest(&full, KEYS.iter().map(|key: &Key| key.name)),
+    }
+}
+
+/// The candidate with the fewest edits to `name`, if it could be a misspelling of it.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .min_by_key(|(edits, _)| *edits)
+        .filter(|(edits, _)| *edits <= EDITS_MAX.min(name.len() / 2))
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,366 @@
+//! What a key is, and the kinds of values: how each is read, shown and explained. Which keys there are is in `keys`.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{Config, RedisTarget};
+
+/// One configuration key: the only place where its name, default, bounds and meaning are written.
+pub(crate) struct Key {
+    /// `name` or `section.name`, as in TOML.
+    pub(crate) name: &'static str,
+    /// As it would be written in a flag; empty where the default is that there is none.
+    pub(crate) default: &'static str,
+    /// One or two sentences for `--help`.
+    pub(crate) help: &'static str,
+    /// An environment variable of an older server that means the same, weaker than the key's own.
+    pub(crate) environment_alias: Option<&'static str>,
+    /// How values are read, shown and explained, and where in [`Config`] they go.
+    pub(crate) kind: &'static dyn Kind,
+}
+
+impl Key {
+    /// The section's name, empty for a top-level key.
+    pub(crate) fn section(&self) -> &'static str {
+        self.name.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The name within its section.
+    pub(crate) fn name_in_section(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, name)| name)
+    }
+
+    /// `--section-name-x`, without the dashes in front.
+    pub(crate) fn flag(&self) -> String {
+        self.name.replace(['.', '_'], "-")
+    }
+
+    /// `FANFARE_SECTION_NAME_X`.
+    pub(crate) fn environment(&self) -> String {
+        format!("FANFARE_{}", self.name.replace('.', "_").to_uppercase())
+    }
+
+    /// What a right value looks like, with the default.
+    pub(crate) fn right(&self) -> String {
+        let default = if self.default.is_empty() { "none" } else { self.default };
+        format!("{}; default: {default}", self.kind.right())
+    }
+}
+
+/// A value as it was given, before anybody knows whether it fits its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// From a flag or the environment, where everything is text.
+    Word(String),
+    /// A string of the file.
+    Text(String),
+    /// An integer of the file.
+    Integer(i64),
+    /// Anything else, described: "a boolean".
+    Other(String),
+}
+
+/// A kind of value.
+pub(crate) trait Kind: Sync {
+    /// Puts the value into its place, or says why it cannot be. The reason never holds a secret.
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String>;
+    /// The value in force, as TOML; an empty string where there is none.
+    fn show(&self, config: &Config) -> toml::Value;
+    /// What would be right, as a noun.
+    fn right(&self) -> String;
+    /// The placeholder in `--help`.
+    fn value_name(&self) -> &'static str;
+    /// Whether an empty environment variable is a value; elsewhere it counts as not set, as `X=${Y:-}` leaves it.
+    fn takes_empty(&self) -> bool {
+        false
+    }
+}
+
+/// A field of [`Config`]; made by the macro `field!`.
+pub(crate) struct Field<T: 'static> {
+    pub(crate) get: fn(&Config) -> &T,
+    pub(crate) get_mut: fn(&mut Config) -> &mut T,
+}
+
+/// What a number counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    Count,
+    Milliseconds,
+}
+
+/// A number of bytes or of things.
+pub(crate) struct Number {
+    pub(crate) unit: Unit,
+    pub(crate) range: RangeInclusive<u64>,
+    pub(crate) field: Field<usize>,
+}
+
+impl Kind for Number {
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+        let number = read_number(given, &self.range)?;
+        *(self.field.get_mut)(config) =
+            usize::try_from(number).map_err(|_| format!("{number} is more than this machine can address"))?;
+        Ok(())
+    }
+
+    fn show(&self, config: &Config) -> toml::Value {
+        // The largest bound of any key fits an i64.
+        toml::Value::Integer(*(self.field.get)(config) as i64)
+    }
+
+    fn right(&self) -> String {
+        number_in(self.unit, &self.range)
+    }
+
+    fn value_name(&self) -> &'static str {
+        self.unit.value_name()
+    }
+}
+
+/// A duration in whole milliseconds.
+pub(crate) struct Milliseconds {
+    pub(crate) range: RangeInclusive<u64>,
+    pub(crate) field: Field<Duration>,
+}
+
+impl Kind for Milliseconds {
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+        *(self.field.get_mut)(config) = Duration::from_millis(read_number(given, &self.range)?);
+        Ok(())
+    }
+
+    fn show(&self, config: &Config) -> toml::Value {
+        toml::Value::Integer((self.field.get)(config).as_millis() as i64)
+    }
+
+    fn right(&self) -> String {
+        number_in(Unit::Milliseconds, &self.range)
+    }
+
+    fn value_name(&self) -> &'static str {
+        Unit::Milliseconds.value_name()
+    }
+}
+
+impl Unit {
+    fn value_name(self) -> &'static str {
+        match self {
+            Unit::Bytes => "BYTES",
+            Unit::Count => "COUNT",
+            Unit::Milliseconds => "MS",
+        }
+    }
+}
+
+fn read_number(given: &Given, range: &RangeInclusive<u64>) -> Result<u64, String> {
+    let number = match given {
+        // i128 holds whatever anybody may mean, so that a negative or huge number is named as such.
+        Given::Word(word) => word.parse::<i128>().map_err(|_| format!("{word:?} is not a whole number"))?,
+        Given::Integer(integer) => i128::from(*integer),
+        Given::Text(_) => return Err("it is a string; a number stands without quotes".to_owned()),
+        Given::Other(kind) => return Err(format!("it is {kind}")),
+    };
+    if number < i128::from(*range.start()) {
+        return Err(format!("{number} is below the minimum"));
+    }
+    u64::try_from(number)
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("{number} is above the maximum"))
+}
+
+fn number_in(unit: Unit, range: &RangeInclusive<u64>) -> String {
+    let of = match unit {
+        Unit::Bytes => " of bytes",
+        Unit::Count => "",
+        Unit::Milliseconds => " of milliseconds",
+    };
+    let mut text = format!("a whole number{of} from ");
+    for (index, bound) in [*range.start(), *range.end()].into_iter().enumerate() {
+        let between = if index == 0 { "" } else { " to " };
+        let _ = write!(text, "{between}{bound}");
+        if let Some(reading) = in_words(unit, bound) {
+            let _ = write!(text, " ({reading})");
+        }
+    }
+    text
+}
+
+/// A large number in a unit that is easier to read, if it is a whole one.
+fn in_words(unit: Unit, number: u64) -> Option<String> {
+    let larger: &[(u64, &str)] = match unit {
+        Unit::Bytes => &[(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")],
+        Unit::Milliseconds => &[(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")],
+        Unit::Count => &[],
+    };
+    let (size, name) = larger.iter().find(|(size, _)| number >= *size && number % size == 0)?;
+    Some(format!("{} {name}", number / size))
+}
+
+/// An address to listen on.
+pub(crate) struct Address {
+    pub(crate) field: Field<SocketAddr>,
+}
+
+impl Kind for Address {
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+        *(self.field.get_mut)(config) = read_address(given)?;
+        Ok(())
+    }
+
+    fn show(&self, config: &Config) -> toml::Value {
+        toml::Value::String((self.field.get)(config).to_string())
+    }
+
+    fn right(&self) -> String {
+        "IP:PORT, such as 127.0.0.1:8080 (this machine only), 0.0.0.0:8080 (every network interface), or [::1]:8080"
+            .to_owned()
+    }
+
+    fn value_name(&self) -> &'static str {
+        "IP:PORT"
+    }
+}
+
+/// An address to listen on, or none.
+pub(crate) struct OptionalAddress {
+    pub(crate) field: Field<Option<SocketAddr>>,
+}
+
+impl Kind for OptionalAddress {
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+        let off = matches!(given, Given::Word(text) | Given::Text(text) if text.is_empty());
+        *(self.field.get_mut)(config) = if off { None } else { Some(read_address(given)?) };
+        Ok(())
+    }
+
+    fn show(&self, config: &Config) -> toml::Value {
+        toml::Value::String((self.field.get)(config).map(|address| address.to_string()).unwrap_or_default())
+    }
+
+    fn right(&self) -> String {
+        "IP:PORT, such as 127.0.0.1:9090, or an empty text for none".to_owned()
+    }
+
+    fn value_name(&self) -> &'static str {
+        "IP:PORT"
+    }
+}
+
+fn read_address(given: &Given) -> Result<SocketAddr, String> {
+    let text = read_text(given)?;
+    text.parse().map_err(|_| {
+        let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+        match (text.rsplit_once(':').map(|(host, _)| host), port) {
+            (None, Some(_)) => format!("{text:?} is a port alone, without an IP address"),
+            (Some(""), Some(_)) => format!("{text:?} has no IP address before the colon"),
+            (Some(_), Some(_)) => format!("{text:?} does not begin with an IP address (names are not looked up)"),
+            (_, None) => format!("{text:?} is not an IP address and a port"),
+        }
+    })
+}
+
+/// Free text of bounded length, which may be empty.
+pub(crate) struct Text {
+    pub(crate) bytes_max: usize,
+    pub(crate) field: Field<String>,
+}
+
+impl Kind for Text {
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+        let text = read_text(given)?;
+        if text.len() > self.bytes_max {
+            return Err(format!("it is {} bytes long", text.len()));
+        }
+        text.clone_into((self.field.get_mut)(config));
+        Ok(())
+    }
+
+    fn show(&self, config: &Config) -> toml::Value {
+        toml::Value::String((self.field.get)(config).clone())
+    }
+
+    fn right(&self) -> String {
+        format!("text of at most {} bytes, also empty", self.bytes_max)
+    }
+
+    fn value_name(&self) -> &'static str {
+        "TEXT"
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
+    }
+}
+
+/// One of a few words.
+pub(crate) struct Choice<T: 'static> {
+    pub(crate) choices: &'static [(&'static str, T)],
+    pub(crate) field: Field<T>,
+}
+
+impl<T: Copy + PartialEq + Sync> Kind for Choice<T> {
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+        let word = read_text(given)?;
+        let chosen = self.choices.iter().find(|(name, _)| *name == word);
+        let (_, value) = chosen.ok_or_else(|| format!("{word:?} is not one of the choices"))?;
+        *(self.field.get_mut)(config) = *value;
+        Ok(())
+    }
+
+    fn show(&self, config: &Config) -> toml::Value {
+        let value = (self.field.get)(config);
+        let name = self.choices.iter().find(|(_, choice)| choice == value).map(|(name, _)| *name);
+        toml::Value::String(name.expect("every value of the type is among the choices").to_owned())
+    }
+
+    fn right(&self) -> String {
+        let names: Vec<_> = self.choices.iter().map(|(name, _)| *name).collect();
+        let (last, others) = names.split_last().expect("a choice has choices");
+        format!("{} or {last}", others.join(", "))
+    }
+
+    fn value_name(&self) -> &'static str {
+        "WORD"
+    }
+}
+
+/// The URL of a Redis, or none.
+pub(crate) struct RedisUrl {
+    pub(crate) field: Field<Option<RedisTarget>>,
+}
+
+impl Kind for RedisUrl {
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+        let text = read_text(given)?;
+        let target = if text.is_empty() { None } else { Some(text.parse().map_err(|error| format!("{error}"))?) };
+        *(self.field.get_mut)(config) = target;
+        Ok(())
+    }
+
+    fn show(&self, config: &Config) -> toml::Value {
+        toml::Value::String((self.field.get)(config).as_ref().map(RedisTarget::to_string).unwrap_or_default())
+    }
+
+    fn right(&self) -> String {
+        "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], or unix:///PATH[?db=N&user=USER&pass=PASSWORD], or an empty text \
+         for the embedded broker"
+            .to_owned()
+    }
+
+    fn value_name(&self) -> &'static str {
+        "URL"
+    }
+}
+
+fn read_text(given: &Given) -> Result<&str, String> {
+    match given {
+        Given::Word(text) | Given::Text(text) => Ok(text),
+        Given::Integer(_) => Err("it is a number; a text stands in quotes".to_owned()),
+        Given::Other(kind) => Err(format!("it is {kind}")),
+    }
+}

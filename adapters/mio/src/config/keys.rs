@@ -1,0 +1,324 @@
+//! Every configuration key, once: name, default, bounds, meaning, and the field it fills. Flags, environment
+//! variables, the file, `--help` and `check-config` all read this table.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::key::{Address, Choice, Field, Given, Key, Milliseconds, Number, OptionalAddress, RedisUrl, Text, Unit};
+use super::{Config, Limits, Log, LogFormat, LogLevel, Redis, RedisFormat, Timeouts};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+/// Times beyond an hour are mistakes of unit here: each guards against somebody who has gone away.
+const HOUR_MS: u64 = 3_600_000;
+
+/// The two ways to one field of [`Config`].
+macro_rules! field {
+    ($($path:ident).+) => {
+        Field { get: |config| &config.$($path).+, get_mut: |config| &mut config.$($path).+ }
+    };
+}
+
+/// The sections in the order of [`KEYS`], with their headings in `--help`.
+pub(crate) const SECTIONS: &[(&str, &str)] = &[
+    ("", "Addresses"),
+    ("log", "Logs (written to stderr)"),
+    ("redis", "Redis (how instances share their rooms)"),
+    ("limits", "Limits (what clients may use)"),
+    ("timeouts", "Times"),
+];
+
+/// Every key, section by section in the order of [`SECTIONS`].
+pub(crate) static KEYS: &[Key] = &[
+    Key {
+        name: "listen",
+        default: "127.0.0.1:8080",
+        help: "Where clients connect. The default serves this machine only; 0.0.0.0:8080 serves every network. \
+               Port 0 takes a free one",
+        environment_alias: None,
+        kind: &Address { field: field!(listen) },
+    },
+    Key {
+        name: "ops_listen",
+        default: "",
+        help: "Where /metrics, /healthz and /readyz are served for operators, without any authentication: keep it private",
+        environment_alias: None,
+        kind: &OptionalAddress { field: field!(ops_listen) },
+    },
+    Key {
+        name: "log.format",
+        default: "text",
+        help: "text for people, json for machines: one flat object per line",
+        environment_alias: None,
+        kind: &Choice {
+            choices: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            field: field!(log.format),
+        },
+    },
+    Key {
+        name: "log.level",
+        default: "info",
+        help: "The least severe level to log: error, warn, info or debug",
+        environment_alias: None,
+        kind: &Choice {
+            choices: &[
+                ("error", LogLevel::Error),
+                ("warn", LogLevel::Warn),
+                ("info", LogLevel::Info),
+                ("debug", LogLevel::Debug),
+            ],
+            field: field!(log.level),
+        },
+    },
+    Key {
+        name: "redis.url",
+        default: "",
+        help: "The Redis that instances share: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or unix:///PATH. Without one \
+               this instance stands alone. A password in a flag can be seen in the list of processes: prefer the \
+               environment or the file",
+        environment_alias: Some("REDIS_URL"),
+        kind: &RedisUrl { field: field!(redis.target) },
+    },
+    Key {
+        name: "redis.prefix",
+        default: "fanfare:",
+        help: "The Redis channel of a room is this text and the room's name; may be empty",
+        environment_alias: None,
+        // Long enough for any namespace; the bound keeps the room for an envelope a constant.
+        kind: &Text { bytes_max: 256, field: field!(redis.prefix) },
+    },
+    Key {
+        name: "redis.format",
+        default: "fanfare",
+        help: "How messages are published: fanfare, or classic for sharing rooms with the Node server",
+        environment_alias: None,
+        kind: &Choice {
+            choices: &[("fanfare", RedisFormat::Fanfare), ("classic", RedisFormat::Classic)],
+            field: field!(redis.format),
+        },
+    },
+    Key {
+        name: "redis.publishes_in_flight_max",
+        default: "16384",
+        help: "Publishes that may wait for the answer of Redis; further ones are refused with broker_busy",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=MIB, field: field!(redis.publishes_in_flight_max) },
+    },
+    Key {
+        name: "redis.buffer_bytes_max",
+        default: "16777216",
+        help: "Bytes of publishes that may wait to be written or confirmed; further ones are refused with broker_busy",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: 8 * KIB..=GIB, field: field!(redis.buffer_bytes_max) },
+    },
+    Key {
+        name: "redis.message_bytes_max",
+        default: "1048576",
+        help: "The largest message taken from Redis; a larger one is skipped and counted",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: KIB..=64 * MIB, field: field!(redis.message_bytes_max) },
+    },
+    Key {
+        name: "redis.connect_timeout_ms",
+        default: "5000",
+        help: "Time to connect to Redis and sign in",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.connect_timeout) },
+    },
+    Key {
+        name: "redis.probe_interval_ms",
+        default: "5000",
+        help: "Silence of Redis before it is probed with PING",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.probe_interval) },
+    },
+    Key {
+        name: "redis.probe_timeout_ms",
+        default: "5000",
+        help: "Silence after the probe before the connection to Redis is given up",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.probe_timeout) },
+    },
+    Key {
+        name: "redis.backoff_ms_min",
+        default: "50",
+        help: "The first pause before reconnecting to Redis is a random time up to this; it doubles with every failure",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.backoff_min) },
+    },
+    Key {
+        name: "redis.backoff_ms_max",
+        default: "5000",
+        help: "The longest pause before reconnecting to Redis",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.backoff_max) },
+    },
+    Key {
+        name: "limits.connections_max",
+        default: "0",
+        help: "Open connections; further ones get 503. 0: as many as the limit of file descriptors allows, less the \
+               reserve",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 0..=10_000_000, field: field!(limits.connections_max) },
+    },
+    Key {
+        name: "limits.descriptors_reserve",
+        default: "64",
+        help: "File descriptors that clients never take: for Redis, logs and the operations port",
+        environment_alias: None,
+        // Standard streams, poll, waker, signals, two listeners, two links to Redis and its name's look-up make a
+        // dozen; one more is needed to accept a connection in order to refuse it.
+        kind: &Number { unit: Unit::Count, range: 16..=65_536, field: field!(limits.descriptors_reserve) },
+    },
+    Key {
+        name: "limits.message_bytes_max",
+        default: "65536",
+        help: "The largest message a client may send; a larger one closes its connection with 1009",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: KIB..=16 * MIB, field: field!(limits.message_bytes_max) },
+    },
+    Key {
+        name: "limits.rooms_per_connection_max",
+        default: "128",
+        help: "Rooms that one connection may be in",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=32_767, field: field!(limits.rooms_per_connection_max) },
+    },
+    Key {
+        name: "limits.room_name_bytes_max",
+        default: "128",
+        help: "The longest room name, in bytes of UTF-8",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: 1..=KIB, field: field!(limits.room_name_bytes_max) },
+    },
+    Key {
+        name: "limits.request_head_bytes_max",
+        default: "8192",
+        help: "The largest HTTP request head (request line and header fields, cookies included); a larger one gets 431",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: KIB..=64 * KIB, field: field!(limits.request_head_bytes_max) },
+    },
+    Key {
+        name: "limits.outbox_bytes_max",
+        default: "1048576",
+        help: "Bytes that one connection may leave unread before it is closed with 4008 as too slow",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: KIB..=GIB, field: field!(limits.outbox_bytes_max) },
+    },
+    Key {
+        name: "limits.outbox_total_bytes_max",
+        default: "268435456",
+        help: "Bytes that all connections together may leave unread",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: KIB..=TIB, field: field!(limits.outbox_total_bytes_max) },
+    },
+    Key {
+        name: "limits.errors_max",
+        default: "100",
+        help: "Commands in error that one connection may send before it is closed with 4509",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=1_000_000, field: field!(limits.errors_max) },
+    },
+    Key {
+        name: "timeouts.handshake_ms",
+        default: "10000",
+        help: "Time for a client to finish its HTTP request head",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.handshake) },
+    },
+    Key {
+        name: "timeouts.ping_interval_ms",
+        default: "25000",
+        help: "Silence of a client before it is pinged",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.ping_interval) },
+    },
+    Key {
+        name: "timeouts.pong_timeout_ms",
+        default: "10000",
+        help: "Silence of a client after the ping before it is closed with 4000",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.pong_timeout) },
+    },
+    Key {
+        name: "timeouts.close_ms",
+        default: "5000",
+        help: "Time for a client to answer a close frame before it is cut off",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.close) },
+    },
+    Key {
+        name: "timeouts.room_linger_ms",
+        default: "2000",
+        help: "How long the subscription of an empty room is kept, so that a page reload makes no churn; 0: not at all",
+        environment_alias: None,
+        kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(timeouts.room_linger) },
+    },
+    Key {
+        name: "timeouts.shutdown_ms",
+        default: "5000",
+        help: "Time for clients to take their last bytes when the server stops; 0: none",
+        environment_alias: None,
+        kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(timeouts.shutdown) },
+    },
+];
+
+/// The position of a key in [`KEYS`].
+pub(crate) fn position(name: &str) -> Option<usize> {
+    KEYS.iter().position(|key| key.name == name)
+}
+
+impl Default for Config {
+    /// The documented defaults.
+    fn default() -> Config {
+        let mut config = blank();
+        for key in KEYS {
+            let given = Given::Word(key.default.to_owned());
+            key.kind.read(&given, &mut config).unwrap_or_else(|why| panic!("the default of {}: {why}", key.name));
+        }
+        config
+    }
+}
+
+/// A value of the right type for the table to fill: no field of it is left as it is.
+fn blank() -> Config {
+    Config {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        ops_listen: None,
+        log: Log { format: LogFormat::Text, level: LogLevel::Info },
+        redis: Redis {
+            target: None,
+            prefix: String::new(),
+            format: RedisFormat::Fanfare,
+            publishes_in_flight_max: 0,
+            buffer_bytes_max: 0,
+            message_bytes_max: 0,
+            connect_timeout: Duration::ZERO,
+            probe_interval: Duration::ZERO,
+            probe_timeout: Duration::ZERO,
+            backoff_min: Duration::ZERO,
+            backoff_max: Duration::ZERO,
+        },
+        limits: Limits {
+            connections_max: 0,
+            descriptors_reserve: 0,
+            message_bytes_max: 0,
+            rooms_per_connection_max: 0,
+            room_name_bytes_max: 0,
+            request_head_bytes_max: 0,
+            outbox_bytes_max: 0,
+            outbox_total_bytes_max: 0,
+            errors_max: 0,
+        },
+        timeouts: Timeouts {
+            handshake: Duration::ZERO,
+            ping_interval: Duration::ZERO,
+            pong_timeout: Duration::ZERO,
+            close: Duration::ZERO,
+            room_linger: Duration::ZERO,
+            shutdown: Duration::ZERO,
+        },
+    }
+}

@@ -1,0 +1,149 @@
+//! The configuration: what can be set, from where, and the typed result that the rest of the server reads.
+//!
+//! [`keys`] is the one definition of every key; flags, environment variables, the TOML file, the help text and
+//! `check-config` follow from it. Nothing here opens a socket or reads anything but the named file.
+
+mod command_line;
+mod consistency;
+mod file;
+mod key;
+mod keys;
+mod load;
+mod problem;
+mod redis_url;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use load::{Command, Loaded, Stop, load};
+pub use problem::{ConfigError, Problem, Source};
+pub use redis_url::{Password, RedisAddress, RedisTarget, RedisUrlError};
+
+/// Everything that can be configured, validated. `docs/configuration.md` says what each key is for.
+///
+/// [`Config::default`] holds the documented defaults. Its `Debug` form shows no password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `listen`: where WebSocket and HTTP clients connect.
+    pub listen: SocketAddr,
+    /// `ops_listen`: where metrics are served; `None` means that there is no operations port.
+    pub ops_listen: Option<SocketAddr>,
+    /// Section `log`.
+    pub log: Log,
+    /// Section `redis`.
+    pub redis: Redis,
+    /// Section `limits`.
+    pub limits: Limits,
+    /// Section `timeouts`.
+    pub timeouts: Timeouts,
+}
+
+/// What log lines look like and which are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `log.format`.
+    pub format: LogFormat,
+    /// `log.level`: the least severe level that is written.
+    pub level: LogLevel,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One flat JSON object per line.
+    Json,
+}
+
+/// How severe an event must be to be logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Errors only.
+    Error,
+    /// Errors and warnings.
+    Warn,
+    /// Also the noteworthy facts of normal operation.
+    Info,
+    /// Also what helps to find a fault.
+    Debug,
+}
+
+/// How this instance shares its rooms with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// `redis.url`; `None` means the embedded broker, and that this instance stands alone.
+    pub target: Option<RedisTarget>,
+    /// `redis.prefix`: the channel of a room is this and the room's name.
+    pub prefix: String,
+    /// `redis.format`: the form in which messages are published.
+    pub format: RedisFormat,
+    /// `redis.publishes_in_flight_max`: publishes sent to Redis and not answered yet.
+    pub publishes_in_flight_max: usize,
+    /// `redis.buffer_bytes_max`: bytes of publishes waiting to be written or confirmed.
+    pub buffer_bytes_max: usize,
+    /// `redis.message_bytes_max`: a larger message arriving from Redis is skipped and counted.
+    pub message_bytes_max: usize,
+    /// `redis.connect_timeout_ms`: for connecting and signing in.
+    pub connect_timeout: Duration,
+    /// `redis.probe_interval_ms`: silence on a link before it is probed with `PING`.
+    pub probe_interval: Duration,
+    /// `redis.probe_timeout_ms`: silence after the probe before the link is given up.
+    pub probe_timeout: Duration,
+    /// `redis.backoff_ms_min`: the least ceiling of the random pause before reconnecting.
+    pub backoff_min: Duration,
+    /// `redis.backoff_ms_max`: the greatest ceiling of that pause; not below `backoff_min`.
+    pub backoff_max: Duration,
+}
+
+/// The form in which messages are published to Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisFormat {
+    /// A header line and the finished `MESSAGE`.
+    Fanfare,
+    /// The `SEND_MESSAGE` object of the classic Node server.
+    Classic,
+}
+
+/// Bounds on what clients may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `limits.connections_max`; 0 means as many as the descriptor limit allows, less the reserve.
+    pub connections_max: usize,
+    /// `limits.descriptors_reserve`: file descriptors that connections never take.
+    pub descriptors_reserve: usize,
+    /// `limits.message_bytes_max`: the largest message a client may send.
+    pub message_bytes_max: usize,
+    /// `limits.rooms_per_connection_max`.
+    pub rooms_per_connection_max: usize,
+    /// `limits.room_name_bytes_max`.
+    pub room_name_bytes_max: usize,
+    /// `limits.request_head_bytes_max`: request line and header fields.
+    pub request_head_bytes_max: usize,
+    /// `limits.outbox_bytes_max`: unsent bytes of one connection before it is closed as too slow.
+    pub outbox_bytes_max: usize,
+    /// `limits.outbox_total_bytes_max`: unsent bytes of all connections together.
+    pub outbox_total_bytes_max: usize,
+    /// `limits.errors_max`: commands in error before a connection is closed.
+    pub errors_max: usize,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `timeouts.handshake_ms`: for a client to finish its request head.
+    pub handshake: Duration,
+    /// `timeouts.ping_interval_ms`: silence of a client before it is pinged.
+    pub ping_interval: Duration,
+    /// `timeouts.pong_timeout_ms`: silence after the ping before it is closed.
+    pub pong_timeout: Duration,
+    /// `timeouts.close_ms`: for a client to answer a close frame.
+    pub close: Duration,
+    /// `timeouts.room_linger_ms`: how long the subscription of an empty room is kept.
+    pub room_linger: Duration,
+    /// `timeouts.shutdown_ms`: for flushing to clients when the server stops.
+    pub shutdown: Duration,
+}

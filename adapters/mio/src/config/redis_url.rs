@@ -1,0 +1,422 @@
+//! The URL that says where Redis is and how to sign in. No error and no `Debug` form shows any part of a password.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// The port that Redis listens on unless told otherwise.
+const PORT_DEFAULT: u16 = 6379;
+
+/// `sun_path` of a Unix socket address holds 108 bytes on Linux and 104 on the BSDs, its closing NUL included.
+const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// What `check-config` prints in place of a password.
+const PASSWORD_MASK: &str = "***";
+
+/// What is percent-encoded when a user is printed: everything but the unreserved characters of RFC 3986 §2.3.
+const USER_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same for a path, where the slash stands for itself.
+const PATH_ENCODED: &AsciiSet = &USER_ENCODED.remove(b'/');
+
+/// Where Redis is and how to sign in, from `redis.url`.
+///
+/// `Display` gives the URL back with `***` in place of the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisTarget {
+    /// Where it listens.
+    pub address: RedisAddress,
+    /// The ACL user; `None` means Redis' own default user.
+    pub username: Option<String>,
+    /// The password; `None` means that nobody signs in.
+    pub password: Option<Password>,
+    /// The database to select.
+    pub database: u32,
+}
+
+/// Where Redis listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisAddress {
+    /// `redis://host:port`.
+    Tcp {
+        /// A name, an IPv4 address, or an IPv6 address without its brackets.
+        host: String,
+        /// Never 0.
+        port: u16,
+    },
+    /// `unix:///path`.
+    Unix {
+        /// The socket's path.
+        path: PathBuf,
+    },
+}
+
+/// A password, which only [`Password::expose`] shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// The password itself, for signing in.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PASSWORD_MASK)
+    }
+}
+
+/// Why a text is not the URL of a Redis. Without any part of the text, for it may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RedisUrlError {
+    /// It does not start with a scheme.
+    NoScheme,
+    /// It asks for TLS.
+    Tls,
+    /// Its scheme is none of those known here.
+    UnknownScheme,
+    /// It has no host.
+    NoHost,
+    /// The host is neither a name nor an address.
+    BadHost,
+    /// The port is not a number from 1 to 65535.
+    BadPort,
+    /// What stands after the slash is not the number of a database.
+    BadDatabase,
+    /// A `%` is not followed by two hexadecimal digits, or what is encoded is not UTF-8.
+    BadEscape,
+    /// A user without a password.
+    UserWithoutPassword,
+    /// The password is the mask that `check-config` prints.
+    MaskedPassword,
+    /// A `?` in a `redis://` URL.
+    Query,
+    /// A `#`.
+    Fragment,
+    /// A `unix:` URL without a path.
+    NoPath,
+    /// A `unix:` URL that names a host or a user before its path.
+    UnixHost,
+    /// The path is longer than a Unix socket's path can be.
+    LongPath,
+    /// A parameter of a `unix:` URL is unknown or has no value.
+    UnknownParameter,
+}
+
+impl fmt::Display for RedisUrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoScheme => "the URL does not start with redis:// or unix://",
+            Self::Tls => {
+                "TLS to Redis is not supported yet; use redis:// over a private network, or a local TLS tunnel \
+                 such as stunnel"
+            }
+            Self::UnknownScheme => "the URL's scheme is unknown",
+            Self::NoHost => "the URL has no host",
+            Self::BadHost => {
+                "the URL's host is neither a name nor an address (an IPv6 address stands in [brackets]; in user and \
+                 password, characters like / ? # @ are written as %2F %3F %23 %40)"
+            }
+            Self::BadPort => {
+                "the URL's port is not a number from 1 to 65535 (in user and password, characters like / ? # @ are \
+                 written as %2F %3F %23 %40)"
+            }
+            Self::BadDatabase => {
+                "the URL's database is not a number (in user and password, characters like / ? # @ are written as \
+                 %2F %3F %23 %40)"
+            }
+            Self::BadEscape => {
+                "the URL holds a % that does not begin a valid percent-encoding (a literal % is written as %25)"
+            }
+            Self::UserWithoutPassword => "the URL names a user but no password (a password alone follows a colon)",
+            Self::MaskedPassword => "the password is ***, which check-config prints in place of the real one",
+            Self::Query => "a redis:// URL takes no parameters (a ? in user or password is written as %3F)",
+            Self::Fragment => "the URL holds a # (in user or password it is written as %23)",
+            Self::NoPath => "the URL has no path to a Unix socket",
+            Self::UnixHost => "a unix:// URL has no host; three slashes begin the path",
+            Self::LongPath => "the path is longer than the system allows for a Unix socket",
+            Self::UnknownParameter => {
+                "the URL holds a parameter without a value, or another one than db, user and pass"
+            }
+        })
+    }
+}
+
+impl std::error::Error for RedisUrlError {}
+
+impl FromStr for RedisTarget {
+    type Err = RedisUrlError;
+
+    fn from_str(url: &str) -> Result<RedisTarget, RedisUrlError> {
+        let (scheme, rest) = url.split_once(':').ok_or(RedisUrlError::NoScheme)?;
+        let target = match scheme.to_ascii_lowercase().as_str() {
+            "redis" => tcp(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)?,
+            "unix" | "redis+unix" => unix(rest)?,
+            "rediss" => return Err(RedisUrlError::Tls),
+            _ if rest.starts_with("//") => return Err(RedisUrlError::UnknownScheme),
+            _ => return Err(RedisUrlError::NoScheme),
+        };
+        if target.username.is_some() && target.password.is_none() {
+            return Err(RedisUrlError::UserWithoutPassword);
+        }
+        if target.password.as_ref().is_some_and(|password| password.0 == PASSWORD_MASK) {
+            return Err(RedisUrlError::MaskedPassword);
+        }
+        Ok(target)
+    }
+}
+
+/// `[user[:password]@]host[:port][/db]`.
+fn tcp(rest: &str) -> Result<RedisTarget, RedisUrlError> {
+    if rest.contains('#') {
+        return Err(RedisUrlError::Fragment);
+    }
+    if rest.contains('?') {
+        return Err(RedisUrlError::Query);
+    }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    // The last `@` ends the user part, as in the URL standard, so that a bare `@` in a password does no harm.
+    let (user_part, host_part) = match authority.rsplit_once('@') {
+        Some((user_part, host_part)) => (Some(user_part), host_part),
+        None => (None, authority),
+    };
+    let (username, password) = match user_part {
+        Some(user_part) => {
+            let (user, password) = user_part.split_once(':').unwrap_or((user_part, ""));
+            (not_empty(decode(user)?), not_empty(decode(password)?).map(Password))
+        }
+        None => (None, None),
+    };
+    let (host, port) = host_and_port(host_part)?;
+    let database = if path.is_empty() { 0 } else { database(path)? };
+    Ok(RedisTarget { address: RedisAddress::Tcp { host, port }, username, password, database })
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), RedisUrlError> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, port) = bracketed.split_once(']').ok_or(RedisUrlError::BadHost)?;
+            host.parse::<Ipv6Addr>().map_err(|_| RedisUrlError::BadHost)?;
+            (host, port)
+        }
+        None => {
+            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            if host.is_empty() {
+                return Err(RedisUrlError::NoHost);
+            }
+            // An underscore is in no host name of the standard, but in many of Docker's.
+            if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
+                return Err(RedisUrlError::BadHost);
+            }
+            (host, port)
+        }
+    };
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => PORT_DEFAULT,
+        None => return Err(RedisUrlError::BadHost),
+        Some("") => PORT_DEFAULT,
+        Some(digits) => number(digits).and_then(|port| u16::try_from(port).ok()).ok_or(RedisUrlError::BadPort)?,
+    };
+    if port == 0 {
+        return Err(RedisUrlError::BadPort);
+    }
+    Ok((host.to_owned(), port))
+}
+
+/// `//` and a path, or a path alone; then `?db=N&user=U&pass=P`.
+fn unix(rest: &str) -> Result<RedisTarget, RedisUrlError> {
+    if rest.contains('#') {
+        return Err(RedisUrlError::Fragment);
+    }
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let path = match path.strip_prefix("//") {
+        Some(path) if !path.is_empty() && !path.starts_with('/') => return Err(RedisUrlError::UnixHost),
+        Some(path) => path,
+        None => path,
+    };
+    let path = decode(path)?;
+    if path.is_empty() || path.contains('\0') {
+        return Err(RedisUrlError::NoPath);
+    }
+    if path.len() > SOCKET_PATH_BYTES_MAX {
+        return Err(RedisUrlError::LongPath);
+    }
+    let address = RedisAddress::Unix { path: PathBuf::from(path) };
+    let mut target = RedisTarget { address, username: None, password: None, database: 0 };
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=').ok_or(RedisUrlError::UnknownParameter)? {
+            ("db", value) => target.database = database(value)?,
+            ("user", value) => target.username = not_empty(decode(value)?),
+            ("pass", value) => target.password = not_empty(decode(value)?).map(Password),
+            _ => return Err(RedisUrlError::UnknownParameter),
+        }
+    }
+    Ok(target)
+}
+
+fn database(text: &str) -> Result<u32, RedisUrlError> {
+    // Redis keeps the number of databases in a C int.
+    number(text).filter(|&number| number < i32::MAX as u32).ok_or(RedisUrlError::BadDatabase)
+}
+
+/// Digits only: `u32::from_str` would also take a plus sign.
+fn number(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn not_empty(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Percent-decoding that refuses what `percent_decode_str` would pass on as it is.
+fn decode(text: &str) -> Result<String, RedisUrlError> {
+    let is_escape = |tail: &str| tail.len() >= 2 && tail.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(RedisUrlError::BadEscape);
+    }
+    percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| RedisUrlError::BadEscape)
+}
+
+impl fmt::Display for RedisTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = self.username.as_deref().map(|user| utf8_percent_encode(user, USER_ENCODED).to_string());
+        match &self.address {
+            RedisAddress::Tcp { host, port } => {
+                f.write_str("redis://")?;
+                if self.password.is_some() {
+                    write!(f, "{}:{PASSWORD_MASK}@", user.unwrap_or_default())?;
+                }
+                if host.contains(':') { write!(f, "[{host}]")? } else { f.write_str(host)? }
+                write!(f, ":{port}/{}", self.database)
+            }
+            RedisAddress::Unix { path } => {
+                let path = path.to_str().unwrap_or_default();
+                // A relative path after two slashes would read as a host.
+                let slashes = if path.starts_with('/') { "//" } else { "" };
+                write!(f, "unix:{slashes}{}?db={}", utf8_percent_encode(path, PATH_ENCODED), self.database)?;
+                if let Some(user) = user {
+                    write!(f, "&user={user}")?;
+                }
+                if self.password.is_some() {
+                    write!(f, "&pass={PASSWORD_MASK}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<RedisTarget, RedisUrlError> {
+        url.parse()
+    }
+
+    fn tcp(host: &str, port: u16, user: Option<&str>, password: Option<&str>, database: u32) -> RedisTarget {
+        RedisTarget {
+            address: RedisAddress::Tcp { host: host.to_owned(), port },
+            username: user.map(str::to_owned),
+            password: password.map(|password| Password(password.to_owned())),
+            database,
+        }
+    }
+
+    #[test]
+    fn tcp_urls_in_every_form() {
+        assert_eq!(parse("redis://localhost"), Ok(tcp("localhost", 6379, None, None, 0)));
+        assert_eq!(parse("REDIS://my_redis.internal:7000/"), Ok(tcp("my_redis.internal", 7000, None, None, 0)));
+        assert_eq!(parse("redis://10.0.0.1:7000/15"), Ok(tcp("10.0.0.1", 7000, None, None, 15)));
+        assert_eq!(parse("redis://[::1]:7000/2"), Ok(tcp("::1", 7000, None, None, 2)));
+        assert_eq!(parse("redis://[fe80::2]"), Ok(tcp("fe80::2", 6379, None, None, 0)));
+        assert_eq!(parse("redis://:pw@h"), Ok(tcp("h", 6379, None, Some("pw"), 0)));
+        assert_eq!(parse("redis://@h"), Ok(tcp("h", 6379, None, None, 0)));
+        assert_eq!(parse("redis://me:p:w@h:1/3"), Ok(tcp("h", 1, Some("me"), Some("p:w"), 3)));
+        assert_eq!(parse("redis://m%40e:p%2F%25%C3%A9@h"), Ok(tcp("h", 6379, Some("m@e"), Some("p/%é"), 0)));
+        assert_eq!(parse("redis://me:p@w@h"), Ok(tcp("h", 6379, Some("me"), Some("p@w"), 0)));
+    }
+
+    #[test]
+    fn unix_urls_in_every_form() {
+        let path = |url: &str| match parse(url).unwrap().address {
+            RedisAddress::Unix { path } => path.into_os_string().into_string().unwrap(),
+            RedisAddress::Tcp { .. } => panic!("{url} is a path"),
+        };
+        assert_eq!(path("unix:///run/redis.sock"), "/run/redis.sock");
+        assert_eq!(path("redis+unix:///run/redis.sock"), "/run/redis.sock");
+        assert_eq!(path("unix:/run/a%20b.sock"), "/run/a b.sock");
+        assert_eq!(path("unix:redis.sock"), "redis.sock");
+        let target = parse("unix:///s?db=3&user=me&pass=p%26w").unwrap();
+        assert_eq!((target.username.as_deref(), target.database), (Some("me"), 3));
+        assert_eq!(target.password.unwrap().expose(), "p&w");
+    }
+
+    #[test]
+    fn wrong_urls_say_what_is_wrong() {
+        use RedisUrlError::*;
+        let long = format!("unix:///{}", "x".repeat(SOCKET_PATH_BYTES_MAX));
+        for (url, error) in [
+            ("", NoScheme),
+            ("localhost", NoScheme),
+            ("localhost:6379", NoScheme),
+            ("redis:localhost", NoScheme),
+            ("rediss://h", Tls),
+            ("http://h", UnknownScheme),
+            ("redis://", NoHost),
+            ("redis://:6379", NoHost),
+            ("redis:///1", NoHost),
+            ("redis://a b", BadHost),
+            ("redis://::1", NoHost),
+            ("redis://[::1", BadHost),
+            ("redis://[::1]x", BadHost),
+            ("redis://[nine]", BadHost),
+            ("redis://h:0", BadPort),
+            ("redis://h:65536", BadPort),
+            ("redis://h:+1", BadPort),
+            ("redis://h:1:2", BadPort),
+            ("redis://h/first", BadDatabase),
+            ("redis://h/-1", BadDatabase),
+            ("redis://h/1/2", BadDatabase),
+            ("redis://h/4294967295", BadDatabase),
+            ("redis://me:100%@h", BadEscape),
+            ("redis://me:%ff@h", BadEscape),
+            ("redis://me@h", UserWithoutPassword),
+            ("redis://me:***@h", MaskedPassword),
+            ("redis://h?db=1", Query),
+            ("redis://h#1", Fragment),
+            ("unix:", NoPath),
+            ("unix://", NoPath),
+            ("unix://run/redis.sock", UnixHost),
+            (&long, LongPath),
+            ("unix:///s?db=x", BadDatabase),
+            ("unix:///s?database=1", UnknownParameter),
+            ("unix:///s?pass", UnknownParameter),
+            ("unix:///s?user=me", UserWithoutPassword),
+        ] {
+            assert_eq!(parse(url), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn no_form_shows_the_password() {
+        for (url, shown) in [
+            ("redis://m%40e:hunter2@[::1]:7000/3", "redis://m%40e:***@[::1]:7000/3"),
+            ("redis://:hunter2@h", "redis://:***@h:6379/0"),
+            ("redis://h", "redis://h:6379/0"),
+            ("unix:///run/a%20b?db=1&user=me&pass=hunter2", "unix:///run/a%20b?db=1&user=me&pass=***"),
+            ("unix:redis.sock", "unix:redis.sock?db=0"),
+        ] {
+            let target = parse(url).unwrap();
+            assert_eq!(target.to_string(), shown);
+            assert!(!format!("{target:?}").contains("hunter2"), "{target:?}");
+            let again = parse(&shown.replace("***", "hunter2")).unwrap();
+            assert_eq!(again, target, "what is printed reads back");
+        }
+    }
+}

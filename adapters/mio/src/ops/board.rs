@@ -1,0 +1,114 @@
+//! The board between the event loop, which writes figures to it, and the operations thread, which reads them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::families::{FAMILIES, SAMPLES, TURN_BOUNDS_US};
+
+/// The figures of one moment: the core's, and what only the adapter knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The core's own.
+    pub core: fanfare_core::Metrics,
+    /// Whether subscriptions can be made. The embedded broker is always up.
+    pub subscriber_up: bool,
+    /// Whether publishes are accepted. The embedded broker is always up.
+    pub publisher_up: bool,
+    /// Times a lost link came back.
+    pub broker_reconnects: u64,
+    /// Publishes without an id that were dropped because the broker was away or busy.
+    pub broker_publishes_dropped: u64,
+    /// Publishes not answered yet.
+    pub broker_publishes_in_flight: u64,
+    /// Messages skipped because they exceeded `redis.message_bytes_max`.
+    pub broker_oversized: u64,
+    /// Failures of `accept`.
+    pub accept_errors: u64,
+    /// Whether accepting is paused.
+    pub accepts_paused: bool,
+}
+
+/// Figures and readiness as last published. One thread writes, any number read.
+///
+/// The writer stores each figure by itself, so a reader may see figures of two neighbouring moments side by side; each
+/// figure is whole, and a counter never goes back.
+#[derive(Debug)]
+pub struct Board {
+    values: [AtomicU64; SAMPLES],
+    turns: [AtomicU64; TURN_BOUNDS_US.len() + 1],
+    turn_nanos: AtomicU64,
+    ready: AtomicBool,
+    /// Why not ready; meaningless while `ready`.
+    reason: Mutex<String>,
+}
+
+impl Board {
+    /// A board of zeros, not ready because the server is starting.
+    pub fn new() -> Board {
+        Board {
+            values: [const { AtomicU64::new(0) }; SAMPLES],
+            turns: [const { AtomicU64::new(0) }; TURN_BOUNDS_US.len() + 1],
+            turn_nanos: AtomicU64::new(0),
+            ready: AtomicBool::new(false),
+            reason: Mutex::new("starting".to_owned()),
+        }
+    }
+
+    /// Shows these figures from now on: some forty relaxed stores, no lock, no allocation.
+    pub fn publish(&self, snapshot: &Snapshot) {
+        let samples = FAMILIES.iter().flat_map(|family| family.samples);
+        for (slot, sample) in self.values.iter().zip(samples) {
+            slot.store((sample.value)(snapshot), Relaxed);
+        }
+    }
+
+    /// Counts one turn of the event loop that worked for `duration`. Only one thread may call this: as nobody else
+    /// writes, a load and a store stand in for a locked addition.
+    pub fn observe_turn(&self, duration: Duration) {
+        // In nanoseconds, so that what is just above a bound is not rounded into its bucket.
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = TURN_BOUNDS_US.partition_point(|bound| bound * 1_000 < nanos);
+        let turns = &self.turns[bucket];
+        turns.store(turns.load(Relaxed) + 1, Relaxed);
+        self.turn_nanos.store(self.turn_nanos.load(Relaxed).saturating_add(nanos), Relaxed);
+    }
+
+    /// `/readyz` says 200 from now on.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Relaxed);
+    }
+
+    /// `/readyz` says 503 and why from now on. To be called when the reason changes, not in every turn: it takes a
+    /// lock, which a reader holds while it copies the reason.
+    pub fn set_unready(&self, reason: &str) {
+        reason.clone_into(&mut self.lock_reason());
+        self.ready.store(false, Relaxed);
+    }
+
+    /// `Err` says why not.
+    pub(crate) fn readiness(&self) -> Result<(), String> {
+        if self.ready.load(Relaxed) { Ok(()) } else { Err(self.lock_reason().clone()) }
+    }
+
+    /// In the order of the samples in [`FAMILIES`].
+    pub(crate) fn values(&self) -> [u64; SAMPLES] {
+        self.values.each_ref().map(|value| value.load(Relaxed))
+    }
+
+    /// Turns per bucket, not cumulative, and the sum of all in nanoseconds.
+    pub(crate) fn turns(&self) -> ([u64; TURN_BOUNDS_US.len() + 1], u64) {
+        (self.turns.each_ref().map(|bucket| bucket.load(Relaxed)), self.turn_nanos.load(Relaxed))
+    }
+
+    /// A text is whole whoever panicked.
+    fn lock_reason(&self) -> MutexGuard<'_, String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Board {
+    fn default() -> Board {
+        Board::new()
+    }
+}

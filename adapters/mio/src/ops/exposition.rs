@@ -1,0 +1,168 @@
+//! The figures of a [`Board`] in the Prometheus text format, version 0.0.4
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+
+use std::fmt::Write;
+
+use super::board::Board;
+use super::families::{FAMILIES, Family, Kind, TURN_BOUNDS_US, TURN_HELP, TURN_NAME};
+
+/// The media type of [`render`]'s text.
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every metric of the board.
+pub(crate) fn render(board: &Board) -> String {
+    // The text is about 6 KiB; one allocation, freed with the response.
+    let mut text = String::with_capacity(8 * 1024);
+    let values = board.values();
+    let mut values = values.iter();
+    for Family { name, kind, help, samples } in FAMILIES {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        head(&mut text, name, kind, help);
+        for (sample, value) in samples.iter().zip(&mut values) {
+            if sample.labels.is_empty() {
+                let _ = writeln!(text, "{name} {value}");
+            } else {
+                let _ = writeln!(text, "{name}{{{}}} {value}", sample.labels);
+            }
+        }
+    }
+    turns(&mut text, board);
+    text
+}
+
+fn turns(text: &mut String, board: &Board) {
+    head(text, TURN_NAME, "histogram", TURN_HELP);
+    let (buckets, nanos) = board.turns();
+    let mut count = 0;
+    for (bound, turns) in TURN_BOUNDS_US.iter().zip(buckets) {
+        count += turns;
+        let _ = writeln!(text, "{TURN_NAME}_bucket{{le=\"{}\"}} {count}", *bound as f64 / 1e6);
+    }
+    // The count is the sum of the buckets as they were read, so that it always equals the last one.
+    count += buckets[TURN_BOUNDS_US.len()];
+    let _ = writeln!(text, "{TURN_NAME}_bucket{{le=\"+Inf\"}} {count}");
+    let _ = writeln!(text, "{TURN_NAME}_sum {}", nanos as f64 / 1e9);
+    let _ = writeln!(text, "{TURN_NAME}_count {count}");
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ops::Snapshot;
+
+    /// Samples by their full name with labels; asserts the form of every line on the way.
+    fn parse(text: &str) -> BTreeMap<String, f64> {
+        assert!(text.ends_with('\n'));
+        let mut samples = BTreeMap::new();
+        let (mut helped, mut typed) = (None, None);
+        let mut families = BTreeSet::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').expect("a name and a text");
+                assert!(!help.is_empty() && !help.contains('\\'), "{line}");
+                assert!(families.insert(name.to_owned()), "{name} is told once");
+                helped = Some(name);
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("a name and a kind");
+                assert_eq!(helped, Some(name), "HELP stands before TYPE");
+                assert!(["counter", "gauge", "histogram"].contains(&kind));
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+                typed = Some((name, kind));
+            } else {
+                let (name, value) = line.rsplit_once(' ').expect("a sample and its value");
+                let (family, kind) = typed.expect("TYPE stands before the samples");
+                let bare = name.split('{').next().unwrap();
+                let suffix = bare.strip_prefix(family).expect("samples follow their TYPE");
+                let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+                assert!(suffixes.contains(&suffix), "{line}");
+                assert!(samples.insert(name.to_owned(), value.parse().expect("a number")).is_none(), "{line}");
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn every_figure_is_shown_where_it_belongs() {
+        let board = Board::new();
+        let mut snapshot = Snapshot {
+            subscriber_up: true,
+            broker_reconnects: 3,
+            broker_publishes_dropped: 4,
+            broker_publishes_in_flight: 5,
+            broker_oversized: 6,
+            accept_errors: 7,
+            accepts_paused: true,
+            ..Snapshot::default()
+        };
+        snapshot.core.connections_now = 10;
+        snapshot.core.upgrades_refused_full = 11;
+        snapshot.core.deliveries = u64::MAX;
+        board.publish(&snapshot);
+        let samples = parse(&render(&board));
+        for (name, value) in [
+            ("fanfare_connections", 10.0),
+            ("fanfare_upgrades_total{outcome=\"accepted\"}", 0.0),
+            ("fanfare_upgrades_total{outcome=\"refused_full\"}", 11.0),
+            ("fanfare_deliveries_total", u64::MAX as f64),
+            ("fanfare_broker_up{link=\"subscriber\"}", 1.0),
+            ("fanfare_broker_up{link=\"publisher\"}", 0.0),
+            ("fanfare_broker_reconnects_total", 3.0),
+            ("fanfare_broker_publishes_dropped_total", 4.0),
+            ("fanfare_broker_publishes_in_flight", 5.0),
+            ("fanfare_broker_oversized_total", 6.0),
+            ("fanfare_accept_errors_total", 7.0),
+            ("fanfare_accepts_paused", 1.0),
+            (concat!("fanfare_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+        ] {
+            assert_eq!(samples.get(name), Some(&value), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_agreed_metric_exists() {
+        let samples = parse(&render(&Board::new()));
+        let names: BTreeSet<_> = samples.keys().map(|name| name.split('{').next().unwrap()).collect();
+        for name in "connections pending_upgrades upgrades_total http_requests_total rooms memberships commands_total \
+                     command_errors_total messages_in_total messages_out_total messages_dropped_total \
+                     deliveries_total bytes_in_total bytes_out_total unsent_bytes stored_frame_bytes \
+                     slow_closes_total heartbeat_closes_total protocol_closes_total publishes_total stale_ids_total \
+                     broker_up broker_reconnects_total broker_publishes_dropped_total broker_publishes_in_flight \
+                     broker_oversized_total accept_errors_total accepts_paused loop_turn_seconds_bucket \
+                     loop_turn_seconds_sum loop_turn_seconds_count build_info"
+            .split_whitespace()
+        {
+            assert!(names.contains(format!("fanfare_{name}").as_str()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_histogram_is_cumulative_and_ends_in_the_count() {
+        let board = Board::new();
+        for nanos in [0, 10_000, 10_001, 3_000_000, 1_000_000_000, 1_000_000_001, 7_000_000_000] {
+            board.observe_turn(Duration::from_nanos(nanos));
+        }
+        let text = render(&board);
+        let samples = parse(&text);
+        let mut buckets = Vec::new();
+        for line in text.lines().filter(|line| line.contains("_bucket{le=")) {
+            let bound = line.split('"').nth(1).unwrap().parse::<f64>().unwrap();
+            buckets.push((bound, line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()));
+        }
+        assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{buckets:?}");
+        assert_eq!(buckets[..2], [(0.00001, 2), (0.000025, 3)]);
+        let last = buckets.len() - 1;
+        assert_eq!(buckets[last - 1..], [(1.0, 5), (f64::INFINITY, 7)]);
+        assert_eq!(samples["fanfare_loop_turn_seconds_count"], 7.0);
+        assert!((samples["fanfare_loop_turn_seconds_sum"] - 9.003020002).abs() < 1e-9);
+    }
+}

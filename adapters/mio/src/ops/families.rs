@@ -1,0 +1,198 @@
+//! Every metric, once: name, kind, meaning, and the figure of the [`Snapshot`] it shows.
+
+use super::board::Snapshot;
+
+/// Whether a figure only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Only grows while the process lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One metric with all its samples.
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) help: &'static str,
+    pub(crate) samples: &'static [Sample],
+}
+
+/// One line of a metric.
+pub(crate) struct Sample {
+    /// As they stand between the braces; empty for none.
+    pub(crate) labels: &'static str,
+    pub(crate) value: fn(&Snapshot) -> u64,
+}
+
+/// The number of samples in [`FAMILIES`].
+pub(crate) const SAMPLES: usize = {
+    let (mut count, mut index) = (0, 0);
+    while index < FAMILIES.len() {
+        count += FAMILIES[index].samples.len();
+        index += 1;
+    }
+    count
+};
+
+const fn counter(name: &'static str, help: &'static str, samples: &'static [Sample]) -> Family {
+    Family { name, kind: Kind::Counter, help, samples }
+}
+
+const fn gauge(name: &'static str, help: &'static str, samples: &'static [Sample]) -> Family {
+    Family { name, kind: Kind::Gauge, help, samples }
+}
+
+/// One sample per row: labels, if any, and the figure.
+macro_rules! samples {
+    ($($(($labels:expr))? $snapshot:ident => $value:expr),+ $(,)?) => {
+        &[$(Sample { labels: concat!("", $($labels)?), value: |$snapshot: &Snapshot| $value }),+]
+    };
+}
+
+/// Every metric but the histogram, in the order in which they are shown.
+pub(crate) const FAMILIES: &[Family] = &[
+    gauge(
+        "fanfare_build_info",
+        "Always 1; the label tells the version.",
+        samples![(concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"")) _s => 1],
+    ),
+    gauge("fanfare_connections", "Open WebSocket connections.", samples![s => s.core.connections_now]),
+    gauge(
+        "fanfare_pending_upgrades",
+        "Connections that have not finished their request head.",
+        samples![s => s.core.pending_upgrades_now],
+    ),
+    counter(
+        "fanfare_upgrades_total",
+        "WebSocket upgrades by outcome.",
+        samples![
+            ("outcome=\"accepted\"") s => s.core.upgrades_accepted,
+            ("outcome=\"refused_full\"") s => s.core.upgrades_refused_full,
+            ("outcome=\"refused_draining\"") s => s.core.upgrades_refused_draining,
+            ("outcome=\"invalid\"") s => s.core.upgrades_invalid,
+            ("outcome=\"timed_out\"") s => s.core.upgrades_timed_out,
+        ],
+    ),
+    counter(
+        "fanfare_http_requests_total",
+        "Plain HTTP requests answered on the main port.",
+        samples![s => s.core.http_requests],
+    ),
+    gauge("fanfare_rooms", "Rooms with at least one member on this instance.", samples![s => s.core.rooms_now]),
+    gauge("fanfare_memberships", "Pairs of room and member on this instance.", samples![s => s.core.memberships_now]),
+    counter("fanfare_commands_total", "Text frames understood as commands.", samples![s => s.core.commands]),
+    counter("fanfare_command_errors_total", "Commands answered with ERROR.", samples![s => s.core.command_errors]),
+    counter(
+        "fanfare_messages_in_total",
+        "Messages taken from clients and handed to the broker.",
+        samples![s => s.core.messages_in],
+    ),
+    counter(
+        "fanfare_messages_out_total",
+        "Messages that the broker delivered for rooms with members.",
+        samples![s => s.core.messages_out],
+    ),
+    counter(
+        "fanfare_messages_dropped_total",
+        "Messages of the broker that were dropped: not UTF-8, too large, or for a room without a subscription.",
+        samples![s => s.core.messages_dropped],
+    ),
+    counter(
+        "fanfare_deliveries_total",
+        "Messages handed to a member, each member counted.",
+        samples![s => s.core.deliveries],
+    ),
+    counter("fanfare_bytes_in_total", "Bytes read from clients.", samples![s => s.core.bytes_in]),
+    counter(
+        "fanfare_bytes_out_total",
+        "Bytes of frames and responses addressed to clients.",
+        samples![s => s.core.bytes_out],
+    ),
+    gauge(
+        "fanfare_unsent_bytes",
+        "Bytes that clients have not taken yet, each client counted.",
+        samples![s => s.core.unsent_bytes_now],
+    ),
+    gauge(
+        "fanfare_stored_frame_bytes",
+        "Bytes of shared frames kept for clients that lag.",
+        samples![s => s.core.stored_frame_bytes_now],
+    ),
+    counter(
+        "fanfare_slow_closes_total",
+        "Connections closed with 4008 because they read too slowly.",
+        samples![s => s.core.slow_closes],
+    ),
+    counter(
+        "fanfare_heartbeat_closes_total",
+        "Connections closed because no sign of life came after a ping.",
+        samples![s => s.core.heartbeat_closes],
+    ),
+    counter(
+        "fanfare_protocol_closes_total",
+        "Connections closed for a violation of the WebSocket protocol.",
+        samples![s => s.core.protocol_closes],
+    ),
+    counter(
+        "fanfare_publishes_total",
+        "Publishes whose client asked for an answer, by outcome.",
+        samples![
+            ("outcome=\"confirmed\"") s => s.core.publishes_confirmed,
+            ("outcome=\"failed\"") s => s.core.publishes_failed,
+        ],
+    ),
+    counter(
+        "fanfare_stale_ids_total",
+        "Events that named a connection which no longer existed.",
+        samples![s => s.core.stale_ids],
+    ),
+    gauge(
+        "fanfare_broker_up",
+        "Whether the link to the broker is up (1) or down (0).",
+        samples![
+            ("link=\"subscriber\"") s => s.subscriber_up.into(),
+            ("link=\"publisher\"") s => s.publisher_up.into(),
+        ],
+    ),
+    counter(
+        "fanfare_broker_reconnects_total",
+        "Times a lost link to the broker came back.",
+        samples![s => s.broker_reconnects],
+    ),
+    counter(
+        "fanfare_broker_publishes_dropped_total",
+        "Publishes without an id that the broker never got because it was away or busy.",
+        samples![s => s.broker_publishes_dropped],
+    ),
+    gauge(
+        "fanfare_broker_publishes_in_flight",
+        "Publishes that the broker has not answered yet.",
+        samples![s => s.broker_publishes_in_flight],
+    ),
+    counter(
+        "fanfare_broker_oversized_total",
+        "Messages of the broker skipped because they exceeded redis.message_bytes_max.",
+        samples![s => s.broker_oversized],
+    ),
+    counter(
+        "fanfare_accept_errors_total",
+        "Failures to accept a connection, such as a lack of file descriptors.",
+        samples![s => s.accept_errors],
+    ),
+    gauge(
+        "fanfare_accepts_paused",
+        "Whether accepting connections is paused (1) or not (0).",
+        samples![s => s.accepts_paused.into()],
+    ),
+];
+
+/// The histogram of the event loop's turns.
+pub(crate) const TURN_NAME: &str = "fanfare_loop_turn_seconds";
+/// Its meaning.
+pub(crate) const TURN_HELP: &str = "How long a turn of the event loop worked, waiting for events excluded.";
+/// The upper bounds of its buckets in microseconds; one more bucket takes what lies above. A turn with one small
+/// delivery takes some 10 us; a second without a turn is an outage.
+pub(crate) const TURN_BOUNDS_US: [u64; 16] =
+    [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];

@@ -1,0 +1,10 @@
+//! The operations port: metrics and health for operators, served on a thread of its own from a [`Board`].
+//! The event loop writes to the board and never waits for a reader.
+
+mod board;
+mod exposition;
+mod families;
+mod server;
+
+pub use board::{Board, Snapshot};
+pub use server::{Ops, StartError};

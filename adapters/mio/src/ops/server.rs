@@ -1,0 +1,235 @@
+//! The operations port's HTTP server and its thread.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::board::Board;
+use super::exposition;
+
+/// A scraper, a prober and some curious people at once; more wait in the backlog.
+const CONNECTIONS_MAX: usize = 16;
+/// For a whole connection, which carries one request. A scrape takes a millisecond; a peer that stalls gives its place
+/// back.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
+/// When accepting fails, mostly for want of descriptors, trying again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The running operations port. Dropping it stops it and waits for its thread.
+#[derive(Debug)]
+pub struct Ops {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The operations port could not be opened.
+#[derive(Debug)]
+pub struct StartError {
+    listen: SocketAddr,
+    error: io::Error,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StartError { listen, error } = self;
+        write!(f, "cannot open the operations port on {listen} (ops_listen): {error}")
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl Ops {
+    /// Binds the address, then serves the board from a thread of its own, and logs `operations port listening`.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, or the thread cannot be made.
+    pub fn start(listen: SocketAddr, board: Arc<Board>) -> Result<Ops, StartError> {
+        Ops::try_start(listen, board).map_err(|error| StartError { listen, error })
+    }
+
+    fn try_start(listen: SocketAddr, board: Arc<Board>) -> io::Result<Ops> {
+        let listener = TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = Builder::new().name("fanfare-ops".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("it was made for this runtime");
+                tokio::spawn(accept(listener, router(board)));
+                // Leaving the runtime ends the task above and its connections. Either outcome means to stop.
+                let _ = stopped.await;
+            });
+        })?;
+        tracing::info!(%address, "operations port listening");
+        Ok(Ops { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens: the port that was chosen, if the configured one was 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Ops {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported there.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn router(board: Arc<Board>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get("ok"))
+        .route("/readyz", get(readyz))
+        .fallback((StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz and /readyz"))
+        .with_state(board)
+}
+
+async fn metrics(State(board): State<Arc<Board>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render(&board))
+}
+
+async fn readyz(State(board): State<Arc<Board>>) -> impl IntoResponse {
+    match board.readiness() {
+        Ok(()) => (StatusCode::OK, "ready".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connection = serve(stream, router.clone());
+                tokio::spawn(async move {
+                    let _ = timeout(CONNECTION_TIME_MAX, connection).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the operations port could not accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One request and its response. What goes wrong between is the peer's own affair.
+fn serve(stream: TcpStream, router: Router) -> impl Future<Output = hyper::Result<()>> {
+    http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+    use crate::ops::Snapshot;
+
+    fn start() -> (Ops, Arc<Board>) {
+        let board = Arc::new(Board::new());
+        (Ops::start("127.0.0.1:0".parse().unwrap(), Arc::clone(&board)).unwrap(), board)
+    }
+
+    /// Status line and headers in lower case, and the body.
+    fn request(ops: &Ops, method: &str, path: &str) -> (String, String) {
+        let mut stream = std::net::TcpStream::connect(ops.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
+        (head.to_lowercase(), body.to_owned())
+    }
+
+    #[test]
+    fn metrics_show_what_was_last_published() {
+        let (ops, board) = start();
+        let mut snapshot = Snapshot::default();
+        snapshot.core.connections_now = 42;
+        board.publish(&snapshot);
+        let (head, body) = request(&ops, "GET", "/metrics");
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+        assert!(body.contains("\nfanfare_connections 42\n"), "{body}");
+        let (head, body) = request(&ops, "HEAD", "/metrics");
+        assert!(head.starts_with("http/1.1 200") && body.is_empty(), "{head}");
+    }
+
+    #[test]
+    fn readiness_follows_the_board() {
+        let (ops, board) = start();
+        let ready = |status: &str, text: &str| {
+            let (head, body) = request(&ops, "GET", "/readyz");
+            assert!(head.starts_with(status), "{head}");
+            assert_eq!(body, text);
+        };
+        ready("http/1.1 503", "starting");
+        board.set_ready();
+        ready("http/1.1 200", "ready");
+        board.set_unready("Redis is away");
+        ready("http/1.1 503", "Redis is away");
+        let (head, body) = request(&ops, "GET", "/healthz");
+        assert!(head.starts_with("http/1.1 200") && body == "ok", "{head}");
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_refused() {
+        let (ops, _board) = start();
+        assert!(request(&ops, "GET", "/").0.starts_with("http/1.1 404"));
+        let (head, _) = request(&ops, "POST", "/metrics");
+        assert!(head.starts_with("http/1.1 405") && head.contains("allow: get,head"), "{head}");
+    }
+
+    #[test]
+    fn a_taken_port_is_told_at_the_start() {
+        let (ops, board) = start();
+        let error = Ops::start(ops.address(), board).unwrap_err().to_string();
+        let expected = format!("cannot open the operations port on {} (ops_listen): ", ops.address());
+        assert!(error.starts_with(&expected) && error.to_lowercase().contains("in use"), "{error}");
+    }
+
+    #[test]
+    fn stalled_peers_do_not_keep_it_from_stopping() {
+        let (ops, _board) = start();
+        let stalled: Vec<_> = (0..2 * CONNECTIONS_MAX)
+            .map(|_| {
+                let mut stream = std::net::TcpStream::connect(ops.address()).unwrap();
+                stream.write_all(b"GET /met").unwrap();
+                stream
+            })
+            .collect();
+        let address = ops.address();
+        drop(ops);
+        assert!(std::net::TcpStream::connect(address).is_err(), "the port is closed");
+        drop(stalled);
+    }
+}
