@@ -89,11 +89,11 @@ pub fn workspace() -> PathBuf {
 /// The server to measure: the one `FANFARE_BIN` names, or the workspace's own, built in release mode.
 pub fn binary() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os("FANFARE_BIN") {
-        // As the shell that gave it would find it, not as seen from the package's folder that cargo runs this in.
+        // Cargo runs this in the package's folder; a relative path is more likely meant from the workspace's root.
         let given = PathBuf::from(given);
-        let from_root = workspace().join(&given);
-        return [given.clone(), from_root]
+        return [workspace().join(&given).canonicalize(), given.canonicalize()]
             .into_iter()
+            .flatten()
             .find(|path| path.is_file())
             .ok_or_else(|| Error::new(format!("FANFARE_BIN: there is no file {}", given.display())));
     }

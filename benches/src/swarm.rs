@@ -283,3 +283,66 @@ impl Member {
         Ok(taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+    /// A server of one client, that says `script` byte by byte once it has the SUBSCRIBE, and returns the answer's
+    /// first bytes.
+    fn scripted(script: Vec<u8>) -> (SocketAddr, thread::JoinHandle<[u8; 2]>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.set_nodelay(true).unwrap();
+            let mut request = vec![0; wire::UPGRADE_REQUEST.len()];
+            socket.read_exact(&mut request).unwrap();
+            socket.write_all(UPGRADED).unwrap();
+            let mut subscribe = Vec::new();
+            wire::write_subscribe("r", &mut subscribe);
+            socket.read_exact(&mut subscribe).unwrap();
+            for byte in script {
+                socket.write_all(&[byte]).unwrap();
+            }
+            let mut answer = [0; 2];
+            socket.read_exact(&mut answer).unwrap();
+            answer
+        });
+        (address, server)
+    }
+
+    fn text(payload: &str) -> Vec<u8> {
+        let mut frame = vec![0x81, u8::try_from(payload.len()).unwrap()];
+        frame.extend_from_slice(payload.as_bytes());
+        frame
+    }
+
+    #[test]
+    fn messages_are_counted_and_pings_answered_however_the_bytes_are_split() {
+        let message = text(r#"{"type":"MESSAGE","room":"r","message":"m"}"#);
+        let script = [text(r#"{"type":"SUBSCRIBED","room":"r"}"#), message.clone(), message.clone(), vec![0x89, 0]];
+        let (address, server) = scripted(script.concat());
+        let mut swarm = Swarm::new().unwrap();
+        swarm.join(address, 1, |_| "r".to_owned()).unwrap();
+        swarm.wait_for_messages(2).unwrap();
+        assert_eq!(swarm.message_bytes(), message.len());
+        assert!(swarm.check_each_received(2).is_ok() && swarm.check_each_received(1).is_err());
+        // The ping is on its way: its answer lets the server end, which ends the connection.
+        assert!(swarm.idle(PATIENCE).is_err());
+        assert_eq!(server.join().unwrap(), [0x8A, 0x80]);
+    }
+
+    #[test]
+    fn an_error_of_the_server_is_reported_in_its_words() {
+        let (address, _server) = scripted(text(r#"{"type":"ERROR","code":"room_invalid","reason":"no"}"#));
+        let error = Swarm::new().unwrap().join(address, 1, |_| "r".to_owned()).unwrap_err();
+        assert!(error.to_string().contains("room_invalid"), "{error}");
+    }
+}

@@ -19,7 +19,7 @@ pub const UPGRADE_REQUEST: &[u8] =
 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// What a server must answer to that key.
-const ACCEPT: &str = "s3pPLBMiTxaQ9kYGzzhZRbK+xOo=";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Masks need not be random here; not zero, so that the server has to unmask as it does for real.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
