@@ -140,9 +140,12 @@ impl Report {
             line(
                 out,
                 format_args!(
-                    "  {}: median of the laps' ratios to the floor: total {}, user {}; user of all laps together {}",
+                    "  {}: median of the laps' ratios to the floor: total {} (from {} to {}), user {}; \
+                     user of all laps together {}",
                     comparison.subject,
                     figure(median(&comparison.total_ratios)),
+                    figure(comparison.total_ratios.iter().copied().reduce(f64::min)),
+                    figure(comparison.total_ratios.iter().copied().reduce(f64::max)),
                     figure(median(&comparison.user_ratios)),
                     figure(comparison.user_ratio_of_sums),
                 ),
