@@ -1,0 +1,95 @@
+//! The command: measures the real `fanfare` beside the floor and prints the figures. What it does lives in `src/`.
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("This benchmark reads /proc, so it runs on Linux only.");
+}
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use std::process::ExitCode;
+
+    let arguments: Vec<String> = std::env::args().collect();
+    let result = match arguments.get(1).map(String::as_str) {
+        Some(fanfare_benches::child::LAUNCH) => Err(fanfare_benches::child::become_program(&arguments[2..])),
+        Some(fanfare_benches::floor::FLOOR) => fanfare_benches::floor::run(&arguments[2..]),
+        _ => linux::measure(fanfare_benches::options::Options::from_command_line()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io::{ErrorKind, Write};
+
+    use fanfare_benches::machine::{self, Machine, Placement};
+    use fanfare_benches::options::Options;
+    use fanfare_benches::redis::Redis;
+    use fanfare_benches::report::Report;
+    use fanfare_benches::subject::{Rooms, Setup, Subject};
+    use fanfare_benches::{Error, Result, fan_out, idle, server};
+
+    /// Everything, in order: figures come last, on stdout; what is going on, on stderr.
+    pub fn measure(options: Options) -> Result<()> {
+        if !options.bench {
+            println!("Nothing measured: run it with `cargo bench -p fanfare-benches --bench server`.");
+            return Ok(());
+        }
+        options.check(machine::raise_descriptor_limit()?)?;
+        let servers = servers(&options)?;
+        let json = options.json;
+        let binary = server::binary()?;
+        let machine = Machine::look(&server::workspace());
+        let setup = Setup::new(options.clone(), binary, Placement::split(!options.no_pin)?)?;
+
+        let mut idle = Vec::new();
+        for subject in std::iter::once(Subject::Floor).chain(servers.iter().copied()) {
+            let rooms: &[Rooms] = if subject == Subject::Floor { &[Rooms::One] } else { &[Rooms::One, Rooms::Each] };
+            for &rooms in rooms {
+                eprintln!("idle subscribers: {subject}, {rooms}");
+                idle.push(idle::measure(&setup, subject, rooms)?);
+            }
+        }
+        let laps = fan_out::measure(&setup, &servers, |lap, round| {
+            let (lap, laps) = (lap + 1, options.pairs);
+            eprintln!("fan-out, lap {lap} of {laps}: {} {:.3} µs per delivery", round.subject, round.total_us());
+        })?;
+
+        let report = Report { machine, setup, idle, laps };
+        print(&if json { format!("{:#}\n", report.json()) } else { format!("\n{}", report.text()) })
+    }
+
+    /// With Redis where it can be had, unless one of the two is asked for.
+    fn servers(options: &Options) -> Result<Vec<Subject>> {
+        let redis_is_here = Redis::program().is_some();
+        if options.redis {
+            return if redis_is_here {
+                Ok(vec![Subject::Redis])
+            } else {
+                Err(Error::new("--redis: redis-server is not in PATH; install it first"))
+            };
+        }
+        if !redis_is_here && !options.embedded {
+            eprintln!("redis-server is not in PATH: only the embedded broker is measured");
+        }
+        Ok(if redis_is_here && !options.embedded {
+            vec![Subject::Embedded, Subject::Redis]
+        } else {
+            vec![Subject::Embedded]
+        })
+    }
+
+    fn print(text: &str) -> Result<()> {
+        match std::io::stdout().write_all(text.as_bytes()) {
+            // Whoever closed the pipe has read enough.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::new(format!("cannot print: {error}"))),
+            _ => Ok(()),
+        }
+    }
+}

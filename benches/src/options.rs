@@ -1,0 +1,87 @@
+//! The command line of the benchmark of the real server.
+
+use clap::Parser;
+
+use crate::{Error, Result};
+
+/// What `cargo bench -p fanfare-benches --bench server -- …` takes.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "server",
+    bin_name = "cargo bench -p fanfare-benches --bench server --",
+    about = "Measures the real fanfare server beside a bare loop of send",
+    after_help = "FANFARE_BIN=path measures that binary; without it, fanfare is built in release mode first."
+)]
+pub struct Options {
+    /// Connections of each measurement.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub members: u32,
+
+    /// Messages of each fan-out round, sent one at a time.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    pub messages: u32,
+
+    /// How often the floor and the server take turns.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pairs: u32,
+
+    /// Bytes of each message's text. At most what a server takes by default in one frame, with room for the JSON.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=65_000))]
+    pub payload: u32,
+
+    /// Only through a redis-server of this benchmark's own, which must be in PATH.
+    #[arg(long, conflicts_with = "embedded")]
+    pub redis: bool,
+
+    /// Only the embedded broker, even where redis-server is in PATH.
+    #[arg(long)]
+    pub embedded: bool,
+
+    /// Let the kernel place the processes, instead of the server on one processor and the load on the others.
+    #[arg(long)]
+    pub no_pin: bool,
+
+    /// One more argument for fanfare; may be repeated.
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub server_arg: Vec<String>,
+
+    /// One JSON object on stdout instead of the tables; progress stays on stderr.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Cargo adds it when it runs benchmarks, and leaves it out when it runs tests.
+    #[arg(long, hide = true)]
+    pub bench: bool,
+}
+
+impl Options {
+    /// Members as a count of things in memory.
+    pub fn members(&self) -> usize {
+        self.members as usize
+    }
+
+    /// The text of every message.
+    pub fn payload(&self) -> String {
+        "x".repeat(self.payload as usize)
+    }
+
+    /// Reads the command line; help and wrong values are answered and end the process.
+    pub fn from_command_line() -> Options {
+        Options::parse()
+    }
+
+    /// Checks what depends on the machine: descriptors for every connection.
+    pub fn check(&self, descriptors: u64) -> Result<()> {
+        // The server keeps 64 descriptors in reserve and needs some of its own; twice that is enough for both ends.
+        const DESCRIPTORS_BESIDE_MEMBERS: u64 = 128;
+        let wanted = u64::from(self.members) + DESCRIPTORS_BESIDE_MEMBERS;
+        if descriptors < wanted {
+            return Err(Error::new(format!(
+                "{} members need {wanted} file descriptors and the hard limit is {descriptors}; \
+                 raise it (ulimit -Hn) or pass a smaller --members",
+                self.members
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,348 @@
+//! Thousands of clients in one thread, on one epoll: they join, count what they receive, answer pings, and are checked
+//! for having received exactly what was sent. The bytes are `wire`'s; what the server costs is `process`'s.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::{Context, Error, Result, wire};
+
+/// How many clients are on their way in at once: enough to keep a server busy without pause, well below the backlog
+/// of any.
+const JOINING_MAX: usize = 256;
+
+/// Bytes read at once. Longer than any run of frames between two rounds of a benchmark that sends one at a time.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Events taken at once; a wait that brings more brings the rest next time.
+const EVENTS_MAX: usize = 1024;
+
+/// Longer than a reconnection, a garbage collection and a busy neighbour together: whoever waits that long in vain
+/// waits for something that is lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Clients of one server or one floor. Dropping it resets every connection, so that no port lingers.
+pub struct Swarm {
+    poll: Poll,
+    events: Events,
+    members: Vec<Member>,
+    buffer: Box<[u8]>,
+    joined: usize,
+    received: u64,
+    /// Length on the wire of the latest message.
+    message_bytes: usize,
+}
+
+/// One client.
+struct Member {
+    stream: TcpStream,
+    stage: Stage,
+    received: u64,
+    /// The start of a frame whose end has not come yet; almost always empty, and then without memory.
+    unfinished: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Upgrading,
+    Subscribing,
+    Joined,
+}
+
+impl Swarm {
+    /// No clients yet.
+    pub fn new() -> Result<Swarm> {
+        Ok(Swarm {
+            poll: Poll::new().context("cannot make an epoll")?,
+            events: Events::with_capacity(EVENTS_MAX),
+            members: Vec::new(),
+            buffer: vec![0; READ_BUFFER_BYTES].into(),
+            joined: 0,
+            received: 0,
+            message_bytes: 0,
+        })
+    }
+
+    /// Adds `count` clients of the Fanfare server at `address`, each in the room that `room` names for its index, and
+    /// waits until every one is `SUBSCRIBED`.
+    pub fn join(&mut self, address: SocketAddr, count: usize, room: impl Fn(usize) -> String) -> Result<()> {
+        let target = self.members.len() + count;
+        let mut heard_at = Instant::now();
+        while self.joined < target {
+            while self.members.len() < target && self.members.len() - self.joined < JOINING_MAX {
+                let index = self.open(address, Stage::Upgrading)?;
+                self.members[index].send(wire::UPGRADE_REQUEST)?;
+            }
+            let before = self.joined;
+            self.turn(Duration::from_secs(1), &room)?;
+            if self.joined > before {
+                heard_at = Instant::now();
+            } else if heard_at.elapsed() > PATIENCE {
+                return Err(Error::new(format!("after {} of {target} clients no more got in", self.joined)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `count` bare connections to `address`, in batches of at most `batch`; `accept` has the other side take each.
+    pub fn attach(
+        &mut self,
+        address: SocketAddr,
+        count: usize,
+        batch: usize,
+        mut accept: impl FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let now = left.min(batch);
+            for _ in 0..now {
+                self.open(address, Stage::Joined)?;
+                self.joined += 1;
+            }
+            accept(now)?;
+            left -= now;
+        }
+        Ok(())
+    }
+
+    /// Has client `member` send `message` to `room`.
+    pub fn publish(&mut self, member: usize, room: &str, message: &str) -> Result<()> {
+        let mut frame = Vec::new();
+        wire::write_send_message(room, message, &mut frame);
+        self.members[member].send(&frame)
+    }
+
+    /// Waits until all clients together have received `total` messages since they came.
+    pub fn wait_for_messages(&mut self, total: u64) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.received < total {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::new(format!("{} of {total} messages arrived within {PATIENCE:?}", self.received)));
+            }
+            self.turn(left, &no_room)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that every client has received exactly `each` messages.
+    pub fn check_each_received(&self, each: u64) -> Result<()> {
+        match self.members.iter().position(|member| member.received != each) {
+            None => Ok(()),
+            Some(index) => Err(Error::new(format!(
+                "client {index} received {} messages instead of {each}",
+                self.members[index].received
+            ))),
+        }
+    }
+
+    /// Answers pings for a while.
+    pub fn idle(&mut self, time: Duration) -> Result<()> {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.turn(left, &no_room)?;
+        }
+    }
+
+    /// Length on the wire of the latest message.
+    pub fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
+    fn open(&mut self, address: SocketAddr, stage: Stage) -> Result<usize> {
+        let index = self.members.len();
+        let what = || format!("client {index} cannot connect to {address}");
+        // Connecting on the spot is a matter of microseconds here, and so there is no half-open state to keep.
+        let stream = std::net::TcpStream::connect(address).context(what())?;
+        stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).context(what())?;
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).context(what())?;
+        let mut stream = TcpStream::from_std(stream);
+        self.poll.registry().register(&mut stream, Token(index), Interest::READABLE).context(what())?;
+        self.members.push(Member { stream, stage, received: 0, unfinished: Vec::new() });
+        Ok(index)
+    }
+
+    /// Waits for bytes, at most `time`, and takes all that have come.
+    fn turn(&mut self, time: Duration, room: &dyn Fn(usize) -> String) -> Result<()> {
+        match self.poll.poll(&mut self.events, Some(time)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result.context("cannot wait for events")?,
+        }
+        for event in &self.events {
+            let index = event.token().0;
+            let member = &mut self.members[index];
+            let heard = member.read(&mut self.buffer, &|| room(index)).context(format!("client {index}"))?;
+            self.joined += usize::from(heard.joined);
+            self.received += heard.messages;
+            if heard.message_bytes > 0 {
+                self.message_bytes = heard.message_bytes;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rooms of clients that are all joined already.
+fn no_room(_: usize) -> String {
+    String::new()
+}
+
+/// What one reading of one client brought.
+#[derive(Default)]
+struct Heard {
+    joined: bool,
+    messages: u64,
+    message_bytes: usize,
+}
+
+impl Member {
+    /// Commands are small and sent to a server that reads: a socket that does not take one at once is an error.
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).context("cannot send")
+    }
+
+    fn read(&mut self, buffer: &mut [u8], room: &dyn Fn() -> String) -> Result<Heard> {
+        let mut heard = Heard::default();
+        loop {
+            let count = match self.stream.read(buffer) {
+                Ok(0) => return Err(Error::new("the server closed the connection")),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(heard),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::new(format!("cannot read: {error}"))),
+            };
+            self.take(&buffer[..count], room, &mut heard)?;
+            // The socket is empty, and whatever comes next makes a new event: no need to ask for a WouldBlock.
+            if count < buffer.len() {
+                return Ok(heard);
+            }
+        }
+    }
+
+    fn take(&mut self, data: &[u8], room: &dyn Fn() -> String, heard: &mut Heard) -> Result<()> {
+        if self.unfinished.is_empty() {
+            let taken = self.understand(data, room, heard)?;
+            self.unfinished.extend_from_slice(&data[taken..]);
+        } else {
+            let mut whole = std::mem::take(&mut self.unfinished);
+            whole.extend_from_slice(data);
+            let taken = self.understand(&whole, room, heard)?;
+            whole.drain(..taken);
+            // An emptied buffer is given back: ten thousand of them would only slow the next rounds down.
+            self.unfinished = if whole.is_empty() { Vec::new() } else { whole };
+        }
+        Ok(())
+    }
+
+    /// Acts on everything complete at the start of `data`, and returns where that ends.
+    fn understand(&mut self, data: &[u8], room: &dyn Fn() -> String, heard: &mut Heard) -> Result<usize> {
+        let mut taken = 0;
+        if self.stage == Stage::Upgrading {
+            let Some(end) = wire::upgraded(data)? else { return Ok(0) };
+            let mut command = Vec::new();
+            wire::write_subscribe(&room(), &mut command);
+            self.send(&command)?;
+            self.stage = Stage::Subscribing;
+            taken = end;
+        }
+        while let Some(frame) = wire::first_frame(&data[taken..])? {
+            taken += frame.wire_bytes;
+            let text = || String::from_utf8_lossy(frame.payload).into_owned();
+            match frame.opcode {
+                wire::TEXT if frame.payload.starts_with(wire::MESSAGE_PREFIX) => {
+                    self.received += 1;
+                    heard.messages += 1;
+                    heard.message_bytes = frame.wire_bytes;
+                }
+                wire::TEXT if frame.payload.starts_with(wire::SUBSCRIBED_PREFIX) => {
+                    heard.joined |= self.stage == Stage::Subscribing;
+                    self.stage = Stage::Joined;
+                }
+                wire::TEXT if frame.payload.starts_with(wire::ERROR_PREFIX) => {
+                    return Err(Error::new(format!("the server answered {}", text())));
+                }
+                wire::PING => {
+                    let mut pong = Vec::new();
+                    wire::write_masked(wire::PONG, frame.payload, &mut pong);
+                    self.send(&pong)?;
+                }
+                wire::CLOSE => {
+                    let code = frame.payload.first_chunk().map_or(1005, |bytes| u16::from_be_bytes(*bytes));
+                    return Err(Error::new(format!("the server closed the connection with {code}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+    /// A server of one client, that says `script` byte by byte once it has the SUBSCRIBE, and returns the answer's
+    /// first bytes.
+    fn scripted(script: Vec<u8>) -> (SocketAddr, thread::JoinHandle<[u8; 2]>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.set_nodelay(true).unwrap();
+            let mut request = vec![0; wire::UPGRADE_REQUEST.len()];
+            socket.read_exact(&mut request).unwrap();
+            socket.write_all(UPGRADED).unwrap();
+            let mut subscribe = Vec::new();
+            wire::write_subscribe("r", &mut subscribe);
+            socket.read_exact(&mut subscribe).unwrap();
+            for byte in script {
+                socket.write_all(&[byte]).unwrap();
+            }
+            let mut answer = [0; 2];
+            socket.read_exact(&mut answer).unwrap();
+            answer
+        });
+        (address, server)
+    }
+
+    fn text(payload: &str) -> Vec<u8> {
+        let mut frame = vec![0x81, u8::try_from(payload.len()).unwrap()];
+        frame.extend_from_slice(payload.as_bytes());
+        frame
+    }
+
+    #[test]
+    fn messages_are_counted_and_pings_answered_however_the_bytes_are_split() {
+        let message = text(r#"{"type":"MESSAGE","room":"r","message":"m"}"#);
+        let script = [text(r#"{"type":"SUBSCRIBED","room":"r"}"#), message.clone(), message.clone(), vec![0x89, 0]];
+        let (address, server) = scripted(script.concat());
+        let mut swarm = Swarm::new().unwrap();
+        swarm.join(address, 1, |_| "r".to_owned()).unwrap();
+        swarm.wait_for_messages(2).unwrap();
+        assert_eq!(swarm.message_bytes(), message.len());
+        assert!(swarm.check_each_received(2).is_ok() && swarm.check_each_received(1).is_err());
+        // The ping is on its way: its answer lets the server end, which ends the connection.
+        assert!(swarm.idle(PATIENCE).is_err());
+        assert_eq!(server.join().unwrap(), [0x8A, 0x80]);
+    }
+
+    #[test]
+    fn an_error_of_the_server_is_reported_in_its_words() {
+        let (address, _server) = scripted(text(r#"{"type":"ERROR","code":"room_invalid","reason":"no"}"#));
+        let error = Swarm::new().unwrap().join(address, 1, |_| "r".to_owned()).unwrap_err();
+        assert!(error.to_string().contains("room_invalid"), "{error}");
+    }
+}

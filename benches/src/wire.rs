@@ -1,0 +1,167 @@
+//! The little of HTTP, WebSocket (RFC 6455) and Fanfare's commands that a client of a benchmark must write and read:
+//! pure functions on bytes, no sockets.
+
+use crate::{Error, Result};
+
+/// Opcode of a text frame.
+pub const TEXT: u8 = 0x1;
+/// Opcode of a close frame.
+pub const CLOSE: u8 = 0x8;
+/// Opcode of a ping.
+pub const PING: u8 = 0x9;
+/// Opcode of a pong.
+pub const PONG: u8 = 0xA;
+
+/// The request that every client sends: the key is the one of RFC 6455 §1.3, for a benchmark has nothing to hide from
+/// caches.
+pub const UPGRADE_REQUEST: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+/// What a server must answer to that key.
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// Masks need not be random here; not zero, so that the server has to unmask as it does for real.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// The end of the response head at the start of `data`, once it is there and says that the connection is upgraded.
+pub fn upgraded(data: &[u8]) -> Result<Option<usize>> {
+    let Some(end) = data.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
+    let head = String::from_utf8_lossy(&data[..end]);
+    if !head.starts_with("HTTP/1.1 101 ") || !head.contains(ACCEPT) {
+        return Err(Error::new(format!("the upgrade was refused: {}", head.trim_end())));
+    }
+    Ok(Some(end + 4))
+}
+
+/// A frame from a server, in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// What kind it is.
+    pub opcode: u8,
+    /// Its content.
+    pub payload: &'a [u8],
+    /// Its length on the wire, header included.
+    pub wire_bytes: usize,
+}
+
+/// The frame at the start of `data`, once it is complete. Servers do not mask, and Fanfare does not fragment.
+pub fn first_frame(data: &[u8]) -> Result<Option<Frame<'_>>> {
+    let &[first, length, ref rest @ ..] = data else { return Ok(None) };
+    if first & 0xF0 != 0x80 || length & 0x80 != 0 {
+        return Err(Error::new(format!("a frame that no client here expects: it begins {first:#04x} {length:#04x}")));
+    }
+    let (header_bytes, payload_bytes) = match (length, rest) {
+        (126, &[a, b, ..]) => (4, u64::from(u16::from_be_bytes([a, b]))),
+        (127, &[a, b, c, d, e, f, g, h, ..]) => (10, u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        (126.., _) => return Ok(None),
+        (short, _) => (2, u64::from(short)),
+    };
+    // On a machine whose memory could not hold the frame, it never completes.
+    let wire_bytes = usize::try_from(payload_bytes).unwrap_or(usize::MAX).saturating_add(header_bytes);
+    Ok(data.get(header_bytes..wire_bytes).map(|payload| Frame { opcode: first & 0x0F, payload, wire_bytes }))
+}
+
+/// Appends a masked frame, as clients must send them.
+pub fn write_masked(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    write_header(opcode, 0x80, payload.len(), out);
+    out.extend_from_slice(&MASK);
+    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+}
+
+/// Appends the command to join `room`.
+pub fn write_subscribe(room: &str, out: &mut Vec<u8>) {
+    write_masked(TEXT, format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#).as_bytes(), out);
+}
+
+/// Appends the command to send `message`, which needs no escaping, to `room`; without an `id`, so without an `ACK`.
+pub fn write_send_message(room: &str, message: &str, out: &mut Vec<u8>) {
+    write_masked(TEXT, format!(r#"{{"type":"SEND_MESSAGE","roomId":"{room}","message":"{message}"}}"#).as_bytes(), out);
+}
+
+/// A server's text frame of `wire_bytes` bytes in all, that reads as a `MESSAGE` to whoever looks at its beginning.
+///
+/// # Panics
+/// If no message has that size: too short for [`MESSAGE_PREFIX`], or between the longest frame with one form of the
+/// length and the shortest with the next.
+pub fn text_frame_of(wire_bytes: usize) -> Vec<u8> {
+    let header_bytes = match wire_bytes {
+        0..=127 => 2,
+        128..=65_539 => 4,
+        _ => 10,
+    };
+    let mut frame = Vec::with_capacity(wire_bytes);
+    write_header(TEXT, 0, wire_bytes - header_bytes, &mut frame);
+    frame.extend_from_slice(MESSAGE_PREFIX);
+    assert!(
+        frame.len() <= wire_bytes && frame.len() == header_bytes + MESSAGE_PREFIX.len(),
+        "no frame of {wire_bytes}"
+    );
+    frame.resize(wire_bytes, b'x');
+    frame
+}
+
+/// How every `MESSAGE` begins.
+pub const MESSAGE_PREFIX: &[u8] = br#"{"type":"MESSAGE""#;
+/// How every `SUBSCRIBED` begins.
+pub const SUBSCRIBED_PREFIX: &[u8] = br#"{"type":"SUBSCRIBED""#;
+/// How every `ERROR` begins.
+pub const ERROR_PREFIX: &[u8] = br#"{"type":"ERROR""#;
+
+fn write_header(opcode: u8, mask_bit: u8, payload_bytes: usize, out: &mut Vec<u8>) {
+    out.push(0x80 | opcode);
+    match payload_bytes {
+        0..=125 => out.push(mask_bit | payload_bytes as u8),
+        126..=0xFFFF => {
+            out.push(mask_bit | 126);
+            out.extend_from_slice(&(payload_bytes as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(mask_bit | 127);
+            out.extend_from_slice(&(payload_bytes as u64).to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floors_frame_has_exactly_the_size_asked_for_and_reads_as_one_message() {
+        for wire_bytes in [19, 60, 127, 130, 140, 4_000, 65_539, 65_546, 70_000] {
+            let bytes = text_frame_of(wire_bytes);
+            let frame = first_frame(&bytes).unwrap().unwrap();
+            assert_eq!((bytes.len(), frame.wire_bytes, frame.opcode), (wire_bytes, wire_bytes, TEXT));
+            assert!(frame.payload.starts_with(MESSAGE_PREFIX));
+        }
+    }
+
+    #[test]
+    fn a_frame_is_read_only_when_complete() {
+        let bytes = text_frame_of(300);
+        for cut in 0..bytes.len() {
+            assert_eq!(first_frame(&bytes[..cut]).unwrap(), None, "cut at {cut}");
+        }
+        assert!(first_frame(&bytes).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_masked_frame_unmasks_to_its_payload() {
+        let mut bytes = Vec::new();
+        write_masked(PONG, b"are you there?", &mut bytes);
+        assert_eq!(bytes[..2], [0x8A, 0x80 | 14]);
+        let payload: Vec<u8> =
+            bytes[6..].iter().zip(bytes[2..6].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        assert_eq!(payload, b"are you there?");
+    }
+
+    #[test]
+    fn an_upgrade_counts_only_with_status_and_key_right() {
+        let good = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
+        assert_eq!(upgraded(good.as_bytes()).unwrap(), Some(good.len()));
+        assert_eq!(upgraded(&good.as_bytes()[..40]).unwrap(), None);
+        assert!(upgraded(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\n\r\n").is_err());
+        assert!(upgraded(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n").is_err());
+    }
+}
