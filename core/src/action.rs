@@ -178,7 +178,10 @@ impl<'c> Actions<'c> {
     }
 
     /// The next action, or `None` when the turn is over.
-    #[expect(clippy::should_implement_trait, reason = "an action borrows from the iterator, which `Iterator` cannot say")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an action borrows from the iterator, which `Iterator` cannot say"
+    )]
     pub fn next(&mut self) -> Option<Action<'_>> {
         let step = self.step()?;
         let core = &mut *self.core;

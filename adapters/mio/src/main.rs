@@ -1,12 +1,17 @@
 //! The `fanfare` binary: reads the configuration, then runs what it asks for.
 
+use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use fanfare::config::{self, Command};
+use fanfare::config::{self, Command, Config};
+use fanfare::event_loop::Server;
 use fanfare::logging;
 use fanfare::ops::{Board, Ops};
+
+/// What `GET /` serves.
+const PAGE: &[u8] = include_bytes!("page.html");
 
 fn main() -> ExitCode {
     let loaded = match config::load(std::env::args_os(), std::env::vars_os()) {
@@ -22,13 +27,34 @@ fn main() -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let board = Arc::new(Board::new());
-    let ops = loaded.config.ops_listen.map(|address| Ops::start(address, Arc::clone(&board))).transpose();
-    match ops {
-        Ok(_ops) => ExitCode::SUCCESS,
+    match serve(&loaded.config) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    let board = config.ops_listen.map(|_| Arc::new(Board::new()));
+    let mut server = Server::start(config, PAGE, board.clone())?;
+    let address = server.address();
+    tracing::info!(%address, "listening");
+    if address.ip().is_loopback() {
+        let port = address.port();
+        tracing::info!(
+            page = format!("http://{address}/"),
+            "only this machine can connect; --listen 0.0.0.0:{port} opens up"
+        );
+    }
+    if config.redis.target.is_none() {
+        tracing::info!("embedded broker: this instance stands alone; --redis-url makes it one of many");
+    }
+    let _ops = match (config.ops_listen, board) {
+        (Some(listen), Some(board)) => Some(Ops::start(listen, board)?),
+        _ => None,
+    };
+    server.run()?;
+    Ok(())
 }

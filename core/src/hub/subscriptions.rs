@@ -188,10 +188,12 @@ impl Core {
 
     fn subscribe_failed(&mut self, name: &str, reason: &str) {
         let Some(key) = self.rooms.find(name) else { return };
-        if self.asked(key) != Some(Asked::Subscribe) {
-            return;
+        match self.asked(key) {
+            None => return,
+            // Refused to let go: nothing better can be asked, and what still comes is ignored.
+            Some(Asked::Unsubscribe) => return self.unsubscribed(name),
+            Some(Asked::Subscribe) => self.rooms.get_mut(key).asked = None,
         }
-        self.rooms.get_mut(key).asked = None;
         while let Some(index) = self.rooms.get(key).members().len().checked_sub(1) {
             let room = self.rooms.get(key);
             let (slot, position) = (room.members()[index].slot() as u32, room.seat(index as u32).list_position());

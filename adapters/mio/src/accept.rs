@@ -1,0 +1,147 @@
+//! The listener and its gate: connections are taken while there are places and descriptors, else they wait in the kernel's
+//! backlog until some have left.
+
+use crate::descriptors::Places;
+use fanfare_core::time::Time;
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// As many as wait in the kernel while the loop is busy. It is cut to `net.core.somaxconn`, 4,096 by default on Linux.
+const BACKLOG: i32 = 4_096;
+/// After the kernel refused a descriptor: connections may be closed meanwhile, here or elsewhere on the machine.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener that does not take more than it has places for.
+#[derive(Debug)]
+pub struct Gate {
+    listener: TcpListener,
+    places: Places,
+    /// The listener may have a connection: there has been an edge since it last had none.
+    ready: bool,
+    /// Closed for want of places, until enough have left.
+    full: bool,
+    /// Closed for want of descriptors, until then.
+    paused_until: Option<Time>,
+    errors: u64,
+}
+
+/// Opens the listening socket.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the old process's connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+impl Gate {
+    /// An open gate.
+    pub fn new(listener: TcpListener, places: Places) -> Gate {
+        Gate { listener, places, ready: true, full: false, paused_until: None, errors: 0 }
+    }
+
+    /// The listener, to be registered with the poll.
+    pub fn listener(&mut self) -> &mut TcpListener {
+        &mut self.listener
+    }
+
+    /// The listener had an edge.
+    pub fn edge(&mut self) {
+        self.ready = true;
+    }
+
+    /// Whether [`Gate::accept`] may have a connection now.
+    pub fn is_ready(&self) -> bool {
+        self.ready && !self.is_paused()
+    }
+
+    /// Whether nothing is accepted.
+    pub fn is_paused(&self) -> bool {
+        self.full || self.paused_until.is_some()
+    }
+
+    /// Failures to accept that were not the peer's.
+    pub fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// When a pause ends.
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.paused_until
+    }
+
+    /// Opens or closes the gate for `open` connections.
+    pub fn update(&mut self, open: usize, now: Time) {
+        let most = self.places.connections_max + self.places.surplus_max;
+        let before = self.is_paused();
+        // Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
+        self.full = if self.full { open > most - self.places.surplus_max.div_ceil(2) } else { open >= most };
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+        }
+        match (before, self.is_paused()) {
+            (false, true) => tracing::warn!(connections = open, "accepting paused"),
+            (true, false) => tracing::info!(connections = open, "accepting resumed"),
+            _ => {}
+        }
+    }
+
+    /// Takes the next connection, its Nagle algorithm switched off.
+    pub fn accept(&mut self, open: usize, now: Time) -> Option<TcpStream> {
+        loop {
+            self.update(open, now);
+            if !self.is_ready() {
+                return None;
+            }
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    // Frames are small and leave when they are ready. A socket that is gone by now says so when it is read.
+                    let _ = stream.set_nodelay(true);
+                    return Some(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
+                // accept(2) also reports what befell the connection that it would have returned.
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    self.errors += 1;
+                    self.paused_until = Some(now + PAUSE);
+                    tracing::warn!(%error, connections = open, "accepting paused");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_opens_again_only_when_half_the_surplus_has_left() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 });
+        let mut paused_at = |open| {
+            gate.update(open, Time::ZERO);
+            gate.is_paused()
+        };
+        assert!(!paused_at(13));
+        assert!(paused_at(14));
+        assert!(paused_at(13));
+        assert!(!paused_at(12));
+        assert!(!paused_at(13));
+    }
+}

@@ -1,0 +1,106 @@
+//! Which broker this instance uses: the embedded one, or Redis.
+
+use crate::ops::Snapshot;
+use crate::redis_link::RedisLinks;
+use fanfare_core::broker::memory::MemoryBroker;
+use fanfare_core::broker::redis::LinkState;
+use fanfare_core::broker::{BrokerEvent, PublishId};
+use fanfare_core::time::Time;
+use mio::{Registry, Token};
+
+/// The broker.
+#[derive(Debug)]
+pub enum Broker {
+    /// In this process: the instance stands alone.
+    Memory(MemoryBroker),
+    /// Redis, shared with other instances.
+    Redis(Box<RedisLinks>),
+}
+
+impl Broker {
+    /// Takes an `Action::Subscribe`.
+    pub fn subscribe(&mut self, room: &str) {
+        match self {
+            Broker::Memory(memory) => memory.subscribe(room),
+            Broker::Redis(redis) => redis.session().subscribe(room),
+        }
+    }
+
+    /// Takes an `Action::Unsubscribe`.
+    pub fn unsubscribe(&mut self, room: &str) {
+        match self {
+            Broker::Memory(memory) => memory.unsubscribe(room),
+            Broker::Redis(redis) => redis.session().unsubscribe(room),
+        }
+    }
+
+    /// Takes an `Action::Publish`.
+    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
+        match self {
+            Broker::Memory(memory) => memory.publish(room, payload, id),
+            Broker::Redis(redis) => redis.session().publish(room, payload, id),
+        }
+    }
+
+    /// Notes a readiness event of one of the broker's sockets.
+    pub fn event(&mut self, token: Token, event: &mio::event::Event) {
+        if let Broker::Redis(redis) = self {
+            redis.event(token, event);
+        }
+    }
+
+    /// Reports everything that the hub has to hear.
+    pub fn read(&mut self, buffer: &mut [u8], registry: &Registry, now: Time, report: impl FnMut(BrokerEvent<'_>)) {
+        match self {
+            Broker::Memory(memory) => memory.poll_events(report),
+            Broker::Redis(redis) => redis.read(buffer, registry, now, report),
+        }
+    }
+
+    /// Sends everything that was asked in this turn.
+    pub fn drive(&mut self, registry: &Registry, now: Time) {
+        if let Broker::Redis(redis) = self {
+            redis.drive(registry, now);
+        }
+    }
+
+    /// Whether there is something to report already.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Broker::Memory(memory) => memory.has_events(),
+            Broker::Redis(redis) => redis.is_ready(),
+        }
+    }
+
+    /// When there will be something to do, if nothing happens before.
+    pub fn next_timeout(&mut self) -> Option<Time> {
+        match self {
+            Broker::Memory(_) => None,
+            Broker::Redis(redis) => redis.session().next_timeout(),
+        }
+    }
+
+    /// Publishes that have not been confirmed.
+    pub fn publishes_in_flight(&mut self) -> usize {
+        match self {
+            Broker::Memory(_) => 0,
+            Broker::Redis(redis) => redis.session().stats().publishes_in_flight,
+        }
+    }
+
+    /// Adds the broker's figures to a snapshot.
+    pub fn describe(&mut self, snapshot: &mut Snapshot) {
+        match self {
+            Broker::Memory(_) => (snapshot.subscriber_up, snapshot.publisher_up) = (true, true),
+            Broker::Redis(redis) => {
+                let stats = redis.session().stats();
+                snapshot.subscriber_up = stats.subscriber.state == LinkState::Up;
+                snapshot.publisher_up = stats.publisher.state == LinkState::Up;
+                snapshot.broker_reconnects = stats.reconnects;
+                snapshot.broker_publishes_dropped = stats.publishes_dropped;
+                snapshot.broker_publishes_in_flight = stats.publishes_in_flight as u64;
+                snapshot.broker_oversized = stats.oversized;
+            }
+        }
+    }
+}

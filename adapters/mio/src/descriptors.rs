@@ -1,0 +1,76 @@
+//! The process's limit of file descriptors, and how many connections fit into it.
+
+use crate::config::Limits;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// How many connections may be open, and how many more for a moment, to be told that there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// WebSockets.
+    pub connections_max: usize,
+    /// Connections beyond that are answered with 503, or asked for their health, and leave.
+    pub surplus_max: usize,
+}
+
+/// One in sixteen places is for those who are turned away, and at most this many.
+const SURPLUS_MAX: usize = 128;
+
+/// Raises the soft limit of descriptors to the hard one; returns what it is then. `None` means no limit.
+pub fn raise_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, "cannot raise the limit of file descriptors");
+        return limit.current;
+    }
+    limit.maximum
+}
+
+/// How many connections the limits allow under `descriptors` file descriptors.
+///
+/// # Errors
+/// What is wrong, for people, if that is none at all.
+pub fn places(limits: &Limits, descriptors: Option<u64>) -> Result<Places, String> {
+    let descriptors = descriptors.map_or(usize::MAX / 2, |limit| usize::try_from(limit).unwrap_or(usize::MAX / 2));
+    let free = descriptors.saturating_sub(limits.descriptors_reserve);
+    let surplus_max = (free / 16).clamp(1, SURPLUS_MAX);
+    let most = free.saturating_sub(surplus_max);
+    if most == 0 {
+        return Err(format!(
+            "{descriptors} file descriptors are allowed and {} are kept in reserve (limits.descriptors_reserve), which leaves none \
+             for connections: raise the limit (ulimit -n) or lower the reserve",
+            limits.descriptors_reserve
+        ));
+    }
+    let connections_max = match limits.connections_max {
+        0 => most,
+        wanted if wanted > most => {
+            tracing::warn!(wanted, possible = most, "limits.connections_max is more than the file descriptors allow");
+            most
+        }
+        wanted => wanted,
+    };
+    Ok(Places { connections_max, surplus_max })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn limits(connections_max: usize) -> Limits {
+        Limits { connections_max, descriptors_reserve: 64, ..Config::default().limits }
+    }
+
+    #[test]
+    fn places_and_reserve_stay_within_the_descriptors() {
+        for descriptors in [100, 128, 1_024, 20_000] {
+            let places = places(&limits(0), Some(descriptors)).unwrap();
+            assert_eq!((places.connections_max + places.surplus_max + 64) as u64, descriptors);
+        }
+        assert_eq!(places(&limits(500), Some(20_000)).unwrap().connections_max, 500);
+        assert_eq!(places(&limits(500), Some(128)).unwrap().connections_max, 60);
+        assert!(places(&limits(0), Some(65)).unwrap_err().contains("ulimit -n"));
+    }
+}

@@ -1,0 +1,372 @@
+//! The loop: one thread, one poll, one read buffer. Each turn takes what is ready, within bounds, feeds it to the core, and
+//! carries out what the core says, each connection written to once.
+
+use crate::accept::{Gate, listen};
+use crate::broker::Broker;
+use crate::config::{Config, RedisFormat};
+use crate::descriptors;
+use crate::ops::{Board, Snapshot};
+use crate::redis_link::{RedisLinks, session_config};
+use crate::signals::{self, Signal};
+use crate::sockets::{READ_BYTES, Sockets, Taken};
+use fanfare_core::broker::memory::MemoryBroker;
+use fanfare_core::time::Time;
+use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, PublishFormat, Turn};
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+// A connection's token is its id. No id comes near these: the generation would have to reach 2^32 - 1.
+const LISTENER: Token = Token(usize::MAX);
+const SIGNALS: [Token; 2] = [Token(usize::MAX - 1), Token(usize::MAX - 2)];
+const REDIS: [Token; 2] = [Token(usize::MAX - 3), Token(usize::MAX - 4)];
+const WAKER: Token = Token(usize::MAX - 5);
+
+/// Readiness events per turn. More wait in the kernel, first come first served.
+const EVENTS_PER_TURN: usize = 1_024;
+/// New connections per turn: a storm of them must not hold up those who are here.
+const ACCEPTS_PER_TURN: usize = 256;
+/// Reads per turn, and bytes of them all: what bounds the time until everyone is written to.
+const READS_PER_TURN: usize = 1_024;
+const BYTES_PER_TURN: usize = 1024 * 1024;
+
+/// The server cannot start.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The running server.
+#[derive(Debug)]
+pub struct Server {
+    poll: Poll,
+    core: Core,
+    sockets: Sockets,
+    /// `None` once the server is stopping.
+    gate: Option<Gate>,
+    broker: Broker,
+    signals: [Signal; 2],
+    board: Option<Arc<Board>>,
+    address: SocketAddr,
+    started: Instant,
+    buffer: Box<[u8]>,
+    /// What [`Board`] and log were told last.
+    readiness: Option<Result<(), String>>,
+    has_redis: bool,
+    shutdown_timeout: Duration,
+    stop_at: Option<Time>,
+    accept_errors: u64,
+}
+
+impl Server {
+    /// Opens everything. With a board, figures are published on it.
+    ///
+    /// # Errors
+    /// What could not be opened, and why.
+    pub fn start(config: &Config, page: &'static [u8], board: Option<Arc<Board>>) -> Result<Server, StartError> {
+        let failed = |what: &'static str| move |error: io::Error| StartError(format!("{what}: {error}"));
+        let places = descriptors::places(&config.limits, descriptors::raise_limit()).map_err(StartError)?;
+        let seeds = random().map_err(failed("cannot draw random numbers"))?;
+        let poll = Poll::new().map_err(failed("cannot make a poll"))?;
+        let registry = poll.registry();
+
+        let mut listener = listen(config.listen)
+            .map_err(|error| StartError(format!("cannot listen on {} (listen): {error}", config.listen)))?;
+        let address = listener.local_addr().map_err(failed("cannot read the listener's address"))?;
+        registry.register(&mut listener, LISTENER, Interest::READABLE).map_err(failed("cannot poll the listener"))?;
+
+        let mut signals = signals::install().map_err(failed("cannot handle signals"))?;
+        for (signal, token) in signals.iter_mut().zip(SIGNALS) {
+            registry
+                .register(&mut signal.pipe, token, Interest::READABLE)
+                .map_err(failed("cannot poll for signals"))?;
+        }
+        let [node, seed, jitter] = seeds;
+        let broker = match &config.redis.target {
+            None => Broker::Memory(MemoryBroker::default()),
+            Some(target) => {
+                let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("cannot make a waker"))?);
+                let session = session_config(&config.redis, target, node, jitter);
+                let links = RedisLinks::new(session, target.address.clone(), REDIS, waker);
+                Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
+            }
+        };
+        let core = Core::new(core_config(config, places, node, seed, page));
+        Ok(Server {
+            poll,
+            core,
+            sockets: Sockets::default(),
+            gate: Some(Gate::new(listener, places)),
+            broker,
+            signals,
+            board,
+            address,
+            started: Instant::now(),
+            buffer: vec![0; READ_BYTES].into(),
+            readiness: None,
+            has_redis: config.redis.target.is_some(),
+            shutdown_timeout: config.timeouts.shutdown,
+            stop_at: None,
+            accept_errors: 0,
+        })
+    }
+
+    /// Where it listens: the port that was chosen, if the configured one was 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs until a signal has ended it in order.
+    ///
+    /// # Errors
+    /// If the poll itself fails.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome?,
+            }
+            let began = Instant::now();
+            self.turn(&events, self.now());
+            self.tell(began);
+            if self.has_stopped() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.started.elapsed().as_micros() as u64)
+    }
+
+    /// How long the poll may sleep.
+    fn timeout(&mut self) -> Option<Duration> {
+        let accepts = self.gate.as_ref().is_some_and(Gate::is_ready);
+        if accepts || self.sockets.ready() > 0 || self.broker.is_ready() {
+            return Some(Duration::ZERO);
+        }
+        let gate = self.gate.as_ref().and_then(Gate::next_timeout);
+        let next =
+            [self.core.next_timeout(), self.broker.next_timeout(), gate, self.stop_at].into_iter().flatten().min()?;
+        Some(next.since(self.now()))
+    }
+
+    fn turn(&mut self, events: &Events, now: Time) {
+        let Server { poll, core, sockets, gate, broker, signals, buffer, .. } = self;
+        let registry = poll.registry();
+        let mut signalled = None;
+        let mut turn = core.turn(now);
+        for event in events {
+            match event.token() {
+                LISTENER => gate.iter_mut().for_each(Gate::edge),
+                WAKER => {}
+                token if REDIS.contains(&token) => broker.event(token, event),
+                token if SIGNALS.contains(&token) => {
+                    signalled = signals.iter_mut().filter_map(Signal::take).next().or(signalled);
+                }
+                Token(bits) => {
+                    let conn = ConnId::from_bits(bits as u64);
+                    if sockets.event(conn, event) {
+                        turn.feed(Event::Writable { conn });
+                    }
+                }
+            }
+        }
+        // The broker first: whoever joins in this turn finds every subscription as new as can be.
+        broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
+        if let Some(gate) = gate {
+            accept(gate, sockets, registry, &mut turn, now);
+        }
+        read(sockets, buffer, &mut turn);
+        turn.feed(Event::Timeout);
+        if let Some(signal) = signalled
+            && let Some(mut closed) = gate.take()
+        {
+            tracing::info!(signal, connections = sockets.len(), "shutting down");
+            self.accept_errors = closed.errors();
+            // Closing the listener, which dropping it does, takes it off the poll as well; this only makes it plain.
+            let _ = registry.deregister(closed.listener());
+            self.stop_at = Some(now + self.shutdown_timeout);
+            turn.feed(Event::Shutdown);
+        }
+        carry_out(turn.finish(), sockets, broker);
+        broker.drive(registry, now);
+    }
+
+    /// Publishes figures and readiness.
+    fn tell(&mut self, began: Instant) {
+        let readiness = self.core.readiness();
+        let changed = match (&self.readiness, readiness) {
+            (Some(Ok(())), Ok(())) => false,
+            (Some(Err(before)), Err(now)) => before != now,
+            _ => true,
+        };
+        if changed {
+            let readiness = readiness.map_err(str::to_owned);
+            if self.has_redis && self.stop_at.is_none() {
+                log_broker(self.readiness.as_ref(), &readiness);
+            }
+            if let Some(board) = &self.board {
+                match &readiness {
+                    Ok(()) => board.set_ready(),
+                    Err(reason) => board.set_unready(reason),
+                }
+            }
+            self.readiness = Some(readiness);
+        }
+        if let Some(board) = &self.board {
+            let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
+            self.broker.describe(&mut snapshot);
+            snapshot.accept_errors = self.gate.as_ref().map_or(self.accept_errors, Gate::errors);
+            snapshot.accepts_paused = self.gate.as_ref().is_none_or(Gate::is_paused);
+            board.publish(&snapshot);
+            board.observe_turn(began.elapsed());
+        }
+    }
+
+    /// Whether everything has been said, or there was time enough for it.
+    fn has_stopped(&mut self) -> bool {
+        let Some(stop_at) = self.stop_at else { return false };
+        let done = self.core.connections() == 0 && self.broker.publishes_in_flight() == 0;
+        if done || self.now() >= stop_at {
+            tracing::info!(connections_left = self.core.connections(), "stopped");
+            return true;
+        }
+        false
+    }
+}
+
+/// Redis came or went; the reason of an outage that goes on may change, which is worth no line.
+fn log_broker(before: Option<&Result<(), String>>, now: &Result<(), String>) {
+    match (before, now) {
+        (_, Ok(())) => tracing::info!("redis connected"),
+        (Some(Ok(())), Err(reason)) => tracing::warn!(%reason, "redis lost"),
+        (None, Err(_)) => tracing::info!("redis connecting"),
+        (Some(Err(_)), Err(reason)) => tracing::debug!(%reason, "redis still away"),
+    }
+}
+
+/// Numbers for the node's id and the seeds of hashing and jitter.
+fn random() -> io::Result<[u64; 3]> {
+    let mut seeds = [0; 3];
+    for seed in &mut seeds {
+        *seed = getrandom::u64().map_err(io::Error::other)?;
+    }
+    Ok(seeds)
+}
+
+fn core_config(
+    config: &Config,
+    places: descriptors::Places,
+    node: u64,
+    seed: u64,
+    page: &'static [u8],
+) -> fanfare_core::Config {
+    let (limits, timeouts) = (&config.limits, &config.timeouts);
+    fanfare_core::Config {
+        seed,
+        node,
+        connections_max: places.connections_max,
+        surplus_connections_max: places.surplus_max,
+        message_bytes_max: limits.message_bytes_max,
+        rooms_per_connection_max: limits.rooms_per_connection_max as u16,
+        room_name_bytes_max: limits.room_name_bytes_max,
+        request_head_bytes_max: limits.request_head_bytes_max,
+        outbox_bytes_max: limits.outbox_bytes_max,
+        outbox_total_bytes_max: limits.outbox_total_bytes_max,
+        errors_max: limits.errors_max as u16,
+        handshake_timeout: timeouts.handshake,
+        ping_interval: timeouts.ping_interval,
+        pong_timeout: timeouts.pong_timeout,
+        close_timeout: timeouts.close,
+        room_linger: timeouts.room_linger,
+        publish_format: match config.redis.format {
+            RedisFormat::Fanfare => PublishFormat::Fanfare,
+            RedisFormat::Classic => PublishFormat::Classic,
+        },
+        page,
+    }
+}
+
+fn accept(gate: &mut Gate, sockets: &mut Sockets, registry: &mio::Registry, turn: &mut Turn<'_>, now: Time) {
+    for _ in 0..ACCEPTS_PER_TURN {
+        let Some(mut stream) = gate.accept(sockets.len(), now) else { return };
+        // The gate lets in no more than the core takes.
+        let Ok(conn) = turn.open() else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match registry.register(&mut stream, Token(conn.to_bits() as usize), interest) {
+            Ok(()) => {
+                sockets.insert(conn, stream);
+                // Most clients' requests are here by now: reading at once saves a turn.
+                sockets.make_ready(conn);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot poll a connection");
+                turn.feed(Event::Closed { conn });
+            }
+        }
+    }
+}
+
+/// Reads from those who are ready, each once, until the turn has enough.
+fn read(sockets: &mut Sockets, buffer: &mut [u8], turn: &mut Turn<'_>) {
+    let mut bytes = 0;
+    for _ in 0..sockets.ready().min(READS_PER_TURN) {
+        if bytes >= BYTES_PER_TURN {
+            return;
+        }
+        let Some(conn) = sockets.next_ready() else { return };
+        match sockets.read(conn, buffer) {
+            Taken::Last(taken) => {
+                bytes += taken;
+                turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] });
+            }
+            Taken::Some(taken) => {
+                bytes += taken;
+                turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] });
+                sockets.make_ready(conn);
+            }
+            Taken::Nothing => {}
+            Taken::End => turn.feed(Event::Closed { conn }),
+        }
+    }
+}
+
+fn carry_out(mut actions: Actions<'_>, sockets: &mut Sockets, broker: &mut Broker) {
+    while let Some(action) = actions.next() {
+        match action {
+            Action::Send(delivery) => send(delivery, sockets),
+            Action::Shutdown { conn } => sockets.shutdown(conn),
+            Action::Close { conn } => sockets.close(conn),
+            Action::Publish { room, payload, id } => broker.publish(room, payload, id),
+            Action::Subscribe { room } => broker.subscribe(room),
+            Action::Unsubscribe { room } => broker.unsubscribe(room),
+        }
+    }
+}
+
+/// One system call per target: the loop that everything else is for.
+fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) {
+    let bytes = delivery.bytes();
+    while let Some(conn) = delivery.next_target() {
+        match sockets.write(conn, bytes) {
+            Some(written) if written == bytes.len() => {}
+            Some(written) => delivery.short(conn, written),
+            None => {
+                sockets.close(conn);
+                delivery.gone(conn);
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The session's two sockets on the loop's poll: connecting (names resolved elsewhere), reading, writing.
+
+use crate::config::{self, RedisAddress};
+use crate::resolve::Resolver;
+use fanfare_core::broker::BrokerEvent;
+use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
+use fanfare_core::time::Time;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token, Waker};
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// What is read of one connection in one turn: about as many messages as a turn should fan out before it is the clients'
+/// turn again.
+const BYTES_PER_TURN: usize = 256 * 1024;
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: Stream,
+    established: bool,
+    /// There has been an edge since the last read had nothing.
+    readable: bool,
+    writable: bool,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    connection: Option<Connection>,
+    /// Addresses not tried yet in this attempt.
+    candidates: VecDeque<SocketAddr>,
+    /// The number of this attempt: an answer of the resolver to an earlier one is out of date.
+    attempt: u64,
+}
+
+/// Redis on the poll.
+#[derive(Debug)]
+pub struct RedisLinks {
+    session: RedisSession,
+    address: RedisAddress,
+    links: [Link; 2],
+    tokens: [Token; 2],
+    resolver: Resolver<(Role, u64)>,
+}
+
+/// The session's configuration from the server's.
+pub fn session_config(redis: &config::Redis, target: &config::RedisTarget, node: u64, seed: u64) -> RedisConfig {
+    RedisConfig {
+        username: target.username.clone(),
+        password: target.password.as_ref().map(|password| password.expose().to_owned()),
+        database: target.database,
+        client_name: format!("fanfare-{node:016x}"),
+        prefix: redis.prefix.clone(),
+        seed,
+        publishes_in_flight_max: redis.publishes_in_flight_max,
+        buffer_bytes_max: redis.buffer_bytes_max,
+        message_bytes_max: redis.message_bytes_max,
+        connect_timeout: redis.connect_timeout,
+        probe_interval: redis.probe_interval,
+        probe_timeout: redis.probe_timeout,
+        backoff_min: redis.backoff_min,
+        backoff_max: redis.backoff_max,
+    }
+}
+
+impl RedisLinks {
+    /// Nothing is connected yet: [`RedisLinks::drive`] begins. `tokens` are the subscriber's and the publisher's.
+    ///
+    /// # Errors
+    /// If the resolver's thread cannot be made.
+    pub fn new(
+        config: RedisConfig,
+        address: RedisAddress,
+        tokens: [Token; 2],
+        waker: Arc<Waker>,
+    ) -> io::Result<RedisLinks> {
+        Ok(RedisLinks {
+            session: RedisSession::new(config),
+            address,
+            links: Default::default(),
+            tokens,
+            resolver: Resolver::start(waker)?,
+        })
+    }
+
+    /// The session, for asking and for its figures.
+    pub fn session(&mut self) -> &mut RedisSession {
+        &mut self.session
+    }
+
+    /// Whether a turn would have something to do without waiting for the poll.
+    pub fn is_ready(&self) -> bool {
+        let readable = |link: &Link| {
+            link.connection.as_ref().is_some_and(|connection| connection.established && connection.readable)
+        };
+        self.session.has_events() || self.links.iter().any(readable)
+    }
+
+    /// Notes a readiness event.
+    pub fn event(&mut self, token: Token, event: &mio::event::Event) {
+        let Some(index) = self.tokens.iter().position(|own| *own == token) else { return };
+        if let Some(connection) = &mut self.links[index].connection {
+            connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            connection.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        }
+    }
+
+    /// Reads what is there, does what is due, and reports everything that the hub has to hear.
+    pub fn read(&mut self, buffer: &mut [u8], registry: &Registry, now: Time, mut report: impl FnMut(BrokerEvent<'_>)) {
+        while let Some(((role, attempt), answer)) = self.resolver.poll() {
+            self.resolved(role, attempt, answer, registry, now);
+        }
+        for role in Role::ALL {
+            self.establish(role, registry, now);
+            self.read_link(role, buffer, registry, now, &mut report);
+        }
+        if self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
+            self.session.timeout(now);
+        }
+        self.session.poll_events(report);
+    }
+
+    fn read_link(
+        &mut self,
+        role: Role,
+        buffer: &mut [u8],
+        registry: &Registry,
+        now: Time,
+        report: &mut impl FnMut(BrokerEvent<'_>),
+    ) {
+        let mut taken = 0;
+        while let Some(connection) = self.links[role as usize].connection.as_mut() {
+            if !connection.established || !connection.readable || taken >= BYTES_PER_TURN {
+                return;
+            }
+            match connection.stream.read(buffer) {
+                Ok(0) => return self.lost(role, "the connection was closed by Redis", registry, now),
+                Ok(bytes) => {
+                    taken += bytes;
+                    self.session.input(role, &buffer[..bytes], now, &mut *report);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.readable = false,
+                Err(error) => return self.lost(role, &error.to_string(), registry, now),
+            }
+        }
+    }
+
+    /// Opens and drops connections as the session wants it, and writes what it has to say.
+    pub fn drive(&mut self, registry: &Registry, now: Time) {
+        while let Some((role, request)) = self.session.poll_connection(now) {
+            match request {
+                ConnectionRequest::Drop => self.forget(role, registry),
+                ConnectionRequest::Open => self.open(role, registry, now),
+            }
+        }
+        for role in Role::ALL {
+            self.write_link(role, registry, now);
+        }
+    }
+
+    fn write_link(&mut self, role: Role, registry: &Registry, now: Time) {
+        while let Some(connection) = self.links[role as usize].connection.as_mut() {
+            if !connection.established || !connection.writable {
+                return;
+            }
+            let output = self.session.output(role);
+            if output.is_empty() {
+                return;
+            }
+            match connection.stream.write(output) {
+                Ok(bytes) => self.session.written(role, bytes),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.writable = false,
+                Err(error) => return self.lost(role, &error.to_string(), registry, now),
+            }
+        }
+    }
+
+    fn open(&mut self, role: Role, registry: &Registry, now: Time) {
+        let link = &mut self.links[role as usize];
+        link.attempt += 1;
+        link.candidates.clear();
+        match &self.address {
+            RedisAddress::Unix { path } => {
+                let stream = UnixStream::connect(path).map(Stream::Unix);
+                if let Err(error) = stream.and_then(|stream| self.adopt(role, stream, registry)) {
+                    self.session.disconnected(role, &error.to_string(), now);
+                }
+            }
+            RedisAddress::Tcp { host, port } => match host.parse::<IpAddr>() {
+                Ok(ip) => {
+                    link.candidates.push_back(SocketAddr::new(ip, *port));
+                    self.try_next(role, "there is no address", registry, now);
+                }
+                Err(_) => self.resolver.ask((role, link.attempt), host, *port),
+            },
+        }
+    }
+
+    fn resolved(
+        &mut self,
+        role: Role,
+        attempt: u64,
+        answer: io::Result<Vec<SocketAddr>>,
+        registry: &Registry,
+        now: Time,
+    ) {
+        let link = &mut self.links[role as usize];
+        if link.attempt != attempt || link.connection.is_some() {
+            return;
+        }
+        match answer {
+            Ok(addresses) => {
+                link.candidates = addresses.into();
+                self.try_next(role, "the host has no address", registry, now);
+            }
+            Err(error) => self.session.disconnected(role, &format!("cannot resolve the host: {error}"), now),
+        }
+    }
+
+    /// Begins a connection to the next address; if there is none left, the attempt has failed for this reason.
+    fn try_next(&mut self, role: Role, reason: &str, registry: &Registry, now: Time) {
+        let mut reason = reason.to_owned();
+        while let Some(address) = self.links[role as usize].candidates.pop_front() {
+            let stream = TcpStream::connect(address).map(Stream::Tcp);
+            match stream.and_then(|stream| self.adopt(role, stream, registry)) {
+                Ok(()) => return,
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        self.session.disconnected(role, &reason, now);
+    }
+
+    fn adopt(&mut self, role: Role, mut stream: Stream, registry: &Registry) -> io::Result<()> {
+        registry.register(stream.source(), self.tokens[role as usize], Interest::READABLE | Interest::WRITABLE)?;
+        self.links[role as usize].connection =
+            Some(Connection { stream, established: false, readable: false, writable: false });
+        Ok(())
+    }
+
+    /// Finishes a connection in progress, once the socket is writable.
+    fn establish(&mut self, role: Role, registry: &Registry, now: Time) {
+        let Some(connection) = self.links[role as usize].connection.as_mut() else { return };
+        if connection.established || !connection.writable {
+            return;
+        }
+        match connection.stream.outcome() {
+            Ok(true) => {
+                connection.established = true;
+                self.session.connected(role, now);
+            }
+            Ok(false) => connection.writable = false,
+            Err(error) => {
+                self.forget_connection(role, registry);
+                self.try_next(role, &error.to_string(), registry, now);
+            }
+        }
+    }
+
+    fn lost(&mut self, role: Role, reason: &str, registry: &Registry, now: Time) {
+        self.forget(role, registry);
+        self.session.disconnected(role, reason, now);
+    }
+
+    fn forget(&mut self, role: Role, registry: &Registry) {
+        self.forget_connection(role, registry);
+        let link = &mut self.links[role as usize];
+        link.attempt += 1;
+        link.candidates.clear();
+    }
+
+    fn forget_connection(&mut self, role: Role, registry: &Registry) {
+        if let Some(mut connection) = self.links[role as usize].connection.take() {
+            // Closing takes it off the poll as well; this only makes it plain.
+            let _ = registry.deregister(connection.stream.source());
+        }
+    }
+}
+
+impl Stream {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Unix(stream) => stream,
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.read(buffer),
+            Stream::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write(bytes),
+            Stream::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    /// Whether the connection is established; an error is why it could not be.
+    fn outcome(&mut self) -> io::Result<bool> {
+        let peer = match self {
+            Stream::Tcp(stream) => {
+                if let Some(error) = stream.take_error()? {
+                    return Err(error);
+                }
+                let _ = stream.set_nodelay(true);
+                stream.peer_addr().map(|_| ())
+            }
+            Stream::Unix(stream) => {
+                if let Some(error) = stream.take_error()? {
+                    return Err(error);
+                }
+                stream.peer_addr().map(|_| ())
+            }
+        };
+        match peer {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

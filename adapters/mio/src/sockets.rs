@@ -1,0 +1,171 @@
+//! The clients' sockets by connection slot, and who is ready to be read.
+
+use fanfare_core::ConnId;
+use mio::net::TcpStream;
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+
+/// The loop's one read buffer holds as much as a socket usually has; what a connection has beyond it waits for its next turn,
+/// behind everyone else who is ready.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// What a read gave.
+#[derive(Debug)]
+pub enum Taken {
+    /// So many bytes, and there may be more.
+    Some(usize),
+    /// So many bytes, and now there are none.
+    Last(usize),
+    /// Nothing is there.
+    Nothing,
+    /// The peer sends no more, or the socket failed.
+    End,
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    generation: u32,
+    /// It stands on the ready list.
+    ready: bool,
+    /// The peer's end has been reported, so a short read does not mean that nothing is there.
+    ending: bool,
+    /// The end has been read; there is nothing more to read.
+    ended: bool,
+    /// It took less than it was given; its next writable edge matters.
+    blocked: bool,
+}
+
+/// All clients' sockets.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    slots: Vec<Option<Socket>>,
+    ready: VecDeque<ConnId>,
+    open: usize,
+}
+
+impl Sockets {
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.open
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
+    /// Keeps a new connection's socket.
+    pub fn insert(&mut self, conn: ConnId, stream: TcpStream) {
+        if self.slots.len() <= conn.slot() {
+            self.slots.resize_with(conn.slot() + 1, || None);
+        }
+        let socket =
+            Socket { stream, generation: conn.generation(), ready: false, ending: false, ended: false, blocked: false };
+        let before = self.slots[conn.slot()].replace(socket);
+        debug_assert!(before.is_none(), "a slot is closed before it is used again");
+        self.open += 1;
+    }
+
+    /// Closes the connection's socket, which also takes it off the poll.
+    pub fn close(&mut self, conn: ConnId) {
+        if self.get(conn).is_some() {
+            self.slots[conn.slot()] = None;
+            self.open -= 1;
+        }
+    }
+
+    fn get(&mut self, conn: ConnId) -> Option<&mut Socket> {
+        self.slots.get_mut(conn.slot())?.as_mut().filter(|socket| socket.generation == conn.generation())
+    }
+
+    /// Notes a readiness event. Returns whether the core has to hear that the socket takes bytes again.
+    pub fn event(&mut self, conn: ConnId, event: &mio::event::Event) -> bool {
+        let Some(socket) = self.get(conn) else { return false };
+        if event.is_read_closed() || event.is_error() {
+            socket.ending = true;
+        }
+        if event.is_readable() || socket.ending {
+            self.make_ready(conn);
+        }
+        let Some(socket) = self.get(conn) else { return false };
+        event.is_writable() && std::mem::take(&mut socket.blocked)
+    }
+
+    /// Puts the connection at the end of the ready list, unless it is on it.
+    pub fn make_ready(&mut self, conn: ConnId) {
+        let Some(socket) = self.get(conn) else { return };
+        if !socket.ready && !socket.ended {
+            socket.ready = true;
+            self.ready.push_back(conn);
+        }
+    }
+
+    /// How many connections are on the ready list.
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Takes the first connection off the ready list.
+    pub fn next_ready(&mut self) -> Option<ConnId> {
+        while let Some(conn) = self.ready.pop_front() {
+            if let Some(socket) = self.get(conn) {
+                socket.ready = false;
+                return Some(conn);
+            }
+        }
+        None
+    }
+
+    /// Reads once.
+    pub fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Taken {
+        let Some(socket) = self.get(conn) else { return Taken::Nothing };
+        loop {
+            match socket.stream.read(buffer) {
+                Ok(0) => {
+                    socket.ended = true;
+                    return Taken::End;
+                }
+                // epoll(7): less than was asked for means that nothing is left, and the next byte makes a new edge. An end
+                // that has been reported makes none.
+                Ok(bytes) if bytes < buffer.len() && !socket.ending => return Taken::Last(bytes),
+                Ok(bytes) => return Taken::Some(bytes),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::Nothing,
+                Err(_) => {
+                    socket.ended = true;
+                    return Taken::End;
+                }
+            }
+        }
+    }
+
+    /// Writes once: how much was taken, or `None` if the socket failed.
+    #[inline]
+    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+        let socket = self.get(conn)?;
+        loop {
+            match socket.stream.write(bytes) {
+                Ok(written) => {
+                    socket.blocked = written < bytes.len();
+                    return Some(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.blocked = true;
+                    return Some(0);
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Sends a FIN.
+    pub fn shutdown(&mut self, conn: ConnId) {
+        if let Some(socket) = self.get(conn) {
+            // Fails only where the peer has gone, of which reading will tell.
+            let _ = socket.stream.shutdown(Shutdown::Write);
+        }
+    }
+}
