@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use clap::builder::ValueParser;
+use clap::builder::{Str, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches};
 
@@ -94,8 +94,8 @@ fn key_flag(key: &Key) -> Arg {
     flag(key.name, key.flag(), key.kind.value_name(), help).help_heading(*heading)
 }
 
-fn flag(id: &'static str, long: impl Into<clap::builder::Str>, value_name: &'static str, help: String) -> Arg {
-    let long: clap::builder::Str = long.into();
+fn flag(id: &'static str, long: impl Into<Str>, value_name: impl Into<Str>, help: String) -> Arg {
+    let (long, value_name): (Str, Str) = (long.into(), value_name.into());
     Arg::new(id)
         .long(long)
         .value_name(value_name)

@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::key::{Given, Key};
+use super::key::Given;
 use super::keys::{KEYS, SECTIONS, position};
 use super::problem::{Problem, Source};
 
@@ -27,17 +27,28 @@ pub(crate) struct Entry {
     pub(crate) line: usize,
 }
 
+/// What a file holds.
+#[derive(Default)]
+pub(crate) struct Contents {
+    pub(crate) entries: Vec<Entry>,
+    /// In the order of the file.
+    pub(crate) problems: Vec<Problem>,
+}
+
 /// Reads the file. `named_by` is the flag or variable that gave its path, for the message if there is no such file.
-pub(crate) fn read(path: &Path, named_by: &Source) -> Result<Vec<Entry>, Vec<Problem>> {
-    let text = read_text(path).map_err(|error| {
-        vec![Problem {
-            key: "config".to_owned(),
-            from: named_by.clone(),
-            wrong: format!("cannot read {}: {error}", path.to_string_lossy().escape_debug()),
-            right: "the path of a TOML file that this user may read".to_owned(),
-        }]
-    })?;
-    parse(&text, path)
+pub(crate) fn read(path: &Path, named_by: &Source) -> Contents {
+    match read_text(path) {
+        Ok(text) => parse(&text, path),
+        Err(error) => {
+            let problem = Problem {
+                key: "config".to_owned(),
+                from: named_by.clone(),
+                wrong: format!("cannot read {}: {error}", path.to_string_lossy().escape_debug()),
+                right: "the path of a TOML file that this user may read".to_owned(),
+            };
+            Contents { entries: Vec::new(), problems: vec![problem] }
+        }
+    }
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -49,15 +60,19 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The values of a file's text, or every mistake in it.
-pub(crate) fn parse(text: &str, path: &Path) -> Result<Vec<Entry>, Vec<Problem>> {
-    let mut reading = Reading { text, path, entries: Vec::new(), problems: Vec::new() };
+fn parse(text: &str, path: &Path) -> Contents {
+    let mut reading = Reading { text, path, contents: Contents::default() };
     match DeTable::parse(text) {
         Ok(table) => reading.top_level(table.get_ref()),
         // The error's own display would quote the line, which may hold a password.
         Err(error) => reading.problem("config", error.span(), error.message().to_owned(), TOML_SHAPE.to_owned()),
     }
-    if reading.problems.is_empty() { Ok(reading.entries) } else { Err(reading.problems) }
+    let Contents { entries, mut problems } = reading.contents;
+    problems.sort_by_key(|problem| match problem.from {
+        Source::File { line, .. } => line,
+        _ => None,
+    });
+    Contents { entries, problems }
 }
 
 const TOML_SHAPE: &str = "valid TOML: lines of name = value, texts in quotes, under [section] headings";
@@ -65,8 +80,7 @@ const TOML_SHAPE: &str = "valid TOML: lines of name = value, texts in quotes, un
 struct Reading<'a> {
     text: &'a str,
     path: &'a Path,
-    entries: Vec<Entry>,
-    problems: Vec<Problem>,
+    contents: Contents,
 }
 
 type Name<'a> = Spanned<Cow<'a, str>>;
@@ -115,13 +129,13 @@ impl Reading<'_> {
             },
             other => Given::Other(with_article(other.type_str())),
         };
-        self.entries.push(Entry { key, given, line: self.line(&name.span()) });
+        self.contents.entries.push(Entry { key, given, line: self.line(&name.span()) });
     }
 
     fn problem(&mut self, key: &str, span: Option<Range<usize>>, wrong: String, right: String) {
         let line = span.map(|span| self.line(&span));
         let from = Source::File { path: self.path.to_owned(), line };
-        self.problems.push(Problem { key: key.escape_debug().to_string(), from, wrong, right });
+        self.contents.problems.push(Problem { key: key.escape_debug().to_string(), from, wrong, right });
     }
 
     fn line(&self, span: &Range<usize>) -> usize {
@@ -134,15 +148,23 @@ fn with_article(kind: &str) -> String {
     format!("{article} {kind}")
 }
 
-/// The known key that somebody probably meant: the same name in another section, else the least misspelling.
-fn suggestion(full: &str) -> Option<&'static str> {
+/// What somebody probably meant: the same words in another order or section, else the least misspelling.
+fn suggestion(full: &str) -> Option<String> {
     let full = full.to_lowercase().replace('-', "_");
-    let name = full.rsplit('.').next().unwrap_or(&full);
-    let mut named_alike = KEYS.iter().filter(|key| key.name_in_section() == name);
-    match (named_alike.next(), named_alike.next()) {
-        (Some(only), None) => Some(only.name),
-        _ => nearest(&full, KEYS.iter().map(|key: &Key| key.name)),
+    let given = words(full.rsplit('.').next().unwrap_or(&full));
+    let of_same_words = KEYS.iter().filter(|key| words(key.name_in_section()) == given).map(|key| key.name);
+    let of_same_words = of_same_words.collect::<Vec<_>>().join(" or ");
+    if of_same_words.is_empty() {
+        nearest(&full, KEYS.iter().map(|key| key.name)).map(str::to_owned)
+    } else {
+        Some(of_same_words)
     }
+}
+
+fn words(name: &str) -> Vec<&str> {
+    let mut words: Vec<_> = name.split('_').collect();
+    words.sort_unstable();
+    words
 }
 
 /// The candidate with the fewest edits to `name`, if it could be a misspelling of it.

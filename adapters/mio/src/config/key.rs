@@ -71,7 +71,7 @@ pub(crate) trait Kind: Sync {
     /// What would be right, as a noun.
     fn right(&self) -> String;
     /// The placeholder in `--help`.
-    fn value_name(&self) -> &'static str;
+    fn value_name(&self) -> String;
     /// Whether an empty environment variable is a value; elsewhere it counts as not set, as `X=${Y:-}` leaves it.
     fn takes_empty(&self) -> bool {
         false
@@ -116,8 +116,8 @@ impl Kind for Number {
         number_in(self.unit, &self.range)
     }
 
-    fn value_name(&self) -> &'static str {
-        self.unit.value_name()
+    fn value_name(&self) -> String {
+        self.unit.value_name().to_owned()
     }
 }
 
@@ -141,8 +141,8 @@ impl Kind for Milliseconds {
         number_in(Unit::Milliseconds, &self.range)
     }
 
-    fn value_name(&self) -> &'static str {
-        Unit::Milliseconds.value_name()
+    fn value_name(&self) -> String {
+        Unit::Milliseconds.value_name().to_owned()
     }
 }
 
@@ -159,7 +159,7 @@ impl Unit {
 fn read_number(given: &Given, range: &RangeInclusive<u64>) -> Result<u64, String> {
     let number = match given {
         // i128 holds whatever anybody may mean, so that a negative or huge number is named as such.
-        Given::Word(word) => word.parse::<i128>().map_err(|_| format!("{word:?} is not a whole number"))?,
+        Given::Word(word) => word.parse::<i128>().map_err(|_| format!("{} is not a whole number", quoted(word)))?,
         Given::Integer(integer) => i128::from(*integer),
         Given::Text(_) => return Err("it is a string; a number stands without quotes".to_owned()),
         Given::Other(kind) => return Err(format!("it is {kind}")),
@@ -197,7 +197,7 @@ fn in_words(unit: Unit, number: u64) -> Option<String> {
         Unit::Milliseconds => &[(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")],
         Unit::Count => &[],
     };
-    let (size, name) = larger.iter().find(|(size, _)| number >= *size && number % size == 0)?;
+    let (size, name) = larger.iter().find(|(size, _)| number >= *size && number.is_multiple_of(*size))?;
     Some(format!("{} {name}", number / size))
 }
 
@@ -221,8 +221,8 @@ impl Kind for Address {
             .to_owned()
     }
 
-    fn value_name(&self) -> &'static str {
-        "IP:PORT"
+    fn value_name(&self) -> String {
+        "IP:PORT".to_owned()
     }
 }
 
@@ -246,20 +246,21 @@ impl Kind for OptionalAddress {
         "IP:PORT, such as 127.0.0.1:9090, or an empty text for none".to_owned()
     }
 
-    fn value_name(&self) -> &'static str {
-        "IP:PORT"
+    fn value_name(&self) -> String {
+        "IP:PORT".to_owned()
     }
 }
 
 fn read_address(given: &Given) -> Result<SocketAddr, String> {
     let text = read_text(given)?;
     text.parse().map_err(|_| {
+        let shown = quoted(text);
         let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
         match (text.rsplit_once(':').map(|(host, _)| host), port) {
-            (None, Some(_)) => format!("{text:?} is a port alone, without an IP address"),
-            (Some(""), Some(_)) => format!("{text:?} has no IP address before the colon"),
-            (Some(_), Some(_)) => format!("{text:?} does not begin with an IP address (names are not looked up)"),
-            (_, None) => format!("{text:?} is not an IP address and a port"),
+            (None, Some(_)) => format!("{shown} is a port alone, without an IP address"),
+            (Some(""), Some(_)) => format!("{shown} has no IP address before the colon"),
+            (Some(_), Some(_)) => format!("{shown} does not begin with an IP address (names are not looked up)"),
+            (_, None) => format!("{shown} is not an IP address and a port"),
         }
     })
 }
@@ -288,8 +289,8 @@ impl Kind for Text {
         format!("text of at most {} bytes, also empty", self.bytes_max)
     }
 
-    fn value_name(&self) -> &'static str {
-        "TEXT"
+    fn value_name(&self) -> String {
+        "TEXT".to_owned()
     }
 
     fn takes_empty(&self) -> bool {
@@ -307,7 +308,7 @@ impl<T: Copy + PartialEq + Sync> Kind for Choice<T> {
     fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
         let word = read_text(given)?;
         let chosen = self.choices.iter().find(|(name, _)| *name == word);
-        let (_, value) = chosen.ok_or_else(|| format!("{word:?} is not one of the choices"))?;
+        let (_, value) = chosen.ok_or_else(|| format!("{} is not one of the choices", quoted(word)))?;
         *(self.field.get_mut)(config) = *value;
         Ok(())
     }
@@ -319,13 +320,19 @@ impl<T: Copy + PartialEq + Sync> Kind for Choice<T> {
     }
 
     fn right(&self) -> String {
-        let names: Vec<_> = self.choices.iter().map(|(name, _)| *name).collect();
+        let names = self.names();
         let (last, others) = names.split_last().expect("a choice has choices");
         format!("{} or {last}", others.join(", "))
     }
 
-    fn value_name(&self) -> &'static str {
-        "WORD"
+    fn value_name(&self) -> String {
+        self.names().join("|")
+    }
+}
+
+impl<T> Choice<T> {
+    fn names(&self) -> Vec<&'static str> {
+        self.choices.iter().map(|(name, _)| *name).collect()
     }
 }
 
@@ -352,8 +359,8 @@ impl Kind for RedisUrl {
             .to_owned()
     }
 
-    fn value_name(&self) -> &'static str {
-        "URL"
+    fn value_name(&self) -> String {
+        "URL".to_owned()
     }
 }
 
@@ -363,4 +370,9 @@ fn read_text(given: &Given) -> Result<&str, String> {
         Given::Integer(_) => Err("it is a number; a text stands in quotes".to_owned()),
         Given::Other(kind) => Err(format!("it is {kind}")),
     }
+}
+
+/// The text in quotes; but a URL where none belongs may hold a password.
+pub(crate) fn quoted(text: &str) -> String {
+    if text.contains("://") { "a URL".to_owned() } else { format!("{text:?}") }
 }

@@ -52,10 +52,7 @@ pub(crate) static KEYS: &[Key] = &[
         default: "text",
         help: "text for people, json for machines: one flat object per line",
         environment_alias: None,
-        kind: &Choice {
-            choices: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-            field: field!(log.format),
-        },
+        kind: &Choice { choices: &[("text", LogFormat::Text), ("json", LogFormat::Json)], field: field!(log.format) },
     },
     Key {
         name: "log.level",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::command_line::{self, Arguments};
-use super::key::{Given, Key};
+use super::key::{Given, Key, quoted};
 use super::keys::{KEYS, position};
 use super::problem::{ConfigError, Problem, Source};
 use super::{Config, consistency, file};
@@ -75,8 +75,8 @@ pub fn load(
 ) -> Result<Loaded, Stop> {
     let Arguments { command, config_path, flags } = command_line::parse(arguments).map_err(Stop::CommandLine)?;
     let environment: BTreeMap<_, _> = environment.into_iter().collect();
-    let config = Layers::new(flags, &environment, config_path).and_then(Layers::merge);
-    let (config, sources) = config.map_err(|problems| Stop::Config(ConfigError { problems }))?;
+    let merged = Layers::new(flags, &environment, config_path).merge();
+    let (config, sources) = merged.map_err(|problems| Stop::Config(ConfigError { problems }))?;
     Ok(Loaded { command, config, warnings: misspelt_variables(&environment), sources })
 }
 
@@ -85,6 +85,8 @@ struct Layers<'a> {
     flags: BTreeMap<usize, OsString>,
     environment: &'a BTreeMap<OsString, OsString>,
     file: BTreeMap<usize, (Given, Source)>,
+    /// What is wrong with the file beside the values.
+    problems: Vec<Problem>,
 }
 
 impl<'a> Layers<'a> {
@@ -92,29 +94,31 @@ impl<'a> Layers<'a> {
         flags: BTreeMap<usize, OsString>,
         environment: &'a BTreeMap<OsString, OsString>,
         config_path: Option<OsString>,
-    ) -> Result<Layers<'a>, Vec<Problem>> {
+    ) -> Layers<'a> {
         let from_flag = config_path.map(|path| (path, Source::Flag("config".to_owned())));
         let from_environment = || {
             let path = environment.get(OsStr::new("FANFARE_CONFIG")).filter(|path| !path.is_empty())?;
             Some((path.clone(), Source::Environment("FANFARE_CONFIG".to_owned())))
         };
-        let mut values = BTreeMap::new();
+        let (mut values, mut problems) = (BTreeMap::new(), Vec::new());
         if let Some((path, named_by)) = from_flag.or_else(from_environment) {
             let path = PathBuf::from(path);
-            for entry in file::read(&path, &named_by)? {
+            let contents = file::read(&path, &named_by);
+            problems = contents.problems;
+            for entry in contents.entries {
                 let source = Source::File { path: path.clone(), line: Some(entry.line) };
                 values.insert(entry.key, (entry.given, source));
             }
         }
-        Ok(Layers { flags, environment, file: values })
+        Layers { flags, environment, file: values, problems }
     }
 
     /// Reads the strongest value of every key. A weaker one is not looked at, so that a flag can step in for a
     /// variable that somebody else has set wrong.
-    fn merge(self) -> Result<(Config, Vec<Source>), Vec<Problem>> {
+    fn merge(mut self) -> Result<(Config, Vec<Source>), Vec<Problem>> {
         let mut config = Config::default();
         let mut sources = Vec::with_capacity(KEYS.len());
-        let mut problems = Vec::new();
+        let mut problems = std::mem::take(&mut self.problems);
         for (index, key) in KEYS.iter().enumerate() {
             let Some((given, source)) = self.strongest(index, key) else {
                 sources.push(Source::Default);
@@ -159,7 +163,7 @@ impl<'a> Layers<'a> {
             None => problems.push(Problem {
                 key: "listen".to_owned(),
                 from: Source::Environment(PORT.to_owned()),
-                wrong: format!("{value:?} is not a port"),
+                wrong: format!("{} is not a port", quoted(&value.to_string_lossy())),
                 right: "a whole number from 0 to 65535 (0 takes a free port); default: 8080".to_owned(),
             }),
         }
@@ -175,20 +179,15 @@ fn word(value: &OsStr) -> Result<Given, String> {
 
 /// Variables that look like a key's but are none. Only near misses: container platforms set others of this prefix.
 fn misspelt_variables(environment: &BTreeMap<OsString, OsString>) -> Vec<String> {
-    let known: Vec<String> = KEYS.iter().map(Key::environment).chain(["FANFARE_CONFIG".to_owned()]).collect();
-    let given = environment.keys().filter_map(|name| name.to_str()).filter(|name| name.starts_with("FANFARE_"));
+    const PREFIX: &str = "FANFARE_";
+    let known: Vec<String> = KEYS.iter().map(Key::environment).chain([format!("{PREFIX}CONFIG")]).collect();
+    let known: Vec<&str> = known.iter().filter_map(|name| name.strip_prefix(PREFIX)).collect();
+    let given = environment.keys().filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
     given
-        .filter(|name| !known.iter().any(|known| known == name))
+        .filter(|name| !known.contains(name))
         .filter_map(|name| {
-            let meant = file::nearest(name, known.iter().map(String::as_str))?;
-            Some(format!("the environment variable {name} means nothing; did you mean {meant}?"))
+            let meant = file::nearest(name, known.iter().copied())?;
+            Some(format!("the environment variable {PREFIX}{name} means nothing; did you mean {PREFIX}{meant}?"))
         })
         .collect()
-}
-
-/// The form in which tests give arguments and environment.
-#[cfg(test)]
-pub(crate) fn load_from(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Loaded, Stop> {
-    let arguments = ["fanfare"].iter().chain(arguments).map(OsString::from);
-    load(arguments, environment.iter().map(|(name, value)| (name.into(), value.into())))
 }

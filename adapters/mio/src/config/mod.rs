@@ -1,6 +1,6 @@
 //! The configuration: what can be set, from where, and the typed result that the rest of the server reads.
 //!
-//! [`keys`] is the one definition of every key; flags, environment variables, the TOML file, the help text and
+//! `keys.rs` is the one definition of every key; flags, environment variables, the TOML file, the help text and
 //! `check-config` follow from it. Nothing here opens a socket or reads anything but the named file.
 
 mod command_line;

@@ -59,7 +59,7 @@ impl fmt::Display for Problem {
 /// Everything that is wrong with a configuration: at least one [`Problem`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// In the order of the keys.
+    /// What is wrong with the file itself, line by line, then wrong values in the order of the keys.
     pub problems: Vec<Problem>,
 }
 

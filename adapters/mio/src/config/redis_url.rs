@@ -291,7 +291,11 @@ impl fmt::Display for RedisTarget {
                 if self.password.is_some() {
                     write!(f, "{}:{PASSWORD_MASK}@", user.unwrap_or_default())?;
                 }
-                if host.contains(':') { write!(f, "[{host}]")? } else { f.write_str(host)? }
+                if host.contains(':') {
+                    write!(f, "[{host}]")?
+                } else {
+                    f.write_str(host)?
+                }
                 write!(f, ":{port}/{}", self.database)
             }
             RedisAddress::Unix { path } => {

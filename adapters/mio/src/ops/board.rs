@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::families::{FAMILIES, SAMPLES, TURN_BOUNDS_US};
+use super::families::{FIGURES, SAMPLES, TURN_BOUNDS_US};
 
 /// The figures of one moment: the core's, and what only the adapter knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,9 +57,8 @@ impl Board {
 
     /// Shows these figures from now on: some forty relaxed stores, no lock, no allocation.
     pub fn publish(&self, snapshot: &Snapshot) {
-        let samples = FAMILIES.iter().flat_map(|family| family.samples);
-        for (slot, sample) in self.values.iter().zip(samples) {
-            slot.store((sample.value)(snapshot), Relaxed);
+        for (slot, figure) in self.values.iter().zip(FIGURES) {
+            slot.store(figure(snapshot), Relaxed);
         }
     }
 
@@ -91,7 +90,7 @@ impl Board {
         if self.ready.load(Relaxed) { Ok(()) } else { Err(self.lock_reason().clone()) }
     }
 
-    /// In the order of the samples in [`FAMILIES`].
+    /// In the order of the samples in `families`.
     pub(crate) fn values(&self) -> [u64; SAMPLES] {
         self.values.each_ref().map(|value| value.load(Relaxed))
     }

@@ -23,8 +23,11 @@ pub(crate) struct Family {
 pub(crate) struct Sample {
     /// As they stand between the braces; empty for none.
     pub(crate) labels: &'static str,
-    pub(crate) value: fn(&Snapshot) -> u64,
+    pub(crate) value: Figure,
 }
+
+/// Takes a sample's figure out of a snapshot.
+pub(crate) type Figure = fn(&Snapshot) -> u64;
 
 /// The number of samples in [`FAMILIES`].
 pub(crate) const SAMPLES: usize = {
@@ -34,6 +37,22 @@ pub(crate) const SAMPLES: usize = {
         index += 1;
     }
     count
+};
+
+/// The figures of all samples in the order of [`FAMILIES`]: flat and constant, so that publishing is straight code.
+pub(crate) const FIGURES: [Figure; SAMPLES] = {
+    let mut figures = [FAMILIES[0].samples[0].value; SAMPLES];
+    let (mut next, mut family) = (0, 0);
+    while family < FAMILIES.len() {
+        let mut sample = 0;
+        while sample < FAMILIES[family].samples.len() {
+            figures[next] = FAMILIES[family].samples[sample].value;
+            next += 1;
+            sample += 1;
+        }
+        family += 1;
+    }
+    figures
 };
 
 const fn counter(name: &'static str, help: &'static str, samples: &'static [Sample]) -> Family {
