@@ -425,7 +425,8 @@ fn bulk(data: &[u8], start: usize, len: u64) -> Result<(&[u8], usize), Stop> {
     let end = (start as u64).saturating_add(len);
     let need = end.saturating_add(2);
     if need > data.len() as u64 {
-        return Err(Stop::Need(need));
+        let is_past = end < data.len() as u64 && data.last() != Some(&b'\r');
+        return Err(if is_past { Malformed::MissingLineEnd.into() } else { Stop::Need(need) });
     }
     // Within the slice, so the narrowing is exact.
     let end = end as usize;

@@ -52,11 +52,16 @@ proptest! {
                     break;
                 }
             }
-            (script.events(), script.session.stats().oversized, script.session.stats().ignored)
+            // Broken bytes end the connection when they are looked at, which may be when more of them are there; so
+            // all connections end here, and why is not compared.
+            script.session.disconnected(Role::Subscriber, "", script.now);
+            let mut events = script.events();
+            prop_assert!(events.pop().is_some_and(|event| event.starts_with("down: ")));
+            Ok((events, script.session.stats().oversized, script.session.stats().ignored))
         };
-        let whole = run(&[bytes.len()]);
-        prop_assert_eq!(&run(&cuts), &whole);
-        prop_assert_eq!(&run(&[1]), &whole);
+        let whole = run(&[bytes.len()])?;
+        prop_assert_eq!(&run(&cuts)?, &whole);
+        prop_assert_eq!(&run(&[1])?, &whole);
     }
 
     #[test]
@@ -242,7 +247,7 @@ impl World {
                 "PING" => served.answers.extend(b"+PONG\r\n"),
                 "PUBLISH" => {
                     let id: u64 = command[2].split(' ').next().unwrap().parse().unwrap();
-                    if id % 7 == 0 {
+                    if id.is_multiple_of(7) {
                         served.answers.extend(b"-OOM no\r\n");
                     } else {
                         self.taken_by_server.insert(id);
