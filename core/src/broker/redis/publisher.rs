@@ -10,7 +10,7 @@ use super::resp::Reply;
 use super::setup::shown;
 use crate::broker::{BrokerEvent, PublishError, PublishId};
 
-/// Places kept for good in the list of unanswered publishes: 32 KB.
+/// Places kept for good in the list of unanswered publishes: 24 KB.
 const KEPT_UNANSWERED: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! RESP2 and RESP3 read in place: where one reply ends, and what it says, borrowed from the receive buffer.
-//! Nothing is kept between calls and nothing is copied; buffering is the business of `inbox`.
+//! Nothing is kept between calls and nothing is copied; buffering is the business of `buffers`.
 //!
 //! [`scan`] looks at the start of a slice and finds a whole reply, or says how many bytes it needs before another
 //! look can be worth it, or why no reply can ever come of these bytes. Input is never trusted: nesting, lengths and

@@ -72,7 +72,8 @@ fn publishes_in_flight_are_bounded_in_number() {
 
 #[test]
 fn publishes_in_flight_are_bounded_in_bytes_until_answered() {
-    let mut script = Script::up(RedisConfig { buffer_bytes_max: 1_000, ..RedisConfig::default() });
+    let client_name = "long".repeat(100);
+    let mut script = Script::up(RedisConfig { buffer_bytes_max: 1_000, client_name, ..RedisConfig::default() });
     let payload = [b'x'; 400];
     for id in 1..=3 {
         script.session.publish("r", &payload, Some(PublishId::new(id)));
@@ -94,6 +95,41 @@ fn publishes_in_flight_are_bounded_in_bytes_until_answered() {
     script.session.publish("r", &payload, Some(PublishId::new(7)));
     script.hear(Role::Publisher, b":0\r\n:0\r\n");
     assert_eq!(script.events()[1..], ["publisher up", "published 6", "published 7"]);
+}
+
+#[test]
+fn events_that_waited_come_before_those_of_new_input() {
+    let mut script = Script::up(RedisConfig { publishes_in_flight_max: 1, ..RedisConfig::default() });
+    script.publish(1);
+    script.publish(2);
+    script.sent(Role::Publisher);
+    script.hear(Role::Publisher, b":1\r\n");
+    assert_eq!(script.events, ["not published 2: Busy", "published 1"]);
+    assert!(!script.session.has_events());
+}
+
+#[test]
+fn a_backlog_leaves_whole_however_little_the_kernel_takes() {
+    let mut script = Script::up(RedisConfig::default());
+    let mut taken = Vec::new();
+    for id in 0..2_000_u32 {
+        script.session.publish("r", id.to_string().repeat(100).as_bytes(), None);
+        let output = script.session.output(Role::Publisher);
+        let len = output.len().min(200);
+        taken.extend_from_slice(&output[..len]);
+        script.session.written(Role::Publisher, len);
+    }
+    while !script.session.output(Role::Publisher).is_empty() {
+        let output = script.session.output(Role::Publisher);
+        let len = output.len().min(30_001);
+        taken.extend_from_slice(&output[..len]);
+        script.session.written(Role::Publisher, len);
+    }
+    let commands = commands(&taken);
+    assert_eq!(commands.len(), 2_000);
+    for (id, command) in commands.iter().enumerate() {
+        assert_eq!(command[2], id.to_string().repeat(100));
+    }
 }
 
 #[test]
