@@ -249,6 +249,17 @@ impl RawClient {
         }
     }
 
+    /// Reads whatever comes, to the end of the connection.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let deadline = Instant::now() + DEADLINE;
+        while self.receive(deadline, "the end of the connection") {}
+        std::mem::take(&mut self.received)
+    }
+
     /// Waits for the end of the connection, with nothing before it.
     ///
     /// # Panics
