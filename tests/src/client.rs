@@ -272,6 +272,22 @@ impl Client {
         }
     }
 
+    /// Reads on, past texts, to the server's close frame; gives its code.
+    ///
+    /// # Panics
+    ///
+    /// If none comes, or one without a code.
+    #[track_caller]
+    pub fn skip_to_close(&mut self) -> u16 {
+        loop {
+            match self.next() {
+                Message::Text(_) => {}
+                Message::Close(Some(CloseFrame { code, .. })) => return code.into(),
+                other => panic!("neither a text nor a close frame with a code: {other:?}"),
+            }
+        }
+    }
+
     /// Closes in order: sends the close frame and reads to the end of the connection.
     ///
     /// # Panics
