@@ -1,1 +1,62 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests share: real processes, real sockets, and the patience to wait for a fact.
+//!
+//! Nothing here knows the server's code; it knows the written contract: command line, log lines, HTTP, frames.
+//!
+//! - [`Server`] is one `fanfare` process, [`Redis`] one `redis-server` in a folder of its own. Both are ended when
+//!   dropped, and die with the test even if the test is killed. A server prints its log when its test fails.
+//! - [`Client`] speaks WebSocket through tungstenite and thinks in rooms and messages; [`RawClient`] writes and reads
+//!   bytes and frames by hand, so that it can break every rule.
+//! - Every wait is for a fact and ends after [`DEADLINE`] with a message that says what did not happen. No test
+//!   sleeps to be right.
+
+mod binary;
+mod client;
+mod frame;
+mod http;
+mod log;
+mod metrics;
+mod node;
+mod process;
+mod raw;
+mod redis_server;
+mod resp;
+mod server;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use binary::fanfare_binary;
+pub use client::Client;
+pub use frame::{Frame, Length, MASK, code, head, mask, opcode};
+pub use http::{Response, get, http};
+pub use log::Log;
+pub use metrics::Metrics;
+pub use node::run_node;
+pub use process::free_port;
+pub use raw::{RawClient, SAMPLE_ACCEPT, SAMPLE_KEY, upgrade_request};
+pub use redis_server::{Redis, RedisLaunch};
+pub use resp::{Reply, RespConnection};
+pub use rustix::process::Signal;
+pub use server::{Launch, Server};
+
+/// How long a test waits for a fact before it fails. Far more than any of them needs on a busy two-core machine.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often a fact that cannot announce itself is looked for.
+const PROBE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Asks `probe` until it gives a value.
+///
+/// # Panics
+///
+/// After [`DEADLINE`], naming `what`.
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        thread::sleep(PROBE_INTERVAL);
+    }
+}

@@ -1,0 +1,334 @@
+//! One real `redis-server` per test that wants one.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use crate::process::{Folder, Process};
+use crate::{DEADLINE, Reply, RespConnection, eventually, free_port};
+
+/// A Redis in a folder of its own, on a port of its own, keeping nothing. Killed, and its folder removed, on drop.
+pub struct Redis {
+    folder: Folder,
+    port: u16,
+    process: Option<Process>,
+    unix_socket: bool,
+    configuration: String,
+    credentials: Option<Credentials>,
+}
+
+/// How the tests' own connections log in.
+struct Credentials {
+    user: String,
+    password: String,
+}
+
+/// How a Redis is to be started.
+#[derive(Default)]
+pub struct RedisLaunch {
+    unix_socket: bool,
+    configuration: String,
+    credentials: Option<Credentials>,
+}
+
+impl RedisLaunch {
+    /// Listens on a Unix socket as well, and [`Redis::url`] names that.
+    pub fn unix_socket(mut self) -> RedisLaunch {
+        self.unix_socket = true;
+        self
+    }
+
+    /// Demands this password of the default user.
+    pub fn password(mut self, password: &str) -> RedisLaunch {
+        let _ = writeln!(self.configuration, "requirepass \"{password}\"");
+        self.credentials = Some(Credentials { user: "default".to_owned(), password: password.to_owned() });
+        self
+    }
+
+    /// One more user, by the rules of Redis's ACL: `~* &* +@all` may do everything.
+    pub fn user(mut self, name: &str, password: &str, rules: &str) -> RedisLaunch {
+        let _ = writeln!(self.configuration, "user {name} on \">{password}\" {rules}");
+        self
+    }
+
+    /// Chooses port and folder, and starts nothing yet.
+    pub fn absent(self) -> Redis {
+        Redis {
+            folder: Folder::new("redis"),
+            port: free_port(),
+            process: None,
+            unix_socket: self.unix_socket,
+            configuration: self.configuration,
+            credentials: self.credentials,
+        }
+    }
+
+    /// Starts it and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    pub fn start(self) -> Redis {
+        let mut redis = self.absent();
+        // Somebody else may take the port between its choice and its use: choose again. Later starts need this one.
+        for _ in 0..5 {
+            if redis.try_start().is_ok() {
+                return redis;
+            }
+            redis.port = free_port();
+        }
+        redis.start_again();
+        redis
+    }
+}
+
+impl Redis {
+    /// A plain Redis on a free port of 127.0.0.1 that answers.
+    ///
+    /// # Panics
+    ///
+    /// If there is no `redis-server`, or it does not come up.
+    pub fn start() -> Redis {
+        Redis::launch().start()
+    }
+
+    /// A Redis yet to be described.
+    pub fn launch() -> RedisLaunch {
+        RedisLaunch::default()
+    }
+
+    /// Starts it, on the same port, after it was killed or if it never ran.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub fn start_again(&mut self) {
+        if let Err(log) = self.try_start() {
+            panic!("redis-server does not come up on port {}:\n{log}", self.port);
+        }
+    }
+
+    /// Starts it and waits until it answers; its log if it ends instead.
+    fn try_start(&mut self) -> Result<(), String> {
+        assert!(self.process.is_none(), "it is running");
+        let folder = self.folder.path().display();
+        let mut configuration = format!(
+            "bind 127.0.0.1\nport {}\ndir \"{folder}\"\nsave \"\"\nappendonly no\nlogfile \"{folder}/log\"\n{}",
+            self.port, self.configuration
+        );
+        if self.unix_socket {
+            let _ = writeln!(configuration, "unixsocket \"{}\"", self.unix_socket_path());
+        }
+        let configuration_path = self.folder.path().join("redis.conf");
+        fs::write(&configuration_path, configuration).expect("the folder takes files");
+
+        let program = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+        assert!(
+            program.is_ok_and(|status| status.success()),
+            "redis-server is not in PATH: apt-get install redis-server"
+        );
+        let mut process = Process::spawn(
+            Process::command("redis-server", None).arg(&configuration_path).stdout(Stdio::null()).stderr(Stdio::null()),
+        );
+        let deadline = Instant::now() + DEADLINE;
+        let own = format!("process_id:{}", process.id());
+        loop {
+            // Another server may sit on the port: what answers must say that it is this process.
+            let answers = self.try_connect().and_then(|mut connection| connection.try_command(&[b"INFO", b"server"]));
+            if let Ok(Reply::Bytes(Some(info))) = answers
+                && String::from_utf8_lossy(&info).lines().any(|line| line == own)
+            {
+                self.process = Some(process);
+                return Ok(());
+            }
+            if process.exited().is_some() || Instant::now() >= deadline {
+                return Err(fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+            }
+            std::thread::sleep(crate::PROBE_INTERVAL);
+        }
+    }
+
+    /// Its port of 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path of its Unix socket, if it has one.
+    pub fn unix_socket_path(&self) -> String {
+        format!("{}/redis.sock", self.folder.path().display())
+    }
+
+    /// A URL under which a server reaches it, without credentials.
+    pub fn url(&self) -> String {
+        if self.unix_socket {
+            format!("unix://{}", self.unix_socket_path())
+        } else {
+            format!("redis://127.0.0.1:{}", self.port)
+        }
+    }
+
+    /// Kills it as `kill -9` does.
+    ///
+    /// # Panics
+    ///
+    /// If it is not running.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it is running").kill();
+    }
+
+    /// Freezes it: connections stay, and nothing is answered.
+    ///
+    /// # Panics
+    ///
+    /// If it is not running.
+    pub fn pause(&self) {
+        self.process.as_ref().expect("it is running").signal(Signal::STOP);
+        // The signal is on its way: stopped is what /proc calls T.
+        let stat = format!("/proc/{}/stat", self.process.as_ref().expect("it is running").id());
+        eventually("redis is stopped", || fs::read_to_string(&stat).ok()?.contains(") T ").then_some(()));
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    ///
+    /// If it is not running.
+    pub fn resume(&self) {
+        self.process.as_ref().expect("it is running").signal(Signal::CONT);
+    }
+
+    fn try_connect(&self) -> std::io::Result<RespConnection> {
+        let mut connection = RespConnection::connect(self.port)?;
+        if let Some(Credentials { user, password }) = &self.credentials {
+            connection.try_command(&[b"AUTH", user.as_bytes(), password.as_bytes()])?;
+        }
+        Ok(connection)
+    }
+
+    /// A connection of the test's own.
+    ///
+    /// # Panics
+    ///
+    /// If it does not answer.
+    pub fn connect(&self) -> RespConnection {
+        self.try_connect().unwrap_or_else(|error| panic!("cannot connect to redis: {error}"))
+    }
+
+    /// Publishes bytes on a channel; how many connections received them.
+    ///
+    /// # Panics
+    ///
+    /// If Redis refuses.
+    pub fn publish(&self, channel: &str, payload: impl AsRef<[u8]>) -> i64 {
+        match self.connect().command(&[b"PUBLISH", channel.as_bytes(), payload.as_ref()]) {
+            Reply::Integer(receivers) => receivers,
+            other => panic!("not published: {other:?}"),
+        }
+    }
+
+    /// An outsider's subscription to a channel.
+    ///
+    /// # Panics
+    ///
+    /// If Redis refuses.
+    pub fn listen(&self, channel: &str) -> RespConnection {
+        self.connect().subscribe(channel)
+    }
+
+    /// How many connections are subscribed to the channel.
+    ///
+    /// # Panics
+    ///
+    /// If Redis refuses.
+    pub fn subscribers(&self, channel: &str) -> i64 {
+        match self.connect().command(&[b"PUBSUB", b"NUMSUB", channel.as_bytes()]) {
+            Reply::Array(parts) => match parts.as_slice() {
+                [_, Reply::Integer(count)] => *count,
+                other => panic!("not a count: {other:?}"),
+            },
+            other => panic!("not a count: {other:?}"),
+        }
+    }
+
+    /// How many channels have subscribers.
+    ///
+    /// # Panics
+    ///
+    /// If Redis refuses.
+    pub fn channels(&self) -> usize {
+        match self.connect().command(&[b"PUBSUB", b"CHANNELS"]) {
+            Reply::Array(channels) => channels.len(),
+            other => panic!("not a list: {other:?}"),
+        }
+    }
+
+    /// The lines of `CLIENT LIST`.
+    ///
+    /// # Panics
+    ///
+    /// If Redis refuses.
+    pub fn clients(&self) -> Vec<String> {
+        match self.connect().command(&[b"CLIENT", b"LIST"]) {
+            Reply::Bytes(Some(list)) => String::from_utf8_lossy(&list).lines().map(str::to_owned).collect(),
+            other => panic!("not a list: {other:?}"),
+        }
+    }
+
+    /// Runs `redis-cli` with these arguments and gives what it prints.
+    ///
+    /// # Panics
+    ///
+    /// If there is no `redis-cli`, or it fails.
+    pub fn cli(&self, args: &[&str]) -> String {
+        let mut command = Command::new("redis-cli");
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        if let Some(Credentials { user, password }) = &self.credentials {
+            command.args(["--user", user, "-a", password, "--no-auth-warning"]);
+        }
+        let output = command
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("redis-cli is not in PATH: apt-get install redis-tools ({error})"));
+        assert!(output.status.success(), "redis-cli {args:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("redis-cli prints UTF-8").trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_redis_comes_back_on_its_port() {
+        let mut redis = Redis::start();
+        assert_eq!(redis.cli(&["PING"]), "PONG");
+        redis.kill();
+        assert!(RespConnection::connect(redis.port()).is_err());
+        redis.start_again();
+        assert_eq!(redis.cli(&["PING"]), "PONG");
+    }
+
+    #[test]
+    fn a_paused_redis_keeps_its_connections() {
+        let redis = Redis::start();
+        let mut listener = redis.listen("news");
+        redis.pause();
+        redis.resume();
+        assert_eq!(redis.publish("news", "hello"), 1);
+        assert_eq!(listener.next_message(), b"hello");
+    }
+
+    #[test]
+    fn users_and_passwords_are_demanded() {
+        let redis = Redis::launch().password("secret").user("alice", "other", "~* &* +@all").unix_socket().start();
+        assert_eq!(redis.cli(&["PING"]), "PONG");
+        let mut stranger = RespConnection::connect(redis.port()).expect("it listens");
+        assert!(matches!(stranger.command(&[b"PING"]), Reply::Error(error) if error.starts_with("NOAUTH")));
+        assert_eq!(stranger.command(&[b"AUTH", b"alice", b"other"]), Reply::Status("OK".to_owned()));
+        assert!(fs::exists(redis.unix_socket_path()).expect("the folder is there"));
+    }
+}

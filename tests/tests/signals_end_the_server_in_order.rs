@@ -1,0 +1,125 @@
+//! SIGTERM and SIGINT: everyone is told 1012, the flush is bounded, the exit code is 0; a second one does not wait.
+
+use std::net::TcpStream;
+
+use fanfare_tests::{Client, Frame, Launch, RawClient, Redis, Server, Signal, code, eventually, free_port, get};
+
+/// A port that nobody takes over when it is left: these tests look for nobody there.
+fn on_a_port_of_its_own() -> Launch {
+    Server::launch().listening_as_configured().flag("--listen", format!("127.0.0.1:{}", free_port()))
+}
+
+#[test]
+fn everyone_is_told_to_come_back_and_the_exit_is_clean() {
+    for (signal, name) in [(Signal::TERM, "TERM"), (Signal::INT, "INT")] {
+        let mut server = on_a_port_of_its_own().start();
+        let mut clients: Vec<Client> = (0..5).map(|_| Client::member(&server, "r")).collect();
+        server.signal(signal);
+        for client in &mut clients {
+            assert_eq!(client.recv_close(), code::RESTART);
+        }
+        drop(clients);
+        assert_eq!(server.wait_for_exit().code(), Some(0));
+        let line = server.wait_for_log("shutting down");
+        assert!(line["signal"].as_str().is_some_and(|value| value.contains(name)), "{line}");
+        server.wait_for_log("stopped");
+        assert!(TcpStream::connect(server.address()).is_err(), "somebody still listens");
+    }
+}
+
+#[test]
+fn with_redis_it_ends_as_cleanly() {
+    let redis = Redis::start();
+    let mut server = Server::launch().redis(&redis).start();
+    let mut client = Client::member(&server, "r");
+    server.signal(Signal::TERM);
+    assert_eq!(client.recv_close(), code::RESTART);
+    drop(client);
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+    eventually("nobody is subscribed", || (redis.channels() == 0).then_some(()));
+}
+
+#[test]
+fn without_clients_it_ends_at_once() {
+    let mut server = Server::launch().flag("--timeouts-shutdown-ms", 600_000).start();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn with_redis_away_it_still_ends() {
+    let mut redis = Redis::start();
+    let mut server = Server::launch().redis(&redis).start();
+    let mut client = Client::member(&server, "r");
+    redis.kill();
+    server.wait_for_log("redis lost");
+    server.signal(Signal::TERM);
+    assert_eq!(client.recv_close(), code::RESTART);
+    drop(client);
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn what_was_acknowledged_is_delivered_before_the_end() {
+    let server = Server::start();
+    let mut member = Client::member(&server, "r");
+    let mut sender = Client::connect(&server);
+    for number in 0..200 {
+        sender.publish("r", &number.to_string());
+    }
+    sender.publish_acknowledged("r", "200");
+    server.signal(Signal::TERM);
+    for number in 0..=200 {
+        member.expect_message("r", &number.to_string());
+    }
+    assert_eq!(member.recv_close(), code::RESTART);
+}
+
+#[test]
+fn clients_that_never_answer_are_not_waited_for() {
+    let mut server = Server::launch().flag("--timeouts-shutdown-ms", 300).start();
+    let mut clients: Vec<RawClient> = (0..3).map(|_| RawClient::upgraded(server.address())).collect();
+    let _unfinished = RawClient::connect(server.address());
+    server.signal(Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(client.recv_close(), Some(code::RESTART));
+    }
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+    for client in &mut clients {
+        client.expect_end();
+    }
+}
+
+#[test]
+fn while_it_ends_it_is_not_ready_and_takes_nobody() {
+    let mut server =
+        Server::launch().args(["--timeouts-shutdown-ms", "600000", "--timeouts-close-ms", "600000"]).ops().start();
+    // It never answers the close frame, and so holds the server in its last phase.
+    let mut holding = RawClient::upgraded(server.address());
+    server.signal(Signal::TERM);
+    assert_eq!(holding.recv_close(), Some(code::RESTART));
+    eventually("the operations port says 503", || (get(server.ops_address(), "/readyz").status == 503).then_some(()));
+    assert_eq!(get(server.ops_address(), "/healthz").status, 200);
+    eventually("nobody gets in", || TcpStream::connect(server.address()).is_err().then_some(()));
+    assert!(server.is_running());
+
+    // Its answer is all that was missing.
+    holding.send(&Frame::close(code::RESTART, ""));
+    holding.expect_end();
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::TERM, Signal::INT), (Signal::INT, Signal::TERM)] {
+        let mut server =
+            Server::launch().args(["--timeouts-shutdown-ms", "600000", "--timeouts-close-ms", "600000"]).start();
+        let mut holding = RawClient::upgraded(server.address());
+        server.signal(first);
+        assert_eq!(holding.recv_close(), Some(code::RESTART));
+        server.wait_for_log("shutting down");
+        server.signal(second);
+        server.wait_for_exit();
+        holding.expect_end();
+    }
+}
