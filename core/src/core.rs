@@ -160,9 +160,12 @@ impl Core {
         self.touched.push(slot);
     }
 
-    /// Ends the connection in this turn, written or not.
+    /// Ends the connection in this turn, written or not. Nothing more is sent: it could follow half a frame.
     pub(crate) fn end_now(&mut self, slot: u32) {
         self.backlog.drop_all(&mut self.conns, slot);
+        if self.conns.get(slot).stream != NONE {
+            self.stream(slot).clear();
+        }
         self.end_when_written(slot, Ending::Close);
     }
 
@@ -218,8 +221,13 @@ impl Core {
         self.depart(slot, false);
         let mut last = Vec::new();
         encode::close(&mut last, Some(4008), "too slow");
-        self.backlog.cut(&mut self.conns, slot, &last);
-        self.await_close(slot);
+        if self.backlog.cut(&mut self.conns, slot, &last) {
+            self.await_close(slot);
+        } else {
+            self.conns.unmark(slot, mark::DOOMED);
+            self.enter_phase(slot, Phase::Discarding);
+            self.end_now(slot);
+        }
     }
 
     fn end_if_written(&mut self, slot: u32) {

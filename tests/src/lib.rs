@@ -15,6 +15,7 @@ mod frame;
 mod http;
 mod log;
 mod metrics;
+pub mod model;
 mod node;
 mod process;
 mod raw;

@@ -58,6 +58,11 @@ impl Asks {
         self.list.len()
     }
 
+    /// Forgets all but the publishes: an outage has voided them before anyone heard of them.
+    pub fn void_subscriptions(&mut self) {
+        self.list.retain(|kept| matches!(kept.kind, Kind::Publish(_)));
+    }
+
     /// Forgets the first `done`.
     pub fn clear(&mut self, done: usize) {
         self.list.drain(..done);

@@ -75,7 +75,8 @@ impl Core {
                 let reason = "an earlier SUBSCRIBE for this room still waits for the broker";
                 self.error(slot, ErrorCode::Pending, reason, id.as_ref(), Some(name));
             }
-            Some((room, ..)) if self.is_held(room) => {
+            Some((room, _, index)) if self.is_held(room) => {
+                self.catch_up(slot, room, index);
                 self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
             }
             Some((room, position, index)) => {

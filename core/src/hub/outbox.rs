@@ -2,7 +2,7 @@
 //! who still need it; each of them holds its place in it.
 
 use crate::conn::{Conns, mark};
-use crate::ws::encode;
+use crate::ws::{encode, handshake};
 use slab::Slab;
 use std::collections::VecDeque;
 
@@ -137,18 +137,26 @@ impl Backlog {
     }
 
     /// Replaces the connection's queue by the rest of the frame it is in the middle of, and then `last`.
-    pub fn cut(&mut self, conns: &mut Conns, slot: u32, last: &[u8]) {
+    ///
+    /// Returns `false`, and changes nothing, where the response that opens the WebSocket has not been sent to its end: no
+    /// frame can follow then.
+    pub fn cut(&mut self, conns: &mut Conns, slot: u32, last: &[u8]) -> bool {
         let mut rest = Vec::new();
         if let Some(item) = conns.get(slot).outbox.as_ref().and_then(|outbox| outbox.items.front()) {
             let bytes = &self.stored[item.run as usize].bytes;
-            let start = item.start as usize;
-            rest.extend_from_slice(&bytes[start..encode::next_frame_start(bytes, start)]);
+            let (start, frames) = (item.start as usize, handshake::response_bytes(bytes));
+            if start < frames {
+                return false;
+            }
+            let end = frames + encode::next_frame_start(&bytes[frames..], start - frames);
+            rest.extend_from_slice(&bytes[start..end]);
         }
         self.drop_all(conns, slot);
         conns.unmark(slot, mark::DOOMED);
         rest.extend_from_slice(last);
         let run = self.store(&rest);
         self.push(conns, slot, run, 0);
+        true
     }
 
     /// Whether what is kept for all connections together is more than allowed.

@@ -117,19 +117,19 @@ impl Room {
         part
     }
 
-    /// Spares a member the run's last frame, which began at `frame_start`: returns the part before it that the member has
-    /// not been given yet, and lets it join again behind it.
+    /// Spares a member what the run holds from `until` on: returns the part before it that the member has not been given
+    /// yet, and lets it join again at the run's present end.
     fn spare(
         &mut self,
         index: u32,
         run: &mut Run,
-        frame_start: usize,
+        until: usize,
         mut moved: impl FnMut(ConnId, Seat, u32),
     ) -> Range<usize> {
         let behind = run.bytes.len() as u32;
         if index >= self.full {
             let start = &mut run.late[(index - self.full) as usize];
-            let part = *start as usize..frame_start;
+            let part = *start as usize..until;
             *start = behind;
             return part;
         }
@@ -141,7 +141,7 @@ impl Room {
             moved(self.members[index], self.seats[index], index as u32);
             moved(self.members[boundary], self.seats[boundary], boundary as u32);
         }
-        0..frame_start
+        0..until
     }
 
     fn swap(&mut self, a: usize, b: usize) {
@@ -271,9 +271,9 @@ impl Rooms {
         room: u32,
         index: u32,
         run: &mut Run,
-        frame_start: usize,
+        until: usize,
         moved: impl FnMut(ConnId, Seat, u32),
     ) -> Range<usize> {
-        self.slab[room as usize].spare(index, run, frame_start, moved)
+        self.slab[room as usize].spare(index, run, until, moved)
     }
 }

@@ -60,6 +60,7 @@ impl Core {
             BrokerEvent::Down { reason } => {
                 self.broker.down = Some(reason.into());
                 self.broker.epoch += 1;
+                self.asks.void_subscriptions();
                 self.broker.resubscribe_from = None;
             }
             BrokerEvent::PublisherUp => self.broker.publisher_down = None,
@@ -73,9 +74,9 @@ impl Core {
         }
     }
 
-    /// Whether the broker holds the room's subscription, so that a new member misses nothing from now on.
+    /// Whether the broker holds the room's subscription and will go on to, so that a new member misses nothing from now on.
     pub(crate) fn is_held(&self, room: u32) -> bool {
-        self.rooms.get(room).held_in == self.broker.epoch
+        self.rooms.get(room).held_in == self.broker.epoch && self.asked(room) != Some(Asked::Unsubscribe)
     }
 
     fn asked(&self, room: u32) -> Option<Asked> {
@@ -244,12 +245,28 @@ impl Core {
         });
         if let (Some(slot), Some(index)) = (spared, index) {
             self.metrics.deliveries -= 1;
-            let conns = &mut self.conns;
-            let part = self.rooms.spare(key, index, run, frame_start, |conn, seat, index| {
-                conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
-            });
-            let stream = self.streams.of(&mut self.conns, slot);
-            stream.extend_from_slice(&run.bytes[part]);
+            self.skip_to_end(slot, key, index, frame_start);
+        }
+    }
+
+    /// Gives a member its part of the run so far, so that what is said to it next comes after that.
+    pub(crate) fn catch_up(&mut self, slot: u32, key: u32, index: u32) {
+        let room = self.rooms.get(key);
+        if let Some(run) = self.runs.get_mut(room.run) {
+            let end = run.bytes.len();
+            self.skip_to_end(slot, key, index, end);
+        }
+    }
+
+    /// Gives a member its part of the run before `until`, and spares it the rest that there is so far.
+    fn skip_to_end(&mut self, slot: u32, key: u32, index: u32, until: usize) {
+        let conns = &mut self.conns;
+        let run = self.runs.get_mut(self.rooms.get(key).run).expect("the room has a run in this turn");
+        let part = self.rooms.spare(key, index, run, until, |conn, seat, index| {
+            conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
+        });
+        if !part.is_empty() {
+            self.streams.of(&mut self.conns, slot).extend_from_slice(&run.bytes[part]);
         }
     }
 

@@ -159,6 +159,12 @@ pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: bool) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
+/// How many of these bytes are the head of a response; 0 where they begin with a frame, as all others do.
+pub fn response_bytes(sent: &[u8]) -> usize {
+    // No frame of a server begins with `H`: that would be a fragment with reserved bits.
+    if sent.first() == Some(&b'H') { head_end(sent, 0).unwrap_or(sent.len()) } else { 0 }
+}
+
 /// A response other than 101. The connection ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response<'a> {

@@ -1,0 +1,523 @@
+//! A whole instance without a system: a core, sockets that take as much as they are told to, and a broker that answers when
+//! it is told to. Beside it a reference model says what each client must have been sent, room by room.
+//!
+//! [`World::apply`] does one turn and checks all that can be checked after it; [`World::heal`] demands what must be true once
+//! everything is quiet.
+
+use crate::{Frame, opcode, upgrade_request};
+use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
+use fanfare_core::time::Time;
+use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// Room names that steps refer to by index.
+const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
+/// Small, so that the limit is met.
+const ROOMS_PER_CONNECTION_MAX: u16 = 3;
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A client connects and upgrades.
+    Connect,
+    /// The client with this number sends a SUBSCRIBE for this room.
+    Subscribe(usize, usize),
+    /// An UNSUBSCRIBE.
+    Unsubscribe(usize, usize),
+    /// A SEND_MESSAGE; `false`: without echo.
+    Send(usize, usize, bool),
+    /// The client closes in order.
+    Close(usize),
+    /// The client's end is reached.
+    Vanish(usize),
+    /// The client's socket fails at the next write.
+    Break(usize),
+    /// The client's socket takes this many bytes more, and then no more until the next such step.
+    Take(usize, usize),
+    /// The broker answers this many asks.
+    Answer(usize),
+    /// The broker goes away.
+    Down,
+    /// The broker is back.
+    Up,
+    /// Time passes, in milliseconds.
+    Wait(u64),
+}
+
+#[derive(Debug, Default)]
+struct Socket {
+    received: Vec<u8>,
+    /// Bytes it still takes; `None` means any number.
+    takes: Option<usize>,
+    blocked: bool,
+    broken: bool,
+}
+
+#[derive(Debug)]
+enum Ask {
+    Subscribe(String),
+    Unsubscribe(String),
+    Publish(String, Vec<u8>, Option<PublishId>),
+}
+
+/// What a client is sent about one room, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Subscribed,
+    Unsubscribed,
+    Message(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Membership {
+    /// A SUBSCRIBE waits for the broker.
+    waiting: bool,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    expected: BTreeMap<String, Vec<Token>>,
+    rooms: BTreeMap<String, Membership>,
+    /// It asked for its own end, or the server ended it: what was expected may not come any more.
+    over: bool,
+}
+
+/// The instance, its surroundings, and the model.
+pub struct World {
+    /// The core under test.
+    pub core: Core,
+    now: Time,
+    clients: Vec<ConnId>,
+    sockets: BTreeMap<ConnId, Socket>,
+    asks: VecDeque<Ask>,
+    /// Publishes made while the broker was away.
+    refused: Vec<PublishId>,
+    /// What the broker delivers; lost when it goes away.
+    subscriptions: BTreeSet<String>,
+    up: bool,
+    model: BTreeMap<ConnId, Client>,
+    /// Rooms whose subscription the core has been told of.
+    held: BTreeSet<String>,
+    /// The broker has just confirmed a room without members.
+    unneeded: bool,
+    sent: u64,
+    /// The bytes of all targets of everything said, in order: equal runs give equal logs.
+    pub log: Vec<u8>,
+}
+
+impl World {
+    /// An instance without clients, its broker up. `outbox_bytes_max` decides who is too slow.
+    pub fn new(outbox_bytes_max: usize) -> World {
+        let config = Config {
+            outbox_bytes_max,
+            rooms_per_connection_max: ROOMS_PER_CONNECTION_MAX,
+            ping_interval: Duration::from_secs(1_000_000),
+            room_linger: Duration::from_millis(500),
+            ..Config::default()
+        };
+        let mut world = World {
+            core: Core::new(config),
+            now: Time::ZERO,
+            clients: Vec::new(),
+            sockets: BTreeMap::new(),
+            asks: VecDeque::new(),
+            refused: Vec::new(),
+            subscriptions: BTreeSet::new(),
+            up: false,
+            model: BTreeMap::new(),
+            held: BTreeSet::new(),
+            unneeded: false,
+            sent: 0,
+            log: Vec::new(),
+        };
+        world.apply(&[Step::Up]);
+        world
+    }
+
+    /// Does these steps in one turn of the loop, carries out what the core says, and checks it.
+    ///
+    /// Where the broker confirms a room that nobody needs any more, the turn ends early and another does the rest: the core
+    /// then gives the room up at once, which the model sees only from the action.
+    pub fn apply(&mut self, steps: &[Step]) {
+        let mut steps = steps;
+        while let Some(rest) = self.turn(steps) {
+            steps = rest;
+        }
+    }
+
+    fn turn<'s>(&mut self, steps: &'s [Step]) -> Option<&'s [Step]> {
+        let mut core = std::mem::replace(&mut self.core, Core::new(Config::default()));
+        for step in steps {
+            if let Step::Wait(millis) = step {
+                self.now = self.now + Duration::from_millis(*millis);
+            }
+        }
+        let mut turn = core.turn(self.now);
+        for id in self.refused.drain(..) {
+            turn.feed(Event::Broker(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable }));
+        }
+        let mut done = 0;
+        while let Some(step) = steps.get(done)
+            && !std::mem::take(&mut self.unneeded)
+        {
+            self.step(&mut turn, step);
+            done += 1;
+        }
+        turn.feed(Event::Timeout);
+        self.carry_out(turn);
+        core.check_invariants();
+        self.core = core;
+        self.check();
+        steps.get(done..).filter(|rest| !rest.is_empty())
+    }
+
+    /// Feeds one client's bytes in these pieces, all in one turn.
+    pub fn feed_pieces(&mut self, pieces: &[&[u8]]) {
+        let mut core = std::mem::replace(&mut self.core, Core::new(Config::default()));
+        let mut turn = core.turn(self.now);
+        let conn = turn.open().expect("there is a place");
+        self.sockets.insert(conn, Socket::default());
+        for piece in pieces {
+            turn.feed(Event::Bytes { conn, data: &mut piece.to_vec() });
+        }
+        self.carry_out(turn);
+        while !self.asks.is_empty() {
+            let mut turn = core.turn(self.now);
+            self.answer(&mut turn);
+            self.carry_out(turn);
+        }
+        core.check_invariants();
+        self.core = core;
+    }
+
+    /// Heals everything: sockets take all, the broker is up and answers, lingering ends. Then what was expected is there, to
+    /// the last message, and the broker's subscriptions are the rooms that have members.
+    pub fn heal(&mut self) {
+        let steps: Vec<Step> = (0..self.clients.len()).map(|client| Step::Take(client, usize::MAX)).collect();
+        self.apply(&steps);
+        if !self.up {
+            self.apply(&[Step::Up]);
+        }
+        for _ in 0..4 {
+            self.apply(&[Step::Wait(1_000)]);
+            while !self.asks.is_empty() {
+                self.apply(&[Step::Answer(16)]);
+            }
+        }
+        let metrics = self.core.metrics();
+        assert_eq!((metrics.unsent_bytes_now, metrics.stored_frame_bytes_now), (0, 0), "nothing is left unsent");
+        let populated: BTreeSet<String> =
+            self.model.values().filter(|client| !client.over).flat_map(|client| client.rooms.keys().cloned()).collect();
+        assert_eq!(self.subscriptions, populated, "subscriptions equal the rooms with members");
+        for (conn, client) in self.model.iter().filter(|(_, client)| !client.over) {
+            let received = rooms_of(&frames(&self.sockets[conn].received));
+            let expected: BTreeMap<_, _> = client.expected.iter().filter(|(_, tokens)| !tokens.is_empty()).collect();
+            assert_eq!(received.iter().collect::<BTreeMap<_, _>>(), expected, "{conn:?} got everything");
+        }
+    }
+
+    fn step(&mut self, turn: &mut Turn<'_>, step: &Step) {
+        match *step {
+            Step::Connect => self.connect(turn),
+            Step::Subscribe(client, room) => self.subscribe(turn, client, ROOMS[room % ROOMS.len()]),
+            Step::Unsubscribe(client, room) => self.unsubscribe(turn, client, ROOMS[room % ROOMS.len()]),
+            Step::Send(client, room, echo) => {
+                let Some(conn) = self.client(client) else { return };
+                self.sent += 1;
+                let (room, sent) = (ROOMS[room % ROOMS.len()], self.sent);
+                let id = if sent.is_multiple_of(2) { format!(r#","id":{sent}"#) } else { String::new() };
+                let spared = if echo { "null".to_owned() } else { conn.to_bits().to_string() };
+                self.command(
+                    turn,
+                    conn,
+                    &format!(
+                        r#"{{"type":"SEND_MESSAGE","room":"{room}","message":[{sent},{spared}],"echo":{echo}{id}}}"#
+                    ),
+                );
+            }
+            Step::Close(client) => {
+                let Some(conn) = self.client(client) else { return };
+                self.over(conn);
+                feed(turn, conn, Frame::close(1000, "").masked());
+            }
+            Step::Vanish(client) => {
+                let Some(conn) = self.client(client) else { return };
+                self.over(conn);
+                turn.feed(Event::Closed { conn });
+            }
+            Step::Break(client) => {
+                let Some(conn) = self.client(client) else { return };
+                if let Some(socket) = self.sockets.get_mut(&conn) {
+                    socket.broken = true;
+                }
+            }
+            Step::Take(client, bytes) => {
+                let Some(conn) = self.client(client) else { return };
+                let Some(socket) = self.sockets.get_mut(&conn) else { return };
+                socket.takes = (bytes != usize::MAX).then_some(bytes);
+                if std::mem::take(&mut socket.blocked) {
+                    turn.feed(Event::Writable { conn });
+                }
+            }
+            Step::Answer(asks) => {
+                for _ in 0..asks {
+                    if !self.unneeded {
+                        self.answer(turn);
+                    }
+                }
+            }
+            Step::Down => self.down(turn),
+            Step::Up => {
+                if !std::mem::replace(&mut self.up, true) {
+                    turn.feed(Event::Broker(BrokerEvent::Up));
+                    turn.feed(Event::Broker(BrokerEvent::PublisherUp));
+                }
+            }
+            Step::Wait(_) => {}
+        }
+    }
+
+    fn client(&self, number: usize) -> Option<ConnId> {
+        self.clients.get(number.checked_rem(self.clients.len())?).copied()
+    }
+
+    fn connect(&mut self, turn: &mut Turn<'_>) {
+        let conn = turn.open().expect("there is a place");
+        self.clients.push(conn);
+        self.sockets.insert(conn, Socket::default());
+        self.model.insert(conn, Client::default());
+        feed(turn, conn, upgrade_request("/", "").into_bytes());
+    }
+
+    fn command(&mut self, turn: &mut Turn<'_>, conn: ConnId, text: &str) {
+        feed(turn, conn, Frame::text(text).masked());
+    }
+
+    fn subscribe(&mut self, turn: &mut Turn<'_>, client: usize, room: &str) {
+        let Some(conn) = self.client(client) else { return };
+        let held = self.held.contains(room);
+        let model = self.model.get_mut(&conn).expect("every client has a model");
+        if !model.over {
+            let members = model.rooms.len();
+            match model.rooms.get_mut(room) {
+                Some(membership) if membership.waiting => {}
+                Some(_) if held => model.expect(room, Token::Subscribed),
+                Some(membership) => membership.waiting = true,
+                None if members >= usize::from(ROOMS_PER_CONNECTION_MAX) => {}
+                None => {
+                    model.rooms.insert(room.to_owned(), Membership { waiting: !held });
+                    if held {
+                        model.expect(room, Token::Subscribed);
+                    }
+                }
+            }
+        }
+        self.command(turn, conn, &format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#));
+    }
+
+    fn unsubscribe(&mut self, turn: &mut Turn<'_>, client: usize, room: &str) {
+        let Some(conn) = self.client(client) else { return };
+        let model = self.model.get_mut(&conn).expect("every client has a model");
+        if !model.over {
+            model.rooms.remove(room);
+            model.expect(room, Token::Unsubscribed);
+        }
+        self.command(turn, conn, &format!(r#"{{"type":"UNSUBSCRIBE","roomId":"{room}","id":"u"}}"#));
+    }
+
+    fn over(&mut self, conn: ConnId) {
+        self.model.get_mut(&conn).expect("every client has a model").over = true;
+    }
+
+    fn answer(&mut self, turn: &mut Turn<'_>) {
+        if !self.up {
+            return;
+        }
+        match self.asks.pop_front() {
+            None => {}
+            Some(Ask::Subscribe(room)) => {
+                self.subscriptions.insert(room.clone());
+                self.held.insert(room.clone());
+                self.unneeded = !self.model.values().any(|client| !client.over && client.rooms.contains_key(&room));
+                for client in self.model.values_mut().filter(|client| !client.over) {
+                    if let Some(membership) = client.rooms.get_mut(&room)
+                        && std::mem::take(&mut membership.waiting)
+                    {
+                        client.expect(&room, Token::Subscribed);
+                    }
+                }
+                turn.feed(Event::Broker(BrokerEvent::Subscribed { room: &room }));
+            }
+            Some(Ask::Unsubscribe(room)) => {
+                self.subscriptions.remove(&room);
+                turn.feed(Event::Broker(BrokerEvent::Unsubscribed { room: &room }));
+            }
+            Some(Ask::Publish(room, payload, id)) => {
+                if self.subscriptions.contains(&room) {
+                    self.expect_message(&room, &payload);
+                    turn.feed(Event::Broker(BrokerEvent::Message { room: &room, payload: &payload }));
+                }
+                if let Some(id) = id {
+                    turn.feed(Event::Broker(BrokerEvent::Published { id }));
+                }
+            }
+        }
+    }
+
+    fn expect_message(&mut self, room: &str, payload: &[u8]) {
+        if !self.held.contains(room) {
+            return;
+        }
+        let text = std::str::from_utf8(payload).expect("UTF-8").split_once('\n').expect("a header line").1;
+        let value: Value = serde_json::from_str(text).expect("JSON");
+        // A message that is none of the model's own is of no interest to it.
+        let Some(number) = value["message"][0].as_u64() else { return };
+        let spared = value["message"][1].as_u64().map(ConnId::from_bits);
+        for (conn, client) in self.model.iter_mut().filter(|(_, client)| !client.over) {
+            if client.rooms.contains_key(room) && spared != Some(*conn) {
+                client.expect(room, Token::Message(number));
+            }
+        }
+    }
+
+    fn down(&mut self, turn: &mut Turn<'_>) {
+        if !std::mem::take(&mut self.up) {
+            return;
+        }
+        self.subscriptions.clear();
+        self.held.clear();
+        for ask in std::mem::take(&mut self.asks) {
+            if let Ask::Publish(_, _, Some(id)) = ask {
+                turn.feed(Event::Broker(BrokerEvent::PublishFailed { id, error: PublishError::Unconfirmed }));
+            }
+        }
+        turn.feed(Event::Broker(BrokerEvent::PublisherDown { reason: "down" }));
+        turn.feed(Event::Broker(BrokerEvent::Down { reason: "down" }));
+    }
+
+    fn carry_out(&mut self, turn: Turn<'_>) {
+        let mut actions = turn.finish();
+        while let Some(action) = actions.next() {
+            match action {
+                Action::Send(mut delivery) => {
+                    let bytes = delivery.bytes();
+                    while let Some(conn) = delivery.next_target() {
+                        self.log.extend_from_slice(bytes);
+                        let socket = self.sockets.get_mut(&conn).expect("no action names a closed socket");
+                        let taken = bytes.len().min(socket.takes.unwrap_or(usize::MAX));
+                        if socket.broken {
+                            self.sockets.remove(&conn);
+                            self.model.get_mut(&conn).expect("every client has a model").over = true;
+                            delivery.gone(conn);
+                            continue;
+                        }
+                        socket.received.extend_from_slice(&bytes[..taken]);
+                        if let Some(takes) = &mut socket.takes {
+                            *takes -= taken;
+                        }
+                        if taken < bytes.len() {
+                            socket.blocked = true;
+                            delivery.short(conn, taken);
+                        }
+                    }
+                }
+                Action::Shutdown { conn } => assert!(self.sockets.contains_key(&conn)),
+                Action::Close { conn } => {
+                    let socket = self.sockets.remove(&conn).expect("a socket is closed once");
+                    self.log.extend_from_slice(b"close");
+                    // What it received stays checked, up to here.
+                    if let Some(model) = self.model.get_mut(&conn) {
+                        model.over = true;
+                        check_prefix(conn, model, &socket.received);
+                    }
+                }
+                Action::Subscribe { room } if self.up => self.asks.push_back(Ask::Subscribe(room.to_owned())),
+                Action::Unsubscribe { room } if self.up => {
+                    // From here on a new member cannot rely on it any more.
+                    self.held.remove(room);
+                    self.asks.push_back(Ask::Unsubscribe(room.to_owned()));
+                }
+                // A session that is down forgets subscriptions, and refuses publishes in the next turn.
+                Action::Subscribe { .. } | Action::Unsubscribe { .. } => {}
+                Action::Publish { room, payload, id } if self.up => {
+                    self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
+                }
+                Action::Publish { id, .. } => self.refused.extend(id),
+            }
+        }
+    }
+
+    /// What was received is the beginning of what was expected, in every room, and in whole frames but for the last.
+    fn check(&mut self) {
+        for (conn, model) in &mut self.model {
+            let Some(socket) = self.sockets.get(conn) else { continue };
+            let frames = frames(&socket.received);
+            if frames.iter().any(|frame| frame.opcode == opcode::CLOSE) {
+                model.over = true;
+            }
+            check_prefix(*conn, model, &socket.received);
+            if !socket.blocked && !model.over {
+                let received = rooms_of(&frames);
+                for (room, expected) in &model.expected {
+                    let got = received.get(room).map_or(0, Vec::len);
+                    assert_eq!(got, expected.len(), "{conn:?} does not lag, and lacks something in {room}");
+                }
+            }
+        }
+    }
+}
+
+impl Client {
+    fn expect(&mut self, room: &str, token: Token) {
+        self.expected.entry(room.to_owned()).or_default().push(token);
+    }
+}
+
+fn feed(turn: &mut Turn<'_>, conn: ConnId, mut bytes: Vec<u8>) {
+    turn.feed(Event::Bytes { conn, data: &mut bytes });
+}
+
+fn check_prefix(conn: ConnId, model: &Client, received: &[u8]) {
+    for (room, got) in rooms_of(&frames(received)) {
+        let expected = model.expected.get(&room).map_or(&[][..], Vec::as_slice);
+        assert_eq!(expected.get(..got.len()), Some(&got[..]), "{conn:?} in {room}");
+    }
+}
+
+/// The whole frames behind the response head; a frame that is not there to its end is left out.
+fn frames(received: &[u8]) -> Vec<Frame> {
+    let Some(head) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return Vec::new() };
+    let mut rest = &received[head + 4..];
+    let mut frames = Vec::new();
+    while let Some((frame, bytes)) = Frame::parse(rest) {
+        assert!(matches!(frame.opcode, opcode::TEXT | opcode::CLOSE), "an unexpected frame: {frame:?}");
+        if frame.opcode == opcode::TEXT {
+            if let Err(error) = serde_json::from_slice::<Value>(&frame.payload) {
+                panic!(
+                    "every text is JSON, so every frame is whole; {error}: {}",
+                    String::from_utf8_lossy(&frame.payload)
+                );
+            }
+        }
+        frames.push(frame);
+        rest = &rest[bytes..];
+    }
+    frames
+}
+
+fn rooms_of(frames: &[Frame]) -> BTreeMap<String, Vec<Token>> {
+    let mut rooms: BTreeMap<String, Vec<Token>> = BTreeMap::new();
+    for frame in frames.iter().filter(|frame| frame.opcode == opcode::TEXT) {
+        let value: Value = serde_json::from_slice(&frame.payload).expect("checked before");
+        let token = match value["type"].as_str() {
+            Some("SUBSCRIBED") => Token::Subscribed,
+            Some("UNSUBSCRIBED") => Token::Unsubscribed,
+            Some("MESSAGE") => Token::Message(value["message"][0].as_u64().unwrap_or(0)),
+            _ => continue,
+        };
+        rooms.entry(value["room"].as_str().expect("a room").to_owned()).or_default().push(token);
+    }
+    rooms
+}

@@ -1,0 +1,70 @@
+//! Whatever clients, sockets, time and the broker do, and in whatever order: every client is sent, room by room, exactly what
+//! the reference model says, and once things are quiet the broker's subscriptions are the rooms that have members.
+
+use fanfare_tests::model::{Step, World};
+use proptest::prelude::*;
+
+/// What clients and the broker do.
+fn step() -> impl Strategy<Value = Step> {
+    let (client, room) = (0..6usize, 0..4usize);
+    prop_oneof![
+        2 => Just(Step::Connect),
+        6 => (client.clone(), room.clone()).prop_map(|(client, room)| Step::Subscribe(client, room)),
+        3 => (client.clone(), room.clone()).prop_map(|(client, room)| Step::Unsubscribe(client, room)),
+        6 => (client.clone(), room, any::<bool>()).prop_map(|(client, room, echo)| Step::Send(client, room, echo)),
+        8 => (1..4usize).prop_map(Step::Answer),
+        1 => client.clone().prop_map(Step::Close),
+        1 => client.clone().prop_map(Step::Vanish),
+        1 => client.prop_map(Step::Break),
+        1 => Just(Step::Down),
+        2 => Just(Step::Up),
+        2 => (0..700u64).prop_map(Step::Wait),
+    ]
+}
+
+/// What sockets do as well.
+fn step_with_short_writes() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => step(),
+        1 => (0..6usize, prop_oneof![0..300usize, Just(usize::MAX)]).prop_map(|(client, bytes)| Step::Take(client, bytes)),
+    ]
+}
+
+fn turns(step: impl Strategy<Value = Step>) -> impl Strategy<Value = Vec<Vec<Step>>> {
+    prop::collection::vec(prop::collection::vec(step, 1..8), 1..40)
+}
+
+/// Two clients that are there from the start make more of the random steps meaningful.
+fn run(outbox_bytes_max: usize, turns: &[Vec<Step>]) -> Vec<u8> {
+    let mut world = World::new(outbox_bytes_max);
+    world.apply(&[Step::Connect, Step::Connect]);
+    for steps in turns {
+        world.apply(steps);
+    }
+    world.heal();
+    world.log
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rooms_and_subscriptions_follow_the_model(turns in turns(step())) {
+        run(1 << 20, &turns);
+    }
+
+    #[test]
+    fn frames_stay_whole_and_in_order_under_any_pattern_of_short_writes(turns in turns(step_with_short_writes())) {
+        run(1 << 20, &turns);
+    }
+
+    #[test]
+    fn readers_over_the_limit_are_closed_between_frames(turns in turns(step_with_short_writes())) {
+        run(400, &turns);
+    }
+
+    #[test]
+    fn the_same_events_give_the_same_actions(turns in turns(step_with_short_writes())) {
+        prop_assert_eq!(run(400, &turns), run(400, &turns));
+    }
+}
