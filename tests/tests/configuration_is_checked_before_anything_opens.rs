@@ -121,7 +121,10 @@ fn what_check_config_prints_is_a_configuration() {
     let file = File::new("round-trip", &String::from_utf8(first.stdout.clone()).expect("UTF-8"));
     let second = with_file(&file).args(["check-config"]).run();
     assert_eq!(second.status.code(), Some(0), "{second:?}");
-    assert_eq!(first.stdout, second.stdout);
+    // The comments differ: they say where each value is from.
+    let values =
+        |output: &[u8]| toml::from_str::<toml::Table>(std::str::from_utf8(output).expect("UTF-8")).expect("TOML");
+    assert_eq!(values(&first.stdout), values(&second.stdout));
 }
 
 #[test]

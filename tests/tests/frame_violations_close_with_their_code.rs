@@ -126,10 +126,10 @@ fn fragments_above_the_limit_in_all_are_refused_from_the_header_that_exceeds_it(
 
 #[test]
 fn the_limit_is_configured() {
-    let server = Server::launch().flag("--limits-message-bytes-max", 1000).flag("--timeouts-close-ms", 300).start();
-    expect_close(&server, head(FIN_TEXT, Length::Medium(1001)), code::TOO_BIG, "1001 bytes");
+    let server = Server::launch().flag("--limits-message-bytes-max", 2000).flag("--timeouts-close-ms", 300).start();
+    expect_close(&server, head(FIN_TEXT, Length::Medium(2001)), code::TOO_BIG, "2001 bytes");
     let mut client = RawClient::upgraded(server.address());
-    client.send_text(&"x".repeat(1000));
+    client.send_text(&"x".repeat(2000));
     assert!(client.recv_text().contains("bad_json"));
 }
 

@@ -201,6 +201,10 @@ impl Server {
             turn.feed(Event::Shutdown);
         }
         carry_out(turn.finish(), sockets, broker);
+        if let Some(gate) = gate {
+            // Whoever left in this turn made room for someone in the backlog.
+            gate.update(sockets.len(), now);
+        }
         broker.drive(registry, now);
     }
 

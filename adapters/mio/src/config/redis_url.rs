@@ -113,7 +113,7 @@ impl fmt::Display for RedisUrlError {
         f.write_str(match self {
             Self::NoScheme => "the URL does not start with redis:// or unix://",
             Self::Tls => {
-                "TLS to Redis is not supported yet; use redis:// over a private network, or a local TLS tunnel \
+                "rediss:// (TLS to Redis) is not supported yet; use redis:// over a private network, or a local TLS tunnel \
                  such as stunnel"
             }
             Self::UnknownScheme => "the URL's scheme is unknown",
