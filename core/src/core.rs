@@ -2,7 +2,6 @@
 //! `life` (connections), `hub::commands` (clients' commands) and `hub::subscriptions` (the broker).
 
 use crate::action::{Actions, End};
-use crate::broker::BrokerEvent;
 use crate::config::Config;
 use crate::conn::{Conns, Ending, NONE, Phase, mark};
 use crate::error::Refused;
@@ -77,7 +76,7 @@ impl BuildHasher for Seeded {
 }
 
 impl Core {
-    /// A core without connections, whose broker is down until [`BrokerEvent::Up`].
+    /// A core without connections, whose broker is down until [`BrokerEvent::Up`](crate::broker::BrokerEvent::Up).
     ///
     /// # Panics
     /// If `rooms_per_connection_max` is above 32,767.
@@ -306,11 +305,6 @@ impl<'c> Turn<'c> {
             Event::Timeout => core.timeout(),
             Event::Shutdown => core.shutdown(),
         }
-    }
-
-    /// Feeds a broker's event; what a broker's report function calls.
-    pub fn feed_broker(&mut self, event: BrokerEvent<'_>) {
-        self.core.broker_event(event);
     }
 
     /// Ends the feeding. The actions must be drained before the next turn can begin.

@@ -56,14 +56,14 @@ pub enum Event<'a> {
         /// Whose socket.
         conn: ConnId,
     },
-    /// The peer sends no more: end of file or an error. An `Action::Close` follows.
+    /// The peer sends no more: end of file or an error. An [`Action::Close`](crate::Action::Close) follows.
     Closed {
         /// Whose end.
         conn: ConnId,
     },
     /// The broker reports.
     Broker(BrokerEvent<'a>),
-    /// The time given to `Core::next_timeout` has come, or may have: to feed it early is harmless.
+    /// The time given to [`Core::next_timeout`](crate::Core::next_timeout) has come, or may have: to feed it early is harmless.
     Timeout,
     /// Close everyone with 1012, refuse newcomers, and answer `/readyz` with 503 from now on.
     Shutdown,

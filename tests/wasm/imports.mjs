@@ -12,5 +12,5 @@ if (imports.length > 0) {
 }
 // Linked is not yet alive: it runs, too.
 const { drive } = new WebAssembly.Instance(module).exports;
-drive(1_000n);
+if (drive(1_000n) === 0n) throw new Error("the core said nothing");
 console.log(`the core links without a single import, and runs (${path})`);

@@ -1,18 +1,69 @@
 //! Drives the core as an embedder would, for a target that has no system at all: what the core would need of one shows
 //! as an import of the module. Only what is called from here is linked, so every entry of the core belongs in [`drive`].
 
-use std::time::Duration;
-
+use fanfare_core::broker::memory::MemoryBroker;
+use fanfare_core::broker::redis::{RedisConfig, RedisSession, Role};
 use fanfare_core::time::Time;
+use fanfare_core::{Action, Config, Core, Event};
 
-/// Runs the core. Takes and gives numbers, so that the compiler can foresee nothing.
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const COMMANDS: [&str; 4] = [
+    r#"{"type":"SUBSCRIBE","room":"r","id":1}"#,
+    r#"{"type":"SEND_MESSAGE","roomId":"r","message":{"a":1.0},"id":"x"}"#,
+    "nonsense",
+    r#"{"type":"PING"}"#,
+];
+
+/// A conversation through the embedded broker and a Redis session's beginning. Takes and gives numbers, so that the compiler
+/// can foresee nothing; the result counts the bytes that were said.
 #[unsafe(no_mangle)]
 pub extern "C" fn drive(seed: u64) -> u64 {
-    clock(seed)
+    conversation(seed) + redis(seed)
 }
 
-fn clock(seed: u64) -> u64 {
-    let start = Time::from_micros(seed);
-    let later = start + Duration::from_millis(seed);
-    later.as_micros() ^ u64::try_from(later.since(start).as_millis()).unwrap_or(u64::MAX)
+fn conversation(seed: u64) -> u64 {
+    let mut core = Core::new(Config { seed, ..Config::default() });
+    let mut broker = MemoryBroker::default();
+    let (mut said, mut conn) = (0, None);
+    for round in 0..4 {
+        let mut turn = core.turn(Time::from_millis(seed + round * 30_000));
+        broker.poll_events(|event| turn.feed(Event::Broker(event)));
+        let Some(conn) = conn.or_else(|| turn.open().ok()).inspect(|opened| conn = Some(*opened)) else { return 0 };
+        if round == 0 {
+            turn.feed(Event::Bytes { conn, data: &mut UPGRADE.as_bytes().to_vec() });
+        }
+        for command in COMMANDS {
+            let mut frame = [&[0x81, 0x80 | command.len() as u8, 0, 0, 0, 0], command.as_bytes()].concat();
+            turn.feed(Event::Bytes { conn, data: &mut frame });
+        }
+        turn.feed(Event::Timeout);
+        let mut actions = turn.finish();
+        while let Some(action) = actions.next() {
+            match action {
+                Action::Send(mut delivery) => {
+                    while let Some(conn) = delivery.next_target() {
+                        said += delivery.bytes().len() as u64;
+                        delivery.short(conn, seed as usize % 2);
+                    }
+                }
+                Action::Publish { room, payload, id } => broker.publish(room, payload, id),
+                Action::Subscribe { room } => broker.subscribe(room),
+                Action::Unsubscribe { room } => broker.unsubscribe(room),
+                Action::Shutdown { .. } | Action::Close { .. } => {}
+            }
+        }
+    }
+    core.check_invariants();
+    said + core.metrics().commands
+}
+
+fn redis(seed: u64) -> u64 {
+    let mut session = RedisSession::new(RedisConfig { seed, ..RedisConfig::default() });
+    let now = Time::from_millis(seed);
+    while session.poll_connection(now).is_some() {}
+    session.connected(Role::Subscriber, now);
+    let said = session.output(Role::Subscriber).len();
+    session.input(Role::Subscriber, b"-ERR unknown command 'HELLO'\r\n", now, |_| {});
+    said as u64
 }
