@@ -493,13 +493,10 @@ fn frames(received: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some((frame, bytes)) = Frame::parse(rest) {
         assert!(matches!(frame.opcode, opcode::TEXT | opcode::CLOSE), "an unexpected frame: {frame:?}");
-        if frame.opcode == opcode::TEXT {
-            if let Err(error) = serde_json::from_slice::<Value>(&frame.payload) {
-                panic!(
-                    "every text is JSON, so every frame is whole; {error}: {}",
-                    String::from_utf8_lossy(&frame.payload)
-                );
-            }
+        if frame.opcode == opcode::TEXT
+            && let Err(error) = serde_json::from_slice::<Value>(&frame.payload)
+        {
+            panic!("every text is JSON, so every frame is whole; {error}: {}", String::from_utf8_lossy(&frame.payload));
         }
         frames.push(frame);
         rest = &rest[bytes..];

@@ -1,0 +1,85 @@
+//! Counted by an allocator: once its buffers are warm, a message on its way through the core allocates nothing, whatever the
+//! number of members.
+
+use allocation_counter::measure;
+use fanfare_core::broker::memory::MemoryBroker;
+use fanfare_core::time::Time;
+use fanfare_core::{Action, Config, ConnId, Core, Event};
+use fanfare_tests::{Frame, upgrade_request};
+
+struct Server {
+    core: Core,
+    broker: MemoryBroker,
+    delivered: usize,
+}
+
+impl Server {
+    fn turn(&mut self, read: Option<(ConnId, &mut [u8])>) {
+        let mut turn = self.core.turn(Time::ZERO);
+        self.broker.poll_events(|event| turn.feed(Event::Broker(event)));
+        if let Some((conn, data)) = read {
+            turn.feed(Event::Bytes { conn, data });
+        }
+        let mut actions = turn.finish();
+        while let Some(action) = actions.next() {
+            match action {
+                Action::Send(mut delivery) => {
+                    while delivery.next_target().is_some() {
+                        self.delivered += 1;
+                    }
+                }
+                Action::Publish { room, payload, id } => self.broker.publish(room, payload, id),
+                Action::Subscribe { room } => self.broker.subscribe(room),
+                other => panic!("nobody leaves here: {other:?}"),
+            }
+        }
+    }
+
+    fn join(&mut self) -> ConnId {
+        let mut turn = self.core.turn(Time::ZERO);
+        let conn = turn.open().expect("there is a place");
+        let mut actions = turn.finish();
+        assert!(actions.next().is_none());
+        drop(actions);
+        self.turn(Some((conn, &mut upgrade_request("/", "").into_bytes())));
+        self.turn(Some((conn, &mut Frame::text(r#"{"type":"SUBSCRIBE","room":"r"}"#).masked())));
+        self.turn(None);
+        conn
+    }
+}
+
+#[test]
+fn a_message_from_one_client_to_ten_thousand_allocates_nothing() {
+    let config = Config { connections_max: 10_000, ..Config::default() };
+    let mut server = Server { core: Core::new(config), broker: MemoryBroker::default(), delivered: 0 };
+    let members: Vec<ConnId> = (0..10_000).map(|_| server.join()).collect();
+    let text = r#"{"type":"SEND_MESSAGE","roomId":"r","message":{"text":"hello"},"id":"0a1b2c"}"#;
+    let mut frames = [(); 3].map(|()| Frame::text(text).masked());
+    let [warm, warmer, counted] = &mut frames;
+    for frame in [warm, warmer] {
+        server.turn(Some((members[7], frame)));
+        server.turn(None);
+    }
+
+    server.delivered = 0;
+    let allocations = measure(|| {
+        server.turn(Some((members[7], counted)));
+        server.turn(None);
+    });
+    assert_eq!(server.delivered, 10_001, "every member, and the sender's ACK");
+    assert_eq!(allocations.count_total, 0, "{allocations:?}");
+}
+
+#[test]
+fn an_idle_member_holds_no_buffer() {
+    let config = Config { connections_max: 10_000, ..Config::default() };
+    let mut server = Server { core: Core::new(config), broker: MemoryBroker::default(), delivered: 0 };
+    for _ in 0..100 {
+        server.join();
+    }
+    // Every vector that grows by doubling has room for one more.
+    let allocations = measure(|| {
+        server.join();
+    });
+    assert!(allocations.bytes_current.abs() < 64, "{allocations:?}");
+}
