@@ -44,15 +44,17 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board of zeros, not ready because the server is starting.
+    /// What a server shows that has done nothing yet: not ready because it is starting.
     pub fn new() -> Board {
-        Board {
+        let board = Board {
             values: [const { AtomicU64::new(0) }; SAMPLES],
             turns: [const { AtomicU64::new(0) }; TURN_BOUNDS_US.len() + 1],
             turn_nanos: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             reason: Mutex::new("starting".to_owned()),
-        }
+        };
+        board.publish(&Snapshot::default());
+        board
     }
 
     /// Shows these figures from now on: some forty relaxed stores, no lock, no allocation.
