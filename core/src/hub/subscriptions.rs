@@ -90,12 +90,13 @@ impl Core {
         }
         let held = self.is_held(key);
         let room = self.rooms.get_mut(key);
-        let wanted = !room.members().is_empty() || room.lingering;
+        // Lingering keeps a subscription and never makes one: what the broker refused would be asked again and again.
+        let wanted = !room.members().is_empty() || held && room.lingering;
         if !wanted && !held {
-            if room.run == NONE {
-                self.rooms.remove(key);
-            } else {
+            if room.run != NONE {
                 self.linger(key);
+            } else if !room.lingering {
+                self.rooms.remove(key);
             }
         } else if wanted != held && self.broker.down.is_none() {
             let (asked, kind) =
