@@ -58,8 +58,9 @@ impl Core {
         self.reply(slot, |out| reply::error(out, code, reason, id, room));
         if code.is_malformed() {
             let conn = self.conns.get_mut(slot);
-            conn.errors = conn.errors.saturating_add(1);
-            if conn.errors > self.config.errors_max {
+            if conn.errors < self.config.errors_max {
+                conn.errors += 1;
+            } else {
                 self.close(slot, TOO_MANY_ERRORS, "too many malformed commands");
             }
         }
