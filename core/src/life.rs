@@ -153,6 +153,7 @@ impl Core {
     /// Reads no more of what the peer sends, and half-closes when everything is written.
     fn discard(&mut self, slot: u32) {
         self.enter_phase(slot, Phase::Discarding);
+        self.heads.remove(&slot);
         self.conns.get_mut(slot).decoder = Decoder::default();
         self.wheel.set(slot, self.now + self.config.close_timeout);
         self.end_when_written(slot, Ending::Shutdown);
