@@ -19,7 +19,7 @@ const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-s
 
 impl Core {
     pub(crate) fn open(&mut self) -> Result<ConnId, Refused> {
-        if self.conns.live() >= self.config.connections_max + self.config.surplus_connections_max {
+        if self.conns.live() >= self.config.connections_max.saturating_add(self.config.surplus_connections_max) {
             return Err(Refused::Full);
         }
         let conn = self.conns.insert(self.now);
@@ -42,6 +42,10 @@ impl Core {
     }
 
     pub(crate) fn bytes(&mut self, slot: u32, data: &mut [u8]) {
+        if data.is_empty() {
+            // No sign of life, and not the start of a head.
+            return;
+        }
         self.metrics.bytes_in += data.len() as u64;
         let conn = self.conns.get_mut(slot);
         conn.last_seen = coarse(self.now);

@@ -23,15 +23,17 @@ pub enum Said {
     Unsubscribe(String),
 }
 
-/// A core and its clock. Its sockets take as many bytes of each write as `takes` says.
+/// A core and its clock.
 #[derive(Debug)]
 pub struct LoneCore {
     /// The core under test.
     pub core: Core,
     /// What the next turn begins at.
     pub now: Time,
-    /// Bytes that a socket takes of one write; the rest is handed back.
+    /// Bytes that a socket takes of one write of so many; the rest is handed back.
     pub takes: fn(ConnId, usize) -> usize,
+    /// Reports every write as short, whole ones too.
+    pub reports_all: bool,
 }
 
 impl LoneCore {
@@ -42,7 +44,7 @@ impl LoneCore {
 
     /// The same on a clock that shows `now`.
     pub fn at(now: Time, config: Config) -> LoneCore {
-        let mut lone = LoneCore { core: Core::new(config), now, takes: |_, bytes| bytes };
+        let mut lone = LoneCore { core: Core::new(config), now, takes: |_, bytes| bytes, reports_all: false };
         lone.broker(BrokerEvent::Up);
         lone.broker(BrokerEvent::PublisherUp);
         lone
@@ -61,7 +63,7 @@ impl LoneCore {
                     while let Some(conn) = delivery.next_target() {
                         let taken = (self.takes)(conn, bytes.len());
                         said.push(Said::Sent(conn, bytes[..taken.min(bytes.len())].to_vec()));
-                        if taken != bytes.len() {
+                        if taken < bytes.len() || self.reports_all {
                             delivery.short(conn, taken);
                         }
                     }
