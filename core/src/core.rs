@@ -113,6 +113,10 @@ impl Core {
     /// Begins a turn: feed it what is ready, then drain it. `now` must not go backwards; an earlier time counts as the last.
     pub fn turn(&mut self, now: Time) -> Turn<'_> {
         self.now = self.now.max(now);
+        if self.wheel.is_empty() {
+            // Nothing fires; but the wheel's present may be far behind, in the first turn by all that the clock shows.
+            self.wheel.expire(self.now, &mut self.fired);
+        }
         Turn { core: self }
     }
 

@@ -274,7 +274,7 @@ impl Core {
 
     fn heartbeat(&mut self, slot: u32) {
         let conn = self.conns.get_mut(slot);
-        let ping_at = fine(conn.last_seen) + self.config.ping_interval;
+        let ping_at = fine(conn.last_seen, self.now) + self.config.ping_interval;
         if conn.pinged {
             self.give_up(slot);
         } else if ping_at <= self.now {
