@@ -196,9 +196,10 @@ impl Core {
         self.touched = touched;
     }
 
+    /// Ends whoever is over a limit, and then those who lag most until all together are within the budget: first by cutting
+    /// their queues, and those that are cut already without ceremony. Each round costs someone a queue, so it comes to an end.
     fn close_the_slow(&mut self) {
         loop {
-            let cost = self.backlog.cost();
             for slot in std::mem::take(&mut self.backlog.doomed) {
                 self.close_slow(slot);
             }
@@ -206,10 +207,6 @@ impl Core {
                 return;
             }
             self.backlog.doom_slowest(&mut self.conns);
-            // Whoever has been cut to its last frame has nothing more to give.
-            if self.backlog.doomed.is_empty() || self.backlog.cost() > cost {
-                return;
-            }
         }
     }
 
