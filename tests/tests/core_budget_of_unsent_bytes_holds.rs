@@ -3,6 +3,7 @@
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::{Config, ConnId, Event};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+use fanfare_tests::{Frame, opcode};
 
 fn message(lone: &mut LoneCore, bytes: usize) -> Vec<Said> {
     lone.broker(BrokerEvent::Message { room: "r", payload: &vec![b'x'; bytes] })
@@ -50,4 +51,16 @@ fn a_frame_larger_than_the_limit_is_ended_before_the_close_frame() {
     let said = lone.turn(|turn| turn.feed(Event::Writable { conn }));
     assert!(text_to(&said, conn).ends_with("too slow"));
     assert!(!said.contains(&Said::Close(conn)), "the peer has a moment to answer");
+}
+
+#[test]
+fn small_replies_are_charged_for_what_it_takes_to_keep_them() {
+    let mut lone = LoneCore::new(Config { outbox_total_bytes_max: 100_000, ..Config::default() });
+    let conn = lone.client();
+    lone.takes = |_, _| 0;
+    // 2 bytes each on the wire; each turn's own is kept by itself, in an allocation and two entries of together 50 bytes.
+    for _ in 0..100_000 / 50 {
+        lone.bytes(conn, Frame::new(opcode::PING, "").masked());
+    }
+    assert_eq!(lone.core.metrics().slow_closes, 1);
 }

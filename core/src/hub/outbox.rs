@@ -12,6 +12,9 @@ struct Stored {
     holders: u32,
 }
 
+/// What a kept run costs beyond its bytes: its entry, and an allocator's header and rounding. A pong is 2 bytes.
+const STORED_OVERHEAD_BYTES: usize = size_of::<Stored>() + 16;
+
 /// One connection's queue. It exists only while something is in it.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -191,7 +194,7 @@ impl Backlog {
 
     /// Memory of everything kept, in bytes.
     pub fn cost(&self) -> usize {
-        self.stored_bytes + self.items * size_of::<Item>()
+        self.stored_bytes + self.stored.len() * STORED_OVERHEAD_BYTES + self.items * size_of::<Item>()
     }
 
     /// Panics unless every kept run is held exactly as often as its count says.
