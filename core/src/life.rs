@@ -60,7 +60,8 @@ impl Core {
     fn head(&mut self, slot: u32, data: &mut [u8]) {
         let bytes_max = self.config.request_head_bytes_max;
         let Some(mut held) = self.heads.remove(&slot) else {
-            if data.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+            // An empty line may precede the request line (RFC 9112 §2.2).
+            if data.first().is_some_and(|byte| !matches!(byte, b'A'..=b'Z' | b'\r' | b'\n')) {
                 self.metrics.upgrades_invalid += 1;
                 return self.respond(slot, Response::bad_request("not an HTTP request"), false);
             }
