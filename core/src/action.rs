@@ -202,15 +202,17 @@ impl<'c> Actions<'c> {
                     End::Close(conn) => Action::Close { conn },
                 });
             }
-            Step::Flush(index) => (&core.gathered, std::slice::from_ref(&core.writable[index]), Some(&mut self.taken)),
+            Step::Flush(index) => {
+                (&core.gathered[..], std::slice::from_ref(&core.writable[index]), Some(&mut self.taken))
+            }
             Step::Stream(index) => {
                 let stream = &core.streams.all()[index];
-                (&stream.bytes, std::slice::from_ref(&stream.conn), None)
+                (stream.bytes(&core.runs, &mut core.gathered), std::slice::from_ref(&stream.conn), None)
             }
             Step::Run(index) => {
                 let run = &core.runs.all()[index];
                 let room = core.rooms.get(run.room);
-                (&run.bytes, &room.members()[..room.full as usize], None)
+                (&run.bytes[..], &room.members()[..room.full as usize], None)
             }
         };
         Some(Action::Send(Delivery {
@@ -244,7 +246,7 @@ impl<'c> Actions<'c> {
                 },
                 Stage::Streams if at < self.core.streams.all().len() => {
                     self.at += 1;
-                    if !self.core.streams.all()[at].bytes.is_empty() {
+                    if !self.core.streams.all()[at].is_empty() {
                         return Some(Step::Stream(at));
                     }
                 }

@@ -10,7 +10,7 @@ use crate::event::{ConnId, Event};
 use crate::hub::asks::{Asks, Senders};
 use crate::hub::outbox::Backlog;
 use crate::hub::rooms::Rooms;
-use crate::hub::run::{Runs, Streams};
+use crate::hub::run::{KEPT_BYTES_MAX, Runs, Streams};
 use crate::hub::subscriptions::{Broker, Joins};
 use crate::metrics::Metrics;
 use crate::time::Time;
@@ -46,7 +46,7 @@ pub struct Core {
     pub(crate) streams: Streams,
     /// Lagging connections whose sockets are writable again.
     pub(crate) writable: Vec<ConnId>,
-    /// The part of a queue that is being written.
+    /// What is being written, where it had to be put together.
     pub(crate) gathered: Vec<u8>,
     /// Slots whose connection ends when all is written.
     pub(crate) touched: Vec<u32>,
@@ -167,9 +167,7 @@ impl Core {
     /// Ends the connection in this turn, written or not. Nothing more is sent: it could follow half a frame.
     pub(crate) fn end_now(&mut self, slot: u32) {
         self.backlog.drop_all(&mut self.conns, slot);
-        if self.conns.get(slot).stream != NONE {
-            self.stream(slot).clear();
-        }
+        self.streams.hush(&mut self.conns, slot);
         self.end_when_written(slot, Ending::Close);
     }
 
@@ -180,6 +178,8 @@ impl Core {
         }
         self.runs.clear();
         self.streams.clear(&mut self.conns);
+        self.gathered.clear();
+        self.gathered.shrink_to(KEPT_BYTES_MAX);
         self.writable.clear();
         for slot in std::mem::take(&mut self.gone) {
             if self.conns.get(slot).phase != Phase::Free {
