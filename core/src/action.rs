@@ -313,12 +313,13 @@ impl Drop for Actions<'_> {
             self.core.asks.clear(self.at);
             self.enter(Stage::Flush);
         }
-        while self.stage != Stage::Done {
-            if self.stage == Stage::Ends {
-                self.core.forget_ended(self.at);
-                return;
-            }
+        // What `next` hands out below nobody carries out.
+        let ended = if self.stage == Stage::Ends { self.at } else { 0 };
+        while !matches!(self.stage, Stage::Ends | Stage::Done) {
             drop(self.next());
+        }
+        if self.stage == Stage::Ends {
+            self.core.forget_ended(ended);
         }
     }
 }

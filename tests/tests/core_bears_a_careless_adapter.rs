@@ -1,8 +1,8 @@
 //! What an adapter may do without thinking: no byte is lost or sent twice, and nothing panics.
 
-use fanfare_core::{Config, Event};
-use fanfare_tests::lone_core::{LoneCore, text_to};
-use fanfare_tests::upgrade_request;
+use fanfare_core::{Action, Config, Event};
+use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+use fanfare_tests::{Frame, upgrade_request};
 use std::time::Duration;
 
 #[test]
@@ -23,6 +23,25 @@ fn a_write_reported_as_short_that_was_whole_leaves_nothing_queued() {
         }
         assert_eq!(lone.core.metrics().unsent_bytes_now, 0);
     }
+}
+
+#[test]
+fn actions_dropped_before_their_end_come_with_the_next_turn() {
+    let mut lone = LoneCore::new(Config::default());
+    let conn = lone.client();
+    let mut turn = lone.core.turn(lone.now);
+    turn.feed(Event::Bytes { conn, data: &mut Frame::text(r#"{"type":"SUBSCRIBE","room":"r"}"#).masked() });
+    turn.feed(Event::Bytes { conn, data: &mut Frame::close(1000, "").masked() });
+    drop(turn.finish());
+    assert_eq!(lone.turn(|_| {}), [Said::Subscribe("r".into())], "it has been told of no Writable");
+    let mut turn = lone.core.turn(lone.now);
+    turn.feed(Event::Writable { conn });
+    let mut actions = turn.finish();
+    let Some(Action::Send(mut delivery)) = actions.next() else { panic!("what was not written") };
+    assert_eq!(delivery.next_target(), Some(conn));
+    drop(delivery);
+    drop(actions);
+    assert_eq!(lone.turn(|_| {}), [Said::Close(conn)]);
 }
 
 #[test]
