@@ -84,9 +84,11 @@ impl<'a> Delivery<'a> {
     }
 
     /// The socket took only the first `written` bytes. An [`Event::Writable`](crate::Event::Writable) must follow when it
-    /// takes more.
+    /// takes more. To say that it took all of them is the same as silence.
     pub fn short(&mut self, conn: ConnId, written: usize) {
-        debug_assert!(written < self.bytes.len(), "a short write is shorter than what was to be written");
+        if written >= self.bytes.len() {
+            return;
+        }
         match &mut self.taken {
             Some(taken) => **taken = written,
             None => self.queue(conn, written),
@@ -200,15 +202,17 @@ impl<'c> Actions<'c> {
                     End::Close(conn) => Action::Close { conn },
                 });
             }
-            Step::Flush(index) => (&core.gathered, std::slice::from_ref(&core.writable[index]), Some(&mut self.taken)),
+            Step::Flush(index) => {
+                (&core.gathered[..], std::slice::from_ref(&core.writable[index]), Some(&mut self.taken))
+            }
             Step::Stream(index) => {
                 let stream = &core.streams.all()[index];
-                (&stream.bytes, std::slice::from_ref(&stream.conn), None)
+                (stream.bytes(&core.runs, &mut core.gathered), std::slice::from_ref(&stream.conn), None)
             }
             Step::Run(index) => {
                 let run = &core.runs.all()[index];
                 let room = core.rooms.get(run.room);
-                (&run.bytes, &room.members()[..room.full as usize], None)
+                (&run.bytes[..], &room.members()[..room.full as usize], None)
             }
         };
         Some(Action::Send(Delivery {
@@ -242,7 +246,7 @@ impl<'c> Actions<'c> {
                 },
                 Stage::Streams if at < self.core.streams.all().len() => {
                     self.at += 1;
-                    if !self.core.streams.all()[at].bytes.is_empty() {
+                    if !self.core.streams.all()[at].is_empty() {
                         return Some(Step::Stream(at));
                     }
                 }
@@ -309,12 +313,13 @@ impl Drop for Actions<'_> {
             self.core.asks.clear(self.at);
             self.enter(Stage::Flush);
         }
-        while self.stage != Stage::Done {
-            if self.stage == Stage::Ends {
-                self.core.forget_ended(self.at);
-                return;
-            }
+        // What `next` hands out below nobody carries out.
+        let ended = if self.stage == Stage::Ends { self.at } else { 0 };
+        while !matches!(self.stage, Stage::Ends | Stage::Done) {
             drop(self.next());
+        }
+        if self.stage == Stage::Ends {
+            self.core.forget_ended(ended);
         }
     }
 }

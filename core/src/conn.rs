@@ -55,14 +55,16 @@ pub(crate) struct Conn {
     pub rooms: RoomList,
 }
 
-/// Time in units of 2^15 µs: good for four years in four bytes.
+/// Time in units of 2^15 µs, of which four bytes hold four years.
 pub(crate) fn coarse(time: Time) -> u32 {
     (time.as_micros() >> 15) as u32
 }
 
-/// The inverse of [`coarse`].
-pub(crate) fn fine(coarse: u32) -> Time {
-    Time::from_micros(u64::from(coarse) << 15)
+/// The last time at or before `now` that [`coarse`] makes this of.
+pub(crate) fn fine(coarse: u32, now: Time) -> Time {
+    let now = now.as_micros() >> 15;
+    let ago = (now as u32).wrapping_sub(coarse);
+    Time::from_micros((now - u64::from(ago)) << 15)
 }
 
 /// Marks of [`Conns::marks`]: why a room's fan-out may not simply name a member.

@@ -9,7 +9,7 @@ use crate::event::{ConnId, Event};
 use crate::hub::asks::{Asks, Senders};
 use crate::hub::outbox::Backlog;
 use crate::hub::rooms::Rooms;
-use crate::hub::run::{Runs, Streams};
+use crate::hub::run::{KEPT_BYTES_MAX, Runs, Streams};
 use crate::hub::subscriptions::{Broker, Joins};
 use crate::metrics::Metrics;
 use crate::time::Time;
@@ -45,7 +45,7 @@ pub struct Core {
     pub(crate) streams: Streams,
     /// Lagging connections whose sockets are writable again.
     pub(crate) writable: Vec<ConnId>,
-    /// The part of a queue that is being written.
+    /// What is being written, where it had to be put together.
     pub(crate) gathered: Vec<u8>,
     /// Slots whose connection ends when all is written.
     pub(crate) touched: Vec<u32>,
@@ -112,6 +112,10 @@ impl Core {
     /// Begins a turn: feed it what is ready, then drain it. `now` must not go backwards; an earlier time counts as the last.
     pub fn turn(&mut self, now: Time) -> Turn<'_> {
         self.now = self.now.max(now);
+        if self.wheel.is_empty() {
+            // Nothing fires; but the wheel's present may be far behind, in the first turn by all that the clock shows.
+            self.wheel.expire(self.now, &mut self.fired);
+        }
         Turn { core: self }
     }
 
@@ -162,9 +166,7 @@ impl Core {
     /// Ends the connection in this turn, written or not. Nothing more is sent: it could follow half a frame.
     pub(crate) fn end_now(&mut self, slot: u32) {
         self.backlog.drop_all(&mut self.conns, slot);
-        if self.conns.get(slot).stream != NONE {
-            self.stream(slot).clear();
-        }
+        self.streams.hush(&mut self.conns, slot);
         self.end_when_written(slot, Ending::Close);
     }
 
@@ -175,6 +177,8 @@ impl Core {
         }
         self.runs.clear();
         self.streams.clear(&mut self.conns);
+        self.gathered.clear();
+        self.gathered.shrink_to(KEPT_BYTES_MAX);
         self.writable.clear();
         for slot in std::mem::take(&mut self.gone) {
             if self.conns.get(slot).phase != Phase::Free {
@@ -191,9 +195,10 @@ impl Core {
         self.touched = touched;
     }
 
+    /// Ends whoever is over a limit, and then those who lag most until all together are within the budget: first by cutting
+    /// their queues, and those that are cut already without ceremony. Each round costs someone a queue, so it comes to an end.
     fn close_the_slow(&mut self) {
         loop {
-            let cost = self.backlog.cost();
             for slot in std::mem::take(&mut self.backlog.doomed) {
                 self.close_slow(slot);
             }
@@ -201,10 +206,6 @@ impl Core {
                 return;
             }
             self.backlog.doom_slowest(&mut self.conns);
-            // Whoever has been cut to its last frame has nothing more to give.
-            if self.backlog.doomed.is_empty() || self.backlog.cost() > cost {
-                return;
-            }
         }
     }
 

@@ -19,7 +19,7 @@ const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-s
 
 impl Core {
     pub(crate) fn open(&mut self) -> Result<ConnId, Refused> {
-        if self.conns.live() >= self.config.connections_max + self.config.surplus_connections_max {
+        if self.conns.live() >= self.config.connections_max.saturating_add(self.config.surplus_connections_max) {
             return Err(Refused::Full);
         }
         let conn = self.conns.insert(self.now);
@@ -42,6 +42,10 @@ impl Core {
     }
 
     pub(crate) fn bytes(&mut self, slot: u32, data: &mut [u8]) {
+        if data.is_empty() {
+            // No sign of life, and not the start of a head.
+            return;
+        }
         self.metrics.bytes_in += data.len() as u64;
         let conn = self.conns.get_mut(slot);
         conn.last_seen = coarse(self.now);
@@ -56,7 +60,8 @@ impl Core {
     fn head(&mut self, slot: u32, data: &mut [u8]) {
         let bytes_max = self.config.request_head_bytes_max;
         let Some(mut held) = self.heads.remove(&slot) else {
-            if data.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+            // An empty line may precede the request line (RFC 9112 §2.2).
+            if data.first().is_some_and(|byte| !matches!(byte, b'A'..=b'Z' | b'\r' | b'\n')) {
                 self.metrics.upgrades_invalid += 1;
                 return self.respond(slot, Response::bad_request("not an HTTP request"), false);
             }
@@ -153,6 +158,7 @@ impl Core {
     /// Reads no more of what the peer sends, and half-closes when everything is written.
     fn discard(&mut self, slot: u32) {
         self.enter_phase(slot, Phase::Discarding);
+        self.heads.remove(&slot);
         self.conns.get_mut(slot).decoder = Decoder::default();
         self.wheel.set(slot, self.now + self.config.close_timeout);
         self.end_when_written(slot, Ending::Shutdown);
@@ -269,7 +275,7 @@ impl Core {
 
     fn heartbeat(&mut self, slot: u32) {
         let conn = self.conns.get_mut(slot);
-        let ping_at = fine(conn.last_seen) + self.config.ping_interval;
+        let ping_at = fine(conn.last_seen, self.now) + self.config.ping_interval;
         if conn.pinged {
             self.give_up(slot);
         } else if ping_at <= self.now {

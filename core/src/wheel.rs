@@ -9,17 +9,21 @@ use crate::time::Time;
 const TICK_SHIFT: u32 = 15;
 /// 2,048 ticks are 67 s: every default timeout fits into one round.
 const BUCKETS: usize = 2_048;
+/// Two years: a timer further away fires then, and its owner sets it again.
+const HORIZON_TICKS: u64 = u32::MAX as u64 / 2;
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
+    /// `VACANT` where no timer is set.
     prev: u32,
     next: u32,
-    /// The tick that it fires at; `NONE` where no timer is set.
+    /// The low half of the tick that it fires at, which is within [`HORIZON_TICKS`] after `Wheel::passed`.
     tick: u32,
 }
 
-const UNSET: Node = Node { prev: NONE, next: NONE, tick: NONE };
+const VACANT: u32 = NONE - 1;
+const UNSET: Node = Node { prev: VACANT, next: NONE, tick: 0 };
 
 /// Timers by slot number.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ pub struct Wheel {
     occupied: [u64; BUCKETS / 64],
     nodes: Vec<Node>,
     /// All ticks up to and including this one have fired.
-    passed: u32,
+    passed: u64,
     set: usize,
 }
 
@@ -39,15 +43,6 @@ impl Default for Wheel {
     }
 }
 
-fn tick_at_or_after(time: Time) -> u32 {
-    let tick = time.as_micros().div_ceil(1 << TICK_SHIFT);
-    u32::try_from(tick).unwrap_or(NONE - 1).min(NONE - 1)
-}
-
-fn tick_at_or_before(time: Time) -> u32 {
-    u32::try_from(time.as_micros() >> TICK_SHIFT).unwrap_or(NONE - 1).min(NONE - 1)
-}
-
 impl Wheel {
     /// Sets the slot's timer, in place of the one it had.
     pub fn set(&mut self, slot: u32, deadline: Time) {
@@ -55,7 +50,8 @@ impl Wheel {
         if self.nodes.len() <= slot as usize {
             self.nodes.resize(slot as usize + 1, UNSET);
         }
-        let tick = tick_at_or_after(deadline).max(self.passed + 1);
+        let tick = deadline.as_micros().div_ceil(1 << TICK_SHIFT);
+        let tick = tick.clamp(self.passed + 1, self.passed + HORIZON_TICKS) as u32;
         let bucket = tick as usize % BUCKETS;
         let next = self.heads[bucket];
         if next != NONE {
@@ -70,7 +66,7 @@ impl Wheel {
     /// Clears the slot's timer, if it has one.
     pub fn cancel(&mut self, slot: u32) {
         let Some(&Node { prev, next, tick }) = self.nodes.get(slot as usize) else { return };
-        if tick == NONE {
+        if prev == VACANT {
             return;
         }
         if next != NONE {
@@ -91,25 +87,25 @@ impl Wheel {
 
     /// Clears every timer whose deadline has come and appends its slot to `fired`, earlier ticks first.
     pub fn expire(&mut self, now: Time, fired: &mut Vec<u32>) {
-        let until = tick_at_or_before(now);
+        let until = now.as_micros() >> TICK_SHIFT;
         if until <= self.passed {
             return;
         }
         if self.set > 0 {
-            let buckets = (until - self.passed).min(BUCKETS as u32);
-            for offset in 1..=buckets {
-                // A jump of more than a round visits each bucket once, which is enough.
-                self.expire_bucket((self.passed.wrapping_add(offset)) as usize % BUCKETS, until, fired);
+            // A jump of more than a round visits each bucket once, which is enough.
+            for offset in 1..=(until - self.passed).min(BUCKETS as u64) {
+                self.expire_bucket((self.passed + offset) as usize % BUCKETS, until, fired);
             }
         }
         self.passed = until;
     }
 
-    fn expire_bucket(&mut self, bucket: usize, until: u32, fired: &mut Vec<u32>) {
+    fn expire_bucket(&mut self, bucket: usize, until: u64, fired: &mut Vec<u32>) {
         let mut slot = self.heads[bucket];
         while slot != NONE {
             let Node { next, tick, .. } = self.nodes[slot as usize];
-            if tick <= until {
+            let ahead = tick.wrapping_sub(self.passed as u32);
+            if u64::from(ahead) <= until - self.passed {
                 self.cancel(slot);
                 fired.push(slot);
             }
@@ -122,7 +118,7 @@ impl Wheel {
         if self.set == 0 {
             return None;
         }
-        let start = self.passed as usize + 1;
+        let start = (self.passed + 1) as usize % BUCKETS;
         for step in 0..=BUCKETS / 64 {
             let word = (start / 64 + step) % (BUCKETS / 64);
             let mut bits = self.occupied[word];
@@ -131,8 +127,8 @@ impl Wheel {
             }
             if bits != 0 {
                 let bucket = word * 64 + bits.trailing_zeros() as usize;
-                let ahead = (bucket + BUCKETS - start % BUCKETS) % BUCKETS;
-                return Some(Time::from_micros(((start + ahead) as u64) << TICK_SHIFT));
+                let ahead = (bucket + BUCKETS - start) % BUCKETS;
+                return Some(Time::from_micros((self.passed + 1 + ahead as u64) << TICK_SHIFT));
             }
         }
         unreachable!("{} timers are set and no bucket is occupied", self.set)
@@ -172,10 +168,16 @@ mod tests {
         ]
     }
 
+    /// A clock may have begun long ago: at the Unix epoch, or so that the low half of the tick is about to overflow.
+    fn origin() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), Just(1_760_000_000_000_000), Just((u64::from(u32::MAX) - 1_000) << TICK_SHIFT)]
+    }
+
     proptest! {
         #[test]
-        fn fires_like_a_sorted_list(steps in prop::collection::vec(step(), 0..200)) {
-            let (mut wheel, mut model, mut now) = (Wheel::default(), BTreeMap::new(), 0u64);
+        fn fires_like_a_sorted_list(steps in prop::collection::vec(step(), 0..200), origin in origin()) {
+            let (mut wheel, mut model, mut now) = (Wheel::default(), BTreeMap::new(), origin);
+            wheel.expire(Time::from_micros(now), &mut Vec::new());
             for step in steps {
                 match step {
                     Step::Set(slot, after) => {

@@ -14,6 +14,7 @@ mod client;
 mod frame;
 mod http;
 mod log;
+pub mod lone_core;
 mod metrics;
 pub mod model;
 mod node;

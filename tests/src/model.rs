@@ -16,6 +16,7 @@ use std::time::Duration;
 const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
 /// Small, so that the limit is met.
 const ROOMS_PER_CONNECTION_MAX: u16 = 3;
+const ERRORS_MAX: u16 = 2;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ pub enum Step {
     Unsubscribe(usize, usize),
     /// A SEND_MESSAGE; `false`: without echo.
     Send(usize, usize, bool),
+    /// What is no command.
+    Nonsense(usize),
+    /// A frame that breaks the protocol.
+    Violate(usize),
     /// The client closes in order.
     Close(usize),
     /// The client's end is reached.
@@ -38,12 +43,18 @@ pub enum Step {
     Take(usize, usize),
     /// The broker answers this many asks.
     Answer(usize),
+    /// The broker refuses the next ask, if that is a subscription.
+    Refuse,
     /// The broker goes away.
     Down,
     /// The broker is back.
     Up,
     /// Time passes, in milliseconds.
     Wait(u64),
+    /// The adapter carries out so many of this turn's actions, of the next one so many targets, and drops the rest.
+    Drop(usize, usize),
+    /// The server is told to stop.
+    Shutdown,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +91,9 @@ struct Membership {
 struct Client {
     expected: BTreeMap<String, Vec<Token>>,
     rooms: BTreeMap<String, Membership>,
+    /// What it waits for or was told: the ids of its commands.
+    ids: BTreeSet<u64>,
+    errors: u16,
     /// It asked for its own end, or the server ended it: what was expected may not come any more.
     over: bool,
 }
@@ -102,7 +116,9 @@ pub struct World {
     held: BTreeSet<String>,
     /// The broker has just confirmed a room without members.
     unneeded: bool,
+    draining: bool,
     sent: u64,
+    commands: u64,
     /// The bytes of all targets of everything said, in order: equal runs give equal logs.
     pub log: Vec<u8>,
 }
@@ -110,8 +126,15 @@ pub struct World {
 impl World {
     /// An instance without clients, its broker up. `outbox_bytes_max` decides who is too slow.
     pub fn new(outbox_bytes_max: usize) -> World {
+        World::with_budget(outbox_bytes_max, Config::default().outbox_total_bytes_max)
+    }
+
+    /// The same with a limit for all clients together.
+    pub fn with_budget(outbox_bytes_max: usize, outbox_total_bytes_max: usize) -> World {
         let config = Config {
             outbox_bytes_max,
+            outbox_total_bytes_max,
+            errors_max: ERRORS_MAX,
             rooms_per_connection_max: ROOMS_PER_CONNECTION_MAX,
             ping_interval: Duration::from_secs(1_000_000),
             room_linger: Duration::from_millis(500),
@@ -129,7 +152,9 @@ impl World {
             model: BTreeMap::new(),
             held: BTreeSet::new(),
             unneeded: false,
+            draining: false,
             sent: 0,
+            commands: 0,
             log: Vec::new(),
         };
         world.apply(&[Step::Up]);
@@ -166,8 +191,24 @@ impl World {
             done += 1;
         }
         turn.feed(Event::Timeout);
-        self.carry_out(turn);
+        let dropped = steps[..done].iter().find_map(|step| match step {
+            Step::Drop(actions, targets) => Some((*actions, *targets)),
+            _ => None,
+        });
+        self.carry_out(turn, dropped.unwrap_or((usize::MAX, 0)));
         core.check_invariants();
+        if dropped.is_some() {
+            let mut turn = core.turn(self.now);
+            for (conn, socket) in &mut self.sockets {
+                // Whether anything is queued is not known to an adapter that has not tried.
+                socket.blocked = socket.takes.is_some();
+                if !socket.blocked {
+                    turn.feed(Event::Writable { conn: *conn });
+                }
+            }
+            self.carry_out(turn, (usize::MAX, 0));
+            core.check_invariants();
+        }
         self.core = core;
         self.check();
         steps.get(done..).filter(|rest| !rest.is_empty())
@@ -182,18 +223,19 @@ impl World {
         for piece in pieces {
             turn.feed(Event::Bytes { conn, data: &mut piece.to_vec() });
         }
-        self.carry_out(turn);
+        self.carry_out(turn, (usize::MAX, 0));
         while !self.asks.is_empty() {
             let mut turn = core.turn(self.now);
             self.answer(&mut turn);
-            self.carry_out(turn);
+            self.carry_out(turn, (usize::MAX, 0));
         }
         core.check_invariants();
         self.core = core;
     }
 
-    /// Heals everything: sockets take all, the broker is up and answers, lingering ends. Then what was expected is there, to
-    /// the last message, and the broker's subscriptions are the rooms that have members.
+    /// Heals everything: sockets take all, the broker is up and answers, lingering and waiting for peers end. Then what was
+    /// expected is there, to the last message; each command with an id has had its one reply; who was to go is gone; and the
+    /// broker's subscriptions are the rooms that have members.
     pub fn heal(&mut self) {
         let steps: Vec<Step> = (0..self.clients.len()).map(|client| Step::Take(client, usize::MAX)).collect();
         self.apply(&steps);
@@ -201,7 +243,7 @@ impl World {
             self.apply(&[Step::Up]);
         }
         for _ in 0..4 {
-            self.apply(&[Step::Wait(1_000)]);
+            self.apply(&[Step::Wait(6_000)]);
             while !self.asks.is_empty() {
                 self.apply(&[Step::Answer(16)]);
             }
@@ -211,7 +253,11 @@ impl World {
         let populated: BTreeSet<String> =
             self.model.values().filter(|client| !client.over).flat_map(|client| client.rooms.keys().cloned()).collect();
         assert_eq!(self.subscriptions, populated, "subscriptions equal the rooms with members");
+        for (conn, _) in self.model.iter().filter(|(_, client)| client.over) {
+            assert!(!self.sockets.contains_key(conn), "{conn:?} is closed in the end");
+        }
         for (conn, client) in self.model.iter().filter(|(_, client)| !client.over) {
+            assert_eq!(ids_of(&frames(&self.sockets[conn].received)), client.ids, "{conn:?} had its replies");
             let received = rooms_of(&frames(&self.sockets[conn].received));
             let expected: BTreeMap<_, _> = client.expected.iter().filter(|(_, tokens)| !tokens.is_empty()).collect();
             assert_eq!(received.iter().collect::<BTreeMap<_, _>>(), expected, "{conn:?} got everything");
@@ -227,15 +273,23 @@ impl World {
                 let Some(conn) = self.client(client) else { return };
                 self.sent += 1;
                 let (room, sent) = (ROOMS[room % ROOMS.len()], self.sent);
-                let id = if sent.is_multiple_of(2) { format!(r#","id":{sent}"#) } else { String::new() };
                 let spared = if echo { "null".to_owned() } else { conn.to_bits().to_string() };
-                self.command(
-                    turn,
-                    conn,
-                    &format!(
-                        r#"{{"type":"SEND_MESSAGE","room":"{room}","message":[{sent},{spared}],"echo":{echo}{id}}}"#
-                    ),
-                );
+                let fields = format!(r#""room":"{room}","message":[{sent},{spared}],"echo":{echo}"#);
+                self.command(turn, conn, "SEND_MESSAGE", &fields);
+            }
+            Step::Nonsense(client) => {
+                let Some(conn) = self.client(client) else { return };
+                let model = self.model.get_mut(&conn).expect("every client has a model");
+                if model.errors == ERRORS_MAX {
+                    model.over = true;
+                }
+                model.errors = (model.errors + 1).min(ERRORS_MAX);
+                feed(turn, conn, Frame::text("nonsense").masked());
+            }
+            Step::Violate(client) => {
+                let Some(conn) = self.client(client) else { return };
+                self.over(conn);
+                feed(turn, conn, Frame::text("not masked").unmasked());
             }
             Step::Close(client) => {
                 let Some(conn) = self.client(client) else { return };
@@ -268,6 +322,7 @@ impl World {
                     }
                 }
             }
+            Step::Refuse => self.refuse(turn),
             Step::Down => self.down(turn),
             Step::Up => {
                 if !std::mem::replace(&mut self.up, true) {
@@ -275,7 +330,12 @@ impl World {
                     turn.feed(Event::Broker(BrokerEvent::PublisherUp));
                 }
             }
-            Step::Wait(_) => {}
+            Step::Shutdown => {
+                self.draining = true;
+                self.model.values_mut().for_each(|client| client.over = true);
+                turn.feed(Event::Shutdown);
+            }
+            Step::Wait(_) | Step::Drop(..) => {}
         }
     }
 
@@ -287,12 +347,21 @@ impl World {
         let conn = turn.open().expect("there is a place");
         self.clients.push(conn);
         self.sockets.insert(conn, Socket::default());
-        self.model.insert(conn, Client::default());
+        self.model.insert(conn, Client { over: self.draining, ..Client::default() });
         feed(turn, conn, upgrade_request("/", "").into_bytes());
     }
 
-    fn command(&mut self, turn: &mut Turn<'_>, conn: ConnId, text: &str) {
-        feed(turn, conn, Frame::text(text).masked());
+    /// Sends a well-formed command; every other one has an id.
+    fn command(&mut self, turn: &mut Turn<'_>, conn: ConnId, kind: &str, fields: &str) {
+        self.commands += 1;
+        let mut id = String::new();
+        let model = self.model.get_mut(&conn).expect("every client has a model");
+        model.errors = model.errors.saturating_sub(1);
+        if self.commands.is_multiple_of(2) {
+            model.ids.insert(self.commands);
+            id = format!(r#","id":{}"#, self.commands);
+        }
+        feed(turn, conn, Frame::text(format!(r#"{{"type":"{kind}",{fields}{id}}}"#)).masked());
     }
 
     fn subscribe(&mut self, turn: &mut Turn<'_>, client: usize, room: &str) {
@@ -314,7 +383,7 @@ impl World {
                 }
             }
         }
-        self.command(turn, conn, &format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#));
+        self.command(turn, conn, "SUBSCRIBE", &format!(r#""room":"{room}""#));
     }
 
     fn unsubscribe(&mut self, turn: &mut Turn<'_>, client: usize, room: &str) {
@@ -324,7 +393,7 @@ impl World {
             model.rooms.remove(room);
             model.expect(room, Token::Unsubscribed);
         }
-        self.command(turn, conn, &format!(r#"{{"type":"UNSUBSCRIBE","roomId":"{room}","id":"u"}}"#));
+        self.command(turn, conn, "UNSUBSCRIBE", &format!(r#""roomId":"{room}""#));
     }
 
     fn over(&mut self, conn: ConnId) {
@@ -366,6 +435,17 @@ impl World {
         }
     }
 
+    fn refuse(&mut self, turn: &mut Turn<'_>) {
+        let refused = self.asks.pop_front_if(|ask| matches!(ask, Ask::Subscribe(_)));
+        let Some(Ask::Subscribe(room)) = refused else { return };
+        for client in self.model.values_mut().filter(|client| !client.over) {
+            if let Some(Membership { waiting: false }) = client.rooms.remove(&room) {
+                client.expect(&room, Token::Unsubscribed);
+            }
+        }
+        turn.feed(Event::Broker(BrokerEvent::SubscribeFailed { room: &room, reason: "refused" }));
+    }
+
     fn expect_message(&mut self, room: &str, payload: &[u8]) {
         if !self.held.contains(room) {
             return;
@@ -397,13 +477,19 @@ impl World {
         turn.feed(Event::Broker(BrokerEvent::Down { reason: "down" }));
     }
 
-    fn carry_out(&mut self, turn: Turn<'_>) {
+    /// Carries out so many actions, and of the one after them so many targets.
+    fn carry_out(&mut self, turn: Turn<'_>, (actions_max, targets_max): (usize, usize)) {
         let mut actions = turn.finish();
-        while let Some(action) = actions.next() {
+        for number in 0.. {
+            let Some(action) = (number <= actions_max).then(|| actions.next()).flatten() else { return };
             match action {
                 Action::Send(mut delivery) => {
                     let bytes = delivery.bytes();
-                    while let Some(conn) = delivery.next_target() {
+                    let mut targets = if number < actions_max { usize::MAX } else { targets_max };
+                    while targets > 0
+                        && let Some(conn) = delivery.next_target()
+                    {
+                        targets -= 1;
                         self.log.extend_from_slice(bytes);
                         let socket = self.sockets.get_mut(&conn).expect("no action names a closed socket");
                         let taken = bytes.len().min(socket.takes.unwrap_or(usize::MAX));
@@ -433,8 +519,12 @@ impl World {
                         check_prefix(conn, model, &socket.received);
                     }
                 }
-                Action::Subscribe { room } if self.up => self.asks.push_back(Ask::Subscribe(room.to_owned())),
+                Action::Subscribe { room } if self.up => {
+                    assert!(!self.is_asked(room) && !self.subscriptions.contains(room), "{room} is asked for once");
+                    self.asks.push_back(Ask::Subscribe(room.to_owned()));
+                }
                 Action::Unsubscribe { room } if self.up => {
+                    assert!(!self.is_asked(room) && self.subscriptions.contains(room), "{room} is given up once");
                     // From here on a new member cannot rely on it any more.
                     self.held.remove(room);
                     self.asks.push_back(Ask::Unsubscribe(room.to_owned()));
@@ -447,6 +537,13 @@ impl World {
                 Action::Publish { id, .. } => self.refused.extend(id),
             }
         }
+    }
+
+    fn is_asked(&self, room: &str) -> bool {
+        self.asks.iter().any(|ask| match ask {
+            Ask::Subscribe(asked) | Ask::Unsubscribe(asked) => asked == room,
+            Ask::Publish(..) => false,
+        })
     }
 
     /// What was received is the beginning of what was expected, in every room, and in whole frames but for the last.
@@ -480,7 +577,9 @@ fn feed(turn: &mut Turn<'_>, conn: ConnId, mut bytes: Vec<u8>) {
 }
 
 fn check_prefix(conn: ConnId, model: &Client, received: &[u8]) {
-    for (room, got) in rooms_of(&frames(received)) {
+    let frames = frames(received);
+    assert!(ids_of(&frames).is_subset(&model.ids), "{conn:?} is answered what it asked");
+    for (room, got) in rooms_of(&frames) {
         let expected = model.expected.get(&room).map_or(&[][..], Vec::as_slice);
         assert_eq!(expected.get(..got.len()), Some(&got[..]), "{conn:?} in {room}");
     }
@@ -488,6 +587,9 @@ fn check_prefix(conn: ConnId, model: &Client, received: &[u8]) {
 
 /// The whole frames behind the response head; a frame that is not there to its end is left out.
 fn frames(received: &[u8]) -> Vec<Frame> {
+    if !received.starts_with(b"HTTP/1.1 101 ") {
+        return Vec::new();
+    }
     let Some(head) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return Vec::new() };
     let mut rest = &received[head + 4..];
     let mut frames = Vec::new();
@@ -502,6 +604,18 @@ fn frames(received: &[u8]) -> Vec<Frame> {
         rest = &rest[bytes..];
     }
     frames
+}
+
+/// The ids in the replies; none comes twice.
+fn ids_of(frames: &[Frame]) -> BTreeSet<u64> {
+    let mut ids = BTreeSet::new();
+    for frame in frames.iter().filter(|frame| frame.opcode == opcode::TEXT) {
+        let value: Value = serde_json::from_slice(&frame.payload).expect("checked before");
+        if let Some(id) = value["id"].as_u64() {
+            assert!(ids.insert(id), "a second reply to {id}: {value}");
+        }
+    }
+    ids
 }
 
 fn rooms_of(frames: &[Frame]) -> BTreeMap<String, Vec<Token>> {

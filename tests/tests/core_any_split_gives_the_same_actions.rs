@@ -35,7 +35,16 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(upgrade_request("/ws", "Sec-WebSocket-Protocol: chat, fanfare.v1\r\n")),
         1 => Just(upgrade_request("/elsewhere", "")),
         1 => Just("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n".to_owned()),
+        1 => Just(format!("\r\n{}", upgrade_request("/", ""))),
         1 => Just("POST / HTTP/1.1\r\n\r\n".to_owned()),
+        1 => Just("GET / HTTP/1.1\n\n".to_owned()),
+        1 => Just("\r\n\r\n".to_owned()),
+        1 => Just("nonsense".to_owned()),
+        // At the limit of the head, one byte below it and one above.
+        2 => (8_191..=8_193usize).prop_map(|bytes| {
+            let rest = upgrade_request("/", "X: \r\n").len();
+            upgrade_request("/", &format!("X: {}\r\n", "x".repeat(bytes - rest)))
+        }),
         1 => Just("nonsense\n\nfollows".to_owned()),
         1 => Just(format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(9_000))),
     ];

@@ -15,10 +15,14 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (1..4usize).prop_map(Step::Answer),
         1 => client.clone().prop_map(Step::Close),
         1 => client.clone().prop_map(Step::Vanish),
+        1 => client.clone().prop_map(Step::Violate),
+        2 => client.clone().prop_map(Step::Nonsense),
         1 => client.prop_map(Step::Break),
+        2 => Just(Step::Refuse),
         1 => Just(Step::Down),
         2 => Just(Step::Up),
-        2 => (0..700u64).prop_map(Step::Wait),
+        2 => prop_oneof![4 => 0..700u64, 1 => 0..12_000u64].prop_map(Step::Wait),
+        2 => (0..6usize, 0..4usize).prop_map(|(actions, targets)| Step::Drop(actions, targets)),
     ]
 }
 
@@ -30,13 +34,21 @@ fn step_with_short_writes() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// In one run of four the server is told to stop on the way, in the midst of a turn: little happens after it.
 fn turns(step: impl Strategy<Value = Step>) -> impl Strategy<Value = Vec<Vec<Step>>> {
-    prop::collection::vec(prop::collection::vec(step, 1..8), 1..40)
+    let turns = prop::collection::vec(prop::collection::vec(step, 1..16), 1..40);
+    let shutdown = prop::option::weighted(0.25, any::<[prop::sample::Index; 2]>());
+    (turns, shutdown).prop_map(|(mut turns, shutdown)| {
+        if let Some([turn, step]) = shutdown {
+            let turn = turn.get_mut(&mut turns);
+            turn.insert(step.index(turn.len()), Step::Shutdown);
+        }
+        turns
+    })
 }
 
 /// Two clients that are there from the start make more of the random steps meaningful.
-fn run(outbox_bytes_max: usize, turns: &[Vec<Step>]) -> Vec<u8> {
-    let mut world = World::new(outbox_bytes_max);
+fn run(mut world: World, turns: &[Vec<Step>]) -> Vec<u8> {
     world.apply(&[Step::Connect, Step::Connect]);
     for steps in turns {
         world.apply(steps);
@@ -50,21 +62,26 @@ proptest! {
 
     #[test]
     fn rooms_and_subscriptions_follow_the_model(turns in turns(step())) {
-        run(1 << 20, &turns);
+        run(World::new(1 << 20), &turns);
     }
 
     #[test]
     fn frames_stay_whole_and_in_order_under_any_pattern_of_short_writes(turns in turns(step_with_short_writes())) {
-        run(1 << 20, &turns);
+        run(World::new(1 << 20), &turns);
     }
 
     #[test]
     fn readers_over_the_limit_are_closed_between_frames(turns in turns(step_with_short_writes())) {
-        run(400, &turns);
+        run(World::new(400), &turns);
+    }
+
+    #[test]
+    fn all_together_stay_within_their_budget(turns in turns(step_with_short_writes())) {
+        run(World::with_budget(800, 1_000), &turns);
     }
 
     #[test]
     fn the_same_events_give_the_same_actions(turns in turns(step_with_short_writes())) {
-        prop_assert_eq!(run(400, &turns), run(400, &turns));
+        prop_assert_eq!(run(World::new(400), &turns), run(World::new(400), &turns));
     }
 }

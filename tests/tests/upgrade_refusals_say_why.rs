@@ -25,6 +25,7 @@ fn another_version_is_answered_426_with_the_version_spoken() {
         let response = ask(&server, request);
         assert_eq!(response.status, 426, "{version}: {}", response.head);
         assert_eq!(response.field("sec-websocket-version"), Some("13"), "{version}: {}", response.head);
+        assert_eq!(response.field("upgrade"), Some("websocket"), "{version}: {}", response.head);
     }
 }
 

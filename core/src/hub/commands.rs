@@ -58,8 +58,9 @@ impl Core {
         self.reply(slot, |out| reply::error(out, code, reason, id, room));
         if code.is_malformed() {
             let conn = self.conns.get_mut(slot);
-            conn.errors = conn.errors.saturating_add(1);
-            if conn.errors > self.config.errors_max {
+            if conn.errors < self.config.errors_max {
+                conn.errors += 1;
+            } else {
                 self.close(slot, TOO_MANY_ERRORS, "too many malformed commands");
             }
         }
@@ -146,9 +147,8 @@ impl Core {
         let part = self.rooms.leave(room, index, self.runs.get_mut(run), |conn, seat, index| {
             conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
         });
-        if deliver && !part.is_empty() {
-            let run = &self.runs.all()[run as usize];
-            self.streams.of(&mut self.conns, slot).extend_from_slice(&run.bytes[part]);
+        if deliver {
+            self.streams.add_part(&mut self.conns, slot, run, part);
         }
         if self.rooms.get(room).members().is_empty() {
             self.linger(room);

@@ -12,6 +12,9 @@ struct Stored {
     holders: u32,
 }
 
+/// What a kept run costs beyond its bytes: its entry, and an allocator's header and rounding. A pong is 2 bytes.
+const STORED_OVERHEAD_BYTES: usize = size_of::<Stored>() + 16;
+
 /// One connection's queue. It exists only while something is in it.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -72,20 +75,24 @@ impl Backlog {
     /// Queues a kept run from `start` on. A connection that goes over its limit is doomed, and still gets this one, so that
     /// the frame it is in the middle of can be ended.
     pub fn push(&mut self, conns: &mut Conns, slot: u32, run: u32, start: usize) {
-        let stored = &mut self.stored[run as usize];
-        stored.holders += 1;
-        let item = Item { run, start: start as u32, end: stored.bytes.len() as u32 };
+        let end = self.stored[run as usize].bytes.len() as u32;
+        let bytes = self.queue(conns, slot, Item { run, start: start as u32, end });
+        if bytes > self.connection_bytes_max && !conns.is_marked(slot, mark::DOOMED) {
+            self.doom(conns, slot);
+        }
+    }
+
+    /// Puts a part of a kept run at the end of the connection's queue; returns the bytes in it.
+    fn queue(&mut self, conns: &mut Conns, slot: u32, item: Item) -> usize {
         let bytes = (item.end - item.start) as usize;
+        self.stored[item.run as usize].holders += 1;
+        self.items += 1;
+        self.unsent_bytes += bytes;
+        conns.mark(slot, mark::LAGGING);
         let outbox = conns.get_mut(slot).outbox.get_or_insert_default();
         outbox.items.push_back(item);
         outbox.bytes += bytes;
-        self.items += 1;
-        self.unsent_bytes += bytes;
-        let over = outbox.bytes > self.connection_bytes_max;
-        conns.mark(slot, mark::LAGGING);
-        if over && !conns.is_marked(slot, mark::DOOMED) {
-            self.doom(conns, slot);
-        }
+        outbox.bytes
     }
 
     fn doom(&mut self, conns: &mut Conns, slot: u32) {
@@ -136,26 +143,32 @@ impl Backlog {
         }
     }
 
-    /// Replaces the connection's queue by the rest of the frame it is in the middle of, and then `last`.
+    /// Leaves of the connection's queue the rest of the frame that it is in the middle of, and puts `last` behind it. That
+    /// much is always allowed.
+    ///
+    /// The rest stays where it is kept: a copy for each of many who share a run would take memory where some is to be freed.
     ///
     /// Returns `false`, and changes nothing, where the response that opens the WebSocket has not been sent to its end: no
     /// frame can follow then.
     pub fn cut(&mut self, conns: &mut Conns, slot: u32, last: &[u8]) -> bool {
-        let mut rest = Vec::new();
-        if let Some(item) = conns.get(slot).outbox.as_ref().and_then(|outbox| outbox.items.front()) {
+        let outbox = conns.get(slot).outbox.as_deref();
+        let (first, queued) = outbox.map_or((None, 0), |outbox| (outbox.items.front().copied(), outbox.bytes));
+        if let Some(item) = first {
             let bytes = &self.stored[item.run as usize].bytes;
             let (start, frames) = (item.start as usize, handshake::response_bytes(bytes));
             if start < frames {
                 return false;
             }
             let end = frames + encode::next_frame_start(&bytes[frames..], start - frames);
-            rest.extend_from_slice(&bytes[start..end]);
+            if start < end {
+                self.queue(conns, slot, Item { end: end as u32, ..item });
+            }
         }
-        self.drop_all(conns, slot);
-        conns.unmark(slot, mark::DOOMED);
-        rest.extend_from_slice(last);
-        let run = self.store(&rest);
+        let run = self.store(last);
         self.push(conns, slot, run, 0);
+        // What was there before goes, and what has just been put behind it stays.
+        self.advance(conns, slot, queued);
+        conns.unmark(slot, mark::DOOMED);
         true
     }
 
@@ -181,7 +194,7 @@ impl Backlog {
 
     /// Memory of everything kept, in bytes.
     pub fn cost(&self) -> usize {
-        self.stored_bytes + self.items * size_of::<Item>()
+        self.stored_bytes + self.stored.len() * STORED_OVERHEAD_BYTES + self.items * size_of::<Item>()
     }
 
     /// Panics unless every kept run is held exactly as often as its count says.

@@ -4,9 +4,10 @@
 use crate::conn::{Conns, NONE};
 use crate::event::ConnId;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// A burst may grow a buffer; past this many bytes it is given back at the end of the turn.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// As many idle buffers are kept for the next turn; the rest are given back.
 const KEPT_BUFFERS_MAX: usize = 256;
 
@@ -61,7 +62,46 @@ impl Runs {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub conn: ConnId,
-    pub bytes: Vec<u8>,
+    own: Vec<u8>,
+    /// Named, not copied: many who get all but a little of a long run would cost it many times over.
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+struct Part {
+    /// It stands before this byte of what is the stream's own.
+    at: usize,
+    run: u32,
+    bytes: Range<usize>,
+}
+
+impl Stream {
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.parts.is_empty()
+    }
+
+    /// Its bytes; where they are not in one place, they are put together in `gathered`.
+    pub fn bytes<'a>(&'a self, runs: &Runs, gathered: &'a mut Vec<u8>) -> &'a [u8] {
+        if self.parts.is_empty() {
+            return &self.own;
+        }
+        gathered.clear();
+        let mut from = 0;
+        for part in &self.parts {
+            gathered.extend_from_slice(&self.own[from..part.at]);
+            gathered.extend_from_slice(&runs.all()[part.run as usize].bytes[part.bytes.clone()]);
+            from = part.at;
+        }
+        gathered.extend_from_slice(&self.own[from..]);
+        gathered
+    }
+
+    fn clear(&mut self) {
+        self.own.clear();
+        self.own.shrink_to(KEPT_BYTES_MAX);
+        self.parts.clear();
+        self.parts.shrink_to(KEPT_BUFFERS_MAX);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -71,19 +111,38 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// The connection's stream of this turn.
+    /// Where the connection's replies of this turn go.
     pub fn of(&mut self, conns: &mut Conns, slot: u32) -> &mut Vec<u8> {
+        &mut self.stream(conns, slot).own
+    }
+
+    /// Adds a part of a run, behind what is there so far.
+    pub fn add_part(&mut self, conns: &mut Conns, slot: u32, run: u32, bytes: Range<usize>) {
+        if !bytes.is_empty() {
+            let stream = self.stream(conns, slot);
+            stream.parts.push(Part { at: stream.own.len(), run, bytes });
+        }
+    }
+
+    /// Forgets what was to be said to the connection.
+    pub fn hush(&mut self, conns: &mut Conns, slot: u32) {
+        if conns.get(slot).stream != NONE {
+            self.stream(conns, slot).clear();
+        }
+    }
+
+    fn stream(&mut self, conns: &mut Conns, slot: u32) -> &mut Stream {
         let conn = conns.id(slot);
         let record = conns.get_mut(slot);
         if record.stream == NONE {
             record.stream = self.used as u32;
             match self.list.get_mut(self.used) {
                 Some(stream) => stream.conn = conn,
-                None => self.list.push(Stream { conn, bytes: Vec::new() }),
+                None => self.list.push(Stream { conn, own: Vec::new(), parts: Vec::new() }),
             }
             self.used += 1;
         }
-        &mut self.list[record.stream as usize].bytes
+        &mut self.list[record.stream as usize]
     }
 
     pub fn all(&self) -> &[Stream] {
@@ -95,10 +154,33 @@ impl Streams {
             if let Some(slot) = conns.slot(stream.conn) {
                 conns.get_mut(slot).stream = NONE;
             }
-            stream.bytes.clear();
-            stream.bytes.shrink_to(KEPT_BYTES_MAX);
+            stream.clear();
         }
         self.list.truncate(KEPT_BUFFERS_MAX);
         self.used = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Time;
+
+    #[test]
+    fn a_stream_keeps_the_order_of_replies_and_parts_and_copies_no_part() {
+        let (mut conns, mut runs, mut streams) = (Conns::new(), Runs::default(), Streams::default());
+        let slot = conns.insert(Time::ZERO).slot() as u32;
+        let run = runs.start(0);
+        runs.get_mut(run).unwrap().bytes.extend_from_slice(b"0123456789");
+        streams.add_part(&mut conns, slot, run, 0..2);
+        streams.of(&mut conns, slot).extend_from_slice(b"ab");
+        streams.add_part(&mut conns, slot, run, 3..5);
+        streams.add_part(&mut conns, slot, run, 5..5);
+        streams.add_part(&mut conns, slot, run, 8..10);
+        streams.of(&mut conns, slot).extend_from_slice(b"c");
+        assert_eq!(streams.all()[0].own, b"abc");
+        assert_eq!(streams.all()[0].bytes(&runs, &mut Vec::new()), b"01ab3489c");
+        streams.hush(&mut conns, slot);
+        assert!(streams.all()[0].is_empty());
     }
 }

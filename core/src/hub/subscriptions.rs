@@ -90,12 +90,13 @@ impl Core {
         }
         let held = self.is_held(key);
         let room = self.rooms.get_mut(key);
-        let wanted = !room.members().is_empty() || room.lingering;
+        // Lingering keeps a subscription and never makes one: what the broker refused would be asked again and again.
+        let wanted = !room.members().is_empty() || held && room.lingering;
         if !wanted && !held {
-            if room.run == NONE {
-                self.rooms.remove(key);
-            } else {
+            if room.run != NONE {
                 self.linger(key);
+            } else if !room.lingering {
+                self.rooms.remove(key);
             }
         } else if wanted != held && self.broker.down.is_none() {
             let (asked, kind) =
@@ -261,24 +262,21 @@ impl Core {
     /// Gives a member its part of the run before `until`, and spares it the rest that there is so far.
     fn skip_to_end(&mut self, slot: u32, key: u32, index: u32, until: usize) {
         let conns = &mut self.conns;
-        let run = self.runs.get_mut(self.rooms.get(key).run).expect("the room has a run in this turn");
+        let run_index = self.rooms.get(key).run;
+        let run = self.runs.get_mut(run_index).expect("the room has a run in this turn");
         let part = self.rooms.spare(key, index, run, until, |conn, seat, index| {
             conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
         });
-        if !part.is_empty() {
-            self.streams.of(&mut self.conns, slot).extend_from_slice(&run.bytes[part]);
-        }
+        self.streams.add_part(&mut self.conns, slot, run_index, part);
     }
 
     /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED.
     pub(crate) fn give_the_late_their_part(&mut self) {
-        for run in self.runs.all() {
+        for (index, run) in self.runs.all().iter().enumerate() {
             let room = self.rooms.get(run.room);
             for (conn, start) in room.members()[room.full as usize..].iter().zip(&run.late) {
-                let part = &run.bytes[*start as usize..];
-                if !part.is_empty() {
-                    self.streams.of(&mut self.conns, conn.slot() as u32).extend_from_slice(part);
-                }
+                let part = *start as usize..run.bytes.len();
+                self.streams.add_part(&mut self.conns, conn.slot() as u32, index as u32, part);
             }
         }
     }

@@ -104,12 +104,13 @@ fn fault(code: ErrorCode, reason: &'static str) -> Fault {
 /// # Errors
 /// What to answer with `ERROR`.
 pub fn parse(frame: &str, room_name_bytes_max: usize) -> Result<Command<'_>, Refusal<'_>> {
-    let fields: Fields<'_> = serde_json::from_str(frame).map_err(|error| Refusal {
-        code: ErrorCode::BadJson,
-        reason: format!("a command is one JSON object: {error}").into(),
-        id: None,
-        room: None,
-    })?;
+    let bad_json = |reason| Refusal { code: ErrorCode::BadJson, reason, id: None, room: None };
+    // serde takes an array for the fields in their order, and repeats any other value in its error, however long.
+    if !frame.trim_ascii_start().starts_with('{') {
+        return Err(bad_json("a command is one JSON object".into()));
+    }
+    let fields: Fields<'_> = serde_json::from_str(frame)
+        .map_err(|error| bad_json(format!("a command is one JSON object: {error}").into()))?;
     let (id, mut refused) = match fields.id.map(parse_id).transpose() {
         Ok(id) => (id, None),
         Err(fault) => (None, Some(fault)),
@@ -242,6 +243,7 @@ mod tests {
             ("", "bad_json"),
             ("[]", "bad_json"),
             ("1", "bad_json"),
+            (r#"["PING",7,null,null,0,null,null,null,null]"#, "bad_json"),
             (r#"{"type":"PING"} x"#, "bad_json"),
             (r#"{"type":"PING","type":"PING"}"#, "bad_json"),
             ("{}", "missing_field"),
@@ -270,6 +272,13 @@ mod tests {
         assert_eq!(code(&format!(r#"{{"type":"SUBSCRIBE","room":"{}x"}}"#, "é".repeat(64))), "room_invalid");
         assert_eq!(code(&format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(64))), "ok");
         assert_eq!(code(&format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(65))), "bad_field");
+    }
+
+    #[test]
+    fn a_reason_does_not_repeat_what_was_sent() {
+        for frame in [format!("\"{}\"", "x".repeat(10_000)), format!("{{\"type\":{}", "x".repeat(10_000))] {
+            assert!(parse(&frame, 128).unwrap_err().reason.len() < 200);
+        }
     }
 
     #[test]

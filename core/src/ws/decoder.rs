@@ -89,6 +89,7 @@ impl Decoder {
         if data.is_empty() {
             return Ok((0, None));
         }
+        self.settle();
         if self.partial.is_none() {
             let Some((header_bytes, header)) = parse_header(data)? else {
                 return self.keep(data, message_bytes_max);
@@ -102,7 +103,6 @@ impl Decoder {
             unmask(payload, header.mask);
             return Ok((end, Some(whole_frame(header.opcode, payload)?)));
         }
-        self.settle();
         self.keep(data, message_bytes_max)
     }
 
@@ -357,6 +357,17 @@ mod tests {
         assert!(decoder.held_bytes() > 0);
         assert!(matches!(decoder.next(&mut bytes[500..], 1000), Ok((508, Some(Message::Text(_))))));
         decoder.settle();
+        assert_eq!(decoder.held_bytes(), 0);
+    }
+
+    #[test]
+    fn what_follows_a_split_message_is_read_in_place() {
+        let mut bytes = [frame(0x81, b"split"), frame(0x81, b"whole")].concat();
+        let (first, second) = bytes.split_at_mut(4);
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.next(first, 100), Ok((4, None)));
+        assert_eq!(decoder.next(second, 100), Ok((7, Some(Message::Text("split")))));
+        assert_eq!(decoder.next(&mut second[7..], 100), Ok((11, Some(Message::Text("whole")))));
         assert_eq!(decoder.held_bytes(), 0);
     }
 

@@ -79,6 +79,11 @@ pub fn parse(head: &[u8]) -> Result<Parsed<'_>, Response<'static>> {
             ..Response::text("405 Method Not Allowed", "only GET and HEAD are served here")
         });
     }
+    // RFC 9112 §3.2: one Host header, and without exception in HTTP/1.1.
+    let hosts = values(headers, "Host").count();
+    if hosts > 1 || hosts == 0 && version >= 1 {
+        return Err(Response::bad_request("one Host header is needed"));
+    }
     let path = path_of(target);
     if method == "HEAD" || !values(headers, "Upgrade").any(|value| has_token(value, "websocket")) {
         return Ok(Parsed { path, kind: Kind::Get { head_only: method == "HEAD" } });
@@ -93,13 +98,13 @@ pub fn parse(head: &[u8]) -> Result<Parsed<'_>, Response<'static>> {
 
 /// The checks of RFC 6455 §4.2.1.
 fn upgrade<'a>(headers: &[Header<'a>]) -> Result<Kind<'a>, Response<'static>> {
-    single(headers, "Host").ok_or(Response::bad_request("one Host header is needed"))?;
     if !values(headers, "Connection").any(|value| has_token(value, "upgrade")) {
         return Err(Response::bad_request("the Connection header must name Upgrade"));
     }
     if single(headers, "Sec-WebSocket-Version") != Some(b"13") {
         return Err(Response {
-            headers: "Sec-WebSocket-Version: 13\r\n",
+            // RFC 6455 §4.4 asks for the first, RFC 9110 §15.5.22 and §7.8 for the others.
+            headers: "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
             ..Response::text("426 Upgrade Required", "WebSocket version 13 is spoken here")
         });
     }
@@ -298,6 +303,13 @@ mod tests {
         assert_eq!(get("POST / HTTP/1.1").unwrap_err(), "405");
         assert_eq!(get("GET / HTTP/2.0").unwrap_err(), "505");
         assert_eq!(get("nonsense").unwrap_err(), "400");
+        assert!(get("\r\nGET / HTTP/1.1").is_ok());
+        assert_eq!(parse(&request("GET / HTTP/1.1", &[])).unwrap_err().status, "400 Bad Request");
+        assert_eq!(
+            parse(&request("GET / HTTP/1.0", &[("Host", "a"), ("Host", "b")])).unwrap_err().status,
+            "400 Bad Request"
+        );
+        assert!(parse(&request("GET / HTTP/1.0", &[])).is_ok());
     }
 
     #[test]

@@ -1,0 +1,66 @@
+//! What is kept for slow readers stays within its limits, and whoever is closed for it is told so between two frames.
+
+use fanfare_core::broker::BrokerEvent;
+use fanfare_core::{Config, ConnId, Event};
+use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+use fanfare_tests::{Frame, opcode};
+
+fn message(lone: &mut LoneCore, bytes: usize) -> Vec<Said> {
+    lone.broker(BrokerEvent::Message { room: "r", payload: &vec![b'x'; bytes] })
+}
+
+#[test]
+fn cutting_the_queues_of_many_who_share_a_frame_frees_memory() {
+    let mut lone = LoneCore::new(Config { outbox_total_bytes_max: 100_000, ..Config::default() });
+    for _ in 0..64 {
+        lone.member("r");
+    }
+    lone.takes = |_, _| 10;
+    message(&mut lone, 60_000);
+    message(&mut lone, 30_000);
+    assert_eq!(lone.core.metrics().slow_closes, 0, "one copy of each is kept, whoever lags");
+    message(&mut lone, 30_000);
+    let metrics = lone.core.metrics();
+    assert!(metrics.slow_closes > 0);
+    assert!(metrics.stored_frame_bytes_now <= 100_000, "{} bytes are kept", metrics.stored_frame_bytes_now);
+}
+
+#[test]
+fn one_who_lags_more_than_others_goes_first() {
+    let mut lone = LoneCore::new(Config { outbox_total_bytes_max: 50_000, ..Config::default() });
+    let conns: Vec<ConnId> = ["r", "r", "s"].into_iter().map(|room| lone.member(room)).collect();
+    lone.takes = |conn, bytes| if conn.slot() == 0 { bytes } else { 10 };
+    for _ in 0..5 {
+        message(&mut lone, 9_000);
+    }
+    lone.broker(BrokerEvent::Message { room: "s", payload: &[b'y'; 9_000] });
+    lone.takes = |_, bytes| bytes;
+    let said = lone.turn(|turn| conns.iter().for_each(|conn| turn.feed(Event::Writable { conn: *conn })));
+    assert!(text_to(&said, conns[1]).ends_with("too slow"));
+    assert!(text_to(&said, conns[2]).ends_with("y\"}"));
+    assert_eq!(lone.core.metrics().slow_closes, 1);
+}
+
+#[test]
+fn a_frame_larger_than_the_limit_is_ended_before_the_close_frame() {
+    let mut lone = LoneCore::new(Config { outbox_bytes_max: 1_000, ..Config::default() });
+    let conn = lone.member("r");
+    lone.takes = |_, _| 10;
+    message(&mut lone, 5_000);
+    lone.takes = |_, bytes| bytes;
+    let said = lone.turn(|turn| turn.feed(Event::Writable { conn }));
+    assert!(text_to(&said, conn).ends_with("too slow"));
+    assert!(!said.contains(&Said::Close(conn)), "the peer has a moment to answer");
+}
+
+#[test]
+fn small_replies_are_charged_for_what_it_takes_to_keep_them() {
+    let mut lone = LoneCore::new(Config { outbox_total_bytes_max: 100_000, ..Config::default() });
+    let conn = lone.client();
+    lone.takes = |_, _| 0;
+    // 2 bytes each on the wire; each turn's own is kept by itself, in an allocation and two entries of together 50 bytes.
+    for _ in 0..100_000 / 50 {
+        lone.bytes(conn, Frame::new(opcode::PING, "").masked());
+    }
+    assert_eq!(lone.core.metrics().slow_closes, 1);
+}
