@@ -3,7 +3,7 @@
 use crate::config::{self, RedisAddress};
 use crate::resolve::Resolver;
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisConfig, RedisSession, Role};
 use fanfare_core::time::Time;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -39,6 +39,8 @@ struct Link {
     candidates: VecDeque<SocketAddr>,
     /// The number of this attempt: an answer of the resolver to an earlier one is out of date.
     attempt: u64,
+    /// Why it is not up, as the hub was told last.
+    told: Option<String>,
 }
 
 /// Redis on the poll.
@@ -125,7 +127,28 @@ impl RedisLinks {
         if self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.session.timeout(now);
         }
-        self.session.poll_events(report);
+        self.session.poll_events(&mut report);
+        self.tell_failures(report);
+    }
+
+    /// Tells the hub why Redis is still away. The session's own events end with the loss of a connection that was up;
+    /// why none can be had since then, or ever could, is what an operator needs to know.
+    fn tell_failures(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
+        let stats = self.session.stats();
+        for (role, stats) in [(Role::Subscriber, stats.subscriber), (Role::Publisher, stats.publisher)] {
+            let told = &mut self.links[role as usize].told;
+            let reason = stats.last_error.filter(|_| stats.state != LinkState::Up);
+            if told.as_deref() == reason {
+                continue;
+            }
+            *told = reason.map(str::to_owned);
+            let Some(reason) = reason else { continue };
+            let reason = &format!("Redis: {reason}");
+            report(match role {
+                Role::Subscriber => BrokerEvent::Down { reason },
+                Role::Publisher => BrokerEvent::PublisherDown { reason },
+            });
+        }
     }
 
     fn read_link(
@@ -142,7 +165,7 @@ impl RedisLinks {
                 return;
             }
             match connection.stream.read(buffer) {
-                Ok(0) => return self.lost(role, "the connection was closed by Redis", registry, now),
+                Ok(0) => return self.lost(role, "it closed the connection", registry, now),
                 Ok(bytes) => {
                     taken += bytes;
                     self.session.input(role, &buffer[..bytes], now, &mut *report);
@@ -193,7 +216,7 @@ impl RedisLinks {
             RedisAddress::Unix { path } => {
                 let stream = UnixStream::connect(path).map(Stream::Unix);
                 if let Err(error) = stream.and_then(|stream| self.adopt(role, stream, registry)) {
-                    self.session.disconnected(role, &error.to_string(), now);
+                    self.session.disconnected(role, &cannot_connect(&error), now);
                 }
             }
             RedisAddress::Tcp { host, port } => match host.parse::<IpAddr>() {
@@ -223,7 +246,7 @@ impl RedisLinks {
                 link.candidates = addresses.into();
                 self.try_next(role, "the host has no address", registry, now);
             }
-            Err(error) => self.session.disconnected(role, &format!("cannot resolve the host: {error}"), now),
+            Err(error) => self.session.disconnected(role, &format!("cannot resolve its host: {error}"), now),
         }
     }
 
@@ -234,7 +257,7 @@ impl RedisLinks {
             let stream = TcpStream::connect(address).map(Stream::Tcp);
             match stream.and_then(|stream| self.adopt(role, stream, registry)) {
                 Ok(()) => return,
-                Err(error) => reason = error.to_string(),
+                Err(error) => reason = cannot_connect(&error),
             }
         }
         self.session.disconnected(role, &reason, now);
@@ -261,7 +284,7 @@ impl RedisLinks {
             Ok(false) => connection.writable = false,
             Err(error) => {
                 self.forget_connection(role, registry);
-                self.try_next(role, &error.to_string(), registry, now);
+                self.try_next(role, &cannot_connect(&error), registry, now);
             }
         }
     }
@@ -284,6 +307,11 @@ impl RedisLinks {
             let _ = registry.deregister(connection.stream.source());
         }
     }
+}
+
+/// Without the address: `/readyz` is for everyone.
+fn cannot_connect(error: &io::Error) -> String {
+    format!("cannot connect: {error}")
 }
 
 impl Stream {
