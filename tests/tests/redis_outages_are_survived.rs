@@ -299,9 +299,7 @@ fn order_and_wholeness_hold_across_an_outage() {
 
 /// Says why Redis is away now, not only how it was lost.
 fn wait_until_readyz_says(server: &Server, reason: &str) {
-    eventually(&format!("/readyz says {reason:?}"), || {
-        server.wait_until_readyz_is(503).contains(reason).then_some(())
-    });
+    eventually(&format!("/readyz says {reason:?}"), || server.wait_until_readyz_is(503).contains(reason).then_some(()));
     eventually("so does the operations port", || {
         let response = get(server.ops_address(), "/readyz");
         (response.status == 503 && response.text().contains(reason)).then_some(())
