@@ -8,10 +8,12 @@ use fanfare_core::time::Time;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token, Waker};
+use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is read of one connection in one turn: about as many messages as a turn should fan out before it is the clients'
 /// turn again.
@@ -353,7 +355,16 @@ impl Stream {
                     return Err(error);
                 }
                 let _ = stream.set_nodelay(true);
-                stream.peer_addr().map(|_| ())
+                let peer = stream.peer_addr();
+                if let Ok(peer) = &peer
+                    && stream.local_addr()? == *peer
+                {
+                    // TCP lets a socket meet itself where nobody listens on a port that the kernel may give to a client:
+                    // it would echo every command. Reset, since TIME_WAIT would keep Redis from its port.
+                    let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
+                peer.map(|_| ())
             }
             Stream::Unix(stream) => {
                 if let Some(error) = stream.take_error()? {
@@ -375,7 +386,6 @@ mod tests {
     use super::*;
     use mio::Poll;
     use std::net::TcpListener;
-    use std::time::Duration;
 
     const SUBSCRIBER: usize = Role::Subscriber as usize;
 
