@@ -24,6 +24,7 @@ const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: [Token; 2] = [Token(usize::MAX - 1), Token(usize::MAX - 2)];
 const REDIS: [Token; 2] = [Token(usize::MAX - 3), Token(usize::MAX - 4)];
 const WAKER: Token = Token(usize::MAX - 5);
+const _: () = assert!(usize::BITS >= 64, "a token has to hold the generation of an id, too");
 
 /// Readiness events per turn. More wait in the kernel, first come first served.
 const EVENTS_PER_TURN: usize = 1_024;
