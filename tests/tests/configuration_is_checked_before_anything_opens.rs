@@ -200,6 +200,8 @@ fn wrong_values_name_their_key_wherever_they_come_from() {
         ("limits.connections_max", "many"),
         ("limits.message_bytes_max", "64KB"),
         ("limits.errors_max", "1.5"),
+        // One more than the server can count to; as 0 it would close everyone at their first mistake.
+        ("limits.errors_max", "65535"),
         ("timeouts.handshake_ms", "10s"),
         ("timeouts.ping_interval_ms", ""),
     ] {

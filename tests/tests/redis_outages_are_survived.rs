@@ -1,6 +1,6 @@
 //! Redis is killed, absent, frozen: clients stay, are told the truth, and everything flows again afterwards.
 
-use fanfare_tests::{Client, Launch, Redis, Server, eventually};
+use fanfare_tests::{Client, Launch, Redis, Server, eventually, get};
 
 /// A server that comes back to Redis quickly.
 fn launch(redis: &Redis) -> Launch {
@@ -17,8 +17,7 @@ fn a_killed_redis_is_told_and_survived() {
 
     let lost = server.wait_for_log("redis lost");
     assert!(lost["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{lost}");
-    let reason = server.wait_until_readyz_is(503);
-    assert!(!reason.trim().is_empty());
+    wait_until_readyz_says(&server, "onnection refused");
     wait_until_both_links_are(&server, 0.0);
 
     // With an id the sender is told, without one it is counted.
@@ -146,8 +145,9 @@ fn a_connection_that_redis_drops_is_made_again() {
 fn a_redis_absent_at_the_start_is_joined_when_it_comes() {
     let mut redis = Redis::launch().absent();
     let server = launch(&redis).not_ready().start();
-    let reason = server.wait_until_readyz_is(503);
-    assert!(!reason.trim().is_empty());
+    let told = server.wait_for_log("redis not reached yet, trying again");
+    assert!(told["reason"].as_str().is_some_and(|reason| reason.contains("onnection refused")), "{told}");
+    wait_until_readyz_says(&server, "onnection refused");
     let mut client = Client::connect(&server);
     client.send(r#"{"type":"SUBSCRIBE","room":"r","id":1}"#);
     client.send(r#"{"type":"SEND_MESSAGE","roomId":"r","message":"m","id":2}"#);
@@ -159,6 +159,9 @@ fn a_redis_absent_at_the_start_is_joined_when_it_comes() {
     server.wait_until_ready();
     client.publish("r", "1");
     client.expect_message("r", "1");
+    // However many attempts there were.
+    assert_eq!(server.log().count("redis not reached yet, trying again"), 1);
+    assert_eq!((server.log().count("redis connected"), server.log().count("redis lost")), (1, 0));
 }
 
 #[test]
@@ -292,6 +295,15 @@ fn order_and_wholeness_hold_across_an_outage() {
     for member in &mut members {
         member.expect_message("r", r#""end""#);
     }
+}
+
+/// Says why Redis is away now, not only how it was lost.
+fn wait_until_readyz_says(server: &Server, reason: &str) {
+    eventually(&format!("/readyz says {reason:?}"), || server.wait_until_readyz_is(503).contains(reason).then_some(()));
+    eventually("so does the operations port", || {
+        let response = get(server.ops_address(), "/readyz");
+        (response.status == 503 && response.text().contains(reason)).then_some(())
+    });
 }
 
 fn wait_until_both_links_are(server: &Server, up: f64) {

@@ -23,7 +23,9 @@ pub struct Gate {
     ready: bool,
     /// Closed for want of places, until enough have left.
     full: bool,
-    /// Closed for want of descriptors, until then.
+    /// The kernel refused the last attempt, for instance for want of descriptors.
+    refused: bool,
+    /// When to try again after that.
     paused_until: Option<Time>,
     errors: u64,
 }
@@ -45,7 +47,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 impl Gate {
     /// An open gate.
     pub fn new(listener: TcpListener, places: Places) -> Gate {
-        Gate { listener, places, ready: true, full: false, paused_until: None, errors: 0 }
+        Gate { listener, places, ready: true, full: false, refused: false, paused_until: None, errors: 0 }
     }
 
     /// The listener, to be registered with the poll.
@@ -60,12 +62,12 @@ impl Gate {
 
     /// Whether [`Gate::accept`] may have a connection now.
     pub fn is_ready(&self) -> bool {
-        self.ready && !self.is_paused()
+        self.ready && !self.full && self.paused_until.is_none()
     }
 
     /// Whether nothing is accepted.
     pub fn is_paused(&self) -> bool {
-        self.full || self.paused_until.is_some()
+        self.full || self.refused
     }
 
     /// Failures to accept that were not the peer's.
@@ -105,25 +107,39 @@ impl Gate {
                 Ok((stream, _)) => {
                     // Frames are small and leave when they are ready. A socket that is gone by now says so when it is read.
                     let _ = stream.set_nodelay(true);
+                    self.succeeded(open);
                     return Some(stream);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
-                // accept(2) also reports what befell the connection that it would have returned.
-                Err(error) if is_of_the_connection(&error) => {}
+                // Linux finds a descriptor before it looks for a connection: there is one again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready = false;
+                    self.succeeded(open);
+                }
+                // accept(2) also reports what befell the connection that it would have returned. The next one has its
+                // turn when everyone else has had theirs.
+                Err(error) if is_of_the_connection(&error) => return None,
                 Err(error) => {
                     self.errors += 1;
                     self.paused_until = Some(now + PAUSE);
-                    tracing::warn!(%error, connections = open, "accepting paused");
+                    if !std::mem::replace(&mut self.refused, true) {
+                        tracing::warn!(%error, connections = open, "accepting paused");
+                    }
                     return None;
                 }
             }
         }
     }
+
+    fn succeeded(&mut self, open: usize) {
+        if std::mem::take(&mut self.refused) {
+            tracing::info!(connections = open, "accepting resumed");
+        }
+    }
 }
 
 fn is_of_the_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut)
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: [Token; 2] = [Token(usize::MAX - 1), Token(usize::MAX - 2)];
 const REDIS: [Token; 2] = [Token(usize::MAX - 3), Token(usize::MAX - 4)];
 const WAKER: Token = Token(usize::MAX - 5);
+const _: () = assert!(usize::BITS >= 64, "a token has to hold the generation of an id, too");
 
 /// Readiness events per turn. More wait in the kernel, first come first served.
 const EVENTS_PER_TURN: usize = 1_024;
@@ -62,6 +63,8 @@ pub struct Server {
     /// What [`Board`] and log were told last.
     readiness: Option<Result<(), String>>,
     has_redis: bool,
+    /// A line has said why Redis is away; it is the only one of this outage.
+    outage_logged: bool,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
     accept_errors: u64,
@@ -114,6 +117,7 @@ impl Server {
             buffer: vec![0; READ_BYTES].into(),
             readiness: None,
             has_redis: config.redis.target.is_some(),
+            outage_logged: false,
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
             accept_errors: 0,
@@ -219,7 +223,7 @@ impl Server {
         if changed {
             let readiness = readiness.map_err(str::to_owned);
             if self.has_redis && self.stop_at.is_none() {
-                log_broker(self.readiness.as_ref(), &readiness);
+                self.outage_logged = log_broker(self.readiness.as_ref(), &readiness, self.outage_logged);
             }
             if let Some(board) = &self.board {
                 match &readiness {
@@ -251,13 +255,30 @@ impl Server {
     }
 }
 
-/// Redis came or went; the reason of an outage that goes on may change, which is worth no line.
-fn log_broker(before: Option<&Result<(), String>>, now: &Result<(), String>) {
+/// Redis came, went, or could not be reached from the start; the reason of an outage that goes on may change, which is
+/// worth no line. Takes and returns whether there has been a line of this outage.
+fn log_broker(before: Option<&Result<(), String>>, now: &Result<(), String>, logged: bool) -> bool {
     match (before, now) {
-        (_, Ok(())) => tracing::info!("redis connected"),
-        (Some(Ok(())), Err(reason)) => tracing::warn!(%reason, "redis lost"),
-        (None, Err(_)) => tracing::info!("redis connecting"),
-        (Some(Err(_)), Err(reason)) => tracing::debug!(%reason, "redis still away"),
+        (_, Ok(())) => {
+            tracing::info!("redis connected");
+            false
+        }
+        (None, Err(_)) => {
+            tracing::info!("redis connecting");
+            false
+        }
+        (Some(Ok(())), Err(reason)) => {
+            tracing::warn!(%reason, "redis lost");
+            true
+        }
+        (Some(Err(_)), Err(reason)) if !logged => {
+            tracing::warn!(%reason, "redis not reached yet, trying again");
+            true
+        }
+        (Some(Err(_)), Err(reason)) => {
+            tracing::debug!(%reason, "redis still away");
+            true
+        }
     }
 }
 

@@ -23,7 +23,13 @@ fn main() -> ExitCode {
         let _ = std::io::stdout().write_all(loaded.to_toml().as_bytes());
         return ExitCode::SUCCESS;
     }
-    logging::start(&loaded.config.log);
+    let _logging = match logging::start(&loaded.config.log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "fanfare: cannot start the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

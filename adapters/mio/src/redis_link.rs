@@ -3,15 +3,17 @@
 use crate::config::{self, RedisAddress};
 use crate::resolve::Resolver;
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisConfig, RedisSession, Role};
 use fanfare_core::time::Time;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token, Waker};
+use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is read of one connection in one turn: about as many messages as a turn should fan out before it is the clients'
 /// turn again.
@@ -37,8 +39,16 @@ struct Link {
     connection: Option<Connection>,
     /// Addresses not tried yet in this attempt.
     candidates: VecDeque<SocketAddr>,
-    /// The number of this attempt: an answer of the resolver to an earlier one is out of date.
-    attempt: u64,
+    /// This attempt waits for the resolver.
+    unresolved: bool,
+    /// The resolver has a question of this link's. There is never a second one: a resolver slower than the attempts would
+    /// be asked more and more, and answer only attempts that are over.
+    asked: bool,
+    /// Attempts since the last that came up. Each begins with another address, since the one tried first may take all
+    /// the time there is and never answer.
+    attempts: usize,
+    /// Why it is not up, as the hub was told last.
+    told: Option<String>,
 }
 
 /// Redis on the poll.
@@ -48,7 +58,7 @@ pub struct RedisLinks {
     address: RedisAddress,
     links: [Link; 2],
     tokens: [Token; 2],
-    resolver: Resolver<(Role, u64)>,
+    resolver: Resolver<Role>,
 }
 
 /// The session's configuration from the server's.
@@ -115,8 +125,8 @@ impl RedisLinks {
 
     /// Reads what is there, does what is due, and reports everything that the hub has to hear.
     pub fn read(&mut self, buffer: &mut [u8], registry: &Registry, now: Time, mut report: impl FnMut(BrokerEvent<'_>)) {
-        while let Some(((role, attempt), answer)) = self.resolver.poll() {
-            self.resolved(role, attempt, answer, registry, now);
+        while let Some((role, answer)) = self.resolver.poll() {
+            self.resolved(role, answer, registry, now);
         }
         for role in Role::ALL {
             self.establish(role, registry, now);
@@ -125,7 +135,31 @@ impl RedisLinks {
         if self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.session.timeout(now);
         }
-        self.session.poll_events(report);
+        self.session.poll_events(&mut report);
+        self.tell_failures(report);
+    }
+
+    /// Tells the hub why Redis is still away. The session's own events end with the loss of a connection that was up;
+    /// why none can be had since then, or ever could, is what an operator needs to know.
+    fn tell_failures(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
+        let stats = self.session.stats();
+        for (role, stats) in [(Role::Subscriber, stats.subscriber), (Role::Publisher, stats.publisher)] {
+            let Link { told, attempts, .. } = &mut self.links[role as usize];
+            if stats.state == LinkState::Up {
+                *attempts = 0;
+            }
+            let reason = stats.last_error.filter(|_| stats.state != LinkState::Up);
+            if told.as_deref() == reason {
+                continue;
+            }
+            *told = reason.map(str::to_owned);
+            let Some(reason) = reason else { continue };
+            let reason = &format!("Redis: {reason}");
+            report(match role {
+                Role::Subscriber => BrokerEvent::Down { reason },
+                Role::Publisher => BrokerEvent::PublisherDown { reason },
+            });
+        }
     }
 
     fn read_link(
@@ -142,7 +176,7 @@ impl RedisLinks {
                 return;
             }
             match connection.stream.read(buffer) {
-                Ok(0) => return self.lost(role, "the connection was closed by Redis", registry, now),
+                Ok(0) => return self.lost(role, "it closed the connection", registry, now),
                 Ok(bytes) => {
                     taken += bytes;
                     self.session.input(role, &buffer[..bytes], now, &mut *report);
@@ -187,13 +221,11 @@ impl RedisLinks {
 
     fn open(&mut self, role: Role, registry: &Registry, now: Time) {
         let link = &mut self.links[role as usize];
-        link.attempt += 1;
-        link.candidates.clear();
         match &self.address {
             RedisAddress::Unix { path } => {
                 let stream = UnixStream::connect(path).map(Stream::Unix);
                 if let Err(error) = stream.and_then(|stream| self.adopt(role, stream, registry)) {
-                    self.session.disconnected(role, &error.to_string(), now);
+                    self.session.disconnected(role, &cannot_connect(&error), now);
                 }
             }
             RedisAddress::Tcp { host, port } => match host.parse::<IpAddr>() {
@@ -201,29 +233,31 @@ impl RedisLinks {
                     link.candidates.push_back(SocketAddr::new(ip, *port));
                     self.try_next(role, "there is no address", registry, now);
                 }
-                Err(_) => self.resolver.ask((role, link.attempt), host, *port),
+                Err(_) => {
+                    link.unresolved = true;
+                    if !std::mem::replace(&mut link.asked, true) {
+                        self.resolver.ask(role, host, *port);
+                    }
+                }
             },
         }
     }
 
-    fn resolved(
-        &mut self,
-        role: Role,
-        attempt: u64,
-        answer: io::Result<Vec<SocketAddr>>,
-        registry: &Registry,
-        now: Time,
-    ) {
+    fn resolved(&mut self, role: Role, answer: io::Result<Vec<SocketAddr>>, registry: &Registry, now: Time) {
         let link = &mut self.links[role as usize];
-        if link.attempt != attempt || link.connection.is_some() {
+        link.asked = false;
+        if !std::mem::take(&mut link.unresolved) {
             return;
         }
         match answer {
-            Ok(addresses) => {
+            Ok(mut addresses) => {
+                let first = link.attempts % addresses.len().max(1);
+                addresses.rotate_left(first);
                 link.candidates = addresses.into();
+                link.attempts = link.attempts.wrapping_add(1);
                 self.try_next(role, "the host has no address", registry, now);
             }
-            Err(error) => self.session.disconnected(role, &format!("cannot resolve the host: {error}"), now),
+            Err(error) => self.session.disconnected(role, &format!("cannot resolve its host: {error}"), now),
         }
     }
 
@@ -234,7 +268,7 @@ impl RedisLinks {
             let stream = TcpStream::connect(address).map(Stream::Tcp);
             match stream.and_then(|stream| self.adopt(role, stream, registry)) {
                 Ok(()) => return,
-                Err(error) => reason = error.to_string(),
+                Err(error) => reason = cannot_connect(&error),
             }
         }
         self.session.disconnected(role, &reason, now);
@@ -261,7 +295,7 @@ impl RedisLinks {
             Ok(false) => connection.writable = false,
             Err(error) => {
                 self.forget_connection(role, registry);
-                self.try_next(role, &error.to_string(), registry, now);
+                self.try_next(role, &cannot_connect(&error), registry, now);
             }
         }
     }
@@ -274,7 +308,7 @@ impl RedisLinks {
     fn forget(&mut self, role: Role, registry: &Registry) {
         self.forget_connection(role, registry);
         let link = &mut self.links[role as usize];
-        link.attempt += 1;
+        link.unresolved = false;
         link.candidates.clear();
     }
 
@@ -284,6 +318,11 @@ impl RedisLinks {
             let _ = registry.deregister(connection.stream.source());
         }
     }
+}
+
+/// Without the address: `/readyz` is for everyone.
+fn cannot_connect(error: &io::Error) -> String {
+    format!("cannot connect: {error}")
 }
 
 impl Stream {
@@ -316,7 +355,16 @@ impl Stream {
                     return Err(error);
                 }
                 let _ = stream.set_nodelay(true);
-                stream.peer_addr().map(|_| ())
+                let peer = stream.peer_addr();
+                if let Ok(peer) = &peer
+                    && stream.local_addr()? == *peer
+                {
+                    // TCP lets a socket meet itself where nobody listens on a port that the kernel may give to a client:
+                    // it would echo every command. Reset, since TIME_WAIT would keep Redis from its port.
+                    let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
+                peer.map(|_| ())
             }
             Stream::Unix(stream) => {
                 if let Some(error) = stream.take_error()? {
@@ -329,6 +377,61 @@ impl Stream {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::Poll;
+    use std::net::TcpListener;
+
+    const SUBSCRIBER: usize = Role::Subscriber as usize;
+
+    fn links(poll: &Poll) -> RedisLinks {
+        let waker = Arc::new(Waker::new(poll.registry(), Token(2)).unwrap());
+        let config = RedisConfig {
+            connect_timeout: Duration::from_millis(100),
+            backoff_min: Duration::from_millis(1),
+            backoff_max: Duration::from_millis(1),
+            ..RedisConfig::default()
+        };
+        // What the resolver says of this name is never asked for here.
+        let address = RedisAddress::Tcp { host: "redis.invalid".to_owned(), port: 6379 };
+        RedisLinks::new(config, address, [Token(0), Token(1)], waker).unwrap()
+    }
+
+    /// Lets an attempt that is under way run out of time, and the next one begin.
+    fn expire(links: &mut RedisLinks, registry: &Registry, now: &mut Time) {
+        for step in [Duration::from_millis(100), Duration::from_millis(1)] {
+            *now = *now + step;
+            links.session.timeout(*now);
+            links.drive(registry, *now);
+        }
+    }
+
+    #[test]
+    fn an_answer_slower_than_an_attempt_serves_the_next_one() {
+        let (poll, listener) = (Poll::new().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (mut links, mut now) = (links(&poll), Time::ZERO);
+        links.drive(poll.registry(), now);
+        expire(&mut links, poll.registry(), &mut now);
+        links.resolved(Role::Subscriber, Ok(vec![listener.local_addr().unwrap()]), poll.registry(), now);
+        assert!(links.links[SUBSCRIBER].connection.is_some());
+    }
+
+    #[test]
+    fn an_address_that_never_answers_is_not_the_first_for_ever() {
+        let poll = Poll::new().unwrap();
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [silent, other] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let (mut links, mut now) = (links(&poll), Time::ZERO);
+        links.drive(poll.registry(), now);
+        for left in [other, silent, other] {
+            links.resolved(Role::Subscriber, Ok(vec![silent, other]), poll.registry(), now);
+            assert_eq!(links.links[SUBSCRIBER].candidates, [left], "the other one is being tried");
+            expire(&mut links, poll.registry(), &mut now);
         }
     }
 }

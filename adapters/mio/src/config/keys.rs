@@ -216,7 +216,8 @@ pub(crate) static KEYS: &[Key] = &[
         default: "100",
         help: "Commands in error that one connection may send before it is closed with 4509",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 1..=1_000_000, field: field!(limits.errors_max) },
+        // The core counts in 16 bits, and has to be able to count one beyond.
+        kind: &Number { unit: Unit::Count, range: 1..=65_534, field: field!(limits.errors_max) },
     },
     Key {
         name: "timeouts.handshake_ms",

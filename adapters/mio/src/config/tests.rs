@@ -207,7 +207,7 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_line() {
         ),
         ("limits.message_byte_max", 4, "there is no such key", "did you mean limits.message_bytes_max?"),
         ("limits.connections_max", 5, "it is a string; a number stands without quotes", "a whole number from 0"),
-        ("limits.errors_max", 6, "it is a float", "a whole number from 1 to 1000000; default: 100"),
+        ("limits.errors_max", 6, "it is a float", "a whole number from 1 to 65534; default: 100"),
         ("redis.backoff_min_ms", 8, "there is no such key", "did you mean redis.backoff_ms_min?"),
         ("redis.prefix", 9, "it is a number; a text stands in quotes", "text of at most 256 bytes"),
         ("limit", 10, "there is no such section", "did you mean [limits]?"),
