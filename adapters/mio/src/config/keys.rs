@@ -141,7 +141,7 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "redis.backoff_ms_min",
         default: "50",
-        help: "The first pause before reconnecting to Redis is a random time up to this; it doubles with every failure",
+        help: "The shortest pause before reconnecting to Redis; the pause is drawn between this and a ceiling that doubles with every failure",
         environment_alias: None,
         kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.backoff_min) },
     },
@@ -207,14 +207,14 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "limits.outbox_total_bytes_max",
         default: "268435456",
-        help: "Bytes that all connections together may leave unread",
+        help: "Memory for what all connections together have not read, a frame for many counted once; over it the slowest are closed with 4008",
         environment_alias: None,
         kind: &Number { unit: Unit::Bytes, range: KIB..=TIB, field: field!(limits.outbox_total_bytes_max) },
     },
     Key {
         name: "limits.errors_max",
         default: "100",
-        help: "Commands in error that one connection may send before it is closed with 4509",
+        help: "Malformed commands of one connection before it is closed with 4509; every good one forgives one",
         environment_alias: None,
         // The core counts in 16 bits, and has to be able to count one beyond.
         kind: &Number { unit: Unit::Count, range: 1..=65_534, field: field!(limits.errors_max) },

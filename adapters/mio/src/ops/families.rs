@@ -115,7 +115,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     counter(
         "fanfare_messages_dropped_total",
-        "Messages of the broker that were dropped: not UTF-8, too large, or for a room without a subscription.",
+        "Messages of the broker that were dropped because they are not UTF-8.",
         samples![s => s.core.messages_dropped],
     ),
     counter(
@@ -182,7 +182,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     counter(
         "fanfare_broker_publishes_dropped_total",
-        "Publishes without an id that the broker never got because it was away or busy.",
+        "Publishes without an id that the broker did not confirm: it was away, busy, or refused them.",
         samples![s => s.broker_publishes_dropped],
     ),
     gauge(
