@@ -436,8 +436,9 @@ impl World {
     }
 
     fn refuse(&mut self, turn: &mut Turn<'_>) {
-        let refused = self.asks.pop_front_if(|ask| matches!(ask, Ask::Subscribe(_)));
-        let Some(Ask::Subscribe(room)) = refused else { return };
+        let Some(Ask::Subscribe(room)) = self.asks.front() else { return };
+        let room = room.clone();
+        self.asks.pop_front();
         for client in self.model.values_mut().filter(|client| !client.over) {
             if let Some(Membership { waiting: false }) = client.rooms.remove(&room) {
                 client.expect(&room, Token::Unsubscribed);
@@ -595,13 +596,11 @@ fn frames(received: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some((frame, bytes)) = Frame::parse(rest) {
         assert!(matches!(frame.opcode, opcode::TEXT | opcode::CLOSE), "an unexpected frame: {frame:?}");
-        if frame.opcode == opcode::TEXT {
-            if let Err(error) = serde_json::from_slice::<Value>(&frame.payload) {
-                panic!(
-                    "every text is JSON, so every frame is whole; {error}: {}",
-                    String::from_utf8_lossy(&frame.payload)
-                );
-            }
+        if frame.opcode == opcode::TEXT
+            && let Err(error) = serde_json::from_slice::<Value>(&frame.payload)
+        {
+            let text = String::from_utf8_lossy(&frame.payload);
+            panic!("every text is JSON, so every frame is whole; {error}: {text}");
         }
         frames.push(frame);
         rest = &rest[bytes..];
