@@ -34,7 +34,8 @@ pub struct Core {
     pub(crate) broker: Broker,
     pub(crate) senders: Senders,
     pub(crate) joins: Joins,
-    /// Rooms without members, in the order of their deadlines.
+    /// Rooms that lost their last member, in the order in which that was noticed: one that had a member in between may
+    /// stand behind later deadlines, and so lingers up to twice as long.
     pub(crate) lingering: VecDeque<(Time, u32)>,
     pub(crate) draining: bool,
     pub(crate) metrics: Metrics,

@@ -33,7 +33,7 @@ pub struct Metrics {
     pub messages_in: u64,
     /// Messages of rooms with members that the broker delivered to this instance.
     pub messages_out: u64,
-    /// Messages of the broker that were dropped: not UTF-8, too large, or for a room without a subscription.
+    /// Messages of the broker, for rooms with members, that were dropped because they are not UTF-8.
     pub messages_dropped: u64,
     /// Messages handed to a member, each member counted.
     pub deliveries: u64,

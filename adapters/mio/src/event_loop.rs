@@ -82,8 +82,9 @@ impl Server {
         let poll = Poll::new().map_err(failed("cannot make a poll"))?;
         let registry = poll.registry();
 
-        let mut listener = listen(config.listen)
-            .map_err(|error| StartError(format!("cannot listen on {}: {error} (--listen chooses another address)", config.listen)))?;
+        let mut listener = listen(config.listen).map_err(|error| {
+            StartError(format!("cannot listen on {}: {error} (--listen chooses another address)", config.listen))
+        })?;
         let address = listener.local_addr().map_err(failed("cannot read the listener's address"))?;
         registry.register(&mut listener, LISTENER, Interest::READABLE).map_err(failed("cannot poll the listener"))?;
 
