@@ -4,6 +4,10 @@
 //! [`World::apply`] does one turn and checks all that can be checked after it; [`World::heal`] demands what must be true once
 //! everything is quiet.
 
+mod received;
+
+use received::{Token, frames, ids_of, rooms_of};
+
 use crate::{Frame, opcode, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
@@ -71,14 +75,6 @@ enum Ask {
     Subscribe(String),
     Unsubscribe(String),
     Publish(String, Vec<u8>, Option<PublishId>),
-}
-
-/// What a client is sent about one room, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
-    Subscribed,
-    Unsubscribed,
-    Message(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -436,8 +432,10 @@ impl World {
     }
 
     fn refuse(&mut self, turn: &mut Turn<'_>) {
-        let refused = self.asks.pop_front_if(|ask| matches!(ask, Ask::Subscribe(_)));
-        let Some(Ask::Subscribe(room)) = refused else { return };
+        if !matches!(self.asks.front(), Some(Ask::Subscribe(_))) {
+            return;
+        }
+        let Some(Ask::Subscribe(room)) = self.asks.pop_front() else { return };
         for client in self.model.values_mut().filter(|client| !client.over) {
             if let Some(Membership { waiting: false }) = client.rooms.remove(&room) {
                 client.expect(&room, Token::Unsubscribed);
@@ -583,52 +581,4 @@ fn check_prefix(conn: ConnId, model: &Client, received: &[u8]) {
         let expected = model.expected.get(&room).map_or(&[][..], Vec::as_slice);
         assert_eq!(expected.get(..got.len()), Some(&got[..]), "{conn:?} in {room}");
     }
-}
-
-/// The whole frames behind the response head; a frame that is not there to its end is left out.
-fn frames(received: &[u8]) -> Vec<Frame> {
-    if !received.starts_with(b"HTTP/1.1 101 ") {
-        return Vec::new();
-    }
-    let Some(head) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return Vec::new() };
-    let mut rest = &received[head + 4..];
-    let mut frames = Vec::new();
-    while let Some((frame, bytes)) = Frame::parse(rest) {
-        assert!(matches!(frame.opcode, opcode::TEXT | opcode::CLOSE), "an unexpected frame: {frame:?}");
-        if frame.opcode == opcode::TEXT
-            && let Err(error) = serde_json::from_slice::<Value>(&frame.payload)
-        {
-            panic!("every text is JSON, so every frame is whole; {error}: {}", String::from_utf8_lossy(&frame.payload));
-        }
-        frames.push(frame);
-        rest = &rest[bytes..];
-    }
-    frames
-}
-
-/// The ids in the replies; none comes twice.
-fn ids_of(frames: &[Frame]) -> BTreeSet<u64> {
-    let mut ids = BTreeSet::new();
-    for frame in frames.iter().filter(|frame| frame.opcode == opcode::TEXT) {
-        let value: Value = serde_json::from_slice(&frame.payload).expect("checked before");
-        if let Some(id) = value["id"].as_u64() {
-            assert!(ids.insert(id), "a second reply to {id}: {value}");
-        }
-    }
-    ids
-}
-
-fn rooms_of(frames: &[Frame]) -> BTreeMap<String, Vec<Token>> {
-    let mut rooms: BTreeMap<String, Vec<Token>> = BTreeMap::new();
-    for frame in frames.iter().filter(|frame| frame.opcode == opcode::TEXT) {
-        let value: Value = serde_json::from_slice(&frame.payload).expect("checked before");
-        let token = match value["type"].as_str() {
-            Some("SUBSCRIBED") => Token::Subscribed,
-            Some("UNSUBSCRIBED") => Token::Unsubscribed,
-            Some("MESSAGE") => Token::Message(value["message"][0].as_u64().unwrap_or(0)),
-            _ => continue,
-        };
-        rooms.entry(value["room"].as_str().expect("a room").to_owned()).or_default().push(token);
-    }
-    rooms
 }

@@ -1,0 +1,61 @@
+//! A client's bytes, read back: frames, replies, and what was said about each room.
+
+use crate::{Frame, opcode};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a client is sent about one room, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    Subscribed,
+    Unsubscribed,
+    Message(u64),
+}
+
+/// The whole frames behind the response head; a frame that is not there to its end is left out.
+pub(super) fn frames(received: &[u8]) -> Vec<Frame> {
+    if !received.starts_with(b"HTTP/1.1 101 ") {
+        return Vec::new();
+    }
+    let Some(head) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return Vec::new() };
+    let mut rest = &received[head + 4..];
+    let mut frames = Vec::new();
+    while let Some((frame, bytes)) = Frame::parse(rest) {
+        assert!(matches!(frame.opcode, opcode::TEXT | opcode::CLOSE), "an unexpected frame: {frame:?}");
+        if frame.opcode == opcode::TEXT
+            && let Err(error) = serde_json::from_slice::<Value>(&frame.payload)
+        {
+            panic!("every text is JSON, so every frame is whole; {error}: {}", String::from_utf8_lossy(&frame.payload));
+        }
+        frames.push(frame);
+        rest = &rest[bytes..];
+    }
+    frames
+}
+
+/// The ids in the replies; none comes twice.
+pub(super) fn ids_of(frames: &[Frame]) -> BTreeSet<u64> {
+    let mut ids = BTreeSet::new();
+    for frame in frames.iter().filter(|frame| frame.opcode == opcode::TEXT) {
+        let value: Value = serde_json::from_slice(&frame.payload).expect("checked before");
+        if let Some(id) = value["id"].as_u64() {
+            assert!(ids.insert(id), "a second reply to {id}: {value}");
+        }
+    }
+    ids
+}
+
+pub(super) fn rooms_of(frames: &[Frame]) -> BTreeMap<String, Vec<Token>> {
+    let mut rooms: BTreeMap<String, Vec<Token>> = BTreeMap::new();
+    for frame in frames.iter().filter(|frame| frame.opcode == opcode::TEXT) {
+        let value: Value = serde_json::from_slice(&frame.payload).expect("checked before");
+        let token = match value["type"].as_str() {
+            Some("SUBSCRIBED") => Token::Subscribed,
+            Some("UNSUBSCRIBED") => Token::Unsubscribed,
+            Some("MESSAGE") => Token::Message(value["message"][0].as_u64().unwrap_or(0)),
+            _ => continue,
+        };
+        rooms.entry(value["room"].as_str().expect("a room").to_owned()).or_default().push(token);
+    }
+    rooms
+}
