@@ -21,7 +21,13 @@ await run(async (serverUrl, redisUrl) => {
   const nextHanded = () =>
     within(
       new Promise((resolve) => {
-        waiting = () => handed.length > 0 && resolve(handed.shift());
+        waiting = () => {
+          if (handed.length > 0) {
+            // Or it would take the next message as well, and give it to nobody.
+            waiting = undefined;
+            resolve(handed.shift());
+          }
+        };
         waiting();
       }),
       "a message for the classic server's clients",
