@@ -211,8 +211,8 @@ impl<'c> Actions<'c> {
             }
             Step::Run(index) => {
                 let run = &core.runs.all()[index];
-                let room = core.rooms.get(run.room);
-                (&run.bytes[..], &room.members()[..room.full as usize], None)
+                let group = core.rooms.get(run.room).group(run.form).expect("a run's group is there");
+                (&run.bytes[..], &group.members()[..group.full as usize], None)
             }
         };
         Some(Action::Send(Delivery {
@@ -253,7 +253,9 @@ impl<'c> Actions<'c> {
                 Stage::Streams => self.enter(Stage::Runs),
                 Stage::Runs if at < self.core.runs.all().len() => {
                     self.at += 1;
-                    return Some(Step::Run(at));
+                    if !self.core.runs.all()[at].bytes.is_empty() {
+                        return Some(Step::Run(at));
+                    }
                 }
                 Stage::Runs => {
                     self.core.settle();

@@ -1,5 +1,6 @@
 //! The core's configuration: every bound it keeps, with its default and unit.
 
+use crate::dialect::Dialect;
 use std::time::Duration;
 
 /// Everything a [`Core`](crate::Core) needs to know before its first event. Each bound has a default; none is infinite.
@@ -37,6 +38,10 @@ pub struct Config {
     pub close_timeout: Duration,
     /// How long a room without members stays subscribed, so that a page's reload causes no churn at the broker.
     pub room_linger: Duration,
+    /// What `/` and `/ws` speak.
+    pub default_dialect: Dialect,
+    /// Whether [`Dialect::Echo`] is served at `/echo`.
+    pub echo: bool,
     /// The form of what is published.
     pub publish_format: PublishFormat,
     /// The body of the response to `GET /`: an HTML page.
@@ -72,6 +77,8 @@ impl Default for Config {
             pong_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             room_linger: Duration::from_secs(2),
+            default_dialect: Dialect::Fanfare,
+            echo: false,
             publish_format: PublishFormat::Fanfare,
             page: b"<!doctype html><title>Fanfare</title><p>A WebSocket server.",
         }

@@ -1,6 +1,7 @@
 //! The connection slab: one small record per connection, found by slot, checked by generation. What a connection is in the
 //! middle of lives elsewhere and only while it lasts, so that an idle one costs this record and no buffer.
 
+use crate::dialect::{Dialect, Form};
 use crate::event::ConnId;
 use crate::hub::outbox::Outbox;
 use crate::time::Time;
@@ -47,6 +48,7 @@ pub(crate) struct Conn {
     pub errors: u16,
     pub phase: Phase,
     pub ending: Ending,
+    pub dialect: Dialect,
     /// A ping was sent and nothing has come since.
     pub pinged: bool,
     pub decoder: Decoder,
@@ -166,6 +168,10 @@ impl Conns {
 }
 
 impl Conn {
+    pub fn form(&self) -> Form {
+        self.dialect.form()
+    }
+
     fn vacant() -> Conn {
         Conn {
             generation: 0,
@@ -174,6 +180,7 @@ impl Conn {
             errors: 0,
             phase: Phase::Free,
             ending: Ending::None,
+            dialect: Dialect::default(),
             pinged: false,
             decoder: Decoder::default(),
             outbox: None,

@@ -32,9 +32,9 @@ impl Core {
                 conn.phase
             );
             for (position, membership) in conn.rooms.as_slice().iter().enumerate() {
-                let room = self.rooms.get(membership.room);
-                assert_eq!(room.members()[membership.index as usize], self.conns.id(slot));
-                let seat = room.seat(membership.index);
+                let group = self.rooms.get(membership.room).group(conn.form()).expect("a member's group is there");
+                assert_eq!(group.members()[membership.index as usize], self.conns.id(slot));
+                let seat = group.seat(membership.index);
                 assert_eq!(seat.list_position(), position);
                 assert_eq!(seat.is_waiting(), self.joins.contains_key(&(slot, membership.room)));
                 assert!(!(seat.is_waiting() && self.is_held(membership.room)), "nobody waits for what is held");
@@ -49,15 +49,18 @@ impl Core {
         let (mut memberships, mut populated, mut lingering, mut waiting) = (0, 0, 0, 0);
         for (key, room) in self.rooms.iter() {
             assert_eq!(self.rooms.find(&room.name), Some(key));
-            assert_eq!(room.run, NONE);
-            memberships += room.members().len() as u64;
-            populated += u64::from(!room.members().is_empty());
+            assert!(!room.has_run());
+            populated += u64::from(!room.is_empty());
             lingering += usize::from(room.lingering);
-            for (index, conn) in room.members().iter().enumerate() {
-                let slot = self.conns.slot(*conn).expect("members are alive");
-                let position = room.seat(index as u32).list_position();
-                assert_eq!(self.conns.get(slot).rooms.as_slice()[position].room, key);
-                waiting += usize::from(room.seat(index as u32).is_waiting());
+            for group in room.groups() {
+                memberships += group.members().len() as u64;
+                for (index, conn) in group.members().iter().enumerate() {
+                    let slot = self.conns.slot(*conn).expect("members are alive");
+                    assert_eq!(self.conns.get(slot).form(), group.form);
+                    let seat = group.seat(index as u32);
+                    assert_eq!(self.conns.get(slot).rooms.as_slice()[seat.list_position()].room, key);
+                    waiting += usize::from(seat.is_waiting());
+                }
             }
         }
         assert_eq!((memberships, populated), (self.rooms.memberships(), self.rooms.populated()));

@@ -2,6 +2,7 @@
 
 use crate::conn::{Ending, Phase, coarse, fine, mark};
 use crate::core::Core;
+use crate::dialect::{self, Dialect};
 use crate::error::{Refused, Violation};
 use crate::event::ConnId;
 use crate::ws::decoder::{Decoder, Message};
@@ -104,10 +105,6 @@ impl Core {
                 self.metrics.http_requests += 1;
                 self.get(slot, parsed.path, head_only);
             }
-            Kind::Upgrade { .. } if !matches!(parsed.path, "/" | "/ws") => {
-                self.metrics.upgrades_invalid += 1;
-                self.respond(slot, Response::NOT_FOUND, false);
-            }
             Kind::Upgrade { .. } if self.draining => {
                 self.metrics.upgrades_refused_draining += 1;
                 self.respond(slot, Response::unavailable("shutting down"), false);
@@ -116,13 +113,28 @@ impl Core {
                 self.metrics.upgrades_refused_full += 1;
                 self.respond(slot, Response::unavailable("as many connections as allowed are open"), false);
             }
-            Kind::Upgrade { key, subprotocol } => {
-                self.metrics.upgrades_accepted += 1;
-                handshake::write_accept(self.stream(slot), key, subprotocol);
-                self.enter_phase(slot, Phase::Open);
-                self.wheel.set(slot, self.now + self.config.ping_interval);
-                self.frames(slot, rest);
-            }
+            Kind::Upgrade { key, subprotocol } => match dialect::route(parsed.path, &self.config) {
+                Ok(route) => {
+                    self.metrics.upgrades_accepted += 1;
+                    let subprotocol = subprotocol && route.dialect == Dialect::Fanfare;
+                    handshake::write_accept(self.stream(slot), key, subprotocol);
+                    self.enter_phase(slot, Phase::Open);
+                    self.conns.get_mut(slot).dialect = route.dialect;
+                    self.wheel.set(slot, self.now + self.config.ping_interval);
+                    if let Some(room) = route.room {
+                        self.subscribe(slot, &room, None);
+                    }
+                    self.frames(slot, rest);
+                }
+                Err(reason) => {
+                    self.metrics.upgrades_invalid += 1;
+                    let response = match &reason {
+                        Some(reason) => Response::bad_request(reason),
+                        None => Response::NOT_FOUND,
+                    };
+                    self.respond(slot, response, false);
+                }
+            },
         }
     }
 
@@ -198,8 +210,8 @@ impl Core {
             return;
         }
         match message {
-            Message::Text(text) => self.command(slot, text),
-            Message::Binary(_) => self.binary(slot),
+            Message::Text(text) => self.text(slot, text),
+            Message::Binary(bytes) => self.binary(slot, bytes),
             Message::Ping(payload) => encode::pong(self.stream(slot), payload),
             Message::Pong(_) => {}
             Message::Close(body) => {

@@ -5,8 +5,7 @@ use crate::config::PublishFormat;
 use crate::conn::Membership;
 use crate::core::Core;
 use crate::hub::asks::Kind;
-use crate::hub::rooms::Seat;
-use crate::protocol::command::{self, Request};
+use crate::hub::group::Seat;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::ws::encode;
 
@@ -14,33 +13,22 @@ use crate::ws::encode;
 const TOO_MANY_ERRORS: u16 = 4509;
 
 impl Core {
-    pub(crate) fn command(&mut self, slot: u32, text: &str) {
-        match command::parse(text, self.config.room_name_bytes_max) {
-            Ok(command) => {
-                self.metrics.commands += 1;
-                let conn = self.conns.get_mut(slot);
-                conn.errors = conn.errors.saturating_sub(1);
-                match command.request {
-                    Request::Subscribe { room } => self.subscribe(slot, &room, command.id),
-                    Request::Unsubscribe { room } => self.unsubscribe(slot, &room, command.id),
-                    Request::SendMessage { room, message, echo } => {
-                        self.send_message(slot, &room, message, echo, command.id);
-                    }
-                    Request::Ping => self.reply(slot, |out| reply::pong(out, command.id.as_ref())),
-                }
-            }
-            Err(refusal) => {
-                self.error(slot, refusal.code, &refusal.reason, refusal.id.as_ref(), refusal.room.as_deref());
-            }
-        }
+    /// Counts a good command, which forgives a malformed one.
+    pub(crate) fn forgive(&mut self, slot: u32) {
+        self.metrics.commands += 1;
+        let conn = self.conns.get_mut(slot);
+        conn.errors = conn.errors.saturating_sub(1);
     }
 
-    pub(crate) fn binary(&mut self, slot: u32) {
-        self.error(slot, ErrorCode::BinaryNotSupported, "commands are text messages", None, None);
+    pub(crate) fn pong(&mut self, slot: u32, id: Option<&CommandId>) {
+        self.reply(slot, |out| reply::pong(out, id));
     }
 
-    /// Sends one text of the server's.
+    /// Sends one text of the server's, where the dialect has any.
     pub(crate) fn reply(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.conns.get(slot).dialect.has_replies() {
+            return;
+        }
         self.scratch.clear();
         write(&mut self.scratch);
         encode::text(self.streams.of(&mut self.conns, slot), &self.scratch);
@@ -66,7 +54,7 @@ impl Core {
         }
     }
 
-    fn subscribe(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
+    pub(crate) fn subscribe(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
         let known = self.rooms.find(name).and_then(|room| {
             let position = self.conns.get(slot).rooms.position(room)?;
             Some((room, position, self.conns.get(slot).rooms.as_slice()[position].index))
@@ -81,14 +69,15 @@ impl Core {
                 self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
             }
             Some((room, position, index)) => {
-                self.rooms.get_mut(room).set_seat(index, Seat::new(position, true));
+                let form = self.conns.get(slot).form();
+                self.rooms.get_mut(room).group_mut(form).set_seat(index, Seat::new(position, true));
                 self.joins.insert((slot, room), id);
             }
             None => self.join(slot, name, id),
         }
     }
 
-    fn join(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
+    pub(crate) fn join(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
         let position = self.conns.get(slot).rooms.len();
         if position >= usize::from(self.config.rooms_per_connection_max) {
             let reason = format!("a connection is in at most {position} rooms");
@@ -96,8 +85,8 @@ impl Core {
         }
         let room = self.rooms.find_or_insert(name);
         let held = self.is_held(room);
-        let run = self.runs.get_mut(self.rooms.get(room).run);
-        let index = self.rooms.join(room, self.conns.id(slot), Seat::new(position, !held), run);
+        let (conn, form) = (self.conns.id(slot), self.conns.get(slot).form());
+        let index = self.rooms.join(room, form, conn, Seat::new(position, !held), &mut self.runs);
         self.conns.get_mut(slot).rooms.push(Membership { room, index });
         if held {
             self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
@@ -107,7 +96,7 @@ impl Core {
         }
     }
 
-    fn unsubscribe(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
+    pub(crate) fn unsubscribe(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
         if let Some(room) = self.rooms.find(name)
             && let Some(position) = self.conns.get(slot).rooms.position(room)
         {
@@ -122,11 +111,11 @@ impl Core {
 
     /// Takes the connection out of the room at this place of its list.
     pub(crate) fn leave(&mut self, slot: u32, position: usize) {
-        let rooms = &mut self.conns.get_mut(slot).rooms;
-        let left = rooms.swap_remove(position);
-        if let Some(moved) = rooms.as_slice().get(position) {
-            let waiting = self.rooms.get(moved.room).seat(moved.index).is_waiting();
-            self.rooms.get_mut(moved.room).set_seat(moved.index, Seat::new(position, waiting));
+        let conn = self.conns.get_mut(slot);
+        let left = conn.rooms.swap_remove(position);
+        if let Some(moved) = conn.rooms.as_slice().get(position) {
+            let group = self.rooms.get_mut(moved.room).group_mut(conn.form());
+            group.set_seat(moved.index, Seat::new(position, group.seat(moved.index).is_waiting()));
         }
         self.leave_room(slot, left, true);
     }
@@ -142,20 +131,21 @@ impl Core {
     fn leave_room(&mut self, slot: u32, left: Membership, deliver: bool) {
         let Membership { room, index } = left;
         self.joins.remove(&(slot, room));
-        let run = self.rooms.get(room).run;
+        let form = self.conns.get(slot).form();
+        let run = self.rooms.get_mut(room).group_mut(form).run;
         let conns = &mut self.conns;
-        let part = self.rooms.leave(room, index, self.runs.get_mut(run), |conn, seat, index| {
+        let part = self.rooms.leave(room, form, index, &mut self.runs, |conn, seat, index| {
             conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
         });
         if deliver {
             self.streams.add_part(&mut self.conns, slot, run, part);
         }
-        if self.rooms.get(room).members().is_empty() {
+        if self.rooms.get(room).is_empty() {
             self.linger(room);
         }
     }
 
-    fn send_message(&mut self, slot: u32, room: &str, message: &str, echo: bool, id: Option<CommandId>) {
+    pub(crate) fn send_message(&mut self, slot: u32, room: &str, message: &str, echo: bool, id: Option<CommandId>) {
         self.metrics.messages_in += 1;
         let conn = self.conns.id(slot);
         let publish = id.map(|id| self.senders.push(conn, id));

@@ -1,7 +1,9 @@
-//! The rooms: their names, their members in dense vectors, and how each stands with the broker.
+//! The rooms: their names, their groups of members, and how each stands with the broker.
 
-use super::run::Run;
+use super::group::{Group, Seat};
+use super::run::Runs;
 use crate::conn::NONE;
+use crate::dialect::Form;
 use crate::event::ConnId;
 use crate::time::Time;
 use hashbrown::HashTable;
@@ -9,29 +11,6 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 use std::hash::Hasher;
 use std::ops::Range;
-
-/// A member's place in its connection's room list, and whether its SUBSCRIBE still waits for the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seat(u16);
-
-const WAITING: u16 = 1 << 15;
-/// A room that was larger gives memory back when three quarters of its places are empty.
-const KEPT_MEMBERS: usize = 64;
-
-impl Seat {
-    pub fn new(list_position: usize, waiting: bool) -> Seat {
-        debug_assert!(list_position < usize::from(WAITING));
-        Seat(list_position as u16 | if waiting { WAITING } else { 0 })
-    }
-
-    pub fn list_position(self) -> usize {
-        usize::from(self.0 & !WAITING)
-    }
-
-    pub fn is_waiting(self) -> bool {
-        self.0 & WAITING != 0
-    }
-}
 
 /// The one outstanding request to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +22,9 @@ pub(crate) enum Asked {
 #[derive(Debug)]
 pub(crate) struct Room {
     pub name: Box<str>,
-    /// 8 bytes per member: all that a fan-out reads of this room.
-    members: Vec<ConnId>,
-    seats: Vec<Seat>,
-    /// This turn's run, or `NONE`; then `full` means nothing.
-    pub run: u32,
-    /// Members before this index get the whole run.
-    pub full: u32,
+    /// Nearly every room has members of one form only: its group costs nothing on top.
+    first: Group,
+    others: Vec<Group>,
     /// The broker epoch in which the broker confirmed the subscription; it is held while that epoch lasts.
     pub held_in: u32,
     /// What was asked, and in which epoch; an ask of an earlier epoch is void.
@@ -61,92 +36,48 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub fn members(&self) -> &[ConnId] {
-        &self.members
+    /// Its groups; one without members may be among them.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        std::iter::once(&self.first).chain(&self.others)
     }
 
-    pub fn seat(&self, index: u32) -> Seat {
-        self.seats[index as usize]
+    pub fn groups_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        std::iter::once(&mut self.first).chain(&mut self.others)
     }
 
-    pub fn set_seat(&mut self, index: u32, seat: Seat) {
-        self.seats[index as usize] = seat;
+    /// The group of this form, if it has had a member.
+    pub fn group(&self, form: Form) -> Option<&Group> {
+        self.groups().find(|group| group.form == form)
     }
 
-    /// Adds a member and returns its index. While a run is being built, it gets what follows.
-    fn join(&mut self, conn: ConnId, seat: Seat, run: Option<&mut Run>) -> u32 {
-        if let Some(run) = run {
-            run.late.push_back(run.bytes.len() as u32);
-        }
-        self.members.push(conn);
-        self.seats.push(seat);
-        self.members.len() as u32 - 1
+    /// The group of a form that has a member.
+    pub fn group_mut(&mut self, form: Form) -> &mut Group {
+        self.groups_mut().find(|group| group.form == form).expect("a member's group is there")
     }
 
-    /// Removes a member and returns its part of the run so far. `moved` is told of each other member that changed its place.
-    fn leave(&mut self, index: u32, run: Option<&mut Run>, mut moved: impl FnMut(ConnId, Seat, u32)) -> Range<usize> {
-        let mut hole = index as usize;
-        let mut part = 0..0;
-        if let Some(run) = run {
-            part.end = run.bytes.len();
-            if index < self.full {
-                // Keep the whole-run members together: the hole moves to their end, and the last late member into it.
-                self.full -= 1;
-                hole = self.full as usize;
-                self.swap(index as usize, hole);
-                if index as usize != hole {
-                    moved(self.members[index as usize], self.seats[index as usize], index);
-                }
-                if let Some(start) = run.late.pop_back() {
-                    run.late.push_front(start);
-                }
+    /// The group of this form, if it has members.
+    pub fn filled_group_mut(&mut self, form: Form) -> Option<&mut Group> {
+        self.groups_mut().find(|group| group.form == form && !group.members().is_empty())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first.members().is_empty() && self.others.iter().all(|group| group.members().is_empty())
+    }
+
+    /// Whether it has something to say in this turn.
+    pub fn has_run(&self) -> bool {
+        self.groups().any(|group| group.run != NONE)
+    }
+
+    fn group_or_insert(&mut self, form: Form) -> &mut Group {
+        if self.group(form).is_none() {
+            if self.first.members().is_empty() && self.first.run == NONE {
+                self.first = Group::new(form);
             } else {
-                let start = run.late.swap_remove_back((index - self.full) as usize);
-                part.start = start.expect("every late member has a start") as usize;
+                self.others.push(Group::new(form));
             }
         }
-        self.members.swap_remove(hole);
-        self.seats.swap_remove(hole);
-        if let Some(conn) = self.members.get(hole) {
-            moved(*conn, self.seats[hole], hole as u32);
-        }
-        if self.members.capacity() > KEPT_MEMBERS && self.members.len() < self.members.capacity() / 4 {
-            self.members.shrink_to(self.members.len() * 2);
-            self.seats.shrink_to(self.members.len() * 2);
-        }
-        part
-    }
-
-    /// Spares a member what the run holds from `until` on: returns the part before it that the member has not been given
-    /// yet, and lets it join again at the run's present end.
-    fn spare(
-        &mut self,
-        index: u32,
-        run: &mut Run,
-        until: usize,
-        mut moved: impl FnMut(ConnId, Seat, u32),
-    ) -> Range<usize> {
-        let behind = run.bytes.len() as u32;
-        if index >= self.full {
-            let start = &mut run.late[(index - self.full) as usize];
-            let part = *start as usize..until;
-            *start = behind;
-            return part;
-        }
-        self.full -= 1;
-        let (index, boundary) = (index as usize, self.full as usize);
-        self.swap(index, boundary);
-        run.late.push_front(behind);
-        if index != boundary {
-            moved(self.members[index], self.seats[index], index as u32);
-            moved(self.members[boundary], self.seats[boundary], boundary as u32);
-        }
-        0..until
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        self.members.swap(a, b);
-        self.seats.swap(a, b);
+        self.group_mut(form)
     }
 }
 
@@ -197,10 +128,8 @@ impl Rooms {
         }
         let room = self.slab.insert(Room {
             name: name.into(),
-            members: Vec::new(),
-            seats: Vec::new(),
-            run: NONE,
-            full: 0,
+            first: Group::new(Form::default()),
+            others: Vec::new(),
             held_in: 0,
             asked: None,
             linger_until: Time::ZERO,
@@ -222,7 +151,7 @@ impl Rooms {
             entry.remove();
         }
         let room = self.slab.remove(room as usize);
-        debug_assert!(room.members.is_empty() && room.run == NONE);
+        debug_assert!(room.is_empty() && !room.has_run());
     }
 
     pub fn get(&self, room: u32) -> &Room {
@@ -242,38 +171,29 @@ impl Rooms {
         self.slab.iter().map(|(key, room)| (key as u32, room))
     }
 
-    /// See [`Room::join`].
-    pub fn join(&mut self, room: u32, conn: ConnId, seat: Seat, run: Option<&mut Run>) -> u32 {
+    /// See [`Group::join`].
+    pub fn join(&mut self, room: u32, form: Form, conn: ConnId, seat: Seat, runs: &mut Runs) -> u32 {
         let room = &mut self.slab[room as usize];
         self.memberships += 1;
-        self.populated += u64::from(room.members.is_empty());
-        room.join(conn, seat, run)
+        self.populated += u64::from(room.is_empty());
+        let group = room.group_or_insert(form);
+        group.join(conn, seat, runs.get_mut(group.run))
     }
 
-    /// See [`Room::leave`].
+    /// See [`Group::leave`].
     pub fn leave(
         &mut self,
         room: u32,
+        form: Form,
         index: u32,
-        run: Option<&mut Run>,
+        runs: &mut Runs,
         moved: impl FnMut(ConnId, Seat, u32),
     ) -> Range<usize> {
         let room = &mut self.slab[room as usize];
-        let part = room.leave(index, run, moved);
+        let group = room.group_mut(form);
+        let part = group.leave(index, runs.get_mut(group.run), moved);
         self.memberships -= 1;
-        self.populated -= u64::from(room.members.is_empty());
+        self.populated -= u64::from(room.is_empty());
         part
-    }
-
-    /// See [`Room::spare`].
-    pub fn spare(
-        &mut self,
-        room: u32,
-        index: u32,
-        run: &mut Run,
-        until: usize,
-        moved: impl FnMut(ConnId, Seat, u32),
-    ) -> Range<usize> {
-        self.slab[room as usize].spare(index, run, until, moved)
     }
 }

@@ -2,6 +2,7 @@
 //! turn.
 
 use crate::conn::{Conns, NONE};
+use crate::dialect::Form;
 use crate::event::ConnId;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,15 +12,16 @@ pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// As many idle buffers are kept for the next turn; the rest are given back.
 const KEPT_BUFFERS_MAX: usize = 256;
 
-/// All frames that one room received in this turn, back to back.
+/// All frames that one group of a room received in this turn, back to back.
 ///
-/// The room's members are parted in two: those before `Room::full` get the whole run, the others, who joined while it was
+/// The group's members are parted in two: those before `Group::full` get the whole run, the others, who joined while it was
 /// being built, get it from their entry in `late` on.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub room: u32,
+    pub form: Form,
     pub bytes: Vec<u8>,
-    /// Where the run begins for each member from `Room::full` on, in the order of the members.
+    /// Where the run begins for each member from `Group::full` on, in the order of the members.
     pub late: VecDeque<u32>,
 }
 
@@ -30,10 +32,10 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    pub fn start(&mut self, room: u32) -> u32 {
+    pub fn start(&mut self, room: u32, form: Form) -> u32 {
         match self.list.get_mut(self.used) {
-            Some(run) => run.room = room,
-            None => self.list.push(Run { room, bytes: Vec::new(), late: VecDeque::new() }),
+            Some(run) => (run.room, run.form) = (room, form),
+            None => self.list.push(Run { room, form, bytes: Vec::new(), late: VecDeque::new() }),
         }
         self.used += 1;
         self.used as u32 - 1
@@ -170,7 +172,7 @@ mod tests {
     fn a_stream_keeps_the_order_of_replies_and_parts_and_copies_no_part() {
         let (mut conns, mut runs, mut streams) = (Conns::new(), Runs::default(), Streams::default());
         let slot = conns.insert(Time::ZERO).slot() as u32;
-        let run = runs.start(0);
+        let run = runs.start(0, Form::Message);
         runs.get_mut(run).unwrap().bytes.extend_from_slice(b"0123456789");
         streams.add_part(&mut conns, slot, run, 0..2);
         streams.of(&mut conns, slot).extend_from_slice(b"ab");

@@ -7,15 +7,19 @@
 use crate::broker::{BrokerEvent, PublishError, PublishId, envelope};
 use crate::conn::{NONE, Phase};
 use crate::core::{Core, Seeded};
+use crate::dialect::{Dialect, Form};
 use crate::hub::asks::Kind;
-use crate::hub::rooms::{Asked, Seat};
+use crate::hub::group::Seat;
+use crate::hub::rooms::Asked;
 use crate::protocol::{CommandId, ErrorCode, reply};
-use crate::ws::encode;
 use hashbrown::HashMap;
 
 /// Rooms subscribed to again in one turn after an outage: a batch costs the broker about as much as a large message, and
 /// messages of rooms that are back flow in between.
 const RESUBSCRIBE_BATCH: usize = 512;
+
+/// RFC 6455's registry: the client may come back later.
+const TRY_AGAIN_LATER: u16 = 1013;
 
 /// The waiting SUBSCRIBEs by connection slot and room.
 pub(crate) type Joins = HashMap<(u32, u32), Option<CommandId>, Seeded>;
@@ -91,9 +95,9 @@ impl Core {
         let held = self.is_held(key);
         let room = self.rooms.get_mut(key);
         // Lingering keeps a subscription and never makes one: what the broker refused would be asked again and again.
-        let wanted = !room.members().is_empty() || held && room.lingering;
+        let wanted = !room.is_empty() || held && room.lingering;
         if !wanted && !held {
-            if room.run != NONE {
+            if room.has_run() {
                 self.linger(key);
             } else if !room.lingering {
                 self.rooms.remove(key);
@@ -140,7 +144,7 @@ impl Core {
             }
             self.lingering.pop_front();
             let room = self.rooms.get_mut(key);
-            if room.members().is_empty() && room.linger_until > self.now {
+            if room.is_empty() && room.linger_until > self.now {
                 // It had a member in between, and lost it.
                 self.lingering.push_back((room.linger_until, key));
             } else {
@@ -158,23 +162,26 @@ impl Core {
         let room = self.rooms.get_mut(key);
         room.asked = None;
         room.held_in = self.broker.epoch;
-        for index in 0..self.rooms.get(key).members().len() as u32 {
-            if let Some((slot, id)) = self.seat_the_waiting(key, index) {
-                self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
+        for form in Form::ALL {
+            let members = self.rooms.get(key).group(form).map_or(0, |group| group.members().len());
+            for index in 0..members as u32 {
+                if let Some((slot, id)) = self.seat_the_waiting(key, form, index) {
+                    self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
+                }
             }
         }
         self.reconcile(key);
     }
 
-    /// Ends the waiting of the member at `index`, if it waits.
-    fn seat_the_waiting(&mut self, key: u32, index: u32) -> Option<(u32, Option<CommandId>)> {
-        let room = self.rooms.get_mut(key);
-        let seat = room.seat(index);
+    /// Ends the waiting of the group's member at `index`, if it waits.
+    fn seat_the_waiting(&mut self, key: u32, form: Form, index: u32) -> Option<(u32, Option<CommandId>)> {
+        let group = self.rooms.get_mut(key).group_mut(form);
+        let seat = group.seat(index);
         if !seat.is_waiting() {
             return None;
         }
-        room.set_seat(index, Seat::new(seat.list_position(), false));
-        let slot = room.members()[index as usize].slot() as u32;
+        group.set_seat(index, Seat::new(seat.list_position(), false));
+        let slot = group.members()[index as usize].slot() as u32;
         self.joins.remove(&(slot, key)).map(|id| (slot, id))
     }
 
@@ -196,14 +203,24 @@ impl Core {
             Some(Asked::Unsubscribe) => return self.unsubscribed(name),
             Some(Asked::Subscribe) => self.rooms.get_mut(key).asked = None,
         }
-        while let Some(index) = self.rooms.get(key).members().len().checked_sub(1) {
-            let room = self.rooms.get(key);
-            let (slot, position) = (room.members()[index].slot() as u32, room.seat(index as u32).list_position());
-            let waiting = self.seat_the_waiting(key, index as u32);
-            self.leave(slot, position);
-            match waiting {
-                Some((_, id)) => self.error(slot, ErrorCode::BrokerRefused, reason, id.as_ref(), Some(name)),
-                None => self.reply(slot, |out| reply::unsubscribed(out, name, None, Some(ErrorCode::BrokerRefused))),
+        for form in Form::ALL {
+            while let Some(group) = self.rooms.get(key).group(form)
+                && let Some(conn) = group.members().last()
+            {
+                let (slot, index) = (conn.slot() as u32, group.members().len() as u32 - 1);
+                let position = group.seat(index).list_position();
+                let waiting = self.seat_the_waiting(key, form, index);
+                self.leave(slot, position);
+                match waiting {
+                    _ if self.conns.get(slot).dialect == Dialect::Broadcast => {
+                        // Without its room there is nothing left for it to do here.
+                        self.close(slot, TRY_AGAIN_LATER, reason);
+                    }
+                    Some((_, id)) => self.error(slot, ErrorCode::BrokerRefused, reason, id.as_ref(), Some(name)),
+                    None => {
+                        self.reply(slot, |out| reply::unsubscribed(out, name, None, Some(ErrorCode::BrokerRefused)));
+                    }
+                }
             }
         }
         self.reconcile(key);
@@ -212,7 +229,7 @@ impl Core {
     fn room_message(&mut self, name: &str, payload: &[u8]) {
         // Without members, or before the broker confirmed: the end of a subscription that nobody needs any more.
         let Some(key) = self.rooms.find(name) else { return };
-        if !self.is_held(key) || self.rooms.get(key).members().is_empty() {
+        if !self.is_held(key) || self.rooms.get(key).is_empty() {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -227,33 +244,43 @@ impl Core {
         self.scratch = scratch;
     }
 
-    /// Adds a message to the room's run; the connection `spared` does not get it.
+    /// Adds a message to the run of each group; the connection `spared` does not get it.
     fn fan_out(&mut self, key: u32, text: &[u8], spared: Option<u32>) {
-        let room = self.rooms.get_mut(key);
-        if room.run == NONE {
-            room.full = room.members().len() as u32;
-            room.run = self.runs.start(key);
-        }
-        let run = self.runs.get_mut(room.run).expect("just started");
-        let frame_start = run.bytes.len();
-        encode::text(&mut run.bytes, text);
         self.metrics.messages_out += 1;
-        self.metrics.deliveries += room.members().len() as u64;
+        for form in Form::ALL {
+            let Some(group) = self.rooms.get_mut(key).filled_group_mut(form) else { continue };
+            if group.run == NONE {
+                group.full = group.members().len() as u32;
+                group.run = self.runs.start(key, form);
+            }
+            let (run, members) = (group.run, group.members().len() as u64);
+            let run = self.runs.get_mut(run).expect("just started");
+            let frame_start = run.bytes.len();
+            if !form.write(&mut run.bytes, text) {
+                self.metrics.messages_dropped += 1;
+                continue;
+            }
+            self.metrics.deliveries += members;
+            if let Some(slot) = spared.filter(|slot| self.conns.get(*slot).form() == form) {
+                self.spare(slot, key, frame_start);
+            }
+        }
+    }
 
-        let index = spared.and_then(|slot| {
-            let rooms = self.conns.get(slot).rooms.as_slice();
-            rooms.iter().find(|membership| membership.room == key).map(|membership| membership.index)
-        });
-        if let (Some(slot), Some(index)) = (spared, index) {
+    /// Spares a connection the last frame of the run, if it is a member.
+    fn spare(&mut self, slot: u32, key: u32, frame_start: usize) {
+        let rooms = self.conns.get(slot).rooms.as_slice();
+        if let Some(membership) = rooms.iter().find(|membership| membership.room == key) {
             self.metrics.deliveries -= 1;
-            self.skip_to_end(slot, key, index, frame_start);
+            self.skip_to_end(slot, key, membership.index, frame_start);
         }
     }
 
     /// Gives a member its part of the run so far, so that what is said to it next comes after that.
     pub(crate) fn catch_up(&mut self, slot: u32, key: u32, index: u32) {
-        let room = self.rooms.get(key);
-        if let Some(run) = self.runs.get_mut(room.run) {
+        let form = self.conns.get(slot).form();
+        let run = self.rooms.get_mut(key).group_mut(form).run;
+        if let Some(run) = self.runs.get_mut(run) {
             let end = run.bytes.len();
             self.skip_to_end(slot, key, index, end);
         }
@@ -261,10 +288,12 @@ impl Core {
 
     /// Gives a member its part of the run before `until`, and spares it the rest that there is so far.
     fn skip_to_end(&mut self, slot: u32, key: u32, index: u32, until: usize) {
+        let form = self.conns.get(slot).form();
         let conns = &mut self.conns;
-        let run_index = self.rooms.get(key).run;
-        let run = self.runs.get_mut(run_index).expect("the room has a run in this turn");
-        let part = self.rooms.spare(key, index, run, until, |conn, seat, index| {
+        let group = self.rooms.get_mut(key).group_mut(form);
+        let run_index = group.run;
+        let run = self.runs.get_mut(run_index).expect("the group has a run in this turn");
+        let part = group.spare(index, run, until, |conn, seat, index| {
             conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
         });
         self.streams.add_part(&mut self.conns, slot, run_index, part);
@@ -273,8 +302,8 @@ impl Core {
     /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED.
     pub(crate) fn give_the_late_their_part(&mut self) {
         for (index, run) in self.runs.all().iter().enumerate() {
-            let room = self.rooms.get(run.room);
-            for (conn, start) in room.members()[room.full as usize..].iter().zip(&run.late) {
+            let group = self.rooms.get(run.room).group(run.form).expect("a run's group is there");
+            for (conn, start) in group.members()[group.full as usize..].iter().zip(&run.late) {
                 let part = *start as usize..run.bytes.len();
                 self.streams.add_part(&mut self.conns, conn.slot() as u32, index as u32, part);
             }

@@ -150,7 +150,10 @@ impl<'a> Fields<'a> {
         let kind = text(kind).ok_or(fault(ErrorCode::BadField, "type must be a string"))?;
         let room = || {
             let room = room.clone()?.ok_or(fault(ErrorCode::MissingField, "room is missing"))?;
-            check_room(&room, room_name_bytes_max).map(|()| room)
+            match check_room_name(&room, room_name_bytes_max) {
+                Ok(()) => Ok(room),
+                Err(reason) => Err((ErrorCode::RoomInvalid, reason)),
+            }
         };
         match &*kind {
             "SUBSCRIBE" => {
@@ -201,15 +204,16 @@ fn parse_id(json: &RawValue) -> Result<CommandId, Fault> {
     Ok(CommandId::new(raw))
 }
 
-fn check_room(room: &str, bytes_max: usize) -> Result<(), Fault> {
+/// What is wrong with a room's name, for people.
+pub(crate) fn check_room_name(room: &str, bytes_max: usize) -> Result<(), Cow<'static, str>> {
     if room.is_empty() {
-        return Err(fault(ErrorCode::RoomInvalid, "a room's name has at least one byte"));
+        return Err("a room's name has at least one byte".into());
     }
     if room.len() > bytes_max {
-        return Err((ErrorCode::RoomInvalid, format!("a room's name has at most {bytes_max} bytes").into()));
+        return Err(format!("a room's name has at most {bytes_max} bytes").into());
     }
     if room.chars().any(char::is_control) {
-        return Err(fault(ErrorCode::RoomInvalid, "a room's name has no control characters"));
+        return Err("a room's name has no control characters".into());
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::{CommandId, ErrorCode};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// Appends a string as JSON.
 fn string(out: &mut Vec<u8>, text: &str) {
@@ -98,6 +99,21 @@ pub fn classic(out: &mut Vec<u8>, room: &str, message: &str, except: Option<&str
         field(out, "except", except);
     }
     out.push(b'}');
+}
+
+/// The message in the text of a `MESSAGE`: a string's text, or any other value's JSON.
+pub fn parse_message(text: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(serde::Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        message: &'a RawValue,
+    }
+    let message = serde_json::from_slice::<Message<'_>>(text).ok()?.message.get();
+    if message.starts_with('"') {
+        // What is no string after all, for instance half a surrogate pair, is forwarded as it is written.
+        return Some(serde_json::from_str(message).map_or(Cow::Borrowed(message), Cow::Owned));
+    }
+    Some(Cow::Borrowed(message))
 }
 
 /// The parts of a classic publish, if `text` is one.

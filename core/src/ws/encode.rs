@@ -20,6 +20,12 @@ pub fn text(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// Appends a binary frame.
+pub fn binary(out: &mut Vec<u8>, payload: &[u8]) {
+    header(out, OpCode::Data(Data::Binary), payload.len());
+    out.extend_from_slice(payload);
+}
+
 /// Appends a ping without a payload.
 pub fn ping(out: &mut Vec<u8>) {
     header(out, OpCode::Control(Control::Ping), 0);

@@ -49,6 +49,12 @@ pub(super) fn rooms_of(frames: &[Frame]) -> BTreeMap<String, Vec<Token>> {
     let mut rooms: BTreeMap<String, Vec<Token>> = BTreeMap::new();
     for frame in frames.iter().filter(|frame| frame.opcode == opcode::TEXT) {
         let value: Value = serde_json::from_slice(&frame.payload).expect("checked before");
+        // A bare message; the model's own name their rooms.
+        if let Some([number, _, room]) = value.as_array().map(Vec::as_slice) {
+            let room = room.as_str().expect("a room").to_owned();
+            rooms.entry(room).or_default().push(Token::Message(number.as_u64().expect("a number")));
+            continue;
+        }
         let token = match value["type"].as_str() {
             Some("SUBSCRIBED") => Token::Subscribed,
             Some("UNSUBSCRIBED") => Token::Unsubscribed,

@@ -1,0 +1,142 @@
+//! The members of one room who are sent the same bytes, in dense vectors, and who of them gets which part of a turn's run.
+
+use super::run::Run;
+use crate::conn::NONE;
+use crate::dialect::Form;
+use crate::event::ConnId;
+use std::ops::Range;
+
+/// A member's place in its connection's room list, and whether its SUBSCRIBE still waits for the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seat(u16);
+
+const WAITING: u16 = 1 << 15;
+/// A room that was larger gives memory back when three quarters of its places are empty.
+const KEPT_MEMBERS: usize = 64;
+
+impl Seat {
+    pub fn new(list_position: usize, waiting: bool) -> Seat {
+        debug_assert!(list_position < usize::from(WAITING));
+        Seat(list_position as u16 | if waiting { WAITING } else { 0 })
+    }
+
+    pub fn list_position(self) -> usize {
+        usize::from(self.0 & !WAITING)
+    }
+
+    pub fn is_waiting(self) -> bool {
+        self.0 & WAITING != 0
+    }
+}
+
+/// Members of one room and one form.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub form: Form,
+    /// 8 bytes per member: all that a fan-out reads of this room.
+    members: Vec<ConnId>,
+    seats: Vec<Seat>,
+    /// This turn's run, or `NONE`; then `full` means nothing.
+    pub run: u32,
+    /// Members before this index get the whole run.
+    pub full: u32,
+}
+
+impl Group {
+    pub fn new(form: Form) -> Group {
+        Group { form, members: Vec::new(), seats: Vec::new(), run: NONE, full: 0 }
+    }
+
+    pub fn members(&self) -> &[ConnId] {
+        &self.members
+    }
+
+    pub fn seat(&self, index: u32) -> Seat {
+        self.seats[index as usize]
+    }
+
+    pub fn set_seat(&mut self, index: u32, seat: Seat) {
+        self.seats[index as usize] = seat;
+    }
+
+    /// Adds a member and returns its index. While a run is being built, it gets what follows.
+    pub fn join(&mut self, conn: ConnId, seat: Seat, run: Option<&mut Run>) -> u32 {
+        if let Some(run) = run {
+            run.late.push_back(run.bytes.len() as u32);
+        }
+        self.members.push(conn);
+        self.seats.push(seat);
+        self.members.len() as u32 - 1
+    }
+
+    /// Removes a member and returns its part of the run so far. `moved` is told of each other member that changed its place.
+    pub fn leave(
+        &mut self,
+        index: u32,
+        run: Option<&mut Run>,
+        mut moved: impl FnMut(ConnId, Seat, u32),
+    ) -> Range<usize> {
+        let mut hole = index as usize;
+        let mut part = 0..0;
+        if let Some(run) = run {
+            part.end = run.bytes.len();
+            if index < self.full {
+                // Keep the whole-run members together: the hole moves to their end, and the last late member into it.
+                self.full -= 1;
+                hole = self.full as usize;
+                self.swap(index as usize, hole);
+                if index as usize != hole {
+                    moved(self.members[index as usize], self.seats[index as usize], index);
+                }
+                if let Some(start) = run.late.pop_back() {
+                    run.late.push_front(start);
+                }
+            } else {
+                let start = run.late.swap_remove_back((index - self.full) as usize);
+                part.start = start.expect("every late member has a start") as usize;
+            }
+        }
+        self.members.swap_remove(hole);
+        self.seats.swap_remove(hole);
+        if let Some(conn) = self.members.get(hole) {
+            moved(*conn, self.seats[hole], hole as u32);
+        }
+        if self.members.capacity() > KEPT_MEMBERS && self.members.len() < self.members.capacity() / 4 {
+            self.members.shrink_to(self.members.len() * 2);
+            self.seats.shrink_to(self.members.len() * 2);
+        }
+        part
+    }
+
+    /// Spares a member what the run holds from `until` on: returns the part before it that the member has not been given
+    /// yet, and lets it join again at the run's present end.
+    pub fn spare(
+        &mut self,
+        index: u32,
+        run: &mut Run,
+        until: usize,
+        mut moved: impl FnMut(ConnId, Seat, u32),
+    ) -> Range<usize> {
+        let behind = run.bytes.len() as u32;
+        if index >= self.full {
+            let start = &mut run.late[(index - self.full) as usize];
+            let part = *start as usize..until;
+            *start = behind;
+            return part;
+        }
+        self.full -= 1;
+        let (index, boundary) = (index as usize, self.full as usize);
+        self.swap(index, boundary);
+        run.late.push_front(behind);
+        if index != boundary {
+            moved(self.members[index], self.seats[index], index as u32);
+            moved(self.members[boundary], self.seats[boundary], boundary as u32);
+        }
+        0..until
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.members.swap(a, b);
+        self.seats.swap(a, b);
+    }
+}
