@@ -54,8 +54,17 @@ impl RawClient {
     ///
     /// The refusal.
     pub fn try_upgrade(address: SocketAddr) -> Result<RawClient, Response> {
+        RawClient::upgraded_at(address, "/ws")
+    }
+
+    /// Connects and asks for an upgrade on a path; gives the response if it is not 101.
+    ///
+    /// # Errors
+    ///
+    /// The refusal.
+    pub fn upgraded_at(address: SocketAddr, path: &str) -> Result<RawClient, Response> {
         let mut client = RawClient::connect(address);
-        client.write(upgrade_request("/ws", ""));
+        client.write(upgrade_request(path, ""));
         let response = client.read_response();
         if response.status == 101 { Ok(client) } else { Err(response) }
     }

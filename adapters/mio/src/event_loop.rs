@@ -317,6 +317,8 @@ fn core_config(
         pong_timeout: timeouts.pong_timeout,
         close_timeout: timeouts.close,
         room_linger: timeouts.room_linger,
+        default_dialect: config.default_dialect,
+        echo: config.echo,
         publish_format: match config.redis.format {
             RedisFormat::Fanfare => PublishFormat::Fanfare,
             RedisFormat::Classic => PublishFormat::Classic,

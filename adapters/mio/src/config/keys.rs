@@ -4,6 +4,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use fanfare_core::Dialect;
+
 use super::key::{Address, Choice, Field, Given, Key, Milliseconds, Number, OptionalAddress, RedisUrl, Text, Unit};
 use super::{Config, Limits, Log, LogFormat, LogLevel, Redis, RedisFormat, Timeouts};
 
@@ -23,7 +25,7 @@ macro_rules! field {
 
 /// The sections in the order of [`KEYS`], with their headings in `--help`.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
-    ("", "Addresses"),
+    ("", "Addresses and dialects"),
     ("log", "Logs (written to stderr)"),
     ("redis", "Redis (how instances share their rooms)"),
     ("limits", "Limits (what clients may use)"),
@@ -46,6 +48,23 @@ pub(crate) static KEYS: &[Key] = &[
         help: "Where /metrics, /healthz and /readyz are served for operators, without any authentication: keep it private",
         environment_alias: None,
         kind: &OptionalAddress { field: field!(ops_listen) },
+    },
+    Key {
+        name: "default_dialect",
+        default: "fanfare",
+        help: "What clients speak that connect at / or /ws; each dialect also has a path of its own (/classic, /broadcast)",
+        environment_alias: None,
+        kind: &Choice {
+            choices: &[("fanfare", Dialect::Fanfare), ("classic", Dialect::Classic), ("broadcast", Dialect::Broadcast)],
+            field: field!(default_dialect),
+        },
+    },
+    Key {
+        name: "echo",
+        default: "off",
+        help: "Whether /echo sends every message back, as conformance suites want it",
+        environment_alias: None,
+        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(echo) },
     },
     Key {
         name: "log.format",
@@ -285,6 +304,8 @@ fn blank() -> Config {
     Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         ops_listen: None,
+        default_dialect: Dialect::Fanfare,
+        echo: false,
         log: Log { format: LogFormat::Text, level: LogLevel::Info },
         redis: Redis {
             target: None,

@@ -15,6 +15,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use fanfare_core::Dialect;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `ops_listen`: where metrics are served; `None` means that there is no operations port.
     pub ops_listen: Option<SocketAddr>,
+    /// `default_dialect`: what `/` and `/ws` speak.
+    pub default_dialect: Dialect,
+    /// `echo`: whether `/echo` is served.
+    pub echo: bool,
     /// Section `log`.
     pub log: Log,
     /// Section `redis`.
