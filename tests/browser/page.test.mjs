@@ -113,6 +113,18 @@ test('two pages in one room see what each other says, in one order', async () =>
   await ann.locator('#latency', { hasText: /^\d+ ms$/ }).waitFor();
 });
 
+test('the page needs its own dialect, whatever other clients speak at /', async () => {
+  const classic = await startServer(undefined, '--default-dialect', 'classic');
+  try {
+    const page = await open({ url: classic.url });
+    await join(page, 'dialects');
+    await say(page, 'hello');
+    await delivered(page, 'hello');
+  } finally {
+    await classic.stop();
+  }
+});
+
 test('hostile text stays text, in messages, room names and links', async () => {
   const attack = '<img src=x onerror="window.taken=1"><script>window.taken=1</script>';
   const [ann, ben] = await Promise.all([open(), open({ hash: `#${encodeURIComponent(attack)}` })]);
@@ -264,7 +276,7 @@ test('a message is pending until its ACK; a refused one says why and can be sent
   let answer = 'hold';
   const held = [];
   const page = await open({
-    prepare: (p) => p.routeWebSocket(/\/ws$/, (route) => {
+    prepare: (p) => p.routeWebSocket(/\/fanfare$/, (route) => {
       const upstream = route.connectToServer();
       route.onMessage((text) => {
         const { type, id } = JSON.parse(text);
@@ -298,7 +310,7 @@ async function openOnClock({ mute = () => false } = {}) {
   const page = await open({
     prepare: async (p) => {
       await p.clock.install();
-      await p.routeWebSocket(/\/ws$/, (route) => {
+      await p.routeWebSocket(/\/fanfare$/, (route) => {
         const upstream = route.connectToServer();
         routes.push(route);
         upstream.onMessage((text) => { if (!mute(JSON.parse(text))) route.send(text); });

@@ -38,12 +38,12 @@ async function freePort() {
 }
 
 /** Starts a server; with `port` it takes the place of an earlier one. */
-export async function startServer(port) {
+export async function startServer(port, ...args) {
   port ??= await freePort();
   // The person's own settings must not reach the server under test.
   const env = Object.fromEntries(Object.entries(process.env)
     .filter(([name]) => !name.startsWith('FANFARE_') && name !== 'PORT' && name !== 'REDIS_URL'));
-  const child = spawn(binary, ['--listen', `127.0.0.1:${port}`], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(binary, ['--listen', `127.0.0.1:${port}`, ...args], { env, stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '', failure = '';
   child.stderr.on('data', (chunk) => { log = (log + chunk).slice(-4000); });
   child.on('error', (error) => { failure = error.message; });
@@ -53,7 +53,7 @@ export async function startServer(port) {
   const server = {
     port,
     url,
-    ws: `ws://127.0.0.1:${port}/ws`,
+    ws: `ws://127.0.0.1:${port}/fanfare`,
     async stop(signal = 'SIGTERM') {
       if (!running()) return;
       const gone = once(child, 'exit');

@@ -83,6 +83,7 @@ pub(crate) struct Route<'a> {
 pub(crate) fn route<'a>(path: &'a str, config: &Config) -> Result<Route<'a>, Option<Cow<'static, str>>> {
     let dialect = match path {
         "/" | "/ws" => config.default_dialect,
+        "/fanfare" => Dialect::Fanfare,
         "/classic" => Dialect::Classic,
         "/echo" if config.echo => Dialect::Echo,
         "/broadcast" => Dialect::Broadcast,
@@ -142,6 +143,7 @@ mod tests {
     fn the_default_is_configured_and_echo_is_off() {
         let config = Config { default_dialect: Dialect::Broadcast, ..Config::default() };
         assert_eq!(route("/", &config).unwrap().room.as_deref(), Some("global_chat"));
+        assert_eq!(route("/fanfare", &config).unwrap().dialect, Dialect::Fanfare);
         assert_eq!(route("/echo", &config), Err(None));
     }
 }
