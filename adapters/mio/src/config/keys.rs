@@ -52,7 +52,7 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "default_dialect",
         default: "fanfare",
-        help: "What clients speak that connect at / or /ws; each dialect also has a path of its own (/classic, /broadcast)",
+        help: "What clients speak that connect at / or /ws; /classic and /broadcast are always served",
         environment_alias: None,
         kind: &Choice {
             choices: &[("fanfare", Dialect::Fanfare), ("classic", Dialect::Classic), ("broadcast", Dialect::Broadcast)],
