@@ -16,7 +16,7 @@ pub struct Config {
     pub surplus_connections_max: usize,
     /// Bytes of one message from a client, all its fragments together (else close 1009).
     pub message_bytes_max: usize,
-    /// Rooms one connection may be in; at most 32,767.
+    /// Rooms one connection may be in: 1 to 32,767. With none, whoever broadcasts has nowhere to.
     pub rooms_per_connection_max: u16,
     /// Bytes of a room's name in UTF-8.
     pub room_name_bytes_max: usize,

@@ -105,37 +105,40 @@ impl Core {
                 self.metrics.http_requests += 1;
                 self.get(slot, parsed.path, head_only);
             }
-            Kind::Upgrade { .. } if self.draining => {
-                self.metrics.upgrades_refused_draining += 1;
-                self.respond(slot, Response::unavailable("shutting down"), false);
-            }
-            Kind::Upgrade { .. } if self.metrics.connections_now >= self.config.connections_max as u64 => {
-                self.metrics.upgrades_refused_full += 1;
-                self.respond(slot, Response::unavailable("as many connections as allowed are open"), false);
-            }
-            Kind::Upgrade { key, subprotocol } => match dialect::route(parsed.path, &self.config) {
-                Ok(route) => {
-                    self.metrics.upgrades_accepted += 1;
-                    let subprotocol = subprotocol && route.dialect == Dialect::Fanfare;
-                    handshake::write_accept(self.stream(slot), key, subprotocol);
-                    self.enter_phase(slot, Phase::Open);
-                    self.conns.get_mut(slot).dialect = route.dialect;
-                    self.wheel.set(slot, self.now + self.config.ping_interval);
-                    if let Some(room) = route.room {
-                        self.subscribe(slot, &room, None);
-                    }
-                    self.frames(slot, rest);
-                }
-                Err(reason) => {
-                    self.metrics.upgrades_invalid += 1;
-                    let response = match &reason {
-                        Some(reason) => Response::bad_request(reason),
-                        None => Response::NOT_FOUND,
-                    };
-                    self.respond(slot, response, false);
-                }
-            },
+            Kind::Upgrade { key, subprotocol } => self.upgrade(slot, parsed.path, key, subprotocol, rest),
         }
+    }
+
+    fn upgrade(&mut self, slot: u32, path: &str, key: &str, subprotocol: bool, rest: &mut [u8]) {
+        let route = match dialect::route(path, &self.config) {
+            Ok(route) => route,
+            // Before it is told to come back later: there will be nothing for it then either.
+            Err(reason) => {
+                self.metrics.upgrades_invalid += 1;
+                let response = match &reason {
+                    Some(reason) => Response::bad_request(reason),
+                    None => Response::NOT_FOUND,
+                };
+                return self.respond(slot, response, false);
+            }
+        };
+        if self.draining {
+            self.metrics.upgrades_refused_draining += 1;
+            return self.respond(slot, Response::unavailable("shutting down"), false);
+        }
+        if self.metrics.connections_now >= self.config.connections_max as u64 {
+            self.metrics.upgrades_refused_full += 1;
+            return self.respond(slot, Response::unavailable("as many connections as allowed are open"), false);
+        }
+        self.metrics.upgrades_accepted += 1;
+        handshake::write_accept(self.stream(slot), key, subprotocol && route.dialect == Dialect::Fanfare);
+        self.enter_phase(slot, Phase::Open);
+        self.conns.get_mut(slot).dialect = route.dialect;
+        self.wheel.set(slot, self.now + self.config.ping_interval);
+        if let Some(room) = route.room {
+            self.subscribe(slot, &room, None);
+        }
+        self.frames(slot, rest);
     }
 
     fn get(&mut self, slot: u32, path: &str, head_only: bool) {

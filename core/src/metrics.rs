@@ -27,13 +27,14 @@ pub struct Metrics {
     pub memberships_now: u64,
     /// Text frames understood as commands.
     pub commands: u64,
-    /// Commands answered with `ERROR`.
+    /// Commands refused: answered with `ERROR` where the dialect has replies.
     pub command_errors: u64,
     /// Messages taken from clients and handed to the broker.
     pub messages_in: u64,
     /// Messages of rooms with members that the broker delivered to this instance.
     pub messages_out: u64,
-    /// Messages of the broker, for rooms with members, that were dropped because they are not UTF-8.
+    /// Messages of the broker, for rooms with members, that were dropped because they are not UTF-8, or are forged so that
+    /// members who get messages bare could not be given them.
     pub messages_dropped: u64,
     /// Messages handed to a member, each member counted.
     pub deliveries: u64,

@@ -10,6 +10,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => Just(Step::Connect),
         1 => Just(Step::ConnectClassic),
+        1 => Just(Step::ConnectBroadcast),
         6 => (client.clone(), room.clone()).prop_map(|(client, room)| Step::Subscribe(client, room)),
         3 => (client.clone(), room.clone()).prop_map(|(client, room)| Step::Unsubscribe(client, room)),
         6 => (client.clone(), room, any::<bool>()).prop_map(|(client, room, echo)| Step::Send(client, room, echo)),

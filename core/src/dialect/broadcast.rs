@@ -17,6 +17,7 @@ pub fn room(name: &str, bytes_max: usize) -> Result<Cow<'_, str>, Cow<'static, s
 }
 
 pub fn text(core: &mut Core, slot: u32, text: &str) {
+    core.forgive(slot);
     // Its room is the only one it can be in; a broker that refused it has ended the connection.
     let Some(membership) = core.conns.get(slot).rooms.as_slice().first() else { return };
     let room = core.rooms.get(membership.room).name.clone();

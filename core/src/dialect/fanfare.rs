@@ -7,6 +7,7 @@ use crate::protocol::command::{self, Request};
 pub fn text(core: &mut Core, slot: u32, text: &str) {
     match command::parse(text, core.config.room_name_bytes_max) {
         Ok(command) => {
+            core.metrics.commands += 1;
             core.forgive(slot);
             match command.request {
                 Request::Subscribe { room } => core.subscribe(slot, &room, command.id),

@@ -13,9 +13,8 @@ use crate::ws::encode;
 const TOO_MANY_ERRORS: u16 = 4509;
 
 impl Core {
-    /// Counts a good command, which forgives a malformed one.
+    /// What is well-formed forgives a malformed one.
     pub(crate) fn forgive(&mut self, slot: u32) {
-        self.metrics.commands += 1;
         let conn = self.conns.get_mut(slot);
         conn.errors = conn.errors.saturating_sub(1);
     }

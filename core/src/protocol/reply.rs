@@ -108,7 +108,8 @@ pub fn parse_message(text: &[u8]) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         message: &'a RawValue,
     }
-    let message = serde_json::from_slice::<Message<'_>>(text).ok()?.message.get();
+    // serde would take an array for the fields in their order.
+    let message = text.starts_with(b"{").then(|| serde_json::from_slice::<Message<'_>>(text).ok())??.message.get();
     if message.starts_with('"') {
         // What is no string after all, for instance half a surrogate pair, is forwarded as it is written.
         return Some(serde_json::from_str(message).map_or(Cow::Borrowed(message), Cow::Owned));

@@ -192,7 +192,7 @@ impl<'a> Response<'a> {
         Response::text("408 Request Timeout", "the request head did not come in time");
     /// Nothing lives at this path.
     pub const NOT_FOUND: Response<'static> =
-        Response::text("404 Not Found", "nothing here; a WebSocket is at / and /ws");
+        Response::text("404 Not Found", "nothing here; a WebSocket is at / and /ws, and at the paths of its dialects");
 
     /// A response for people and scripts, in plain text.
     pub const fn text(status: &'static str, body: &'a str) -> Response<'a> {

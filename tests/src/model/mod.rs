@@ -6,7 +6,7 @@
 
 mod received;
 
-use received::{Token, frames, ids_of, rooms_of};
+use received::{Token, frames, ids_of, message_of, rooms_of};
 
 use crate::{Frame, opcode, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
@@ -29,6 +29,8 @@ pub enum Step {
     Connect,
     /// One that speaks the classic dialect: it gets no replies, and messages bare.
     ConnectClassic,
+    /// One that is in the first room from the start, and speaks the broadcast dialect.
+    ConnectBroadcast,
     /// The client with this number sends a SUBSCRIBE for this room.
     Subscribe(usize, usize),
     /// An UNSUBSCRIBE.
@@ -94,6 +96,8 @@ struct Client {
     errors: u16,
     /// It gets messages alone.
     bare: bool,
+    /// It has one room, and no commands.
+    broadcasts: bool,
     /// It asked for its own end, or the server ended it: what was expected may not come any more.
     over: bool,
 }
@@ -268,11 +272,16 @@ impl World {
         match *step {
             Step::Connect => self.connect(turn, "/"),
             Step::ConnectClassic => self.connect(turn, "/classic"),
+            Step::ConnectBroadcast => self.connect(turn, "/broadcast/a"),
             Step::Subscribe(client, room) => self.subscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Unsubscribe(client, room) => self.unsubscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Send(client, room, echo) => {
                 let Some(conn) = self.client(client) else { return };
                 self.sent += 1;
+                if self.model[&conn].broadcasts {
+                    self.broadcast(turn, conn);
+                    return;
+                }
                 let (room, sent) = (ROOMS[room % ROOMS.len()], self.sent);
                 let spared = if echo { "null".to_owned() } else { conn.to_bits().to_string() };
                 let fields = format!(r#""room":"{room}","message":[{sent},{spared},"{room}"],"echo":{echo}"#);
@@ -285,7 +294,8 @@ impl World {
                     model.over = true;
                 }
                 model.errors = (model.errors + 1).min(ERRORS_MAX);
-                feed(turn, conn, Frame::text("nonsense").masked());
+                let opcode = if model.broadcasts { opcode::BINARY } else { opcode::TEXT };
+                feed(turn, conn, Frame::new(opcode, "nonsense").masked());
             }
             Step::Violate(client) => {
                 let Some(conn) = self.client(client) else { return };
@@ -348,8 +358,21 @@ impl World {
         let conn = turn.open().expect("there is a place");
         self.clients.push(conn);
         self.sockets.insert(conn, Socket::default());
-        self.model.insert(conn, Client { over: self.draining, bare: path == "/classic", ..Client::default() });
+        let broadcasts = path == "/broadcast/a";
+        let bare = broadcasts || path == "/classic";
+        let mut client = Client { over: self.draining, bare, broadcasts, ..Client::default() };
+        if broadcasts {
+            client.rooms.insert(ROOMS[0].to_owned(), Membership { waiting: !self.held.contains(ROOMS[0]) });
+        }
+        self.model.insert(conn, client);
         feed(turn, conn, upgrade_request(path, "").into_bytes());
+    }
+
+    /// Sends what every member of the first room gets.
+    fn broadcast(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let model = self.model.get_mut(&conn).expect("every client has a model");
+        model.errors = model.errors.saturating_sub(1);
+        feed(turn, conn, Frame::text(format!(r#"[{},null,"{}"]"#, self.sent, ROOMS[0])).masked());
     }
 
     /// Sends a well-formed command; every other one has an id.
@@ -371,6 +394,9 @@ impl World {
         let Some(conn) = self.client(client) else { return };
         let held = self.held.contains(room);
         let model = self.model.get_mut(&conn).expect("every client has a model");
+        if model.broadcasts {
+            return;
+        }
         if !model.over {
             let members = model.rooms.len();
             match model.rooms.get_mut(room) {
@@ -392,6 +418,9 @@ impl World {
     fn unsubscribe(&mut self, turn: &mut Turn<'_>, client: usize, room: &str) {
         let Some(conn) = self.client(client) else { return };
         let model = self.model.get_mut(&conn).expect("every client has a model");
+        if model.broadcasts {
+            return;
+        }
         if !model.over {
             model.rooms.remove(room);
             model.expect(room, Token::Unsubscribed);
@@ -447,6 +476,7 @@ impl World {
             if let Some(Membership { waiting: false }) = client.rooms.remove(&room) {
                 client.expect(&room, Token::Unsubscribed);
             }
+            client.over |= client.broadcasts && client.rooms.is_empty();
         }
         turn.feed(Event::Broker(BrokerEvent::SubscribeFailed { room: &room, reason: "refused" }));
     }
@@ -458,8 +488,9 @@ impl World {
         let text = std::str::from_utf8(payload).expect("UTF-8").split_once('\n').expect("a header line").1;
         let value: Value = serde_json::from_str(text).expect("JSON");
         // A message that is none of the model's own is of no interest to it.
-        let Some(number) = value["message"][0].as_u64() else { return };
-        let spared = value["message"][1].as_u64().map(ConnId::from_bits);
+        let message = message_of(&value);
+        let Some(number) = message[0].as_u64() else { return };
+        let spared = message[1].as_u64().map(ConnId::from_bits);
         for (conn, client) in self.model.iter_mut().filter(|(_, client)| !client.over) {
             if client.rooms.contains_key(room) && spared != Some(*conn) {
                 client.expect(room, Token::Message(number));

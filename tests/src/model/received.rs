@@ -45,6 +45,12 @@ pub(super) fn ids_of(frames: &[Frame]) -> BTreeSet<u64> {
     ids
 }
 
+/// The array in a `MESSAGE`: what a broadcaster sent is the text of it.
+pub(super) fn message_of(value: &Value) -> Value {
+    let text = value["message"].as_str().and_then(|text| serde_json::from_str(text).ok());
+    text.unwrap_or_else(|| value["message"].clone())
+}
+
 pub(super) fn rooms_of(frames: &[Frame]) -> BTreeMap<String, Vec<Token>> {
     let mut rooms: BTreeMap<String, Vec<Token>> = BTreeMap::new();
     for frame in frames.iter().filter(|frame| frame.opcode == opcode::TEXT) {
@@ -58,7 +64,7 @@ pub(super) fn rooms_of(frames: &[Frame]) -> BTreeMap<String, Vec<Token>> {
         let token = match value["type"].as_str() {
             Some("SUBSCRIBED") => Token::Subscribed,
             Some("UNSUBSCRIBED") => Token::Unsubscribed,
-            Some("MESSAGE") => Token::Message(value["message"][0].as_u64().unwrap_or(0)),
+            Some("MESSAGE") => Token::Message(message_of(&value)[0].as_u64().unwrap_or(0)),
             _ => continue,
         };
         rooms.entry(value["room"].as_str().expect("a room").to_owned()).or_default().push(token);
