@@ -3,7 +3,7 @@
 
 use crate::accept::{Gate, listen};
 use crate::broker::Broker;
-use crate::config::{Config, RedisFormat};
+use crate::config::Config;
 use crate::descriptors;
 use crate::ops::{Board, Snapshot};
 use crate::redis_link::{RedisLinks, session_config};
@@ -11,7 +11,7 @@ use crate::signals::{self, Signal};
 use crate::sockets::{READ_BYTES, Sockets, Taken};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, PublishFormat, Turn};
+use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::fmt;
 use std::io;
@@ -319,10 +319,7 @@ fn core_config(
         room_linger: timeouts.room_linger,
         default_dialect: config.default_dialect,
         echo: config.echo,
-        publish_format: match config.redis.format {
-            RedisFormat::Fanfare => PublishFormat::Fanfare,
-            RedisFormat::Classic => PublishFormat::Classic,
-        },
+        publish_format: config.redis.format,
         page,
     }
 }

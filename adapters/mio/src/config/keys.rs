@@ -4,10 +4,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use fanfare_core::Dialect;
+use fanfare_core::{Dialect, PublishFormat};
 
 use super::key::{Address, Choice, Field, Given, Key, Milliseconds, Number, OptionalAddress, RedisUrl, Text, Unit};
-use super::{Config, Limits, Log, LogFormat, LogLevel, Redis, RedisFormat, Timeouts};
+use super::{Config, Limits, Log, LogFormat, LogLevel, Redis, Timeouts};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -111,7 +111,7 @@ pub(crate) static KEYS: &[Key] = &[
         help: "How messages are published: fanfare, or classic for sharing rooms with the Node server",
         environment_alias: None,
         kind: &Choice {
-            choices: &[("fanfare", RedisFormat::Fanfare), ("classic", RedisFormat::Classic)],
+            choices: &[("fanfare", PublishFormat::Fanfare), ("classic", PublishFormat::Classic)],
             field: field!(redis.format),
         },
     },
@@ -310,7 +310,7 @@ fn blank() -> Config {
         redis: Redis {
             target: None,
             prefix: String::new(),
-            format: RedisFormat::Fanfare,
+            format: PublishFormat::Fanfare,
             publishes_in_flight_max: 0,
             buffer_bytes_max: 0,
             message_bytes_max: 0,

@@ -15,7 +15,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use fanfare_core::Dialect;
+use fanfare_core::{Dialect, PublishFormat};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ pub struct Redis {
     /// `redis.prefix`: the channel of a room is this and the room's name.
     pub prefix: String,
     /// `redis.format`: the form in which messages are published.
-    pub format: RedisFormat,
+    pub format: PublishFormat,
     /// `redis.publishes_in_flight_max`: publishes sent to Redis and not answered yet.
     pub publishes_in_flight_max: usize,
     /// `redis.buffer_bytes_max`: bytes of publishes waiting to be written or confirmed.
@@ -98,19 +98,10 @@ pub struct Redis {
     pub probe_interval: Duration,
     /// `redis.probe_timeout_ms`: silence after the probe before the link is given up.
     pub probe_timeout: Duration,
-    /// `redis.backoff_ms_min`: the least ceiling of the random pause before reconnecting.
+    /// `redis.backoff_ms_min`: the shortest pause before reconnecting.
     pub backoff_min: Duration,
-    /// `redis.backoff_ms_max`: the greatest ceiling of that pause; not below `backoff_min`.
+    /// `redis.backoff_ms_max`: the longest; not below `backoff_min`.
     pub backoff_max: Duration,
-}
-
-/// The form in which messages are published to Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RedisFormat {
-    /// A header line and the finished `MESSAGE`.
-    Fanfare,
-    /// The `SEND_MESSAGE` object of the classic Node server.
-    Classic,
 }
 
 /// Bounds on what clients may use.

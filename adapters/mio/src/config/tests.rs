@@ -80,7 +80,7 @@ fn without_anything_the_defaults_rule() {
     assert_eq!((config.ops_listen, &config.redis.target), (None, &None));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
     assert_eq!((config.limits.message_bytes_max, config.limits.outbox_total_bytes_max), (65_536, 268_435_456));
-    assert_eq!((config.redis.prefix.as_str(), config.redis.format), ("fanfare:", RedisFormat::Fanfare));
+    assert_eq!((config.redis.prefix.as_str(), config.redis.format), ("fanfare:", PublishFormat::Fanfare));
     assert_eq!(config.redis.backoff_min..config.redis.backoff_max, Duration::from_millis(50)..Duration::from_secs(5));
     assert_eq!(config.timeouts.ping_interval, Duration::from_secs(25));
 }
