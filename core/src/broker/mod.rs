@@ -30,14 +30,15 @@ impl PublishId {
 pub enum BrokerEvent<'a> {
     /// Subscriptions can be made from now on; none exists yet, none asked for before is outstanding.
     Up,
-    /// Every subscription, and every outstanding `Subscribe` and `Unsubscribe`, is lost.
+    /// Every subscription, and every outstanding `Subscribe` and `Unsubscribe`, is lost. It may come again before `Up`, with
+    /// a newer reason.
     Down {
         /// For people: why, or since when.
         reason: &'a str,
     },
     /// Publishes are accepted from now on.
     PublisherUp,
-    /// Publishes fail until [`BrokerEvent::PublisherUp`].
+    /// Publishes fail until [`BrokerEvent::PublisherUp`]. It may come again before that, with a newer reason.
     PublisherDown {
         /// For people: why.
         reason: &'a str,
