@@ -51,6 +51,8 @@ pub(crate) struct Conn {
     pub dialect: Dialect,
     /// A ping was sent and nothing has come since.
     pub pinged: bool,
+    /// The window for what is sent, where compression was agreed upon.
+    pub window_bits: Option<u8>,
     pub decoder: Decoder,
     /// Exists only while the connection lags.
     pub outbox: Option<Box<Outbox>>,
@@ -169,7 +171,7 @@ impl Conns {
 
 impl Conn {
     pub fn form(&self) -> Form {
-        self.dialect.form()
+        Form { shape: self.dialect.shape(), window_bits: self.window_bits }
     }
 
     fn vacant() -> Conn {
@@ -182,6 +184,7 @@ impl Conn {
             ending: Ending::None,
             dialect: Dialect::default(),
             pinged: false,
+            window_bits: None,
             decoder: Decoder::default(),
             outbox: None,
             rooms: RoomList::Few(None),

@@ -172,7 +172,7 @@ mod tests {
     fn a_stream_keeps_the_order_of_replies_and_parts_and_copies_no_part() {
         let (mut conns, mut runs, mut streams) = (Conns::new(), Runs::default(), Streams::default());
         let slot = conns.insert(Time::ZERO).slot() as u32;
-        let run = runs.start(0, Form::Message);
+        let run = runs.start(0, Form::default());
         runs.get_mut(run).unwrap().bytes.extend_from_slice(b"0123456789");
         streams.add_part(&mut conns, slot, run, 0..2);
         streams.of(&mut conns, slot).extend_from_slice(b"ab");
