@@ -11,6 +11,7 @@
 
 mod binary;
 mod client;
+mod deflate;
 mod frame;
 mod http;
 mod log;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 
 pub use binary::fanfare_binary;
 pub use client::Client;
+pub use deflate::{COMPRESSED, deflated, inflated};
 pub use frame::{Frame, Length, MASK, code, head, mask, opcode};
 pub use http::{Response, get, http};
 pub use log::Log;
