@@ -211,7 +211,7 @@ impl<'c> Actions<'c> {
             }
             Step::Run(index) => {
                 let run = &core.runs.all()[index];
-                let group = core.rooms.get(run.room).group(run.form).expect("a run's group is there");
+                let group = core.rooms.get(run.room).group_at(run.group);
                 (&run.bytes[..], &group.members()[..group.full as usize], None)
             }
         };

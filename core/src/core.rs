@@ -183,7 +183,7 @@ impl Core {
     /// What has to wait until everything has been handed out: see [`Actions`].
     pub(crate) fn settle(&mut self) {
         for run in self.runs.all() {
-            self.rooms.get_mut(run.room).group_mut(run.form).run = NONE;
+            self.rooms.get_mut(run.room).group_at_mut(run.group).run = NONE;
         }
         self.runs.clear();
         self.streams.clear(&mut self.conns);

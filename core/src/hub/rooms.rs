@@ -51,6 +51,14 @@ impl Room {
     }
 
     /// The group at this index below [`Room::group_count`].
+    pub fn group_at(&self, index: usize) -> &Group {
+        match index.checked_sub(1) {
+            None => &self.first,
+            Some(index) => &self.others[index],
+        }
+    }
+
+    /// The same, to be changed.
     pub fn group_at_mut(&mut self, index: usize) -> &mut Group {
         match index.checked_sub(1) {
             None => &mut self.first,

@@ -255,7 +255,7 @@ impl Core {
             let form = group.form;
             if group.run == NONE {
                 group.full = group.members().len() as u32;
-                group.run = self.runs.start(key, form);
+                group.run = self.runs.start(key, at);
             }
             let (run, members) = (group.run, group.members().len() as u64);
             let run = self.runs.get_mut(run).expect("just started");
@@ -306,7 +306,7 @@ impl Core {
     /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED.
     pub(crate) fn give_the_late_their_part(&mut self) {
         for (index, run) in self.runs.all().iter().enumerate() {
-            let group = self.rooms.get(run.room).group(run.form).expect("a run's group is there");
+            let group = self.rooms.get(run.room).group_at(run.group);
             for (conn, start) in group.members()[group.full as usize..].iter().zip(&run.late) {
                 let part = *start as usize..run.bytes.len();
                 self.streams.add_part(&mut self.conns, conn.slot() as u32, index as u32, part);
