@@ -79,6 +79,8 @@ pub(crate) mod mark {
     pub const DOOMED: u8 = 2;
     /// Its socket failed; it will be removed at the end of the turn.
     pub const GONE: u8 = 4;
+    /// It is doomed in the midst of a frame whose rest is not kept, so that nothing can follow.
+    pub const TORN: u8 = 8;
 }
 
 #[derive(Debug)]

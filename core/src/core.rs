@@ -224,11 +224,16 @@ impl Core {
             return;
         }
         if self.conns.get(slot).phase != Phase::Open {
-            self.conns.unmark(slot, mark::DOOMED);
+            self.conns.unmark(slot, mark::DOOMED | mark::TORN);
             return self.end_now(slot);
         }
         self.metrics.slow_closes += 1;
         self.depart(slot, false);
+        if self.conns.is_marked(slot, mark::TORN) {
+            self.conns.unmark(slot, mark::DOOMED | mark::TORN);
+            self.enter_phase(slot, Phase::Discarding);
+            return self.end_now(slot);
+        }
         let mut last = Vec::new();
         encode::close(&mut last, Some(4008), "too slow");
         if self.backlog.cut(&mut self.conns, slot, &last) {
