@@ -17,7 +17,7 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// The windows of which zlib makes raw deflate: it has none of 2^8 bytes.
 const WINDOW_BITS: std::ops::RangeInclusive<u8> = 9..=15;
 
-/// What grows by a big message and is given back behind it. Most messages are smaller.
+/// What is kept of the memory that a big message took. Most messages are smaller.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 /// The first room for what is inflated; it doubles as long as it does not do.
@@ -184,6 +184,12 @@ impl Deflater {
         }
     }
 
+    /// Gives back what a big message took. To be called when what is at hand is compressed.
+    pub fn settle(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(KEPT_BYTES_MAX);
+    }
+
     /// The compressed payload, where that is asked for and pays.
     fn shrunk(&mut self, window_bits: Option<u8>, payload: &[u8]) -> Option<&[u8]> {
         let window_bits = window_bits.filter(|_| payload.len() >= self.config.threshold_bytes)?;
@@ -193,7 +199,6 @@ impl Deflater {
         });
         machine.reset();
         self.out.clear();
-        self.out.shrink_to(KEPT_BYTES_MAX);
         self.out.reserve(deflated_bytes_max(payload.len()));
         let outcome = machine.compress_vec(payload, &mut self.out, FlushCompress::Sync);
         // zlib is done with a flush when it leaves room behind it; it takes no more than 4 GiB at once.
@@ -224,6 +229,12 @@ pub struct Inflater {
 }
 
 impl Inflater {
+    /// Gives back what a big message took. To be called when the bytes at hand are used up.
+    pub fn settle(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(KEPT_BYTES_MAX);
+    }
+
     /// The message in these bytes, all of its fragments joined.
     ///
     /// # Errors
@@ -235,7 +246,7 @@ impl Inflater {
         machine.reset(false);
         out.clear();
         // What others sent before must not show in how far this one gets.
-        out.shrink_to(KEPT_BYTES_MAX.min(bytes_max.saturating_add(1)));
+        out.shrink_to(bytes_max.saturating_add(1));
         for mut input in [compressed, &TAIL] {
             loop {
                 if out.len() == out.capacity() {
@@ -374,6 +385,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_big_message_took_is_given_back() {
+        let (mut deflater, mut inflater) = (Deflater::new(Compression::default()), Inflater::default());
+        let mut frame = Vec::new();
+        deflater.text(&mut frame, Some(15), &[b'a'; 4 << 20]);
+        assert_eq!(frame[1], 126, "it shrinks to less than 64 KiB");
+        assert_eq!(inflater.inflate(&frame[4..], 4 << 20).map(<[u8]>::len), Ok(4 << 20));
+        for capacity in [deflater.out.capacity(), inflater.out.capacity()] {
+            assert!(capacity > KEPT_BYTES_MAX, "{capacity}");
+        }
+        deflater.settle();
+        inflater.settle();
+        for capacity in [deflater.out.capacity(), inflater.out.capacity()] {
+            assert!(capacity <= KEPT_BYTES_MAX, "{capacity}");
+        }
+    }
+
+    #[test]
+    #[should_panic = "compression has the levels 1 to 9"]
+    fn a_level_that_there_is_not_is_told_before_anything_is_compressed() {
+        let compression = Some(Compression { level: 10, ..Compression::default() });
+        crate::Core::new(crate::Config { compression, ..crate::Config::default() });
+    }
+
+    #[test]
     fn what_does_not_shrink_or_is_short_is_sent_plain() {
         let mut deflater = Deflater::new(Compression { threshold_bytes: 10, level: 1 });
         let (mut out, mut plain) = (Vec::new(), Vec::new());
@@ -409,7 +444,7 @@ mod tests {
             payload in prop_oneof![
                 "[a-c]{0,3000}".prop_map(String::into_bytes),
                 prop::collection::vec(any::<u8>(), 0..3000),
-                (1usize..200_000).prop_map(|length| (0..length).map(|at| (at * at >> 7) as u8).collect()),
+                (1usize..200_000).prop_map(|length| (0..length).map(|at| ((at * at) >> 7) as u8).collect()),
             ],
             window_bits in 9u8..=15,
             level in 1u8..=9,
