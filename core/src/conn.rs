@@ -6,6 +6,7 @@ use crate::event::ConnId;
 use crate::hub::outbox::Outbox;
 use crate::time::Time;
 use crate::ws::decoder::Decoder;
+use crate::ws::deflate::Window;
 
 /// No stream, no next free slot.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -51,8 +52,8 @@ pub(crate) struct Conn {
     pub dialect: Dialect,
     /// A ping was sent and nothing has come since.
     pub pinged: bool,
-    /// The window for what is sent, where compression was agreed upon.
-    pub window_bits: Option<u8>,
+    /// How messages to it are compressed, where that was agreed upon.
+    pub window: Option<Window>,
     pub decoder: Decoder,
     /// Exists only while the connection lags.
     pub outbox: Option<Box<Outbox>>,
@@ -173,7 +174,7 @@ impl Conns {
 
 impl Conn {
     pub fn form(&self) -> Form {
-        Form { shape: self.dialect.shape(), window_bits: self.window_bits }
+        Form { shape: self.dialect.shape(), window: self.window }
     }
 
     fn vacant() -> Conn {
@@ -186,7 +187,7 @@ impl Conn {
             ending: Ending::None,
             dialect: Dialect::default(),
             pinged: false,
-            window_bits: None,
+            window: None,
             decoder: Decoder::default(),
             outbox: None,
             rooms: RoomList::Few(None),

@@ -84,9 +84,11 @@ impl Core {
     /// A core without connections, whose broker is down until [`BrokerEvent::Up`](crate::broker::BrokerEvent::Up).
     ///
     /// # Panics
-    /// If `rooms_per_connection_max` is above 32,767.
+    /// If `rooms_per_connection_max` is above 32,767, or the level of compression is none from 1 to 9.
     pub fn new(config: Config) -> Core {
         assert!(config.rooms_per_connection_max < 1 << 15, "rooms_per_connection_max is at most 32,767");
+        let level = config.compression.map(|compression| compression.level);
+        assert!(level.is_none_or(|level| (1..=9).contains(&level)), "compression has the levels 1 to 9");
         Core {
             now: Time::ZERO,
             conns: Conns::new(),
@@ -189,6 +191,8 @@ impl Core {
         self.streams.clear(&mut self.conns);
         self.gathered.clear();
         self.gathered.shrink_to(KEPT_BYTES_MAX);
+        self.deflater.settle();
+        self.inflater.settle();
         self.writable.clear();
         for slot in std::mem::take(&mut self.gone) {
             if self.conns.get(slot).phase != Phase::Free {

@@ -37,13 +37,13 @@ impl Core {
             Phase::Head => self.metrics.pending_upgrades_now -= 1,
             Phase::Open => {
                 self.metrics.connections_now -= 1;
-                self.metrics.compressed_connections_now -= u64::from(conn.window_bits.is_some());
+                self.metrics.compressed_connections_now -= u64::from(conn.window.is_some());
             }
             _ => {}
         }
         if phase == Phase::Open {
             self.metrics.connections_now += 1;
-            self.metrics.compressed_connections_now += u64::from(conn.window_bits.is_some());
+            self.metrics.compressed_connections_now += u64::from(conn.window.is_some());
         }
     }
 
@@ -151,7 +151,7 @@ impl Core {
         handshake::write_accept(self.stream(slot), key, subprotocol, compression);
         let conn = self.conns.get_mut(slot);
         conn.dialect = route.dialect;
-        conn.window_bits = compression.map(|agreed| agreed.window_bits);
+        conn.window = compression.map(|agreed| agreed.window);
         self.enter_phase(slot, Phase::Open);
         self.wheel.set(slot, self.now + self.config.ping_interval);
         if let Some(room) = route.room {
@@ -205,7 +205,7 @@ impl Core {
         let limits = Limits {
             message_bytes_max: self.config.message_bytes_max,
             frames_per_message_max: self.config.frames_per_message_max,
-            compression: conn.window_bits.is_some(),
+            compression: conn.window.is_some(),
         };
         let mut inflater = std::mem::take(&mut self.inflater);
         let mut at = 0;

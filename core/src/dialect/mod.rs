@@ -9,7 +9,7 @@ mod fanfare;
 use crate::config::Config;
 use crate::core::Core;
 use crate::protocol::reply;
-use crate::ws::deflate::Deflater;
+use crate::ws::deflate::{Deflater, Window};
 use std::borrow::Cow;
 
 /// A language that clients speak over WebSocket.
@@ -41,8 +41,8 @@ pub(crate) enum Shape {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Form {
     pub shape: Shape,
-    /// The compression window, where compression was agreed upon.
-    pub window_bits: Option<u8>,
+    /// How it is compressed, where that was agreed upon.
+    pub window: Option<Window>,
 }
 
 impl Form {
@@ -50,9 +50,9 @@ impl Form {
     /// should be one and is none.
     pub fn write(self, deflater: &mut Deflater, out: &mut Vec<u8>, text: &[u8]) -> bool {
         match self.shape {
-            Shape::Message => deflater.text(out, self.window_bits, text),
+            Shape::Message => deflater.text(out, self.window, text),
             Shape::Bare => match reply::parse_message(text) {
-                Some(message) => deflater.text(out, self.window_bits, message.as_bytes()),
+                Some(message) => deflater.text(out, self.window, message.as_bytes()),
                 None => return false,
             },
         }

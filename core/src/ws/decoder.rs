@@ -346,7 +346,7 @@ fn close_body(payload: &[u8]) -> Result<Option<(u16, &str)>, Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ws::deflate::{Compression, Deflater};
+    use crate::ws::deflate::{Compression, Deflater, Window};
     use proptest::prelude::*;
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -492,7 +492,11 @@ mod tests {
     /// As a client would compress it; RSV1 has to be set on its first frame.
     fn deflated(text: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
-        Deflater::new(Compression { threshold_bytes: 0, level: 6 }).text(&mut frame, Some(15), &text.repeat(9));
+        Deflater::new(Compression { threshold_bytes: 0, level: 6 }).text(
+            &mut frame,
+            Some(Window::Wide),
+            &text.repeat(9),
+        );
         frame.split_off(if frame[1] == 126 { 4 } else { 2 })
     }
 

@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(refusal("Sec-WebSocket-Key", KEY, true), "400");
         assert!(refusal("Sec-WebSocket-Protocol", "chat, fanfare.v1", true).contains("subprotocol: true"));
         assert_eq!(refusal("Sec-WebSocket-Extensions", "permessage-deflate;", true), "400");
-        assert!(refusal("Sec-WebSocket-Extensions", "permessage-deflate", true).contains("window_bits: 15"));
+        assert!(refusal("Sec-WebSocket-Extensions", "permessage-deflate", true).contains("window: Wide"));
     }
 
     #[test]
