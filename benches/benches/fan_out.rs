@@ -5,7 +5,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Config, ConnId, Core, Event};
+use fanfare_core::{Action, Config, ConnId, Core, Event, Rate};
 use std::hint::black_box;
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -16,7 +16,9 @@ const PAYLOAD: &[u8] = b"F1 0000000000000001 -\n\
 
 /// A core with one room of this many members.
 fn room(members: usize) -> Core {
-    let mut core = Core::new(Config { connections_max: members, ..Config::default() });
+    // All join at once, so each would be metered.
+    let none = Rate::NONE;
+    let mut core = Core::new(Config { connections_max: members, messages: none, bytes: none, ..Config::default() });
     feed(&mut core, &[BrokerEvent::Up, BrokerEvent::PublisherUp]);
     let subscribe = r#"{"type":"SUBSCRIBE","room":"r"}"#;
     let frame = [&[0x81, 0x80 | subscribe.len() as u8, 0, 0, 0, 0], subscribe.as_bytes()].concat();

@@ -1,6 +1,7 @@
 //! The core's configuration: every bound it keeps, with its default and unit.
 
 use crate::dialect::Dialect;
+use crate::limits::{Origin, Proxies, Rate};
 use crate::ws::deflate::Compression;
 use std::time::Duration;
 
@@ -31,6 +32,25 @@ pub struct Config {
     pub outbox_total_bytes_max: usize,
     /// Malformed commands before a connection is closed with 4509; every good one forgives one.
     pub errors_max: u16,
+    /// Text and binary messages of one connection. One more is refused with `too_fast`, or closes it with 4029 where the dialect
+    /// has no replies.
+    pub messages: Rate,
+    /// Bytes read from one connection (else close 4029). The burst is at least what the adapter reads at once.
+    pub bytes: Rate,
+    /// Pings and pongs of one connection (else close 4029).
+    pub pings: Rate,
+    /// Connections that are no WebSocket: those whose request head is coming in, and those whose client has been answered
+    /// and has not hung up. Beyond it the oldest is ended; at least 1.
+    pub pending_upgrades_max: usize,
+    /// Connections from one address at the same time (else 429); 0 means that there is no limit. An IPv6 network of 64 bits
+    /// counts as one address.
+    pub connections_per_address_max: usize,
+    /// New connections from one address (else 429).
+    pub connects_per_address: Rate,
+    /// The pages that may open a WebSocket (else 403); none means any. A request without an `Origin` is no page's.
+    pub origins: Vec<Origin>,
+    /// Whom to believe about a client's address.
+    pub proxies: Proxies,
     /// From the connection's opening to the end of its request head (else 408).
     pub handshake_timeout: Duration,
     /// Silence after which a ping is sent.
@@ -78,6 +98,14 @@ impl Default for Config {
             outbox_bytes_max: 1024 * 1024,
             outbox_total_bytes_max: 256 * 1024 * 1024,
             errors_max: 100,
+            messages: Rate { per_second: 1_000, burst: 2_000 },
+            bytes: Rate { per_second: 1024 * 1024, burst: 4 * 1024 * 1024 },
+            pings: Rate { per_second: 10, burst: 100 },
+            pending_upgrades_max: 1_024,
+            connections_per_address_max: 0,
+            connects_per_address: Rate::NONE,
+            origins: Vec::new(),
+            proxies: Proxies::default(),
             handshake_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),

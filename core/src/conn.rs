@@ -4,11 +4,12 @@
 use crate::dialect::{Dialect, Form};
 use crate::event::ConnId;
 use crate::hub::outbox::Outbox;
+use crate::limits::meter::Meter;
 use crate::time::Time;
 use crate::ws::decoder::Decoder;
 use crate::ws::deflate::Window;
 
-/// No stream, no next free slot.
+/// No stream, no next free slot, no source.
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// Where a connection is in its life.
@@ -18,11 +19,13 @@ pub(crate) enum Phase {
     Free,
     /// The request head is coming in.
     Head,
+    /// It never was a WebSocket: the last response is being written, nothing that the peer sends matters any more.
+    Refused,
     /// A WebSocket.
     Open,
     /// We sent a close frame and wait for the peer's.
     Closing,
-    /// Nothing that the peer sends matters any more.
+    /// The last bytes are being written; nothing that the peer sends matters any more.
     Discarding,
     /// The adapter is being told to close the socket; nothing matters any more.
     Ended,
@@ -45,6 +48,8 @@ pub(crate) struct Conn {
     pub last_seen: u32,
     /// This turn's private stream, or the next free slot.
     pub stream: u32,
+    /// Of `Core::sources`, or how it will be found out.
+    pub source: u32,
     /// Malformed commands not yet forgiven.
     pub errors: u16,
     pub phase: Phase,
@@ -57,6 +62,8 @@ pub(crate) struct Conn {
     pub decoder: Decoder,
     /// Exists only while the connection lags.
     pub outbox: Option<Box<Outbox>>,
+    /// Exists only while the client owes something.
+    pub meter: Option<Box<Meter>>,
     pub rooms: RoomList,
 }
 
@@ -182,6 +189,7 @@ impl Conn {
             generation: 0,
             last_seen: 0,
             stream: NONE,
+            source: NONE,
             errors: 0,
             phase: Phase::Free,
             ending: Ending::None,
@@ -190,6 +198,7 @@ impl Conn {
             window: None,
             decoder: Decoder::default(),
             outbox: None,
+            meter: None,
             rooms: RoomList::Few(None),
         }
     }

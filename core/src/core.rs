@@ -11,11 +11,16 @@ use crate::hub::outbox::Backlog;
 use crate::hub::rooms::Rooms;
 use crate::hub::run::{KEPT_BYTES_MAX, Runs, Streams};
 use crate::hub::subscriptions::{Broker, Joins};
+use crate::limits;
+use crate::limits::meter::{Pace, Rates};
+use crate::limits::pending::Pending;
+use crate::limits::sources::Sources;
 use crate::metrics::Metrics;
 use crate::time::Time;
 use crate::wheel::Wheel;
 use crate::ws::deflate::{Deflater, Inflater};
 use crate::ws::encode;
+use core::net::IpAddr;
 use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 use std::collections::VecDeque;
@@ -29,6 +34,12 @@ pub struct Core {
     pub(crate) conns: Conns,
     /// Unfinished request heads, by slot.
     pub(crate) heads: HashMap<u32, Vec<u8>, Seeded>,
+    /// Connections that are no WebSocket.
+    pub(crate) pending: Pending,
+    pub(crate) sources: Sources,
+    pub(crate) rates: Rates,
+    /// Connections with a meter, each once, and some that have gone.
+    pub(crate) metered: VecDeque<ConnId>,
     pub(crate) wheel: Wheel,
     pub(crate) rooms: Rooms,
     pub(crate) backlog: Backlog,
@@ -58,6 +69,8 @@ pub struct Core {
     pub(crate) gone: Vec<u32>,
     pub(crate) ends: Vec<End>,
     pub(crate) fired: Vec<u32>,
+    /// Of the connection whose bytes are being read.
+    pub(crate) pace: Pace,
     /// For one text that is being built.
     pub(crate) scratch: Vec<u8>,
 }
@@ -93,6 +106,10 @@ impl Core {
             now: Time::ZERO,
             conns: Conns::new(),
             heads: HashMap::with_hasher(Seeded::new(config.seed)),
+            pending: Pending::default(),
+            sources: Sources::new(config.connections_per_address_max, config.connects_per_address, config.seed),
+            rates: limits::rates(&config),
+            metered: VecDeque::new(),
             wheel: Wheel::default(),
             rooms: Rooms::new(config.seed),
             backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),
@@ -113,6 +130,7 @@ impl Core {
             gone: Vec::new(),
             ends: Vec::new(),
             fired: Vec::new(),
+            pace: Pace::default(),
             scratch: Vec::new(),
             config,
         }
@@ -259,7 +277,7 @@ impl Core {
         match std::mem::replace(&mut conn.ending, Ending::None) {
             Ending::None => {}
             Ending::Shutdown => {
-                conn.phase = Phase::Discarding;
+                debug_assert!(matches!(conn.phase, Phase::Refused | Phase::Discarding));
                 self.ends.push(End::Shutdown(id));
             }
             Ending::Close => {
@@ -285,6 +303,7 @@ impl Core {
         self.enter_phase(slot, Phase::Ended);
         self.wheel.cancel(slot);
         self.heads.remove(&slot);
+        self.leave_source(slot);
         self.conns.remove(slot);
     }
 }
@@ -297,12 +316,22 @@ pub struct Turn<'c> {
 }
 
 impl<'c> Turn<'c> {
-    /// Takes a new connection, on which a request head is expected.
+    /// Takes a new connection, on which a request head is expected. Nobody knows where it comes from, so the limits of
+    /// addresses do not hold for it.
     ///
     /// # Errors
     /// [`Refused`] where no more are taken: close the socket.
     pub fn open(&mut self) -> Result<ConnId, Refused> {
-        self.core.open()
+        self.core.open(None)
+    }
+
+    /// Takes a new connection from this address. If that is over one of its limits, the connection is taken all the same, to
+    /// be told so.
+    ///
+    /// # Errors
+    /// [`Refused`] where no more are taken: close the socket.
+    pub fn open_from(&mut self, peer: IpAddr) -> Result<ConnId, Refused> {
+        self.core.open(Some(peer))
     }
 
     /// Takes one event. There may be any number in a turn; the adapter bounds them, for latency's sake.

@@ -1,7 +1,10 @@
 //! What must hold between turns, checked from the outside by tests, fuzzers and simulations.
 
 use crate::conn::{Ending, NONE, Phase};
-use crate::core::Core;
+use crate::core::{Core, Seeded};
+use crate::limits::is_source;
+use crate::limits::pending::Pending;
+use hashbrown::HashMap;
 
 impl Core {
     /// Checks every invariant that ties the parts of the core together. Costs a walk over all that it holds.
@@ -19,11 +22,16 @@ impl Core {
 
     fn check_connections(&self) {
         let (mut live, mut open, mut heads) = (0, 0, 0);
+        let mut sources = HashMap::<u32, usize, _>::with_hasher(Seeded::new(0));
         for slot in self.conns.slots() {
             let conn = self.conns.get(slot);
             live += usize::from(conn.phase != Phase::Free);
             open += u64::from(conn.phase == Phase::Open);
             heads += u64::from(conn.phase == Phase::Head);
+            if is_source(conn.source) {
+                *sources.entry(conn.source).or_default() += 1;
+            }
+            assert!(conn.phase == Phase::Open || conn.meter.is_none(), "only an open connection is metered");
             assert!(conn.phase == Phase::Open || conn.rooms.len() == 0, "only an open connection is in rooms");
             assert!(conn.phase == Phase::Free || conn.stream == NONE, "streams last for one turn");
             assert!(
@@ -43,6 +51,29 @@ impl Core {
         assert_eq!(live, self.conns.live());
         assert_eq!((open, heads), (self.metrics.connections_now, self.metrics.pending_upgrades_now));
         assert!(self.heads.keys().all(|slot| self.conns.get(*slot).phase == Phase::Head));
+        self.sources.check_invariants(|source| sources.get(&source).copied().unwrap_or(0));
+        self.check_pending();
+        self.check_meters();
+    }
+
+    fn check_meters(&self) {
+        let is_metered = |slot: &u32| self.conns.get(*slot).meter.is_some();
+        let metered: Vec<u32> = self.conns.slots().filter(is_metered).collect();
+        let mut queued: Vec<u32> =
+            self.metered.iter().filter_map(|conn| self.conns.slot(*conn)).filter(is_metered).collect();
+        queued.sort_unstable();
+        assert_eq!(queued, metered, "a meter is looked at in its turn");
+    }
+
+    fn check_pending(&self) {
+        let is_pending = |slot: &u32| Pending::includes(self.conns.get(*slot).phase);
+        let pending: Vec<u32> = self.conns.slots().filter(is_pending).collect();
+        let mut queued: Vec<u32> =
+            self.pending.ids().filter_map(|conn| self.conns.slot(conn)).filter(is_pending).collect();
+        queued.sort_unstable();
+        assert_eq!(queued, pending, "a pending connection stands in the queue once");
+        assert_eq!(pending.len(), self.pending.count());
+        assert!(pending.len() <= self.config.pending_upgrades_max.max(1));
     }
 
     fn check_rooms(&self) {

@@ -5,10 +5,13 @@ use crate::core::Core;
 use crate::dialect::{self, Dialect};
 use crate::error::{Refused, Violation};
 use crate::event::ConnId;
+use crate::limits::meter::Limit;
+use crate::limits::pending::Pending;
 use crate::ws::decoder::{Decoder, Limits, Message};
 use crate::ws::deflate::Agreed;
 use crate::ws::encode;
 use crate::ws::handshake::{self, Kind, Response};
+use core::net::IpAddr;
 
 /// Close code for a connection that gave no sign of life: in the range that means "reconnect with backoff".
 const NO_SIGN_OF_LIFE: u16 = 4000;
@@ -20,30 +23,39 @@ const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-s
                             frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n";
 
 impl Core {
-    pub(crate) fn open(&mut self) -> Result<ConnId, Refused> {
+    pub(crate) fn open(&mut self, peer: Option<IpAddr>) -> Result<ConnId, Refused> {
         if self.conns.live() >= self.config.connections_max.saturating_add(self.config.surplus_connections_max) {
             return Err(Refused::Full);
         }
         let conn = self.conns.insert(self.now);
         self.metrics.pending_upgrades_now += 1;
         self.wheel.set(conn.slot() as u32, self.now + self.config.handshake_timeout);
+        self.push_pending(conn);
+        if let Some(peer) = peer {
+            self.introduce(conn.slot() as u32, peer);
+        }
         Ok(conn)
     }
 
     /// Changes the phase, and the gauges with it.
     pub(crate) fn enter_phase(&mut self, slot: u32, phase: Phase) {
         let conn = self.conns.get_mut(slot);
-        match std::mem::replace(&mut conn.phase, phase) {
+        let before = std::mem::replace(&mut conn.phase, phase);
+        match before {
             Phase::Head => self.metrics.pending_upgrades_now -= 1,
             Phase::Open => {
                 self.metrics.connections_now -= 1;
                 self.metrics.compressed_connections_now -= u64::from(conn.window.is_some());
+                conn.meter = None;
             }
             _ => {}
         }
         if phase == Phase::Open {
             self.metrics.connections_now += 1;
             self.metrics.compressed_connections_now += u64::from(conn.window.is_some());
+        }
+        if Pending::includes(before) && !Pending::includes(phase) {
+            self.pending.leave();
         }
     }
 
@@ -53,17 +65,21 @@ impl Core {
             return;
         }
         self.metrics.bytes_in += data.len() as u64;
+        self.begin_pace(slot);
         let conn = self.conns.get_mut(slot);
         conn.last_seen = coarse(self.now);
         conn.pinged = false;
         match conn.phase {
             Phase::Head => self.head(slot, data),
             Phase::Open | Phase::Closing => self.frames(slot, data),
-            Phase::Discarding | Phase::Ended | Phase::Free => {}
+            Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
         }
     }
 
-    fn head(&mut self, slot: u32, data: &mut [u8]) {
+    pub(crate) fn head(&mut self, slot: u32, data: &mut [u8]) {
+        if self.is_proxied(slot) {
+            return self.proxied_head(slot, data);
+        }
         let bytes_max = self.config.request_head_bytes_max;
         let Some(mut held) = self.heads.remove(&slot) else {
             // An empty line may precede the request line (RFC 9112 §2.2).
@@ -105,10 +121,17 @@ impl Core {
                 return self.respond(slot, response, false);
             }
         };
+        if !self.admits_forwarded(slot, &parsed.forwarded_for) {
+            return;
+        }
         match parsed.kind {
             Kind::Get { head_only } => {
                 self.metrics.http_requests += 1;
                 self.get(slot, parsed.path, head_only);
+            }
+            Kind::Upgrade { .. } if !self.allows(parsed.origin) => {
+                self.metrics.upgrades_refused_origin += 1;
+                self.respond(slot, Response::ORIGIN, false);
             }
             Kind::Upgrade { key, subprotocol, compression } => {
                 let compression = compression.filter(|_| self.config.compression.is_some());
@@ -160,6 +183,12 @@ impl Core {
         self.frames(slot, rest);
     }
 
+    /// Whether a page of this origin may connect. Programs send none.
+    fn allows(&self, origin: Option<&str>) -> bool {
+        let origins = &self.config.origins;
+        origins.is_empty() || origin.is_none_or(|origin| origins.iter().any(|allowed| allowed.allows(origin)))
+    }
+
     fn get(&mut self, slot: u32, path: &str, head_only: bool) {
         match path {
             "/" => {
@@ -184,14 +213,15 @@ impl Core {
     }
 
     /// Sends a response other than 101, and ends the connection after it.
-    fn respond(&mut self, slot: u32, response: Response<'_>, head_only: bool) {
+    pub(crate) fn respond(&mut self, slot: u32, response: Response<'_>, head_only: bool) {
         response.write(self.stream(slot), head_only);
         self.discard(slot);
     }
 
     /// Reads no more of what the peer sends, and half-closes when everything is written.
-    fn discard(&mut self, slot: u32) {
-        self.enter_phase(slot, Phase::Discarding);
+    pub(crate) fn discard(&mut self, slot: u32) {
+        let was_pending = Pending::includes(self.conns.get(slot).phase);
+        self.enter_phase(slot, if was_pending { Phase::Refused } else { Phase::Discarding });
         self.heads.remove(&slot);
         self.conns.get_mut(slot).decoder = Decoder::default();
         self.wheel.set(slot, self.now + self.config.close_timeout);
@@ -199,6 +229,9 @@ impl Core {
     }
 
     fn frames(&mut self, slot: u32, data: &mut [u8]) {
+        if self.conns.get(slot).phase == Phase::Open && !self.charge(slot, Limit::Bytes, data.len()) {
+            return self.close_too_fast(slot, Limit::Bytes);
+        }
         // Out of the record while its messages are acted upon, for they borrow from it.
         let conn = self.conns.get_mut(slot);
         let mut decoder = std::mem::take(&mut conn.decoder);
@@ -240,6 +273,12 @@ impl Core {
             return;
         }
         match message {
+            Message::Text(_) | Message::Binary(_) if !self.charge(slot, Limit::Messages, 1) => {
+                self.too_fast(slot, message)
+            }
+            Message::Ping(_) | Message::Pong(_) if !self.charge(slot, Limit::Pings, 1) => {
+                self.close_too_fast(slot, Limit::Pings);
+            }
             Message::Text(text) => self.text(slot, text),
             Message::Binary(bytes) => self.binary(slot, bytes),
             Message::Ping(payload) => encode::pong(self.stream(slot), payload),
@@ -280,7 +319,7 @@ impl Core {
         match self.conns.get(slot).phase {
             Phase::Ended | Phase::Free => {}
             // A client may half-close after its request and still read the answer.
-            Phase::Discarding => self.end_when_written(slot, Ending::Close),
+            Phase::Refused | Phase::Discarding => self.end_when_written(slot, Ending::Close),
             Phase::Head | Phase::Open | Phase::Closing => {
                 self.depart(slot, false);
                 self.discard(slot);
@@ -298,6 +337,7 @@ impl Core {
         self.fired = fired;
         self.end_lingering();
         self.resubscribe();
+        self.sweep_meters();
     }
 
     fn timer(&mut self, slot: u32) {
@@ -307,7 +347,7 @@ impl Core {
                 self.respond(slot, Response::TIMED_OUT, false);
             }
             Phase::Open => self.heartbeat(slot),
-            Phase::Closing | Phase::Discarding => {
+            Phase::Refused | Phase::Closing | Phase::Discarding => {
                 self.enter_phase(slot, Phase::Discarding);
                 self.end_now(slot);
             }

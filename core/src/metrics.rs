@@ -26,6 +26,12 @@ pub struct Metrics {
     pub upgrades_invalid: u64,
     /// Request heads not finished in time.
     pub upgrades_timed_out: u64,
+    /// Upgrades answered with 403 because of their origin.
+    pub upgrades_refused_origin: u64,
+    /// Connections answered with 429 because of their address.
+    pub upgrades_refused_address: u64,
+    /// Connections answered with 408 before their time because too many waited.
+    pub upgrades_evicted: u64,
     /// Plain HTTP requests answered (page, health, readiness, not found).
     pub http_requests: u64,
     /// Rooms with at least one member.
@@ -59,6 +65,14 @@ pub struct Metrics {
     pub heartbeat_closes: u64,
     /// Connections closed for a violation of the WebSocket protocol.
     pub protocol_closes: u64,
+    /// Messages beyond a connection's rate: refused, or the connection closed for it.
+    pub limited_messages: u64,
+    /// Reads beyond a connection's rate of bytes, for which it was closed.
+    pub limited_bytes: u64,
+    /// Pings and pongs beyond a connection's rate, for which it was closed.
+    pub limited_pings: u64,
+    /// Connections closed with 4029 because they sent too fast.
+    pub rate_closes: u64,
     /// Publishes confirmed to a client with `ACK`.
     pub publishes_confirmed: u64,
     /// Publishes answered to a client with `ERROR`.

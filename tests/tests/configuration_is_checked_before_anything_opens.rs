@@ -62,6 +62,10 @@ fn the_defaults_are_those_documented() {
     assert_eq!(value("log", "level").as_str(), Some("info"));
     assert_eq!(value("redis", "prefix").as_str(), Some("fanfare:"));
     assert_eq!(value("redis", "format").as_str(), Some("fanfare"));
+    assert_eq!(config["origins"].as_array().map(Vec::len), Some(0));
+    assert_eq!(value("proxy", "trusted").as_array().map(Vec::len), Some(0));
+    assert_eq!(value("proxy", "protocol").as_str(), Some("off"));
+    assert_eq!(value("proxy", "forwarded_for").as_str(), Some("on"));
     for (section, key, default) in [
         ("redis", "publishes_in_flight_max", 16_384),
         ("redis", "buffer_bytes_max", 16_777_216),
@@ -80,6 +84,16 @@ fn the_defaults_are_those_documented() {
         ("limits", "outbox_bytes_max", 1_048_576),
         ("limits", "outbox_total_bytes_max", 268_435_456),
         ("limits", "errors_max", 100),
+        ("limits", "messages_per_second", 1_000),
+        ("limits", "messages_burst", 2_000),
+        ("limits", "bytes_per_second", 1_048_576),
+        ("limits", "bytes_burst", 4_194_304),
+        ("limits", "pings_per_second", 10),
+        ("limits", "pings_burst", 100),
+        ("limits", "pending_upgrades_max", 1_024),
+        ("limits", "connections_per_address_max", 0),
+        ("limits", "connects_per_address_per_second", 0),
+        ("limits", "connects_per_address_burst", 100),
         ("timeouts", "handshake_ms", 10_000),
         ("timeouts", "ping_interval_ms", 25_000),
         ("timeouts", "pong_timeout_ms", 10_000),

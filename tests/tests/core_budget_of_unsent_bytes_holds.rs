@@ -1,7 +1,7 @@
 //! What is kept for slow readers stays within its limits, and whoever is closed for it is told so between two frames.
 
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::{Config, ConnId, Event};
+use fanfare_core::{Config, ConnId, Event, Rate};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 use fanfare_tests::{Frame, opcode};
 
@@ -55,7 +55,8 @@ fn a_frame_larger_than_the_limit_is_ended_before_the_close_frame() {
 
 #[test]
 fn small_replies_are_charged_for_what_it_takes_to_keep_them() {
-    let mut lone = LoneCore::new(Config { outbox_total_bytes_max: 100_000, ..Config::default() });
+    let config = Config { outbox_total_bytes_max: 100_000, pings: Rate::NONE, ..Config::default() };
+    let mut lone = LoneCore::new(config);
     let conn = lone.client();
     lone.takes = |_, _| 0;
     // 2 bytes each on the wire; each turn's own is kept by itself, in an allocation and two entries of together 50 bytes.

@@ -1,8 +1,13 @@
 //! A member that does not read: it is closed with 4008 at its limit, finds only whole frames, and holds up nobody.
 
-use fanfare_tests::{Client, Frame, RawClient, Server, code, opcode};
+use fanfare_tests::{Client, Frame, Launch, RawClient, Server, code, opcode};
 
 const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+/// A server whose senders may send as fast as they can.
+fn unhurried() -> Launch {
+    Server::launch().flag("--limits-messages-per-second", 0).flag("--limits-bytes-per-second", 0)
+}
 
 /// A member of `r` that has read nothing since it joined.
 fn idler(server: &Server) -> RawClient {
@@ -34,7 +39,7 @@ fn send_until(sender: &mut Client, reader: &mut Client, mut enough: impl FnMut()
 
 #[test]
 fn at_the_limit_it_is_closed_with_4008_after_whole_frames_only() {
-    let server = Server::launch()
+    let server = unhurried()
         .flag("--limits-outbox-bytes-max", OUTBOX_BYTES_MAX)
         .flag("--timeouts-close-ms", 60_000)
         .ops()
@@ -72,11 +77,8 @@ fn at_the_limit_it_is_closed_with_4008_after_whole_frames_only() {
 
 #[test]
 fn one_that_never_reads_again_is_ended_all_the_same() {
-    let server = Server::launch()
-        .flag("--limits-outbox-bytes-max", OUTBOX_BYTES_MAX)
-        .flag("--timeouts-close-ms", 300)
-        .ops()
-        .start();
+    let server =
+        unhurried().flag("--limits-outbox-bytes-max", OUTBOX_BYTES_MAX).flag("--timeouts-close-ms", 300).ops().start();
     let mut reader = Client::member(&server, "r");
     let mut sender = Client::connect(&server);
     let _slow = idler(&server);
@@ -90,7 +92,7 @@ fn one_that_never_reads_again_is_ended_all_the_same() {
 
 #[test]
 fn one_that_catches_up_in_time_stays_and_misses_nothing() {
-    let server = Server::launch().flag("--limits-outbox-bytes-max", 64 << 20).ops().start();
+    let server = unhurried().flag("--limits-outbox-bytes-max", 64 << 20).ops().start();
     let mut reader = Client::member(&server, "r");
     let mut sender = Client::connect(&server);
     let mut slow = idler(&server);
@@ -111,7 +113,7 @@ fn one_that_catches_up_in_time_stays_and_misses_nothing() {
 fn the_budget_for_all_together_holds_too() {
     const TOTAL_BYTES_MAX: usize = 1 << 20;
     // As much for each alone, so that it is the sum that goes over.
-    let server = Server::launch()
+    let server = unhurried()
         .flag("--limits-outbox-bytes-max", TOTAL_BYTES_MAX)
         .flag("--limits-outbox-total-bytes-max", TOTAL_BYTES_MAX)
         .flag("--timeouts-close-ms", 300)

@@ -2,7 +2,7 @@
 
 use fanfare_tests::{Client, RawClient, Redis, Server, get, http};
 
-const FAMILIES: [(&str, &str); 30] = [
+const FAMILIES: [(&str, &str); 32] = [
     ("fanfare_connections", "gauge"),
     ("fanfare_pending_upgrades", "gauge"),
     ("fanfare_upgrades_total", "counter"),
@@ -22,6 +22,8 @@ const FAMILIES: [(&str, &str); 30] = [
     ("fanfare_slow_closes_total", "counter"),
     ("fanfare_heartbeat_closes_total", "counter"),
     ("fanfare_protocol_closes_total", "counter"),
+    ("fanfare_rate_limited_total", "counter"),
+    ("fanfare_rate_closes_total", "counter"),
     ("fanfare_publishes_total", "counter"),
     ("fanfare_stale_ids_total", "counter"),
     ("fanfare_broker_up", "gauge"),

@@ -96,19 +96,19 @@ impl Gate {
         }
     }
 
-    /// Takes the next connection, its Nagle algorithm switched off.
-    pub fn accept(&mut self, open: usize, now: Time) -> Option<TcpStream> {
+    /// Takes the next connection, its Nagle algorithm switched off, and who it comes from.
+    pub fn accept(&mut self, open: usize, now: Time) -> Option<(TcpStream, SocketAddr)> {
         loop {
             self.update(open, now);
             if !self.is_ready() {
                 return None;
             }
             match self.listener.accept() {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     // Frames are small and leave when they are ready. A socket that is gone by now says so when it is read.
                     let _ = stream.set_nodelay(true);
                     self.succeeded(open);
-                    return Some(stream);
+                    return Some((stream, peer));
                 }
                 // Linux finds a descriptor before it looks for a connection: there is one again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -11,7 +11,7 @@ use crate::signals::{self, Signal};
 use crate::sockets::{READ_BYTES, Sockets, Taken};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
+use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Rate, Turn};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::fmt;
 use std::io;
@@ -300,6 +300,7 @@ fn core_config(
     page: &'static [u8],
 ) -> fanfare_core::Config {
     let (limits, timeouts, compression) = (&config.limits, &config.timeouts, &config.compression);
+    let rate = |per_second: usize, burst: usize| Rate { per_second: per_second as u64, burst: burst as u64 };
     fanfare_core::Config {
         seed,
         node,
@@ -313,6 +314,14 @@ fn core_config(
         outbox_bytes_max: limits.outbox_bytes_max,
         outbox_total_bytes_max: limits.outbox_total_bytes_max,
         errors_max: limits.errors_max as u16,
+        messages: rate(limits.messages_per_second, limits.messages_burst),
+        bytes: rate(limits.bytes_per_second, limits.bytes_burst),
+        pings: rate(limits.pings_per_second, limits.pings_burst),
+        pending_upgrades_max: limits.pending_upgrades_max,
+        connections_per_address_max: limits.connections_per_address_max,
+        connects_per_address: rate(limits.connects_per_address_per_second, limits.connects_per_address_burst),
+        origins: config.origins.clone(),
+        proxies: config.proxies.clone(),
         handshake_timeout: timeouts.handshake,
         ping_interval: timeouts.ping_interval,
         pong_timeout: timeouts.pong_timeout,
@@ -331,9 +340,9 @@ fn core_config(
 
 fn accept(gate: &mut Gate, sockets: &mut Sockets, registry: &mio::Registry, turn: &mut Turn<'_>, now: Time) {
     for _ in 0..ACCEPTS_PER_TURN {
-        let Some(mut stream) = gate.accept(sockets.len(), now) else { return };
+        let Some((mut stream, peer)) = gate.accept(sockets.len(), now) else { return };
         // The gate lets in no more than the core takes.
-        let Ok(conn) = turn.open() else { return };
+        let Ok(conn) = turn.open_from(peer.ip()) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         match registry.register(&mut stream, Token(conn.to_bits() as usize), interest) {
             Ok(()) => {

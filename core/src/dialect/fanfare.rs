@@ -1,8 +1,8 @@
 //! The server's own dialect: one JSON object per text message, answered as `docs/protocol.md` says.
 
 use crate::core::Core;
-use crate::protocol::ErrorCode;
 use crate::protocol::command::{self, Request};
+use crate::protocol::{CommandId, ErrorCode};
 
 pub fn text(core: &mut Core, slot: u32, text: &str) {
     match command::parse(text, core.config.room_name_bytes_max) {
@@ -22,6 +22,18 @@ pub fn text(core: &mut Core, slot: u32, text: &str) {
             core.error(slot, refusal.code, &refusal.reason, refusal.id.as_ref(), refusal.room.as_deref());
         }
     }
+}
+
+/// Refuses a text beyond the rate. It is read only as far as the client needs it to know which one that was.
+pub fn text_too_fast(core: &mut Core, slot: u32, text: &str) {
+    match command::parse(text, core.config.room_name_bytes_max) {
+        Ok(command) => refuse_too_fast(core, slot, command.id.as_ref(), command.request.room()),
+        Err(refusal) => refuse_too_fast(core, slot, refusal.id.as_ref(), refusal.room.as_deref()),
+    }
+}
+
+pub fn refuse_too_fast(core: &mut Core, slot: u32, id: Option<&CommandId>, room: Option<&str>) {
+    core.error(slot, ErrorCode::TooFast, "more messages a second than a connection may send", id, room);
 }
 
 pub fn binary(core: &mut Core, slot: u32) {

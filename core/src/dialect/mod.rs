@@ -8,7 +8,9 @@ mod fanfare;
 
 use crate::config::Config;
 use crate::core::Core;
+use crate::limits::meter::Limit;
 use crate::protocol::reply;
+use crate::ws::decoder::Message;
 use crate::ws::deflate::{Deflater, Window};
 use std::borrow::Cow;
 
@@ -110,6 +112,15 @@ impl Core {
             Dialect::Classic => classic::text(self, slot, text),
             Dialect::Broadcast => broadcast::text(self, slot, text),
             Dialect::Echo => echo::text(self, slot, text),
+        }
+    }
+
+    /// A message beyond the connection's rate: refused where that can be told, for nothing may be lost silently.
+    pub(crate) fn too_fast(&mut self, slot: u32, message: Message<'_>) {
+        match (self.conns.get(slot).dialect, message) {
+            (Dialect::Fanfare, Message::Text(text)) => fanfare::text_too_fast(self, slot, text),
+            (Dialect::Fanfare, _) => fanfare::refuse_too_fast(self, slot, None, None),
+            _ => self.close_too_fast(slot, Limit::Messages),
         }
     }
 

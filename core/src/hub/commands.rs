@@ -6,6 +6,7 @@ use crate::conn::Membership;
 use crate::core::Core;
 use crate::hub::asks::Kind;
 use crate::hub::group::Seat;
+use crate::limits::meter::Limit;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::ws::encode;
 
@@ -43,10 +44,12 @@ impl Core {
     ) {
         self.metrics.command_errors += 1;
         self.reply(slot, |out| reply::error(out, code, reason, id, room));
-        if code.is_malformed() {
+        if code.is_malformed() || code == ErrorCode::TooFast {
             let conn = self.conns.get_mut(slot);
             if conn.errors < self.config.errors_max {
                 conn.errors += 1;
+            } else if code == ErrorCode::TooFast {
+                self.close_too_fast(slot, Limit::Messages);
             } else {
                 self.close(slot, TOO_MANY_ERRORS, "too many malformed commands");
             }

@@ -43,6 +43,18 @@ pub enum Request<'a> {
     Ping,
 }
 
+impl Request<'_> {
+    /// The room that it is about.
+    pub fn room(&self) -> Option<&str> {
+        match self {
+            Request::Subscribe { room } | Request::Unsubscribe { room } | Request::SendMessage { room, .. } => {
+                Some(room)
+            }
+            Request::Ping => None,
+        }
+    }
+}
+
 /// A command that is refused, with what is known of it.
 #[derive(Debug, PartialEq)]
 pub struct Refusal<'a> {

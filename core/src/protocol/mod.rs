@@ -67,6 +67,8 @@ pub enum ErrorCode {
     NotSupported,
     /// A binary message.
     BinaryNotSupported,
+    /// More messages a second than the connection may send.
+    TooFast,
     /// The broker cannot be reached; the message was not published.
     BrokerUnavailable,
     /// Too many messages wait for the broker; this one was not published.
@@ -93,6 +95,7 @@ impl ErrorCode {
             ErrorCode::TooManyRooms => "too_many_rooms",
             ErrorCode::NotSupported => "not_supported",
             ErrorCode::BinaryNotSupported => "binary_not_supported",
+            ErrorCode::TooFast => "too_fast",
             ErrorCode::BrokerUnavailable => "broker_unavailable",
             ErrorCode::BrokerBusy => "broker_busy",
             ErrorCode::BrokerRefused => "broker_refused",

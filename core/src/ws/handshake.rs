@@ -30,10 +30,14 @@ pub fn head_end(data: &[u8], searched: usize) -> Option<usize> {
 }
 
 /// A request that was understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed<'a> {
     /// The path, without the query.
     pub path: &'a str,
+    /// The page that asks, as browsers tell; empty where that is told twice, or is no text.
+    pub origin: Option<&'a str>,
+    /// All values of `X-Forwarded-For`, in their order.
+    pub forwarded_for: Vec<&'a [u8]>,
     /// What is asked for.
     pub kind: Kind<'a>,
 }
@@ -68,6 +72,10 @@ pub fn parse(head: &[u8]) -> Result<Parsed<'_>, Response<'static>> {
         Ok(Status::Complete(_)) => {}
         Ok(Status::Partial) => return Err(Response::bad_request("the request head ends too early")),
         Err(httparse::Error::TooManyHeaders) => return Err(Response::HEAD_TOO_LARGE),
+        // Its first line has the shape of a request of another version.
+        Err(httparse::Error::Version) if head.starts_with(b"PROXY ") => {
+            return Err(Response::bad_request("a PROXY protocol header is taken from trusted proxies only"));
+        }
         Err(httparse::Error::Version) => {
             return Err(Response::text("505 HTTP Version Not Supported", "HTTP/1.1 is spoken here"));
         }
@@ -88,15 +96,20 @@ pub fn parse(head: &[u8]) -> Result<Parsed<'_>, Response<'static>> {
         return Err(Response::bad_request("one Host header is needed"));
     }
     let path = path_of(target);
+    let origin = values(headers, "Origin")
+        .next()
+        .map(|_| single(headers, "Origin").and_then(|origin| std::str::from_utf8(origin).ok()).unwrap_or(""));
+    let forwarded_for = values(headers, "X-Forwarded-For").collect();
+    let parsed = |kind| Parsed { path, origin, forwarded_for, kind };
     if method == "HEAD" || !values(headers, "Upgrade").any(|value| has_token(value, "websocket")) {
-        return Ok(Parsed { path, kind: Kind::Get { head_only: method == "HEAD" } });
+        return Ok(parsed(Kind::Get { head_only: method == "HEAD" }));
     }
     if version < 1 {
         return Err(Response::bad_request(
             "a WebSocket needs HTTP/1.1 (a proxy in between may have to be told: nginx by `proxy_http_version 1.1`)",
         ));
     }
-    upgrade(headers).map(|kind| Parsed { path, kind })
+    upgrade(headers).map(parsed)
 }
 
 /// The checks of RFC 6455 §4.2.1.
@@ -198,6 +211,11 @@ impl<'a> Response<'a> {
     /// The request head did not come in time.
     pub const TIMED_OUT: Response<'static> =
         Response::text("408 Request Timeout", "the request head did not come in time");
+    /// Too many connections wait, and this is the one that has waited longest.
+    pub const EVICTED: Response<'static> =
+        Response::text("408 Request Timeout", "the request head did not come before too many other connections");
+    /// The page that asks is not one of those that may.
+    pub const ORIGIN: Response<'static> = Response::text("403 Forbidden", "pages of this origin may not connect here");
     /// Nothing lives at this path.
     pub const NOT_FOUND: Response<'static> =
         Response::text("404 Not Found", "nothing here; a WebSocket is at / and /ws, and at the paths of its dialects");
@@ -215,6 +233,11 @@ impl<'a> Response<'a> {
     /// 503, with the advice to come back in a second: long enough for a place to become free, short for a person.
     pub const fn unavailable(body: &'a str) -> Response<'a> {
         Response { headers: "Retry-After: 1\r\n", ..Response::text("503 Service Unavailable", body) }
+    }
+
+    /// 429, with the advice to come back in a second.
+    pub const fn too_many(body: &'a str) -> Response<'a> {
+        Response { headers: "Retry-After: 1\r\n", ..Response::text("429 Too Many Requests", body) }
     }
 
     /// Appends the response; with `head_only` its headers alone.
@@ -273,10 +296,9 @@ mod tests {
     #[test]
     fn the_rfc_example_is_accepted() {
         let head = request("GET /ws?token=1 HTTP/1.1", &GOOD);
-        assert_eq!(
-            parse(&head).unwrap(),
-            Parsed { path: "/ws", kind: Kind::Upgrade { key: KEY, subprotocol: false, compression: None } }
-        );
+        let kind = Kind::Upgrade { key: KEY, subprotocol: false, compression: None };
+        let expected = Parsed { path: "/ws", origin: None, forwarded_for: Vec::new(), kind };
+        assert_eq!(parse(&head).unwrap(), expected);
         let mut out = Vec::new();
         write_accept(&mut out, KEY, true, None);
         let out = String::from_utf8(out).unwrap();
@@ -323,6 +345,18 @@ mod tests {
             "400 Bad Request"
         );
         assert!(parse(&request("GET / HTTP/1.0", &[])).is_ok());
+    }
+
+    #[test]
+    fn origin_and_forwarded_addresses_are_told() {
+        let told = |headers: &[(&str, &str)]| {
+            let head = request("GET / HTTP/1.1", &[&[("Host", "h")], headers].concat());
+            let parsed = parse(&head).unwrap();
+            (parsed.origin.map(str::to_owned), parsed.forwarded_for.concat())
+        };
+        assert_eq!(told(&[("origin", "https://a")]), (Some("https://a".to_owned()), Vec::new()));
+        assert_eq!(told(&[("Origin", "https://a"), ("Origin", "https://b")]).0, Some(String::new()));
+        assert_eq!(told(&[("X-Forwarded-For", "1, 2"), ("x-forwarded-for", ",3")]), (None, b"1, 2,3".to_vec()));
     }
 
     #[test]

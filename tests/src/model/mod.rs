@@ -11,7 +11,7 @@ use received::{Token, frames, ids_of, message_of, rooms_of};
 use crate::{Frame, opcode, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Compression, Config, ConnId, Core, Event, Turn};
+use fanfare_core::{Action, Compression, Config, ConnId, Core, Event, Rate, Turn};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -145,6 +145,10 @@ impl World {
             ping_interval: Duration::from_secs(1_000_000),
             room_linger: Duration::from_millis(500),
             compression: Some(Compression { threshold_bytes: 0, level: 1 }),
+            // How fast clients are is not what the model is about.
+            messages: Rate::NONE,
+            bytes: Rate::NONE,
+            pings: Rate::NONE,
             ..Config::default()
         };
         let mut world = World {

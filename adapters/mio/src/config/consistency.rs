@@ -29,6 +29,15 @@ pub(crate) fn check(config: &Config, sources: &[Source]) -> Vec<Problem> {
             why: "all connections together must be allowed what one is",
         },
     ];
+    if limits.bytes_per_second > 0 {
+        rules.push(Rule {
+            key: "limits.bytes_burst",
+            value: limits.bytes_burst,
+            least: limits.message_bytes_max + SLACK_BYTES,
+            than: "limits.message_bytes_max",
+            why: "a message as large as a client may send must not be too many bytes at once",
+        });
+    }
     if redis.target.is_some() {
         rules.extend([
             Rule {

@@ -127,6 +127,12 @@ impl Reading<'_> {
                 Ok(integer) => Given::Integer(integer),
                 Err(_) => Given::Other("a number beyond 64 bits".to_owned()),
             },
+            DeValue::Array(items) => {
+                match items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect() {
+                    Some(items) => Given::List(items),
+                    None => Given::Other("an array of other things than texts".to_owned()),
+                }
+            }
             other => Given::Other(with_article(other.type_str())),
         };
         self.contents.entries.push(Entry { key, given, line: self.line(&name.span()) });

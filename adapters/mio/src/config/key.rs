@@ -1,8 +1,9 @@
 //! What a key is, and the kinds of values: how each is read, shown and explained. Which keys there are is in `keys`.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Config, RedisTarget};
@@ -58,6 +59,8 @@ pub(crate) enum Given {
     Text(String),
     /// An integer of the file.
     Integer(i64),
+    /// An array of strings of the file.
+    List(Vec<String>),
     /// Anything else, described: "a boolean".
     Other(String),
 }
@@ -162,6 +165,7 @@ fn read_number(given: &Given, range: &RangeInclusive<u64>) -> Result<u64, String
         Given::Word(word) => word.parse::<i128>().map_err(|_| format!("{} is not a whole number", quoted(word)))?,
         Given::Integer(integer) => i128::from(*integer),
         Given::Text(_) => return Err("it is a string; a number stands without quotes".to_owned()),
+        Given::List(_) => return Err("it is an array".to_owned()),
         Given::Other(kind) => return Err(format!("it is {kind}")),
     };
     if number < i128::from(*range.start()) {
@@ -336,6 +340,46 @@ impl<T> Choice<T> {
     }
 }
 
+/// Any number of things, which have no commas in them.
+pub(crate) struct List<T: 'static> {
+    pub(crate) value_name: &'static str,
+    pub(crate) right: &'static str,
+    pub(crate) field: Field<Vec<T>>,
+}
+
+impl<T: FromStr<Err = &'static str> + Display> Kind for List<T> {
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+        let items: Vec<&str> = match given {
+            Given::List(items) => items.iter().map(String::as_str).collect(),
+            _ => match read_text(given)?.trim() {
+                "" => Vec::new(),
+                text => text.split(',').collect(),
+            },
+        };
+        let read = |item: &str| item.trim().parse().map_err(|why| format!("{}: {why}", quoted_item(item)));
+        *(self.field.get_mut)(config) = items.into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn show(&self, config: &Config) -> toml::Value {
+        let items = (self.field.get)(config).iter();
+        toml::Value::Array(items.map(|item| toml::Value::String(item.to_string())).collect())
+    }
+
+    fn right(&self) -> String {
+        self.right.to_owned()
+    }
+
+    fn value_name(&self) -> String {
+        self.value_name.to_owned()
+    }
+}
+
+/// An item in quotes; an origin is shown as well, unless what it has before an @ may be a password.
+fn quoted_item(item: &str) -> String {
+    if item.contains('@') { quoted(item) } else { format!("{:?}", item.trim()) }
+}
+
 /// The URL of a Redis, or none.
 pub(crate) struct RedisUrl {
     pub(crate) field: Field<Option<RedisTarget>>,
@@ -368,6 +412,7 @@ fn read_text(given: &Given) -> Result<&str, String> {
     match given {
         Given::Word(text) | Given::Text(text) => Ok(text),
         Given::Integer(_) => Err("it is a number; a text stands in quotes".to_owned()),
+        Given::List(_) => Err("it is an array".to_owned()),
         Given::Other(kind) => Err(format!("it is {kind}")),
     }
 }

@@ -4,9 +4,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use fanfare_core::{Dialect, PublishFormat};
+use fanfare_core::{Dialect, Proxies, PublishFormat};
 
-use super::key::{Address, Choice, Field, Given, Key, Milliseconds, Number, OptionalAddress, RedisUrl, Text, Unit};
+use super::key::{
+    Address, Choice, Field, Given, Key, List, Milliseconds, Number, OptionalAddress, RedisUrl, Text, Unit,
+};
 use super::{Compression, Config, Limits, Log, LogFormat, LogLevel, Redis, Timeouts};
 
 const KIB: u64 = 1 << 10;
@@ -25,11 +27,12 @@ macro_rules! field {
 
 /// The sections in the order of [`KEYS`], with their headings in `--help`.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
-    ("", "Addresses and dialects"),
+    ("", "Addresses, dialects and origins"),
     ("log", "Logs (written to stderr)"),
     ("redis", "Redis (how instances share their rooms)"),
     ("limits", "Limits (what clients may use)"),
     ("compression", "Compression (for clients that offer permessage-deflate)"),
+    ("proxy", "Proxies in front (whose word on a client's address is taken)"),
     ("timeouts", "Times"),
 ];
 
@@ -66,6 +69,19 @@ pub(crate) static KEYS: &[Key] = &[
         help: "Whether /echo sends every message back, as conformance suites want it",
         environment_alias: None,
         kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(echo) },
+    },
+    Key {
+        name: "origins",
+        default: "",
+        help: "The web pages whose scripts may connect, by the Origin that browsers send; others get 403. None: any. \
+               Programs that send no Origin are not kept out",
+        environment_alias: None,
+        kind: &List {
+            value_name: "ORIGINS",
+            right: "origins such as https://example.com or https://*.example.com:8443, separated by commas (in the file \
+                    an array of texts), or an empty text for any",
+            field: field!(origins),
+        },
     },
     Key {
         name: "log.format",
@@ -247,6 +263,79 @@ pub(crate) static KEYS: &[Key] = &[
         kind: &Number { unit: Unit::Count, range: 1..=65_534, field: field!(limits.errors_max) },
     },
     Key {
+        name: "limits.messages_per_second",
+        default: "1000",
+        help: "Messages of one connection, on the average; further ones are refused with too_fast, or close the connection \
+               with 4029 where the dialect has no replies. 0: no limit",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(limits.messages_per_second) },
+    },
+    Key {
+        name: "limits.messages_burst",
+        default: "2000",
+        help: "Messages of one connection at once, after a pause",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(limits.messages_burst) },
+    },
+    Key {
+        name: "limits.bytes_per_second",
+        default: "1048576",
+        help: "Bytes read from one connection, on the average; more close it with 4029. 0: no limit",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: 0..=TIB, field: field!(limits.bytes_per_second) },
+    },
+    Key {
+        name: "limits.bytes_burst",
+        default: "4194304",
+        help: "Bytes read from one connection at once, after a pause",
+        environment_alias: None,
+        // A turn of the loop reads as much as 64 KiB from a connection.
+        kind: &Number { unit: Unit::Bytes, range: 64 * KIB..=TIB, field: field!(limits.bytes_burst) },
+    },
+    Key {
+        name: "limits.pings_per_second",
+        default: "10",
+        help: "WebSocket pings and pongs of one connection, on the average; more close it with 4029. 0: no limit",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(limits.pings_per_second) },
+    },
+    Key {
+        name: "limits.pings_burst",
+        default: "100",
+        help: "WebSocket pings and pongs of one connection at once, after a pause",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(limits.pings_burst) },
+    },
+    Key {
+        name: "limits.pending_upgrades_max",
+        default: "1024",
+        help: "Connections that are no WebSocket: their request is coming in, or they have been answered and do not hang up. \
+               Beyond it the oldest is ended",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=10_000_000, field: field!(limits.pending_upgrades_max) },
+    },
+    Key {
+        name: "limits.connections_per_address_max",
+        default: "0",
+        help: "Open connections from one address, or one IPv6 network of 64 bits; further ones get 429. 0: no limit",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 0..=10_000_000, field: field!(limits.connections_per_address_max) },
+    },
+    Key {
+        name: "limits.connects_per_address_per_second",
+        default: "0",
+        help: "New connections from one address, on the average; further ones get 429. 0: no limit",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(limits.connects_per_address_per_second) },
+    },
+    Key {
+        name: "limits.connects_per_address_burst",
+        default: "100",
+        help: "New connections from one address at once, after a pause",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=MIB, field: field!(limits.connects_per_address_burst) },
+    },
+    Key {
         name: "compression.enabled",
         default: "on",
         help: "Whether permessage-deflate is agreed upon with clients that offer it. A message to a room is compressed once for all of them",
@@ -266,6 +355,32 @@ pub(crate) static KEYS: &[Key] = &[
         help: "From 1 (fast) to 9 (small)",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 1..=9, field: field!(compression.level) },
+    },
+    Key {
+        name: "proxy.trusted",
+        default: "",
+        help: "The proxies and load balancers whose word on a client's address is taken; they are not limited themselves",
+        environment_alias: None,
+        kind: &List {
+            value_name: "NETWORKS",
+            right: "IP addresses and networks such as 10.0.0.0/8, separated by commas (in the file an array of texts), or an \
+                    empty text for none",
+            field: field!(proxies.trusted),
+        },
+    },
+    Key {
+        name: "proxy.protocol",
+        default: "off",
+        help: "Whether connections of trusted proxies may begin with a PROXY protocol header, version 1 or 2",
+        environment_alias: None,
+        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(proxies.protocol) },
+    },
+    Key {
+        name: "proxy.forwarded_for",
+        default: "on",
+        help: "Whether X-Forwarded-For of trusted proxies is read: its last address that is not trusted is the client's",
+        environment_alias: None,
+        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(proxies.forwarded_for) },
     },
     Key {
         name: "timeouts.handshake_ms",
@@ -335,6 +450,7 @@ fn blank() -> Config {
         ops_listen: None,
         default_dialect: Dialect::Fanfare,
         echo: false,
+        origins: Vec::new(),
         log: Log { format: LogFormat::Text, level: LogLevel::Info },
         redis: Redis {
             target: None,
@@ -360,8 +476,19 @@ fn blank() -> Config {
             outbox_bytes_max: 0,
             outbox_total_bytes_max: 0,
             errors_max: 0,
+            messages_per_second: 0,
+            messages_burst: 0,
+            bytes_per_second: 0,
+            bytes_burst: 0,
+            pings_per_second: 0,
+            pings_burst: 0,
+            pending_upgrades_max: 0,
+            connections_per_address_max: 0,
+            connects_per_address_per_second: 0,
+            connects_per_address_burst: 0,
         },
         compression: Compression { enabled: false, threshold_bytes: 0, level: 0 },
+        proxies: Proxies::default(),
         timeouts: Timeouts {
             handshake: Duration::ZERO,
             ping_interval: Duration::ZERO,

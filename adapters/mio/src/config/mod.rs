@@ -15,7 +15,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use fanfare_core::{Dialect, PublishFormat};
+use fanfare_core::{Dialect, Origin, Proxies, PublishFormat};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct Config {
     pub default_dialect: Dialect,
     /// `echo`: whether `/echo` is served.
     pub echo: bool,
+    /// `origins`: the pages that may connect; none means any.
+    pub origins: Vec<Origin>,
     /// Section `log`.
     pub log: Log,
     /// Section `redis`.
@@ -44,6 +46,8 @@ pub struct Config {
     pub limits: Limits,
     /// Section `compression`.
     pub compression: Compression,
+    /// Section `proxy`.
+    pub proxies: Proxies,
     /// Section `timeouts`.
     pub timeouts: Timeouts,
 }
@@ -129,6 +133,26 @@ pub struct Limits {
     pub outbox_total_bytes_max: usize,
     /// `limits.errors_max`: commands in error before a connection is closed.
     pub errors_max: usize,
+    /// `limits.messages_per_second`: messages of one connection; here and below, 0 means that there is no limit.
+    pub messages_per_second: usize,
+    /// `limits.messages_burst`: messages of one connection at once.
+    pub messages_burst: usize,
+    /// `limits.bytes_per_second`: bytes read from one connection.
+    pub bytes_per_second: usize,
+    /// `limits.bytes_burst`: bytes read from one connection at once.
+    pub bytes_burst: usize,
+    /// `limits.pings_per_second`: pings and pongs of one connection.
+    pub pings_per_second: usize,
+    /// `limits.pings_burst`: pings and pongs of one connection at once.
+    pub pings_burst: usize,
+    /// `limits.pending_upgrades_max`: connections that are no WebSocket; never 0.
+    pub pending_upgrades_max: usize,
+    /// `limits.connections_per_address_max`: open connections from one address.
+    pub connections_per_address_max: usize,
+    /// `limits.connects_per_address_per_second`: new connections from one address.
+    pub connects_per_address_per_second: usize,
+    /// `limits.connects_per_address_burst`: new connections from one address at once.
+    pub connects_per_address_burst: usize,
 }
 
 /// Whether and how messages are compressed.

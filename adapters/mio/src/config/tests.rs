@@ -169,6 +169,8 @@ fn a_wrong_value_is_told_with_its_key_source_reason_and_remedy() {
         ("FANFARE_LIMITS_ERRORS_MAX", "64k", "\"64k\" is not a whole number"),
         ("FANFARE_TIMEOUTS_CLOSE_MS", "0", "0 is below the minimum"),
         ("FANFARE_LOG_LEVEL", "INFO", "\"INFO\" is not one of the choices"),
+        ("FANFARE_ORIGINS", "https://a/b", "\"https://a/b\": an origin has no path"),
+        ("FANFARE_PROXY_TRUSTED", "10.0.0.1, lb", "\"lb\": not an IP address"),
         ("FANFARE_LISTEN", "8080", "\"8080\" is a port alone"),
         ("FANFARE_LISTEN", ":8080", "\":8080\" has no IP address before the colon"),
         ("FANFARE_LISTEN", "localhost:8080", "\"localhost:8080\" does not begin with an IP address"),
@@ -211,7 +213,12 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_line() {
         ("redis.backoff_min_ms", 8, "there is no such key", "did you mean redis.backoff_ms_min?"),
         ("redis.prefix", 9, "it is a number; a text stands in quotes", "text of at most 256 bytes"),
         ("limit", 10, "there is no such section", "did you mean [limits]?"),
-        ("quite_another", 11, "there is no such section", "the sections are log, redis, limits, compression, timeouts"),
+        (
+            "quite_another",
+            11,
+            "there is no such section",
+            "the sections are log, redis, limits, compression, proxy, timeouts",
+        ),
     ] {
         assert_says(&text, &[&format!("\n{key}\n{}  wrong: {wrong}\n  right: {right}", line(number))]);
     }
@@ -245,6 +252,33 @@ fn values_that_contradict_each_other_are_told() {
 }
 
 #[test]
+fn lists_stand_in_one_text_or_in_an_array() {
+    let array = TomlFile::new("origins = ['https://a.example', 'http://b.example:81']\n[proxy]\ntrusted = []\n");
+    let text = TomlFile::new("origins = 'https://a.example, http://b.example:81'\n[proxy]\ntrusted = ''\n");
+    let flag = loaded(&["--origins", "https://a.example,http://b.example:81"], &[]);
+    assert_eq!(flag.origins.len(), 2);
+    for file in [array, text] {
+        assert_eq!(loaded(&["--config", file.path()], &[]), flag);
+    }
+    for (wrong, why) in [
+        ("origins = 'https://a.example,'", "\"\": an origin begins with its scheme"),
+        ("origins = ['https://a.example', 1]", "it is an array of other things than texts"),
+        ("origins = 1", "it is a number; a text stands in quotes"),
+        ("listen = ['a']", "it is an array"),
+        ("limits.errors_max = ['a']", "it is an array"),
+    ] {
+        assert_says(&error(&["--config", TomlFile::new(wrong).path()], &[]), &[why, "right: "]);
+    }
+}
+
+#[test]
+fn the_burst_of_bytes_holds_a_message_unless_there_is_no_limit() {
+    let burst = ["--limits-message-bytes-max", "65536", "--limits-bytes-burst", "65536"];
+    assert_says(&error(&burst, &[]), &["65536 is too small beside limits.message_bytes_max", "at least 69632"]);
+    loaded(&burst, &[("FANFARE_LIMITS_BYTES_PER_SECOND", "0")]);
+}
+
+#[test]
 fn no_message_and_no_output_shows_a_password() {
     let broken_line = TomlFile::new("[redis]\nurl = \"redis://:hunter2@h\nprefix = 1");
     let wrong_kind = TomlFile::new("listen = 'redis://:hunter2@h'\n");
@@ -257,6 +291,7 @@ fn no_message_and_no_output_shows_a_password() {
         error(&["redis://:hunter2@h"], &[]),
         error(&["--listen", "redis://:hunter2@h:1"], &[]),
         error(&["--limits-errors-max", "redis://:hunter2@h"], &[]),
+        error(&["--origins", "https://:hunter2@h"], &[]),
         error(&[], &[("PORT", "redis://:hunter2@h")]),
     ] {
         assert!(!text.contains("hunter2"), "{text}");
@@ -275,6 +310,8 @@ fn what_check_config_prints_reads_back_as_the_same() {
         ("FANFARE_OPS_LISTEN", "[::1]:9090"),
         ("FANFARE_LOG_FORMAT", "json"),
         ("FANFARE_REDIS_FORMAT", "classic"),
+        ("FANFARE_ORIGINS", "https://a.example,https://*.b.example:8443"),
+        ("FANFARE_PROXY_TRUSTED", "10.0.0.0/8, ::1"),
         ("FANFARE_TIMEOUTS_ROOM_LINGER_MS", "0"),
     ];
     for environment in [&given[..], &[]] {

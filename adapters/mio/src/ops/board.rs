@@ -57,7 +57,7 @@ impl Board {
         board
     }
 
-    /// Shows these figures from now on: some forty relaxed stores, no lock, no allocation.
+    /// Shows these figures from now on: some fifty relaxed stores, no lock, no allocation.
     pub fn publish(&self, snapshot: &Snapshot) {
         for (slot, figure) in self.values.iter().zip(FIGURES) {
             slot.store(figure(snapshot), Relaxed);

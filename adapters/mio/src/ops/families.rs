@@ -97,6 +97,9 @@ pub(crate) const FAMILIES: &[Family] = &[
             ("outcome=\"refused_draining\"") s => s.core.upgrades_refused_draining,
             ("outcome=\"invalid\"") s => s.core.upgrades_invalid,
             ("outcome=\"timed_out\"") s => s.core.upgrades_timed_out,
+            ("outcome=\"refused_origin\"") s => s.core.upgrades_refused_origin,
+            ("outcome=\"refused_address\"") s => s.core.upgrades_refused_address,
+            ("outcome=\"evicted\"") s => s.core.upgrades_evicted,
         ],
     ),
     counter(
@@ -166,6 +169,20 @@ pub(crate) const FAMILIES: &[Family] = &[
         "fanfare_protocol_closes_total",
         "Connections closed for a violation of the WebSocket protocol.",
         samples![s => s.core.protocol_closes],
+    ),
+    counter(
+        "fanfare_rate_limited_total",
+        "What was beyond a connection's rate, by limit: refused, or the connection closed for it.",
+        samples![
+            ("limit=\"messages\"") s => s.core.limited_messages,
+            ("limit=\"bytes\"") s => s.core.limited_bytes,
+            ("limit=\"pings\"") s => s.core.limited_pings,
+        ],
+    ),
+    counter(
+        "fanfare_rate_closes_total",
+        "Connections closed with 4029 because they sent too fast.",
+        samples![s => s.core.rate_closes],
     ),
     counter(
         "fanfare_publishes_total",

@@ -1,0 +1,256 @@
+//! How much one connection sends: debts against the rates of [`Config`](crate::Config). They are kept only for connections that
+//! send faster than in passing; for all others the record's `last_seen` is enough.
+
+use super::rate::Rate;
+use crate::time::Time;
+
+/// What a connection is limited in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Text and binary messages.
+    Messages,
+    /// Bytes of frames.
+    Bytes,
+    /// Pings and pongs.
+    Pings,
+}
+
+impl Limit {
+    /// The reason of the close.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Limit::Messages => "too fast",
+            Limit::Bytes => "too many bytes a second",
+            Limit::Pings => "too many pings a second",
+        }
+    }
+}
+
+/// The rates of every connection, by [`Limit`].
+pub(crate) type Rates = [Rate; 3];
+
+/// A silence makes good for at most this much of what comes after it. Without a meter nobody knows what came before the
+/// silence, so a longer one could be used to double the burst.
+const SILENCE_US_MAX: u64 = 1_000_000;
+
+/// What one event of a connection has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// Before the event, at most [`SILENCE_US_MAX`].
+    silence_us: u64,
+    used: [u64; 3],
+}
+
+impl Pace {
+    /// An event after this silence, in microseconds.
+    pub fn after(silence_us: u64) -> Pace {
+        Pace { silence_us: silence_us.min(SILENCE_US_MAX), used: [0; 3] }
+    }
+}
+
+/// Debts of one connection.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    at: Time,
+    debts: [u64; 3],
+}
+
+impl Meter {
+    /// Charges so many things to a connection, whose meter is made if the silence before the event does not make good for
+    /// all that the event has used. Returns `false`, and charges nothing, where they are too many.
+    ///
+    /// Whatever the events, a connection is never allowed more than rate × age + burst. Within any span of time it can be one
+    /// second's worth more than rate × span + burst, for what a silence made good for is not remembered.
+    pub fn charge(
+        meter: &mut Option<Box<Meter>>,
+        pace: &mut Pace,
+        rates: &Rates,
+        limit: Limit,
+        things: u64,
+        now: Time,
+    ) -> bool {
+        let (at, rate) = (limit as usize, rates[limit as usize]);
+        if !rate.is_limited() {
+            return true;
+        }
+        let meter = match meter {
+            Some(meter) => meter,
+            None => {
+                let used = pace.used[at].saturating_add(things);
+                if rate.makes_good(used, pace.silence_us) {
+                    pace.used[at] = used;
+                    return true;
+                }
+                meter.insert(Box::new(Meter::new(pace, rates, now)))
+            }
+        };
+        meter.drain(rates, now);
+        match rate.charged(meter.debts[at], things) {
+            Some(debt) => meter.debts[at] = debt,
+            None => return false,
+        }
+        true
+    }
+
+    /// What the event has used becomes debts, although the silence has made good for it: the stricter way.
+    fn new(pace: &Pace, rates: &Rates, at: Time) -> Meter {
+        let debt = |index: usize| rates[index].charged(0, pace.used[index]).unwrap_or(0);
+        Meter { at, debts: [debt(0), debt(1), debt(2)] }
+    }
+
+    fn drain(&mut self, rates: &Rates, now: Time) {
+        let micros = now.since(self.at).as_micros() as u64;
+        if micros > 0 {
+            for (debt, rate) in self.debts.iter_mut().zip(rates) {
+                *debt = rate.drained(*debt, micros);
+            }
+            self.at = now;
+        }
+    }
+
+    /// Whether nothing is owed any more, so that the connection needs no meter.
+    pub fn is_settled(&mut self, rates: &Rates, now: Time) -> bool {
+        self.drain(rates, now);
+        self.debts == [0; 3]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MESSAGES: Limit = Limit::Messages;
+
+    /// One connection as the core drives its meter: `last_seen` is the time of the event before.
+    struct Connection {
+        meter: Option<Box<Meter>>,
+        rates: Rates,
+        seen: u64,
+    }
+
+    impl Connection {
+        fn new(per_second: u64, burst: u64) -> Connection {
+            Connection { meter: None, rates: [Rate { per_second, burst }; 3], seen: 0 }
+        }
+
+        /// How many of an event's things are allowed, one after the other.
+        fn event(&mut self, now: u64, things: u64) -> u64 {
+            let mut pace = Pace::after(now - self.seen);
+            self.seen = now;
+            let mut allowed = 0;
+            for _ in 0..things {
+                let now = Time::from_micros(now);
+                allowed += u64::from(Meter::charge(&mut self.meter, &mut pace, &self.rates, MESSAGES, 1, now));
+            }
+            allowed
+        }
+
+        /// As the heartbeat does.
+        fn settle(&mut self, now: u64) {
+            self.meter.take_if(|meter| meter.is_settled(&self.rates, Time::from_micros(now)));
+        }
+    }
+
+    /// Events as (pause before it in µs, things, whether the heartbeat comes after it).
+    fn events() -> impl Strategy<Value = Vec<(u64, u64, bool)>> {
+        let pause = prop_oneof![Just(0), 0..2_000u64, 0..200_000u64, 0..5_000_000u64];
+        prop::collection::vec((pause, prop_oneof![Just(1), 0..5u64, 0..60u64], any::<bool>()), 1..80)
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_is_allowed_than_rate_and_burst(
+            events in events(), per_second in 1..400u64, burst in 1..50u64
+        ) {
+            let mut connection = Connection::new(per_second, burst);
+            let (mut now, mut admitted) = (0, Vec::new());
+            for (pause, things, heartbeat) in events {
+                now += pause;
+                admitted.push((now, connection.event(now, things)));
+                if heartbeat {
+                    connection.settle(now);
+                }
+                // Since its beginning, exactly; since any event, a second's worth more.
+                let mut sum = 0;
+                for (since, allowed) in admitted.iter().rev() {
+                    sum += *allowed;
+                    let bound = (now - since + SILENCE_US_MAX) * per_second / MILLION + burst;
+                    prop_assert!(sum <= bound, "{sum} within {} µs", now - since);
+                }
+                prop_assert!(sum <= now * per_second / MILLION + burst, "{sum} in {now} µs");
+            }
+        }
+
+        #[test]
+        fn who_stays_within_rate_and_burst_is_never_refused(
+            events in events(), per_second in 1..400u64, burst in 1..50u64
+        ) {
+            let mut connection = Connection::new(per_second, burst);
+            // The textbook's bucket, in millionths.
+            let (mut now, mut tokens) = (0, burst * MILLION);
+            for (pause, things, heartbeat) in events {
+                now += pause;
+                tokens = (tokens + pause * per_second).min(burst * MILLION);
+                let things = things.min(tokens / MILLION);
+                tokens -= things * MILLION;
+                prop_assert_eq!(connection.event(now, things), things);
+                if heartbeat {
+                    connection.settle(now);
+                }
+            }
+        }
+
+        #[test]
+        fn sums_at_the_ends_of_numbers_do_not_overflow(
+            per_second in prop_oneof![Just(u64::MAX), 1..9u64], burst in prop_oneof![Just(u64::MAX), 1..9u64],
+            things in prop_oneof![Just(u64::MAX), 0..9u64], now in prop_oneof![Just(u64::MAX), 0..9u64],
+        ) {
+            let mut connection = Connection::new(per_second, burst);
+            let (mut pace, now) = (Pace::after(now), Time::from_micros(now));
+            for _ in 0..3 {
+                let Connection { meter, rates, .. } = &mut connection;
+                let allowed = Meter::charge(meter, &mut pace, rates, MESSAGES, things, now);
+                prop_assert!(allowed || things > 0);
+            }
+        }
+    }
+
+    const MILLION: u64 = 1_000_000;
+
+    #[test]
+    fn below_the_rate_there_is_no_meter() {
+        let mut connection = Connection::new(10, 5);
+        for event in 1..100 {
+            assert_eq!(connection.event(event * 100_000, 1), 1);
+            assert!(connection.meter.is_none());
+        }
+        assert_eq!(connection.event(9_900_001, 1), 1);
+        assert!(connection.meter.is_some());
+        connection.settle(9_900_002);
+        assert!(connection.meter.is_some(), "something is owed");
+        connection.settle(10_100_000);
+        assert!(connection.meter.is_none());
+    }
+
+    #[test]
+    fn the_burst_is_exact_and_comes_back_at_the_rate() {
+        let mut connection = Connection::new(10, 5);
+        assert_eq!(connection.event(0, 20), 5);
+        assert_eq!(connection.event(99_999, 20), 0);
+        assert_eq!(connection.event(100_000, 20), 1);
+        assert_eq!(connection.event(10_000_000, 20), 5);
+    }
+
+    #[test]
+    fn limits_do_not_share_their_debts() {
+        let rates = [Rate { per_second: 1, burst: 2 }, Rate { per_second: 1, burst: 3 }, Rate::NONE];
+        let (mut meter, mut pace) = (None, Pace::default());
+        let mut charge = |limit, things| Meter::charge(&mut meter, &mut pace, &rates, limit, things, Time::ZERO);
+        assert!(charge(Limit::Bytes, 3));
+        assert!(!charge(Limit::Bytes, 1));
+        assert!(charge(Limit::Messages, 2));
+        assert!(!charge(Limit::Messages, 1));
+        assert!(charge(Limit::Pings, 1_000_000));
+    }
+}

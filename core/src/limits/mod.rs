@@ -1,0 +1,223 @@
+//! Limits against abuse: what is counted of a connection and of an address, and how those who go beyond are told. The figures
+//! are in [`Config`](crate::Config); the counting lives in this folder's other files.
+
+pub(crate) mod meter;
+mod origin;
+pub(crate) mod pending;
+mod proxy;
+mod rate;
+pub(crate) mod sources;
+
+pub use origin::Origin;
+pub use proxy::{Network, Proxies};
+pub use rate::Rate;
+
+use crate::config::Config;
+use crate::conn::{Ending, NONE, Phase, fine, mark};
+use crate::core::Core;
+use crate::event::ConnId;
+use crate::ws::encode;
+use crate::ws::handshake::Response;
+use core::net::IpAddr;
+use meter::{Limit, Meter, Pace, Rates};
+use pending::Pending;
+use proxy::Start;
+use std::time::Duration;
+
+/// Close code for a client that sends too fast: in the range that means "reconnect with backoff".
+const TOO_FAST: u16 = 4029;
+
+/// Meters looked at with every one that is made, and in every turn: two for one keep up, and a turn hardly notices.
+const METERS_SWEPT: usize = 2;
+
+/// In the place of a source: a trusted proxy's connection, which may begin with a PROXY protocol header.
+const PROXIED: u32 = NONE - 1;
+/// In the place of a source: a trusted proxy's connection, whose `X-Forwarded-For` will tell the client.
+const FORWARDED: u32 = NONE - 2;
+
+/// Whether this is a source of [`sources::Sources`].
+pub(crate) fn is_source(source: u32) -> bool {
+    source < FORWARDED
+}
+
+/// The rates of every connection, where [`Meter`] looks for them.
+pub(crate) fn rates(config: &Config) -> Rates {
+    let mut rates = [Rate::NONE; 3];
+    rates[Limit::Messages as usize] = config.messages;
+    rates[Limit::Bytes as usize] = config.bytes;
+    rates[Limit::Pings as usize] = config.pings;
+    rates
+}
+
+/// What one connection sends.
+impl Core {
+    /// An event of this connection begins; its `last_seen` still is that of the one before.
+    pub(crate) fn begin_pace(&mut self, slot: u32) {
+        // `last_seen` is coarse: the next unit after it is the latest that it can mean.
+        let seen = fine(self.conns.get(slot).last_seen, self.now) + Duration::from_micros(1 << 15);
+        self.pace = Pace::after(self.now.since(seen).as_micros() as u64);
+    }
+
+    /// Charges the connection. Returns `false` where it is over its limit.
+    pub(crate) fn charge(&mut self, slot: u32, limit: Limit, things: usize) -> bool {
+        let meter = &mut self.conns.get_mut(slot).meter;
+        let was_metered = meter.is_some();
+        let allowed = Meter::charge(meter, &mut self.pace, &self.rates, limit, things as u64, self.now);
+        if !was_metered && meter.is_some() {
+            self.sweep_meters();
+            self.metered.push_back(self.conns.id(slot));
+        }
+        if !allowed {
+            match limit {
+                Limit::Messages => self.metrics.limited_messages += 1,
+                Limit::Bytes => self.metrics.limited_bytes += 1,
+                Limit::Pings => self.metrics.limited_pings += 1,
+            }
+        }
+        allowed
+    }
+
+    /// Frees meters of connections that owe nothing any more, a few at a time.
+    pub(crate) fn sweep_meters(&mut self) {
+        for _ in 0..METERS_SWEPT.min(self.metered.len()) {
+            let Some(conn) = self.metered.pop_front() else { return };
+            let Some(slot) = self.conns.slot(conn) else { continue };
+            let meter = &mut self.conns.get_mut(slot).meter;
+            meter.take_if(|meter| meter.is_settled(&self.rates, self.now));
+            if meter.is_some() {
+                self.metered.push_back(conn);
+            }
+        }
+    }
+
+    /// Ends a WebSocket whose client sends too fast. What it sends meanwhile is not even read as frames.
+    pub(crate) fn close_too_fast(&mut self, slot: u32, limit: Limit) {
+        self.metrics.rate_closes += 1;
+        self.depart(slot, true);
+        encode::close(self.stream(slot), Some(TOO_FAST), limit.reason());
+        self.discard(slot);
+    }
+}
+
+/// Connections that are no WebSocket.
+impl Core {
+    /// Takes a new connection into the queue, and ends the oldest where there are too many.
+    pub(crate) fn push_pending(&mut self, conn: ConnId) {
+        let conns = &self.conns;
+        self.pending.push(conn, |conn| conns.slot(conn).is_some_and(|slot| Pending::includes(conns.get(slot).phase)));
+        while self.pending.count() > self.config.pending_upgrades_max.max(1) {
+            let Some(oldest) = self.pending.pop() else { return };
+            if let Some(slot) = self.conns.slot(oldest) {
+                self.evict(slot);
+            }
+        }
+    }
+
+    fn evict(&mut self, slot: u32) {
+        match self.conns.get(slot).phase {
+            Phase::Head => {
+                self.metrics.upgrades_evicted += 1;
+                self.respond(slot, Response::EVICTED, false);
+            }
+            Phase::Refused => {}
+            _ => return,
+        }
+        self.enter_phase(slot, Phase::Discarding);
+        if self.conns.is_marked(slot, mark::LAGGING) {
+            self.end_now(slot);
+        } else {
+            // What it is told in this turn still goes out; it is not waited for.
+            self.end_when_written(slot, Ending::Close);
+        }
+    }
+}
+
+/// Who a connection comes from.
+impl Core {
+    /// Counts the connection for this address, or refuses it; a trusted proxy's waits for what that tells.
+    pub(crate) fn introduce(&mut self, slot: u32, address: IpAddr) {
+        let address = address.to_canonical();
+        let proxies = &self.config.proxies;
+        let source = if !proxies.trusts(address) {
+            match self.sources.arrive(address, self.now) {
+                Ok(source) => source,
+                Err(over) => {
+                    self.metrics.upgrades_refused_address += 1;
+                    return self.respond(slot, Response::too_many(over.reason), false);
+                }
+            }
+        } else if proxies.protocol {
+            PROXIED
+        } else {
+            FORWARDED
+        };
+        self.conns.get_mut(slot).source = source;
+    }
+
+    /// The client of a trusted proxy is known, or will not be. It is not asked for again, and cannot send a second PROXY
+    /// header, but may be a proxy that is trusted in its turn.
+    fn introduce_client(&mut self, slot: u32, client: Option<IpAddr>) {
+        self.conns.get_mut(slot).source = NONE;
+        if let Some(client) = client {
+            self.introduce(slot, client);
+        }
+    }
+
+    /// Takes a PROXY header off the front of a trusted proxy's first bytes, and gives the rest on as a request head.
+    pub(crate) fn proxied_head(&mut self, slot: u32, data: &mut [u8]) {
+        match self.heads.remove(&slot) {
+            None => self.proxied_start(slot, data),
+            Some(mut held) => {
+                held.extend_from_slice(data);
+                self.proxied_start(slot, &mut held);
+            }
+        }
+    }
+
+    fn proxied_start(&mut self, slot: u32, data: &mut [u8]) {
+        let (bytes, client) = match proxy::start(data, self.config.request_head_bytes_max) {
+            Start::Unfinished => {
+                self.heads.insert(slot, data.to_vec());
+                return;
+            }
+            Start::Malformed => {
+                self.metrics.upgrades_invalid += 1;
+                return self.respond(slot, Response::bad_request("a malformed PROXY protocol header"), false);
+            }
+            Start::Other => (0, None),
+            Start::Header(bytes, client) => (bytes, client),
+        };
+        self.introduce_client(slot, client);
+        let conn = self.conns.get_mut(slot);
+        if conn.source == PROXIED || conn.source == NONE && client.is_none() {
+            conn.source = FORWARDED;
+        }
+        if conn.phase == Phase::Head && bytes < data.len() {
+            self.head(slot, &mut data[bytes..]);
+        }
+    }
+
+    /// Whether the first bytes of the connection may be a PROXY header.
+    pub(crate) fn is_proxied(&self, slot: u32) -> bool {
+        self.conns.get(slot).source == PROXIED
+    }
+
+    /// Takes a trusted proxy's word for who asks. Returns `false` where the client has been refused.
+    pub(crate) fn admits_forwarded(&mut self, slot: u32, forwarded_for: &[&[u8]]) -> bool {
+        if self.conns.get(slot).source != FORWARDED {
+            return true;
+        }
+        let proxies = &self.config.proxies;
+        let client = if proxies.forwarded_for { proxies.client(forwarded_for) } else { None };
+        self.introduce_client(slot, client);
+        self.conns.get(slot).phase == Phase::Head
+    }
+
+    /// The connection has gone.
+    pub(crate) fn leave_source(&mut self, slot: u32) {
+        let source = std::mem::replace(&mut self.conns.get_mut(slot).source, NONE);
+        if is_source(source) {
+            self.sources.leave(source, self.now);
+        }
+    }
+}
