@@ -1,8 +1,10 @@
 //! A client that writes and reads bytes, and keeps no rule by itself.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Instant;
+
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::{DEADLINE, Frame, Response, opcode};
 
@@ -35,6 +37,21 @@ impl RawClient {
     pub fn connect(address: SocketAddr) -> RawClient {
         let stream = TcpStream::connect_timeout(&address, DEADLINE)
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        stream.set_nodelay(true).expect("a fresh socket takes options");
+        RawClient { stream, received: Vec::new() }
+    }
+
+    /// Connects from another address of this machine: all of 127.0.0.0/8 are its own.
+    ///
+    /// # Panics
+    ///
+    /// If nobody listens, or the address is not this machine's.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> RawClient {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket(family, SocketType::STREAM, None).expect("a socket");
+        rustix::net::bind(&socket, &SocketAddr::new(source, 0)).expect("an address of this machine");
+        rustix::net::connect(&socket, &address).unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true).expect("a fresh socket takes options");
         RawClient { stream, received: Vec::new() }
     }

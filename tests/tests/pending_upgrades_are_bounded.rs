@@ -1,0 +1,97 @@
+//! Connections that are no WebSocket: beyond their limit the oldest goes, whether its request is on the way or it was answered
+//! and does not hang up. Those who have upgraded notice nothing.
+
+use fanfare_tests::{Client, RawClient, Server, eventually, upgrade_request};
+use std::fs;
+
+const PENDING_MAX: usize = 5;
+
+/// A server on which nothing but the limit ends a pending connection while the test runs.
+fn server() -> Server {
+    Server::launch()
+        .flag("--limits-pending-upgrades-max", PENDING_MAX)
+        .args(["--timeouts-handshake-ms", "600000", "--timeouts-close-ms", "600000"])
+        .ops()
+        .start()
+}
+
+fn evicted(server: &Server) -> f64 {
+    server.metrics().value(r#"fanfare_upgrades_total{outcome="evicted"}"#)
+}
+
+/// Waits until the server has so many unfinished request heads.
+fn wait_for_pending(server: &Server, count: usize) {
+    server.wait_for_metrics("the heads are there", |metrics| metrics.value("fanfare_pending_upgrades") == count as f64);
+}
+
+#[test]
+fn the_oldest_unfinished_request_is_told_408() {
+    let server = server();
+    let mut neighbour = Client::member(&server, "r");
+    wait_for_pending(&server, 0);
+    let request = upgrade_request("/ws", "");
+    let mut halves = Vec::new();
+    for number in 1..=PENDING_MAX {
+        let mut half = RawClient::connect(server.address());
+        half.write(&request[..number]);
+        halves.push(half);
+        wait_for_pending(&server, number);
+    }
+    assert_eq!(evicted(&server), 0.0, "so many are allowed");
+
+    for number in 0..3 {
+        let newcomer = RawClient::connect(server.address());
+        let response = halves[number].read_response();
+        assert_eq!(response.status, 408, "{}", response.head);
+        halves[number].expect_end();
+        halves.push(newcomer);
+    }
+    assert_eq!(evicted(&server), 3.0);
+
+    // The others finish as if nothing had been.
+    for (number, half) in halves.iter_mut().enumerate().skip(3) {
+        let sent = if number < PENDING_MAX { number + 1 } else { 0 };
+        half.write(&request[sent..]);
+        assert_eq!(half.read_response().status, 101);
+    }
+    neighbour.publish("r", "1");
+    neighbour.expect_message("r", "1");
+}
+
+#[test]
+fn those_who_do_not_hang_up_make_room_for_others() {
+    let server = server();
+    let mut neighbour = Client::member(&server, "r");
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", server.id())).expect("a running process").count();
+    let before = descriptors();
+    // Answered, half-closed by the server, and held open by the client.
+    let mut answered = Vec::new();
+    for _ in 0..10 * PENDING_MAX {
+        let mut client = RawClient::connect(server.address());
+        client.write("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(client.read_response().status, 200);
+        answered.push(client);
+    }
+    eventually("all but the last have been ended", || (descriptors() <= before + PENDING_MAX).then_some(()));
+    assert_eq!(evicted(&server), 0.0, "none of them was waiting for an answer");
+    neighbour.publish("r", "1");
+    neighbour.expect_message("r", "1");
+    let mut newcomer = Client::connect(&server);
+    newcomer.fence();
+}
+
+#[test]
+fn a_flood_of_silent_connections_keeps_nobody_out() {
+    let server = server();
+    let mut neighbour = Client::member(&server, "r");
+    let silent: Vec<RawClient> = (0..500).map(|_| RawClient::connect(server.address())).collect();
+    let mut newcomer = Client::connect(&server);
+    newcomer.fence();
+    neighbour.publish("r", "1");
+    neighbour.expect_message("r", "1");
+    server.wait_for_metrics("the flood is bounded", |metrics| {
+        metrics.value("fanfare_pending_upgrades") <= PENDING_MAX as f64
+            && metrics.value(r#"fanfare_upgrades_total{outcome="evicted"}"#) >= 490.0
+    });
+    drop(silent);
+}
