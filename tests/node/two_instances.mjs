@@ -9,8 +9,8 @@ await run(async (one, two) => {
   const offering = await Client.connect(`${two}/ws`, ["chat", "fanfare.v1"]);
   assert.equal(first.socket.protocol, "");
   assert.equal(offering.socket.protocol, "fanfare.v1");
-  // ws offers permessage-deflate by default; it is declined.
-  assert.equal(first.socket.extensions, "");
+  // ws offers compression by default.
+  assert.equal(first.socket.extensions, "permessage-deflate");
 
   const members = [first, second, offering];
   for (const member of members) {

@@ -62,9 +62,9 @@ fn unknown_subprotocols_are_served_without_one() {
 }
 
 #[test]
-fn no_extension_is_agreed_to() {
+fn extensions_that_are_unknown_are_not_agreed_to() {
     let server = Server::start();
-    let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+    let offer = "Sec-WebSocket-Extensions: x-webkit-deflate-frame, permessage-bzip2; level=9\r\n";
     let (response, mut client) = upgrade(&server, upgrade_request("/ws", offer));
     assert_eq!(response.status, 101, "{}", response.head);
     assert_eq!(response.field("sec-websocket-extensions"), None);
