@@ -32,6 +32,8 @@ pub mod code {
     pub const NO_SIGN_OF_LIFE: u16 = 4000;
     /// The client reads too slowly.
     pub const TOO_SLOW: u16 = 4008;
+    /// The client sends too much, or too often.
+    pub const TOO_FAST: u16 = 4029;
     /// The client sent too many commands in error.
     pub const TOO_MANY_ERRORS: u16 = 4509;
 }
