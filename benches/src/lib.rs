@@ -6,6 +6,7 @@
 //! Linux only.
 #![cfg(target_os = "linux")]
 
+pub mod abuse;
 pub mod child;
 pub mod error;
 pub mod fan_out;

@@ -169,8 +169,17 @@ impl Swarm {
         Ok(index)
     }
 
+    /// Waits for bytes, at most `time`, and shows `hear` every message that has come: the client's index and the text.
+    pub fn listen(&mut self, time: Duration, hear: &mut Hear<'_>) -> Result<()> {
+        self.turn_hearing(time, &no_room, hear)
+    }
+
     /// Waits for bytes, at most `time`, and takes all that have come.
     fn turn(&mut self, time: Duration, room: &dyn Fn(usize) -> String) -> Result<()> {
+        self.turn_hearing(time, room, &mut |_, _| Ok(()))
+    }
+
+    fn turn_hearing(&mut self, time: Duration, room: &dyn Fn(usize) -> String, hear: &mut Hear<'_>) -> Result<()> {
         match self.poll.poll(&mut self.events, Some(time)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result.context("cannot wait for events")?,
@@ -178,7 +187,8 @@ impl Swarm {
         for event in &self.events {
             let index = event.token().0;
             let member = &mut self.members[index];
-            let heard = member.read(&mut self.buffer, &|| room(index)).context(format!("client {index}"))?;
+            let hear = &mut |text: &[u8]| hear(index, text);
+            let heard = member.read(&mut self.buffer, &|| room(index), hear).context(format!("client {index}"))?;
             self.joined += usize::from(heard.joined);
             self.received += heard.messages;
             if heard.message_bytes > 0 {
@@ -188,6 +198,12 @@ impl Swarm {
         Ok(())
     }
 }
+
+/// What is done with each message: the client's index and the text.
+pub type Hear<'a> = dyn FnMut(usize, &[u8]) -> Result<()> + 'a;
+
+/// The same for one client.
+type HearOne<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
 
 /// The rooms of clients that are all joined already.
 fn no_room(_: usize) -> String {
@@ -208,7 +224,7 @@ impl Member {
         self.stream.write_all(bytes).context("cannot send")
     }
 
-    fn read(&mut self, buffer: &mut [u8], room: &dyn Fn() -> String) -> Result<Heard> {
+    fn read(&mut self, buffer: &mut [u8], room: &dyn Fn() -> String, hear: &mut HearOne<'_>) -> Result<Heard> {
         let mut heard = Heard::default();
         loop {
             let count = match self.stream.read(buffer) {
@@ -218,7 +234,7 @@ impl Member {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Error::new(format!("cannot read: {error}"))),
             };
-            self.take(&buffer[..count], room, &mut heard)?;
+            self.take(&buffer[..count], room, hear, &mut heard)?;
             // The socket is empty, and whatever comes next makes a new event: no need to ask for a WouldBlock.
             if count < buffer.len() {
                 return Ok(heard);
@@ -226,14 +242,20 @@ impl Member {
         }
     }
 
-    fn take(&mut self, data: &[u8], room: &dyn Fn() -> String, heard: &mut Heard) -> Result<()> {
+    fn take(
+        &mut self,
+        data: &[u8],
+        room: &dyn Fn() -> String,
+        hear: &mut HearOne<'_>,
+        heard: &mut Heard,
+    ) -> Result<()> {
         if self.unfinished.is_empty() {
-            let taken = self.understand(data, room, heard)?;
+            let taken = self.understand(data, room, hear, heard)?;
             self.unfinished.extend_from_slice(&data[taken..]);
         } else {
             let mut whole = std::mem::take(&mut self.unfinished);
             whole.extend_from_slice(data);
-            let taken = self.understand(&whole, room, heard)?;
+            let taken = self.understand(&whole, room, hear, heard)?;
             whole.drain(..taken);
             // An emptied buffer is given back: ten thousand of them would only slow the next rounds down.
             self.unfinished = if whole.is_empty() { Vec::new() } else { whole };
@@ -242,7 +264,13 @@ impl Member {
     }
 
     /// Acts on everything complete at the start of `data`, and returns where that ends.
-    fn understand(&mut self, data: &[u8], room: &dyn Fn() -> String, heard: &mut Heard) -> Result<usize> {
+    fn understand(
+        &mut self,
+        data: &[u8],
+        room: &dyn Fn() -> String,
+        hear: &mut HearOne<'_>,
+        heard: &mut Heard,
+    ) -> Result<usize> {
         let mut taken = 0;
         if self.stage == Stage::Upgrading {
             let Some(end) = wire::upgraded(data)? else { return Ok(0) };
@@ -257,6 +285,7 @@ impl Member {
             let text = || String::from_utf8_lossy(frame.payload).into_owned();
             match frame.opcode {
                 wire::TEXT if frame.payload.starts_with(wire::MESSAGE_PREFIX) => {
+                    hear(frame.payload)?;
                     self.received += 1;
                     heard.messages += 1;
                     heard.message_bytes = frame.wire_bytes;

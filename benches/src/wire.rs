@@ -3,6 +3,10 @@
 
 use crate::{Error, Result};
 
+/// Says that a frame is the last of its message.
+const FIN: u8 = 0x80;
+/// Opcode of a frame that continues a message.
+pub const CONTINUATION: u8 = 0x0;
 /// Opcode of a text frame.
 pub const TEXT: u8 = 0x1;
 /// Opcode of a close frame.
@@ -69,9 +73,23 @@ pub fn write_masked(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
+/// Appends a masked fragment, the last of its message if `last`.
+pub fn write_masked_fragment(opcode: u8, last: bool, payload: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    write_masked(opcode, payload, out);
+    if !last {
+        out[start] &= !FIN;
+    }
+}
+
 /// Appends the command to join `room`.
 pub fn write_subscribe(room: &str, out: &mut Vec<u8>) {
     write_masked(TEXT, format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#).as_bytes(), out);
+}
+
+/// Appends the command to leave `room`.
+pub fn write_unsubscribe(room: &str, out: &mut Vec<u8>) {
+    write_masked(TEXT, format!(r#"{{"type":"UNSUBSCRIBE","room":"{room}"}}"#).as_bytes(), out);
 }
 
 /// Appends the command to send `message`, which needs no escaping, to `room`; without an `id`, so without an `ACK`.
@@ -109,7 +127,7 @@ pub const SUBSCRIBED_PREFIX: &[u8] = br#"{"type":"SUBSCRIBED""#;
 pub const ERROR_PREFIX: &[u8] = br#"{"type":"ERROR""#;
 
 fn write_header(opcode: u8, mask_bit: u8, payload_bytes: usize, out: &mut Vec<u8>) {
-    out.push(0x80 | opcode);
+    out.push(FIN | opcode);
     match payload_bytes {
         0..=125 => out.push(mask_bit | payload_bytes as u8),
         126..=0xFFFF => {
