@@ -110,6 +110,10 @@ impl<'a> Delivery<'a> {
             return;
         }
         if self.stored == NONE {
+            if self.backlog.is_over_budget() {
+                // Nothing more is kept before someone's queue has been cut, which is done at the end of the turn.
+                return self.backlog.doom_unkept(self.conns, slot, self.bytes, written);
+            }
             self.stored = self.backlog.store(self.bytes);
         }
         self.backlog.push(self.conns, slot, self.stored, written);
@@ -211,7 +215,7 @@ impl<'c> Actions<'c> {
             }
             Step::Run(index) => {
                 let run = &core.runs.all()[index];
-                let group = core.rooms.get(run.room).group(run.form).expect("a run's group is there");
+                let group = core.rooms.get(run.room).group_at(run.group);
                 (&run.bytes[..], &group.members()[..group.full as usize], None)
             }
         };

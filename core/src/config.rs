@@ -1,6 +1,7 @@
 //! The core's configuration: every bound it keeps, with its default and unit.
 
 use crate::dialect::Dialect;
+use crate::ws::deflate::Compression;
 use std::time::Duration;
 
 /// Everything a [`Core`](crate::Core) needs to know before its first event. Each bound has a default; none is infinite.
@@ -16,6 +17,8 @@ pub struct Config {
     pub surplus_connections_max: usize,
     /// Bytes of one message from a client, all its fragments together (else close 1009).
     pub message_bytes_max: usize,
+    /// Frames of one message from a client (else close 1008).
+    pub frames_per_message_max: u32,
     /// Rooms one connection may be in: 1 to 32,767. With none, whoever broadcasts has nowhere to.
     pub rooms_per_connection_max: u16,
     /// Bytes of a room's name in UTF-8.
@@ -38,6 +41,8 @@ pub struct Config {
     pub close_timeout: Duration,
     /// How long a room without members stays subscribed, so that a page's reload causes no churn at the broker.
     pub room_linger: Duration,
+    /// How messages are compressed for clients that offer permessage-deflate (RFC 7692); `None` declines it.
+    pub compression: Option<Compression>,
     /// What `/` and `/ws` speak.
     pub default_dialect: Dialect,
     /// Whether [`Dialect::Echo`] is served at `/echo`.
@@ -66,6 +71,7 @@ impl Default for Config {
             connections_max: 10_000,
             surplus_connections_max: 128,
             message_bytes_max: 64 * 1024,
+            frames_per_message_max: 4_096,
             rooms_per_connection_max: 128,
             room_name_bytes_max: 128,
             request_head_bytes_max: 8 * 1024,
@@ -77,6 +83,7 @@ impl Default for Config {
             pong_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             room_linger: Duration::from_secs(2),
+            compression: Some(Compression::default()),
             default_dialect: Dialect::Fanfare,
             echo: false,
             publish_format: PublishFormat::Fanfare,

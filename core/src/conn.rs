@@ -51,6 +51,8 @@ pub(crate) struct Conn {
     pub dialect: Dialect,
     /// A ping was sent and nothing has come since.
     pub pinged: bool,
+    /// The window for what is sent, where compression was agreed upon.
+    pub window_bits: Option<u8>,
     pub decoder: Decoder,
     /// Exists only while the connection lags.
     pub outbox: Option<Box<Outbox>>,
@@ -77,6 +79,8 @@ pub(crate) mod mark {
     pub const DOOMED: u8 = 2;
     /// Its socket failed; it will be removed at the end of the turn.
     pub const GONE: u8 = 4;
+    /// It is doomed in the midst of a frame whose rest is not kept, so that nothing can follow.
+    pub const TORN: u8 = 8;
 }
 
 #[derive(Debug)]
@@ -169,7 +173,7 @@ impl Conns {
 
 impl Conn {
     pub fn form(&self) -> Form {
-        self.dialect.form()
+        Form { shape: self.dialect.shape(), window_bits: self.window_bits }
     }
 
     fn vacant() -> Conn {
@@ -182,6 +186,7 @@ impl Conn {
             ending: Ending::None,
             dialect: Dialect::default(),
             pinged: false,
+            window_bits: None,
             decoder: Decoder::default(),
             outbox: None,
             rooms: RoomList::Few(None),

@@ -14,6 +14,7 @@ use crate::hub::subscriptions::{Broker, Joins};
 use crate::metrics::Metrics;
 use crate::time::Time;
 use crate::wheel::Wheel;
+use crate::ws::deflate::{Deflater, Inflater};
 use crate::ws::encode;
 use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
@@ -39,6 +40,9 @@ pub struct Core {
     pub(crate) lingering: VecDeque<(Time, u32)>,
     pub(crate) draining: bool,
     pub(crate) metrics: Metrics,
+    pub(crate) deflater: Deflater,
+    /// Out of its place while a connection's frames are read.
+    pub(crate) inflater: Inflater,
 
     // What follows belongs to the turn and is empty between turns.
     pub(crate) asks: Asks,
@@ -96,6 +100,8 @@ impl Core {
             lingering: VecDeque::new(),
             draining: false,
             metrics: Metrics::default(),
+            deflater: Deflater::new(config.compression.unwrap_or_default()),
+            inflater: Inflater::default(),
             asks: Asks::default(),
             runs: Runs::default(),
             streams: Streams::default(),
@@ -145,7 +151,10 @@ impl Core {
 
     /// Counters and gauges as of now.
     pub fn metrics(&self) -> Metrics {
+        let (compression_bytes_in, compression_bytes_out) = self.deflater.bytes();
         Metrics {
+            compression_bytes_in,
+            compression_bytes_out,
             rooms_now: self.rooms.populated(),
             memberships_now: self.rooms.memberships(),
             unsent_bytes_now: self.backlog.unsent_bytes() as u64,
@@ -174,7 +183,7 @@ impl Core {
     /// What has to wait until everything has been handed out: see [`Actions`].
     pub(crate) fn settle(&mut self) {
         for run in self.runs.all() {
-            self.rooms.get_mut(run.room).group_mut(run.form).run = NONE;
+            self.rooms.get_mut(run.room).group_at_mut(run.group).run = NONE;
         }
         self.runs.clear();
         self.streams.clear(&mut self.conns);
@@ -215,11 +224,16 @@ impl Core {
             return;
         }
         if self.conns.get(slot).phase != Phase::Open {
-            self.conns.unmark(slot, mark::DOOMED);
+            self.conns.unmark(slot, mark::DOOMED | mark::TORN);
             return self.end_now(slot);
         }
         self.metrics.slow_closes += 1;
         self.depart(slot, false);
+        if self.conns.is_marked(slot, mark::TORN) {
+            self.conns.unmark(slot, mark::DOOMED | mark::TORN);
+            self.enter_phase(slot, Phase::Discarding);
+            return self.end_now(slot);
+        }
         let mut last = Vec::new();
         encode::close(&mut last, Some(4008), "too slow");
         if self.backlog.cut(&mut self.conns, slot, &last) {

@@ -24,7 +24,7 @@ impl std::error::Error for Refused {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Violation {
-    /// RSV1–RSV3 set without an extension (§5.2).
+    /// RSV2 or RSV3 set, or RSV1 without an extension or where it says nothing (§5.2, RFC 7692 §6).
     ReservedBits,
     /// Opcode 3–7 or 11–15 (§5.2).
     ReservedOpcode,
@@ -44,6 +44,10 @@ pub enum Violation {
     NotUtf8,
     /// A message beyond the limit (§10.4).
     TooBig,
+    /// A message in more frames than the limit allows (§10.4).
+    TooManyFrames,
+    /// A compressed message that cannot be inflated (RFC 7692 §7.2.2).
+    Deflate,
     /// A close frame with a body of one byte, or with a code that must not be sent (§7.4).
     CloseCode,
 }
@@ -52,7 +56,8 @@ impl Violation {
     /// The close code of RFC 6455 §7.4.1 that answers it.
     pub const fn close_code(self) -> u16 {
         match self {
-            Violation::NotUtf8 => 1007,
+            Violation::NotUtf8 | Violation::Deflate => 1007,
+            Violation::TooManyFrames => 1008,
             Violation::TooBig => 1009,
             _ => 1002,
         }
@@ -71,6 +76,8 @@ impl Violation {
             Violation::UnfinishedMessage => "message not finished",
             Violation::NotUtf8 => "text is not UTF-8",
             Violation::TooBig => "message too big",
+            Violation::TooManyFrames => "message in too many frames",
+            Violation::Deflate => "compressed message cannot be inflated",
             Violation::CloseCode => "invalid close code",
         }
     }

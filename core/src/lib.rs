@@ -133,3 +133,4 @@ pub use dialect::Dialect;
 pub use error::{Refused, Violation};
 pub use event::{ConnId, Event};
 pub use metrics::Metrics;
+pub use ws::deflate::Compression;

@@ -5,7 +5,8 @@ use crate::core::Core;
 use crate::dialect::{self, Dialect};
 use crate::error::{Refused, Violation};
 use crate::event::ConnId;
-use crate::ws::decoder::{Decoder, Message};
+use crate::ws::decoder::{Decoder, Limits, Message};
+use crate::ws::deflate::Agreed;
 use crate::ws::encode;
 use crate::ws::handshake::{self, Kind, Response};
 
@@ -34,11 +35,15 @@ impl Core {
         let conn = self.conns.get_mut(slot);
         match std::mem::replace(&mut conn.phase, phase) {
             Phase::Head => self.metrics.pending_upgrades_now -= 1,
-            Phase::Open => self.metrics.connections_now -= 1,
+            Phase::Open => {
+                self.metrics.connections_now -= 1;
+                self.metrics.compressed_connections_now -= u64::from(conn.window_bits.is_some());
+            }
             _ => {}
         }
         if phase == Phase::Open {
             self.metrics.connections_now += 1;
+            self.metrics.compressed_connections_now += u64::from(conn.window_bits.is_some());
         }
     }
 
@@ -105,11 +110,22 @@ impl Core {
                 self.metrics.http_requests += 1;
                 self.get(slot, parsed.path, head_only);
             }
-            Kind::Upgrade { key, subprotocol } => self.upgrade(slot, parsed.path, key, subprotocol, rest),
+            Kind::Upgrade { key, subprotocol, compression } => {
+                let compression = compression.filter(|_| self.config.compression.is_some());
+                self.upgrade(slot, parsed.path, key, subprotocol, compression, rest);
+            }
         }
     }
 
-    fn upgrade(&mut self, slot: u32, path: &str, key: &str, subprotocol: bool, rest: &mut [u8]) {
+    fn upgrade(
+        &mut self,
+        slot: u32,
+        path: &str,
+        key: &str,
+        subprotocol: bool,
+        compression: Option<Agreed>,
+        rest: &mut [u8],
+    ) {
         let route = match dialect::route(path, &self.config) {
             Ok(route) => route,
             // Before it is told to come back later: there will be nothing for it then either.
@@ -131,9 +147,12 @@ impl Core {
             return self.respond(slot, Response::unavailable("as many connections as allowed are open"), false);
         }
         self.metrics.upgrades_accepted += 1;
-        handshake::write_accept(self.stream(slot), key, subprotocol && route.dialect == Dialect::Fanfare);
+        let subprotocol = subprotocol && route.dialect == Dialect::Fanfare;
+        handshake::write_accept(self.stream(slot), key, subprotocol, compression);
+        let conn = self.conns.get_mut(slot);
+        conn.dialect = route.dialect;
+        conn.window_bits = compression.map(|agreed| agreed.window_bits);
         self.enter_phase(slot, Phase::Open);
-        self.conns.get_mut(slot).dialect = route.dialect;
         self.wheel.set(slot, self.now + self.config.ping_interval);
         if let Some(room) = route.room {
             self.subscribe(slot, &room, None);
@@ -181,10 +200,17 @@ impl Core {
 
     fn frames(&mut self, slot: u32, data: &mut [u8]) {
         // Out of the record while its messages are acted upon, for they borrow from it.
-        let mut decoder = std::mem::take(&mut self.conns.get_mut(slot).decoder);
+        let conn = self.conns.get_mut(slot);
+        let mut decoder = std::mem::take(&mut conn.decoder);
+        let limits = Limits {
+            message_bytes_max: self.config.message_bytes_max,
+            frames_per_message_max: self.config.frames_per_message_max,
+            compression: conn.window_bits.is_some(),
+        };
+        let mut inflater = std::mem::take(&mut self.inflater);
         let mut at = 0;
         while at < data.len() && self.reads_frames(slot) {
-            match decoder.next(&mut data[at..], self.config.message_bytes_max) {
+            match decoder.next(&mut data[at..], limits, &mut inflater) {
                 Ok((taken, message)) => {
                     at += taken;
                     if let Some(message) = message {
@@ -194,6 +220,7 @@ impl Core {
                 Err(violation) => self.violation(slot, violation),
             }
         }
+        self.inflater = inflater;
         if self.reads_frames(slot) {
             decoder.settle();
             self.conns.get_mut(slot).decoder = decoder;

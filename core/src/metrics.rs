@@ -15,6 +15,13 @@ pub struct Metrics {
     pub upgrades_refused_full: u64,
     /// Upgrades answered with 503 because the server is shutting down.
     pub upgrades_refused_draining: u64,
+    /// Open WebSocket connections that agreed upon compression.
+    pub compressed_connections_now: u64,
+    /// Bytes of messages to clients before they were compressed. Each is counted as often as it was compressed: once for a
+    /// room, however many get it, if all have the same dialect and window.
+    pub compression_bytes_in: u64,
+    /// Bytes of the same messages behind it; what did not shrink counts as it was.
+    pub compression_bytes_out: u64,
     /// Requests answered with 400, 405, 426, 431 or 505.
     pub upgrades_invalid: u64,
     /// Request heads not finished in time.

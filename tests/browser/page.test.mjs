@@ -148,6 +148,23 @@ test('values that are not text are shown as compact JSON', async () => {
   other.close();
 });
 
+test('the browser agrees upon compression, and long messages come whole', async () => {
+  const page = await open();
+  const said = await page.evaluate(async (text) => {
+    const socket = new WebSocket(location.href.replace(/^http/, 'ws').replace(/#.*/, ''));
+    const next = () => new Promise((resolve) => { socket.onmessage = ({ data }) => resolve(JSON.parse(data)); });
+    await new Promise((resolve, reject) => { socket.onopen = resolve; socket.onerror = reject; });
+    socket.send('{"type":"SUBSCRIBE","room":"long"}');
+    await next();
+    socket.send(JSON.stringify({ type: 'SEND_MESSAGE', roomId: 'long', message: text }));
+    const { message } = await next();
+    socket.close();
+    return { extensions: socket.extensions, message };
+  }, 'żółć again '.repeat(3000));
+  assert.match(said.extensions, /^permessage-deflate/);
+  assert.equal(said.message, 'żółć again '.repeat(3000));
+});
+
 test('several rooms are kept apart, and a link opens one of them', async () => {
   const [ann, ben] = await Promise.all([open({ hash: '#apart%20one' }), open({ hash: '#apart%20one' })]);
   await join(ann, 'apart two');

@@ -13,6 +13,7 @@
 pub mod abuse;
 mod binary;
 mod client;
+mod deflate;
 mod frame;
 mod http;
 mod log;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 
 pub use binary::fanfare_binary;
 pub use client::Client;
+pub use deflate::{COMPRESSED, deflated, inflated};
 pub use frame::{Frame, Length, MASK, code, head, mask, opcode};
 pub use http::{Response, get, http};
 pub use log::Log;

@@ -63,10 +63,19 @@ impl RawClient {
     ///
     /// The refusal.
     pub fn upgraded_at(address: SocketAddr, path: &str) -> Result<RawClient, Response> {
+        RawClient::upgraded_with(address, path, "").map(|(client, _)| client)
+    }
+
+    /// The same with further field lines in the request, each ended by CRLF; gives the response, too.
+    ///
+    /// # Errors
+    ///
+    /// The refusal.
+    pub fn upgraded_with(address: SocketAddr, path: &str, fields: &str) -> Result<(RawClient, Response), Response> {
         let mut client = RawClient::connect(address);
-        client.write(upgrade_request(path, ""));
+        client.write(upgrade_request(path, fields));
         let response = client.read_response();
-        if response.status == 101 { Ok(client) } else { Err(response) }
+        if response.status == 101 { Ok((client, response)) } else { Err(response) }
     }
 
     /// The socket, for its options.

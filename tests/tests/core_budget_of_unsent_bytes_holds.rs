@@ -64,3 +64,38 @@ fn small_replies_are_charged_for_what_it_takes_to_keep_them() {
     }
     assert_eq!(lone.core.metrics().slow_closes, 1);
 }
+
+/// A private part of a long run for each of many, in the midst of whose frames sockets stop: who is not in the midst of one
+/// is told why it is closed, and nobody gets anything behind half a frame.
+#[test]
+fn whoever_goes_within_a_turn_is_told_between_frames_or_not_at_all() {
+    let mut lone = LoneCore::new(Config { outbox_total_bytes_max: 60_000, ..Config::default() });
+    let members: Vec<ConnId> = (0..80).map(|_| lone.member("r")).collect();
+    let frame_bytes = message(&mut lone, 1_000).iter().find_map(|said| match said {
+        Said::Sent(_, bytes) => Some(bytes.len()),
+        _ => None,
+    });
+    let frame_bytes = frame_bytes.expect("everyone got it");
+    assert_eq!(frame_bytes, 1_046, "which the sizes below rely on");
+    lone.takes = |conn, bytes| match conn.slot() % 4 {
+        0 => bytes,
+        1 => 0,
+        2 => bytes.min(1_046 + 100),
+        _ => bytes.min(2 * 1_046),
+    };
+    let said = lone.turn(|turn| {
+        for conn in &members {
+            turn.feed(Event::Broker(BrokerEvent::Message { room: "r", payload: &[b'x'; 1_000] }));
+            let unsubscribe = Frame::text(r#"{"type":"UNSUBSCRIBE","room":"r"}"#);
+            turn.feed(Event::Bytes { conn: *conn, data: &mut unsubscribe.masked() });
+        }
+    });
+    assert!(lone.core.metrics().slow_closes > 40);
+    let ended = |conn: &ConnId| said.contains(&Said::Close(*conn));
+    assert!(members.iter().filter(|conn| ended(conn)).all(|conn| conn.slot() % 4 == 2), "only in the midst of a frame");
+    assert!(members.iter().filter(|conn| ended(conn)).count() > 10);
+    lone.takes = |_, bytes| bytes;
+    let said = lone.turn(|turn| members.iter().for_each(|conn| turn.feed(Event::Writable { conn: *conn })));
+    assert!(members.iter().filter(|conn| text_to(&said, **conn).ends_with("too slow")).count() > 20);
+    assert_eq!(lone.core.metrics().unsent_bytes_now, 0);
+}

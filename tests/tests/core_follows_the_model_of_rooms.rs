@@ -9,6 +9,7 @@ fn step() -> impl Strategy<Value = Step> {
     let (client, room) = (0..6usize, 0..4usize);
     prop_oneof![
         2 => Just(Step::Connect),
+        2 => (9..=15u8).prop_map(Step::ConnectCompressed),
         1 => Just(Step::ConnectClassic),
         1 => Just(Step::ConnectBroadcast),
         6 => (client.clone(), room.clone()).prop_map(|(client, room)| Step::Subscribe(client, room)),

@@ -33,7 +33,11 @@ fn bytes_sent(lone: &mut LoneCore, feed: impl FnOnce(&mut Turn<'_>)) -> usize {
 
 /// A room whose members have each sent one message that shall not come back to them; and what the broker makes of them.
 fn room() -> (LoneCore, Vec<ConnId>, Vec<Vec<u8>>) {
-    let mut lone = LoneCore::new(Config::default());
+    room_of(Config::default())
+}
+
+fn room_of(config: Config) -> (LoneCore, Vec<ConnId>, Vec<Vec<u8>>) {
+    let mut lone = LoneCore::new(config);
     let members: Vec<ConnId> = (0..MEMBERS).map(|_| lone.member("r")).collect();
     let text = "x".repeat(200);
     let command = format!(r#"{{"type":"SEND_MESSAGE","room":"r","message":"{text}","echo":false}}"#);
@@ -86,4 +90,16 @@ fn many_join_before_the_messages() {
     });
     assert!(bytes > 2 * 200 * MEMBERS * (MEMBERS - 2));
     assert!(highest_kib() < HIGHEST_KIB_MAX, "{} KiB", highest_kib());
+}
+
+#[test]
+fn nobody_takes_anything() {
+    let config = Config { outbox_total_bytes_max: 8 << 20, ..Config::default() };
+    let (mut lone, members, payloads) = room_of(config);
+    lone.takes = |_, bytes| bytes.min(100);
+    lone.turn(|turn| feed_all(turn, &payloads));
+    assert!(highest_kib() < HIGHEST_KIB_MAX, "{} KiB", highest_kib());
+    let metrics = lone.core.metrics();
+    assert!(metrics.slow_closes > MEMBERS as u64 / 2, "{} of {}", metrics.slow_closes, members.len());
+    assert!(metrics.stored_frame_bytes_now <= 8 << 20);
 }

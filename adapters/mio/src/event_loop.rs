@@ -299,13 +299,14 @@ fn core_config(
     seed: u64,
     page: &'static [u8],
 ) -> fanfare_core::Config {
-    let (limits, timeouts) = (&config.limits, &config.timeouts);
+    let (limits, timeouts, compression) = (&config.limits, &config.timeouts, &config.compression);
     fanfare_core::Config {
         seed,
         node,
         connections_max: places.connections_max,
         surplus_connections_max: places.surplus_max,
         message_bytes_max: limits.message_bytes_max,
+        frames_per_message_max: limits.frames_per_message_max as u32,
         rooms_per_connection_max: limits.rooms_per_connection_max as u16,
         room_name_bytes_max: limits.room_name_bytes_max,
         request_head_bytes_max: limits.request_head_bytes_max,
@@ -317,6 +318,10 @@ fn core_config(
         pong_timeout: timeouts.pong_timeout,
         close_timeout: timeouts.close,
         room_linger: timeouts.room_linger,
+        compression: compression.enabled.then_some(fanfare_core::Compression {
+            threshold_bytes: compression.threshold_bytes,
+            level: compression.level as u8,
+        }),
         default_dialect: config.default_dialect,
         echo: config.echo,
         publish_format: config.redis.format,

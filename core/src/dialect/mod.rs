@@ -1,5 +1,5 @@
 //! What the text frames of a connection mean: a layer of its own, one file per dialect. The path of the upgrade chooses it.
-//! Members of all dialects meet in the same rooms; here is said which form of a message each of them gets.
+//! Members of all dialects meet in the same rooms; here is said in which form each of them gets a message.
 
 mod broadcast;
 mod classic;
@@ -9,7 +9,7 @@ mod fanfare;
 use crate::config::Config;
 use crate::core::Core;
 use crate::protocol::reply;
-use crate::ws::encode;
+use crate::ws::deflate::Deflater;
 use std::borrow::Cow;
 
 /// A language that clients speak over WebSocket.
@@ -27,9 +27,9 @@ pub enum Dialect {
     Echo,
 }
 
-/// What a message looks like to a member. Members of one room and one form are sent the same bytes.
+/// What a message looks like to a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum Shape {
     /// The `MESSAGE` object.
     #[default]
     Message,
@@ -37,16 +37,22 @@ pub(crate) enum Form {
     Bare,
 }
 
-impl Form {
-    pub const ALL: [Form; 2] = [Form::Message, Form::Bare];
+/// How messages are written for a member. Members of one room and one form are sent the same bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub shape: Shape,
+    /// The compression window, where compression was agreed upon.
+    pub window_bits: Option<u8>,
+}
 
+impl Form {
     /// Appends the frame in which members of this form get a `MESSAGE`. Returns `false`, and appends nothing, where `text`
     /// should be one and is none.
-    pub fn write(self, out: &mut Vec<u8>, text: &[u8]) -> bool {
-        match self {
-            Form::Message => encode::text(out, text),
-            Form::Bare => match reply::parse_message(text) {
-                Some(message) => encode::text(out, message.as_bytes()),
+    pub fn write(self, deflater: &mut Deflater, out: &mut Vec<u8>, text: &[u8]) -> bool {
+        match self.shape {
+            Shape::Message => deflater.text(out, self.window_bits, text),
+            Shape::Bare => match reply::parse_message(text) {
+                Some(message) => deflater.text(out, self.window_bits, message.as_bytes()),
                 None => return false,
             },
         }
@@ -55,10 +61,10 @@ impl Form {
 }
 
 impl Dialect {
-    pub(crate) fn form(self) -> Form {
+    pub(crate) fn shape(self) -> Shape {
         match self {
-            Dialect::Fanfare | Dialect::Echo => Form::Message,
-            Dialect::Classic | Dialect::Broadcast => Form::Bare,
+            Dialect::Fanfare | Dialect::Echo => Shape::Message,
+            Dialect::Classic | Dialect::Broadcast => Shape::Bare,
         }
     }
 

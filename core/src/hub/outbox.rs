@@ -135,6 +135,15 @@ impl Backlog {
         conns.unmark(slot, mark::LAGGING);
     }
 
+    /// Dooms a connection that took only `written` of these bytes, without keeping the others.
+    pub fn doom_unkept(&mut self, conns: &mut Conns, slot: u32, bytes: &[u8], written: usize) {
+        let frames = handshake::response_bytes(bytes);
+        if written < frames || encode::next_frame_start(&bytes[frames..], written - frames) != written - frames {
+            conns.mark(slot, mark::TORN);
+        }
+        self.doom(conns, slot);
+    }
+
     /// Frees the connection's queue.
     pub fn drop_all(&mut self, conns: &mut Conns, slot: u32) {
         if let Some(outbox) = &conns.get(slot).outbox {

@@ -45,6 +45,27 @@ impl Room {
         std::iter::once(&mut self.first).chain(&mut self.others)
     }
 
+    /// How many groups there are. None is taken away while the room is there.
+    pub fn group_count(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    /// The group at this index below [`Room::group_count`].
+    pub fn group_at(&self, index: usize) -> &Group {
+        match index.checked_sub(1) {
+            None => &self.first,
+            Some(index) => &self.others[index],
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn group_at_mut(&mut self, index: usize) -> &mut Group {
+        match index.checked_sub(1) {
+            None => &mut self.first,
+            Some(index) => &mut self.others[index],
+        }
+    }
+
     /// The group of this form, if it has had a member.
     pub fn group(&self, form: Form) -> Option<&Group> {
         self.groups().find(|group| group.form == form)
@@ -53,11 +74,6 @@ impl Room {
     /// The group of a form that has a member.
     pub fn group_mut(&mut self, form: Form) -> &mut Group {
         self.groups_mut().find(|group| group.form == form).expect("a member's group is there")
-    }
-
-    /// The group of this form, if it has members.
-    pub fn filled_group_mut(&mut self, form: Form) -> Option<&mut Group> {
-        self.groups_mut().find(|group| group.form == form && !group.members().is_empty())
     }
 
     pub fn is_empty(&self) -> bool {

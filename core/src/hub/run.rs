@@ -2,7 +2,6 @@
 //! turn.
 
 use crate::conn::{Conns, NONE};
-use crate::dialect::Form;
 use crate::event::ConnId;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,7 +18,8 @@ const KEPT_BUFFERS_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Run {
     pub room: u32,
-    pub form: Form,
+    /// Its index in the room; no group that has a run changes its place.
+    pub group: usize,
     pub bytes: Vec<u8>,
     /// Where the run begins for each member from `Group::full` on, in the order of the members.
     pub late: VecDeque<u32>,
@@ -32,10 +32,10 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    pub fn start(&mut self, room: u32, form: Form) -> u32 {
+    pub fn start(&mut self, room: u32, group: usize) -> u32 {
         match self.list.get_mut(self.used) {
-            Some(run) => (run.room, run.form) = (room, form),
-            None => self.list.push(Run { room, form, bytes: Vec::new(), late: VecDeque::new() }),
+            Some(run) => (run.room, run.group) = (room, group),
+            None => self.list.push(Run { room, group, bytes: Vec::new(), late: VecDeque::new() }),
         }
         self.used += 1;
         self.used as u32 - 1
@@ -172,7 +172,7 @@ mod tests {
     fn a_stream_keeps_the_order_of_replies_and_parts_and_copies_no_part() {
         let (mut conns, mut runs, mut streams) = (Conns::new(), Runs::default(), Streams::default());
         let slot = conns.insert(Time::ZERO).slot() as u32;
-        let run = runs.start(0, Form::Message);
+        let run = runs.start(0, 0);
         runs.get_mut(run).unwrap().bytes.extend_from_slice(b"0123456789");
         streams.add_part(&mut conns, slot, run, 0..2);
         streams.of(&mut conns, slot).extend_from_slice(b"ab");

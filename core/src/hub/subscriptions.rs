@@ -7,7 +7,7 @@
 use crate::broker::{BrokerEvent, PublishError, PublishId, envelope};
 use crate::conn::{NONE, Phase};
 use crate::core::{Core, Seeded};
-use crate::dialect::{Dialect, Form};
+use crate::dialect::Dialect;
 use crate::hub::asks::Kind;
 use crate::hub::group::Seat;
 use crate::hub::rooms::Asked;
@@ -162,10 +162,10 @@ impl Core {
         let room = self.rooms.get_mut(key);
         room.asked = None;
         room.held_in = self.broker.epoch;
-        for form in Form::ALL {
-            let members = self.rooms.get(key).group(form).map_or(0, |group| group.members().len());
+        for group in 0..self.rooms.get(key).group_count() {
+            let members = self.rooms.get_mut(key).group_at_mut(group).members().len();
             for index in 0..members as u32 {
-                if let Some((slot, id)) = self.seat_the_waiting(key, form, index) {
+                if let Some((slot, id)) = self.seat_the_waiting(key, group, index) {
                     self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
                 }
             }
@@ -173,9 +173,9 @@ impl Core {
         self.reconcile(key);
     }
 
-    /// Ends the waiting of the group's member at `index`, if it waits.
-    fn seat_the_waiting(&mut self, key: u32, form: Form, index: u32) -> Option<(u32, Option<CommandId>)> {
-        let group = self.rooms.get_mut(key).group_mut(form);
+    /// Ends the waiting of the member at `index` of the group at `group`, if it waits.
+    fn seat_the_waiting(&mut self, key: u32, group: usize, index: u32) -> Option<(u32, Option<CommandId>)> {
+        let group = self.rooms.get_mut(key).group_at_mut(group);
         let seat = group.seat(index);
         if !seat.is_waiting() {
             return None;
@@ -203,13 +203,13 @@ impl Core {
             Some(Asked::Unsubscribe) => return self.unsubscribed(name),
             Some(Asked::Subscribe) => self.rooms.get_mut(key).asked = None,
         }
-        for form in Form::ALL {
-            while let Some(group) = self.rooms.get(key).group(form)
-                && let Some(conn) = group.members().last()
-            {
+        for at in 0..self.rooms.get(key).group_count() {
+            loop {
+                let group = self.rooms.get_mut(key).group_at_mut(at);
+                let Some(conn) = group.members().last() else { break };
                 let (slot, index) = (conn.slot() as u32, group.members().len() as u32 - 1);
                 let position = group.seat(index).list_position();
-                let waiting = self.seat_the_waiting(key, form, index);
+                let waiting = self.seat_the_waiting(key, at, index);
                 self.leave(slot, position);
                 match waiting {
                     _ if self.conns.get(slot).dialect == Dialect::Broadcast => {
@@ -247,16 +247,20 @@ impl Core {
     /// Adds a message to the run of each group; the connection `spared` does not get it.
     fn fan_out(&mut self, key: u32, text: &[u8], spared: Option<u32>) {
         self.metrics.messages_out += 1;
-        for form in Form::ALL {
-            let Some(group) = self.rooms.get_mut(key).filled_group_mut(form) else { continue };
+        for at in 0..self.rooms.get(key).group_count() {
+            let group = self.rooms.get_mut(key).group_at_mut(at);
+            if group.members().is_empty() {
+                continue;
+            }
+            let form = group.form;
             if group.run == NONE {
                 group.full = group.members().len() as u32;
-                group.run = self.runs.start(key, form);
+                group.run = self.runs.start(key, at);
             }
             let (run, members) = (group.run, group.members().len() as u64);
             let run = self.runs.get_mut(run).expect("just started");
             let frame_start = run.bytes.len();
-            if !form.write(&mut run.bytes, text) {
+            if !form.write(&mut self.deflater, &mut run.bytes, text) {
                 self.metrics.messages_dropped += 1;
                 continue;
             }
@@ -302,7 +306,7 @@ impl Core {
     /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED.
     pub(crate) fn give_the_late_their_part(&mut self) {
         for (index, run) in self.runs.all().iter().enumerate() {
-            let group = self.rooms.get(run.room).group(run.form).expect("a run's group is there");
+            let group = self.rooms.get(run.room).group_at(run.group);
             for (conn, start) in group.members()[group.full as usize..].iter().zip(&run.late) {
                 let part = *start as usize..run.bytes.len();
                 self.streams.add_part(&mut self.conns, conn.slot() as u32, index as u32, part);

@@ -1,6 +1,8 @@
 //! Client-to-server frames to messages. A message that is whole in the bytes at hand is read in place; only an unfinished
-//! one is kept, in a buffer that goes with it. Text that cannot become UTF-8 is refused at its first wrong byte.
+//! one is kept, in a buffer that goes with it. Text that cannot become UTF-8 is refused at its first wrong byte; in a
+//! compressed message, which is kept as it came, when it is whole.
 
+use super::deflate::Inflater;
 use super::mask::unmask;
 use super::utf8::Utf8;
 use crate::error::Violation;
@@ -28,6 +30,38 @@ pub enum Message<'a> {
     Close(Option<(u16, &'a str)>),
 }
 
+/// What a client may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one message, all its fragments together, inflated where it is compressed.
+    pub message_bytes_max: usize,
+    /// Frames of one message.
+    pub frames_per_message_max: u32,
+    /// Whether messages may be compressed: see [`deflate`](super::deflate).
+    pub compression: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { message_bytes_max: 64 * 1024, frames_per_message_max: 4_096, compression: false }
+    }
+}
+
+impl Limits {
+    /// The same with or without compression.
+    #[must_use]
+    pub fn with_compression(self, compression: bool) -> Limits {
+        Limits { compression, ..self }
+    }
+
+    /// Bytes of the payload of a message on the wire. Deflate makes what it cannot shrink longer: in zlib's worst setting by an
+    /// eighth, and a few bytes of block headers and flushes.
+    fn payload_bytes_max(&self, compressed: bool) -> usize {
+        let inflated = self.message_bytes_max;
+        if compressed { inflated.saturating_add(inflated / 8 + inflated / 256 + 64) } else { inflated }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Text,
@@ -39,6 +73,8 @@ enum Kind {
 struct Header {
     opcode: OpCode,
     last: bool,
+    /// RSV1, on the first frame of a message.
+    compressed: bool,
     mask: [u8; 4],
     payload_bytes: usize,
 }
@@ -53,6 +89,10 @@ struct Partial {
     control: Vec<u8>,
     /// The message whose fragments are coming in.
     message: Option<Kind>,
+    /// It is compressed, and inflated when it is whole.
+    compressed: bool,
+    /// Frames of it so far.
+    frames: u32,
     body: Vec<u8>,
     utf8: Utf8,
     /// The last call gave out `body` or `control`; the next one clears it.
@@ -77,33 +117,36 @@ impl Decoder {
     /// Takes bytes from the front of `data` up to the end of the next whole message, unmasking them in place.
     ///
     /// Returns how many were taken and the message, or `None` with all of them taken where it is not finished. A message
-    /// of more than `message_bytes_max` bytes is refused as soon as a header announces it.
+    /// beyond the limits is refused as soon as a header announces it, a compressed one also while it is inflated.
     ///
     /// # Errors
     /// The peer's breach of RFC 6455; the connection cannot be read any further.
     pub fn next<'a>(
         &'a mut self,
         data: &'a mut [u8],
-        message_bytes_max: usize,
+        limits: Limits,
+        inflater: &'a mut Inflater,
     ) -> Result<(usize, Option<Message<'a>>), Violation> {
         if data.is_empty() {
             return Ok((0, None));
         }
         self.settle();
         if self.partial.is_none() {
-            let Some((header_bytes, header)) = parse_header(data)? else {
-                return self.keep(data, message_bytes_max);
+            let Some((header_bytes, header)) = parse_header(data, limits.compression)? else {
+                return self.keep(data, limits, inflater);
             };
-            check_sequence(&header, None, 0, message_bytes_max)?;
+            check_sequence(&header, None, limits.payload_bytes_max(header.compressed), limits.frames_per_message_max)?;
             let end = header_bytes + header.payload_bytes;
             if !header.last || end > data.len() {
-                return self.keep(data, message_bytes_max);
+                return self.keep(data, limits, inflater);
             }
             let payload = &mut data[header_bytes..end];
             unmask(payload, header.mask);
+            let payload =
+                if header.compressed { inflater.inflate(payload, limits.message_bytes_max)? } else { payload };
             return Ok((end, Some(whole_frame(header.opcode, payload)?)));
         }
-        self.keep(data, message_bytes_max)
+        self.keep(data, limits, inflater)
     }
 
     /// Frees the buffer unless something unfinished is in it. To be called when the bytes at hand are used up.
@@ -131,13 +174,14 @@ impl Decoder {
     fn keep<'a>(
         &'a mut self,
         data: &mut [u8],
-        message_bytes_max: usize,
+        limits: Limits,
+        inflater: &'a mut Inflater,
     ) -> Result<(usize, Option<Message<'a>>), Violation> {
         let mut at = 0;
         let partial = self.partial.get_or_insert_default();
         while at < data.len() || partial.frame.is_some_and(|frame| frame.payload_bytes == 0) {
             let Some(frame) = &mut partial.frame else {
-                at += partial.take_header(&data[at..], message_bytes_max)?;
+                at += partial.take_header(&data[at..], limits)?;
                 continue;
             };
             let taken = frame.payload_bytes.min(data.len() - at);
@@ -159,11 +203,15 @@ impl Decoder {
             if last {
                 let kind = partial.message.take().expect("a data frame belongs to a message");
                 partial.given = Given::Body;
+                let body = match partial.compressed {
+                    true => inflater.inflate(&partial.body, limits.message_bytes_max)?,
+                    false => &partial.body,
+                };
                 let message = match kind {
-                    Kind::Binary => Message::Binary(&partial.body),
+                    Kind::Binary => Message::Binary(body),
                     Kind::Text => {
                         partial.utf8.finish()?;
-                        Message::Text(std::str::from_utf8(&partial.body).map_err(|_| Violation::NotUtf8)?)
+                        Message::Text(std::str::from_utf8(body).map_err(|_| Violation::NotUtf8)?)
                     }
                 };
                 return Ok((at, Some(message)));
@@ -175,27 +223,32 @@ impl Decoder {
 
 impl Partial {
     /// Takes what is missing of a header; returns how many bytes that were.
-    fn take_header(&mut self, data: &[u8], message_bytes_max: usize) -> Result<usize, Violation> {
+    fn take_header(&mut self, data: &[u8], limits: Limits) -> Result<usize, Violation> {
         let had = usize::from(self.header_len);
         let taken = data.len().min(HEADER_BYTES_MAX - had);
         self.header[had..had + taken].copy_from_slice(&data[..taken]);
-        let Some((header_bytes, header)) = parse_header(&self.header[..had + taken])? else {
+        let Some((header_bytes, header)) = parse_header(&self.header[..had + taken], limits.compression)? else {
             self.header_len = (had + taken) as u8;
             return Ok(taken);
         };
-        check_sequence(&header, self.message, self.body.len(), message_bytes_max)?;
+        let (compressed, frames) =
+            if self.message.is_some() { (self.compressed, self.frames) } else { (header.compressed, 0) };
+        let bytes_max = limits.payload_bytes_max(compressed).saturating_sub(self.body.len());
+        let frames_max = limits.frames_per_message_max.saturating_sub(frames);
+        check_sequence(&header, self.message, bytes_max, frames_max)?;
         match header.opcode {
-            OpCode::Data(Data::Text) => self.begin(Kind::Text),
-            OpCode::Data(Data::Binary) => self.begin(Kind::Binary),
-            _ => {}
+            OpCode::Data(Data::Text) => self.begin(Kind::Text, compressed),
+            OpCode::Data(Data::Binary) => self.begin(Kind::Binary, compressed),
+            OpCode::Data(_) => self.frames += 1,
+            OpCode::Control(_) => {}
         }
         self.header_len = 0;
         self.frame = Some(header);
         Ok(header_bytes - had)
     }
 
-    fn begin(&mut self, kind: Kind) {
-        self.message = Some(kind);
+    fn begin(&mut self, kind: Kind, compressed: bool) {
+        (self.message, self.compressed, self.frames) = (Some(kind), compressed, 1);
         self.utf8 = Utf8::default();
     }
 
@@ -203,7 +256,7 @@ impl Partial {
         if matches!(opcode, OpCode::Control(_)) {
             self.control.extend_from_slice(payload);
         } else {
-            if self.message == Some(Kind::Text) {
+            if self.message == Some(Kind::Text) && !self.compressed {
                 self.utf8.push(payload)?;
             }
             self.body.extend_from_slice(payload);
@@ -213,7 +266,7 @@ impl Partial {
 }
 
 /// Parses a header and makes the checks that tungstenite's parser leaves to its caller; `None` where bytes are missing.
-fn parse_header(data: &[u8]) -> Result<Option<(usize, Header)>, Violation> {
+fn parse_header(data: &[u8], compression: bool) -> Result<Option<(usize, Header)>, Violation> {
     let mut cursor = Cursor::new(data);
     let (header, length) = match FrameHeader::parse(&mut cursor) {
         Ok(Some(parsed)) => parsed,
@@ -221,7 +274,8 @@ fn parse_header(data: &[u8]) -> Result<Option<(usize, Header)>, Violation> {
         // Reading from a slice cannot fail, so the only error left is the opcode.
         Err(_) => return Err(Violation::ReservedOpcode),
     };
-    if header.rsv1 || header.rsv2 || header.rsv3 {
+    let may_be_compressed = compression && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+    if header.rsv1 && !may_be_compressed || header.rsv2 || header.rsv3 {
         return Err(Violation::ReservedBits);
     }
     let mask = header.mask.ok_or(Violation::Unmasked)?;
@@ -242,25 +296,23 @@ fn parse_header(data: &[u8]) -> Result<Option<(usize, Header)>, Violation> {
         }
     }
     let payload_bytes = usize::try_from(length).map_err(|_| Violation::TooBig)?;
-    let header = Header { opcode: header.opcode, last: header.is_final, mask, payload_bytes };
+    let header = Header { opcode: header.opcode, last: header.is_final, compressed: header.rsv1, mask, payload_bytes };
     Ok(Some((cursor.position() as usize, header)))
 }
 
-/// Checks that a frame may follow what came before it, and that the message stays within its limit.
-fn check_sequence(
-    header: &Header,
-    message: Option<Kind>,
-    message_bytes: usize,
-    message_bytes_max: usize,
-) -> Result<(), Violation> {
+/// Checks that a frame may follow what came before it, and that it is within the bytes and frames left to its message.
+fn check_sequence(header: &Header, message: Option<Kind>, bytes_max: usize, frames_max: u32) -> Result<(), Violation> {
     match header.opcode {
         OpCode::Control(_) => return Ok(()),
         OpCode::Data(Data::Continue) if message.is_none() => return Err(Violation::UnexpectedContinuation),
         OpCode::Data(Data::Text | Data::Binary) if message.is_some() => return Err(Violation::UnfinishedMessage),
         OpCode::Data(_) => {}
     }
-    if header.payload_bytes > message_bytes_max.saturating_sub(message_bytes) {
+    if header.payload_bytes > bytes_max {
         return Err(Violation::TooBig);
+    }
+    if frames_max == 0 {
+        return Err(Violation::TooManyFrames);
     }
     Ok(())
 }
@@ -294,6 +346,7 @@ fn close_body(payload: &[u8]) -> Result<Option<(u16, &str)>, Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ws::deflate::{Compression, Deflater};
     use proptest::prelude::*;
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -317,14 +370,22 @@ mod tests {
         out
     }
 
+    fn within(message_bytes_max: usize) -> Limits {
+        Limits { message_bytes_max, ..Limits::default() }
+    }
+
     /// Everything that a decoder makes of a stream cut into these pieces, up to the first violation.
-    fn decode(pieces: &[&[u8]], limit: usize) -> Vec<String> {
-        let (mut decoder, mut seen) = (Decoder::default(), Vec::new());
+    fn decode(pieces: &[&[u8]], message_bytes_max: usize) -> Vec<String> {
+        decode_within(pieces, within(message_bytes_max))
+    }
+
+    fn decode_within(pieces: &[&[u8]], limits: Limits) -> Vec<String> {
+        let (mut decoder, mut inflater, mut seen) = (Decoder::default(), Inflater::default(), Vec::new());
         for piece in pieces {
             let mut piece = piece.to_vec();
             let mut data = &mut piece[..];
             while !data.is_empty() {
-                match decoder.next(data, limit) {
+                match decoder.next(data, limits, &mut inflater) {
                     Ok((taken, message)) => {
                         seen.extend(message.map(|message| format!("{message:?}")));
                         data = &mut data[taken..];
@@ -344,7 +405,10 @@ mod tests {
     fn a_message_that_is_whole_leaves_nothing_behind() {
         let mut bytes = frame(0x81, b"hello");
         let mut decoder = Decoder::default();
-        assert_eq!(decoder.next(&mut bytes, 100), Ok((11, Some(Message::Text("hello")))));
+        assert_eq!(
+            decoder.next(&mut bytes, within(100), &mut Inflater::default()),
+            Ok((11, Some(Message::Text("hello"))))
+        );
         decoder.settle();
         assert_eq!(decoder.held_bytes(), 0);
     }
@@ -353,9 +417,12 @@ mod tests {
     fn a_split_message_leaves_nothing_behind_once_it_is_whole() {
         let mut bytes = frame(0x81, &[b'x'; 1000]);
         let mut decoder = Decoder::default();
-        assert_eq!(decoder.next(&mut bytes[..500], 1000), Ok((500, None)));
+        assert_eq!(decoder.next(&mut bytes[..500], within(1000), &mut Inflater::default()), Ok((500, None)));
         assert!(decoder.held_bytes() > 0);
-        assert!(matches!(decoder.next(&mut bytes[500..], 1000), Ok((508, Some(Message::Text(_))))));
+        assert!(matches!(
+            decoder.next(&mut bytes[500..], within(1000), &mut Inflater::default()),
+            Ok((508, Some(Message::Text(_))))
+        ));
         decoder.settle();
         assert_eq!(decoder.held_bytes(), 0);
     }
@@ -365,9 +432,12 @@ mod tests {
         let mut bytes = [frame(0x81, b"split"), frame(0x81, b"whole")].concat();
         let (first, second) = bytes.split_at_mut(4);
         let mut decoder = Decoder::default();
-        assert_eq!(decoder.next(first, 100), Ok((4, None)));
-        assert_eq!(decoder.next(second, 100), Ok((7, Some(Message::Text("split")))));
-        assert_eq!(decoder.next(&mut second[7..], 100), Ok((11, Some(Message::Text("whole")))));
+        assert_eq!(decoder.next(first, within(100), &mut Inflater::default()), Ok((4, None)));
+        assert_eq!(decoder.next(second, within(100), &mut Inflater::default()), Ok((7, Some(Message::Text("split")))));
+        assert_eq!(
+            decoder.next(&mut second[7..], within(100), &mut Inflater::default()),
+            Ok((11, Some(Message::Text("whole"))))
+        );
         assert_eq!(decoder.held_bytes(), 0);
     }
 
@@ -396,7 +466,10 @@ mod tests {
     fn text_is_refused_in_the_middle_of_an_unfinished_frame() {
         let bytes = frame(0x81, b"ok \xff and more to come");
         let mut start = bytes[..10].to_vec();
-        assert_eq!(Decoder::default().next(&mut start, 1000), Err(Violation::NotUtf8));
+        assert_eq!(
+            Decoder::default().next(&mut start, within(1000), &mut Inflater::default()),
+            Err(Violation::NotUtf8)
+        );
     }
 
     #[test]
@@ -406,12 +479,56 @@ mod tests {
         assert_eq!(decode(&[&bytes], 101).len(), 2);
     }
 
+    #[test]
+    fn a_message_in_too_many_frames_is_refused() {
+        let limits = Limits { frames_per_message_max: 3, ..Limits::default() };
+        let start = [frame(0x01, b"a"), frame(0x00, b""), frame(0x89, b"")].concat();
+        let three = [start.clone(), frame(0x80, b"b")].concat();
+        assert_eq!(decode_within(&[&three, &three], limits), ["Ping([])", "Text(\"ab\")", "Ping([])", "Text(\"ab\")"]);
+        let four = [start, frame(0x00, b""), frame(0x80, b"b")].concat();
+        assert_eq!(decode_within(&[&four], limits), ["Ping([])", "TooManyFrames"]);
+    }
+
+    /// As a client would compress it; RSV1 has to be set on its first frame.
+    fn deflated(text: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        Deflater::new(Compression { threshold_bytes: 0, level: 6 }).text(&mut frame, Some(15), &text.repeat(9));
+        frame.split_off(if frame[1] == 126 { 4 } else { 2 })
+    }
+
+    #[test]
+    fn a_compressed_message_is_inflated_once_it_is_whole() {
+        let payload = deflated(b"compressed");
+        let limits = within(90).with_compression(true);
+        let expected = format!("Text({:?})", "compressed".repeat(9));
+        assert_eq!(decode_within(&[&frame(0xc1, &payload)], limits), [&expected[..]]);
+        let fragments = [frame(0x41, &payload[..3]), frame(0x89, b""), frame(0x80, &payload[3..])].concat();
+        assert_eq!(decode_within(&[&fragments], limits), ["Ping([])", &expected]);
+        assert_eq!(decode_within(&[&frame(0xc1, &payload)], within(89).with_compression(true)), ["TooBig"]);
+        assert_eq!(decode_within(&[&frame(0xc1, &deflated(b"\xff"))], limits), ["NotUtf8"]);
+        assert_eq!(decode_within(&[&frame(0xc2, b"\x07")], limits), ["Deflate"]);
+        // A frame that announces more than any setting of a compressor makes of 90 bytes.
+        assert_eq!(decode_within(&[&frame(0xc2, &[0; 170])], limits), ["TooBig"]);
+    }
+
+    #[test]
+    fn the_bit_of_compression_stands_on_first_frames_only() {
+        let limits = within(100).with_compression(true);
+        for bytes in
+            [frame(0xc9, b""), frame(0xc8, b""), [frame(0x41, b""), frame(0xc0, b"")].concat(), frame(0xa1, b"")]
+        {
+            assert_eq!(decode_within(&[&bytes], limits), ["ReservedBits"], "{bytes:x?}");
+        }
+    }
+
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let first = prop_oneof![
             8 => prop::sample::select(vec![0x81u8, 0x01, 0x80, 0x00, 0x82, 0x02, 0x89, 0x8a, 0x88]),
+            2 => prop::sample::select(vec![0xc1u8, 0x41, 0xc2]),
             1 => any::<u8>(),
         ];
         let payload = prop_oneof![
+            2 => "[a-z]{1,30}".prop_map(|text| deflated(text.as_bytes())),
             4 => "[a-zé€😀]{0,40}".prop_map(String::into_bytes),
             1 => prop::collection::vec(any::<u8>(), 0..200),
         ];
@@ -422,7 +539,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_gives_the_same_messages(bytes in stream(), mut cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12)) {
-            let whole = decode(&[&bytes], 300);
+            let limits = within(300).with_compression(true);
+            let whole = decode_within(&[&bytes], limits);
             cuts.sort_by_key(|cut| cut.index(bytes.len() + 1));
             let (mut pieces, mut at) = (Vec::new(), 0);
             for cut in cuts {
@@ -431,9 +549,9 @@ mod tests {
                 at = cut;
             }
             pieces.push(&bytes[at..]);
-            prop_assert_eq!(&decode(&pieces, 300), &whole);
+            prop_assert_eq!(&decode_within(&pieces, limits), &whole);
             let single: Vec<&[u8]> = bytes.chunks(1).collect();
-            prop_assert_eq!(&decode(&single, 300), &whole);
+            prop_assert_eq!(&decode_within(&single, limits), &whole);
         }
     }
 }

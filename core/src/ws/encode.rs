@@ -10,7 +10,10 @@ pub const HEADER_BYTES_MAX: usize = 10;
 const CLOSE_REASON_BYTES_MAX: usize = 123;
 
 fn header(out: &mut Vec<u8>, opcode: OpCode, payload_bytes: usize) {
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    format(out, FrameHeader { opcode, ..FrameHeader::default() }, payload_bytes);
+}
+
+fn format(out: &mut Vec<u8>, header: FrameHeader, payload_bytes: usize) {
     header.format(payload_bytes as u64, out).expect("a Vec takes every write");
 }
 
@@ -23,6 +26,21 @@ pub fn text(out: &mut Vec<u8>, payload: &[u8]) {
 /// Appends a binary frame.
 pub fn binary(out: &mut Vec<u8>, payload: &[u8]) {
     header(out, OpCode::Data(Data::Binary), payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends a text frame whose payload is compressed: RSV1 says so (RFC 7692 §6).
+pub fn compressed_text(out: &mut Vec<u8>, payload: &[u8]) {
+    compressed(out, Data::Text, payload);
+}
+
+/// Appends a binary frame whose payload is compressed.
+pub fn compressed_binary(out: &mut Vec<u8>, payload: &[u8]) {
+    compressed(out, Data::Binary, payload);
+}
+
+fn compressed(out: &mut Vec<u8>, kind: Data, payload: &[u8]) {
+    format(out, FrameHeader { opcode: OpCode::Data(kind), rsv1: true, ..FrameHeader::default() }, payload.len());
     out.extend_from_slice(payload);
 }
 

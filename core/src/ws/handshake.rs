@@ -1,6 +1,7 @@
 //! The HTTP/1.1 request head: upgrade (RFC 6455 §4.2) or a plain request, and the bytes of each answer.
 //! What lives at which path is told by the caller.
 
+use super::deflate::{self, Agreed};
 use httparse::{EMPTY_HEADER, Header, Request, Status};
 use std::io::Write;
 use tungstenite::handshake::derive_accept_key;
@@ -46,6 +47,8 @@ pub enum Kind<'a> {
         key: &'a str,
         /// The client offers [`SUBPROTOCOL`].
         subprotocol: bool,
+        /// The client offers compression, in a form that can be agreed upon.
+        compression: Option<Agreed>,
     },
     /// A document.
     Get {
@@ -114,7 +117,8 @@ fn upgrade<'a>(headers: &[Header<'a>]) -> Result<Kind<'a>, Response<'static>> {
         .ok_or(Response::bad_request("one Sec-WebSocket-Key of 16 bytes in base64 is needed"))?;
     let subprotocol = values(headers, "Sec-WebSocket-Protocol")
         .any(|value| tokens(value).any(|token| token == SUBPROTOCOL.as_bytes()));
-    Ok(Kind::Upgrade { key, subprotocol })
+    let compression = deflate::negotiate(values(headers, "Sec-WebSocket-Extensions"))?;
+    Ok(Kind::Upgrade { key, subprotocol, compression })
 }
 
 fn values<'h, 'a: 'h>(headers: &'h [Header<'a>], name: &'h str) -> impl Iterator<Item = &'a [u8]> + 'h {
@@ -128,7 +132,8 @@ fn single<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
     values.next().is_none().then_some(value)
 }
 
-fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The elements of a list in a header (RFC 9110 §5.6.1).
+pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
@@ -152,7 +157,7 @@ fn path_of(target: &str) -> &str {
 }
 
 /// Appends the 101 that opens a WebSocket.
-pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: bool) {
+pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: bool, compression: Option<Agreed>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
@@ -160,6 +165,9 @@ pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: bool) {
     if subprotocol {
         out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         out.extend_from_slice(SUBPROTOCOL.as_bytes());
+    }
+    if let Some(agreed) = compression {
+        write!(out, "\r\nSec-WebSocket-Extensions: {agreed}").expect("a Vec takes every write");
     }
     out.extend_from_slice(b"\r\n\r\n");
 }
@@ -265,9 +273,12 @@ mod tests {
     #[test]
     fn the_rfc_example_is_accepted() {
         let head = request("GET /ws?token=1 HTTP/1.1", &GOOD);
-        assert_eq!(parse(&head).unwrap(), Parsed { path: "/ws", kind: Kind::Upgrade { key: KEY, subprotocol: false } });
+        assert_eq!(
+            parse(&head).unwrap(),
+            Parsed { path: "/ws", kind: Kind::Upgrade { key: KEY, subprotocol: false, compression: None } }
+        );
         let mut out = Vec::new();
-        write_accept(&mut out, KEY, true);
+        write_accept(&mut out, KEY, true, None);
         let out = String::from_utf8(out).unwrap();
         assert!(out.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(out.ends_with("Sec-WebSocket-Protocol: fanfare.v1\r\n\r\n"));
@@ -288,7 +299,9 @@ mod tests {
         assert_eq!(refusal("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZ", false), "400");
         assert_eq!(refusal("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ====", false), "400");
         assert_eq!(refusal("Sec-WebSocket-Key", KEY, true), "400");
-        assert!(refusal("Sec-WebSocket-Protocol", "chat, fanfare.v1", true).ends_with("subprotocol: true }"));
+        assert!(refusal("Sec-WebSocket-Protocol", "chat, fanfare.v1", true).contains("subprotocol: true"));
+        assert_eq!(refusal("Sec-WebSocket-Extensions", "permessage-deflate;", true), "400");
+        assert!(refusal("Sec-WebSocket-Extensions", "permessage-deflate", true).contains("window_bits: 15"));
     }
 
     #[test]

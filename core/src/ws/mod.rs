@@ -1,6 +1,7 @@
 //! Bytes to messages and back (RFC 6455). Nothing here knows of rooms, of commands, or of who the peer is.
 
 pub mod decoder;
+pub mod deflate;
 pub mod encode;
 pub mod handshake;
 mod mask;

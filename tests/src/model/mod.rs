@@ -11,7 +11,7 @@ use received::{Token, frames, ids_of, message_of, rooms_of};
 use crate::{Frame, opcode, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
+use fanfare_core::{Action, Compression, Config, ConnId, Core, Event, Turn};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -27,6 +27,8 @@ const ERRORS_MAX: u16 = 2;
 pub enum Step {
     /// A client connects and upgrades.
     Connect,
+    /// One that gets what it is sent compressed, with a window of so many bits.
+    ConnectCompressed(u8),
     /// One that speaks the classic dialect: it gets no replies, and messages bare.
     ConnectClassic,
     /// One that is in the first room from the start, and speaks the broadcast dialect.
@@ -142,6 +144,7 @@ impl World {
             rooms_per_connection_max: ROOMS_PER_CONNECTION_MAX,
             ping_interval: Duration::from_secs(1_000_000),
             room_linger: Duration::from_millis(500),
+            compression: Some(Compression { threshold_bytes: 0, level: 1 }),
             ..Config::default()
         };
         let mut world = World {
@@ -270,9 +273,15 @@ impl World {
 
     fn step(&mut self, turn: &mut Turn<'_>, step: &Step) {
         match *step {
-            Step::Connect => self.connect(turn, "/"),
-            Step::ConnectClassic => self.connect(turn, "/classic"),
-            Step::ConnectBroadcast => self.connect(turn, "/broadcast/a"),
+            Step::Connect => self.connect(turn, "/", ""),
+            Step::ConnectCompressed(window_bits) => {
+                let offer = format!("permessage-deflate; server_max_window_bits={window_bits}");
+                self.connect(turn, "/", &format!("Sec-WebSocket-Extensions: {offer}\r\n"));
+            }
+            Step::ConnectClassic => {
+                self.connect(turn, "/classic", "Sec-WebSocket-Extensions: permessage-deflate\r\n");
+            }
+            Step::ConnectBroadcast => self.connect(turn, "/broadcast/a", ""),
             Step::Subscribe(client, room) => self.subscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Unsubscribe(client, room) => self.unsubscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Send(client, room, echo) => {
@@ -284,7 +293,9 @@ impl World {
                 }
                 let (room, sent) = (ROOMS[room % ROOMS.len()], self.sent);
                 let spared = if echo { "null".to_owned() } else { conn.to_bits().to_string() };
-                let fields = format!(r#""room":"{room}","message":[{sent},{spared},"{room}"],"echo":{echo}"#);
+                // Some that pay to be compressed, and some that do not.
+                let padding = " ".repeat(sent as usize % 3 * 20);
+                let fields = format!(r#""room":"{room}","message":[{sent},{spared},"{room}"{padding}],"echo":{echo}"#);
                 self.command(turn, conn, "SEND_MESSAGE", &fields);
             }
             Step::Nonsense(client) => {
@@ -354,7 +365,7 @@ impl World {
         self.clients.get(number.checked_rem(self.clients.len())?).copied()
     }
 
-    fn connect(&mut self, turn: &mut Turn<'_>, path: &str) {
+    fn connect(&mut self, turn: &mut Turn<'_>, path: &str, fields: &str) {
         let conn = turn.open().expect("there is a place");
         self.clients.push(conn);
         self.sockets.insert(conn, Socket::default());
@@ -365,7 +376,7 @@ impl World {
             client.rooms.insert(ROOMS[0].to_owned(), Membership { waiting: !self.held.contains(ROOMS[0]) });
         }
         self.model.insert(conn, client);
-        feed(turn, conn, upgrade_request(path, "").into_bytes());
+        feed(turn, conn, upgrade_request(path, fields).into_bytes());
     }
 
     /// Sends what every member of the first room gets.

@@ -1,6 +1,6 @@
-//! A client's bytes, read back: frames, replies, and what was said about each room.
+//! A client's bytes, read back: frames, inflated where they are compressed, replies, and what was said about each room.
 
-use crate::{Frame, opcode};
+use crate::{Frame, inflated, opcode};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +21,7 @@ pub(super) fn frames(received: &[u8]) -> Vec<Frame> {
     let mut rest = &received[head + 4..];
     let mut frames = Vec::new();
     while let Some((frame, bytes)) = Frame::parse(rest) {
+        let frame = inflated(frame);
         assert!(matches!(frame.opcode, opcode::TEXT | opcode::CLOSE), "an unexpected frame: {frame:?}");
         if frame.opcode == opcode::TEXT
             && let Err(error) = serde_json::from_slice::<Value>(&frame.payload)

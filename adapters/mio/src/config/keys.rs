@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanfare_core::{Dialect, PublishFormat};
 
 use super::key::{Address, Choice, Field, Given, Key, Milliseconds, Number, OptionalAddress, RedisUrl, Text, Unit};
-use super::{Config, Limits, Log, LogFormat, LogLevel, Redis, Timeouts};
+use super::{Compression, Config, Limits, Log, LogFormat, LogLevel, Redis, Timeouts};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -29,6 +29,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("log", "Logs (written to stderr)"),
     ("redis", "Redis (how instances share their rooms)"),
     ("limits", "Limits (what clients may use)"),
+    ("compression", "Compression (for clients that offer permessage-deflate)"),
     ("timeouts", "Times"),
 ];
 
@@ -196,6 +197,13 @@ pub(crate) static KEYS: &[Key] = &[
         kind: &Number { unit: Unit::Bytes, range: KIB..=16 * MIB, field: field!(limits.message_bytes_max) },
     },
     Key {
+        name: "limits.frames_per_message_max",
+        default: "4096",
+        help: "Frames that a client may cut one message into; one more closes its connection with 1008",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=16 * MIB, field: field!(limits.frames_per_message_max) },
+    },
+    Key {
         name: "limits.rooms_per_connection_max",
         default: "128",
         help: "Rooms that one connection may be in",
@@ -237,6 +245,27 @@ pub(crate) static KEYS: &[Key] = &[
         environment_alias: None,
         // The core counts in 16 bits, and has to be able to count one beyond.
         kind: &Number { unit: Unit::Count, range: 1..=65_534, field: field!(limits.errors_max) },
+    },
+    Key {
+        name: "compression.enabled",
+        default: "on",
+        help: "Whether permessage-deflate is agreed upon with clients that offer it. A message to a room is compressed once for all of them",
+        environment_alias: None,
+        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(compression.enabled) },
+    },
+    Key {
+        name: "compression.threshold_bytes",
+        default: "256",
+        help: "Shorter messages are sent as they are",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: 0..=16 * MIB, field: field!(compression.threshold_bytes) },
+    },
+    Key {
+        name: "compression.level",
+        default: "1",
+        help: "From 1 (fast) to 9 (small)",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=9, field: field!(compression.level) },
     },
     Key {
         name: "timeouts.handshake_ms",
@@ -324,6 +353,7 @@ fn blank() -> Config {
             connections_max: 0,
             descriptors_reserve: 0,
             message_bytes_max: 0,
+            frames_per_message_max: 0,
             rooms_per_connection_max: 0,
             room_name_bytes_max: 0,
             request_head_bytes_max: 0,
@@ -331,6 +361,7 @@ fn blank() -> Config {
             outbox_total_bytes_max: 0,
             errors_max: 0,
         },
+        compression: Compression { enabled: false, threshold_bytes: 0, level: 0 },
         timeouts: Timeouts {
             handshake: Duration::ZERO,
             ping_interval: Duration::ZERO,

@@ -42,6 +42,8 @@ pub struct Config {
     pub redis: Redis,
     /// Section `limits`.
     pub limits: Limits,
+    /// Section `compression`.
+    pub compression: Compression,
     /// Section `timeouts`.
     pub timeouts: Timeouts,
 }
@@ -113,6 +115,8 @@ pub struct Limits {
     pub descriptors_reserve: usize,
     /// `limits.message_bytes_max`: the largest message a client may send.
     pub message_bytes_max: usize,
+    /// `limits.frames_per_message_max`: how many frames one message may be cut into.
+    pub frames_per_message_max: usize,
     /// `limits.rooms_per_connection_max`.
     pub rooms_per_connection_max: usize,
     /// `limits.room_name_bytes_max`.
@@ -125,6 +129,17 @@ pub struct Limits {
     pub outbox_total_bytes_max: usize,
     /// `limits.errors_max`: commands in error before a connection is closed.
     pub errors_max: usize,
+}
+
+/// Whether and how messages are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// `compression.enabled`: whether permessage-deflate is agreed upon.
+    pub enabled: bool,
+    /// `compression.threshold_bytes`: shorter messages are sent as they are.
+    pub threshold_bytes: usize,
+    /// `compression.level`, from 1 to 9.
+    pub level: usize,
 }
 
 /// How long things may take.

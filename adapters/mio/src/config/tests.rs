@@ -211,7 +211,7 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_line() {
         ("redis.backoff_min_ms", 8, "there is no such key", "did you mean redis.backoff_ms_min?"),
         ("redis.prefix", 9, "it is a number; a text stands in quotes", "text of at most 256 bytes"),
         ("limit", 10, "there is no such section", "did you mean [limits]?"),
-        ("quite_another", 11, "there is no such section", "the sections are log, redis, limits, timeouts"),
+        ("quite_another", 11, "there is no such section", "the sections are log, redis, limits, compression, timeouts"),
     ] {
         assert_says(&text, &[&format!("\n{key}\n{}  wrong: {wrong}\n  right: {right}", line(number))]);
     }

@@ -79,6 +79,11 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     gauge("fanfare_connections", "Open WebSocket connections.", samples![s => s.core.connections_now]),
     gauge(
+        "fanfare_compressed_connections",
+        "Open WebSocket connections that agreed upon compression.",
+        samples![s => s.core.compressed_connections_now],
+    ),
+    gauge(
         "fanfare_pending_upgrades",
         "Connections that have not finished their request head.",
         samples![s => s.core.pending_upgrades_now],
@@ -128,6 +133,14 @@ pub(crate) const FAMILIES: &[Family] = &[
         "fanfare_bytes_out_total",
         "Bytes of frames and responses addressed to clients.",
         samples![s => s.core.bytes_out],
+    ),
+    counter(
+        "fanfare_compression_bytes_total",
+        "Bytes of messages to clients before and after they were compressed, counted once for all members alike.",
+        samples![
+            ("stage=\"before\"") s => s.core.compression_bytes_in,
+            ("stage=\"after\"") s => s.core.compression_bytes_out,
+        ],
     ),
     gauge(
         "fanfare_unsent_bytes",
