@@ -1,6 +1,7 @@
 //! Thousands of clients in one thread, on one epoll: they join, count what they receive, answer pings, and are checked
 //! for having received exactly what was sent. The bytes are `wire`'s; what the server costs is `process`'s.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -34,6 +35,10 @@ pub struct Swarm {
     received: u64,
     /// Length on the wire of the latest message.
     message_bytes: usize,
+    /// Of all messages.
+    messages_bytes: u64,
+    /// Whether the clients offer to compress, and insist on it.
+    compresses: bool,
 }
 
 /// One client.
@@ -63,7 +68,14 @@ impl Swarm {
             joined: 0,
             received: 0,
             message_bytes: 0,
+            messages_bytes: 0,
+            compresses: false,
         })
+    }
+
+    /// No clients yet; those to come have the server compress.
+    pub fn compressing() -> Result<Swarm> {
+        Ok(Swarm { compresses: true, ..Swarm::new()? })
     }
 
     /// Adds `count` clients of the Fanfare server at `address`, each in the room that `room` names for its index, and
@@ -74,7 +86,9 @@ impl Swarm {
         while self.joined < target {
             while self.members.len() < target && self.members.len() - self.joined < JOINING_MAX {
                 let index = self.open(address, Stage::Upgrading)?;
-                self.members[index].send(wire::UPGRADE_REQUEST)?;
+                let plain = !self.compresses;
+                let request = if plain { wire::UPGRADE_REQUEST } else { wire::UPGRADE_REQUEST_WITH_COMPRESSION };
+                self.members[index].send(request)?;
             }
             let before = self.joined;
             self.turn(Duration::from_secs(1), &room)?;
@@ -115,15 +129,27 @@ impl Swarm {
         self.members[member].send(&frame)
     }
 
+    /// Has client `member` send `message`, which is JSON, to `room`.
+    pub fn publish_json(&mut self, member: usize, room: &str, message: &str) -> Result<()> {
+        let mut frame = Vec::new();
+        wire::write_send_json(room, message, &mut frame);
+        self.members[member].send(&frame)
+    }
+
     /// Waits until all clients together have received `total` messages since they came.
     pub fn wait_for_messages(&mut self, total: u64) -> Result<()> {
+        self.wait_for_each_message(total, &mut |_, _| Ok(()))
+    }
+
+    /// The same, showing `hear` every message.
+    pub fn wait_for_each_message(&mut self, total: u64, hear: &mut Hear<'_>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.received < total {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Error::new(format!("{} of {total} messages arrived within {PATIENCE:?}", self.received)));
             }
-            self.turn(left, &no_room)?;
+            self.turn_hearing(left, &no_room, hear)?;
         }
         Ok(())
     }
@@ -149,6 +175,11 @@ impl Swarm {
             }
             self.turn(left, &no_room)?;
         }
+    }
+
+    /// Length on the wire of all messages that all clients have received.
+    pub fn messages_bytes(&self) -> u64 {
+        self.messages_bytes
     }
 
     /// Length on the wire of the latest message.
@@ -191,6 +222,7 @@ impl Swarm {
             let heard = member.read(&mut self.buffer, &|| room(index), hear).context(format!("client {index}"))?;
             self.joined += usize::from(heard.joined);
             self.received += heard.messages;
+            self.messages_bytes += heard.messages_bytes;
             if heard.message_bytes > 0 {
                 self.message_bytes = heard.message_bytes;
             }
@@ -216,6 +248,7 @@ struct Heard {
     joined: bool,
     messages: u64,
     message_bytes: usize,
+    messages_bytes: u64,
 }
 
 impl Member {
@@ -282,19 +315,25 @@ impl Member {
         }
         while let Some(frame) = wire::first_frame(&data[taken..])? {
             taken += frame.wire_bytes;
-            let text = || String::from_utf8_lossy(frame.payload).into_owned();
+            let payload = if frame.compressed {
+                Cow::Owned(wire::inflate(frame.payload, READ_BUFFER_BYTES)?)
+            } else {
+                Cow::Borrowed(frame.payload)
+            };
+            let text = || String::from_utf8_lossy(&payload).into_owned();
             match frame.opcode {
-                wire::TEXT if frame.payload.starts_with(wire::MESSAGE_PREFIX) => {
-                    hear(frame.payload)?;
+                wire::TEXT if payload.starts_with(wire::MESSAGE_PREFIX) => {
+                    hear(&payload)?;
                     self.received += 1;
                     heard.messages += 1;
                     heard.message_bytes = frame.wire_bytes;
+                    heard.messages_bytes += frame.wire_bytes as u64;
                 }
-                wire::TEXT if frame.payload.starts_with(wire::SUBSCRIBED_PREFIX) => {
+                wire::TEXT if payload.starts_with(wire::SUBSCRIBED_PREFIX) => {
                     heard.joined |= self.stage == Stage::Subscribing;
                     self.stage = Stage::Joined;
                 }
-                wire::TEXT if frame.payload.starts_with(wire::ERROR_PREFIX) => {
+                wire::TEXT if payload.starts_with(wire::ERROR_PREFIX) => {
                     return Err(Error::new(format!("the server answered {}", text())));
                 }
                 wire::PING => {
