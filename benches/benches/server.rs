@@ -26,27 +26,25 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::io::{ErrorKind, Write};
-
     use fanfare_benches::machine::{self, Machine, Placement};
     use fanfare_benches::options::Options;
     use fanfare_benches::redis::Redis;
-    use fanfare_benches::report::Report;
+    use fanfare_benches::report::{self, Report};
     use fanfare_benches::subject::{Rooms, Setup, Subject};
     use fanfare_benches::{Error, Result, fan_out, idle, server};
 
     /// Everything, in order: figures come last, on stdout; what is going on, on stderr.
     pub fn measure(options: Options) -> Result<()> {
-        if !options.bench {
+        if !options.common.bench {
             println!("Nothing measured: run it with `cargo bench -p fanfare-benches --bench server`.");
             return Ok(());
         }
         options.check(machine::raise_descriptor_limit()?)?;
         let servers = servers(&options)?;
-        let json = options.json;
+        let json = options.common.json;
         let binary = server::binary()?;
         let machine = Machine::look(&server::workspace());
-        let setup = Setup::new(options.clone(), binary, Placement::split(!options.no_pin)?)?;
+        let setup = Setup::new(options.clone(), binary, Placement::split(!options.common.no_pin)?)?;
 
         let mut idle = Vec::new();
         for subject in std::iter::once(Subject::Floor).chain(servers.iter().copied()) {
@@ -62,7 +60,7 @@ mod linux {
         })?;
 
         let report = Report { machine, setup, idle, laps };
-        print(&if json { format!("{:#}\n", report.json()) } else { format!("\n{}", report.text()) })
+        report::print(&if json { format!("{:#}\n", report.json()) } else { format!("\n{}", report.text()) })
     }
 
     /// With Redis where it can be had, unless one of the two is asked for.
@@ -83,13 +81,5 @@ mod linux {
         } else {
             vec![Subject::Embedded]
         })
-    }
-
-    fn print(text: &str) -> Result<()> {
-        match std::io::stdout().write_all(text.as_bytes()) {
-            // Whoever closed the pipe has read enough.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::new(format!("cannot print: {error}"))),
-            _ => Ok(()),
-        }
     }
 }

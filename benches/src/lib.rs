@@ -6,7 +6,10 @@
 //! Linux only.
 #![cfg(target_os = "linux")]
 
+pub mod abuse;
+pub mod chat;
 pub mod child;
+pub mod compression;
 pub mod error;
 pub mod fan_out;
 pub mod floor;

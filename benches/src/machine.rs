@@ -1,5 +1,6 @@
 //! The machine a figure comes from, and what the benchmark asks of it: descriptors, and a processor of one's own.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -61,6 +62,8 @@ pub fn raise_descriptor_limit() -> Result<u64> {
 pub struct Placement {
     /// The measured process's processor; none where the kernel decides.
     pub measured: Option<usize>,
+    /// The processor on which attackers are, where there are any.
+    pub attackers: Option<usize>,
 }
 
 impl Placement {
@@ -70,11 +73,41 @@ impl Placement {
         let mut allowed = sched_getaffinity(None).context("cannot read the processor affinity")?;
         let first = (0..CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu));
         let (true, Some(first), 2..) = (pin, first, allowed.count()) else {
-            return Ok(Placement { measured: None });
+            return Ok(Placement { measured: None, attackers: None });
         };
         allowed.unset(first);
         sched_setaffinity(None, &allowed).context("cannot set the processor affinity")?;
-        Ok(Placement { measured: Some(first) })
+        Ok(Placement { measured: Some(first), attackers: None })
+    }
+
+    /// The same, and of the other processors the last one is for attackers: where there are three, this process moves
+    /// off that one, too; where there are two, it shares it.
+    pub fn split_for_attack(pin: bool) -> Result<Placement> {
+        let placement = Placement::split(pin)?;
+        if placement.measured.is_none() {
+            return Ok(placement);
+        }
+        let mut others = sched_getaffinity(None).context("cannot read the processor affinity")?;
+        let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| others.is_set(cpu));
+        if let (Some(last), 2..) = (last, others.count()) {
+            others.unset(last);
+            sched_setaffinity(None, &others).context("cannot set the processor affinity")?;
+        }
+        Ok(Placement { attackers: last, ..placement })
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.measured, self.attackers) {
+            (None, _) => write!(f, "placed by the kernel"),
+            (Some(measured), None) => {
+                write!(f, "measured process alone on processor {measured}, load on the others")
+            }
+            (Some(measured), Some(attackers)) => {
+                write!(f, "measured process alone on processor {measured}, attackers on {attackers}")
+            }
+        }
     }
 }
 

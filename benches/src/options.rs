@@ -1,6 +1,6 @@
-//! The command line of the benchmark of the real server.
+//! The command lines of the benchmarks that start the real server.
 
-use clap::Parser;
+use clap::{Args, Parser};
 
 use crate::{Error, Result};
 
@@ -37,6 +37,14 @@ pub struct Options {
     #[arg(long)]
     pub embedded: bool,
 
+    /// What every one of these benchmarks takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What every benchmark of the real server takes.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
     /// Let the kernel place the processes, instead of the server on one processor and the load on the others.
     #[arg(long)]
     pub no_pin: bool,

@@ -91,6 +91,16 @@ pub fn anonymous_bytes(pid: u32) -> Result<u64> {
         .ok_or_else(|| Error::new(format!("{path} has no Anonymous line")))
 }
 
+/// Bytes of memory of process `pid` that are in use now, program text included (`VmRSS` in `/proc/PID/status`).
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).context(&path)?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .map(|kib| kib * 1024)
+        .ok_or_else(|| Error::new(format!("{path} has no VmRSS line")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

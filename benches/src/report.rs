@@ -1,13 +1,16 @@
 //! The figures on paper: tables for people, one JSON object for scripts. Nothing is measured or judged here.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::fan_out::{Comparison, Lap, Round, median, sum};
 use crate::idle::Idle;
-use crate::machine::Machine;
+use crate::machine::{Machine, Placement};
 use crate::subject::Setup;
+use crate::{Error, Result};
 
 /// Everything that one run found out.
 #[derive(Clone, Debug)]
@@ -26,7 +29,7 @@ impl Report {
     /// Tables for people.
     pub fn text(&self) -> String {
         let mut out = String::new();
-        self.write_machine(&mut out);
+        write_machine(&mut out, &self.machine, self.setup.placement, &self.setup.binary);
         self.write_idle(&mut out);
         self.write_fan_out(&mut out);
         out
@@ -36,10 +39,7 @@ impl Report {
     pub fn json(&self) -> Value {
         let options = &self.setup.options;
         json!({
-            "machine": {
-                "cores": self.machine.cores, "cpu": self.machine.cpu, "kernel": self.machine.kernel,
-                "revision": self.machine.revision, "measured_processor": self.setup.placement.measured,
-            },
+            "machine": machine_json(&self.machine, self.setup.placement),
             "binary": self.setup.binary,
             "members": options.members, "messages": options.messages, "pairs": options.pairs,
             "payload_bytes": options.payload, "message_bytes": self.setup.message_bytes,
@@ -65,17 +65,6 @@ impl Report {
 
     fn comparisons(&self) -> impl Iterator<Item = Comparison> {
         (0..).map_while(|index| Comparison::of(&self.laps, index))
-    }
-
-    fn write_machine(&self, out: &mut String) {
-        let Machine { cores, cpu, kernel, revision } = &self.machine;
-        let revision = revision.as_deref().unwrap_or("unknown");
-        let placed = match self.setup.placement.measured {
-            Some(processor) => format!("measured process alone on processor {processor}, load on the others"),
-            None => "placed by the kernel".to_owned(),
-        };
-        line(out, format_args!("{cores} cores, {cpu}, Linux {kernel}; {placed}"));
-        line(out, format_args!("revision {revision}, binary {}", self.setup.binary.display()));
     }
 
     fn write_idle(&self, out: &mut String) {
@@ -185,11 +174,36 @@ fn round_json(round: &Round) -> Value {
     })
 }
 
-fn figure(value: Option<f64>) -> String {
+/// Where figures come from, in two lines.
+pub(crate) fn write_machine(out: &mut String, machine: &Machine, placement: Placement, binary: &Path) {
+    let Machine { cores, cpu, kernel, revision } = machine;
+    let revision = revision.as_deref().unwrap_or("unknown");
+    line(out, format_args!("{cores} cores, {cpu}, Linux {kernel}; {placement}"));
+    line(out, format_args!("revision {revision}, binary {}", binary.display()));
+}
+
+/// The same as JSON.
+pub(crate) fn machine_json(machine: &Machine, placement: Placement) -> Value {
+    json!({
+        "cores": machine.cores, "cpu": machine.cpu, "kernel": machine.kernel, "revision": machine.revision,
+        "measured_processor": placement.measured, "attackers_processor": placement.attackers,
+    })
+}
+
+/// Writes a report to stdout.
+pub fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever closed the pipe has read enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::new(format!("cannot print: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn figure(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.3}"))
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{}", text.to_string().trim_end());
 }

@@ -100,7 +100,7 @@ impl Running {
             Subject::Embedded | Subject::Redis => {
                 let redis = if subject == Subject::Redis { Some(Redis::start()?) } else { None };
                 let url = redis.as_ref().map(Redis::url);
-                let server = Server::start(&setup.binary, url, cpu, &setup.options.server_arg)?;
+                let server = Server::start(&setup.binary, url, cpu, &setup.options.common.server_arg)?;
                 Source::Server { server, _redis: redis }
             }
         };

@@ -1,6 +1,7 @@
 //! Thousands of clients in one thread, on one epoll: they join, count what they receive, answer pings, and are checked
 //! for having received exactly what was sent. The bytes are `wire`'s; what the server costs is `process`'s.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -34,6 +35,10 @@ pub struct Swarm {
     received: u64,
     /// Length on the wire of the latest message.
     message_bytes: usize,
+    /// Of all messages.
+    messages_bytes: u64,
+    /// Whether the clients offer to compress, and insist on it.
+    compresses: bool,
 }
 
 /// One client.
@@ -63,7 +68,14 @@ impl Swarm {
             joined: 0,
             received: 0,
             message_bytes: 0,
+            messages_bytes: 0,
+            compresses: false,
         })
+    }
+
+    /// No clients yet; those to come have the server compress.
+    pub fn compressing() -> Result<Swarm> {
+        Ok(Swarm { compresses: true, ..Swarm::new()? })
     }
 
     /// Adds `count` clients of the Fanfare server at `address`, each in the room that `room` names for its index, and
@@ -74,7 +86,9 @@ impl Swarm {
         while self.joined < target {
             while self.members.len() < target && self.members.len() - self.joined < JOINING_MAX {
                 let index = self.open(address, Stage::Upgrading)?;
-                self.members[index].send(wire::UPGRADE_REQUEST)?;
+                let plain = !self.compresses;
+                let request = if plain { wire::UPGRADE_REQUEST } else { wire::UPGRADE_REQUEST_WITH_COMPRESSION };
+                self.members[index].send(request)?;
             }
             let before = self.joined;
             self.turn(Duration::from_secs(1), &room)?;
@@ -115,15 +129,27 @@ impl Swarm {
         self.members[member].send(&frame)
     }
 
+    /// Has client `member` send `message`, which is JSON, to `room`.
+    pub fn publish_json(&mut self, member: usize, room: &str, message: &str) -> Result<()> {
+        let mut frame = Vec::new();
+        wire::write_send_json(room, message, &mut frame);
+        self.members[member].send(&frame)
+    }
+
     /// Waits until all clients together have received `total` messages since they came.
     pub fn wait_for_messages(&mut self, total: u64) -> Result<()> {
+        self.wait_for_each_message(total, &mut |_, _| Ok(()))
+    }
+
+    /// The same, showing `hear` every message.
+    pub fn wait_for_each_message(&mut self, total: u64, hear: &mut Hear<'_>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.received < total {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Error::new(format!("{} of {total} messages arrived within {PATIENCE:?}", self.received)));
             }
-            self.turn(left, &no_room)?;
+            self.turn_hearing(left, &no_room, hear)?;
         }
         Ok(())
     }
@@ -151,6 +177,11 @@ impl Swarm {
         }
     }
 
+    /// Length on the wire of all messages that all clients have received.
+    pub fn messages_bytes(&self) -> u64 {
+        self.messages_bytes
+    }
+
     /// Length on the wire of the latest message.
     pub fn message_bytes(&self) -> usize {
         self.message_bytes
@@ -169,8 +200,17 @@ impl Swarm {
         Ok(index)
     }
 
+    /// Waits for bytes, at most `time`, and shows `hear` every message that has come: the client's index and the text.
+    pub fn listen(&mut self, time: Duration, hear: &mut Hear<'_>) -> Result<()> {
+        self.turn_hearing(time, &no_room, hear)
+    }
+
     /// Waits for bytes, at most `time`, and takes all that have come.
     fn turn(&mut self, time: Duration, room: &dyn Fn(usize) -> String) -> Result<()> {
+        self.turn_hearing(time, room, &mut |_, _| Ok(()))
+    }
+
+    fn turn_hearing(&mut self, time: Duration, room: &dyn Fn(usize) -> String, hear: &mut Hear<'_>) -> Result<()> {
         match self.poll.poll(&mut self.events, Some(time)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result.context("cannot wait for events")?,
@@ -178,9 +218,11 @@ impl Swarm {
         for event in &self.events {
             let index = event.token().0;
             let member = &mut self.members[index];
-            let heard = member.read(&mut self.buffer, &|| room(index)).context(format!("client {index}"))?;
+            let hear = &mut |text: &[u8]| hear(index, text);
+            let heard = member.read(&mut self.buffer, &|| room(index), hear).context(format!("client {index}"))?;
             self.joined += usize::from(heard.joined);
             self.received += heard.messages;
+            self.messages_bytes += heard.messages_bytes;
             if heard.message_bytes > 0 {
                 self.message_bytes = heard.message_bytes;
             }
@@ -188,6 +230,12 @@ impl Swarm {
         Ok(())
     }
 }
+
+/// What is done with each message: the client's index and the text.
+pub type Hear<'a> = dyn FnMut(usize, &[u8]) -> Result<()> + 'a;
+
+/// The same for one client.
+type HearOne<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
 
 /// The rooms of clients that are all joined already.
 fn no_room(_: usize) -> String {
@@ -200,6 +248,7 @@ struct Heard {
     joined: bool,
     messages: u64,
     message_bytes: usize,
+    messages_bytes: u64,
 }
 
 impl Member {
@@ -208,7 +257,7 @@ impl Member {
         self.stream.write_all(bytes).context("cannot send")
     }
 
-    fn read(&mut self, buffer: &mut [u8], room: &dyn Fn() -> String) -> Result<Heard> {
+    fn read(&mut self, buffer: &mut [u8], room: &dyn Fn() -> String, hear: &mut HearOne<'_>) -> Result<Heard> {
         let mut heard = Heard::default();
         loop {
             let count = match self.stream.read(buffer) {
@@ -218,7 +267,7 @@ impl Member {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Error::new(format!("cannot read: {error}"))),
             };
-            self.take(&buffer[..count], room, &mut heard)?;
+            self.take(&buffer[..count], room, hear, &mut heard)?;
             // The socket is empty, and whatever comes next makes a new event: no need to ask for a WouldBlock.
             if count < buffer.len() {
                 return Ok(heard);
@@ -226,14 +275,20 @@ impl Member {
         }
     }
 
-    fn take(&mut self, data: &[u8], room: &dyn Fn() -> String, heard: &mut Heard) -> Result<()> {
+    fn take(
+        &mut self,
+        data: &[u8],
+        room: &dyn Fn() -> String,
+        hear: &mut HearOne<'_>,
+        heard: &mut Heard,
+    ) -> Result<()> {
         if self.unfinished.is_empty() {
-            let taken = self.understand(data, room, heard)?;
+            let taken = self.understand(data, room, hear, heard)?;
             self.unfinished.extend_from_slice(&data[taken..]);
         } else {
             let mut whole = std::mem::take(&mut self.unfinished);
             whole.extend_from_slice(data);
-            let taken = self.understand(&whole, room, heard)?;
+            let taken = self.understand(&whole, room, hear, heard)?;
             whole.drain(..taken);
             // An emptied buffer is given back: ten thousand of them would only slow the next rounds down.
             self.unfinished = if whole.is_empty() { Vec::new() } else { whole };
@@ -242,7 +297,13 @@ impl Member {
     }
 
     /// Acts on everything complete at the start of `data`, and returns where that ends.
-    fn understand(&mut self, data: &[u8], room: &dyn Fn() -> String, heard: &mut Heard) -> Result<usize> {
+    fn understand(
+        &mut self,
+        data: &[u8],
+        room: &dyn Fn() -> String,
+        hear: &mut HearOne<'_>,
+        heard: &mut Heard,
+    ) -> Result<usize> {
         let mut taken = 0;
         if self.stage == Stage::Upgrading {
             let Some(end) = wire::upgraded(data)? else { return Ok(0) };
@@ -254,18 +315,25 @@ impl Member {
         }
         while let Some(frame) = wire::first_frame(&data[taken..])? {
             taken += frame.wire_bytes;
-            let text = || String::from_utf8_lossy(frame.payload).into_owned();
+            let payload = if frame.compressed {
+                Cow::Owned(wire::inflate(frame.payload, READ_BUFFER_BYTES)?)
+            } else {
+                Cow::Borrowed(frame.payload)
+            };
+            let text = || String::from_utf8_lossy(&payload).into_owned();
             match frame.opcode {
-                wire::TEXT if frame.payload.starts_with(wire::MESSAGE_PREFIX) => {
+                wire::TEXT if payload.starts_with(wire::MESSAGE_PREFIX) => {
+                    hear(&payload)?;
                     self.received += 1;
                     heard.messages += 1;
                     heard.message_bytes = frame.wire_bytes;
+                    heard.messages_bytes += frame.wire_bytes as u64;
                 }
-                wire::TEXT if frame.payload.starts_with(wire::SUBSCRIBED_PREFIX) => {
+                wire::TEXT if payload.starts_with(wire::SUBSCRIBED_PREFIX) => {
                     heard.joined |= self.stage == Stage::Subscribing;
                     self.stage = Stage::Joined;
                 }
-                wire::TEXT if frame.payload.starts_with(wire::ERROR_PREFIX) => {
+                wire::TEXT if payload.starts_with(wire::ERROR_PREFIX) => {
                     return Err(Error::new(format!("the server answered {}", text())));
                 }
                 wire::PING => {

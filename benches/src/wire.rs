@@ -3,6 +3,12 @@
 
 use crate::{Error, Result};
 
+/// Says that a frame is the last of its message.
+const FIN: u8 = 0x80;
+/// Says that a message is compressed.
+const RSV1: u8 = 0x40;
+/// Opcode of a frame that continues a message.
+pub const CONTINUATION: u8 = 0x0;
 /// Opcode of a text frame.
 pub const TEXT: u8 = 0x1;
 /// Opcode of a close frame.
@@ -17,6 +23,12 @@ pub const PONG: u8 = 0xA;
 pub const UPGRADE_REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+/// The same, with an offer to compress.
+pub const UPGRADE_REQUEST_WITH_COMPRESSION: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n\r\n";
 
 /// What a server must answer to that key.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
@@ -39,7 +51,9 @@ pub fn upgraded(data: &[u8]) -> Result<Option<usize>> {
 pub struct Frame<'a> {
     /// What kind it is.
     pub opcode: u8,
-    /// Its content.
+    /// Whether the content is compressed (RSV1, RFC 7692).
+    pub compressed: bool,
+    /// Its content, as it is on the wire.
     pub payload: &'a [u8],
     /// Its length on the wire, header included.
     pub wire_bytes: usize,
@@ -48,7 +62,7 @@ pub struct Frame<'a> {
 /// The frame at the start of `data`, once it is complete. Servers do not mask, and Fanfare does not fragment.
 pub fn first_frame(data: &[u8]) -> Result<Option<Frame<'_>>> {
     let &[first, length, ref rest @ ..] = data else { return Ok(None) };
-    if first & 0xF0 != 0x80 || length & 0x80 != 0 {
+    if first & 0xF0 & !RSV1 != FIN || length & 0x80 != 0 {
         return Err(Error::new(format!("a frame that no client here expects: it begins {first:#04x} {length:#04x}")));
     }
     let (header_bytes, payload_bytes) = match (length, rest) {
@@ -59,7 +73,8 @@ pub fn first_frame(data: &[u8]) -> Result<Option<Frame<'_>>> {
     };
     // On a machine whose memory could not hold the frame, it never completes.
     let wire_bytes = usize::try_from(payload_bytes).unwrap_or(usize::MAX).saturating_add(header_bytes);
-    Ok(data.get(header_bytes..wire_bytes).map(|payload| Frame { opcode: first & 0x0F, payload, wire_bytes }))
+    let (opcode, compressed) = (first & 0x0F, first & RSV1 != 0);
+    Ok(data.get(header_bytes..wire_bytes).map(|payload| Frame { opcode, compressed, payload, wire_bytes }))
 }
 
 /// Appends a masked frame, as clients must send them.
@@ -69,14 +84,48 @@ pub fn write_masked(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
+/// Appends a masked fragment, the last of its message if `last`.
+pub fn write_masked_fragment(opcode: u8, last: bool, payload: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    write_masked(opcode, payload, out);
+    if !last {
+        out[start] &= !FIN;
+    }
+}
+
 /// Appends the command to join `room`.
 pub fn write_subscribe(room: &str, out: &mut Vec<u8>) {
     write_masked(TEXT, format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#).as_bytes(), out);
 }
 
+/// Appends the command to leave `room`.
+pub fn write_unsubscribe(room: &str, out: &mut Vec<u8>) {
+    write_masked(TEXT, format!(r#"{{"type":"UNSUBSCRIBE","room":"{room}"}}"#).as_bytes(), out);
+}
+
 /// Appends the command to send `message`, which needs no escaping, to `room`; without an `id`, so without an `ACK`.
 pub fn write_send_message(room: &str, message: &str, out: &mut Vec<u8>) {
-    write_masked(TEXT, format!(r#"{{"type":"SEND_MESSAGE","roomId":"{room}","message":"{message}"}}"#).as_bytes(), out);
+    write_send_json(room, &format!("\"{message}\""), out);
+}
+
+/// The same for a message that is JSON already.
+pub fn write_send_json(room: &str, message: &str, out: &mut Vec<u8>) {
+    write_masked(TEXT, format!(r#"{{"type":"SEND_MESSAGE","roomId":"{room}","message":{message}}}"#).as_bytes(), out);
+}
+
+/// The content of a compressed message (RFC 7692 §7.2.2), of at most `bytes_max` bytes.
+pub fn inflate(payload: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
+    let whole = [payload, &[0x00, 0x00, 0xFF, 0xFF]].concat();
+    let mut text = vec![0; bytes_max];
+    let mut inflater = miniz_oxide::inflate::core::DecompressorOxide::new();
+    let flags = miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF
+        | miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
+    let (status, _, length) = miniz_oxide::inflate::core::decompress(&mut inflater, &whole, &mut text, 0, flags);
+    if status != miniz_oxide::inflate::TINFLStatus::NeedsMoreInput {
+        return Err(Error::new(format!("a compressed message cannot be read: {status:?}")));
+    }
+    text.truncate(length);
+    Ok(text)
 }
 
 /// A server's text frame of `wire_bytes` bytes in all, that reads as a `MESSAGE` to whoever looks at its beginning.
@@ -109,7 +158,7 @@ pub const SUBSCRIBED_PREFIX: &[u8] = br#"{"type":"SUBSCRIBED""#;
 pub const ERROR_PREFIX: &[u8] = br#"{"type":"ERROR""#;
 
 fn write_header(opcode: u8, mask_bit: u8, payload_bytes: usize, out: &mut Vec<u8>) {
-    out.push(0x80 | opcode);
+    out.push(FIN | opcode);
     match payload_bytes {
         0..=125 => out.push(mask_bit | payload_bytes as u8),
         126..=0xFFFF => {
@@ -144,6 +193,16 @@ mod tests {
             assert_eq!(first_frame(&bytes[..cut]).unwrap(), None, "cut at {cut}");
         }
         assert!(first_frame(&bytes).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_compressed_frame_is_recognised_and_read() {
+        // The example of RFC 7692 §7.2.3.1.
+        let bytes = [0xC1, 0x07, 0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+        let frame = first_frame(&bytes).unwrap().unwrap();
+        assert!(frame.compressed && frame.opcode == TEXT);
+        assert_eq!(inflate(frame.payload, 100).unwrap(), b"Hello");
+        assert!(inflate(frame.payload, 4).is_err() && inflate(b"Hello", 100).is_err());
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub mod code {
     pub const PROTOCOL: u16 = 1002;
     /// A text was not UTF-8.
     pub const NOT_UTF8: u16 = 1007;
+    /// What came was against the server's policy: a message in too many frames.
+    pub const POLICY: u16 = 1008;
     /// A message was too big.
     pub const TOO_BIG: u16 = 1009;
     /// The server restarts.

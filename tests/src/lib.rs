@@ -6,9 +6,11 @@
 //!   dropped, and die with the test even if the test is killed. A server prints its log when its test fails.
 //! - [`Client`] speaks WebSocket through tungstenite and thinks in rooms and messages; [`RawClient`] writes and reads
 //!   bytes and frames by hand, so that it can break every rule.
+//! - [`abuse`] is a siege: attackers at work, and a well-behaved pair beside them that must not notice.
 //! - Every wait is for a fact and ends after [`DEADLINE`] with a message that says what did not happen. No test
 //!   sleeps to be right.
 
+pub mod abuse;
 mod binary;
 mod client;
 mod deflate;

@@ -275,6 +275,32 @@ impl Server {
         let fields: Vec<&str> = after_name.split_whitespace().collect();
         fields[11..=12].iter().map(|ticks| ticks.parse::<u64>().expect("a number of ticks")).sum()
     }
+
+    /// Bytes of memory in use now (`VmRSS`): heap, stacks, and what was touched of the program. Not the kernel's socket
+    /// buffers.
+    ///
+    /// # Panics
+    ///
+    /// If the process is not there any more.
+    pub fn memory_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most bytes of memory in use at any moment so far (`VmHWM`): the kernel's own count, no samples.
+    ///
+    /// # Panics
+    ///
+    /// If the process is not there any more.
+    pub fn memory_bytes_peak(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process is running");
+        let kib =
+            status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("no {field} in {status}")) * 1024
+    }
 }
 
 impl Drop for Server {

@@ -1,0 +1,60 @@
+//! The command: attacks the real `fanfare` and prints what its clients notice. What it does lives in `src/abuse/`.
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("This benchmark reads /proc, so it runs on Linux only.");
+}
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use fanfare_benches::abuse::{attack, options::Options};
+    use fanfare_benches::child;
+    use std::process::ExitCode;
+
+    let arguments: Vec<String> = std::env::args().collect();
+    let result = match arguments.get(1).map(String::as_str) {
+        Some(child::LAUNCH) => Err(child::become_program(&arguments[2..])),
+        Some(attack::ATTACK) => attack::run(&arguments[2..]),
+        _ => linux::measure(Options::from_command_line()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use fanfare_benches::abuse::options::Options;
+    use fanfare_benches::abuse::report::Report;
+    use fanfare_benches::abuse::{self, Setup};
+    use fanfare_benches::machine::{self, Machine, Placement};
+    use fanfare_benches::{Result, report, server};
+
+    /// Everything, in order: figures come last, on stdout; what is going on, on stderr.
+    pub fn measure(options: Options) -> Result<()> {
+        if !options.common.bench {
+            println!("Nothing measured: run it with `cargo bench -p fanfare-benches --bench abuse`.");
+            return Ok(());
+        }
+        machine::raise_descriptor_limit()?;
+        let binary = server::binary()?;
+        let machine = Machine::look(&server::workspace());
+        let placement = Placement::split_for_attack(!options.common.no_pin)?;
+        let setup = Setup { options, binary, placement };
+
+        let mut attacks = Vec::new();
+        for &attack in setup.options.attacks() {
+            attacks.push(abuse::measure(&setup, attack, |number, pair| {
+                let (number, pairs, name) = (number + 1, setup.options.pairs, attack.name());
+                eprintln!("{name}, {number} of {pairs}: {:.1} times the quiet p99", pair.p99_ratio());
+            })?);
+        }
+        let json = setup.options.common.json;
+        let report = Report { machine, setup, attacks };
+        report::print(&if json { format!("{:#}\n", report.json()) } else { format!("\n{}", report.text()?) })
+    }
+}

@@ -1,0 +1,52 @@
+//! The command: the real `fanfare` with and without permessage-deflate. What it does lives in `src/compression.rs`.
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("This benchmark reads /proc, so it runs on Linux only.");
+}
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use fanfare_benches::child;
+    use std::process::ExitCode;
+
+    let arguments: Vec<String> = std::env::args().collect();
+    let result = match arguments.get(1).map(String::as_str) {
+        Some(child::LAUNCH) => Err(child::become_program(&arguments[2..])),
+        _ => linux::measure(clap::Parser::parse()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use fanfare_benches::compression::{self, Options, Report, Setup};
+    use fanfare_benches::machine::{self, Machine, Placement};
+    use fanfare_benches::{Result, report, server};
+
+    /// Everything, in order: figures come last, on stdout; what is going on, on stderr.
+    pub fn measure(options: Options) -> Result<()> {
+        if !options.common.bench {
+            println!("Nothing measured: run it with `cargo bench -p fanfare-benches --bench compression`.");
+            return Ok(());
+        }
+        machine::raise_descriptor_limit()?;
+        let binary = server::binary()?;
+        let machine = Machine::look(&server::workspace());
+        let placement = Placement::split(!options.common.no_pin)?;
+        let setup = Setup { options, binary, placement };
+        let sizes = compression::measure(&setup, |size, pair| {
+            let (bytes, cpu) = (pair.bytes_ratio(), pair.cpu_ratio());
+            eprintln!("{size} bytes: {bytes:.3} of the bytes, {cpu:.3} of the processor time");
+        })?;
+        let json = setup.options.common.json;
+        let report = Report { machine, setup, sizes };
+        report::print(&if json { format!("{:#}\n", report.json()) } else { format!("\n{}", report.text()) })
+    }
+}

@@ -1,0 +1,59 @@
+//! The command line of the benchmark of attacks.
+
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::attack::Attack;
+use crate::options::Common;
+
+/// What `cargo bench -p fanfare-benches --bench abuse -- …` takes.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "abuse",
+    bin_name = "cargo bench -p fanfare-benches --bench abuse --",
+    about = "Measures how long messages of a small room take while the server is attacked",
+    after_help = "FANFARE_BIN=path measures that binary; without it, fanfare is built in release mode first."
+)]
+pub struct Options {
+    /// Only this attack; may be repeated.
+    #[arg(long, value_enum)]
+    pub attack: Vec<Attack>,
+
+    /// Seconds of each phase, quiet or under attack.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: u32,
+
+    /// How often quiet and attack take turns.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pairs: u32,
+
+    /// Members of the small room.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub members: u32,
+
+    /// Messages a second to the small room. From 1,000 on, the server's own limit throws the publisher out.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+
+    /// What every one of these benchmarks takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl Options {
+    /// Reads the command line; help and wrong values are answered and end the process.
+    pub fn from_command_line() -> Options {
+        Options::parse()
+    }
+
+    /// The length of a phase.
+    pub fn phase(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+
+    /// The attacks asked for, or all.
+    pub fn attacks(&self) -> &[Attack] {
+        if self.attack.is_empty() { Attack::ALL } else { &self.attack }
+    }
+}
