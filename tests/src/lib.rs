@@ -12,6 +12,7 @@
 mod binary;
 mod client;
 mod frame;
+pub mod fuzz;
 mod http;
 mod log;
 pub mod lone_core;
