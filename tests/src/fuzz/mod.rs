@@ -15,6 +15,7 @@ mod pieces;
 mod resp;
 pub mod resp_against_redis;
 mod session;
+mod steps;
 mod upgrade;
 
 pub use self::core::core;

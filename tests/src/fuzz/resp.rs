@@ -4,7 +4,7 @@
 use super::pieces::splits;
 use super::session::{History, written};
 use fanfare_core::broker::PublishId;
-use fanfare_core::broker::redis::resp::{Limits, Reply, Scan, scan};
+use fanfare_core::broker::redis::resp::{Limits, Malformed, Reply, Scan, scan};
 use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
 use fanfare_core::time::Time;
 
@@ -46,16 +46,18 @@ fn scanner(data: &[u8]) {
         }
         Ok(Scan::Incomplete { need }) => {
             assert!(need > stream.len());
-            need
+            // What is needed at the least may become less: the short way for messages counts on less to follow.
+            usize::MAX
         }
         Err(_) => usize::MAX,
     };
-    // As text, for not-a-number does not equal itself.
-    let whole = format!("{whole:?}");
+    // As text, for not-a-number does not equal itself. Which of two errors it is may depend on how much is there.
+    let known = |answer: Result<Scan<'_>, Malformed>| answer.map_or("error".to_owned(), |found| format!("{found:?}"));
+    let whole = known(whole);
     for cut in 0..stream.len().min(CUT_BYTES_MAX) {
         match scan(&stream[..cut], &limits) {
             Ok(Scan::Incomplete { need }) => assert!(need > cut && need <= reach, "{cut} bytes need {need} of {reach}"),
-            early => assert_eq!(format!("{early:?}"), whole, "known early is known for good"),
+            early => assert_eq!(known(early), whole, "known early is known for good"),
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Where the two differ on bytes that no Redis sends, and rightly so:
 //! - Lines that are not UTF-8 and pushes that do not begin with a string are errors to the crate, to which `+OK` is none.
-//!   The scanner passes them, so that the stream stays in step.
+//!   The scanner passes them, so that the stream stays in step; and it skips attributes in front of that string.
 //! - The scanner bounds depth, lines and sizes; the crate bounds only depth, at 100.
-//! - The scanner takes numbers as the protocol writes them; the crate trims spaces, takes any negative length for
-//!   null and a sign in front of any length, any line for `_`, and any format in front of a verbatim string's colon.
+//! - The scanner takes numbers as the protocol writes them; the crate trims spaces, reads any number of leading zeros,
+//!   takes any negative length for null and a sign in front of any length, any line for `_`, and any format in front of a
+//!   verbatim string's colon.
 //! - The scanner tells that bytes are wrong as soon as it sees them; the crate reads lines to their end first, so that
 //!   to it they may still be incomplete.
 //! - The crate hands out attributes; the scanner skips them.
@@ -30,7 +31,11 @@ pub fn agree(bytes: &[u8]) -> Option<usize> {
     match scanner(bytes, &LIMITS) {
         Ok((Answer::Whole(said), len)) => {
             match oracle(bytes) {
-                Answer::Wrong => assert!(!is_utf8 || has_odd_push(&said), "only the crate finds these wrong"),
+                Answer::Wrong => {
+                    // One may stand in an attribute, too, or behind one.
+                    let is_odd = has_odd_push(&said) || bytes.contains(&b'|') && bytes.contains(&b'>');
+                    assert!(!is_utf8 || is_odd, "only the crate finds these wrong");
+                }
                 theirs => {
                     assert_eq!(Answer::Whole(said), theirs);
                     assert_eq!(oracle(&bytes[..len - 1]), Answer::Incomplete, "both took the same bytes");
@@ -50,7 +55,7 @@ pub fn agree(bytes: &[u8]) -> Option<usize> {
         }
         Err(Malformed::BadNumber) => {
             if let Answer::Whole(said) = oracle(bytes) {
-                assert!(has_signs_or_spaces(bytes), "the crate reads {said:?} in {}", bytes.escape_ascii());
+                assert!(has_lenient_number(bytes), "the crate reads {said:?} in {}", bytes.escape_ascii());
             }
         }
         // The crate may be lenient, be waiting for the end of the line, or be about to make room for all that is promised.
@@ -59,14 +64,15 @@ pub fn agree(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Whether there is anything that the crate overlooks in numbers: a plus, or space that is no line's end.
-fn has_signs_or_spaces(bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes).replace("\r\n", "");
-    text.contains(|character: char| character == '+' || character.is_whitespace())
+/// Whether there is anything that the crate overlooks in numbers: a plus, space that is no line's end, zeros in front.
+fn has_lenient_number(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\0");
+    let longest = text.split(|character: char| !character.is_ascii_digit()).map(str::len).max();
+    text.contains(|character: char| character == '+' || character.is_whitespace()) || longest > Some(20)
 }
 
 /// Larger than anything that is compared.
-pub const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, reply_bytes_max: 1 << 20 };
+pub const LIMITS: Limits = Limits { message_bytes_max: usize::MAX, reply_bytes_max: 1 << 20 };
 
 /// What both say, in one form.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,7 +200,7 @@ pub fn scanner(bytes: &[u8], limits: &Limits) -> Result<(Answer, usize), Malform
             };
             (Answer::Whole(said), len)
         }
-        Scan::Oversized { .. } => panic!("nothing here is larger than the limits"),
+        Scan::Oversized { .. } => panic!("nothing is larger than the limit of messages"),
     })
 }
 

@@ -122,7 +122,10 @@ impl Chaos {
                 }
             }
             Step::Frame(conn, first, payload) => self.feed(turn, conn, masked(first, payload)),
-            Step::Text(conn, text) => self.feed(turn, conn, masked(0x81, text.as_bytes())),
+            Step::Text(conn, bytes) => {
+                let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+                self.feed(turn, conn, masked(0x81, text.as_bytes()));
+            }
             Step::Subscribe(conn, room) => self.command(turn, conn, "SUBSCRIBE", room, ""),
             Step::Unsubscribe(conn, room) => self.command(turn, conn, "UNSUBSCRIBE", room, r#","id":"u""#),
             Step::Send(conn, room, id, echo) => {
