@@ -130,7 +130,9 @@ impl Chaos {
             Step::Unsubscribe(conn, room) => self.command(turn, conn, "UNSUBSCRIBE", room, r#","id":"u""#),
             Step::Send(conn, room, id, echo) => {
                 let id = if id { r#","id":7"# } else { "" };
-                self.command(turn, conn, "SEND_MESSAGE", room, &format!(r#","message":"{room}","echo":{echo}{id}"#));
+                // As a frame's first byte, `x` would begin a fragment: a frame that is torn does not pass for a frame.
+                let message = format!("{room}{}", "x".repeat(40));
+                self.command(turn, conn, "SEND_MESSAGE", room, &format!(r#","message":"{message}","echo":{echo}{id}"#));
             }
             Step::Ping(conn) => self.feed(turn, conn, masked(0x89, b"ping")),
             Step::Writable(conn) => {
