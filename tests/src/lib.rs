@@ -15,6 +15,7 @@ mod binary;
 mod client;
 mod deflate;
 mod frame;
+pub mod fuzz;
 mod http;
 mod log;
 pub mod lone_core;

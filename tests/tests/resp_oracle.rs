@@ -1,132 +1,9 @@
-//! The RESP scanner of `fanfare-core` against the parser of the `redis` crate: same bytes, same answer.
-//!
-//! Where the two differ on bytes that no Redis sends, and rightly so:
-//! - Lines that are not UTF-8 and pushes that do not begin with a string are errors to the crate. The scanner passes
-//!   them, so that the stream stays in step.
-//! - The scanner bounds depth, lines and sizes; the crate bounds only depth, at 100.
-//! - The scanner takes numbers as the protocol writes them; the crate trims spaces, takes any negative length for
-//!   null and a sign in front of any length, any line for `_`, and any format in front of a verbatim string's colon.
-//! - The scanner tells that bytes are wrong as soon as it sees them; the crate reads lines to their end first, so that
-//!   to it they may still be incomplete.
-//! - The crate hands out attributes; the scanner skips them.
+//! The RESP scanner of `fanfare-core` against the parser of the `redis` crate: same bytes, same answer. What is compared, and
+//! where the two may differ, stands with the body of the fuzz target.
 
-use fanfare_core::broker::redis::resp::{Limits, Malformed, Reply, Scan, scan};
+use fanfare_core::broker::redis::resp::{Limits, Scan, scan};
+use fanfare_tests::fuzz::resp_against_redis::{Answer, LIMITS, agree, oracle, scanner};
 use proptest::prelude::*;
-use redis::{ErrorKind, Value, VerbatimFormat, parse_redis_value};
-
-const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, reply_bytes_max: 1 << 20 };
-
-/// What both say, in one form.
-#[derive(Clone, Debug, PartialEq)]
-enum Said {
-    Text(char, Vec<u8>),
-    Number(i64),
-    Null,
-    Boolean(bool),
-    /// As text, so that not-a-number equals itself.
-    Double(String),
-    List(char, Vec<Said>),
-    Push(Vec<u8>, Vec<Said>),
-    /// A push without a string for its kind.
-    OddPush,
-}
-
-fn lossy(bytes: &[u8]) -> Vec<u8> {
-    String::from_utf8_lossy(bytes).into_owned().into_bytes()
-}
-
-fn of_scanner(reply: Reply<'_>) -> Said {
-    match reply {
-        Reply::Simple(text) => Said::Text('+', text.to_vec()),
-        Reply::Error(text) => Said::Text('-', lossy(text)),
-        Reply::Integer(number) => Said::Number(number),
-        Reply::Bulk(text) => Said::Text('$', text.to_vec()),
-        Reply::Null => Said::Null,
-        Reply::Boolean(truth) => Said::Boolean(truth),
-        Reply::Double(number) => Said::Double(format!("{number:?}")),
-        Reply::BigNumber(text) => Said::Text('(', text.to_vec()),
-        Reply::Verbatim { format, text } => Said::Text('=', [&lossy(format), &b":"[..], &lossy(text)].concat()),
-        Reply::Array(items) => Said::List('*', items.map(of_scanner).collect()),
-        Reply::Set(items) => Said::List('~', items.map(of_scanner).collect()),
-        Reply::Map(items) => Said::List('%', items.map(of_scanner).collect()),
-        Reply::Push(mut items) => match items.next() {
-            None => Said::Push(Vec::new(), Vec::new()),
-            Some(Reply::Simple(kind) | Reply::Bulk(kind)) => Said::Push(kind.to_vec(), items.map(of_scanner).collect()),
-            Some(_) => Said::OddPush,
-        },
-    }
-}
-
-fn of_oracle(value: Value) -> Said {
-    let list = |kind, values: Vec<Value>| Said::List(kind, values.into_iter().map(of_oracle).collect());
-    match value {
-        Value::Nil => Said::Null,
-        Value::Int(number) => Said::Number(number),
-        Value::BulkString(text) => Said::Text('$', text),
-        Value::SimpleString(text) => Said::Text('+', text.into_bytes()),
-        Value::Okay => Said::Text('+', b"OK".to_vec()),
-        Value::Array(values) => list('*', values),
-        Value::Set(values) => list('~', values),
-        Value::Map(pairs) => list('%', pairs.into_iter().flat_map(|(key, value)| [key, value]).collect()),
-        Value::Attribute { data, .. } => of_oracle(*data),
-        Value::Double(number) => Said::Double(format!("{number:?}")),
-        Value::Boolean(truth) => Said::Boolean(truth),
-        Value::VerbatimString { format, text } => {
-            let format = match format {
-                VerbatimFormat::Text => "txt".to_owned(),
-                VerbatimFormat::Markdown => "mkd".to_owned(),
-                VerbatimFormat::Unknown(format) => format,
-                other => panic!("a new format: {other:?}"),
-            };
-            Said::Text('=', format!("{format}:{text}").into_bytes())
-        }
-        Value::BigNumber(text) => Said::Text('(', text),
-        Value::Push { kind, data } => {
-            Said::Push(kind.to_string().into_bytes(), data.into_iter().map(of_oracle).collect())
-        }
-        Value::ServerError(error) => {
-            let text = match error.details() {
-                Some(details) => format!("{} {details}", error.code()),
-                None => error.code().to_owned(),
-            };
-            Said::Text('-', text.into_bytes())
-        }
-        other => panic!("a new kind of value: {other:?}"),
-    }
-}
-
-#[derive(Debug, PartialEq)]
-enum Answer {
-    Whole(Said),
-    Incomplete,
-    Wrong,
-}
-
-fn oracle(bytes: &[u8]) -> Answer {
-    match parse_redis_value(bytes) {
-        Ok(value) => Answer::Whole(of_oracle(value)),
-        Err(error) if error.kind() == ErrorKind::Io => Answer::Incomplete,
-        Err(_) => Answer::Wrong,
-    }
-}
-
-/// The scanner's answer and how many bytes it is about: those taken, or those needed.
-fn scanner(bytes: &[u8], limits: &Limits) -> Result<(Answer, usize), Malformed> {
-    Ok(match scan(bytes, limits)? {
-        Scan::Reply { reply, len } => (Answer::Whole(of_scanner(reply)), len),
-        Scan::Incomplete { need } => (Answer::Incomplete, need),
-        Scan::Message { channel, payload, len } => {
-            let texts = [Said::Text('$', channel.to_vec()), Said::Text('$', payload.to_vec())];
-            let said = if bytes[0] == b'>' {
-                Said::Push(b"message".to_vec(), texts.to_vec())
-            } else {
-                Said::List('*', [&[Said::Text('$', b"message".to_vec())], &texts[..]].concat())
-            };
-            (Answer::Whole(said), len)
-        }
-        Scan::Oversized { .. } => panic!("nothing here is larger than the limits"),
-    })
-}
 
 /// A reply's bytes, of any kind and some depth.
 fn encoded() -> impl Strategy<Value = Vec<u8>> {
@@ -226,15 +103,6 @@ fn harmed(mut bytes: Vec<u8>, harms: &[Harm]) -> Vec<u8> {
     bytes
 }
 
-fn has_odd_push(said: &Said) -> bool {
-    match said {
-        Said::OddPush => true,
-        Said::List(_, items) => items.iter().any(has_odd_push),
-        Said::Push(kind, items) => std::str::from_utf8(kind).is_err() || items.iter().any(has_odd_push),
-        _ => false,
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
@@ -301,31 +169,7 @@ proptest! {
     ) {
         let whole = harmed(bytes, &harms);
         for bytes in [&whole[..], &whole[..cut.index(whole.len() + 1)]] {
-            let is_utf8 = std::str::from_utf8(bytes).is_ok();
-            match (scanner(bytes, &LIMITS), oracle(bytes)) {
-                (Ok((Answer::Whole(said), len)), theirs) => {
-                    if theirs == Answer::Wrong {
-                        prop_assert!(!is_utf8 || has_odd_push(&said), "only the crate finds these wrong");
-                    } else {
-                        prop_assert_eq!(Answer::Whole(said), theirs);
-                        // Both took the same bytes.
-                        prop_assert_eq!(oracle(&bytes[..len - 1]), Answer::Incomplete);
-                    }
-                }
-                (Ok((_, _)), theirs) => {
-                    // An odd push may be followed by more.
-                    prop_assert!(theirs == Answer::Incomplete || (theirs == Answer::Wrong && (!is_utf8 || bytes.contains(&b'>'))));
-                }
-                (Err(Malformed::UnknownType(_) | Malformed::MissingLineEnd), theirs) => {
-                    prop_assert!(!matches!(theirs, Answer::Whole(_)), "the crate reads {:?}", theirs);
-                }
-                (Err(Malformed::BadNumber), Answer::Whole(said)) => {
-                    let signed_or_spaced = bytes.iter().any(|byte| byte.is_ascii_whitespace() || *byte == b'+');
-                    prop_assert!(signed_or_spaced, "the crate reads {:?}", said);
-                }
-                // The crate may be lenient, or be waiting for the end of the line.
-                (Err(_), _) => {}
-            }
+            agree(bytes);
         }
     }
 

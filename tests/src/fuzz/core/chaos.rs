@@ -1,0 +1,342 @@
+//! The surroundings of the core: clock, broker, and an adapter that is not to be relied on.
+
+use super::clients::{Client, masked};
+use super::{Lie, Step, Wait};
+use crate::upgrade_request;
+use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
+use fanfare_core::time::Time;
+use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, PublishFormat, Turn};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+const PATHS: [&str; 8] = ["/", "/ws", "/classic", "/broadcast", "/broadcast/r1", "/echo", "/healthz", "/nowhere"];
+const ROOMS: u8 = 6;
+
+/// How often a core may ask to be woken at once before that counts as a loop without end: an outage's end is worked off in
+/// batches, one per turn.
+const TURNS_AT_ONCE_MAX: usize = 16;
+
+#[derive(Debug)]
+enum Ask {
+    Subscribe(String),
+    Unsubscribe(String),
+    Publish(String, Vec<u8>, Option<PublishId>),
+}
+
+/// What a turn's end does.
+#[derive(Clone, Copy, Debug)]
+struct Carried {
+    actions: usize,
+    targets: usize,
+}
+
+pub(super) struct Chaos {
+    core: Core,
+    now: Time,
+    /// All that ever were.
+    ids: Vec<ConnId>,
+    clients: BTreeMap<ConnId, Client>,
+    asks: VecDeque<Ask>,
+    /// Everything said, in order.
+    log: Vec<u8>,
+}
+
+impl Chaos {
+    /// Takes the steps and then lets everything end. What was said on the way.
+    pub fn run(limits: u8, steps: &[Step<'_>]) -> Vec<u8> {
+        let mut chaos = Chaos {
+            core: Core::new(config(limits)),
+            now: Time::ZERO,
+            ids: Vec::new(),
+            clients: BTreeMap::new(),
+            asks: VecDeque::new(),
+            log: Vec::new(),
+        };
+        chaos.turn(&[Step::Lie(Lie::Up), Step::Lie(Lie::PublisherUp)], Carried::ALL);
+        let mut rest = steps;
+        while !rest.is_empty() {
+            let end =
+                rest.iter().position(|step| matches!(step, Step::EndTurn | Step::EndTurnEarly(..) | Step::Wait(_)));
+            let (turn, later) = rest.split_at(end.unwrap_or(rest.len()));
+            let carried = match later.first() {
+                Some(Step::EndTurnEarly(actions, targets)) => {
+                    Carried { actions: usize::from(actions % 8), targets: usize::from(targets % 4) }
+                }
+                _ => Carried::ALL,
+            };
+            chaos.turn(turn, carried);
+            if let Some(Step::Wait(wait)) = later.first() {
+                chaos.wait(*wait);
+            }
+            rest = later.get(1..).unwrap_or_default();
+        }
+        chaos.end();
+        chaos.log
+    }
+
+    fn wait(&mut self, wait: Wait) {
+        self.now = match wait {
+            Wait::Millis(millis) => self.now + Duration::from_millis(millis.into()),
+            Wait::Seconds(seconds) => self.now + Duration::from_secs(seconds.into()),
+            Wait::NextTimeout => self.core.next_timeout().unwrap_or(self.now),
+            // Backwards, too, which counts as standing still; and not beyond what is left to wait for in the end.
+            Wait::To(millis) => Time::from_millis(millis % (1 << 42)),
+        };
+    }
+
+    fn turn(&mut self, steps: &[Step<'_>], carried: Carried) {
+        let mut core = std::mem::replace(&mut self.core, Core::new(Config::default()));
+        let mut turn = core.turn(self.now);
+        for step in steps {
+            self.step(&mut turn, step);
+        }
+        let mut actions = turn.finish();
+        let mut number = 0;
+        while number <= carried.actions
+            && let Some(action) = actions.next()
+        {
+            let targets = if number < carried.actions { usize::MAX } else { carried.targets };
+            self.carry_out(action, targets);
+            number += 1;
+        }
+        drop(actions);
+        core.check_invariants();
+        self.core = core;
+    }
+
+    fn step(&mut self, turn: &mut Turn<'_>, step: &Step<'_>) {
+        match *step {
+            Step::Open => {
+                if let Ok(conn) = turn.open() {
+                    assert!(self.clients.insert(conn, Client::default()).is_none(), "{conn:?} is new");
+                    self.ids.push(conn);
+                }
+            }
+            Step::Upgrade(conn, path) => {
+                let path = PATHS[usize::from(path) % PATHS.len()];
+                self.feed(turn, conn, upgrade_request(path, "").into_bytes());
+            }
+            Step::Bytes(conn, size, bytes) => {
+                for piece in bytes.chunks(usize::from(size).max(1)) {
+                    self.feed(turn, conn, piece.to_vec());
+                }
+            }
+            Step::Frame(conn, first, payload) => self.feed(turn, conn, masked(first, payload)),
+            Step::Text(conn, bytes) => {
+                let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+                self.feed(turn, conn, masked(0x81, text.as_bytes()));
+            }
+            Step::Subscribe(conn, room) => self.command(turn, conn, "SUBSCRIBE", room, ""),
+            Step::Unsubscribe(conn, room) => self.command(turn, conn, "UNSUBSCRIBE", room, r#","id":"u""#),
+            Step::Send(conn, room, id, echo) => {
+                let id = if id { r#","id":7"# } else { "" };
+                // As a frame's first byte, `x` would begin a fragment: a frame that is torn does not pass for a frame.
+                let message = format!("{room}{}", "x".repeat(40));
+                self.command(turn, conn, "SEND_MESSAGE", room, &format!(r#","message":"{message}","echo":{echo}{id}"#));
+            }
+            Step::Ping(conn) => self.feed(turn, conn, masked(0x89, b"ping")),
+            Step::Writable(conn) => {
+                if let Some(conn) = self.id(conn) {
+                    turn.feed(Event::Writable { conn });
+                }
+            }
+            Step::Closed(conn) => {
+                if let Some(conn) = self.id(conn) {
+                    turn.feed(Event::Closed { conn });
+                }
+            }
+            Step::Stale(slot, generation) => {
+                let conn = ConnId::new(slot % 64, generation.max(1 << 16));
+                turn.feed(Event::Bytes { conn, data: &mut b"GET / HTTP/1.1\r\n\r\n".to_vec() });
+                turn.feed(Event::Writable { conn });
+                turn.feed(Event::Closed { conn });
+            }
+            Step::Takes(conn, bytes) => self.takes(turn, conn, Some(bytes.into())),
+            Step::TakesAll(conn) => self.takes(turn, conn, None),
+            Step::Breaks(conn) => {
+                if let Some(client) = self.id(conn).and_then(|conn| self.clients.get_mut(&conn)) {
+                    client.broken = true;
+                }
+            }
+            Step::Answer(asks) => {
+                for _ in 0..asks.min(16) {
+                    self.answer(turn);
+                }
+            }
+            Step::Lie(lie) => tell(turn, lie),
+            Step::Foreign(room, payload) => {
+                turn.feed(Event::Broker(BrokerEvent::Message { room: &room_name(room), payload }));
+            }
+            Step::Timeout => turn.feed(Event::Timeout),
+            Step::Shutdown => turn.feed(Event::Shutdown),
+            Step::Wait(_) | Step::EndTurn | Step::EndTurnEarly(..) => unreachable!("these end a turn"),
+        }
+    }
+
+    fn id(&self, number: u8) -> Option<ConnId> {
+        self.ids.get(usize::from(number).checked_rem(self.ids.len())?).copied()
+    }
+
+    fn feed(&self, turn: &mut Turn<'_>, conn: u8, mut bytes: Vec<u8>) {
+        if let Some(conn) = self.id(conn) {
+            turn.feed(Event::Bytes { conn, data: &mut bytes });
+        }
+    }
+
+    fn command(&self, turn: &mut Turn<'_>, conn: u8, kind: &str, room: u8, more: &str) {
+        let text = format!(r#"{{"type":"{kind}","room":"{}"{more}}}"#, room_name(room));
+        self.feed(turn, conn, masked(0x81, text.as_bytes()));
+    }
+
+    fn takes(&mut self, turn: &mut Turn<'_>, conn: u8, bytes: Option<usize>) {
+        let Some(conn) = self.id(conn) else { return };
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        client.takes = bytes;
+        if std::mem::take(&mut client.blocked) {
+            turn.feed(Event::Writable { conn });
+        }
+    }
+
+    fn answer(&mut self, turn: &mut Turn<'_>) {
+        match self.asks.pop_front() {
+            None => {}
+            Some(Ask::Subscribe(room)) => turn.feed(Event::Broker(BrokerEvent::Subscribed { room: &room })),
+            Some(Ask::Unsubscribe(room)) => turn.feed(Event::Broker(BrokerEvent::Unsubscribed { room: &room })),
+            Some(Ask::Publish(room, payload, id)) => {
+                turn.feed(Event::Broker(BrokerEvent::Message { room: &room, payload: &payload }));
+                if let Some(id) = id {
+                    turn.feed(Event::Broker(BrokerEvent::Published { id }));
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action<'_>, mut targets: usize) {
+        match action {
+            Action::Send(mut delivery) => {
+                let bytes = delivery.bytes();
+                assert!(!bytes.is_empty(), "there is something to write");
+                while targets > 0
+                    && let Some(conn) = delivery.next_target()
+                {
+                    targets -= 1;
+                    self.log.extend(conn.to_bits().to_be_bytes());
+                    self.log.extend_from_slice(bytes);
+                    let client = self.clients.get_mut(&conn).expect("no action names a socket that is gone");
+                    if client.broken {
+                        self.clients.remove(&conn).expect("it is there").check();
+                        delivery.gone(conn);
+                        continue;
+                    }
+                    let taken = client.write(bytes);
+                    if taken < bytes.len() {
+                        delivery.short(conn, taken);
+                    }
+                }
+            }
+            Action::Shutdown { conn } => {
+                self.note("shutdown", &conn.to_bits().to_be_bytes(), &[]);
+                self.clients.get_mut(&conn).expect("no action names a socket that is gone").shut_down();
+            }
+            Action::Close { conn } => {
+                self.note("close", &conn.to_bits().to_be_bytes(), &[]);
+                self.clients.remove(&conn).expect("a socket is closed once").check();
+            }
+            Action::Subscribe { room } => {
+                self.note("subscribe", room.as_bytes(), &[]);
+                self.asks.push_back(Ask::Subscribe(room.to_owned()));
+            }
+            Action::Unsubscribe { room } => {
+                self.note("unsubscribe", room.as_bytes(), &[]);
+                self.asks.push_back(Ask::Unsubscribe(room.to_owned()));
+            }
+            Action::Publish { room, payload, id } => {
+                self.note("publish", room.as_bytes(), payload);
+                self.log.extend(id.map_or(0, PublishId::number).to_be_bytes());
+                self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
+            }
+        }
+    }
+
+    fn note(&mut self, what: &str, who: &[u8], more: &[u8]) {
+        self.log.extend_from_slice(what.as_bytes());
+        self.log.extend_from_slice(who);
+        self.log.extend_from_slice(more);
+    }
+
+    /// The server stops, and time passes: no peer that says nothing and takes nothing can hold anything up.
+    fn end(&mut self) {
+        self.turn(&[Step::Shutdown], Carried::ALL);
+        let mut at_once = 0;
+        for _ in 0..10_000 {
+            self.turn(&[Step::Timeout], Carried::ALL);
+            let Some(next) = self.core.next_timeout() else { break };
+            at_once = if next <= self.now { at_once + 1 } else { 0 };
+            assert!(at_once < TURNS_AT_ONCE_MAX, "it asks again and again to be woken at once");
+            self.now = self.now.max(next);
+        }
+        for client in self.clients.values() {
+            client.check();
+        }
+        let metrics = self.core.metrics();
+        assert_eq!((self.core.connections(), self.core.next_timeout()), (0, None), "all ends");
+        assert_eq!((metrics.unsent_bytes_now, metrics.stored_frame_bytes_now, metrics.memberships_now), (0, 0, 0));
+    }
+}
+
+impl Carried {
+    const ALL: Carried = Carried { actions: usize::MAX, targets: 0 };
+}
+
+/// Small, so that limits are met.
+fn config(choice: u8) -> Config {
+    let dialects = [Dialect::Fanfare, Dialect::Classic, Dialect::Broadcast, Dialect::Echo];
+    Config {
+        connections_max: 6,
+        surplus_connections_max: 2,
+        message_bytes_max: 300,
+        rooms_per_connection_max: 3,
+        room_name_bytes_max: 16,
+        request_head_bytes_max: 400,
+        outbox_bytes_max: if choice & 1 == 0 { 1_000 } else { 1 << 20 },
+        outbox_total_bytes_max: if choice & 2 == 0 { 2_000 } else { 1 << 20 },
+        errors_max: 3,
+        room_linger: Duration::from_millis(if choice & 4 == 0 { 500 } else { 0 }),
+        default_dialect: dialects[usize::from(choice >> 3 & 3)],
+        echo: true,
+        publish_format: if choice & 0x20 == 0 { PublishFormat::Fanfare } else { PublishFormat::Classic },
+        ..Config::default()
+    }
+}
+
+fn room_name(number: u8) -> String {
+    format!("r{}", number % ROOMS)
+}
+
+fn tell(turn: &mut Turn<'_>, lie: Lie) {
+    let name;
+    turn.feed(Event::Broker(match lie {
+        Lie::Up => BrokerEvent::Up,
+        Lie::Down => BrokerEvent::Down { reason: "down" },
+        Lie::PublisherUp => BrokerEvent::PublisherUp,
+        Lie::PublisherDown => BrokerEvent::PublisherDown { reason: "down" },
+        Lie::Subscribed(room) => {
+            name = room_name(room);
+            BrokerEvent::Subscribed { room: &name }
+        }
+        Lie::Unsubscribed(room) => {
+            name = room_name(room);
+            BrokerEvent::Unsubscribed { room: &name }
+        }
+        Lie::SubscribeFailed(room) => {
+            name = room_name(room);
+            BrokerEvent::SubscribeFailed { room: &name, reason: "refused" }
+        }
+        Lie::Published(id) => BrokerEvent::Published { id: PublishId::new(id.into()) },
+        Lie::PublishFailed(id, error) => BrokerEvent::PublishFailed {
+            id: PublishId::new(id.into()),
+            error: [PublishError::Unavailable, PublishError::Busy, PublishError::Refused, PublishError::Unconfirmed]
+                [usize::from(error % 4)],
+        },
+    }));
+}

@@ -1,0 +1,122 @@
+//! Whatever Redis, or what calls itself so, sends: to the scanner in any part, to a session in any split, and to a session in
+//! the midst of its life.
+
+use super::pieces::splits;
+use super::session::{History, written};
+use fanfare_core::broker::PublishId;
+use fanfare_core::broker::redis::resp::{Limits, Malformed, Reply, Scan, scan};
+use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
+use fanfare_core::time::Time;
+
+/// What is cut at every place, which takes the square of the length.
+const CUT_BYTES_MAX: usize = 300;
+
+/// The first byte chooses among the three; what the rest means is theirs.
+pub fn resp(data: &[u8]) {
+    match data {
+        [choice, rest @ ..] if choice % 3 == 0 => scanner(rest),
+        [choice, rest @ ..] if choice % 3 == 1 => session_in_any_split(rest),
+        [_, rest @ ..] => History::run(rest),
+        [] => {}
+    }
+}
+
+/// The first two bytes are the limits; the stream follows.
+fn scanner(data: &[u8]) {
+    let [message_bytes_max, reply_bytes_max, stream @ ..] = data else { return };
+    let limits = Limits {
+        message_bytes_max: usize::from(*message_bytes_max),
+        reply_bytes_max: usize::from(*reply_bytes_max) * 4,
+    };
+    let whole = scan(stream, &limits);
+    let reach = match whole {
+        Ok(Scan::Reply { reply, len }) => {
+            assert!(len <= stream.len() && len <= limits.reply_bytes_max);
+            count(reply);
+            len
+        }
+        Ok(Scan::Message { payload, len, .. }) => {
+            assert!(len <= stream.len() && payload.len() <= limits.message_bytes_max);
+            len
+        }
+        Ok(Scan::Oversized { header_len, payload_len }) => {
+            assert!(header_len <= stream.len().min(limits.reply_bytes_max));
+            assert!(payload_len > limits.message_bytes_max as u64);
+            header_len
+        }
+        Ok(Scan::Incomplete { need }) => {
+            assert!(need > stream.len());
+            // What is needed at the least may become less: the short way for messages counts on less to follow.
+            usize::MAX
+        }
+        Err(_) => usize::MAX,
+    };
+    // As text, for not-a-number does not equal itself. Which of two errors it is may depend on how much is there.
+    let known = |answer: Result<Scan<'_>, Malformed>| answer.map_or("error".to_owned(), |found| format!("{found:?}"));
+    let whole = known(whole);
+    for cut in 0..stream.len().min(CUT_BYTES_MAX) {
+        match scan(&stream[..cut], &limits) {
+            Ok(Scan::Incomplete { need }) => assert!(need > cut && need <= reach, "{cut} bytes need {need} of {reach}"),
+            early => assert_eq!(known(early), whole, "known early is known for good"),
+        }
+    }
+}
+
+/// Reads everything that a reply holds; each aggregate has as many elements as it says.
+fn count(reply: Reply<'_>) {
+    if let Reply::Array(items) | Reply::Set(items) | Reply::Map(items) | Reply::Push(items) = reply {
+        let left = items.left();
+        assert_eq!(items.map(count).count() as u64, left);
+    }
+}
+
+/// The first byte chooses how the stream is cut, the second the circumstances; the stream follows.
+fn session_in_any_split(data: &[u8]) {
+    let [seed, circumstances, stream @ ..] = data else { return };
+    let role = if circumstances & 1 == 0 { Role::Subscriber } else { Role::Publisher };
+    let [whole, splits @ ..] = splits(stream, *seed);
+    let whole = hear(role, circumstances & 2 == 0, &whole);
+    for split in splits {
+        assert_eq!(hear(role, circumstances & 2 == 0, &split), whole);
+    }
+}
+
+const ROOMS: u64 = 6;
+
+/// Everything that a session reports which has some requests outstanding, hears these pieces, and is disconnected.
+fn hear(role: Role, set_up: bool, pieces: &[&[u8]]) -> (Vec<String>, [u64; 2]) {
+    let now = Time::from_millis(1_000);
+    let mut session = RedisSession::new(RedisConfig { message_bytes_max: 40, ..RedisConfig::default() });
+    while let Some((role, request)) = session.poll_connection(now) {
+        assert_eq!(request, ConnectionRequest::Open);
+        session.connected(role, now);
+        if set_up {
+            session.input(role, HELLO_REPLY, now, |_| {});
+        }
+    }
+    for number in 0..ROOMS {
+        session.subscribe(&number.to_string());
+        session.publish("r", b"payload", Some(PublishId::new(number)));
+    }
+    for role in Role::ALL {
+        let bytes = session.output(role).len();
+        session.written(role, bytes);
+    }
+    let mut events = Vec::new();
+    for piece in pieces {
+        session.input(role, piece, now, |event| events.push(written(event)));
+    }
+    // Broken bytes end the connection when they are looked at, which may be when more of them are there; so every
+    // connection ends here, and why is not compared.
+    session.disconnected(role, "", now);
+    session.poll_events(|event| events.push(written(event)));
+    for event in &mut events {
+        if event.starts_with("down") || event.starts_with("publisher down") {
+            event.truncate("down".len());
+        }
+    }
+    (events, [session.stats().oversized, session.stats().ignored])
+}
+
+/// The shortest that ends a set-up.
+pub(super) const HELLO_REPLY: &[u8] = b"%1\r\n$5\r\nproto\r\n:3\r\n";

@@ -1,0 +1,317 @@
+//! A session with Redis in the midst of its life: asked, answered in order and out of it, cut off, and lied to. What it
+//! reports stays within what was asked of it.
+
+use super::resp::HELLO_REPLY;
+use super::steps::{short, steps};
+use arbitrary::{Result, Unstructured};
+use fanfare_core::broker::redis::resp::{Limits, Reply, Scan, scan};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisConfig, RedisSession, Role};
+use fanfare_core::broker::{BrokerEvent, PublishId};
+use fanfare_core::time::Time;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+const PUBLISHES_IN_FLIGHT_MAX: usize = 5;
+const BUFFER_BYTES_MAX: usize = 1_500;
+
+/// One thing that happens. `true` means the publisher's connection.
+#[derive(Clone, Copy, Debug)]
+enum Step<'a> {
+    /// These bytes arrive.
+    Hear(bool, &'a [u8]),
+    /// So many commands that were written are answered in good faith.
+    Answer(bool, u8),
+    /// A confirmation that nobody may have asked for.
+    Confirm(bool, u8),
+    /// A message is published to a room.
+    Message(bool, u8, &'a [u8]),
+    /// The kernel takes so many bytes.
+    Write(bool, u16),
+    Publish(bool, u16),
+    Wish(u8, bool),
+    /// The connection breaks, or cannot be established.
+    Break(bool),
+    /// The connection asked for is established.
+    Connect(bool),
+    Wait(u16),
+}
+
+impl<'a> Step<'a> {
+    fn read(bytes: &mut Unstructured<'a>) -> Result<Step<'a>> {
+        Ok(match bytes.int_in_range(0..=9)? {
+            0 => Step::Hear(bytes.arbitrary()?, short(bytes)?),
+            1 => Step::Answer(bytes.arbitrary()?, bytes.arbitrary()?),
+            2 => Step::Confirm(bytes.arbitrary()?, bytes.arbitrary()?),
+            3 => Step::Message(bytes.arbitrary()?, bytes.arbitrary()?, short(bytes)?),
+            4 => Step::Write(bytes.arbitrary()?, bytes.arbitrary()?),
+            5 => Step::Publish(bytes.arbitrary()?, bytes.arbitrary()?),
+            6 => Step::Wish(bytes.arbitrary()?, bytes.arbitrary()?),
+            7 => Step::Break(bytes.arbitrary()?),
+            8 => Step::Connect(bytes.arbitrary()?),
+            _ => Step::Wait(bytes.arbitrary()?),
+        })
+    }
+}
+
+/// One line for each event.
+pub(super) fn written(event: BrokerEvent<'_>) -> String {
+    match event {
+        BrokerEvent::Up => "up".to_owned(),
+        BrokerEvent::Down { reason } => format!("down: {reason}"),
+        BrokerEvent::PublisherUp => "publisher up".to_owned(),
+        BrokerEvent::PublisherDown { reason } => format!("publisher down: {reason}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn role(publisher: bool) -> Role {
+    if publisher { Role::Publisher } else { Role::Subscriber }
+}
+
+/// What stands at the server's end of a connection.
+#[derive(Default)]
+struct Link {
+    /// The session asked for it, and was not told of its end.
+    open: bool,
+    established: bool,
+    /// Bytes written and not understood yet.
+    heard: Vec<u8>,
+    /// Commands not answered yet.
+    commands: VecDeque<Vec<Vec<u8>>>,
+}
+
+/// The session, its surroundings, and what it may report.
+pub(super) struct History {
+    session: RedisSession,
+    now: Time,
+    links: [Link; 2],
+    up: [bool; 2],
+    /// What is outstanding per room: `true` for a subscription.
+    asked: BTreeMap<String, bool>,
+    held: BTreeSet<String>,
+    waiting: BTreeSet<u64>,
+    ids: u64,
+    /// What no reason may hold.
+    password: Option<&'static str>,
+}
+
+impl History {
+    /// Decodes steps from the bytes and takes them.
+    pub fn run(data: &[u8]) {
+        let mut bytes = Unstructured::new(data);
+        let seed = bytes.arbitrary().unwrap_or(0_u8);
+        let password = (seed & 1 != 0).then_some("secret");
+        let config = RedisConfig {
+            seed: seed.into(),
+            password: password.map(str::to_owned),
+            database: (seed >> 1 & 1).into(),
+            message_bytes_max: 60,
+            publishes_in_flight_max: PUBLISHES_IN_FLIGHT_MAX,
+            buffer_bytes_max: BUFFER_BYTES_MAX,
+            ..RedisConfig::default()
+        };
+        let mut history = History {
+            session: RedisSession::new(config),
+            now: Time::from_millis(1_000),
+            links: Default::default(),
+            up: [false; 2],
+            asked: BTreeMap::new(),
+            held: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            ids: 0,
+            password,
+        };
+        history.drive();
+        for step in steps(&mut bytes, Step::read) {
+            history.take(step);
+            history.drive();
+        }
+        history.end();
+    }
+
+    fn take(&mut self, step: Step<'_>) {
+        match step {
+            Step::Hear(publisher, bytes) => self.hear(role(publisher), bytes),
+            Step::Answer(publisher, commands) => {
+                for _ in 0..commands.min(32) {
+                    self.answer(role(publisher));
+                }
+            }
+            Step::Confirm(publisher, choice) => {
+                let kind = ["subscribe", "unsubscribe"][usize::from(choice >> 7)];
+                self.hear(role(publisher), &confirmation(kind, &channel(choice)));
+            }
+            Step::Message(publisher, room, payload) => {
+                let channel = channel(room);
+                let head = format!(">3\r\n$7\r\nmessage\r\n${}\r\n{channel}\r\n${}\r\n", channel.len(), payload.len());
+                self.hear(role(publisher), &[head.as_bytes(), payload, b"\r\n"].concat());
+            }
+            Step::Write(publisher, bytes) => self.write(role(publisher), bytes.into()),
+            Step::Publish(with_id, bytes) => {
+                self.ids += 1;
+                if with_id {
+                    self.waiting.insert(self.ids);
+                }
+                let id = with_id.then(|| PublishId::new(self.ids));
+                self.session.publish("room", &vec![b'z'; usize::from(bytes) % 2_000], id);
+            }
+            Step::Wish(room, wanted) => self.wish(&room_name(room), wanted),
+            Step::Break(publisher) => {
+                if std::mem::take(&mut self.links[usize::from(publisher)]).open {
+                    self.session.disconnected(role(publisher), "broken", self.now);
+                }
+            }
+            Step::Connect(publisher) => {
+                let link = &mut self.links[usize::from(publisher)];
+                if link.open && !std::mem::replace(&mut link.established, true) {
+                    self.session.connected(role(publisher), self.now);
+                }
+            }
+            Step::Wait(millis) => {
+                self.now = self.now + Duration::from_millis(millis.into());
+                self.session.timeout(self.now);
+            }
+        }
+    }
+
+    /// What a driver does in each turn.
+    fn drive(&mut self) {
+        self.listen(|session, sink| session.poll_events(sink));
+        for _ in 0..5 {
+            let Some((role, request)) = self.session.poll_connection(self.now) else { break };
+            let link = &mut self.links[role as usize];
+            assert_ne!(link.open, request == ConnectionRequest::Open, "{role:?}: {request:?}");
+            *link = Link { open: request == ConnectionRequest::Open, ..Link::default() };
+        }
+        assert_eq!(self.session.poll_connection(self.now), None, "that is at most four times");
+        let stats = self.session.stats();
+        assert!(stats.publishes_in_flight <= PUBLISHES_IN_FLIGHT_MAX);
+        assert_eq!([stats.subscriber.state, stats.publisher.state].map(|state| state == LinkState::Up), self.up);
+        let words = [stats.subscriber.last_error, stats.publisher.last_error];
+        words.into_iter().flatten().for_each(|reason| check_reason(reason, self.password));
+        if self.up[Role::Publisher as usize] {
+            assert!(self.session.output(Role::Publisher).len() <= BUFFER_BYTES_MAX + 100, "and a probe");
+        }
+    }
+
+    fn hear(&mut self, role: Role, bytes: &[u8]) {
+        if self.links[role as usize].established {
+            let now = self.now;
+            self.listen(|session, sink| session.input(role, bytes, now, sink));
+        }
+    }
+
+    fn write(&mut self, role: Role, bytes: usize) {
+        let output = self.session.output(role);
+        let link = &mut self.links[role as usize];
+        let bytes = if link.established { bytes.min(output.len()) } else { 0 };
+        link.heard.extend_from_slice(&output[..bytes]);
+        self.session.written(role, bytes);
+        let limits = Limits { message_bytes_max: 1 << 20, reply_bytes_max: 1 << 20 };
+        loop {
+            let len = match scan(&link.heard, &limits).expect("commands are well-formed") {
+                Scan::Reply { reply: Reply::Array(items), len } => {
+                    link.commands.push_back(items.map(argument).collect());
+                    len
+                }
+                Scan::Incomplete { .. } => return,
+                other => panic!("no command: {other:?}"),
+            };
+            link.heard.drain(..len);
+        }
+    }
+
+    /// Answers one command as a server would.
+    fn answer(&mut self, role: Role) {
+        let Some(command) = self.links[role as usize].commands.pop_front() else { return };
+        let answer = match &command[0][..] {
+            b"HELLO" => HELLO_REPLY.to_vec(),
+            b"PING" => b"+PONG\r\n".to_vec(),
+            b"PUBLISH" => b":1\r\n".to_vec(),
+            kind @ (b"SUBSCRIBE" | b"UNSUBSCRIBE") => {
+                let kind = String::from_utf8_lossy(kind).to_lowercase();
+                let channels = command[1..].iter().map(|channel| String::from_utf8_lossy(channel));
+                channels.flat_map(|channel| confirmation(&kind, &channel)).collect()
+            }
+            _ => b"+OK\r\n".to_vec(),
+        };
+        self.hear(role, &answer);
+    }
+
+    /// The hub's part: one operation per room at most.
+    fn wish(&mut self, room: &str, wanted: bool) {
+        if !self.up[Role::Subscriber as usize] || self.asked.contains_key(room) || self.held.contains(room) == wanted {
+            return;
+        }
+        self.asked.insert(room.to_owned(), wanted);
+        if wanted { self.session.subscribe(room) } else { self.session.unsubscribe(room) }
+    }
+
+    fn listen(&mut self, events: impl FnOnce(&mut RedisSession, &mut dyn FnMut(BrokerEvent<'_>))) {
+        let History { session, up, asked, held, waiting, password, .. } = self;
+        events(session, &mut |event| match event {
+            BrokerEvent::Up => assert!(!std::mem::replace(&mut up[0], true), "up and down alternate"),
+            BrokerEvent::PublisherUp => assert!(!std::mem::replace(&mut up[1], true), "up and down alternate"),
+            BrokerEvent::Down { reason } => {
+                assert!(std::mem::take(&mut up[0]), "up and down alternate");
+                check_reason(reason, *password);
+                asked.clear();
+                held.clear();
+            }
+            BrokerEvent::PublisherDown { reason } => {
+                assert!(std::mem::take(&mut up[1]), "up and down alternate");
+                check_reason(reason, *password);
+            }
+            BrokerEvent::Subscribed { room } => {
+                assert_eq!(asked.remove(room), Some(true), "{room} was not asked for");
+                held.insert(room.to_owned());
+            }
+            BrokerEvent::Unsubscribed { room } => {
+                assert_eq!(asked.remove(room), Some(false), "{room} was not given up");
+                held.remove(room);
+            }
+            BrokerEvent::SubscribeFailed { room, reason } => {
+                assert!(asked.remove(room).is_some(), "{room} was not asked for");
+                check_reason(reason, *password);
+                held.remove(room);
+            }
+            BrokerEvent::Message { payload, .. } => assert!(up[0] && payload.len() <= 64 * 1024),
+            BrokerEvent::Published { id } | BrokerEvent::PublishFailed { id, .. } => {
+                assert!(waiting.remove(&id.number()), "{id:?} is answered once");
+            }
+        });
+    }
+
+    /// Everything breaks: then everything is answered.
+    fn end(&mut self) {
+        for publisher in [false, true] {
+            self.take(Step::Break(publisher));
+        }
+        self.listen(|session, sink| session.poll_events(sink));
+        assert_eq!((&self.waiting, self.up), (&BTreeSet::new(), [false; 2]));
+    }
+}
+
+fn check_reason(reason: &str, password: Option<&str>) {
+    assert!(password.is_none_or(|password| !reason.contains(password)), "the password is told: {reason}");
+}
+
+fn room_name(choice: u8) -> String {
+    format!("room{}", choice % 8)
+}
+
+/// Of a room, or of none.
+fn channel(choice: u8) -> String {
+    if choice & 0x78 == 0x78 { "elsewhere".to_owned() } else { format!("fanfare:{}", room_name(choice)) }
+}
+
+fn confirmation(kind: &str, channel: &str) -> Vec<u8> {
+    format!(">3\r\n${}\r\n{kind}\r\n${}\r\n{channel}\r\n:1\r\n", kind.len(), channel.len()).into_bytes()
+}
+
+fn argument(reply: Reply<'_>) -> Vec<u8> {
+    match reply {
+        Reply::Bulk(bytes) => bytes.to_vec(),
+        other => panic!("not an argument: {other:?}"),
+    }
+}
