@@ -14,7 +14,9 @@ use chaos::Chaos;
 #[derive(Clone, Copy, Debug)]
 enum Step<'a> {
     Open,
-    /// A good request head for one of the paths.
+    /// The same, with an address.
+    OpenFrom(u8),
+    /// A good request head for one of the paths, with a further field.
     Upgrade(u8, u8),
     /// Bytes, in pieces of this size.
     Bytes(u8, u8, &'a [u8]),
@@ -100,7 +102,8 @@ impl<'a> Step<'a> {
             21 => Step::Shutdown,
             22 => Step::Wait(Wait::read(bytes)?),
             23 => Step::EndTurnEarly(bytes.arbitrary()?, bytes.arbitrary()?),
-            _ => Step::EndTurn,
+            24 => Step::EndTurn,
+            _ => Step::OpenFrom(bytes.arbitrary()?),
         })
     }
 }

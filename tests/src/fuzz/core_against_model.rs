@@ -37,10 +37,9 @@ fn turns(bytes: &mut Unstructured<'_>) -> Vec<Vec<Step>> {
         let turn = turns.last_mut().expect("there is one");
         match step {
             None => turns.push(Vec::new()),
-            Some(Step::Connect | Step::ConnectClassic | Step::ConnectBroadcast) if clients == CLIENTS_MAX => {}
+            Some(step) if connects(&step) && clients == CLIENTS_MAX => {}
             Some(step) => {
-                let connects = matches!(step, Step::Connect | Step::ConnectClassic | Step::ConnectBroadcast);
-                clients += usize::from(connects);
+                clients += usize::from(connects(&step));
                 turn.push(step);
             }
         }
@@ -48,11 +47,19 @@ fn turns(bytes: &mut Unstructured<'_>) -> Vec<Vec<Step>> {
     turns
 }
 
+fn connects(step: &Step) -> bool {
+    matches!(step, Step::Connect | Step::ConnectCompressed(_) | Step::ConnectClassic | Step::ConnectBroadcast)
+}
+
 /// The next step; `None` ends the turn.
 fn step(bytes: &mut Unstructured<'_>) -> Result<Option<Step>> {
     let kind = bytes.int_in_range(0..=22)?;
     Ok(Some(match kind {
-        0 => Step::Connect,
+        0 => match bytes.int_in_range(0..=2)? {
+            0 => Step::Connect,
+            1 => Step::ConnectCompressed(15),
+            _ => Step::ConnectCompressed(9),
+        },
         1 => Step::ConnectClassic,
         2 => Step::ConnectBroadcast,
         3 | 4 => Step::Subscribe(bytes.int_in_range(0..=11)?, bytes.int_in_range(0..=3)?),

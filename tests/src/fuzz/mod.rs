@@ -8,6 +8,7 @@ mod core;
 mod core_against_model;
 mod decoder;
 mod decoder_against_tungstenite;
+mod deflate;
 mod envelope;
 mod frames;
 mod json;
@@ -23,6 +24,7 @@ pub use commands::commands;
 pub use core_against_model::core_against_model;
 pub use decoder::decoder;
 pub use decoder_against_tungstenite::decoder_against_tungstenite;
+pub use deflate::deflate;
 pub use envelope::envelope;
 pub use resp::resp;
 pub use resp_against_redis::resp_against_redis;
@@ -32,12 +34,13 @@ pub use upgrade::upgrade;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its folders too, and its body.
-pub const TARGETS: [(&str, Body); 9] = [
+pub const TARGETS: [(&str, Body); 10] = [
     ("commands", commands),
     ("core", core),
     ("core_against_model", core_against_model),
     ("decoder", decoder),
     ("decoder_against_tungstenite", decoder_against_tungstenite),
+    ("deflate", deflate),
     ("envelope", envelope),
     ("resp", resp),
     ("resp_against_redis", resp_against_redis),

@@ -5,11 +5,32 @@ use super::{Lie, Step, Wait};
 use crate::upgrade_request;
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, PublishFormat, Turn};
+use fanfare_core::{
+    Action, Compression, Config, ConnId, Core, Dialect, Event, Proxies, PublishFormat, Rate, Refused, Turn,
+};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 const PATHS: [&str; 8] = ["/", "/ws", "/classic", "/broadcast", "/broadcast/r1", "/echo", "/healthz", "/nowhere"];
+/// What stands in a request head besides.
+const FIELDS: [&str; 8] = [
+    "",
+    "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+    "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n",
+    "X-Forwarded-For: 192.0.2.7, 10.0.0.3\r\n",
+    "X-Forwarded-For: 192.0.2.8\r\nX-Forwarded-For: [2001:db8::1]:443\r\n",
+    "X-Forwarded-For: unknown\r\n",
+    "Origin: https://example.com\r\n",
+    "Origin: https://elsewhere.example\r\n",
+];
+/// Two of one client, one of its neighbour in an IPv6 network, and a proxy.
+const ADDRESSES: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+    IpAddr::V6(Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped()),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+];
 const ROOMS: u8 = 6;
 
 /// How often a core may ask to be woken at once before that counts as a loop without end: an outage's end is worked off in
@@ -106,15 +127,12 @@ impl Chaos {
 
     fn step(&mut self, turn: &mut Turn<'_>, step: &Step<'_>) {
         match *step {
-            Step::Open => {
-                if let Ok(conn) = turn.open() {
-                    assert!(self.clients.insert(conn, Client::default()).is_none(), "{conn:?} is new");
-                    self.ids.push(conn);
-                }
-            }
+            Step::Open => self.opened(turn.open()),
+            Step::OpenFrom(address) => self.opened(turn.open_from(ADDRESSES[usize::from(address) % ADDRESSES.len()])),
             Step::Upgrade(conn, path) => {
+                let fields = FIELDS[usize::from(path) / PATHS.len() % FIELDS.len()];
                 let path = PATHS[usize::from(path) % PATHS.len()];
-                self.feed(turn, conn, upgrade_request(path, "").into_bytes());
+                self.feed(turn, conn, upgrade_request(path, fields).into_bytes());
             }
             Step::Bytes(conn, size, bytes) => {
                 for piece in bytes.chunks(usize::from(size).max(1)) {
@@ -170,6 +188,13 @@ impl Chaos {
             Step::Timeout => turn.feed(Event::Timeout),
             Step::Shutdown => turn.feed(Event::Shutdown),
             Step::Wait(_) | Step::EndTurn | Step::EndTurnEarly(..) => unreachable!("these end a turn"),
+        }
+    }
+
+    fn opened(&mut self, outcome: Result<ConnId, Refused>) {
+        if let Ok(conn) = outcome {
+            assert!(self.clients.insert(conn, Client::default()).is_none(), "{conn:?} is new");
+            self.ids.push(conn);
         }
     }
 
@@ -291,6 +316,10 @@ impl Carried {
 /// Small, so that limits are met.
 fn config(choice: u8) -> Config {
     let dialects = [Dialect::Fanfare, Dialect::Classic, Dialect::Broadcast, Dialect::Echo];
+    let rate = |per_second, burst| if choice & 0x40 == 0 { Rate::NONE } else { Rate { per_second, burst } };
+    let addresses = choice & 0x80 != 0;
+    let origins = ["https://example.com"].map(|origin| origin.parse().expect("an origin"));
+    let trusted = ["10.0.0.0/8"].map(|network| network.parse().expect("a network"));
     Config {
         connections_max: 6,
         surplus_connections_max: 2,
@@ -301,6 +330,19 @@ fn config(choice: u8) -> Config {
         outbox_bytes_max: if choice & 1 == 0 { 1_000 } else { 1 << 20 },
         outbox_total_bytes_max: if choice & 2 == 0 { 2_000 } else { 1 << 20 },
         errors_max: 3,
+        messages: rate(2, 5),
+        bytes: rate(500, 1_000),
+        pings: rate(1, 2),
+        pending_upgrades_max: if addresses { 3 } else { 100 },
+        connections_per_address_max: if addresses { 2 } else { 0 },
+        connects_per_address: if addresses { Rate { per_second: 1, burst: 3 } } else { Rate::NONE },
+        origins: if addresses { origins.into() } else { Vec::new() },
+        proxies: if addresses {
+            Proxies { trusted: trusted.into(), protocol: true, forwarded_for: true }
+        } else {
+            Proxies::default()
+        },
+        compression: Some(Compression { threshold_bytes: 0, level: 1 }),
         room_linger: Duration::from_millis(if choice & 4 == 0 { 500 } else { 0 }),
         default_dialect: dialects[usize::from(choice >> 3 & 3)],
         echo: true,

@@ -1,7 +1,7 @@
 //! A client's end of a socket: what it takes, and whether what it got is well-formed.
 
 use crate::http::Response;
-use crate::{Frame, Length, code, head, mask, opcode};
+use crate::{Frame, Length, code, head, inflated, mask, opcode};
 
 #[derive(Debug, Default)]
 pub(super) struct Client {
@@ -48,6 +48,7 @@ impl Client {
         }
         while let Some((frame, bytes)) = Frame::parse(rest) {
             rest = &rest[bytes..];
+            let frame = inflated(frame);
             check_frame(&frame);
             assert!(frame.opcode != opcode::CLOSE || rest.is_empty(), "nothing follows a close frame: {rest:x?}");
         }
@@ -57,9 +58,8 @@ impl Client {
 fn check_frame(frame: &Frame) {
     assert!(frame.fin, "a server sends no fragments: {frame:?}");
     match frame.opcode {
-        // With a reserved bit it is compressed.
-        opcode::TEXT => assert!(frame.rsv != 0 || std::str::from_utf8(&frame.payload).is_ok()),
-        opcode::BINARY => {}
+        opcode::TEXT => assert!(frame.rsv == 0 && std::str::from_utf8(&frame.payload).is_ok()),
+        opcode::BINARY => assert!(frame.rsv == 0),
         opcode::PING | opcode::PONG => assert!(frame.rsv == 0 && frame.payload.len() <= 125),
         opcode::CLOSE => {
             assert!(frame.rsv == 0 && frame.payload.len() <= 125);
