@@ -10,7 +10,7 @@ fn server() -> Server {
 #[test]
 fn the_code_of_a_close_frame_comes_back_and_the_connection_ends() {
     let server = server();
-    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999] {
+    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999] {
         let mut client = RawClient::upgraded(server.address());
         client.send(&Frame::close(code, "see you"));
         assert_eq!(client.recv_close(), Some(code));

@@ -12,6 +12,8 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 /// A client's longest frame header: two bytes, a 64-bit length and the mask.
 const HEADER_BYTES_MAX: usize = 14;
+/// A close code that IANA has registered and tungstenite's table lacks.
+const BAD_GATEWAY: u16 = 1014;
 /// RFC 6455 §5.5.
 const CONTROL_BYTES_MAX: usize = 125;
 
@@ -334,7 +336,7 @@ fn close_body(payload: &[u8]) -> Result<Option<(u16, &str)>, Violation> {
         [_] => Err(Violation::CloseCode),
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
-            if !CloseCode::from(code).is_allowed() {
+            if !CloseCode::from(code).is_allowed() && code != BAD_GATEWAY {
                 return Err(Violation::CloseCode);
             }
             let reason = std::str::from_utf8(reason).map_err(|_| Violation::NotUtf8)?;
