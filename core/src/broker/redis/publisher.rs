@@ -83,18 +83,25 @@ impl Publisher {
     pub(super) fn reply(
         &mut self,
         reply: &Reply<'_>,
+        sent_total: u64,
         config: &RedisConfig,
         sink: &mut impl FnMut(BrokerEvent<'_>),
     ) -> Result<(), String> {
         if matches!(reply, Reply::Push(_)) {
             return Ok(());
         }
-        let Some(Unanswered { asked, end }) = self.unanswered.pop_front() else {
-            return Err(match reply {
-                Reply::Error(error) => shown(error, config),
-                _ => "a reply came that nothing was asked for".to_owned(),
-            });
+        let unasked = |why: &str| match reply {
+            Reply::Error(error) => shown(error, config),
+            _ => why.to_owned(),
         };
+        let Some(Unanswered { asked, end }) = self.unanswered.pop_front() else {
+            return Err(unasked("a reply came that nothing was asked for"));
+        };
+        if end > sent_total {
+            // Whoever answers ahead, and reads nothing, would let the buffer grow without end. Answered with the others.
+            self.unanswered.push_front(Unanswered { asked, end });
+            return Err(unasked("a reply came to a command that was not sent yet"));
+        }
         self.answered_to = end;
         let Asked::Publish(id) = asked else {
             // Any answer to a PING is one: a user without the right to it is told so.

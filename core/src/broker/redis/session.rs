@@ -219,7 +219,10 @@ impl RedisSession {
             return Ok(());
         }
         match role {
-            Role::Publisher => self.publisher.reply(&reply, &self.config, sink),
+            Role::Publisher => {
+                let sent_total = self.publisher_link.outbox.sent_total();
+                self.publisher.reply(&reply, sent_total, &self.config, sink)
+            }
             Role::Subscriber => {
                 if let Reply::Push(mut items) | Reply::Array(mut items) = reply
                     && let (Some(Reply::Simple(b"message") | Reply::Bulk(b"message")), Some(Reply::Bulk(channel))) =

@@ -26,6 +26,7 @@ fn any_byte_is_a_sign_of_life() {
     script.sent(Role::Subscriber);
     script.wait(Duration::from_secs(4));
     script.hear(Role::Subscriber, b">");
+    script.sent(Role::Publisher);
     script.hear(Role::Publisher, b"+PONG\r\n");
     script.wait(Duration::from_secs(2));
     assert!(script.events().is_empty());

@@ -66,8 +66,23 @@ fn publishes_in_flight_are_bounded_in_number() {
     assert_eq!(script.session.stats().publishes_dropped, 1);
     script.hear(Role::Publisher, b":1\r\n");
     script.publish(4);
+    script.sent(Role::Publisher);
     script.hear(Role::Publisher, b":1\r\n:1\r\n");
     assert_eq!(script.events(), ["published 1", "published 2", "published 4"]);
+}
+
+/// A Redis that answers ahead and reads nothing does not make room for more and more.
+#[test]
+fn an_answer_to_what_was_not_sent_ends_the_connection() {
+    for (answer, reason) in [
+        (&b":1\r\n"[..], "a reply came to a command that was not sent yet"),
+        (b"-ERR you are leaving\r\n", "ERR you are leaving"),
+    ] {
+        let mut script = Script::up(RedisConfig::default());
+        script.publish(1);
+        script.hear(Role::Publisher, answer);
+        assert_eq!(script.events(), ["not published 1: Unavailable".to_owned(), format!("publisher down: {reason}")]);
+    }
 }
 
 #[test]
@@ -86,6 +101,7 @@ fn publishes_in_flight_are_bounded_in_bytes_until_answered() {
     script.hear(Role::Publisher, b":0\r\n");
     script.session.publish("r", &payload, Some(PublishId::new(5)));
     assert_eq!(script.events(), ["published 1"]);
+    script.sent(Role::Publisher);
     script.hear(Role::Publisher, b":0\r\n:0\r\n");
     assert_eq!(script.events(), ["published 2", "published 5"]);
     // The set-up of the next connection counts for nothing.
