@@ -333,3 +333,15 @@ fn a_proxy_header_may_come_in_any_split() {
         assert!(text_to(&said, conn).starts_with("HTTP/1.1 101 "));
     }
 }
+
+#[test]
+fn a_proxy_header_that_is_not_expected_is_told_to_be_one() {
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\x0a\0\0\x01\0\x50\x01\xbb";
+    for header in [b"PROXY TCP4 192.0.2.9 10.0.0.1 1 2\r\n".as_slice(), v2] {
+        let mut lone = LoneCore::new(Config { proxies: trusting(&["10.0.0.1"], false), ..Config::default() });
+        let (conn, _) = connect_from(&mut lone, "10.0.0.1");
+        let said = lone.bytes(conn, [header, upgrade_request("/", "").as_bytes()].concat());
+        let text = text_to(&said, conn);
+        assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("PROXY protocol"), "{text}");
+    }
+}
