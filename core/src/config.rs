@@ -40,7 +40,8 @@ pub struct Config {
     /// Pings and pongs of one connection (else close 4029).
     pub pings: Rate,
     /// Connections that are no WebSocket: those whose request head is coming in, and those whose client has been answered
-    /// and has not hung up. Beyond it the oldest is ended; at least 1.
+    /// and has not hung up. Beyond it, or where they take more than half the surplus, the oldest of the
+    /// answered ones is ended, or else the oldest; at least 1.
     pub pending_upgrades_max: usize,
     /// Connections from one address at the same time (else 429); 0 means that there is no limit. An IPv6 network of 64 bits
     /// counts as one address.
@@ -101,7 +102,7 @@ impl Default for Config {
             messages: Rate { per_second: 1_000, burst: 2_000 },
             bytes: Rate { per_second: 1024 * 1024, burst: 4 * 1024 * 1024 },
             pings: Rate { per_second: 10, burst: 100 },
-            pending_upgrades_max: 1_024,
+            pending_upgrades_max: 16_384,
             connections_per_address_max: 0,
             connects_per_address: Rate::NONE,
             origins: Vec::new(),

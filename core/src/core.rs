@@ -358,6 +358,7 @@ impl<'c> Turn<'c> {
 
     /// Ends the feeding. The actions must be drained before the next turn can begin.
     pub fn finish(self) -> Actions<'c> {
+        self.core.make_room();
         self.core.give_the_late_their_part();
         Actions::new(self.core)
     }

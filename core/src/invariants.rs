@@ -3,7 +3,6 @@
 use crate::conn::{Ending, NONE, Phase};
 use crate::core::{Core, Seeded};
 use crate::limits::is_source;
-use crate::limits::pending::Pending;
 use hashbrown::HashMap;
 
 impl Core {
@@ -31,7 +30,8 @@ impl Core {
             if is_source(conn.source) {
                 *sources.entry(conn.source).or_default() += 1;
             }
-            assert!(conn.phase == Phase::Open || conn.meter.is_none(), "only an open connection is metered");
+            let is_read = matches!(conn.phase, Phase::Open | Phase::Closing);
+            assert!(is_read || conn.meter.is_none(), "only a connection whose frames are read is metered");
             assert!(conn.phase == Phase::Open || conn.rooms.len() == 0, "only an open connection is in rooms");
             assert!(conn.phase == Phase::Free || conn.stream == NONE, "streams last for one turn");
             assert!(
@@ -66,14 +66,18 @@ impl Core {
     }
 
     fn check_pending(&self) {
-        let is_pending = |slot: &u32| Pending::includes(self.conns.get(*slot).phase);
-        let pending: Vec<u32> = self.conns.slots().filter(is_pending).collect();
-        let mut queued: Vec<u32> =
-            self.pending.ids().filter_map(|conn| self.conns.slot(conn)).filter(is_pending).collect();
-        queued.sort_unstable();
-        assert_eq!(queued, pending, "a pending connection stands in the queue once");
-        assert_eq!(pending.len(), self.pending.count());
-        assert!(pending.len() <= self.config.pending_upgrades_max.max(1));
+        let mut count = 0;
+        for phase in [Phase::Head, Phase::Refused] {
+            let is_pending = |slot: &u32| self.conns.get(*slot).phase == phase;
+            let pending: Vec<u32> = self.conns.slots().filter(is_pending).collect();
+            let ids = self.pending.ids(phase);
+            let mut queued: Vec<u32> = ids.filter_map(|conn| self.conns.slot(conn)).filter(is_pending).collect();
+            queued.sort_unstable();
+            assert_eq!(queued, pending, "a pending connection stands in its queue once");
+            count += pending.len();
+        }
+        assert_eq!(count, self.pending.count());
+        assert!(count <= self.config.pending_upgrades_max.max(1));
     }
 
     fn check_rooms(&self) {

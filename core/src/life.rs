@@ -30,7 +30,7 @@ impl Core {
         let conn = self.conns.insert(self.now);
         self.metrics.pending_upgrades_now += 1;
         self.wheel.set(conn.slot() as u32, self.now + self.config.handshake_timeout);
-        self.push_pending(conn);
+        self.enter_pending(conn, Phase::Head);
         if let Some(peer) = peer {
             self.introduce(conn.slot() as u32, peer);
         }
@@ -46,7 +46,6 @@ impl Core {
             Phase::Open => {
                 self.metrics.connections_now -= 1;
                 self.metrics.compressed_connections_now -= u64::from(conn.window.is_some());
-                conn.meter = None;
             }
             _ => {}
         }
@@ -54,8 +53,12 @@ impl Core {
             self.metrics.connections_now += 1;
             self.metrics.compressed_connections_now += u64::from(conn.window.is_some());
         }
-        if Pending::includes(before) && !Pending::includes(phase) {
-            self.pending.leave();
+        if !matches!(phase, Phase::Open | Phase::Closing) {
+            conn.meter = None;
+        }
+        if before != phase {
+            self.pending.leave(before);
+            self.enter_pending(self.conns.id(slot), phase);
         }
     }
 
@@ -229,8 +232,12 @@ impl Core {
     }
 
     fn frames(&mut self, slot: u32, data: &mut [u8]) {
-        if self.conns.get(slot).phase == Phase::Open && !self.charge(slot, Limit::Bytes, data.len()) {
-            return self.close_too_fast(slot, Limit::Bytes);
+        if !self.charge(slot, Limit::Bytes, data.len()) {
+            return match self.conns.get(slot).phase {
+                Phase::Open => self.close_too_fast(slot, Limit::Bytes),
+                // It has its close frame, and its own is not worth looking for in all that.
+                _ => self.discard(slot),
+            };
         }
         // Out of the record while its messages are acted upon, for they borrow from it.
         let conn = self.conns.get_mut(slot);

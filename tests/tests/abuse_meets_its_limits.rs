@@ -9,12 +9,12 @@ const CONNECTION_BYTES: u64 = 1 << 10;
 /// `limits.message_bytes_max`, in a buffer that doubles as it grows.
 const MESSAGE_BYTES: u64 = 2 * (64 << 10);
 
-/// `limits.pending_upgrades_max` is 1,024 by default.
 #[test]
 fn more_silent_connections_than_allowed_push_out_the_oldest() {
     const SILENT: usize = 1_200;
     const PENDING_MAX: usize = 1_024;
-    let server = Server::launch().flag("--timeouts-handshake-ms", 60_000).ops().start();
+    let limits = Server::launch().flag("--limits-pending-upgrades-max", PENDING_MAX);
+    let server = limits.flag("--timeouts-handshake-ms", 60_000).ops().start();
     Siege::lay(&server, SILENT as u64 * CONNECTION_BYTES, |siege| {
         let mut peers: Vec<RawClient> = (0..SILENT).map(|_| RawClient::connect(server.address())).collect();
         // In the order in which they came.

@@ -90,7 +90,7 @@ fn the_defaults_are_those_documented() {
         ("limits", "bytes_burst", 4_194_304),
         ("limits", "pings_per_second", 10),
         ("limits", "pings_burst", 100),
-        ("limits", "pending_upgrades_max", 1_024),
+        ("limits", "pending_upgrades_max", 16_384),
         ("limits", "connections_per_address_max", 0),
         ("limits", "connects_per_address_per_second", 0),
         ("limits", "connects_per_address_burst", 100),

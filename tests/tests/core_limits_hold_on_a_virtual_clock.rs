@@ -147,7 +147,7 @@ fn without_a_limit_nothing_is_refused() {
 }
 
 #[test]
-fn the_oldest_of_too_many_pending_connections_goes() {
+fn of_too_many_pending_connections_an_answered_one_goes_or_else_the_oldest() {
     let mut lone = LoneCore::new(Config { pending_upgrades_max: 3, ..Config::default() });
     let first = lone.connect();
     lone.bytes(first, "GET / HT");
@@ -157,14 +157,79 @@ fn the_oldest_of_too_many_pending_connections_goes() {
     let third = lone.connect();
     // The fourth.
     let said = lone.turn(knock);
+    assert_eq!(said, [Said::Close(answered)]);
+    let said = lone.turn(knock);
     assert!(text_to(&said, first).starts_with("HTTP/1.1 408 "), "{said:?}");
     assert!(said.contains(&Said::Close(first)) && !said.contains(&Said::Close(third)), "{said:?}");
-    // The next oldest has its answer already.
-    let said = lone.turn(knock);
-    assert_eq!(said, [Said::Close(answered)]);
     assert!(text_to(&lone.command(open, PING), open).contains("PONG"));
     assert!(text_to(&lone.bytes(third, upgrade_request("/", "")), third).starts_with("HTTP/1.1 101 "));
     assert_eq!(lone.core.metrics().upgrades_evicted, 1);
+}
+
+#[test]
+fn an_address_that_is_refused_pushes_out_nobody_else() {
+    let config = Config { pending_upgrades_max: 10, connections_per_address_max: 1, ..Config::default() };
+    let mut lone = LoneCore::new(config);
+    let (honest, _) = connect_from(&mut lone, "192.0.2.1");
+    lone.bytes(honest, "GET / HT");
+    // Nobody of these hangs up.
+    for _ in 0..100 {
+        connect_from(&mut lone, "192.0.2.2");
+    }
+    assert_eq!(lone.core.metrics().upgrades_evicted, 0);
+    let said = lone.bytes(honest, &upgrade_request("/", "")["GET / HT".len()..]);
+    assert!(text_to(&said, honest).starts_with("HTTP/1.1 101 "), "{said:?}");
+}
+
+#[test]
+fn five_thousand_clients_may_connect_before_the_first_of_them_asks() {
+    let mut lone = LoneCore::new(Config::default());
+    let mut conns = Vec::new();
+    lone.turn(|turn| conns.extend((0..5_000).map(|_| turn.open().expect("there is a place"))));
+    let request = upgrade_request("/", "").into_bytes();
+    let said = lone.turn(|turn| {
+        for conn in &conns {
+            turn.feed(Event::Bytes { conn: *conn, data: &mut request.clone() });
+        }
+    });
+    assert_eq!(said.len(), conns.len());
+    assert_eq!((lone.core.metrics().upgrades_accepted, lone.core.metrics().upgrades_evicted), (5_000, 0));
+}
+
+#[test]
+fn silent_connections_do_not_take_the_last_places() {
+    let config = Config { connections_max: 20, surplus_connections_max: 4, ..Config::default() };
+    let mut lone = LoneCore::new(config);
+    let open: Vec<ConnId> = (0..10).map(|_| lone.client()).collect();
+    for number in 0..100 {
+        lone.turn(knock);
+        assert!(lone.core.connections() <= 22, "half the surplus is free after {number}");
+    }
+    let newcomer = lone.client();
+    assert!(text_to(&lone.command(newcomer, PING), newcomer).contains("PONG"));
+    assert!(open.iter().all(|conn| text_to(&lone.command(*conn, PING), *conn).contains("PONG")));
+    // Where the places are all taken by WebSockets, nobody goes, and whoever comes is told.
+    while lone.core.metrics().connections_now < 20 {
+        lone.client();
+    }
+    assert_eq!(status(&mut lone, "192.0.2.1", b"", ""), 503);
+    assert_eq!(lone.core.metrics().connections_now, 20);
+}
+
+#[test]
+fn bytes_are_charged_while_the_close_frame_is_awaited_too() {
+    let bytes = Rate { per_second: 1_000, burst: 5_000 };
+    let mut lone = LoneCore::new(Config { bytes, errors_max: 0, ..Config::default() });
+    let conn = lone.client();
+    assert_eq!(close_code(&lone.command(conn, "nonsense"), conn), Some(4509));
+    for _ in 0..4 {
+        lone.bytes(conn, Frame::text("x".repeat(2_000)).masked());
+    }
+    assert_eq!(lone.core.metrics().limited_bytes, 1);
+    // Nothing of it is read any more, not even its close frame.
+    assert!(lone.bytes(conn, Frame::new(opcode::CLOSE, "").masked()).is_empty());
+    // It has been told why already.
+    assert_eq!(lone.core.metrics().rate_closes, 0);
 }
 
 #[test]
@@ -270,13 +335,13 @@ fn a_proxy_header_may_come_in_any_split() {
 }
 
 #[test]
-fn a_client_below_the_rates_holds_no_memory_for_them() {
-    let mut lone = LoneCore::new(Config::default());
-    let conn = lone.client();
-    // As often as a quick person types, and far below the rate.
-    for _ in 0..100 {
-        lone.now = lone.now + SECOND / 5;
-        assert!(text_to(&lone.command(conn, PING), conn).contains("PONG"));
+fn a_proxy_header_that_is_not_expected_is_told_to_be_one() {
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\x0a\0\0\x01\0\x50\x01\xbb";
+    for header in [b"PROXY TCP4 192.0.2.9 10.0.0.1 1 2\r\n".as_slice(), v2] {
+        let mut lone = LoneCore::new(Config { proxies: trusting(&["10.0.0.1"], false), ..Config::default() });
+        let (conn, _) = connect_from(&mut lone, "10.0.0.1");
+        let said = lone.bytes(conn, [header, upgrade_request("/", "").as_bytes()].concat());
+        let text = text_to(&said, conn);
+        assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("PROXY protocol"), "{text}");
     }
-    assert_eq!(lone.core.metrics().limited_messages, 0);
 }

@@ -23,6 +23,8 @@ pub struct Gate {
     ready: bool,
     /// Closed for want of places, until enough have left.
     full: bool,
+    /// What the log says of that.
+    told_full: bool,
     /// The kernel refused the last attempt, for instance for want of descriptors.
     refused: bool,
     /// When to try again after that.
@@ -47,7 +49,16 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 impl Gate {
     /// An open gate.
     pub fn new(listener: TcpListener, places: Places) -> Gate {
-        Gate { listener, places, ready: true, full: false, refused: false, paused_until: None, errors: 0 }
+        Gate {
+            listener,
+            places,
+            ready: true,
+            full: false,
+            told_full: false,
+            refused: false,
+            paused_until: None,
+            errors: 0,
+        }
     }
 
     /// The listener, to be registered with the poll.
@@ -80,26 +91,32 @@ impl Gate {
         self.paused_until
     }
 
-    /// Opens or closes the gate for `open` connections.
+    /// Opens or closes the gate for `open` connections, at the end of a turn. Only what lasts until then is logged: a flood of
+    /// connections that the core ends in the same turn would fill the log.
     pub fn update(&mut self, open: usize, now: Time) {
+        self.measure(open, now);
+        if std::mem::replace(&mut self.told_full, self.full) != self.full && !self.refused {
+            if self.full {
+                tracing::warn!(connections = open, "accepting paused");
+            } else {
+                tracing::info!(connections = open, "accepting resumed");
+            }
+        }
+    }
+
+    fn measure(&mut self, open: usize, now: Time) {
         let most = self.places.connections_max + self.places.surplus_max;
-        let before = self.is_paused();
         // Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
         self.full = if self.full { open > most - self.places.surplus_max.div_ceil(2) } else { open >= most };
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
-        }
-        match (before, self.is_paused()) {
-            (false, true) => tracing::warn!(connections = open, "accepting paused"),
-            (true, false) => tracing::info!(connections = open, "accepting resumed"),
-            _ => {}
         }
     }
 
     /// Takes the next connection, its Nagle algorithm switched off, and who it comes from.
     pub fn accept(&mut self, open: usize, now: Time) -> Option<(TcpStream, SocketAddr)> {
         loop {
-            self.update(open, now);
+            self.measure(open, now);
             if !self.is_ready() {
                 return None;
             }

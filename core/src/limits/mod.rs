@@ -20,7 +20,6 @@ use crate::ws::encode;
 use crate::ws::handshake::Response;
 use core::net::IpAddr;
 use meter::{Limit, Meter, Pace, Rates};
-use pending::Pending;
 use proxy::Start;
 use std::time::Duration;
 
@@ -101,11 +100,22 @@ impl Core {
 
 /// Connections that are no WebSocket.
 impl Core {
-    /// Takes a new connection into the queue, and ends the oldest where there are too many.
-    pub(crate) fn push_pending(&mut self, conn: ConnId) {
+    /// Puts a connection that comes to this phase into its queue, if it has one.
+    pub(crate) fn enter_pending(&mut self, conn: ConnId, phase: Phase) {
         let conns = &self.conns;
-        self.pending.push(conn, |conn| conns.slot(conn).is_some_and(|slot| Pending::includes(conns.get(slot).phase)));
-        while self.pending.count() > self.config.pending_upgrades_max.max(1) {
+        self.pending.enter(conn, phase, |conn| conns.slot(conn).map(|slot| conns.get(slot).phase));
+    }
+
+    /// Ends pending connections where there are too many, or where they take the last places. At the end of a turn, so that
+    /// nobody is ended whose request is here already.
+    pub(crate) fn make_room(&mut self) {
+        let Config { connections_max, surplus_connections_max, pending_upgrades_max, .. } = self.config;
+        // Half the surplus: an adapter that stops accepting when all of it is taken begins again below that.
+        let places = connections_max.saturating_add(surplus_connections_max / 2);
+        let crowded = self.conns.live().saturating_sub(places);
+        // There is always room for one.
+        let aim = pending_upgrades_max.min(self.pending.count().saturating_sub(crowded)).max(1);
+        while self.pending.count() > aim {
             let Some(oldest) = self.pending.pop() else { return };
             if let Some(slot) = self.conns.slot(oldest) {
                 self.evict(slot);

@@ -1,17 +1,25 @@
-//! Connections that are no WebSocket, in the order in which they came: request heads coming in, and answered ones whose client
-//! has not hung up. Which of them has to go when there are too many; not how.
+//! Connections that are no WebSocket: request heads coming in, and answered ones whose client has not hung up. Which of them has
+//! to go when there are too many; not how.
 
 use crate::conn::Phase;
 use crate::event::ConnId;
 use std::collections::VecDeque;
 
-/// Stale ids that stand in the queue before it is looked through, beside as many as there are pending ones.
+/// Stale ids that stand in a queue before it is looked through, beside as many as there are pending ones.
 const STALE_MAX: usize = 64;
 
-/// The queue of pending connections. Whoever leaves it stays in until its turn comes, or too many have left.
+/// The queues of pending connections.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    queue: VecDeque<ConnId>,
+    heads: Queue,
+    refused: Queue,
+}
+
+/// Connections in one phase, in the order in which they came to it. Whoever leaves stays in until its turn comes, or too many
+/// have left.
+#[derive(Debug, Default)]
+struct Queue {
+    ids: VecDeque<ConnId>,
     count: usize,
 }
 
@@ -23,30 +31,44 @@ impl Pending {
 
     /// How many are pending.
     pub fn count(&self) -> usize {
-        self.count
+        self.heads.count + self.refused.count
     }
 
-    /// Takes a new connection; `is_pending` says of any id whether it still is.
-    pub fn push(&mut self, conn: ConnId, is_pending: impl Fn(ConnId) -> bool) {
-        self.count += 1;
-        if self.queue.len() > 2 * self.count + STALE_MAX {
-            self.queue.retain(|conn| is_pending(*conn));
+    /// A connection comes to this phase; `phase_of` says where any other is now.
+    pub fn enter(&mut self, conn: ConnId, phase: Phase, phase_of: impl Fn(ConnId) -> Option<Phase>) {
+        let Some(queue) = self.queue(phase) else { return };
+        queue.count += 1;
+        if queue.ids.len() > 2 * queue.count + STALE_MAX {
+            queue.ids.retain(|conn| phase_of(*conn) == Some(phase));
         }
-        self.queue.push_back(conn);
+        queue.ids.push_back(conn);
     }
 
-    /// One connection is pending no more.
-    pub fn leave(&mut self) {
-        self.count -= 1;
+    /// A connection leaves this phase.
+    pub fn leave(&mut self, phase: Phase) {
+        if let Some(queue) = self.queue(phase) {
+            queue.count -= 1;
+        }
     }
 
-    /// Takes the oldest id out of the queue. It may be stale.
+    /// Takes the id of the next to go out of its queue: the oldest of those that have their answer, for they lose nothing, or
+    /// else the oldest. It may be stale.
     pub fn pop(&mut self) -> Option<ConnId> {
-        self.queue.pop_front()
+        let queue = if self.refused.count > 0 { &mut self.refused } else { &mut self.heads };
+        queue.ids.pop_front()
     }
 
-    /// For checks: all ids, stale ones too.
-    pub fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
-        self.queue.iter().copied()
+    /// For checks: the ids in the queue of this phase, stale ones too.
+    pub fn ids(&self, phase: Phase) -> impl Iterator<Item = ConnId> + '_ {
+        let queue = if phase == Phase::Head { &self.heads } else { &self.refused };
+        queue.ids.iter().copied()
+    }
+
+    fn queue(&mut self, phase: Phase) -> Option<&mut Queue> {
+        match phase {
+            Phase::Head => Some(&mut self.heads),
+            Phase::Refused => Some(&mut self.refused),
+            _ => None,
+        }
     }
 }

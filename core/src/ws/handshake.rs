@@ -9,6 +9,9 @@ use tungstenite::handshake::derive_accept_key;
 /// Browsers send about 20; 64 leaves room for proxies.
 const HEADERS_MAX: usize = 64;
 
+const PROXY_OF_STRANGER: &str =
+    "not an HTTP request; a PROXY protocol header is taken from trusted proxies only, with proxy.protocol = on";
+
 /// The subprotocol that is this server's own; selected when a client offers it.
 pub const SUBPROTOCOL: &str = "fanfare.v1";
 
@@ -70,11 +73,13 @@ pub fn parse(head: &[u8]) -> Result<Parsed<'_>, Response<'static>> {
     let mut request = Request::new(&mut headers);
     match request.parse(head) {
         Ok(Status::Complete(_)) => {}
+        // So does the signature of version 2 begin.
+        Ok(Status::Partial) if head == b"\r\n\r\n" => return Err(Response::bad_request(PROXY_OF_STRANGER)),
         Ok(Status::Partial) => return Err(Response::bad_request("the request head ends too early")),
         Err(httparse::Error::TooManyHeaders) => return Err(Response::HEAD_TOO_LARGE),
         // Its first line has the shape of a request of another version.
         Err(httparse::Error::Version) if head.starts_with(b"PROXY ") => {
-            return Err(Response::bad_request("a PROXY protocol header is taken from trusted proxies only"));
+            return Err(Response::bad_request(PROXY_OF_STRANGER));
         }
         Err(httparse::Error::Version) => {
             return Err(Response::text("505 HTTP Version Not Supported", "HTTP/1.1 is spoken here"));

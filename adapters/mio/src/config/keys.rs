@@ -308,9 +308,9 @@ pub(crate) static KEYS: &[Key] = &[
     },
     Key {
         name: "limits.pending_upgrades_max",
-        default: "1024",
+        default: "16384",
         help: "Connections that are no WebSocket: their request is coming in, or they have been answered and do not hang up. \
-               Beyond it the oldest is ended",
+               Beyond it an answered one is ended, or else the oldest",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 1..=10_000_000, field: field!(limits.pending_upgrades_max) },
     },
