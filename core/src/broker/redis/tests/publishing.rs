@@ -109,6 +109,7 @@ fn publishes_in_flight_are_bounded_in_bytes_until_answered() {
     script.connect(Role::Publisher);
     script.session.publish("r", &payload, Some(PublishId::new(6)));
     script.session.publish("r", &payload, Some(PublishId::new(7)));
+    script.sent(Role::Publisher);
     script.hear(Role::Publisher, b":0\r\n:0\r\n");
     assert_eq!(script.events()[1..], ["publisher up", "published 6", "published 7"]);
 }
