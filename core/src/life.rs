@@ -179,6 +179,7 @@ impl Core {
         conn.dialect = route.dialect;
         conn.window = compression.map(|agreed| agreed.window);
         self.enter_phase(slot, Phase::Open);
+        self.begin_rested(slot);
         self.wheel.set(slot, self.now + self.config.ping_interval);
         if let Some(room) = route.room {
             self.subscribe(slot, &room, None);

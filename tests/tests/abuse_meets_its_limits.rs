@@ -19,7 +19,7 @@ fn more_silent_connections_than_allowed_push_out_the_oldest() {
         let mut peers: Vec<RawClient> = (0..SILENT).map(|_| RawClient::connect(server.address())).collect();
         // In the order in which they came.
         for mut peer in peers.drain(..SILENT - PENDING_MAX) {
-            assert_eq!(peer.read_head().status, 408);
+            assert_eq!(peer.read_head().status, 503);
         }
         siege.wait_for_metrics("the others are waited for", |metrics| {
             metrics.value("fanfare_pending_upgrades") == PENDING_MAX as f64

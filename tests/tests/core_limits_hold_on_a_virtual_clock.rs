@@ -159,7 +159,7 @@ fn of_too_many_pending_connections_an_answered_one_goes_or_else_the_oldest() {
     let said = lone.turn(knock);
     assert_eq!(said, [Said::Close(answered)]);
     let said = lone.turn(knock);
-    assert!(text_to(&said, first).starts_with("HTTP/1.1 408 "), "{said:?}");
+    assert!(text_to(&said, first).starts_with("HTTP/1.1 503 "), "{said:?}");
     assert!(said.contains(&Said::Close(first)) && !said.contains(&Said::Close(third)), "{said:?}");
     assert!(text_to(&lone.command(open, PING), open).contains("PONG"));
     assert!(text_to(&lone.bytes(third, upgrade_request("/", "")), third).starts_with("HTTP/1.1 101 "));

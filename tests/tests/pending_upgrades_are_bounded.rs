@@ -25,7 +25,7 @@ fn wait_for_pending(server: &Server, count: usize) {
 }
 
 #[test]
-fn the_oldest_unfinished_request_is_told_408() {
+fn the_oldest_unfinished_request_is_told_503() {
     let server = server();
     let mut neighbour = Client::member(&server, "r");
     wait_for_pending(&server, 0);
@@ -42,7 +42,7 @@ fn the_oldest_unfinished_request_is_told_408() {
     for number in 0..3 {
         let newcomer = RawClient::connect(server.address());
         let response = halves[number].read_response();
-        assert_eq!(response.status, 408, "{}", response.head);
+        assert_eq!(response.status, 503, "{}", response.head);
         halves[number].expect_end();
         halves.push(newcomer);
     }

@@ -31,7 +31,7 @@ pub(crate) type Rates = [Rate; 3];
 
 /// A silence makes good for at most this much of what comes after it. Without a meter nobody knows what came before the
 /// silence, so a longer one could be used to double the burst.
-const SILENCE_US_MAX: u64 = 1_000_000;
+pub(crate) const SILENCE_US_MAX: u64 = 1_000_000;
 
 /// What one event of a connection has used so far.
 #[derive(Clone, Copy, Debug, Default)]

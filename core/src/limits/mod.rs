@@ -13,13 +13,14 @@ pub use proxy::{Network, Proxies};
 pub use rate::Rate;
 
 use crate::config::Config;
-use crate::conn::{Ending, NONE, Phase, fine, mark};
+use crate::conn::{Ending, NONE, Phase, coarse, fine, mark};
 use crate::core::Core;
 use crate::event::ConnId;
+use crate::time::Time;
 use crate::ws::encode;
 use crate::ws::handshake::Response;
 use core::net::IpAddr;
-use meter::{Limit, Meter, Pace, Rates};
+use meter::{Limit, Meter, Pace, Rates, SILENCE_US_MAX};
 use proxy::Start;
 use std::time::Duration;
 
@@ -55,6 +56,13 @@ impl Core {
         // `last_seen` is coarse: the next unit after it is the latest that it can mean.
         let seen = fine(self.conns.get(slot).last_seen, self.now) + Duration::from_micros(1 << 15);
         self.pace = Pace::after(self.now.since(seen).as_micros() as u64);
+    }
+
+    /// A WebSocket begins: what it sends first counts as if it came after a silence. Nearly every client subscribes at once, and
+    /// of thousands that come together none should need a meter for that.
+    pub(crate) fn begin_rested(&mut self, slot: u32) {
+        let micros = self.now.as_micros().saturating_sub(SILENCE_US_MAX);
+        self.conns.get_mut(slot).last_seen = coarse(Time::from_micros(micros));
     }
 
     /// Charges the connection. Returns `false` where it is over its limit.
@@ -228,6 +236,33 @@ impl Core {
         let source = std::mem::replace(&mut self.conns.get_mut(slot).source, NONE);
         if is_source(source) {
             self.sources.leave(source, self.now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+
+    #[test]
+    fn a_newcomer_that_subscribes_at_once_needs_no_meter() {
+        let mut core = Core::new(Config::default());
+        let head = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let command = r#"{"type":"SUBSCRIBE","room":"room1"}"#;
+        let mut frame = [&[0x81, 0x80 | command.len() as u8, 0, 0, 0, 0], command.as_bytes()].concat();
+        let now = Time::from_millis(60_000);
+        let mut turn = core.turn(now);
+        let conn = turn.open().unwrap();
+        turn.feed(Event::Bytes { conn, data: &mut head.to_owned().into_bytes() });
+        drop(turn.finish());
+        for commands in 1..=3 {
+            let mut turn = core.turn(now);
+            turn.feed(Event::Bytes { conn, data: &mut frame });
+            drop(turn.finish());
+            let metered = core.conns.get(conn.slot() as u32).meter.is_some();
+            assert_eq!(metered, commands > 1, "{commands} at once");
         }
     }
 }

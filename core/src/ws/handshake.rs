@@ -218,7 +218,7 @@ impl<'a> Response<'a> {
         Response::text("408 Request Timeout", "the request head did not come in time");
     /// Too many connections wait, and this is the one that has waited longest.
     pub const EVICTED: Response<'static> =
-        Response::text("408 Request Timeout", "the request head did not come before too many other connections");
+        Response::unavailable("too many others are waiting, and the request head has not come");
     /// The page that asks is not one of those that may.
     pub const ORIGIN: Response<'static> = Response::text("403 Forbidden", "pages of this origin may not connect here");
     /// Nothing lives at this path.
