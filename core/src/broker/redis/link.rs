@@ -148,7 +148,9 @@ impl Link {
         }
     }
 
-    pub(super) fn timeout(&mut self, now: Time, config: &RedisConfig) -> Tick {
+    /// Does what is due. While a `PING` is `probed`, no other follows it: a server that says something now and then, and answers
+    /// or reads nothing, would pile them up.
+    pub(super) fn timeout(&mut self, now: Time, probed: bool, config: &RedisConfig) -> Tick {
         if now < self.next_timeout(config) {
             return Tick::Nothing;
         }
@@ -163,6 +165,9 @@ impl Link {
                 self.probe_deadline = Some(now + config.probe_timeout);
                 self.inbox.settle();
                 self.outbox.settle();
+                if probed {
+                    return Tick::Nothing;
+                }
                 command::command(self.outbox.tail(), &[b"PING"]);
                 Tick::Probed
             }

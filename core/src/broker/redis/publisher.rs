@@ -73,6 +73,11 @@ impl Publisher {
         }
     }
 
+    /// Whether a `PING` has no answer yet.
+    pub(super) fn is_probed(&self) -> bool {
+        self.unanswered.iter().any(|unanswered| unanswered.asked == Asked::Ping)
+    }
+
     /// A `PING` was appended.
     pub(super) fn probed(&mut self, outbox: &Outbox) {
         self.unanswered.push_back(Unanswered { asked: Asked::Ping, end: outbox.end() });

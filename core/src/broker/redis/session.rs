@@ -162,8 +162,12 @@ impl RedisSession {
     /// Does what is due: probes, and gives up what has not answered.
     pub fn timeout(&mut self, now: Time) {
         for role in Role::ALL {
+            let probed = match role {
+                Role::Subscriber => self.subscriber.is_probed(),
+                Role::Publisher => self.publisher.is_probed(),
+            };
             let (link, config) = self.link(role);
-            match (link.timeout(now, config), role) {
+            match (link.timeout(now, probed, config), role) {
                 (Tick::Nothing, _) => {}
                 (Tick::Probed, Role::Subscriber) => self.subscriber.probed(),
                 (Tick::Probed, Role::Publisher) => self.publisher.probed(&self.publisher_link.outbox),

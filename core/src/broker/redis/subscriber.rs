@@ -96,6 +96,11 @@ impl Subscriber {
         }
     }
 
+    /// Whether a `PING` has no answer yet.
+    pub(super) fn is_probed(&self) -> bool {
+        self.commands.iter().any(|command| matches!(command, Command::Ping))
+    }
+
     /// A `PING` was appended.
     pub(super) fn probed(&mut self) {
         self.commands.push_back(Command::Ping);
