@@ -18,7 +18,8 @@ pub struct Config {
     pub surplus_connections_max: usize,
     /// Bytes of one message from a client, all its fragments together (else close 1009).
     pub message_bytes_max: usize,
-    /// Frames of one message from a client (else close 1008).
+    /// Frames of one message from a client (else close 1008). Each counts against `messages`, whose burst is worth having at
+    /// least as large.
     pub frames_per_message_max: u32,
     /// Rooms one connection may be in: 1 to 32,767. With none, whoever broadcasts has nowhere to.
     pub rooms_per_connection_max: u16,
@@ -32,8 +33,8 @@ pub struct Config {
     pub outbox_total_bytes_max: usize,
     /// Malformed commands before a connection is closed with 4509; every good one forgives one.
     pub errors_max: u16,
-    /// Text and binary messages of one connection. One more is refused with `too_fast`, or closes it with 4029 where the dialect
-    /// has no replies.
+    /// Text and binary messages of one connection, each as many times as it has frames. One more is refused with `too_fast`, or
+    /// closes it with 4029 where the dialect has no replies, or where it is not whole yet.
     pub messages: Rate,
     /// Bytes read from one connection (else close 4029). The burst is at least what the adapter reads at once.
     pub bytes: Rate,
@@ -92,7 +93,7 @@ impl Default for Config {
             connections_max: 10_000,
             surplus_connections_max: 128,
             message_bytes_max: 64 * 1024,
-            frames_per_message_max: 4_096,
+            frames_per_message_max: 1_024,
             rooms_per_connection_max: 128,
             room_name_bytes_max: 128,
             request_head_bytes_max: 8 * 1024,

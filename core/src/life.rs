@@ -287,6 +287,11 @@ impl Core {
             Message::Ping(_) | Message::Pong(_) if !self.charge(slot, Limit::Pings, 1) => {
                 self.close_too_fast(slot, Limit::Pings);
             }
+            // Nothing can be refused of a message that is not whole.
+            Message::Fragment if !self.charge(slot, Limit::Messages, 1) => {
+                self.close_too_fast(slot, Limit::Messages);
+            }
+            Message::Fragment => {}
             Message::Text(text) => self.text(slot, text),
             Message::Binary(bytes) => self.binary(slot, bytes),
             Message::Ping(payload) => encode::pong(self.stream(slot), payload),

@@ -5,8 +5,8 @@ use fanfare_tests::abuse::{Flood, Outcome, Siege};
 use fanfare_tests::{Frame, Server, code, opcode};
 
 const PEERS: usize = 4;
-/// `limits.frames_per_message_max` is 4,096 by default; this is as good as that.
-const FRAMES_PER_MESSAGE: usize = 4_000;
+/// `limits.frames_per_message_max` is 1,024 by default; this is as good as that.
+const FRAMES_PER_MESSAGE: usize = 1_000;
 const MESSAGE_BYTES_MAX: u64 = 64 << 10;
 /// Each peer may have a message in hand, in a buffer that doubles as it grows.
 const BYTES_MAX: u64 = PEERS as u64 * 2 * MESSAGE_BYTES_MAX;

@@ -110,6 +110,41 @@ fn a_dialect_without_replies_closes_at_once() {
     }
 }
 
+/// A PING command in so many frames, all but the first two of no byte.
+fn cut_up(frames: usize) -> Vec<u8> {
+    let (start, end) = PING.split_at(5);
+    let empty = Frame::new(opcode::CONTINUATION, "").unfinished().masked().repeat(frames - 2);
+    [Frame::text(start).unfinished().masked(), empty, Frame::new(opcode::CONTINUATION, end).masked()].concat()
+}
+
+#[test]
+fn a_message_counts_as_many_times_as_it_has_frames() {
+    let messages = Rate { per_second: 10, burst: 20 };
+    for piece_bytes in [1, 7, usize::MAX] {
+        let mut lone = LoneCore::new(Config { messages, ..Config::default() });
+        let (conn, other) = (lone.client(), lone.client());
+        let send = |lone: &mut LoneCore, conn, frames| -> Vec<Said> {
+            let bytes = cut_up(frames);
+            bytes.chunks(piece_bytes.min(bytes.len())).flat_map(|piece| lone.bytes(conn, piece)).collect()
+        };
+        // All of the burst; the last frame of the next message is the one beyond.
+        assert!(text_to(&send(&mut lone, conn, 11), conn).contains("PONG"));
+        assert!(text_to(&send(&mut lone, conn, 9), conn).contains("PONG"));
+        assert!(text_to(&lone.command(conn, PING), conn).contains("too_fast"));
+        lone.now = lone.now + SECOND / 5;
+        let said = send(&mut lone, conn, 3);
+        assert!(text_to(&said, conn).contains("too_fast"), "the message is whole, so it can be refused: {said:?}");
+        assert_eq!(close_code(&said, conn), None);
+
+        // Of this one, more frames than the burst come before its last.
+        let said = send(&mut lone, other, 22);
+        assert_eq!(close_code(&said, other), Some(code::TOO_FAST));
+        assert!(!text_to(&said, other).contains("PONG"), "{said:?}");
+        let metrics = lone.core.metrics();
+        assert_eq!((metrics.limited_messages, metrics.rate_closes), (3, 1));
+    }
+}
+
 #[test]
 fn bytes_are_charged_before_they_are_read() {
     let bytes = Rate { per_second: 1_000, burst: 5_000 };

@@ -72,6 +72,11 @@ impl Broker {
         }
     }
 
+    /// Whether what was asked in a turn can be reported without waiting for anything.
+    pub fn answers_at_once(&self) -> bool {
+        matches!(self, Broker::Memory(memory) if memory.has_events())
+    }
+
     /// When there will be something to do, if nothing happens before.
     pub fn next_timeout(&mut self) -> Option<Time> {
         match self {

@@ -28,11 +28,22 @@ const _: () = assert!(usize::BITS >= 64, "a token has to hold the generation of 
 
 /// Readiness events per turn. More wait in the kernel, first come first served.
 const EVENTS_PER_TURN: usize = 1_024;
-/// New connections per turn: a storm of them must not hold up those who are here.
-const ACCEPTS_PER_TURN: usize = 256;
-/// Reads per turn, and bytes of them all: what bounds the time until everyone is written to.
-const READS_PER_TURN: usize = 1_024;
-const BYTES_PER_TURN: usize = 1024 * 1024;
+/// How long a turn takes new connections: a storm of them must not hold up those who are here.
+const ACCEPT_TIME: Duration = Duration::from_micros(100);
+/// How long a turn reads, for a message waits until the turn that reads it has ended, and before that, at worst, for the end of
+/// the one it came in. Long enough for a hundred clients' commands.
+const READ_TIME: Duration = Duration::from_micros(200);
+/// Whoever was read is also written to, which takes longer, or closed: so reads are counted as well.
+const READS_PER_TURN: usize = 256;
+/// In a busy room, what is read in one turn goes out in one write per member: the more members, the longer a turn may read, by
+/// this for each that was written to in the turn before. That is less than the write takes, so that a turn becomes longer by
+/// less than half.
+const READ_TIME_PER_MEMBER: Duration = Duration::from_micros(2);
+/// Members for whom time is added: 2 ms in all.
+const MEMBERS_COUNTED_MAX: usize = 1_000;
+/// Redis, which brings the messages of all, is read with a larger buffer than a client.
+const BUFFER_BYTES: usize = 64 * 1024;
+const _: () = assert!(READ_BYTES <= BUFFER_BYTES, "a client is read into the same buffer");
 
 /// The server cannot start.
 #[derive(Debug)]
@@ -60,6 +71,8 @@ pub struct Server {
     address: SocketAddr,
     started: Instant,
     buffer: Box<[u8]>,
+    /// Members of rooms that the last turn has written to.
+    members: usize,
     /// What [`Board`] and log were told last.
     readiness: Option<Result<(), String>>,
     has_redis: bool,
@@ -115,7 +128,8 @@ impl Server {
             board,
             address,
             started: Instant::now(),
-            buffer: vec![0; READ_BYTES].into(),
+            buffer: vec![0; BUFFER_BYTES].into(),
+            members: 0,
             readiness: None,
             has_redis: config.redis.target.is_some(),
             outage_logged: false,
@@ -168,7 +182,7 @@ impl Server {
     }
 
     fn turn(&mut self, events: &Events, now: Time) {
-        let Server { poll, core, sockets, gate, broker, signals, buffer, .. } = self;
+        let Server { poll, core, sockets, gate, broker, signals, buffer, members, .. } = self;
         let registry = poll.registry();
         let mut signalled = None;
         let mut turn = core.turn(now);
@@ -193,7 +207,7 @@ impl Server {
         if let Some(gate) = gate {
             accept(gate, sockets, registry, &mut turn, now);
         }
-        read(sockets, buffer, &mut turn);
+        read(sockets, &mut buffer[..READ_BYTES], &mut turn, *members);
         turn.feed(Event::Timeout);
         if let Some(signal) = signalled
             && let Some(mut closed) = gate.take()
@@ -205,7 +219,13 @@ impl Server {
             self.stop_at = Some(now + self.shutdown_timeout);
             turn.feed(Event::Shutdown);
         }
-        carry_out(turn.finish(), sockets, broker);
+        *members = carry_out(turn.finish(), sockets, broker);
+        if broker.answers_at_once() {
+            // Messages need not wait until others have been read.
+            let mut turn = core.turn(now);
+            broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
+            *members += carry_out(turn.finish(), sockets, broker);
+        }
         if let Some(gate) = gate {
             // Whoever left in this turn made room for someone in the backlog.
             gate.update(sockets.len(), now);
@@ -338,9 +358,10 @@ fn core_config(
     }
 }
 
+/// Takes new connections, at least one, until the time for it is up.
 fn accept(gate: &mut Gate, sockets: &mut Sockets, registry: &mio::Registry, turn: &mut Turn<'_>, now: Time) {
-    for _ in 0..ACCEPTS_PER_TURN {
-        let Some((mut stream, peer)) = gate.accept(sockets.len(), now) else { return };
+    let mut began = None;
+    while let Some((mut stream, peer)) = gate.accept(sockets.len(), now) {
         // The gate lets in no more than the core takes.
         let Ok(conn) = turn.open_from(peer.ip()) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -355,37 +376,46 @@ fn accept(gate: &mut Gate, sockets: &mut Sockets, registry: &mio::Registry, turn
                 turn.feed(Event::Closed { conn });
             }
         }
+        if began.get_or_insert_with(Instant::now).elapsed() >= ACCEPT_TIME {
+            return;
+        }
     }
 }
 
-/// Reads from those who are ready, each once, until the turn has enough.
-fn read(sockets: &mut Sockets, buffer: &mut [u8], turn: &mut Turn<'_>) {
-    let mut bytes = 0;
-    for _ in 0..sockets.ready().min(READS_PER_TURN) {
-        if bytes >= BYTES_PER_TURN {
-            return;
-        }
-        let Some(conn) = sockets.next_ready() else { return };
+/// Reads from those who are ready, each once, until the time for it is up. `members` were written to in the turn before.
+fn read(sockets: &mut Sockets, buffer: &mut [u8], turn: &mut Turn<'_>, members: usize) {
+    if sockets.ready() == 0 {
+        return;
+    }
+    let members = members.min(MEMBERS_COUNTED_MAX);
+    let (time, reads_max) = (READ_TIME + READ_TIME_PER_MEMBER * members as u32, READS_PER_TURN + members);
+    let (began, mut reads, mut round) = (Instant::now(), 0, sockets.round());
+    let mut time_is_up = false;
+    while let Some(conn) = sockets.next_ready(&mut round, time_is_up) {
+        reads += 1;
         match sockets.read(conn, buffer) {
-            Taken::Last(taken) => {
-                bytes += taken;
-                turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] });
-            }
+            Taken::Last(taken) => turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] }),
             Taken::Some(taken) => {
-                bytes += taken;
                 turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] });
                 sockets.make_ready(conn);
             }
             Taken::Nothing => {}
             Taken::End => turn.feed(Event::Closed { conn }),
         }
+        time_is_up = reads >= reads_max || began.elapsed() >= time;
     }
 }
 
-fn carry_out(mut actions: Actions<'_>, sockets: &mut Sockets, broker: &mut Broker) {
+/// Returns to how many members of rooms it has written.
+fn carry_out(mut actions: Actions<'_>, sockets: &mut Sockets, broker: &mut Broker) -> usize {
+    let mut members = 0;
     while let Some(action) = actions.next() {
         match action {
-            Action::Send(delivery) => send(delivery, sockets),
+            Action::Send(delivery) => {
+                // What goes to one is mostly a reply, and of a room of one nothing is joined.
+                let targets = send(delivery, sockets);
+                members += if targets > 1 { targets } else { 0 };
+            }
             Action::Shutdown { conn } => sockets.shutdown(conn),
             Action::Close { conn } => sockets.close(conn),
             Action::Publish { room, payload, id } => broker.publish(room, payload, id),
@@ -393,12 +423,15 @@ fn carry_out(mut actions: Actions<'_>, sockets: &mut Sockets, broker: &mut Broke
             Action::Unsubscribe { room } => broker.unsubscribe(room),
         }
     }
+    members
 }
 
-/// One system call per target: the loop that everything else is for.
-fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) {
+/// One system call per target: the loop that everything else is for. Returns how many there were.
+fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) -> usize {
     let bytes = delivery.bytes();
+    let mut targets = 0;
     while let Some(conn) = delivery.next_target() {
+        targets += 1;
         match sockets.write(conn, bytes) {
             Some(written) if written == bytes.len() => {}
             Some(written) => delivery.short(conn, written),
@@ -408,4 +441,5 @@ fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) {
             }
         }
     }
+    targets
 }

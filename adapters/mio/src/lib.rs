@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod event_loop;
 pub mod logging;
 pub mod ops;
+pub mod ready;
 pub mod redis_link;
 pub mod resolve;
 pub mod signals;

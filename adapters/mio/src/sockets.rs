@@ -1,14 +1,18 @@
 //! The clients' sockets by connection slot, and who is ready to be read.
 
+use crate::ready::{Ready, Round};
 use fanfare_core::ConnId;
 use mio::net::TcpStream;
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
-/// The loop's one read buffer holds as much as a socket usually has; what a connection has beyond it waits for its next turn,
-/// behind everyone else who is ready.
-pub const READ_BYTES: usize = 64 * 1024;
+/// At most this much of one connection in one turn: of the smallest frames it is more than a thousand, which is as long as the
+/// others should wait for one client. What a connection has beyond it waits for the next turn.
+pub const READ_BYTES: usize = 8 * 1024;
+
+/// Who sent more at once stands with the heavy ones on the ready list. Commands of people are far smaller, those of machines
+/// that have to be quick can be.
+const LIGHT_BYTES_MAX: usize = 1_024;
 
 /// What a read gave.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ struct Socket {
     generation: u32,
     /// It stands on the ready list.
     ready: bool,
+    /// Its last read was of more than [`LIGHT_BYTES_MAX`].
+    heavy: bool,
     /// The peer's end has been reported, so a short read does not mean that nothing is there.
     ending: bool,
     /// The end has been read; there is nothing more to read.
@@ -41,7 +47,7 @@ struct Socket {
 #[derive(Debug, Default)]
 pub struct Sockets {
     slots: Vec<Option<Socket>>,
-    ready: VecDeque<ConnId>,
+    ready: Ready,
     open: usize,
 }
 
@@ -61,8 +67,15 @@ impl Sockets {
         if self.slots.len() <= conn.slot() {
             self.slots.resize_with(conn.slot() + 1, || None);
         }
-        let socket =
-            Socket { stream, generation: conn.generation(), ready: false, ending: false, ended: false, blocked: false };
+        let socket = Socket {
+            stream,
+            generation: conn.generation(),
+            ready: false,
+            heavy: false,
+            ending: false,
+            ended: false,
+            blocked: false,
+        };
         let before = self.slots[conn.slot()].replace(socket);
         debug_assert!(before.is_none(), "a slot is closed before it is used again");
         self.open += 1;
@@ -93,23 +106,29 @@ impl Sockets {
         event.is_writable() && std::mem::take(&mut socket.blocked)
     }
 
-    /// Puts the connection at the end of the ready list, unless it is on it.
+    /// Puts the connection at the end of its part of the ready list, unless it is on it.
     pub fn make_ready(&mut self, conn: ConnId) {
         let Some(socket) = self.get(conn) else { return };
         if !socket.ready && !socket.ended {
             socket.ready = true;
-            self.ready.push_back(conn);
+            let heavy = socket.heavy;
+            self.ready.push(conn, heavy);
         }
     }
 
     /// How many connections are on the ready list.
     pub fn ready(&self) -> usize {
-        self.ready.len()
+        self.ready.waiting()
     }
 
-    /// Takes the first connection off the ready list.
-    pub fn next_ready(&mut self) -> Option<ConnId> {
-        while let Some(conn) = self.ready.pop_front() {
+    /// Begins a turn of reading.
+    pub fn round(&self) -> Round {
+        self.ready.round()
+    }
+
+    /// Takes the next connection of this turn off the ready list: see [`Ready::next`].
+    pub fn next_ready(&mut self, round: &mut Round, time_is_up: bool) -> Option<ConnId> {
+        while let Some(conn) = self.ready.next(round, time_is_up) {
             if let Some(socket) = self.get(conn) {
                 socket.ready = false;
                 return Some(conn);
@@ -122,7 +141,11 @@ impl Sockets {
     pub fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Taken {
         let Some(socket) = self.get(conn) else { return Taken::Nothing };
         loop {
-            match socket.stream.read(buffer) {
+            let outcome = socket.stream.read(buffer);
+            if let Ok(bytes) = outcome {
+                socket.heavy = bytes > LIGHT_BYTES_MAX;
+            }
+            match outcome {
                 Ok(0) => {
                     socket.ended = true;
                     return Taken::End;

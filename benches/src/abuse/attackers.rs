@@ -12,12 +12,12 @@ use mio::{Events, Interest, Poll, Token};
 use super::attack::{Attack, Counters, say};
 use crate::{Context, Result, wire};
 
-/// Connections of a flood: more add nothing, for the server reads each 64 KiB at a time.
+/// Connections of a flood: more add nothing, for each has a buffer of the kernel to fill.
 const FLOODERS: usize = 8;
 /// Bytes that are prepared once and sent over and over.
 const WAVE_BYTES: usize = 64 * 1024;
 /// Fragments of a message: below what any server that counts them lets pass.
-const FRAGMENTS: usize = 4_000;
+const FRAGMENTS: usize = 1_000;
 /// Connections that drip.
 const DRIPPERS: usize = 1_000;
 /// Half-open connections that are kept before the oldest is given up; a server may allow fewer.

@@ -7,7 +7,7 @@ use crate::time::Time;
 /// What a connection is limited in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// Text and binary messages.
+    /// Frames of text and binary messages.
     Messages,
     /// Bytes of frames.
     Bytes,

@@ -17,7 +17,7 @@ const BAD_GATEWAY: u16 = 1014;
 /// RFC 6455 §5.5.
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// A whole message or control frame.
+/// A whole message or control frame, or a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A text message, all fragments joined.
@@ -30,6 +30,8 @@ pub enum Message<'a> {
     Pong(&'a [u8]),
     /// A close frame, with its code and reason if it has a body.
     Close(Option<(u16, &'a str)>),
+    /// A frame of a message that it does not end; the message comes with the frame that does.
+    Fragment,
 }
 
 /// What a client may send.
@@ -45,7 +47,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { message_bytes_max: 64 * 1024, frames_per_message_max: 4_096, compression: false }
+        Limits { message_bytes_max: 64 * 1024, frames_per_message_max: 1_024, compression: false }
     }
 }
 
@@ -116,9 +118,9 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Takes bytes from the front of `data` up to the end of the next whole message, unmasking them in place.
+    /// Takes bytes from the front of `data` up to the end of the next whole message or fragment, unmasking them in place.
     ///
-    /// Returns how many were taken and the message, or `None` with all of them taken where it is not finished. A message
+    /// Returns how many were taken and the message, or `None` with all of them taken where the frame is not finished. A message
     /// beyond the limits is refused as soon as a header announces it, a compressed one also while it is inflated.
     ///
     /// # Errors
@@ -218,6 +220,7 @@ impl Decoder {
                 };
                 return Ok((at, Some(message)));
             }
+            return Ok((at, Some(Message::Fragment)));
         }
         Ok((at, None))
     }
@@ -389,6 +392,7 @@ mod tests {
             while !data.is_empty() {
                 match decoder.next(data, limits, &mut inflater) {
                     Ok((taken, message)) => {
+                        let message = message.filter(|message| *message != Message::Fragment);
                         seen.extend(message.map(|message| format!("{message:?}")));
                         data = &mut data[taken..];
                     }
@@ -479,6 +483,26 @@ mod tests {
         let bytes = [frame(0x01, &[b'a'; 60]), frame(0x89, b"p"), frame(0x80, &[b'a'; 41])].concat();
         assert_eq!(decode(&[&bytes], 100), ["Ping([112])", "TooBig"]);
         assert_eq!(decode(&[&bytes], 101).len(), 2);
+    }
+
+    #[test]
+    fn fragments_are_told_when_they_are_whole() {
+        let stream = [frame(0x01, b"ab"), frame(0x00, b""), frame(0x89, b""), frame(0x80, b"c")].concat();
+        for piece_bytes in 1..=stream.len() {
+            let (mut decoder, mut inflater, mut seen) = (Decoder::default(), Inflater::default(), Vec::new());
+            let mut at = 0;
+            for piece in stream.chunks(piece_bytes) {
+                let (mut piece, mut taken) = (piece.to_vec(), 0);
+                while taken < piece.len() {
+                    let (bytes, message) = decoder.next(&mut piece[taken..], within(100), &mut inflater).unwrap();
+                    taken += bytes;
+                    seen.extend(message.map(|message| (at + taken, format!("{message:?}"))));
+                }
+                at += piece.len();
+            }
+            let seen: Vec<_> = seen.iter().map(|(at, message)| (*at, &message[..])).collect();
+            assert_eq!(seen, [(8, "Fragment"), (14, "Fragment"), (20, "Ping([])"), (27, "Text(\"abc\")")]);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub fn decoder(data: &[u8]) {
     let [limit, seed, stream @ ..] = data else { return };
     let limits = Limits {
         message_bytes_max: LIMITS[usize::from(limit % 8)],
-        frames_per_message_max: if limit & 0x10 == 0 { 4_096 } else { 3 },
+        frames_per_message_max: if limit & 0x10 == 0 { 1_024 } else { 3 },
         compression: limit & 0x08 != 0,
     };
     let [whole, splits @ ..] = splits(stream, *seed);

@@ -36,7 +36,7 @@ pub(super) fn decode(pieces: &[&[u8]], limits: Limits) -> Vec<Read> {
                     assert!(taken > 0 && taken <= bytes, "{taken} of {bytes} bytes");
                     assert!(message.is_some() || taken == bytes, "an unfinished message takes all there is");
                     whole = matches!(message, Some(Message::Text(_) | Message::Binary(_)));
-                    reads.extend(message.map(|message| read(message, message_bytes_max)));
+                    reads.extend(message.and_then(|message| read(message, message_bytes_max)));
                     taken
                 }
                 Err(violation) => {
@@ -54,19 +54,22 @@ pub(super) fn decode(pieces: &[&[u8]], limits: Limits) -> Vec<Read> {
     reads
 }
 
-fn read(message: Message<'_>, message_bytes_max: usize) -> Read {
+/// What there is to compare of it: of fragments only the message that they become.
+fn read(message: Message<'_>, message_bytes_max: usize) -> Option<Read> {
     let (bytes, bytes_max) = match message {
         Message::Text(text) => (text.len(), message_bytes_max),
         Message::Binary(bytes) => (bytes.len(), message_bytes_max),
         Message::Ping(payload) | Message::Pong(payload) => (payload.len(), 125),
         Message::Close(body) => (body.map_or(0, |(_, reason)| 2 + reason.len()), 125),
+        Message::Fragment => return None,
     };
     assert!(bytes <= bytes_max, "{bytes} bytes where {bytes_max} are allowed");
-    match message {
+    Some(match message {
         Message::Text(text) => Read::Text(text.to_owned()),
         Message::Binary(bytes) => Read::Binary(bytes.to_vec()),
         Message::Ping(payload) => Read::Ping(payload.to_vec()),
         Message::Pong(payload) => Read::Pong(payload.to_vec()),
         Message::Close(body) => Read::Close(body.map(|(code, reason)| (code, reason.to_owned()))),
-    }
+        Message::Fragment => return None,
+    })
 }

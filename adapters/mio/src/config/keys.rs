@@ -214,7 +214,7 @@ pub(crate) static KEYS: &[Key] = &[
     },
     Key {
         name: "limits.frames_per_message_max",
-        default: "4096",
+        default: "1024",
         help: "Frames that a client may cut one message into; one more closes its connection with 1008",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 1..=16 * MIB, field: field!(limits.frames_per_message_max) },
@@ -265,8 +265,8 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "limits.messages_per_second",
         default: "1000",
-        help: "Messages of one connection, on the average; further ones are refused with too_fast, or close the connection \
-               with 4029 where the dialect has no replies. 0: no limit",
+        help: "Messages of one connection, on the average, each as many times as it has frames; further ones are refused \
+               with too_fast, or close the connection with 4029 where the dialect has no replies. 0: no limit",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(limits.messages_per_second) },
     },
@@ -289,7 +289,7 @@ pub(crate) static KEYS: &[Key] = &[
         default: "4194304",
         help: "Bytes read from one connection at once, after a pause",
         environment_alias: None,
-        // A turn of the loop reads as much as 64 KiB from a connection.
+        // Less would be in the way of a client's ordinary messages.
         kind: &Number { unit: Unit::Bytes, range: 64 * KIB..=TIB, field: field!(limits.bytes_burst) },
     },
     Key {

@@ -133,7 +133,7 @@ pub struct Limits {
     pub outbox_total_bytes_max: usize,
     /// `limits.errors_max`: commands in error before a connection is closed.
     pub errors_max: usize,
-    /// `limits.messages_per_second`: messages of one connection; here and below, 0 means that there is no limit.
+    /// `limits.messages_per_second`: messages of one connection, by their frames; here and below, 0 means that there is no limit.
     pub messages_per_second: usize,
     /// `limits.messages_burst`: messages of one connection at once.
     pub messages_burst: usize,
