@@ -80,8 +80,8 @@ impl Options {
 
     /// Checks what depends on the machine: descriptors for every connection.
     pub fn check(&self, descriptors: u64) -> Result<()> {
-        // The server keeps 64 descriptors in reserve and needs some of its own; twice that is enough for both ends.
-        const DESCRIPTORS_BESIDE_MEMBERS: u64 = 128;
+        // Of the server: 64 in reserve, and up to 128 places for those who are told 503.
+        const DESCRIPTORS_BESIDE_MEMBERS: u64 = 192;
         let wanted = u64::from(self.members) + DESCRIPTORS_BESIDE_MEMBERS;
         if descriptors < wanted {
             return Err(Error::new(format!(

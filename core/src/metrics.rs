@@ -22,7 +22,7 @@ pub struct Metrics {
     pub compression_bytes_in: u64,
     /// Bytes of the same messages behind it; what did not shrink counts as it was.
     pub compression_bytes_out: u64,
-    /// Requests answered with 400, 405, 426, 431 or 505.
+    /// Requests answered with 400, 405, 426, 431 or 505, and upgrades at an unknown path.
     pub upgrades_invalid: u64,
     /// Request heads not finished in time.
     pub upgrades_timed_out: u64,
@@ -30,7 +30,7 @@ pub struct Metrics {
     pub upgrades_refused_origin: u64,
     /// Connections answered with 429 because of their address.
     pub upgrades_refused_address: u64,
-    /// Connections answered with 408 before their time because too many waited.
+    /// Connections answered with 503 before their request was whole, because too many were pending.
     pub upgrades_evicted: u64,
     /// Plain HTTP requests answered (page, health, readiness, not found).
     pub http_requests: u64,

@@ -1,4 +1,4 @@
-//! Attacks against which a limit of its own is the defence: at the default, whoever exceeds it is thrown out, and whoever
+//! Attacks against which a limit of its own is the defence: at the default, or as a flag sets it, whoever exceeds it is thrown out, and whoever
 //! does not is served.
 
 use fanfare_tests::abuse::Siege;

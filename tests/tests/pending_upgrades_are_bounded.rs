@@ -1,5 +1,5 @@
-//! Connections that are no WebSocket: beyond their limit the oldest goes, whether its request is on the way or it was answered
-//! and does not hang up. Those who have upgraded notice nothing.
+//! Connections that are no WebSocket: beyond their limit the oldest that was answered and does not hang up goes, or else the
+//! oldest whose request is on the way. Those who have upgraded notice nothing.
 
 use fanfare_tests::{Client, RawClient, Server, eventually, upgrade_request};
 use std::fs;

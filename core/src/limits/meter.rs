@@ -59,8 +59,8 @@ impl Meter {
     /// Charges so many things to a connection, whose meter is made if the silence before the event does not make good for
     /// all that the event has used. Returns `false`, and charges nothing, where they are too many.
     ///
-    /// Whatever the events, a connection is never allowed more than rate × age + burst. Within any span of time it can be one
-    /// second's worth more than rate × span + burst, for what a silence made good for is not remembered.
+    /// Whatever the events, within any span of time a connection is never allowed more than rate × (span + 1 s) + burst: what a
+    /// silence of up to a second made good for is not remembered, and a WebSocket begins as if after one.
     pub fn charge(
         meter: &mut Option<Box<Meter>>,
         pace: &mut Pace,

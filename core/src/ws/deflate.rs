@@ -28,8 +28,8 @@ const STEP_BYTES: usize = 16 * 1024;
 pub struct Compression {
     /// Shorter messages, in bytes of their payload, are sent as they are.
     pub threshold_bytes: usize,
-    /// 1 (fast) to 9 (small), as zlib counts. At 1, a JSON text of 500 bytes takes 3 µs and shrinks to 55 %; at 6, 10 µs and
-    /// 45 % (AMD EPYC).
+    /// 1 (fast) to 9 (small), as zlib counts. A chat message of 500 bytes takes about 3 µs at 1, and 10 µs at
+    /// 6, where it becomes a fifth smaller than at 1 (AMD EPYC).
     pub level: u8,
 }
 

@@ -191,7 +191,7 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "limits.connections_max",
         default: "0",
-        help: "Open connections; further ones get 503. 0: as many as the limit of file descriptors allows, less the \
+        help: "Open WebSockets; further ones get 503. 0: as many as the limit of file descriptors allows, less the \
                reserve",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 0..=10_000_000, field: field!(limits.connections_max) },
@@ -310,7 +310,7 @@ pub(crate) static KEYS: &[Key] = &[
         name: "limits.pending_upgrades_max",
         default: "16384",
         help: "Connections that are no WebSocket: their request is coming in, or they have been answered and do not hang up. \
-               Beyond it an answered one is ended, or else the oldest",
+               Beyond it, or where they take the last places, an answered one is ended, or else the oldest, with 503",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 1..=10_000_000, field: field!(limits.pending_upgrades_max) },
     },

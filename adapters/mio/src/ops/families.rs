@@ -85,7 +85,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     gauge(
         "fanfare_pending_upgrades",
-        "Connections that have not finished their request head.",
+        "Connections that have not finished their request head; the limit of pending upgrades counts answered ones, too.",
         samples![s => s.core.pending_upgrades_now],
     ),
     counter(
