@@ -159,6 +159,8 @@ fn a_redis_absent_at_the_start_is_joined_when_it_comes() {
     server.wait_until_ready();
     client.publish("r", "1");
     client.expect_message("r", "1");
+    // The log is written by a thread of its own.
+    server.wait_for_log("redis connected");
     // However many attempts there were.
     assert_eq!(server.log().count("redis not reached yet, trying again"), 1);
     assert_eq!((server.log().count("redis connected"), server.log().count("redis lost")), (1, 0));
