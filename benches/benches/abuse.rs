@@ -8,22 +8,8 @@ fn main() {
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
     use fanfare_benches::abuse::{attack, options::Options};
-    use fanfare_benches::child;
-    use std::process::ExitCode;
 
-    let arguments: Vec<String> = std::env::args().collect();
-    let result = match arguments.get(1).map(String::as_str) {
-        Some(child::LAUNCH) => Err(child::become_program(&arguments[2..])),
-        Some(attack::ATTACK) => attack::run(&arguments[2..]),
-        _ => linux::measure(Options::from_command_line()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    fanfare_benches::command::run(&[(attack::ATTACK, attack::run)], || linux::measure(Options::from_command_line()))
 }
 
 #[cfg(target_os = "linux")]

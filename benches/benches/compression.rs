@@ -7,21 +7,7 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    use fanfare_benches::child;
-    use std::process::ExitCode;
-
-    let arguments: Vec<String> = std::env::args().collect();
-    let result = match arguments.get(1).map(String::as_str) {
-        Some(child::LAUNCH) => Err(child::become_program(&arguments[2..])),
-        _ => linux::measure(clap::Parser::parse()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    fanfare_benches::command::run(&[], || linux::measure(clap::Parser::parse()))
 }
 
 #[cfg(target_os = "linux")]

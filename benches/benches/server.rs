@@ -7,21 +7,10 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    use std::process::ExitCode;
+    use fanfare_benches::floor;
+    use fanfare_benches::options::Options;
 
-    let arguments: Vec<String> = std::env::args().collect();
-    let result = match arguments.get(1).map(String::as_str) {
-        Some(fanfare_benches::child::LAUNCH) => Err(fanfare_benches::child::become_program(&arguments[2..])),
-        Some(fanfare_benches::floor::FLOOR) => fanfare_benches::floor::run(&arguments[2..]),
-        _ => linux::measure(fanfare_benches::options::Options::from_command_line()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    fanfare_benches::command::run(&[(floor::FLOOR, floor::run)], || linux::measure(Options::from_command_line()))
 }
 
 #[cfg(target_os = "linux")]

@@ -9,6 +9,7 @@
 pub mod abuse;
 pub mod chat;
 pub mod child;
+pub mod command;
 pub mod compression;
 pub mod error;
 pub mod fan_out;
