@@ -2,7 +2,7 @@
 //! one is kept, in a buffer that goes with it. Text that cannot become UTF-8 is refused at its first wrong byte; in a
 //! compressed message, which is kept as it came, when it is whole.
 
-use super::deflate::Inflater;
+use super::deflate::{Inflater, deflated_bytes_max};
 use super::mask::unmask;
 use super::utf8::Utf8;
 use crate::error::Violation;
@@ -58,11 +58,9 @@ impl Limits {
         Limits { compression, ..self }
     }
 
-    /// Bytes of the payload of a message on the wire. Deflate makes what it cannot shrink longer: in zlib's worst setting by an
-    /// eighth, and a few bytes of block headers and flushes.
+    /// Bytes of the payload of a message on the wire.
     fn payload_bytes_max(&self, compressed: bool) -> usize {
-        let inflated = self.message_bytes_max;
-        if compressed { inflated.saturating_add(inflated / 8 + inflated / 256 + 64) } else { inflated }
+        if compressed { deflated_bytes_max(self.message_bytes_max) } else { self.message_bytes_max }
     }
 }
 
