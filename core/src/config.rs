@@ -105,7 +105,7 @@ impl Default for Config {
             pings: Rate { per_second: 10, burst: 100 },
             pending_upgrades_max: 16_384,
             connections_per_address_max: 0,
-            connects_per_address: Rate::NONE,
+            connects_per_address: Rate { per_second: 0, burst: 100 },
             origins: Vec::new(),
             proxies: Proxies::default(),
             handshake_timeout: Duration::from_secs(10),

@@ -443,3 +443,19 @@ fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) -> usize {
     }
     targets
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptors::Places;
+
+    /// Whoever embeds the core has the same limits as whoever runs the server, unless they say otherwise.
+    #[test]
+    fn the_documented_defaults_are_those_of_the_core() {
+        let of_the_core = fanfare_core::Config::default();
+        let fanfare_core::Config { connections_max, surplus_connections_max, seed, node, page, .. } = of_the_core;
+        let places = Places { connections_max, surplus_max: surplus_connections_max };
+        let documented = core_config(&Config::default(), places, node, seed, page);
+        assert_eq!(format!("{documented:#?}"), format!("{of_the_core:#?}"));
+    }
+}
