@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fan_out::median;
 use crate::machine::{Machine, Placement};
-use crate::options::Common;
+use crate::options::{AFTER_HELP, Common};
 use crate::process::CpuTime;
 use crate::report::{figure, line, machine_json, write_machine};
 use crate::server::Server;
@@ -33,7 +33,7 @@ const PAUSE_AFTER_THE_LAST: Duration = Duration::from_millis(5);
     name = "compression",
     bin_name = "cargo bench -p fanfare-benches --bench compression --",
     about = "Measures what permessage-deflate saves on the wire and what it costs",
-    after_help = "FANFARE_BIN=path measures that binary; without it, fanfare is built in release mode first."
+    after_help = AFTER_HELP
 )]
 pub struct Options {
     /// Members of the room.

@@ -4,13 +4,17 @@ use clap::{Args, Parser};
 
 use crate::{Error, Result};
 
+/// What stands below the options of every one of these benchmarks.
+pub const AFTER_HELP: &str =
+    "FANFARE_BIN=path measures that binary; without it, fanfare is built in release mode first.";
+
 /// What `cargo bench -p fanfare-benches --bench server -- …` takes.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "server",
     bin_name = "cargo bench -p fanfare-benches --bench server --",
     about = "Measures the real fanfare server beside a bare loop of send",
-    after_help = "FANFARE_BIN=path measures that binary; without it, fanfare is built in release mode first."
+    after_help = AFTER_HELP
 )]
 pub struct Options {
     /// Connections of each measurement.

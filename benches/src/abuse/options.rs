@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::attack::Attack;
-use crate::options::Common;
+use crate::options::{AFTER_HELP, Common};
 
 /// What `cargo bench -p fanfare-benches --bench abuse -- …` takes.
 #[derive(Clone, Debug, Parser)]
@@ -13,7 +13,7 @@ use crate::options::Common;
     name = "abuse",
     bin_name = "cargo bench -p fanfare-benches --bench abuse --",
     about = "Measures how long messages of a small room take while the server is attacked",
-    after_help = "FANFARE_BIN=path measures that binary; without it, fanfare is built in release mode first."
+    after_help = AFTER_HELP
 )]
 pub struct Options {
     /// Only this attack; may be repeated.
