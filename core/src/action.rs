@@ -1,12 +1,13 @@
-//! What comes out of the core: actions, and deliveries whose targets are read in place.
+//! What comes out of the core: actions, and the order in which a turn says them.
 
 use crate::broker::PublishId;
-use crate::conn::{Conns, NONE, mark};
+use crate::conn::mark;
 use crate::core::Core;
+use crate::delivery::{Delivery, Source};
 use crate::event::ConnId;
 use crate::hub::asks::Kind;
-use crate::hub::outbox::Backlog;
-use crate::metrics::Metrics;
+use crate::hub::joint::Joint;
+use std::ops::Range;
 
 /// What the adapter has to do.
 #[derive(Debug)]
@@ -44,93 +45,6 @@ pub enum Action<'a> {
     },
 }
 
-/// One run of whole frames and its targets.
-///
-/// Read the targets one by one, write [`Delivery::bytes`] to each, and report the ones that did not take all of it before
-/// asking for the next. A target about which nothing is said took everything. Targets that are not read when the delivery is
-/// dropped count as having taken nothing.
-#[derive(Debug)]
-pub struct Delivery<'a> {
-    bytes: &'a [u8],
-    targets: &'a [ConnId],
-    next: usize,
-    /// Where `bytes` are kept, once somebody did not take them all.
-    stored: u32,
-    /// Set where `bytes` are the start of the target's own queue: how many of them it took.
-    taken: Option<&'a mut usize>,
-    conns: &'a mut Conns,
-    backlog: &'a mut Backlog,
-    metrics: &'a mut Metrics,
-    gone: &'a mut Vec<u32>,
-}
-
-impl<'a> Delivery<'a> {
-    /// Whole frames, one or many, the same for every target.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// The next connection to write to. Members that lag are not named: what is new has gone behind their queue.
-    #[inline]
-    pub fn next_target(&mut self) -> Option<ConnId> {
-        loop {
-            let conn = *self.targets.get(self.next)?;
-            self.next += 1;
-            if self.conns.marks(conn) == 0 || self.taken.is_some() {
-                return Some(conn);
-            }
-            self.queue(conn, 0);
-        }
-    }
-
-    /// The socket took only the first `written` bytes. An [`Event::Writable`](crate::Event::Writable) must follow when it
-    /// takes more. To say that it took all of them is the same as silence.
-    pub fn short(&mut self, conn: ConnId, written: usize) {
-        if written >= self.bytes.len() {
-            return;
-        }
-        match &mut self.taken {
-            Some(taken) => **taken = written,
-            None => self.queue(conn, written),
-        }
-    }
-
-    /// The socket failed. No further action names the connection, and its id is void when this turn has been drained.
-    pub fn gone(&mut self, conn: ConnId) {
-        if let Some(slot) = self.conns.slot(conn) {
-            self.conns.mark(slot, mark::GONE);
-            self.gone.push(slot);
-        }
-    }
-
-    #[cold]
-    fn queue(&mut self, conn: ConnId, written: usize) {
-        let slot = conn.slot() as u32;
-        if self.conns.is_marked(slot, mark::DOOMED | mark::GONE) {
-            return;
-        }
-        if self.stored == NONE {
-            if self.backlog.is_over_budget() {
-                // Nothing more is kept before someone's queue has been cut, which is done at the end of the turn.
-                return self.backlog.doom_unkept(self.conns, slot, self.bytes, written);
-            }
-            self.stored = self.backlog.store(self.bytes);
-        }
-        self.backlog.push(self.conns, slot, self.stored, written);
-    }
-}
-
-impl Drop for Delivery<'_> {
-    fn drop(&mut self) {
-        while let Some(conn) = self.next_target() {
-            self.short(conn, 0);
-        }
-        if self.taken.is_none() {
-            self.metrics.bytes_out += (self.bytes.len() * self.targets.len()) as u64;
-        }
-    }
-}
-
 /// The actions of one turn: a lending iterator. Each action must be carried out before the next is asked for.
 ///
 /// Dropped before its end, it keeps what it has to say: asks and closes come with the next turn's actions, and what was to be
@@ -144,27 +58,32 @@ pub struct Actions<'c> {
     at: usize,
     /// In `Stage::Flush`: how much of the gathered queue was taken.
     taken: usize,
+    /// In `Stage::Joint`: who is written to.
+    target: ConnId,
 }
 
 /// The order of a turn's actions. The broker is asked first, for it takes longest; what was queued goes before what is new,
-/// and private streams before runs, so that a SUBSCRIBED precedes the first message.
+/// and private streams before runs, so that a SUBSCRIBED precedes the first message. Whoever gets more than one of them is
+/// passed over and comes last, with all of it in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Asks,
     Flush,
     Streams,
     Runs,
+    Joint,
     Ends,
     Done,
 }
 
 /// Which action comes next: chosen without a borrow, so that the action itself can hold one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     Ask(usize),
     Flush(usize),
     Stream(usize),
     Run(usize),
+    Joint(Range<usize>),
     End(usize),
 }
 
@@ -180,7 +99,7 @@ const FLUSH_BYTES_MAX: usize = 64 * 1024;
 
 impl<'c> Actions<'c> {
     pub(crate) fn new(core: &'c mut Core) -> Actions<'c> {
-        Actions { core, stage: Stage::Asks, at: 0, taken: 0 }
+        Actions { core, stage: Stage::Asks, at: 0, taken: 0, target: ConnId::from_bits(0) }
     }
 
     /// The next action, or `None` when the turn is over.
@@ -191,7 +110,7 @@ impl<'c> Actions<'c> {
     pub fn next(&mut self) -> Option<Action<'_>> {
         let step = self.step()?;
         let core = &mut *self.core;
-        let (bytes, targets, taken) = match step {
+        let (bytes, targets, source) = match step {
             Step::Ask(index) => {
                 let ask = core.asks.get(index).expect("the step is within the list");
                 return Some(match ask.kind {
@@ -207,24 +126,31 @@ impl<'c> Actions<'c> {
                 });
             }
             Step::Flush(index) => {
-                (&core.gathered[..], std::slice::from_ref(&core.writable[index]), Some(&mut self.taken))
+                (&core.gathered[..], std::slice::from_ref(&core.writable[index]), Source::Queue(&mut self.taken))
             }
             Step::Stream(index) => {
                 let stream = &core.streams.all()[index];
-                (stream.bytes(&core.runs, &mut core.gathered), std::slice::from_ref(&stream.conn), None)
+                (stream.bytes(&core.runs, &mut core.gathered), std::slice::from_ref(&stream.conn), Source::Stream)
             }
             Step::Run(index) => {
                 let run = &core.runs.all()[index];
                 let group = core.rooms.get(run.room).group_at(run.group);
-                (&run.bytes[..], &group.members()[..group.full as usize], None)
+                let one_of_several = core.runs.all().len() > 1;
+                let source = Source::Run { run: index as u32, one_of_several, joint: &mut core.joint };
+                (&run.bytes[..], &group.members()[..group.full as usize], source)
+            }
+            Step::Joint(pieces) => {
+                let Core { joint, streams, runs, conns, gathered, .. } = core;
+                let bytes = joint.bytes(pieces.clone(), streams, runs, conns, gathered);
+                (bytes, std::slice::from_ref(&self.target), Source::Joint { pieces, joint, runs })
             }
         };
         Some(Action::Send(Delivery {
             bytes,
             targets,
             next: 0,
-            stored: NONE,
-            taken,
+            put_off: 0,
+            source,
             conns: &mut core.conns,
             backlog: &mut core.backlog,
             metrics: &mut core.metrics,
@@ -250,7 +176,7 @@ impl<'c> Actions<'c> {
                 },
                 Stage::Streams if at < self.core.streams.all().len() => {
                     self.at += 1;
-                    if !self.core.streams.all()[at].is_empty() {
+                    if !self.core.streams.all()[at].is_empty() && !self.put_off_stream(at) {
                         return Some(Step::Stream(at));
                     }
                 }
@@ -262,9 +188,21 @@ impl<'c> Actions<'c> {
                     }
                 }
                 Stage::Runs => {
-                    self.core.settle();
-                    self.enter(Stage::Ends);
+                    self.core.joint.sort();
+                    self.enter(Stage::Joint);
                 }
+                Stage::Joint => match self.core.joint.next(at) {
+                    Some((slot, pieces)) => {
+                        self.at = pieces.end;
+                        self.target = self.core.conns.id(slot);
+                        self.core.conns.unmark(slot, mark::JOINED);
+                        return Some(Step::Joint(pieces));
+                    }
+                    None => {
+                        self.core.settle();
+                        self.enter(Stage::Ends);
+                    }
+                },
                 Stage::Ends if at < self.core.ends.len() => {
                     self.at += 1;
                     return Some(Step::End(at));
@@ -281,6 +219,18 @@ impl<'c> Actions<'c> {
     fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         self.at = 0;
+    }
+
+    /// Whether this stream waits for the runs of its connection's rooms.
+    fn put_off_stream(&mut self, index: usize) -> bool {
+        let Core { conns, rooms, runs, streams, joint, .. } = &mut *self.core;
+        let Some(slot) = conns.slot(streams.all()[index].conn).filter(|_| !runs.all().is_empty()) else { return false };
+        if conns.is_marked(slot, mark::HELD_UP) || !Joint::is_worth_waiting(conns, rooms, slot) {
+            return false;
+        }
+        conns.mark(slot, mark::JOINED);
+        joint.push_stream(slot);
+        true
     }
 
     /// Gathers the next part of a queue whose socket is writable again.

@@ -89,6 +89,12 @@ pub(crate) mod mark {
     pub const GONE: u8 = 4;
     /// It is doomed in the midst of a frame whose rest is not kept, so that nothing can follow.
     pub const TORN: u8 = 8;
+    /// It is in several rooms; if more than one of them has something to say, it is written to once.
+    pub const ROAMING: u8 = 16;
+    /// What goes to it alone waits for what its rooms have to say.
+    pub const JOINED: u8 = 32;
+    /// Whoever has one of these is not simply written to.
+    pub const HELD_UP: u8 = LAGGING | DOOMED | GONE | TORN;
 }
 
 #[derive(Debug)]
@@ -176,6 +182,26 @@ impl Conns {
 
     pub fn is_marked(&self, slot: u32, mark: u8) -> bool {
         self.marks[slot as usize] & mark != 0
+    }
+
+    /// Notes that the connection is in a room, at the end of its list.
+    pub fn enter_room(&mut self, slot: u32, membership: Membership) {
+        self.records[slot as usize].rooms.push(membership);
+        self.mark_roaming(slot);
+    }
+
+    /// Takes the room at this place off the connection's list; the last one takes its place.
+    pub fn leave_room(&mut self, slot: u32, position: usize) -> Membership {
+        let left = self.records[slot as usize].rooms.swap_remove(position);
+        self.mark_roaming(slot);
+        left
+    }
+
+    fn mark_roaming(&mut self, slot: u32) {
+        match self.records[slot as usize].rooms.len() {
+            0 | 1 => self.unmark(slot, mark::ROAMING),
+            _ => self.mark(slot, mark::ROAMING),
+        }
     }
 }
 

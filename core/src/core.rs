@@ -7,6 +7,7 @@ use crate::conn::{Conns, Ending, NONE, Phase, mark};
 use crate::error::Refused;
 use crate::event::{ConnId, Event};
 use crate::hub::asks::{Asks, Senders};
+use crate::hub::joint::Joint;
 use crate::hub::outbox::Backlog;
 use crate::hub::rooms::Rooms;
 use crate::hub::run::{KEPT_BYTES_MAX, Runs, Streams};
@@ -59,6 +60,7 @@ pub struct Core {
     pub(crate) asks: Asks,
     pub(crate) runs: Runs,
     pub(crate) streams: Streams,
+    pub(crate) joint: Joint,
     /// Lagging connections whose sockets are writable again.
     pub(crate) writable: Vec<ConnId>,
     /// What is being written, where it had to be put together.
@@ -124,6 +126,7 @@ impl Core {
             asks: Asks::default(),
             runs: Runs::default(),
             streams: Streams::default(),
+            joint: Joint::default(),
             writable: Vec::new(),
             gathered: Vec::new(),
             touched: Vec::new(),
@@ -207,6 +210,7 @@ impl Core {
         }
         self.runs.clear();
         self.streams.clear(&mut self.conns);
+        self.joint.clear();
         self.gathered.clear();
         self.gathered.shrink_to(KEPT_BYTES_MAX);
         self.deflater.settle();

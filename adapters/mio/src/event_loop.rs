@@ -412,9 +412,10 @@ fn carry_out(mut actions: Actions<'_>, sockets: &mut Sockets, broker: &mut Broke
     while let Some(action) = actions.next() {
         match action {
             Action::Send(delivery) => {
-                // What goes to one is mostly a reply, and of a room of one nothing is joined.
+                // Replies do not count, and of a room of one nothing is joined.
+                let rooms = delivery.rooms();
                 let targets = send(delivery, sockets);
-                members += if targets > 1 { targets } else { 0 };
+                members += if targets * rooms > 1 { targets } else { 0 };
             }
             Action::Shutdown { conn } => sockets.shutdown(conn),
             Action::Close { conn } => sockets.close(conn),

@@ -89,7 +89,7 @@ impl Core {
         let held = self.is_held(room);
         let (conn, form) = (self.conns.id(slot), self.conns.get(slot).form());
         let index = self.rooms.join(room, form, conn, Seat::new(position, !held), &mut self.runs);
-        self.conns.get_mut(slot).rooms.push(Membership { room, index });
+        self.conns.enter_room(slot, Membership { room, index });
         if held {
             self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
         } else {
@@ -113,8 +113,8 @@ impl Core {
 
     /// Takes the connection out of the room at this place of its list.
     pub(crate) fn leave(&mut self, slot: u32, position: usize) {
-        let conn = self.conns.get_mut(slot);
-        let left = conn.rooms.swap_remove(position);
+        let left = self.conns.leave_room(slot, position);
+        let conn = self.conns.get(slot);
         if let Some(moved) = conn.rooms.as_slice().get(position) {
             let group = self.rooms.get_mut(moved.room).group_mut(conn.form());
             group.set_seat(moved.index, Seat::new(position, group.seat(moved.index).is_waiting()));
@@ -125,7 +125,7 @@ impl Core {
     /// Takes the connection out of all its rooms; with `deliver` it still gets its part of this turn's messages.
     pub(crate) fn depart(&mut self, slot: u32, deliver: bool) {
         while let Some(last) = self.conns.get(slot).rooms.len().checked_sub(1) {
-            let left = self.conns.get_mut(slot).rooms.swap_remove(last);
+            let left = self.conns.leave_room(slot, last);
             self.leave_room(slot, left, deliver);
         }
     }

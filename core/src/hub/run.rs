@@ -88,14 +88,19 @@ impl Stream {
             return &self.own;
         }
         gathered.clear();
+        self.append_to(runs, gathered);
+        gathered
+    }
+
+    /// Appends its bytes to `out`.
+    pub fn append_to(&self, runs: &Runs, out: &mut Vec<u8>) {
         let mut from = 0;
         for part in &self.parts {
-            gathered.extend_from_slice(&self.own[from..part.at]);
-            gathered.extend_from_slice(&runs.all()[part.run as usize].bytes[part.bytes.clone()]);
+            out.extend_from_slice(&self.own[from..part.at]);
+            out.extend_from_slice(&runs.all()[part.run as usize].bytes[part.bytes.clone()]);
             from = part.at;
         }
-        gathered.extend_from_slice(&self.own[from..]);
-        gathered
+        out.extend_from_slice(&self.own[from..]);
     }
 
     fn clear(&mut self) {
@@ -149,6 +154,11 @@ impl Streams {
 
     pub fn all(&self) -> &[Stream] {
         &self.list[..self.used]
+    }
+
+    /// The stream of a connection that has one.
+    pub fn get(&self, conns: &Conns, slot: u32) -> &Stream {
+        &self.list[conns.get(slot).stream as usize]
     }
 
     pub fn clear(&mut self, conns: &mut Conns) {

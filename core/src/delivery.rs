@@ -1,0 +1,162 @@
+//! Deliveries: bytes and their targets, which are read in place, and what becomes of those who do not take them.
+
+use crate::conn::{Conns, NONE, mark};
+use crate::event::ConnId;
+use crate::hub::joint::Joint;
+use crate::hub::outbox::Backlog;
+use crate::hub::run::Runs;
+use crate::metrics::Metrics;
+use std::ops::Range;
+
+/// One run of whole frames and its targets.
+///
+/// Read the targets one by one, write [`Delivery::bytes`] to each, and report the ones that did not take all of it before
+/// asking for the next. A target about which nothing is said took everything. Targets that are not read when the delivery is
+/// dropped count as having taken nothing.
+#[derive(Debug)]
+pub struct Delivery<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) targets: &'a [ConnId],
+    pub(crate) next: usize,
+    /// How many of the targets before `next` are not targets after all: they get these bytes together with others.
+    pub(crate) put_off: usize,
+    pub(crate) source: Source<'a>,
+    pub(crate) conns: &'a mut Conns,
+    pub(crate) backlog: &'a mut Backlog,
+    pub(crate) metrics: &'a mut Metrics,
+    pub(crate) gone: &'a mut Vec<u32>,
+}
+
+/// Where a delivery's bytes come from.
+#[derive(Debug)]
+pub(crate) enum Source<'a> {
+    /// The start of the target's own queue; how many bytes of it were taken.
+    Queue(&'a mut usize),
+    /// What goes to the target alone.
+    Stream,
+    /// A run, for all its members; `one_of_several` in this turn.
+    Run { run: u32, one_of_several: bool, joint: &'a mut Joint },
+    /// Pieces for one target, back to back.
+    Joint { pieces: Range<usize>, joint: &'a mut Joint, runs: &'a Runs },
+}
+
+impl<'a> Delivery<'a> {
+    /// Whole frames, one or many, the same for every target.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// How many rooms have something to say in it: none in replies.
+    pub fn rooms(&self) -> usize {
+        match &self.source {
+            Source::Queue(_) | Source::Stream => 0,
+            Source::Run { .. } => 1,
+            Source::Joint { pieces, .. } => pieces.len(),
+        }
+    }
+
+    /// The next connection to write to. Members that lag are not named: what is new has gone behind their queue. Nor are those
+    /// here who get something else as well: theirs is a delivery of its own.
+    #[inline]
+    pub fn next_target(&mut self) -> Option<ConnId> {
+        loop {
+            let conn = *self.targets.get(self.next)?;
+            self.next += 1;
+            if self.conns.marks(conn) == 0 || self.is_target(conn) {
+                return Some(conn);
+            }
+        }
+    }
+
+    /// Whether a connection with marks is written to now; if not, it has been seen to.
+    fn is_target(&mut self, conn: ConnId) -> bool {
+        let (slot, marks) = (conn.slot() as u32, self.conns.marks(conn));
+        if matches!(self.source, Source::Queue(_)) {
+            return true;
+        }
+        if marks & mark::HELD_UP != 0 {
+            self.queue(conn, 0);
+            return false;
+        }
+        if let Source::Run { run, one_of_several, joint } = &mut self.source
+            && (marks & mark::JOINED != 0 || *one_of_several && marks & mark::ROAMING != 0 && !joint.is_full())
+        {
+            joint.push_run(slot, *run);
+            self.put_off += 1;
+            return false;
+        }
+        true
+    }
+
+    /// The socket took only the first `written` bytes. An [`Event::Writable`](crate::Event::Writable) must follow when it
+    /// takes more. To say that it took all of them is the same as silence.
+    pub fn short(&mut self, conn: ConnId, written: usize) {
+        if written >= self.bytes.len() {
+            return;
+        }
+        match &mut self.source {
+            Source::Queue(taken) => **taken = written,
+            _ => self.queue(conn, written),
+        }
+    }
+
+    /// The socket failed. No further action names the connection, and its id is void when this turn has been drained.
+    pub fn gone(&mut self, conn: ConnId) {
+        if let Some(slot) = self.conns.slot(conn) {
+            self.conns.mark(slot, mark::GONE);
+            self.gone.push(slot);
+        }
+    }
+
+    /// Queues what the connection did not take of these bytes.
+    #[cold]
+    fn queue(&mut self, conn: ConnId, written: usize) {
+        let slot = conn.slot() as u32;
+        let (bytes, conns, backlog) = (self.bytes, &mut *self.conns, &mut *self.backlog);
+        match &mut self.source {
+            Source::Queue(_) => {}
+            Source::Stream => keep(backlog, conns, slot, bytes, written, &mut { NONE }),
+            Source::Run { run, joint, .. } => keep(backlog, conns, slot, bytes, written, joint.kept_mut(*run)),
+            Source::Joint { pieces, joint, runs } => {
+                // A run is kept as a whole, for others may hold it already or will: each piece is queued by itself.
+                let mut from = 0;
+                for index in pieces.clone() {
+                    let (until, kept) = match joint.run(index) {
+                        Some(run) => (from + runs.all()[run as usize].bytes.len(), joint.kept_mut(run)),
+                        None => (bytes.len() - joint.run_bytes(pieces.clone(), runs), &mut { NONE }),
+                    };
+                    if written < until {
+                        keep(backlog, conns, slot, &bytes[from..until], written.saturating_sub(from), kept);
+                    }
+                    from = until;
+                }
+            }
+        }
+    }
+}
+
+/// Queues what the connection did not take of these bytes, which are stored as `kept` if they are already.
+fn keep(backlog: &mut Backlog, conns: &mut Conns, slot: u32, bytes: &[u8], written: usize, kept: &mut u32) {
+    if conns.is_marked(slot, mark::DOOMED | mark::GONE) {
+        return;
+    }
+    if *kept == NONE {
+        if backlog.is_over_budget() {
+            // Nothing more is kept before someone's queue has been cut, which is done at the end of the turn.
+            return backlog.doom_unkept(conns, slot, bytes, written);
+        }
+        *kept = backlog.store(bytes);
+    }
+    backlog.push(conns, slot, *kept, written);
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        while let Some(conn) = self.next_target() {
+            self.short(conn, 0);
+        }
+        if !matches!(self.source, Source::Queue(_)) {
+            self.metrics.bytes_out += (self.bytes.len() * (self.targets.len() - self.put_off)) as u64;
+        }
+    }
+}
