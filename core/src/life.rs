@@ -138,7 +138,7 @@ impl Core {
             }
             Kind::Upgrade { key, subprotocol, compression } => {
                 let compression = compression.filter(|_| self.config.compression.is_some());
-                self.upgrade(slot, parsed.path, key, subprotocol, compression, rest);
+                self.upgrade(slot, (parsed.path, parsed.query), key, subprotocol, compression, rest);
             }
         }
     }
@@ -146,13 +146,13 @@ impl Core {
     fn upgrade(
         &mut self,
         slot: u32,
-        path: &str,
+        (path, query): (&str, &str),
         key: &str,
         subprotocol: bool,
         compression: Option<Agreed>,
         rest: &mut [u8],
     ) {
-        let route = match dialect::route(path, &self.config) {
+        let route = match dialect::route(path, query, &self.config) {
             Ok(route) => route,
             // Before it is told to come back later: there will be nothing for it then either.
             Err(reason) => {
@@ -181,8 +181,8 @@ impl Core {
         self.enter_phase(slot, Phase::Open);
         self.begin_rested(slot);
         self.wheel.set(slot, self.now + self.config.ping_interval);
-        if let Some(room) = route.room {
-            self.subscribe(slot, &room, None);
+        for room in &route.rooms {
+            self.subscribe(slot, room, None);
         }
         self.frames(slot, rest);
     }

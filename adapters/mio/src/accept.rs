@@ -41,6 +41,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart must not wait for the old process's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Frames are small and leave when they are ready. Every connection inherits it, without a system call of its own.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
@@ -113,7 +115,7 @@ impl Gate {
         }
     }
 
-    /// Takes the next connection, its Nagle algorithm switched off, and who it comes from.
+    /// Takes the next connection, and who it comes from.
     pub fn accept(&mut self, open: usize, now: Time) -> Option<(TcpStream, SocketAddr)> {
         loop {
             self.measure(open, now);
@@ -122,8 +124,6 @@ impl Gate {
             }
             match self.listener.accept() {
                 Ok((stream, peer)) => {
-                    // Frames are small and leave when they are ready. A socket that is gone by now says so when it is read.
-                    let _ = stream.set_nodelay(true);
                     self.succeeded(open);
                     return Some((stream, peer));
                 }
@@ -162,6 +162,17 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_send_small_frames_at_once() {
+        let mut gate =
+            Gate::new(listen("127.0.0.1:0".parse().unwrap()).unwrap(), Places { connections_max: 1, surplus_max: 1 });
+        let address = gate.listener().local_addr().unwrap();
+        // Its connection is in the backlog as soon as it is connected.
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let (stream, _) = gate.accept(0, Time::ZERO).expect("a connection waits");
+        assert!(stream.nodelay().unwrap());
+    }
 
     #[test]
     fn the_gate_opens_again_only_when_half_the_surplus_has_left() {

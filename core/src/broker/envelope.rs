@@ -72,12 +72,27 @@ fn own(payload: &[u8]) -> Option<(&[u8], Option<Except>)> {
 
 fn hex(text: &[u8]) -> Option<(u64, &[u8])> {
     let (digits, rest) = text.split_at_checked(HEX_DIGITS)?;
-    let mut number = 0;
+    // Without a branch per digit: this is done for every message.
+    let (mut number, mut wrong) = (0, 0);
     for digit in digits {
-        number = number << 4 | u64::from((*digit as char).to_digit(16)?);
+        let value = VALUES[usize::from(*digit)];
+        number = number << 4 | u64::from(value & 0xF);
+        wrong |= value;
     }
-    Some((number, rest))
+    (wrong <= 0xF).then_some((number, rest))
 }
+
+/// What each byte is as a hexadecimal digit; above 15 where it is none.
+const VALUES: [u8; 256] = {
+    let mut values = [0xFF; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        values[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 fn parse_except_text(text: &str) -> Option<Except> {
     let (node, rest) = hex(text.as_bytes())?;

@@ -2,19 +2,9 @@
 //! it sends goes to that room as it is.
 
 use crate::core::Core;
-use crate::protocol::command::check_room_name;
-use percent_encoding::percent_decode_str;
-use std::borrow::Cow;
 
 /// The room of a connection whose path names none.
 pub const ROOM: &str = "global_chat";
-
-/// The room that the rest of the path names, percent-encoded.
-pub fn room(name: &str, bytes_max: usize) -> Result<Cow<'_, str>, Cow<'static, str>> {
-    let room = percent_decode_str(name).decode_utf8().map_err(|_| "the room's name in the path is not UTF-8")?;
-    check_room_name(&room, bytes_max)?;
-    Ok(room)
-}
 
 pub fn text(core: &mut Core, slot: u32, text: &str) {
     core.forgive(slot);

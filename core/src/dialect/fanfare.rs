@@ -1,8 +1,22 @@
 //! The server's own dialect: one JSON object per text message, answered as `docs/protocol.md` says.
 
+use super::room_name;
+use crate::config::Config;
 use crate::core::Core;
 use crate::protocol::command::{self, Request};
 use crate::protocol::{CommandId, ErrorCode};
+use std::borrow::Cow;
+
+/// The rooms that a query names, each as `room=`, in the form of `application/x-www-form-urlencoded`, which browsers' `URLSearchParams`
+/// makes.
+pub fn rooms<'a>(query: &'a str, config: &Config) -> Result<Vec<Cow<'a, str>>, Cow<'static, str>> {
+    let names = query.split('&').filter_map(|pair| pair.strip_prefix("room="));
+    let room = |name: &'a str| match name.contains('+') {
+        true => room_name(&name.replace('+', "%20"), config).map(|room| Cow::Owned(room.into_owned())),
+        false => room_name(name, config),
+    };
+    names.map(room).collect()
+}
 
 pub fn text(core: &mut Core, slot: u32, text: &str) {
     match command::parse(text, core.config.room_name_bytes_max) {

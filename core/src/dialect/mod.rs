@@ -9,9 +9,11 @@ mod fanfare;
 use crate::config::Config;
 use crate::core::Core;
 use crate::limits::meter::Limit;
+use crate::protocol::command::check_room_name;
 use crate::protocol::reply;
 use crate::ws::decoder::Message;
 use crate::ws::deflate::{Deflater, Window};
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// A language that clients speak over WebSocket.
@@ -80,15 +82,19 @@ impl Dialect {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route<'a> {
     pub dialect: Dialect,
-    /// The room that the connection is in from the start.
-    pub room: Option<Cow<'a, str>>,
+    /// The rooms that the connection joins at once: what it is told of them goes out with the response.
+    pub rooms: Vec<Cow<'a, str>>,
 }
 
-/// The dialect at this path.
+/// What is at this path, with this query.
 ///
 /// # Errors
-/// `None` where no WebSocket is; else what is wrong with the room's name.
-pub(crate) fn route<'a>(path: &'a str, config: &Config) -> Result<Route<'a>, Option<Cow<'static, str>>> {
+/// `None` where no WebSocket is; else what is wrong with a room's name.
+pub(crate) fn route<'a>(
+    path: &'a str,
+    query: &'a str,
+    config: &Config,
+) -> Result<Route<'a>, Option<Cow<'static, str>>> {
     let dialect = match path {
         "/" | "/ws" => config.default_dialect,
         "/fanfare" => Dialect::Fanfare,
@@ -97,12 +103,23 @@ pub(crate) fn route<'a>(path: &'a str, config: &Config) -> Result<Route<'a>, Opt
         "/broadcast" => Dialect::Broadcast,
         _ => {
             let name = path.strip_prefix("/broadcast/").ok_or(None)?;
-            let room = broadcast::room(name, config.room_name_bytes_max).map_err(Some)?;
-            return Ok(Route { dialect: Dialect::Broadcast, room: Some(room) });
+            let room = room_name(name, config).map_err(Some)?;
+            return Ok(Route { dialect: Dialect::Broadcast, rooms: vec![room] });
         }
     };
-    let room = (dialect == Dialect::Broadcast).then_some(Cow::Borrowed(broadcast::ROOM));
-    Ok(Route { dialect, room })
+    let rooms = match dialect {
+        Dialect::Fanfare => fanfare::rooms(query, config).map_err(Some)?,
+        Dialect::Broadcast => vec![Cow::Borrowed(broadcast::ROOM)],
+        Dialect::Classic | Dialect::Echo => Vec::new(),
+    };
+    Ok(Route { dialect, rooms })
+}
+
+/// The room that this part of a URL names, percent-encoded.
+fn room_name<'a>(encoded: &'a str, config: &Config) -> Result<Cow<'a, str>, Cow<'static, str>> {
+    let room = percent_decode_str(encoded).decode_utf8().map_err(|_| "a room's name in the URL is not UTF-8")?;
+    check_room_name(&room, config.room_name_bytes_max)?;
+    Ok(room)
 }
 
 impl Core {
@@ -136,31 +153,49 @@ impl Core {
 mod tests {
     use super::*;
 
+    fn chosen(path: &str, query: &str, config: &Config) -> Result<(Dialect, Vec<String>), Option<Cow<'static, str>>> {
+        let route = route(path, query, config)?;
+        Ok((route.dialect, route.rooms.into_iter().map(Cow::into_owned).collect()))
+    }
+
     #[test]
     fn the_path_chooses_the_dialect() {
         let config = Config { echo: true, ..Config::default() };
-        let chosen = |path: &str, config: &Config| {
-            route(path, config).map(|route| (route.dialect, route.room.map(Cow::into_owned)))
-        };
-        assert_eq!(chosen("/", &config), Ok((Dialect::Fanfare, None)));
-        assert_eq!(chosen("/ws", &config), Ok((Dialect::Fanfare, None)));
-        assert_eq!(chosen("/classic", &config), Ok((Dialect::Classic, None)));
-        assert_eq!(chosen("/echo", &config), Ok((Dialect::Echo, None)));
-        assert_eq!(chosen("/broadcast", &config), Ok((Dialect::Broadcast, Some("global_chat".into()))));
-        assert_eq!(chosen("/broadcast/caf%C3%A9%2F1", &config), Ok((Dialect::Broadcast, Some("café/1".into()))));
+        let chosen = |path: &str| chosen(path, "", &config);
+        assert_eq!(chosen("/"), Ok((Dialect::Fanfare, vec![])));
+        assert_eq!(chosen("/ws"), Ok((Dialect::Fanfare, vec![])));
+        assert_eq!(chosen("/classic"), Ok((Dialect::Classic, vec![])));
+        assert_eq!(chosen("/echo"), Ok((Dialect::Echo, vec![])));
+        assert_eq!(chosen("/broadcast"), Ok((Dialect::Broadcast, vec!["global_chat".into()])));
+        assert_eq!(chosen("/broadcast/caf%C3%A9%2F1"), Ok((Dialect::Broadcast, vec!["café/1".into()])));
         for wrong in ["/broadcast/", "/broadcast/%0A", "/broadcast/%FF"] {
-            assert!(matches!(chosen(wrong, &config), Err(Some(_))), "{wrong}");
+            assert!(matches!(chosen(wrong), Err(Some(_))), "{wrong}");
         }
         for nothing in ["/elsewhere", "/classic/", "/wsx"] {
-            assert_eq!(chosen(nothing, &config), Err(None), "{nothing}");
+            assert_eq!(chosen(nothing), Err(None), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn the_query_names_rooms_where_commands_do() {
+        let config = Config { echo: true, ..Config::default() };
+        let chosen = |path: &str, query: &str| chosen(path, query, &config).map(|(_, rooms)| rooms.join("|"));
+        assert_eq!(chosen("/", "token=x&room=a&room=caf%C3%A9+1&rooms=b&room"), Ok("a|café 1".into()));
+        assert_eq!(chosen("/ws", "room=a%26room%3Db"), Ok("a&room=b".into()));
+        assert_eq!(chosen("/broadcast", "room=a"), Ok("global_chat".into()));
+        for path in ["/classic", "/echo"] {
+            assert_eq!(chosen(path, "room=a"), Ok(String::new()), "{path}");
+        }
+        for wrong in ["room=", "room=%0A", "room=%FF", "room=a&room="] {
+            assert!(matches!(chosen("/", wrong), Err(Some(_))), "{wrong}");
         }
     }
 
     #[test]
     fn the_default_is_configured_and_echo_is_off() {
         let config = Config { default_dialect: Dialect::Broadcast, ..Config::default() };
-        assert_eq!(route("/", &config).unwrap().room.as_deref(), Some("global_chat"));
-        assert_eq!(route("/fanfare", &config).unwrap().dialect, Dialect::Fanfare);
-        assert_eq!(route("/echo", &config), Err(None));
+        assert_eq!(chosen("/", "room=a", &config), Ok((Dialect::Broadcast, vec!["global_chat".into()])));
+        assert_eq!(chosen("/fanfare", "", &config), Ok((Dialect::Fanfare, vec![])));
+        assert_eq!(chosen("/echo", "", &config), Err(None));
     }
 }

@@ -37,6 +37,8 @@ pub fn head_end(data: &[u8], searched: usize) -> Option<usize> {
 pub struct Parsed<'a> {
     /// The path, without the query.
     pub path: &'a str,
+    /// The query, without its question mark; empty where there is none.
+    pub query: &'a str,
     /// The page that asks, as browsers tell; empty where that is told twice, or is no text.
     pub origin: Option<&'a str>,
     /// All values of `X-Forwarded-For`, in their order.
@@ -100,12 +102,12 @@ pub fn parse(head: &[u8]) -> Result<Parsed<'_>, Response<'static>> {
     if hosts > 1 || hosts == 0 && version >= 1 {
         return Err(Response::bad_request("one Host header is needed"));
     }
-    let path = path_of(target);
+    let (path, query) = path_and_query(target);
     let origin = values(headers, "Origin")
         .next()
         .map(|_| single(headers, "Origin").and_then(|origin| std::str::from_utf8(origin).ok()).unwrap_or(""));
     let forwarded_for = values(headers, "X-Forwarded-For").collect();
-    let parsed = |kind| Parsed { path, origin, forwarded_for, kind };
+    let parsed = |kind| Parsed { path, query, origin, forwarded_for, kind };
     if method == "HEAD" || !values(headers, "Upgrade").any(|value| has_token(value, "websocket")) {
         return Ok(parsed(Kind::Get { head_only: method == "HEAD" }));
     }
@@ -165,13 +167,14 @@ fn is_key(key: &str) -> bool {
     padding == b"==" && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
-/// The path of an origin-form or absolute-form target (RFC 9112 §3.2), without the query.
-fn path_of(target: &str) -> &str {
-    let path = match target.split_once("://") {
+/// Path and query of an origin-form or absolute-form target (RFC 9112 §3.2).
+fn path_and_query(target: &str) -> (&str, &str) {
+    let whole = match target.split_once("://") {
         Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |slash| &rest[slash..]),
         _ => target,
     };
-    path.split(['?', '#']).next().unwrap_or(path)
+    let whole = whole.split('#').next().unwrap_or(whole);
+    whole.split_once('?').unwrap_or((whole, ""))
 }
 
 /// Appends the 101 that opens a WebSocket.
@@ -302,7 +305,7 @@ mod tests {
     fn the_rfc_example_is_accepted() {
         let head = request("GET /ws?token=1 HTTP/1.1", &GOOD);
         let kind = Kind::Upgrade { key: KEY, subprotocol: false, compression: None };
-        let expected = Parsed { path: "/ws", origin: None, forwarded_for: Vec::new(), kind };
+        let expected = Parsed { path: "/ws", query: "token=1", origin: None, forwarded_for: Vec::new(), kind };
         assert_eq!(parse(&head).unwrap(), expected);
         let mut out = Vec::new();
         write_accept(&mut out, KEY, true, None);

@@ -1,0 +1,62 @@
+//! `/ws?room=a&room=b` is a member of both rooms as soon as it is a WebSocket.
+
+use fanfare_core::Config;
+use fanfare_core::broker::BrokerEvent;
+use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+use fanfare_tests::{Client, Redis, Server, upgrade_request};
+
+fn upgrade(lone: &mut LoneCore, path: &str) -> Vec<Said> {
+    let conn = lone.connect();
+    lone.bytes(conn, upgrade_request(path, ""))
+}
+
+#[test]
+fn the_response_and_subscribed_are_one_write_where_the_broker_holds_the_room() {
+    let mut lone = LoneCore::new(Config::default());
+    lone.member("a");
+    let said = upgrade(&mut lone, "/ws?room=a");
+    let [Said::Sent(conn, _)] = said[..] else { panic!("{said:?}") };
+    let text = text_to(&said, conn);
+    assert!(text.starts_with("HTTP/1.1 101 ") && text.ends_with(r#"{"type":"SUBSCRIBED","room":"a"}"#), "{text}");
+}
+
+#[test]
+fn each_room_is_answered_once_the_broker_holds_it() {
+    let mut lone = LoneCore::new(Config::default());
+    let said = upgrade(&mut lone, "/?room=a&room=b&room=a");
+    let asked: Vec<_> = said.iter().filter(|said| matches!(said, Said::Subscribe(_))).collect();
+    assert_eq!(asked, [&Said::Subscribe("a".into()), &Said::Subscribe("b".into())]);
+    for room in ["b", "a"] {
+        let said = lone.broker(BrokerEvent::Subscribed { room });
+        let [Said::Sent(conn, _)] = said[..] else { panic!("{said:?}") };
+        assert!(text_to(&said, conn).ends_with(&format!(r#"{{"type":"SUBSCRIBED","room":"{room}"}}"#)));
+    }
+}
+
+#[test]
+fn rooms_beyond_the_limit_are_refused_one_by_one_and_bad_names_with_the_upgrade() {
+    let mut lone = LoneCore::new(Config { rooms_per_connection_max: 1, ..Config::default() });
+    lone.member("a");
+    let said = upgrade(&mut lone, "/?room=a&room=b");
+    let [Said::Sent(conn, _)] = said[..] else { panic!("{said:?}") };
+    let text = text_to(&said, conn);
+    assert!(text.contains("SUBSCRIBED") && text.contains("too_many_rooms"), "{text}");
+    assert_eq!(lone.core.metrics().connections_now, 2);
+
+    let said = upgrade(&mut lone, "/?room=%00");
+    let Some(Said::Sent(conn, _)) = said.first() else { panic!("{said:?}") };
+    assert!(text_to(&said, *conn).starts_with("HTTP/1.1 400 "), "{said:?}");
+    assert_eq!(lone.core.metrics().connections_now, 2);
+}
+
+#[test]
+fn a_client_hears_its_rooms_without_a_command() {
+    let redis = Redis::start();
+    for server in [Server::start(), Server::launch().redis(&redis).start()] {
+        let mut client = Client::connect_to(server.address(), "/ws?room=caf%C3%A9&room=a+b");
+        client
+            .expect_in_any_order(&[r#"{"type":"SUBSCRIBED","room":"café"}"#, r#"{"type":"SUBSCRIBED","room":"a b"}"#]);
+        Client::connect(&server).publish("café", r#""au lait""#);
+        client.expect_message("café", r#""au lait""#);
+    }
+}
