@@ -4,6 +4,7 @@ use super::run::Run;
 use crate::conn::NONE;
 use crate::dialect::Form;
 use crate::event::ConnId;
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// A member's place in its connection's room list, and whether its SUBSCRIBE still waits for the broker.
@@ -11,6 +12,9 @@ use std::ops::Range;
 pub(crate) struct Seat(u16);
 
 const WAITING: u16 = 1 << 15;
+/// A room of two, which is the most common, has them where a pointer to more would be, and needs no memory for them.
+const INLINE_MEMBERS: usize = 2;
+const INLINE_SEATS: usize = 8;
 /// A room that was larger gives memory back when three quarters of its places are empty.
 const KEPT_MEMBERS: usize = 64;
 
@@ -34,8 +38,8 @@ impl Seat {
 pub(crate) struct Group {
     pub form: Form,
     /// 8 bytes per member: all that a fan-out reads of this room.
-    members: Vec<ConnId>,
-    seats: Vec<Seat>,
+    members: SmallVec<[ConnId; INLINE_MEMBERS]>,
+    seats: SmallVec<[Seat; INLINE_SEATS]>,
     /// This turn's run, or `NONE`; then `full` means nothing.
     pub run: u32,
     /// Members before this index get the whole run.
@@ -44,7 +48,7 @@ pub(crate) struct Group {
 
 impl Group {
     pub fn new(form: Form) -> Group {
-        Group { form, members: Vec::new(), seats: Vec::new(), run: NONE, full: 0 }
+        Group { form, members: SmallVec::new(), seats: SmallVec::new(), run: NONE, full: 0 }
     }
 
     pub fn members(&self) -> &[ConnId] {
@@ -102,8 +106,9 @@ impl Group {
             moved(*conn, self.seats[hole], hole as u32);
         }
         if self.members.capacity() > KEPT_MEMBERS && self.members.len() < self.members.capacity() / 4 {
-            self.members.shrink_to(self.members.len() * 2);
-            self.seats.shrink_to(self.members.len() * 2);
+            // To have room for so many, and no more.
+            self.members.grow(self.members.len() * 2);
+            self.seats.grow(self.members.len() * 2);
         }
         part
     }
@@ -138,5 +143,33 @@ impl Group {
     fn swap(&mut self, a: usize, b: usize) {
         self.members.swap(a, b);
         self.seats.swap(a, b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_members_need_no_memory_of_their_own() {
+        assert_eq!(size_of::<Group>(), 64);
+        let mut group = Group::new(Form::default());
+        for slot in 0..INLINE_MEMBERS as u32 {
+            group.join(ConnId::new(slot, 0), Seat::new(0, false), None);
+        }
+        assert!(!group.members.spilled() && !group.seats.spilled());
+    }
+
+    #[test]
+    fn a_room_that_empties_gives_memory_back() {
+        let mut group = Group::new(Form::default());
+        for slot in 0..1_000 {
+            group.join(ConnId::new(slot, 0), Seat::new(0, false), None);
+        }
+        for left in (0..1_000).rev() {
+            group.leave(left / 2, None, |_, _, _| {});
+            let places = group.members.capacity().max(group.seats.capacity());
+            assert!(places <= KEPT_MEMBERS.max(4 * (left as usize + 1)), "{places} for {left}");
+        }
     }
 }
