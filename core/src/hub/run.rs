@@ -6,10 +6,20 @@ use crate::event::ConnId;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// A burst may grow a buffer; past this many bytes it is given back at the end of the turn.
+/// A burst may grow a buffer; what is beyond this many bytes is given back at the end of the turn.
 pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
-/// As many idle buffers are kept for the next turn; the rest are given back.
-const KEPT_BUFFERS_MAX: usize = 256;
+/// As many idle buffers are kept for the next turn, the rest are given back: about as many small messages as Redis brings in one
+/// read, each for a room of its own.
+const KEPT_BUFFERS_MAX: usize = 1_024;
+/// Only so many of them are kept large: in a turn with many runs, most are short.
+const LARGE_BUFFERS_MAX: usize = 16;
+/// Of the others, so much is kept; with the large ones, 8 MiB in all.
+const SMALL_BUFFER_BYTES: usize = 4 * 1024;
+
+/// How many bytes of the buffer that a turn used as this one are kept for the next.
+fn kept_bytes(index: usize) -> usize {
+    if index < LARGE_BUFFERS_MAX { KEPT_BYTES_MAX } else { SMALL_BUFFER_BYTES }
+}
 
 /// All frames that one group of a room received in this turn, back to back.
 ///
@@ -50,9 +60,9 @@ impl Runs {
     }
 
     pub fn clear(&mut self) {
-        for run in &mut self.list[..self.used] {
+        for (index, run) in self.list[..self.used].iter_mut().enumerate() {
             run.bytes.clear();
-            run.bytes.shrink_to(KEPT_BYTES_MAX);
+            run.bytes.shrink_to(kept_bytes(index));
             run.late.clear();
         }
         self.list.truncate(KEPT_BUFFERS_MAX);
@@ -103,11 +113,11 @@ impl Stream {
         out.extend_from_slice(&self.own[from..]);
     }
 
-    fn clear(&mut self) {
+    fn clear(&mut self, kept_bytes: usize) {
         self.own.clear();
-        self.own.shrink_to(KEPT_BYTES_MAX);
+        self.own.shrink_to(kept_bytes);
         self.parts.clear();
-        self.parts.shrink_to(KEPT_BUFFERS_MAX);
+        self.parts.shrink_to(kept_bytes / size_of::<Part>());
     }
 }
 
@@ -134,7 +144,7 @@ impl Streams {
     /// Forgets what was to be said to the connection.
     pub fn hush(&mut self, conns: &mut Conns, slot: u32) {
         if conns.get(slot).stream != NONE {
-            self.stream(conns, slot).clear();
+            self.stream(conns, slot).clear(KEPT_BYTES_MAX);
         }
     }
 
@@ -162,11 +172,11 @@ impl Streams {
     }
 
     pub fn clear(&mut self, conns: &mut Conns) {
-        for stream in &mut self.list[..self.used] {
+        for (index, stream) in self.list[..self.used].iter_mut().enumerate() {
             if let Some(slot) = conns.slot(stream.conn) {
                 conns.get_mut(slot).stream = NONE;
             }
-            stream.clear();
+            stream.clear(kept_bytes(index));
         }
         self.list.truncate(KEPT_BUFFERS_MAX);
         self.used = 0;
