@@ -133,11 +133,11 @@ impl<'c> Actions<'c> {
                 (stream.bytes(&core.runs, &mut core.gathered), std::slice::from_ref(&stream.conn), Source::Stream)
             }
             Step::Run(index) => {
-                let run = &core.runs.all()[index];
+                let (key, one_of_several) = (core.runs.due()[index], core.runs.due().len() > 1);
+                let run = core.runs.get(key);
                 let group = core.rooms.get(run.room).group_at(run.group);
-                let one_of_several = core.runs.all().len() > 1;
                 let source = Source::Run { run: index as u32, one_of_several, joint: &mut core.joint };
-                (&run.bytes[..], &group.members()[..group.full as usize], source)
+                (core.runs.bytes(key), &group.members()[..group.full as usize], source)
             }
             Step::Joint(pieces) => {
                 let Core { joint, streams, runs, conns, gathered, .. } = core;
@@ -181,11 +181,9 @@ impl<'c> Actions<'c> {
                     }
                 }
                 Stage::Streams => self.enter(Stage::Runs),
-                Stage::Runs if at < self.core.runs.all().len() => {
+                Stage::Runs if at < self.core.runs.due().len() => {
                     self.at += 1;
-                    if !self.core.runs.all()[at].bytes.is_empty() {
-                        return Some(Step::Run(at));
-                    }
+                    return Some(Step::Run(at));
                 }
                 Stage::Runs => {
                     self.core.joint.sort();
@@ -224,8 +222,8 @@ impl<'c> Actions<'c> {
     /// Whether this stream waits for the runs of its connection's rooms.
     fn put_off_stream(&mut self, index: usize) -> bool {
         let Core { conns, rooms, runs, streams, joint, .. } = &mut *self.core;
-        let Some(slot) = conns.slot(streams.all()[index].conn).filter(|_| !runs.all().is_empty()) else { return false };
-        if conns.is_marked(slot, mark::HELD_UP) || !Joint::is_worth_waiting(conns, rooms, slot) {
+        let Some(slot) = conns.slot(streams.all()[index].conn).filter(|_| !runs.due().is_empty()) else { return false };
+        if conns.is_marked(slot, mark::HELD_UP) || !Joint::is_worth_waiting(conns, rooms, runs, slot) {
             return false;
         }
         conns.mark(slot, mark::JOINED);

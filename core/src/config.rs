@@ -31,6 +31,11 @@ pub struct Config {
     pub outbox_bytes_max: usize,
     /// Bytes of frames kept for all lagging connections together; over it the slowest are closed with 4008.
     pub outbox_total_bytes_max: usize,
+    /// Members of rooms that are written to in one turn, after which the others have theirs. At least one room's, or of a large
+    /// one a group's.
+    pub members_per_turn_max: usize,
+    /// Members of a room that are written to at once, without anybody else having a turn in between: 1 to 256.
+    pub group_members_max: u16,
     /// Malformed commands before a connection is closed with 4509; every good one forgives one.
     pub errors_max: u16,
     /// Text and binary messages of one connection, each as many times as it has frames. One more is refused with `too_fast`, or
@@ -92,6 +97,8 @@ impl Default for Config {
             node: 0,
             connections_max: 10_000,
             surplus_connections_max: 128,
+            members_per_turn_max: 128,
+            group_members_max: 64,
             message_bytes_max: 64 * 1024,
             frames_per_message_max: 1_024,
             rooms_per_connection_max: 128,

@@ -3,6 +3,7 @@
 
 use crate::dialect::{Dialect, Form};
 use crate::event::ConnId;
+use crate::hub::group::Place;
 use crate::hub::outbox::Outbox;
 use crate::limits::meter::Meter;
 use crate::time::Time;
@@ -234,8 +235,7 @@ impl Conn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Membership {
     pub room: u32,
-    /// Into the room's members.
-    pub index: u32,
+    pub place: Place,
 }
 
 /// The rooms of one connection. One costs nothing beyond the record; more are on the heap.
@@ -291,10 +291,10 @@ impl RoomList {
         }
     }
 
-    pub fn set_index(&mut self, position: usize, index: u32) {
+    pub fn set_place(&mut self, position: usize, place: Place) {
         match self {
-            RoomList::Few(one) => one.as_mut().expect("a position comes from this list").index = index,
-            RoomList::Many(listed) => listed.rooms[position].index = index,
+            RoomList::Few(one) => one.as_mut().expect("a position comes from this list").place = place,
+            RoomList::Many(listed) => listed.rooms[position].place = place,
         }
     }
 }
@@ -325,7 +325,7 @@ mod tests {
     fn a_room_list_grows_and_shrinks_in_place() {
         let mut rooms = RoomList::Few(None);
         for room in 0..3 {
-            rooms.push(Membership { room, index: room });
+            rooms.push(Membership { room, place: Place::new(0, room) });
         }
         assert_eq!(rooms.swap_remove(0).room, 0);
         assert_eq!(rooms.position(2), Some(0));

@@ -7,10 +7,12 @@ use crate::conn::{Conns, Ending, NONE, Phase, mark};
 use crate::error::Refused;
 use crate::event::{ConnId, Event};
 use crate::hub::asks::{Asks, Senders};
+use crate::hub::group::GROUP_MEMBERS_MAX;
 use crate::hub::joint::Joint;
 use crate::hub::outbox::Backlog;
 use crate::hub::rooms::Rooms;
-use crate::hub::run::{KEPT_BYTES_MAX, Runs, Streams};
+use crate::hub::run::{KEPT_BYTES_MAX, Runs};
+use crate::hub::stream::Streams;
 use crate::hub::subscriptions::{Broker, Joins};
 use crate::limits;
 use crate::limits::meter::{Pace, Rates};
@@ -99,11 +101,13 @@ impl Core {
     /// A core without connections, whose broker is down until [`BrokerEvent::Up`](crate::broker::BrokerEvent::Up).
     ///
     /// # Panics
-    /// If `rooms_per_connection_max` is above 32,767, or the level of compression is none from 1 to 9.
+    /// If `rooms_per_connection_max` is above 32,767, the level of compression is none from 1 to 9, or `group_members_max` none
+    /// from 1 to 256.
     pub fn new(config: Config) -> Core {
         assert!(config.rooms_per_connection_max < 1 << 15, "rooms_per_connection_max is at most 32,767");
         let level = config.compression.map(|compression| compression.level);
         assert!(level.is_none_or(|level| (1..=9).contains(&level)), "compression has the levels 1 to 9");
+        assert!((1..=GROUP_MEMBERS_MAX as u16).contains(&config.group_members_max), "a group has 1 to 256 members");
         Core {
             now: Time::ZERO,
             conns: Conns::new(),
@@ -113,7 +117,7 @@ impl Core {
             rates: limits::rates(&config),
             metered: VecDeque::new(),
             wheel: Wheel::default(),
-            rooms: Rooms::new(config.seed),
+            rooms: Rooms::new(config.seed, usize::from(config.group_members_max)),
             backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),
             broker: Broker::default(),
             senders: Senders::default(),
@@ -124,7 +128,7 @@ impl Core {
             deflater: Deflater::new(config.compression.unwrap_or_default()),
             inflater: Inflater::default(),
             asks: Asks::default(),
-            runs: Runs::default(),
+            runs: Runs::new(config.group_members_max),
             streams: Streams::default(),
             joint: Joint::default(),
             writable: Vec::new(),
@@ -152,8 +156,8 @@ impl Core {
     /// When to feed [`Event::Timeout`] at the latest, if nothing happens before. A time in the past means at once.
     pub fn next_timeout(&self) -> Option<Time> {
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
-        let resubscribing = self.broker.resubscribe_from.map(|_| Time::ZERO);
-        [self.wheel.next(), lingering, resubscribing].into_iter().flatten().min()
+        let at_once = (self.broker.resubscribe_from.is_some() || self.runs.wait()).then_some(Time::ZERO);
+        [self.wheel.next(), lingering, at_once].into_iter().flatten().min()
     }
 
     /// Connections of every kind: WebSockets, request heads coming in, and those that are ending.
@@ -205,10 +209,7 @@ impl Core {
 
     /// What has to wait until everything has been handed out: see [`Actions`].
     pub(crate) fn settle(&mut self) {
-        for run in self.runs.all() {
-            self.rooms.get_mut(run.room).group_at_mut(run.group).run = NONE;
-        }
-        self.runs.clear();
+        self.runs.forget_due(|room, group| self.rooms.get_mut(room).group_at_mut(group).run = NONE);
         self.streams.clear(&mut self.conns);
         self.joint.clear();
         self.gathered.clear();
@@ -363,6 +364,7 @@ impl<'c> Turn<'c> {
     /// Ends the feeding. The actions must be drained before the next turn can begin.
     pub fn finish(self) -> Actions<'c> {
         self.core.make_room();
+        self.core.runs.choose_due(self.core.config.members_per_turn_max);
         self.core.give_the_late_their_part();
         Actions::new(self.core)
     }

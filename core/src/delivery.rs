@@ -34,7 +34,7 @@ pub(crate) enum Source<'a> {
     Queue(&'a mut usize),
     /// What goes to the target alone.
     Stream,
-    /// A run, for all its members; `one_of_several` in this turn.
+    /// A run, by its index among those that are due, for all its members; `one_of_several` in this turn.
     Run { run: u32, one_of_several: bool, joint: &'a mut Joint },
     /// Pieces for one target, back to back.
     Joint { pieces: Range<usize>, joint: &'a mut Joint, runs: &'a Runs },
@@ -122,7 +122,7 @@ impl<'a> Delivery<'a> {
                 let mut from = 0;
                 for index in pieces.clone() {
                     let (until, kept) = match joint.run(index) {
-                        Some(run) => (from + runs.all()[run as usize].bytes.len(), joint.kept_mut(run)),
+                        Some(run) => (from + runs.due_bytes(run).len(), joint.kept_mut(run)),
                         None => (bytes.len() - joint.run_bytes(pieces.clone(), runs), &mut { NONE }),
                     };
                     if written < until {

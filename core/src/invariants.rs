@@ -12,7 +12,8 @@ impl Core {
     /// If one does not hold: that is a bug in this crate.
     pub fn check_invariants(&self) {
         self.backlog.check_invariants(&self.conns);
-        assert!(self.runs.all().is_empty() && self.streams.all().is_empty(), "a turn leaves nothing unsaid");
+        assert!(self.runs.due().is_empty() && self.streams.all().is_empty(), "a turn says what is due");
+        self.check_runs();
         assert!(self.touched.is_empty() && self.gone.is_empty() && self.writable.is_empty());
         assert!(self.backlog.doomed.is_empty() && !self.backlog.is_over_budget(), "a turn ends within the limits");
         self.check_connections();
@@ -40,9 +41,9 @@ impl Core {
                 conn.phase
             );
             for (position, membership) in conn.rooms.as_slice().iter().enumerate() {
-                let group = self.rooms.get(membership.room).group(conn.form()).expect("a member's group is there");
-                assert_eq!(group.members()[membership.index as usize], self.conns.id(slot));
-                let seat = group.seat(membership.index);
+                let group = self.rooms.get(membership.room).group_at(membership.place.group());
+                assert_eq!(group.members()[membership.place.index() as usize], self.conns.id(slot));
+                let seat = group.seat(membership.place.index());
                 assert_eq!(seat.list_position(), position);
                 assert_eq!(seat.is_waiting(), self.joins.contains_key(&(slot, membership.room)));
                 assert!(!(seat.is_waiting() && self.is_held(membership.room)), "nobody waits for what is held");
@@ -80,14 +81,28 @@ impl Core {
         assert!(count <= self.config.pending_upgrades_max.max(1));
     }
 
+    fn check_runs(&self) {
+        let waiting: Vec<u32> = self.runs.waiting().collect();
+        let with_runs = self.rooms.iter().flat_map(|(_, room)| room.groups()).filter(|group| group.run != NONE).count();
+        assert_eq!(with_runs, waiting.len(), "every run of a group waits, once");
+        for key in &waiting {
+            let run = self.runs.get(*key);
+            let group = self.rooms.get(run.room).group_at(run.group);
+            assert_eq!(group.run, *key, "a run is that of its group");
+            assert_eq!(group.members().len(), group.full as usize + run.late.len(), "every member has its part of it");
+            assert!(run.late.iter().all(|start| *start as usize <= self.runs.bytes(*key).len()));
+        }
+        self.runs.check_invariants();
+    }
+
     fn check_rooms(&self) {
         let (mut memberships, mut populated, mut lingering, mut waiting) = (0, 0, 0, 0);
         for (key, room) in self.rooms.iter() {
             assert_eq!(self.rooms.find(&room.name), Some(key));
-            assert!(!room.has_run());
             populated += u64::from(!room.is_empty());
             lingering += usize::from(room.lingering);
             for group in room.groups() {
+                assert!(group.members().len() <= usize::from(self.config.group_members_max));
                 memberships += group.members().len() as u64;
                 for (index, conn) in group.members().iter().enumerate() {
                     let slot = self.conns.slot(*conn).expect("members are alive");

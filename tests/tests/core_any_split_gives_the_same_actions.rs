@@ -1,6 +1,6 @@
 //! However a client's bytes are cut on their way, the core does the same, to the letter.
 
-use fanfare_tests::model::World;
+use fanfare_tests::model::{Bounds, World};
 use fanfare_tests::{Frame, opcode, upgrade_request};
 use proptest::prelude::*;
 
@@ -53,7 +53,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn said(pieces: &[&[u8]]) -> String {
-    let mut world = World::new(1 << 20);
+    let mut world = World::new(Bounds::default());
     world.feed_pieces(pieces);
     String::from_utf8_lossy(&world.log).into_owned()
 }

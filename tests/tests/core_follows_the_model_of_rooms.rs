@@ -1,7 +1,7 @@
 //! Whatever clients, sockets, time and the broker do, and in whatever order: every client is sent, room by room, exactly what
 //! the reference model says, and once things are quiet the broker's subscriptions are the rooms that have members.
 
-use fanfare_tests::model::{Step, World};
+use fanfare_tests::model::{Bounds, Step, World};
 use proptest::prelude::*;
 
 /// What clients and the broker do.
@@ -50,6 +50,21 @@ fn turns(step: impl Strategy<Value = Step>) -> impl Strategy<Value = Vec<Vec<Ste
     })
 }
 
+/// How much goes into a turn: mostly so little that what rooms have to say takes several.
+fn bounds(outbox_bytes_max: usize, outbox_total_bytes_max: usize) -> impl Strategy<Value = Bounds> {
+    let (usual, outboxes) =
+        (Bounds::default(), Bounds { outbox_bytes_max, outbox_total_bytes_max, ..Bounds::default() });
+    (
+        prop_oneof![3 => 1..4usize, 1 => Just(usual.members_per_turn_max)],
+        prop_oneof![3 => 1..4u16, 1 => Just(usual.group_members_max)],
+    )
+        .prop_map(move |(members_per_turn_max, group_members_max)| Bounds {
+            members_per_turn_max,
+            group_members_max,
+            ..outboxes
+        })
+}
+
 /// Two clients that are there from the start make more of the random steps meaningful.
 fn run(mut world: World, turns: &[Vec<Step>]) -> Vec<u8> {
     world.apply(&[Step::Connect, Step::Connect]);
@@ -64,27 +79,39 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
     #[test]
-    fn rooms_and_subscriptions_follow_the_model(turns in turns(step())) {
-        run(World::new(1 << 20), &turns);
+    fn rooms_and_subscriptions_follow_the_model(turns in turns(step()), bounds in bounds(1 << 20, 1 << 26)) {
+        run(World::new(bounds), &turns);
     }
 
     #[test]
-    fn frames_stay_whole_and_in_order_under_any_pattern_of_short_writes(turns in turns(step_with_short_writes())) {
-        run(World::new(1 << 20), &turns);
+    fn frames_stay_whole_and_in_order_under_any_pattern_of_short_writes(
+        turns in turns(step_with_short_writes()),
+        bounds in bounds(1 << 20, 1 << 26),
+    ) {
+        run(World::new(bounds), &turns);
     }
 
     #[test]
-    fn readers_over_the_limit_are_closed_between_frames(turns in turns(step_with_short_writes())) {
-        run(World::new(400), &turns);
+    fn readers_over_the_limit_are_closed_between_frames(
+        turns in turns(step_with_short_writes()),
+        bounds in bounds(400, 1 << 26),
+    ) {
+        run(World::new(bounds), &turns);
     }
 
     #[test]
-    fn all_together_stay_within_their_budget(turns in turns(step_with_short_writes())) {
-        run(World::with_budget(800, 1_000), &turns);
+    fn all_together_stay_within_their_budget(
+        turns in turns(step_with_short_writes()),
+        bounds in bounds(800, 1_000),
+    ) {
+        run(World::new(bounds), &turns);
     }
 
     #[test]
-    fn the_same_events_give_the_same_actions(turns in turns(step_with_short_writes())) {
-        prop_assert_eq!(run(World::new(400), &turns), run(World::new(400), &turns));
+    fn the_same_events_give_the_same_actions(
+        turns in turns(step_with_short_writes()),
+        bounds in bounds(400, 1 << 26),
+    ) {
+        prop_assert_eq!(run(World::new(bounds), &turns), run(World::new(bounds), &turns));
     }
 }

@@ -37,7 +37,7 @@ fn room() -> (LoneCore, Vec<ConnId>, Vec<Vec<u8>>) {
 }
 
 fn room_of(config: Config) -> (LoneCore, Vec<ConnId>, Vec<Vec<u8>>) {
-    let mut lone = LoneCore::new(config);
+    let mut lone = LoneCore::new(Config { members_per_turn_max: usize::MAX, ..config });
     let members: Vec<ConnId> = (0..MEMBERS).map(|_| lone.member("r")).collect();
     let text = "x".repeat(200);
     let command = format!(r#"{{"type":"SEND_MESSAGE","room":"r","message":"{text}","echo":false}}"#);

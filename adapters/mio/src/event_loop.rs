@@ -219,12 +219,12 @@ impl Server {
             self.stop_at = Some(now + self.shutdown_timeout);
             turn.feed(Event::Shutdown);
         }
-        *members = carry_out(turn.finish(), sockets, broker);
+        *members = carry_out(turn.finish(), sockets, broker, registry, now);
         if broker.answers_at_once() {
             // Messages need not wait until others have been read.
             let mut turn = core.turn(now);
             broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
-            *members += carry_out(turn.finish(), sockets, broker);
+            *members += carry_out(turn.finish(), sockets, broker, registry, now);
         }
         if let Some(gate) = gate {
             // Whoever left in this turn made room for someone in the backlog.
@@ -320,6 +320,8 @@ fn core_config(
     page: &'static [u8],
 ) -> fanfare_core::Config {
     let (limits, timeouts, compression) = (&config.limits, &config.timeouts, &config.compression);
+    // What is no business of an operator's.
+    let fanfare_core::Config { members_per_turn_max, group_members_max, .. } = fanfare_core::Config::default();
     let rate = |per_second: usize, burst: usize| Rate { per_second: per_second as u64, burst: burst as u64 };
     fanfare_core::Config {
         seed,
@@ -333,6 +335,8 @@ fn core_config(
         request_head_bytes_max: limits.request_head_bytes_max,
         outbox_bytes_max: limits.outbox_bytes_max,
         outbox_total_bytes_max: limits.outbox_total_bytes_max,
+        members_per_turn_max,
+        group_members_max,
         errors_max: limits.errors_max as u16,
         messages: rate(limits.messages_per_second, limits.messages_burst),
         bytes: rate(limits.bytes_per_second, limits.bytes_burst),
@@ -407,11 +411,21 @@ fn read(sockets: &mut Sockets, buffer: &mut [u8], turn: &mut Turn<'_>, members: 
 }
 
 /// Returns to how many members of rooms it has written.
-fn carry_out(mut actions: Actions<'_>, sockets: &mut Sockets, broker: &mut Broker) -> usize {
-    let mut members = 0;
+fn carry_out(
+    mut actions: Actions<'_>,
+    sockets: &mut Sockets,
+    broker: &mut Broker,
+    registry: &mio::Registry,
+    now: Time,
+) -> usize {
+    let (mut members, mut asked) = (0, false);
     while let Some(action) = actions.next() {
         match action {
             Action::Send(delivery) => {
+                if std::mem::take(&mut asked) {
+                    // Redis works on it while the members of a large room are being written to.
+                    broker.drive(registry, now);
+                }
                 // Replies do not count, and of a room of one nothing is joined.
                 let rooms = delivery.rooms();
                 let targets = send(delivery, sockets);
@@ -419,8 +433,14 @@ fn carry_out(mut actions: Actions<'_>, sockets: &mut Sockets, broker: &mut Broke
             }
             Action::Shutdown { conn } => sockets.shutdown(conn),
             Action::Close { conn } => sockets.close(conn),
-            Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-            Action::Subscribe { room } => broker.subscribe(room),
+            Action::Publish { room, payload, id } => {
+                asked = true;
+                broker.publish(room, payload, id);
+            }
+            Action::Subscribe { room } => {
+                asked = true;
+                broker.subscribe(room);
+            }
             Action::Unsubscribe { room } => broker.unsubscribe(room),
         }
     }

@@ -59,20 +59,20 @@ impl Core {
     pub(crate) fn subscribe(&mut self, slot: u32, name: &str, id: Option<CommandId>) {
         let known = self.rooms.find(name).and_then(|room| {
             let position = self.conns.get(slot).rooms.position(room)?;
-            Some((room, position, self.conns.get(slot).rooms.as_slice()[position].index))
+            Some((room, position, self.conns.get(slot).rooms.as_slice()[position].place))
         });
         match known {
             Some((room, ..)) if self.joins.contains_key(&(slot, room)) => {
                 let reason = "an earlier SUBSCRIBE for this room still waits for the broker";
                 self.error(slot, ErrorCode::Pending, reason, id.as_ref(), Some(name));
             }
-            Some((room, _, index)) if self.is_held(room) => {
-                self.catch_up(slot, room, index);
+            Some((room, _, place)) if self.is_held(room) => {
+                self.catch_up(slot, room, place);
                 self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
             }
-            Some((room, position, index)) => {
-                let form = self.conns.get(slot).form();
-                self.rooms.get_mut(room).group_mut(form).set_seat(index, Seat::new(position, true));
+            Some((room, position, place)) => {
+                let group = self.rooms.get_mut(room).group_at_mut(place.group());
+                group.set_seat(place.index(), Seat::new(position, true));
                 self.joins.insert((slot, room), id);
             }
             None => self.join(slot, name, id),
@@ -88,8 +88,8 @@ impl Core {
         let room = self.rooms.find_or_insert(name);
         let held = self.is_held(room);
         let (conn, form) = (self.conns.id(slot), self.conns.get(slot).form());
-        let index = self.rooms.join(room, form, conn, Seat::new(position, !held), &mut self.runs);
-        self.conns.enter_room(slot, Membership { room, index });
+        let place = self.rooms.join(room, form, conn, Seat::new(position, !held), &mut self.runs);
+        self.conns.enter_room(slot, Membership { room, place });
         if held {
             self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
         } else {
@@ -116,8 +116,9 @@ impl Core {
         let left = self.conns.leave_room(slot, position);
         let conn = self.conns.get(slot);
         if let Some(moved) = conn.rooms.as_slice().get(position) {
-            let group = self.rooms.get_mut(moved.room).group_mut(conn.form());
-            group.set_seat(moved.index, Seat::new(position, group.seat(moved.index).is_waiting()));
+            let group = self.rooms.get_mut(moved.room).group_at_mut(moved.place.group());
+            let index = moved.place.index();
+            group.set_seat(index, Seat::new(position, group.seat(index).is_waiting()));
         }
         self.leave_room(slot, left, true);
     }
@@ -131,13 +132,12 @@ impl Core {
     }
 
     fn leave_room(&mut self, slot: u32, left: Membership, deliver: bool) {
-        let Membership { room, index } = left;
+        let Membership { room, place } = left;
         self.joins.remove(&(slot, room));
-        let form = self.conns.get(slot).form();
-        let run = self.rooms.get_mut(room).group_mut(form).run;
+        let run = self.rooms.get(room).group_at(place.group()).run;
         let conns = &mut self.conns;
-        let part = self.rooms.leave(room, form, index, &mut self.runs, |conn, seat, index| {
-            conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
+        let part = self.rooms.leave(room, place, &mut self.runs, |conn, seat, place| {
+            conns.get_mut(conn.slot() as u32).rooms.set_place(seat.list_position(), place);
         });
         if deliver {
             self.streams.add_part(&mut self.conns, slot, run, part);

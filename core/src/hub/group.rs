@@ -12,11 +12,14 @@ use std::ops::Range;
 pub(crate) struct Seat(u16);
 
 const WAITING: u16 = 1 << 15;
+/// More are several groups, each with a run of its own, so that others get their turn between them, and what the room says
+/// meanwhile goes out with what was said before. A millisecond's work. Also the most that a vector of members grows to.
+pub(crate) const GROUP_MEMBERS_MAX: usize = 256;
 /// A room of two, which is the most common, has them where a pointer to more would be, and needs no memory for them.
 const INLINE_MEMBERS: usize = 2;
 const INLINE_SEATS: usize = 8;
 /// A room that was larger gives memory back when three quarters of its places are empty.
-const KEPT_MEMBERS: usize = 64;
+const KEPT_MEMBERS: usize = 16;
 
 impl Seat {
     pub fn new(list_position: usize, waiting: bool) -> Seat {
@@ -33,7 +36,28 @@ impl Seat {
     }
 }
 
-/// Members of one room and one form.
+/// Where a member stands in its room: in which group, and where in that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    pub fn new(group: usize, index: u32) -> Place {
+        debug_assert!(index < GROUP_MEMBERS_MAX as u32);
+        Place(group as u32 * GROUP_MEMBERS_MAX as u32 + index)
+    }
+
+    /// The group's index in the room.
+    pub fn group(self) -> usize {
+        (self.0 / GROUP_MEMBERS_MAX as u32) as usize
+    }
+
+    /// The member's index in the group.
+    pub fn index(self) -> u32 {
+        self.0 % GROUP_MEMBERS_MAX as u32
+    }
+}
+
+/// Members of one room and one form, at most [`GROUP_MEMBERS_MAX`].
 #[derive(Debug)]
 pub(crate) struct Group {
     pub form: Form,
@@ -63,10 +87,10 @@ impl Group {
         self.seats[index as usize] = seat;
     }
 
-    /// Adds a member and returns its index. While a run is being built, it gets what follows.
-    pub fn join(&mut self, conn: ConnId, seat: Seat, run: Option<&mut Run>) -> u32 {
-        if let Some(run) = run {
-            run.late.push_back(run.bytes.len() as u32);
+    /// Adds a member and returns its index. Of a run, which comes with its length, it gets what follows.
+    pub fn join(&mut self, conn: ConnId, seat: Seat, run: Option<(&mut Run, usize)>) -> u32 {
+        if let Some((run, bytes)) = run {
+            run.late.push_back(bytes as u32);
         }
         self.members.push(conn);
         self.seats.push(seat);
@@ -77,13 +101,13 @@ impl Group {
     pub fn leave(
         &mut self,
         index: u32,
-        run: Option<&mut Run>,
+        run: Option<(&mut Run, usize)>,
         mut moved: impl FnMut(ConnId, Seat, u32),
     ) -> Range<usize> {
         let mut hole = index as usize;
         let mut part = 0..0;
-        if let Some(run) = run {
-            part.end = run.bytes.len();
+        if let Some((run, bytes)) = run {
+            part.end = bytes;
             if index < self.full {
                 // Keep the whole-run members together: the hole moves to their end, and the last late member into it.
                 self.full -= 1;
@@ -118,11 +142,11 @@ impl Group {
     pub fn spare(
         &mut self,
         index: u32,
-        run: &mut Run,
+        (run, bytes): (&mut Run, usize),
         until: usize,
         mut moved: impl FnMut(ConnId, Seat, u32),
     ) -> Range<usize> {
-        let behind = run.bytes.len() as u32;
+        let behind = bytes as u32;
         if index >= self.full {
             let start = &mut run.late[(index - self.full) as usize];
             let part = *start as usize..until;

@@ -2,7 +2,8 @@
 //! written at once, for a system call costs more than the copy.
 
 use super::rooms::Rooms;
-use super::run::{Runs, Streams};
+use super::run::Runs;
+use super::stream::Streams;
 use crate::conn::{Conns, NONE};
 use std::ops::Range;
 
@@ -28,7 +29,7 @@ impl Piece {
         (self.0 >> 32) as u32
     }
 
-    /// The run, or `None` for the stream.
+    /// The run, by its index among those that are due, or `None` for the stream.
     fn run(self) -> Option<u32> {
         (self.0 as u32).checked_sub(STREAM + 1)
     }
@@ -38,19 +39,19 @@ impl Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Joint {
     pieces: Vec<Piece>,
-    /// Where each run is stored for those who did not take it whole, or `NONE`.
+    /// Where each run that is due is stored for those who did not take it whole, or `NONE`.
     kept: Vec<u32>,
 }
 
 impl Joint {
     /// Whether the connection gets a run of one of its rooms, with which its stream can go.
-    pub fn is_worth_waiting(conns: &Conns, rooms: &Rooms, slot: u32) -> bool {
+    pub fn is_worth_waiting(conns: &Conns, rooms: &Rooms, runs: &Runs, slot: u32) -> bool {
         let conn = conns.get(slot);
         let list = conn.rooms.as_slice();
         list.len() <= ROOMS_LOOKED_AT
             && list.iter().any(|membership| {
-                let group = rooms.get(membership.room).group(conn.form());
-                group.is_some_and(|group| group.run != NONE && membership.index < group.full)
+                let group = rooms.get(membership.room).group_at(membership.place.group());
+                runs.is_due(group.run) && membership.place.index() < group.full
             })
     }
 
@@ -59,7 +60,7 @@ impl Joint {
         self.pieces.push(Piece::new(slot, STREAM));
     }
 
-    /// The connection gets this run with whatever else there is for it.
+    /// The connection gets this run, named by its index among those that are due, with whatever else there is for it.
     pub fn push_run(&mut self, slot: u32, run: u32) {
         self.pieces.push(Piece::new(slot, run + STREAM + 1));
     }
@@ -81,14 +82,14 @@ impl Joint {
         Some((slot, from..from + count))
     }
 
-    /// The run that this piece is, or `None` for a stream.
+    /// The run that this piece is, by its index among those that are due, or `None` for a stream.
     pub fn run(&self, piece: usize) -> Option<u32> {
         self.pieces[piece].run()
     }
 
     /// Bytes of these pieces that are runs.
     pub fn run_bytes(&self, pieces: Range<usize>, runs: &Runs) -> usize {
-        self.pieces[pieces].iter().filter_map(|piece| piece.run()).map(|run| runs.all()[run as usize].bytes.len()).sum()
+        self.pieces[pieces].iter().filter_map(|piece| piece.run()).map(|run| runs.due_bytes(run).len()).sum()
     }
 
     /// The bytes of these pieces, which are one connection's; where they are not in one place, put together in `gathered`.
@@ -102,21 +103,21 @@ impl Joint {
     ) -> &'a [u8] {
         if let [piece] = self.pieces[pieces.clone()] {
             return match piece.run() {
-                Some(run) => &runs.all()[run as usize].bytes,
+                Some(run) => runs.due_bytes(run),
                 None => streams.get(conns, piece.slot()).bytes(runs, gathered),
             };
         }
         gathered.clear();
         for piece in &self.pieces[pieces] {
             match piece.run() {
-                Some(run) => gathered.extend_from_slice(&runs.all()[run as usize].bytes),
+                Some(run) => gathered.extend_from_slice(runs.due_bytes(run)),
                 None => streams.get(conns, piece.slot()).append_to(runs, gathered),
             }
         }
         gathered
     }
 
-    /// Where this run is stored; to be set when it is.
+    /// Where this run, named by its index among those that are due, is stored; to be set when it is.
     pub fn kept_mut(&mut self, run: u32) -> &mut u32 {
         if self.kept.len() <= run as usize {
             self.kept.resize(run as usize + 1, NONE);

@@ -8,4 +8,5 @@ pub(crate) mod joint;
 pub(crate) mod outbox;
 pub(crate) mod rooms;
 pub(crate) mod run;
+pub(crate) mod stream;
 pub(crate) mod subscriptions;

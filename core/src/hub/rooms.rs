@@ -1,6 +1,6 @@
 //! The rooms: their names, their groups of members, and how each stands with the broker.
 
-use super::group::{Group, Seat};
+use super::group::{Group, Place, Seat};
 use super::run::Runs;
 use crate::conn::NONE;
 use crate::dialect::Form;
@@ -22,9 +22,11 @@ pub(crate) enum Asked {
 #[derive(Debug)]
 pub(crate) struct Room {
     pub name: Box<str>,
-    /// Nearly every room has members of one form only: its group costs nothing on top.
+    /// Nearly every room has one group only, which costs nothing on top.
     first: Group,
     others: Vec<Group>,
+    /// All groups before this one are full.
+    full_groups: u32,
     /// The broker epoch in which the broker confirmed the subscription; it is held while that epoch lasts.
     pub held_in: u32,
     /// What was asked, and in which epoch; an ask of an earlier epoch is void.
@@ -39,10 +41,6 @@ impl Room {
     /// Its groups; one without members may be among them.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         std::iter::once(&self.first).chain(&self.others)
-    }
-
-    pub fn groups_mut(&mut self) -> impl Iterator<Item = &mut Group> {
-        std::iter::once(&mut self.first).chain(&mut self.others)
     }
 
     /// How many groups there are. None is taken away while the room is there.
@@ -66,16 +64,6 @@ impl Room {
         }
     }
 
-    /// The group of this form, if it has had a member.
-    pub fn group(&self, form: Form) -> Option<&Group> {
-        self.groups().find(|group| group.form == form)
-    }
-
-    /// The group of a form that has a member.
-    pub fn group_mut(&mut self, form: Form) -> &mut Group {
-        self.groups_mut().find(|group| group.form == form).expect("a member's group is there")
-    }
-
     pub fn is_empty(&self) -> bool {
         self.first.members().is_empty() && self.others.iter().all(|group| group.members().is_empty())
     }
@@ -85,15 +73,22 @@ impl Room {
         self.groups().any(|group| group.run != NONE)
     }
 
-    fn group_or_insert(&mut self, form: Form) -> &mut Group {
-        if self.group(form).is_none() {
-            if self.first.members().is_empty() && self.first.run == NONE {
-                self.first = Group::new(form);
-            } else {
-                self.others.push(Group::new(form));
-            }
+    /// The index of a group of this form with a place for one more.
+    fn group_with_place(&mut self, form: Form, members_max: usize) -> usize {
+        let is_full = |room: &Room, at: usize| room.group_at(at).members().len() >= members_max;
+        while (self.full_groups as usize) < self.group_count() && is_full(self, self.full_groups as usize) {
+            self.full_groups += 1;
         }
-        self.group_mut(form)
+        let mut others = self.full_groups as usize..self.group_count();
+        if let Some(at) = others.find(|at| self.group_at(*at).form == form && !is_full(self, *at)) {
+            return at;
+        }
+        if self.first.members().is_empty() && self.first.run == NONE {
+            self.first = Group::new(form);
+            return 0;
+        }
+        self.others.push(Group::new(form));
+        self.others.len()
     }
 }
 
@@ -104,17 +99,19 @@ pub(crate) struct Rooms {
     names: HashTable<u32>,
     /// Keyed, for names come from clients.
     hasher: SipHasher13,
+    group_members_max: usize,
     memberships: u64,
     /// Rooms with at least one member.
     populated: u64,
 }
 
 impl Rooms {
-    pub fn new(seed: u64) -> Rooms {
+    pub fn new(seed: u64, group_members_max: usize) -> Rooms {
         Rooms {
             slab: Slab::new(),
             names: HashTable::new(),
             hasher: SipHasher13::new_with_keys(seed, !seed),
+            group_members_max,
             memberships: 0,
             populated: 0,
         }
@@ -146,6 +143,7 @@ impl Rooms {
             name: name.into(),
             first: Group::new(Form::default()),
             others: Vec::new(),
+            full_groups: 0,
             held_in: 0,
             asked: None,
             linger_until: Time::ZERO,
@@ -188,26 +186,28 @@ impl Rooms {
     }
 
     /// See [`Group::join`].
-    pub fn join(&mut self, room: u32, form: Form, conn: ConnId, seat: Seat, runs: &mut Runs) -> u32 {
+    pub fn join(&mut self, room: u32, form: Form, conn: ConnId, seat: Seat, runs: &mut Runs) -> Place {
         let room = &mut self.slab[room as usize];
         self.memberships += 1;
         self.populated += u64::from(room.is_empty());
-        let group = room.group_or_insert(form);
-        group.join(conn, seat, runs.get_mut(group.run))
+        let at = room.group_with_place(form, self.group_members_max);
+        let group = room.group_at_mut(at);
+        Place::new(at, group.join(conn, seat, runs.get_mut(group.run)))
     }
 
     /// See [`Group::leave`].
     pub fn leave(
         &mut self,
         room: u32,
-        form: Form,
-        index: u32,
+        place: Place,
         runs: &mut Runs,
-        moved: impl FnMut(ConnId, Seat, u32),
+        mut moved: impl FnMut(ConnId, Seat, Place),
     ) -> Range<usize> {
-        let room = &mut self.slab[room as usize];
-        let group = room.group_mut(form);
-        let part = group.leave(index, runs.get_mut(group.run), moved);
+        let (room, at) = (&mut self.slab[room as usize], place.group());
+        let group = room.group_at_mut(at);
+        let run = runs.get_mut(group.run);
+        let part = group.leave(place.index(), run, |conn, seat, index| moved(conn, seat, Place::new(at, index)));
+        room.full_groups = room.full_groups.min(at as u32);
         self.memberships -= 1;
         self.populated -= u64::from(room.is_empty());
         part

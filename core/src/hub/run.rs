@@ -1,27 +1,70 @@
-//! What one turn has to say: a run of frames per room, and a private stream per connection. Buffers are reused from turn to
-//! turn.
+//! What is to be said in rooms: for each form of a room a track, the frames of all messages that somebody has yet to be given, once;
+//! and for each group of members a run, the part of the track that it gets next. Buffers are reused.
 
-use crate::conn::{Conns, NONE};
-use crate::event::ConnId;
+use crate::conn::NONE;
+use crate::dialect::Form;
 use std::collections::VecDeque;
-use std::ops::Range;
 
 /// A burst may grow a buffer; what is beyond this many bytes is given back at the end of the turn.
 pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// As many idle buffers are kept for the next turn, the rest are given back: about as many small messages as Redis brings in one
 /// read, each for a room of its own.
-const KEPT_BUFFERS_MAX: usize = 1_024;
-/// Only so many of them are kept large: in a turn with many runs, most are short.
+pub(super) const KEPT_BUFFERS_MAX: usize = 1_024;
+/// Only so many of them are kept large: in a turn with many buffers, most are short.
 const LARGE_BUFFERS_MAX: usize = 16;
 /// Of the others, so much is kept; with the large ones, 8 MiB in all.
 const SMALL_BUFFER_BYTES: usize = 4 * 1024;
+/// What waits to be said holds at most about so many bytes in all; beyond it, all of it is due: then nothing more comes in until
+/// everybody has been written to.
+const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How many bytes of the buffer that a turn used as this one are kept for the next.
-fn kept_bytes(index: usize) -> usize {
+/// How many bytes of the buffer at this index are kept for the next turn.
+pub(super) fn kept_bytes(index: usize) -> usize {
     if index < LARGE_BUFFERS_MAX { KEPT_BYTES_MAX } else { SMALL_BUFFER_BYTES }
 }
 
-/// All frames that one group of a room received in this turn, back to back.
+/// Frames of one room in one form, back to back, from the first that some group has not been given. Positions count from the
+/// track's beginning, so that they hold when what everybody has been given is cut off.
+#[derive(Debug)]
+struct Track {
+    form: Form,
+    bytes: Vec<u8>,
+    /// Position of the first byte.
+    base: u64,
+    /// Where runs begin, in their order, and how many there.
+    starts: VecDeque<(u64, u32)>,
+}
+
+impl Track {
+    fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// Notes that a run begins at the end.
+    fn begin_run(&mut self, start: u64) {
+        match self.starts.back_mut() {
+            Some((last, runs)) if *last == start => *runs += 1,
+            _ => self.starts.push_back((start, 1)),
+        }
+    }
+
+    /// A run that began here has been handed out. Cuts off what no other needs, once that is worth the move.
+    fn end_run(&mut self, start: u64) {
+        let at = self.starts.partition_point(|(other, _)| *other < start);
+        self.starts[at].1 -= 1;
+        while self.starts.front().is_some_and(|(_, runs)| *runs == 0) {
+            self.starts.pop_front();
+        }
+        let Some((first, _)) = self.starts.front() else { return };
+        let needless = (first - self.base) as usize;
+        if needless > self.bytes.len() / 2 {
+            self.bytes.drain(..needless);
+            self.base = *first;
+        }
+    }
+}
+
+/// What one group of a room gets next: its track from `start` to the end.
 ///
 /// The group's members are parted in two: those before `Group::full` get the whole run, the others, who joined while it was
 /// being built, get it from their entry in `late` on.
@@ -30,179 +73,226 @@ pub(crate) struct Run {
     pub room: u32,
     /// Its index in the room; no group that has a run changes its place.
     pub group: usize,
-    pub bytes: Vec<u8>,
-    /// Where the run begins for each member from `Group::full` on, in the order of the members.
+    track: u32,
+    start: u64,
+    /// Where the run begins for each member from `Group::full` on, in the order of the members, counted from its start.
     pub late: VecDeque<u32>,
+    /// Members when it was begun.
+    members: usize,
+    /// It is handed out in this turn.
+    due: bool,
 }
 
-#[derive(Debug, Default)]
+/// Runs, from their first frame until they are handed out. In a turn some of them are due, the others wait for the next; what
+/// their rooms say meanwhile joins them.
+#[derive(Debug)]
 pub(crate) struct Runs {
+    /// A group with at least so many members stands with the large ones.
+    large_members: usize,
     list: Vec<Run>,
-    used: usize,
+    free: Vec<u32>,
+    tracks: Vec<Track>,
+    free_tracks: Vec<u32>,
+    /// Those of small groups, and those of large ones, each in the order in which they were begun.
+    small: VecDeque<u32>,
+    large: VecDeque<u32>,
+    /// Of this turn; they come out in this order.
+    due: Vec<u32>,
+    /// Of all tracks.
+    bytes: usize,
 }
 
 impl Runs {
-    pub fn start(&mut self, room: u32, group: usize) -> u32 {
-        match self.list.get_mut(self.used) {
-            Some(run) => (run.room, run.group) = (room, group),
-            None => self.list.push(Run { room, group, bytes: Vec::new(), late: VecDeque::new() }),
+    /// None, of groups that have at most so many members.
+    pub fn new(group_members_max: u16) -> Runs {
+        Runs {
+            large_members: usize::from(group_members_max).div_ceil(2),
+            list: Vec::new(),
+            free: Vec::new(),
+            tracks: Vec::new(),
+            free_tracks: Vec::new(),
+            small: VecDeque::new(),
+            large: VecDeque::new(),
+            due: Vec::new(),
+            bytes: 0,
         }
-        self.used += 1;
-        self.used as u32 - 1
     }
 
-    pub fn get_mut(&mut self, run: u32) -> Option<&mut Run> {
-        if run == NONE { None } else { Some(&mut self.list[run as usize]) }
+    /// The track of a run and its form, or nothing where there is no run.
+    pub fn track_of(&self, run: u32) -> Option<(Form, u32)> {
+        let track = self.list.get(run as usize)?.track;
+        Some((self.tracks[track as usize].form, track))
     }
 
-    pub fn all(&self) -> &[Run] {
-        &self.list[..self.used]
+    /// A track without a run. Unless one is begun at once, it has to be given back.
+    pub fn add_track(&mut self, form: Form) -> u32 {
+        let key = self.free_tracks.pop().unwrap_or(self.tracks.len() as u32);
+        match self.tracks.get_mut(key as usize) {
+            Some(track) => track.form = form,
+            None => self.tracks.push(Track { form, bytes: Vec::new(), base: 0, starts: VecDeque::new() }),
+        }
+        key
     }
 
-    pub fn clear(&mut self) {
-        for (index, run) in self.list[..self.used].iter_mut().enumerate() {
-            run.bytes.clear();
-            run.bytes.shrink_to(kept_bytes(index));
+    /// Lets `write` append a frame to the track. Returns where in the track it begins, or `None` where there is none.
+    pub fn write(&mut self, track: u32, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<u64> {
+        let track = &mut self.tracks[track as usize];
+        let (start, before) = (track.end(), track.bytes.len());
+        if !write(&mut track.bytes) {
+            return None;
+        }
+        self.bytes += track.bytes.len() - before;
+        Some(start)
+    }
+
+    /// Gives back a track that has no run.
+    pub fn forget_unused(&mut self, track: u32) {
+        if self.tracks[track as usize].starts.is_empty() {
+            self.free_track(track);
+        }
+    }
+
+    /// Begins a run, with the frame at this position of the track, which is its last.
+    pub fn start(&mut self, room: u32, group: usize, members: usize, track: u32, start: u64) -> u32 {
+        self.tracks[track as usize].begin_run(start);
+        let key = self.free.pop().unwrap_or(self.list.len() as u32);
+        match self.list.get_mut(key as usize) {
+            Some(run) => {
+                (run.room, run.group, run.members, run.track, run.start) = (room, group, members, track, start);
+            }
+            None => self.list.push(Run { room, group, track, start, late: VecDeque::new(), members, due: false }),
+        }
+        if members < self.large_members { &mut self.small } else { &mut self.large }.push_back(key);
+        key
+    }
+
+    pub fn get(&self, run: u32) -> &Run {
+        &self.list[run as usize]
+    }
+
+    pub fn bytes(&self, run: u32) -> &[u8] {
+        let run = self.get(run);
+        let track = &self.tracks[run.track as usize];
+        &track.bytes[(run.start - track.base) as usize..]
+    }
+
+    /// Where in the run this position of its track is.
+    pub fn offset(&self, run: u32, position: u64) -> usize {
+        (position - self.get(run).start) as usize
+    }
+
+    /// A run and its length; nothing of `NONE`.
+    pub fn get_mut(&mut self, run: u32) -> Option<(&mut Run, usize)> {
+        if run == NONE {
+            return None;
+        }
+        let bytes = self.bytes(run).len();
+        Some((&mut self.list[run as usize], bytes))
+    }
+
+    /// Chooses the runs of this turn: those of small groups first, for they wait for the others otherwise, until so many
+    /// members are to be written to; and at least one of a large group, however many small ones there are.
+    pub fn choose_due(&mut self, members_max: usize) {
+        let members_max = if self.bytes > WAITING_BYTES_MAX { usize::MAX } else { members_max };
+        let mut members = 0;
+        while members < members_max
+            && let Some(run) = self.small.pop_front()
+        {
+            members += self.take(run);
+        }
+        if let Some(run) = self.large.pop_front() {
+            members += self.take(run);
+        }
+        while members < members_max
+            && let Some(run) = self.large.pop_front()
+        {
+            members += self.take(run);
+        }
+    }
+
+    fn take(&mut self, key: u32) -> usize {
+        self.due.push(key);
+        let run = &mut self.list[key as usize];
+        run.due = true;
+        run.members
+    }
+
+    pub fn due(&self) -> &[u32] {
+        &self.due
+    }
+
+    /// The bytes of the run at this index of [`Runs::due`].
+    pub fn due_bytes(&self, index: u32) -> &[u8] {
+        self.bytes(self.due[index as usize])
+    }
+
+    /// Whether this run is handed out in this turn; `NONE` is not.
+    pub fn is_due(&self, run: u32) -> bool {
+        run != NONE && self.get(run).due
+    }
+
+    /// Whether there are runs that have not been due yet.
+    pub fn wait(&self) -> bool {
+        !self.small.is_empty() || !self.large.is_empty()
+    }
+
+    /// The turn is over: tells `done` the room and the group of each run that was due.
+    pub fn forget_due(&mut self, mut done: impl FnMut(u32, usize)) {
+        // The first that was freed is the last to be used again: the other way round the same few buffers serve.
+        while let Some(key) = self.due.pop() {
+            let run = &mut self.list[key as usize];
+            done(run.room, run.group);
             run.late.clear();
+            run.late.shrink_to(KEPT_BUFFERS_MAX);
+            run.due = false;
+            let (track, start) = (run.track, run.start);
+            self.free.push(key);
+            let bytes = self.tracks[track as usize].bytes.len();
+            self.tracks[track as usize].end_run(start);
+            self.bytes -= bytes - self.tracks[track as usize].bytes.len();
+            self.forget_unused(track);
         }
-        self.list.truncate(KEPT_BUFFERS_MAX);
-        self.used = 0;
-    }
-}
-
-/// What goes to one connection alone: replies, and its part of a run that it does not get whole.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    pub conn: ConnId,
-    own: Vec<u8>,
-    /// Named, not copied: many who get all but a little of a long run would cost it many times over.
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug)]
-struct Part {
-    /// It stands before this byte of what is the stream's own.
-    at: usize,
-    run: u32,
-    bytes: Range<usize>,
-}
-
-impl Stream {
-    pub fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.parts.is_empty()
-    }
-
-    /// Its bytes; where they are not in one place, they are put together in `gathered`.
-    pub fn bytes<'a>(&'a self, runs: &Runs, gathered: &'a mut Vec<u8>) -> &'a [u8] {
-        if self.parts.is_empty() {
-            return &self.own;
-        }
-        gathered.clear();
-        self.append_to(runs, gathered);
-        gathered
-    }
-
-    /// Appends its bytes to `out`.
-    pub fn append_to(&self, runs: &Runs, out: &mut Vec<u8>) {
-        let mut from = 0;
-        for part in &self.parts {
-            out.extend_from_slice(&self.own[from..part.at]);
-            out.extend_from_slice(&runs.all()[part.run as usize].bytes[part.bytes.clone()]);
-            from = part.at;
-        }
-        out.extend_from_slice(&self.own[from..]);
-    }
-
-    fn clear(&mut self, kept_bytes: usize) {
-        self.own.clear();
-        self.own.shrink_to(kept_bytes);
-        self.parts.clear();
-        self.parts.shrink_to(kept_bytes / size_of::<Part>());
-    }
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Streams {
-    list: Vec<Stream>,
-    used: usize,
-}
-
-impl Streams {
-    /// Where the connection's replies of this turn go.
-    pub fn of(&mut self, conns: &mut Conns, slot: u32) -> &mut Vec<u8> {
-        &mut self.stream(conns, slot).own
-    }
-
-    /// Adds a part of a run, behind what is there so far.
-    pub fn add_part(&mut self, conns: &mut Conns, slot: u32, run: u32, bytes: Range<usize>) {
-        if !bytes.is_empty() {
-            let stream = self.stream(conns, slot);
-            stream.parts.push(Part { at: stream.own.len(), run, bytes });
+        if self.free.len() == self.list.len() {
+            self.list.truncate(KEPT_BUFFERS_MAX);
+            self.free.retain(|key| (*key as usize) < KEPT_BUFFERS_MAX);
+            self.tracks.truncate(KEPT_BUFFERS_MAX);
+            self.free_tracks.retain(|key| (*key as usize) < KEPT_BUFFERS_MAX);
         }
     }
 
-    /// Forgets what was to be said to the connection.
-    pub fn hush(&mut self, conns: &mut Conns, slot: u32) {
-        if conns.get(slot).stream != NONE {
-            self.stream(conns, slot).clear(KEPT_BYTES_MAX);
+    fn free_track(&mut self, key: u32) {
+        let track = &mut self.tracks[key as usize];
+        self.bytes -= track.bytes.len();
+        track.base = 0;
+        track.bytes.clear();
+        track.bytes.shrink_to(kept_bytes(key as usize));
+        self.free_tracks.push(key);
+    }
+
+    /// The runs that wait.
+    pub fn waiting(&self) -> impl Iterator<Item = u32> {
+        self.small.iter().chain(&self.large).copied()
+    }
+
+    /// Panics unless every run is free or waits, every track is free or has a run, and bytes and starts are counted.
+    pub fn check_invariants(&self) {
+        let mut keys: Vec<u32> = self.waiting().chain(self.free.iter().copied()).collect();
+        keys.sort_unstable();
+        assert!(keys.into_iter().eq(0..self.list.len() as u32), "a run is free, or waits once");
+        let mut tracks = self.free_tracks.clone();
+        for (key, track) in self.tracks.iter().enumerate() {
+            let mut starts: Vec<u64> = Vec::new();
+            starts.extend(
+                self.waiting().map(|run| self.get(run)).filter(|run| run.track == key as u32).map(|run| run.start),
+            );
+            starts.sort_unstable();
+            let counted = track.starts.iter().flat_map(|(start, runs)| std::iter::repeat_n(*start, *runs as usize));
+            assert!(starts.iter().copied().eq(counted), "a track knows where its runs begin");
+            assert!(starts.iter().all(|start| (track.base..track.end()).contains(start)), "and has what they need");
+            tracks.extend((!starts.is_empty()).then_some(key as u32));
         }
-    }
-
-    fn stream(&mut self, conns: &mut Conns, slot: u32) -> &mut Stream {
-        let conn = conns.id(slot);
-        let record = conns.get_mut(slot);
-        if record.stream == NONE {
-            record.stream = self.used as u32;
-            match self.list.get_mut(self.used) {
-                Some(stream) => stream.conn = conn,
-                None => self.list.push(Stream { conn, own: Vec::new(), parts: Vec::new() }),
-            }
-            self.used += 1;
-        }
-        &mut self.list[record.stream as usize]
-    }
-
-    pub fn all(&self) -> &[Stream] {
-        &self.list[..self.used]
-    }
-
-    /// The stream of a connection that has one.
-    pub fn get(&self, conns: &Conns, slot: u32) -> &Stream {
-        &self.list[conns.get(slot).stream as usize]
-    }
-
-    pub fn clear(&mut self, conns: &mut Conns) {
-        for (index, stream) in self.list[..self.used].iter_mut().enumerate() {
-            if let Some(slot) = conns.slot(stream.conn) {
-                conns.get_mut(slot).stream = NONE;
-            }
-            stream.clear(kept_bytes(index));
-        }
-        self.list.truncate(KEPT_BUFFERS_MAX);
-        self.used = 0;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::Time;
-
-    #[test]
-    fn a_stream_keeps_the_order_of_replies_and_parts_and_copies_no_part() {
-        let (mut conns, mut runs, mut streams) = (Conns::new(), Runs::default(), Streams::default());
-        let slot = conns.insert(Time::ZERO).slot() as u32;
-        let run = runs.start(0, 0);
-        runs.get_mut(run).unwrap().bytes.extend_from_slice(b"0123456789");
-        streams.add_part(&mut conns, slot, run, 0..2);
-        streams.of(&mut conns, slot).extend_from_slice(b"ab");
-        streams.add_part(&mut conns, slot, run, 3..5);
-        streams.add_part(&mut conns, slot, run, 5..5);
-        streams.add_part(&mut conns, slot, run, 8..10);
-        streams.of(&mut conns, slot).extend_from_slice(b"c");
-        assert_eq!(streams.all()[0].own, b"abc");
-        assert_eq!(streams.all()[0].bytes(&runs, &mut Vec::new()), b"01ab3489c");
-        streams.hush(&mut conns, slot);
-        assert!(streams.all()[0].is_empty());
+        tracks.sort_unstable();
+        assert!(tracks.into_iter().eq(0..self.tracks.len() as u32), "a track is free, or has a run");
+        assert_eq!(self.bytes, self.tracks.iter().map(|track| track.bytes.len()).sum::<usize>());
     }
 }

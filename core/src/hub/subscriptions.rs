@@ -7,12 +7,13 @@
 use crate::broker::{BrokerEvent, PublishError, PublishId, envelope};
 use crate::conn::{NONE, Phase};
 use crate::core::{Core, Seeded};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Form};
 use crate::hub::asks::Kind;
-use crate::hub::group::Seat;
+use crate::hub::group::{Place, Seat};
 use crate::hub::rooms::Asked;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 /// Rooms subscribed to again in one turn after an outage: a batch costs the broker about as much as a large message, and
 /// messages of rooms that are back flow in between.
@@ -20,6 +21,15 @@ const RESUBSCRIBE_BATCH: usize = 512;
 
 /// RFC 6455's registry: the client may come back later.
 const TRY_AGAIN_LATER: u16 = 1013;
+
+/// A message in one of the forms in which a room's members get it.
+struct Frame {
+    form: Form,
+    /// Where it is written.
+    track: u32,
+    /// Where it begins there, once it has been written; `Some(None)` where it cannot be.
+    position: Option<Option<u64>>,
+}
 
 /// The waiting SUBSCRIBEs by connection slot and room.
 pub(crate) type Joins = HashMap<(u32, u32), Option<CommandId>, Seeded>;
@@ -247,69 +257,86 @@ impl Core {
     /// Adds a message to the run of each group; the connection `spared` does not get it.
     fn fan_out(&mut self, key: u32, text: &[u8], spared: Option<u32>) {
         self.metrics.messages_out += 1;
-        for at in 0..self.rooms.get(key).group_count() {
-            let group = self.rooms.get_mut(key).group_at_mut(at);
-            if group.members().is_empty() {
-                continue;
-            }
-            let form = group.form;
-            if group.run == NONE {
-                group.full = group.members().len() as u32;
-                group.run = self.runs.start(key, at);
-            }
-            let (run, members) = (group.run, group.members().len() as u64);
-            let run = self.runs.get_mut(run).expect("just started");
-            let frame_start = run.bytes.len();
-            if !form.write(&mut self.deflater, &mut run.bytes, text) {
-                self.metrics.messages_dropped += 1;
-                continue;
-            }
-            self.metrics.deliveries += members;
-            if let Some(slot) = spared.filter(|slot| self.conns.get(*slot).form() == form) {
-                self.spare(slot, key, frame_start);
+        let spared = spared.and_then(|slot| {
+            let rooms = &self.conns.get(slot).rooms;
+            Some((slot, rooms.as_slice()[rooms.position(key)?].place))
+        });
+        let groups = self.rooms.get(key).group_count();
+        // A message is written once for each form, behind what groups of that form have yet to be given.
+        let mut frames = SmallVec::<[Frame; 2]>::new();
+        for at in 0..groups {
+            let run = self.rooms.get(key).group_at(at).run;
+            if let Some((form, track)) = self.runs.track_of(run)
+                && !frames.iter().any(|frame| frame.form == form)
+            {
+                frames.push(Frame { form, track, position: None });
             }
         }
-    }
-
-    /// Spares a connection the last frame of the run, if it is a member.
-    fn spare(&mut self, slot: u32, key: u32, frame_start: usize) {
-        let rooms = self.conns.get(slot).rooms.as_slice();
-        if let Some(membership) = rooms.iter().find(|membership| membership.room == key) {
-            self.metrics.deliveries -= 1;
-            self.skip_to_end(slot, key, membership.index, frame_start);
+        let waited_for = frames.len();
+        for at in 0..groups {
+            let group = self.rooms.get(key).group_at(at);
+            let (form, run, members) = (group.form, group.run, group.members().len());
+            if members == 0 {
+                continue;
+            }
+            let known = frames.iter().position(|frame| frame.form == form).unwrap_or_else(|| {
+                frames.push(Frame { form, track: self.runs.add_track(form), position: None });
+                frames.len() - 1
+            });
+            let Frame { track, position, .. } = &mut frames[known];
+            let position = *position.get_or_insert_with(|| {
+                let deflater = &mut self.deflater;
+                let position = self.runs.write(*track, |out| form.write(deflater, out, text));
+                self.metrics.messages_dropped += u64::from(position.is_none());
+                position
+            });
+            let Some(position) = position else { continue };
+            if run == NONE {
+                let run = self.runs.start(key, at, members, *track, position);
+                let group = self.rooms.get_mut(key).group_at_mut(at);
+                (group.run, group.full) = (run, members as u32);
+            }
+            self.metrics.deliveries += members as u64;
+            if let Some((slot, place)) = spared.filter(|(_, place)| place.group() == at) {
+                self.metrics.deliveries -= 1;
+                let run = self.rooms.get(key).group_at(at).run;
+                self.skip_to_end(slot, key, place, self.runs.offset(run, position));
+            }
+        }
+        for frame in &frames[waited_for..] {
+            self.runs.forget_unused(frame.track);
         }
     }
 
     /// Gives a member its part of the run so far, so that what is said to it next comes after that.
-    pub(crate) fn catch_up(&mut self, slot: u32, key: u32, index: u32) {
-        let form = self.conns.get(slot).form();
-        let run = self.rooms.get_mut(key).group_mut(form).run;
-        if let Some(run) = self.runs.get_mut(run) {
-            let end = run.bytes.len();
-            self.skip_to_end(slot, key, index, end);
+    pub(crate) fn catch_up(&mut self, slot: u32, key: u32, place: Place) {
+        let run = self.rooms.get(key).group_at(place.group()).run;
+        if let Some((_, end)) = self.runs.get_mut(run) {
+            self.skip_to_end(slot, key, place, end);
         }
     }
 
     /// Gives a member its part of the run before `until`, and spares it the rest that there is so far.
-    fn skip_to_end(&mut self, slot: u32, key: u32, index: u32, until: usize) {
-        let form = self.conns.get(slot).form();
+    fn skip_to_end(&mut self, slot: u32, key: u32, place: Place, until: usize) {
         let conns = &mut self.conns;
-        let group = self.rooms.get_mut(key).group_mut(form);
+        let group = self.rooms.get_mut(key).group_at_mut(place.group());
         let run_index = group.run;
-        let run = self.runs.get_mut(run_index).expect("the group has a run in this turn");
-        let part = group.spare(index, run, until, |conn, seat, index| {
-            conns.get_mut(conn.slot() as u32).rooms.set_index(seat.list_position(), index);
+        let run = self.runs.get_mut(run_index).expect("the group has a run");
+        let part = group.spare(place.index(), run, until, |conn, seat, index| {
+            let place = Place::new(place.group(), index);
+            conns.get_mut(conn.slot() as u32).rooms.set_place(seat.list_position(), place);
         });
         self.streams.add_part(&mut self.conns, slot, run_index, part);
     }
 
     /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED.
     pub(crate) fn give_the_late_their_part(&mut self) {
-        for (index, run) in self.runs.all().iter().enumerate() {
+        for key in self.runs.due() {
+            let run = self.runs.get(*key);
             let group = self.rooms.get(run.room).group_at(run.group);
             for (conn, start) in group.members()[group.full as usize..].iter().zip(&run.late) {
-                let part = *start as usize..run.bytes.len();
-                self.streams.add_part(&mut self.conns, conn.slot() as u32, index as u32, part);
+                let part = *start as usize..self.runs.bytes(*key).len();
+                self.streams.add_part(&mut self.conns, conn.slot() as u32, *key, part);
             }
         }
     }

@@ -2,26 +2,37 @@
 //! bytes, and every client must be sent exactly what the model says. Done twice, it gives the same bytes.
 
 use super::steps::steps;
-use crate::model::{Step, World};
+use crate::model::{Bounds, Step, World};
 use arbitrary::{Result, Unstructured};
 
 const CLIENTS_MAX: usize = 12;
 
-/// The first byte chooses the limits of what may be unsent; steps follow.
+/// The first byte chooses the limits of what may be unsent, and of what is said in a turn and at once; steps follow.
 pub fn core_against_model(data: &[u8]) {
     let mut bytes = Unstructured::new(data);
-    let limits = match bytes.arbitrary().unwrap_or(0_u8) % 3 {
+    let choice: u8 = bytes.arbitrary().unwrap_or(0);
+    let (outbox_bytes_max, outbox_total_bytes_max) = match choice % 3 {
         0 => (1 << 20, 1 << 28),
         1 => (400, 1 << 28),
         _ => (800, 1_000),
     };
+    let usual = Bounds::default();
+    let members_per_turn_max = match choice / 3 % 4 {
+        0 => usual.members_per_turn_max,
+        few => few.into(),
+    };
+    let group_members_max = match choice / 12 % 4 {
+        0 => usual.group_members_max,
+        few => few.into(),
+    };
+    let limits = Bounds { outbox_bytes_max, outbox_total_bytes_max, members_per_turn_max, group_members_max };
     let turns = turns(&mut bytes);
     let log = history(limits, &turns);
     assert!(history(limits, &turns) == log, "the same events give the same actions");
 }
 
-fn history((outbox_bytes_max, outbox_total_bytes_max): (usize, usize), turns: &[Vec<Step>]) -> Vec<u8> {
-    let mut world = World::with_budget(outbox_bytes_max, outbox_total_bytes_max);
+fn history(limits: Bounds, turns: &[Vec<Step>]) -> Vec<u8> {
+    let mut world = World::new(limits);
     world.apply(&[Step::Connect, Step::Connect]);
     for steps in turns {
         world.apply(steps);

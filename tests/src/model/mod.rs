@@ -104,6 +104,27 @@ struct Client {
     over: bool,
 }
 
+/// The core's bounds that the model is run with.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Who is too slow.
+    pub outbox_bytes_max: usize,
+    /// The same for all clients together.
+    pub outbox_total_bytes_max: usize,
+    /// How much of what rooms have to say is said in a turn.
+    pub members_per_turn_max: usize,
+    /// And how much of a room at once.
+    pub group_members_max: u16,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        let Config { outbox_bytes_max, outbox_total_bytes_max, members_per_turn_max, group_members_max, .. } =
+            Config::default();
+        Bounds { outbox_bytes_max, outbox_total_bytes_max, members_per_turn_max, group_members_max }
+    }
+}
+
 /// The instance, its surroundings, and the model.
 pub struct World {
     /// The core under test.
@@ -130,16 +151,13 @@ pub struct World {
 }
 
 impl World {
-    /// An instance without clients, its broker up. `outbox_bytes_max` decides who is too slow.
-    pub fn new(outbox_bytes_max: usize) -> World {
-        World::with_budget(outbox_bytes_max, Config::default().outbox_total_bytes_max)
-    }
-
-    /// The same with a limit for all clients together.
-    pub fn with_budget(outbox_bytes_max: usize, outbox_total_bytes_max: usize) -> World {
+    /// An instance without clients, its broker up.
+    pub fn new(bounds: Bounds) -> World {
         let config = Config {
-            outbox_bytes_max,
-            outbox_total_bytes_max,
+            outbox_bytes_max: bounds.outbox_bytes_max,
+            outbox_total_bytes_max: bounds.outbox_total_bytes_max,
+            members_per_turn_max: bounds.members_per_turn_max,
+            group_members_max: bounds.group_members_max,
             errors_max: ERRORS_MAX,
             rooms_per_connection_max: ROOMS_PER_CONNECTION_MAX,
             ping_interval: Duration::from_secs(1_000_000),
@@ -240,6 +258,10 @@ impl World {
             self.answer(&mut turn);
             self.carry_out(turn, (usize::MAX, 0));
         }
+        while core.next_timeout().is_some_and(|timeout| timeout <= self.now) {
+            let turn = core.turn(self.now);
+            self.carry_out(turn, (usize::MAX, 0));
+        }
         core.check_invariants();
         self.core = core;
     }
@@ -255,7 +277,7 @@ impl World {
         }
         for _ in 0..4 {
             self.apply(&[Step::Wait(6_000)]);
-            while !self.asks.is_empty() {
+            while !self.asks.is_empty() || self.is_behind() {
                 self.apply(&[Step::Answer(16)]);
             }
         }
@@ -597,8 +619,14 @@ impl World {
         })
     }
 
+    /// Whether the core has more to say than went into its last turn.
+    fn is_behind(&self) -> bool {
+        self.core.next_timeout().is_some_and(|timeout| timeout <= self.now)
+    }
+
     /// What was received is the beginning of what was expected, in every room, and in whole frames but for the last.
     fn check(&mut self) {
+        let behind = self.is_behind();
         for (conn, model) in &mut self.model {
             let Some(socket) = self.sockets.get(conn) else { continue };
             let frames = frames(&socket.received);
@@ -606,7 +634,7 @@ impl World {
                 model.over = true;
             }
             check_prefix(*conn, model, &socket.received);
-            if !socket.blocked && !model.over {
+            if !socket.blocked && !model.over && !behind {
                 let received = rooms_of(&frames);
                 for (room, expected) in &model.expected {
                     let got = received.get(room).map_or(0, Vec::len);
