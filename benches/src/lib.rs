@@ -15,6 +15,8 @@ pub mod error;
 pub mod fan_out;
 pub mod floor;
 pub mod idle;
+pub mod latency;
+pub mod load;
 pub mod machine;
 pub mod options;
 pub mod process;

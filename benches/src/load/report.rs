@@ -1,0 +1,207 @@
+//! The figures of a load on paper: text for people, one JSON object for scripts.
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use super::pace::Load;
+use super::run::{Connecting, Extent, Measured, Outcome, Settings};
+use crate::report::{figure, line};
+
+/// What is told of the latencies.
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
+
+/// For people.
+pub fn text(settings: &Settings, outcome: &Outcome) -> String {
+    let (plan, mut out) = (&settings.plan, String::new());
+    let load = match settings.load {
+        Load::InFlight(messages) => format!("{} in flight", grouped(u64::from(messages))),
+        Load::Rate(messages) => format!("{} messages a second", grouped(u64::from(messages))),
+    };
+    line(
+        &mut out,
+        format_args!(
+            "{} connections, {} rooms, each connection in {}; {} publishers, {load}, messages of {} bytes",
+            grouped(plan.members as u64),
+            grouped(plan.rooms as u64),
+            plan.rooms_each,
+            plan.publishers,
+            settings.message_bytes
+        ),
+    );
+    if let Some(connecting) = &outcome.connecting {
+        write_connecting(&mut out, connecting);
+    }
+    if let Some(measured) = &outcome.measured {
+        write_measured(&mut out, measured);
+    }
+    if !outcome.latency.is_empty() {
+        write_latency(&mut out, "latency", &outcome.latency);
+    }
+    if matches!(settings.load, Load::Rate(_)) && !outcome.lateness.is_empty() {
+        write_latency(&mut out, "sent late", &outcome.lateness);
+    }
+    let (total, faults) = (&outcome.total, &outcome.faults);
+    line(
+        &mut out,
+        format_args!(
+            "checked     {} deliveries of {} messages: {} lost, {} duplicated, {} out of order",
+            grouped(total.deliveries),
+            grouped(total.sent),
+            grouped(faults.lost),
+            grouped(faults.duplicated),
+            grouped(faults.out_of_order),
+        ),
+    );
+    if total.foreign > 0 {
+        line(&mut out, format_args!("foreign     {} messages of somebody else", grouped(total.foreign)));
+    }
+    if outcome.interrupted {
+        line(&mut out, format_args!("interrupted before its end"));
+    }
+    out
+}
+
+fn write_connecting(out: &mut String, connecting: &Connecting) {
+    let Connecting { took, members, .. } = connecting;
+    let cpu = connecting.cpu_us().map_or(String::new(), |us| format!("; server {us:.1} µs each"));
+    let bytes = connecting.bytes_each().map_or(String::new(), |bytes| format!(", {bytes:.0} bytes each"));
+    let rate = *members as f64 / took.as_secs_f64();
+    line(
+        out,
+        format_args!("connecting  {:.3} s: {} connections/s{cpu}{bytes}", took.as_secs_f64(), grouped(rate as u64)),
+    );
+}
+
+fn write_measured(out: &mut String, measured: &Measured) {
+    let each = |count| grouped(measured.per_second(count).round() as u64);
+    let tally = &measured.tally;
+    line(
+        out,
+        format_args!(
+            "measured    {:.3} s: {} messages/s, {} deliveries/s, {:.1} MB/s",
+            measured.took.as_secs_f64(),
+            each(tally.sent),
+            each(tally.deliveries),
+            measured.per_second(tally.bytes) / 1e6,
+        ),
+    );
+    let busy = |ns: u64| ns as f64 / 1e7 / measured.took.as_secs_f64();
+    if let (Some(total), Some(server)) = (measured.total_us(), measured.server) {
+        let user = measured.user_us();
+        line(
+            out,
+            format_args!(
+                "server      {total:.3} µs of processor time per delivery (user {}, system {}), {:.0} % busy",
+                figure(user),
+                figure(user.map(|user| total - user)),
+                busy(server.total_ns),
+            ),
+        );
+    }
+    line(out, format_args!("generator   {:.0} % busy", busy(measured.own.total_ns)));
+}
+
+fn write_latency(out: &mut String, name: &str, latency: &Histogram<u64>) {
+    let quantiles = QUANTILES
+        .map(|(name, quantile)| format!("{} {}", name.replace('_', "."), time(latency.value_at_quantile(quantile))));
+    line(out, format_args!("{name:<11} {}, max {}", quantiles.join(", "), time(latency.max())));
+}
+
+/// ns in a unit that leaves few digits.
+fn time(ns: u64) -> String {
+    match ns {
+        0..10_000_000 => format!("{:.0} µs", ns as f64 / 1e3),
+        10_000_000..10_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ => format!("{:.1} s", ns as f64 / 1e9),
+    }
+}
+
+/// With commas between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// For scripts.
+pub fn json(settings: &Settings, outcome: &Outcome) -> Value {
+    let plan = &settings.plan;
+    let (in_flight, rate) = match settings.load {
+        Load::InFlight(messages) => (Some(messages), None),
+        Load::Rate(messages) => (None, Some(messages)),
+    };
+    let (seconds, messages) = match settings.extent {
+        Extent::Time(time) => (Some(time.as_secs_f64()), None),
+        Extent::Messages(messages) => (None, Some(messages)),
+    };
+    let (total, faults) = (&outcome.total, &outcome.faults);
+    json!({
+        "settings": {
+            "connections": plan.members, "rooms": plan.rooms, "rooms_per_connection": plan.rooms_each,
+            "publishers": plan.publishers, "in_flight": in_flight, "rate": rate, "size_bytes": settings.message_bytes,
+            "seconds": seconds, "messages": messages, "warm_up_seconds": settings.warm_up.as_secs_f64(),
+        },
+        "connecting": outcome.connecting.map(|connecting| json!({
+            "seconds": connecting.took.as_secs_f64(),
+            "connections_per_second": connecting.members as f64 / connecting.took.as_secs_f64(),
+            "server_cpu_us_each": connecting.cpu_us(), "server_memory_bytes_each": connecting.bytes_each(),
+        })),
+        "measured": outcome.measured.map(|measured| json!({
+            "seconds": measured.took.as_secs_f64(),
+            "messages": measured.tally.sent, "messages_per_second": measured.per_second(measured.tally.sent),
+            "deliveries": measured.tally.deliveries,
+            "deliveries_per_second": measured.per_second(measured.tally.deliveries),
+            "bytes": measured.tally.bytes, "bytes_per_second": measured.per_second(measured.tally.bytes),
+            "server_cpu_us_per_delivery": measured.total_us(), "server_cpu_user_us_per_delivery": measured.user_us(),
+            "server_cpu_system_us_per_delivery":
+                measured.total_us().zip(measured.user_us()).map(|(total, user)| total - user),
+            "server_busy": measured.server.map(|cpu| measured.per_second(cpu.total_ns) / 1e9),
+            "generator_busy": measured.per_second(measured.own.total_ns) / 1e9,
+        })),
+        "latency_us": latency_json(&outcome.latency),
+        "sent_late_us": latency_json(&outcome.lateness),
+        "messages": total.sent, "deliveries": total.deliveries, "foreign": total.foreign,
+        "lost": faults.lost, "duplicated": faults.duplicated, "out_of_order": faults.out_of_order,
+        "interrupted": outcome.interrupted, "error": outcome.failure.as_ref().map(ToString::to_string),
+    })
+}
+
+fn latency_json(latency: &Histogram<u64>) -> Value {
+    if latency.is_empty() {
+        return Value::Null;
+    }
+    let us = |ns: u64| Value::from(ns as f64 / 1e3);
+    let quantiles = QUANTILES.map(|(name, quantile)| (name.to_owned(), us(latency.value_at_quantile(quantile))));
+    quantiles.into_iter().chain([("max".to_owned(), us(latency.max()))]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped_and_times_have_a_fitting_unit() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([999_600, 12_340_000, 12_340_000_000].map(time), ["1000 µs", "12.3 ms", "12.3 s"]);
+    }
+
+    #[test]
+    fn percentiles_are_those_of_what_was_recorded() {
+        let mut latency = crate::latency::histogram().unwrap();
+        assert_eq!(latency_json(&latency), Value::Null);
+        for us in 1..=1_000 {
+            latency.saturating_record(us * 1_000);
+        }
+        let json = latency_json(&latency);
+        for (name, us) in [("p50", 500.0), ("p90", 900.0), ("p99", 990.0), ("p99_9", 999.0), ("max", 1_000.0)] {
+            let told = json[name].as_f64().unwrap();
+            assert!((told - us).abs() <= us / 500.0, "{name}: {told}");
+        }
+    }
+}
