@@ -128,6 +128,13 @@ pub fn write_send_json(room: &str, message: &str, out: &mut Vec<u8>) {
     write_masked(TEXT, format!(r#"{{"type":"SEND_MESSAGE","roomId":"{room}","message":{message}}}"#).as_bytes(), out);
 }
 
+/// Appends the frame in which a server hands `message`, which needs no escaping, to the members of `room`.
+pub fn write_message(room: &str, message: &str, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"MESSAGE","room":"{room}","message":"{message}"}}"#);
+    write_header(TEXT, 0, text.len(), out);
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// The content of a compressed message (RFC 7692 §7.2.2), of at most `bytes_max` bytes.
 pub fn inflate(payload: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
     let whole = [payload, &[0x00, 0x00, 0xFF, 0xFF]].concat();

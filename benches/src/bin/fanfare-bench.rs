@@ -7,7 +7,8 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
+    use fanfare_benches::floor;
     use fanfare_benches::load::{self, options::Options};
 
-    fanfare_benches::command::run(&[], || load::measure(&Options::from_command_line()))
+    fanfare_benches::command::run(&[(floor::FLOOR, floor::run)], || load::measure(&Options::from_command_line()))
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use serde_json::Value;
 
 use super::timer::Timer;
 use super::traffic::Traffic;
-use crate::{Context, Error, Result, wire};
+use crate::{Context, Error, Result, floor, wire};
 
 /// Bytes read at once: longer than what a server sends in one go.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -24,12 +25,21 @@ const UNSENT_BYTES_MAX: usize = 64 << 20;
 const TIMER: Token = Token(usize::MAX - 1);
 
 /// Whom clients connect to.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Target {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What asks it for a WebSocket.
-    pub request: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Who listens, and so what is said to it.
+#[derive(Debug)]
+pub enum Kind {
+    /// A server, and what asks it for a WebSocket.
+    Server(Vec<u8>),
+    /// The bare loop of `send`. Its one publisher is the connection for commands, and its members say nothing.
+    Floor(std::net::TcpStream),
 }
 
 /// All connections of a run: the publishers first, the members behind them. Dropping it resets every one, so that no
@@ -42,7 +52,9 @@ pub struct Clients {
 }
 
 struct Sockets {
-    target: Target,
+    address: SocketAddr,
+    /// What asks a server for a WebSocket; none where the floor takes its place.
+    request: Option<Vec<u8>>,
     connections: Vec<Connection>,
     publishers: usize,
     ready: usize,
@@ -51,6 +63,8 @@ struct Sockets {
     epoch: Instant,
     /// Publishers with something new to send.
     fed: Vec<usize>,
+    /// What the floor is to send next.
+    frame: Vec<u8>,
 }
 
 struct Connection {
@@ -76,16 +90,27 @@ impl Clients {
     pub fn new(target: Target, publishers: usize) -> Result<Clients> {
         let poll = Poll::new().context("cannot make an epoll")?;
         let timer = Timer::new(poll.registry(), TIMER)?;
+        let (request, commands) = match target.kind {
+            Kind::Server(request) => (Some(request), None),
+            Kind::Floor(commands) => (None, Some(commands)),
+        };
         let sockets = Sockets {
-            target,
+            address: target.address,
+            request,
             connections: Vec::new(),
             publishers,
             ready: 0,
             buffer: vec![0; READ_BUFFER_BYTES].into(),
             epoch: Instant::now(),
             fed: Vec::new(),
+            frame: Vec::new(),
         };
-        Ok(Clients { poll, events: Events::with_capacity(EVENTS_MAX), sockets, timer })
+        let mut clients = Clients { poll, events: Events::with_capacity(EVENTS_MAX), sockets, timer };
+        if let Some(commands) = commands {
+            commands.set_nonblocking(true).context("cannot command the floor")?;
+            clients.add(TcpStream::from_std(commands))?;
+        }
+        Ok(clients)
     }
 
     /// ns since these clients were made.
@@ -101,9 +126,12 @@ impl Clients {
     /// Begins one more connection.
     pub fn open(&mut self) -> Result<()> {
         let index = self.sockets.connections.len();
-        let address = self.sockets.target.address;
-        let connected = TcpStream::connect(address).map_err(|error| self.sockets.cannot_connect(index, &error));
-        let mut stream = connected?;
+        let connected = TcpStream::connect(self.sockets.address);
+        self.add(connected.map_err(|error| self.sockets.cannot_connect(index, &error))?)
+    }
+
+    fn add(&mut self, mut stream: TcpStream) -> Result<()> {
+        let index = self.sockets.connections.len();
         let what = || format!("cannot set up {}", self.sockets.name(index));
         stream.set_nodelay(true).context(what())?;
         rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).context(what())?;
@@ -168,7 +196,7 @@ impl Sockets {
             ErrorKind::ConnectionRefused => "; nobody listens there",
             _ => "",
         };
-        Error::new(format!("{} cannot connect to {}: {error}{advice}", self.name(index), self.target.address))
+        Error::new(format!("{} cannot connect to {}: {error}{advice}", self.name(index), self.address))
     }
 
     /// Hands every message that is due to its publisher, and sends all of them.
@@ -177,7 +205,14 @@ impl Sockets {
         while let Some(message) = traffic.next(now) {
             let unsent = &mut self.connections[message.publisher].unsent;
             let (room, text) = traffic.text(&message);
-            wire::write_send_message(room, text, unsent);
+            if self.request.is_some() {
+                wire::write_send_message(room, text, unsent);
+            } else {
+                self.frame.clear();
+                wire::write_message(room, text, &mut self.frame);
+                // There are fewer rooms than 32 bits can count: `Traffic::new` has checked it.
+                floor::write_send(message.room as u32, &self.frame, unsent);
+            }
             if unsent.len() > UNSENT_BYTES_MAX {
                 let error = Error::new("the server does not take messages as fast as they are sent");
                 return Err(self.explain(message.publisher, &error));
@@ -202,8 +237,13 @@ impl Sockets {
             Err(error) => return Err(self.cannot_connect(index, &error)),
         }
         let connection = &mut self.connections[index];
-        connection.stage = Stage::Upgrading;
-        connection.send(&self.target.request)
+        if let Some(request) = &self.request {
+            connection.stage = Stage::Upgrading;
+            return connection.send(request);
+        }
+        connection.stage = Stage::Ready;
+        self.ready += 1;
+        Ok(())
     }
 
     fn read(&mut self, index: usize, traffic: &mut Traffic) -> Result<()> {
@@ -311,18 +351,21 @@ impl Connection {
     fn hear_other(&mut self, frame: &wire::Frame<'_>, traffic: &mut Traffic) -> Result<()> {
         let payload = frame.payload;
         match frame.opcode {
-            wire::TEXT if payload.starts_with(wire::SUBSCRIBED_PREFIX) => {
-                self.stage = match self.stage {
-                    Stage::Subscribing(rooms @ 2..) => Stage::Subscribing(rooms - 1),
-                    _ => Stage::Ready,
-                };
-            }
-            wire::TEXT if payload.starts_with(wire::ERROR_PREFIX) => {
-                let text = String::from_utf8_lossy(payload);
-                let advice = if text.contains(r#""code":"too_fast""#) { TOO_FAST } else { "" };
-                return Err(Error::new(format!("the server answered {text}{advice}")));
-            }
-            wire::TEXT => traffic.hear_foreign(),
+            wire::TEXT => match Reply::of(payload) {
+                Reply::Subscribed => {
+                    self.stage = match self.stage {
+                        Stage::Subscribing(rooms @ 2..) => Stage::Subscribing(rooms - 1),
+                        _ => Stage::Ready,
+                    };
+                }
+                Reply::Error => {
+                    let text = String::from_utf8_lossy(payload);
+                    let advice = if text.contains("too_fast") { TOO_FAST } else { "" };
+                    return Err(Error::new(format!("the server answered {text}{advice}")));
+                }
+                Reply::Message => traffic.hear_foreign(),
+                Reply::Other => {}
+            },
             wire::PING => {
                 let mut pong = Vec::new();
                 wire::write_masked(wire::PONG, payload, &mut pong);
@@ -341,6 +384,30 @@ impl Connection {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// What a text is that is no message of the load.
+enum Reply {
+    Subscribed,
+    Error,
+    Message,
+    Other,
+}
+
+impl Reply {
+    /// Fanfare's own are told by how they begin; another server may have its keys in another order.
+    fn of(text: &[u8]) -> Reply {
+        if text.starts_with(wire::SUBSCRIBED_PREFIX) {
+            return Reply::Subscribed;
+        }
+        let value: Option<Value> = serde_json::from_slice(text).ok();
+        match value.as_ref().and_then(|value| value["type"].as_str()) {
+            Some("SUBSCRIBED") => Reply::Subscribed,
+            Some("ERROR") => Reply::Error,
+            Some("MESSAGE") => Reply::Message,
+            _ => Reply::Other,
+        }
     }
 }
 

@@ -85,12 +85,12 @@ fn hexadecimal(digits: &[u8; 8]) -> Option<u32> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let text = u64::from_be_bytes(*digits);
     // '0' to '9' are 0x30 to 0x39, 'a' to 'f' 0x61 to 0x66: bit 6 tells them apart.
-    let letters = text >> 6 & EACH;
-    let values = (text & 0x0F * EACH) + letters * 9;
+    let letters = (text >> 6) & EACH;
+    let values = (text & (0x0F * EACH)) + letters * 9;
     // Whatever is no digit does not come out the same when it is written again, or is of the wrong kind for its value.
     let again = values + letters * 0x27 + 0x30 * EACH;
-    let from_ten = values + 6 * EACH >> 4 & EACH;
-    if again != text || from_ten != letters || values & 0xF0 * EACH != 0 {
+    let from_ten = ((values + 6 * EACH) >> 4) & EACH;
+    if again != text || from_ten != letters || values & (0xF0 * EACH) != 0 {
         return None;
     }
     let pairs = (values | values >> 4) & 0x00FF_00FF_00FF_00FF;
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn every_digit_has_its_value_and_nothing_else_has_one() {
-        for byte in 0..=255 {
+        for byte in 0..=255u8 {
             let value = (byte as char).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
             for place in 0..8 {
                 let mut digits = *b"00000000";

@@ -100,6 +100,14 @@ pub struct Options {
     #[arg(long, conflicts_with = "start")]
     pub pid: Option<u32>,
 
+    /// Put the bare loop of `send` under the same load in turns with the server, and tell the ratios of what they cost.
+    #[arg(long, requires = "start")]
+    pub floor: bool,
+
+    /// How often the floor and the server take turns.
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "floor", value_parser = value_parser!(u32).range(1..))]
+    pub pairs: u32,
+
     /// What every benchmark of the real server takes.
     #[command(flatten)]
     pub common: Common,

@@ -10,17 +10,20 @@ use crate::report::{figure, line};
 /// What is told of the latencies.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 
+/// Above this, the generator has hardly a processor's time left to do more with.
+const GENERATOR_BUSY: f64 = 0.9;
+
 /// For people.
 pub fn text(settings: &Settings, outcome: &Outcome) -> String {
     let (plan, mut out) = (&settings.plan, String::new());
     let load = match settings.load {
-        Load::InFlight(messages) => format!("{} in flight", grouped(u64::from(messages))),
+        Load::InFlight(messages) => format!("{} messages in flight", grouped(u64::from(messages))),
         Load::Rate(messages) => format!("{} messages a second", grouped(u64::from(messages))),
     };
     line(
         &mut out,
         format_args!(
-            "{} connections, {} rooms, each connection in {}; {} publishers, {load}, messages of {} bytes",
+            "load        connections: {}, rooms: {}, rooms of each connection: {}, publishers: {}; {load}, {} bytes each",
             grouped(plan.members as u64),
             grouped(plan.rooms as u64),
             plan.rooms_each,
@@ -37,7 +40,7 @@ pub fn text(settings: &Settings, outcome: &Outcome) -> String {
     if !outcome.latency.is_empty() {
         write_latency(&mut out, "latency", &outcome.latency);
     }
-    if matches!(settings.load, Load::Rate(_)) && !outcome.lateness.is_empty() {
+    if !outcome.lateness.is_empty() {
         write_latency(&mut out, "sent late", &outcome.lateness);
     }
     let (total, faults) = (&outcome.total, &outcome.faults);
@@ -62,14 +65,10 @@ pub fn text(settings: &Settings, outcome: &Outcome) -> String {
 }
 
 fn write_connecting(out: &mut String, connecting: &Connecting) {
-    let Connecting { took, members, .. } = connecting;
     let cpu = connecting.cpu_us().map_or(String::new(), |us| format!("; server {us:.1} µs each"));
     let bytes = connecting.bytes_each().map_or(String::new(), |bytes| format!(", {bytes:.0} bytes each"));
-    let rate = *members as f64 / took.as_secs_f64();
-    line(
-        out,
-        format_args!("connecting  {:.3} s: {} connections/s{cpu}{bytes}", took.as_secs_f64(), grouped(rate as u64)),
-    );
+    let rate = grouped(connecting.per_second().round() as u64);
+    line(out, format_args!("connecting  {:.3} s: {rate} connections/s{cpu}{bytes}", connecting.took.as_secs_f64()));
 }
 
 fn write_measured(out: &mut String, measured: &Measured) {
@@ -85,7 +84,6 @@ fn write_measured(out: &mut String, measured: &Measured) {
             measured.per_second(tally.bytes) / 1e6,
         ),
     );
-    let busy = |ns: u64| ns as f64 / 1e7 / measured.took.as_secs_f64();
     if let (Some(total), Some(server)) = (measured.total_us(), measured.server) {
         let user = measured.user_us();
         line(
@@ -94,11 +92,13 @@ fn write_measured(out: &mut String, measured: &Measured) {
                 "server      {total:.3} µs of processor time per delivery (user {}, system {}), {:.0} % busy",
                 figure(user),
                 figure(user.map(|user| total - user)),
-                busy(server.total_ns),
+                measured.busy(server) * 100.0,
             ),
         );
     }
-    line(out, format_args!("generator   {:.0} % busy", busy(measured.own.total_ns)));
+    let own = measured.busy(measured.own);
+    let advice = if own > GENERATOR_BUSY { ": perhaps it is what limits the figures above" } else { "" };
+    line(out, format_args!("generator   {:.0} % busy{advice}", own * 100.0));
 }
 
 fn write_latency(out: &mut String, name: &str, latency: &Histogram<u64>) {
@@ -129,8 +129,15 @@ fn grouped(number: u64) -> String {
     out
 }
 
-/// For scripts.
+/// For scripts: one run with its settings.
 pub fn json(settings: &Settings, outcome: &Outcome) -> Value {
+    let mut json = outcome_json(outcome);
+    json["settings"] = settings_json(settings);
+    json
+}
+
+/// What was to be done.
+pub fn settings_json(settings: &Settings) -> Value {
     let plan = &settings.plan;
     let (in_flight, rate) = match settings.load {
         Load::InFlight(messages) => (Some(messages), None),
@@ -140,35 +147,44 @@ pub fn json(settings: &Settings, outcome: &Outcome) -> Value {
         Extent::Time(time) => (Some(time.as_secs_f64()), None),
         Extent::Messages(messages) => (None, Some(messages)),
     };
+    json!({
+        "connections": plan.members, "rooms": plan.rooms, "rooms_per_connection": plan.rooms_each,
+        "publishers": plan.publishers, "in_flight": in_flight, "rate": rate, "size_bytes": settings.message_bytes,
+        "seconds": seconds, "messages": messages, "warm_up_seconds": settings.warm_up.as_secs_f64(),
+    })
+}
+
+/// What came of it.
+pub fn outcome_json(outcome: &Outcome) -> Value {
     let (total, faults) = (&outcome.total, &outcome.faults);
     json!({
-        "settings": {
-            "connections": plan.members, "rooms": plan.rooms, "rooms_per_connection": plan.rooms_each,
-            "publishers": plan.publishers, "in_flight": in_flight, "rate": rate, "size_bytes": settings.message_bytes,
-            "seconds": seconds, "messages": messages, "warm_up_seconds": settings.warm_up.as_secs_f64(),
-        },
-        "connecting": outcome.connecting.map(|connecting| json!({
-            "seconds": connecting.took.as_secs_f64(),
-            "connections_per_second": connecting.members as f64 / connecting.took.as_secs_f64(),
-            "server_cpu_us_each": connecting.cpu_us(), "server_memory_bytes_each": connecting.bytes_each(),
-        })),
-        "measured": outcome.measured.map(|measured| json!({
-            "seconds": measured.took.as_secs_f64(),
-            "messages": measured.tally.sent, "messages_per_second": measured.per_second(measured.tally.sent),
-            "deliveries": measured.tally.deliveries,
-            "deliveries_per_second": measured.per_second(measured.tally.deliveries),
-            "bytes": measured.tally.bytes, "bytes_per_second": measured.per_second(measured.tally.bytes),
-            "server_cpu_us_per_delivery": measured.total_us(), "server_cpu_user_us_per_delivery": measured.user_us(),
-            "server_cpu_system_us_per_delivery":
-                measured.total_us().zip(measured.user_us()).map(|(total, user)| total - user),
-            "server_busy": measured.server.map(|cpu| measured.per_second(cpu.total_ns) / 1e9),
-            "generator_busy": measured.per_second(measured.own.total_ns) / 1e9,
-        })),
+        "connecting": outcome.connecting.as_ref().map(connecting_json),
+        "measured": outcome.measured.as_ref().map(measured_json),
         "latency_us": latency_json(&outcome.latency),
         "sent_late_us": latency_json(&outcome.lateness),
         "messages": total.sent, "deliveries": total.deliveries, "foreign": total.foreign,
         "lost": faults.lost, "duplicated": faults.duplicated, "out_of_order": faults.out_of_order,
         "interrupted": outcome.interrupted, "error": outcome.failure.as_ref().map(ToString::to_string),
+    })
+}
+
+fn connecting_json(connecting: &Connecting) -> Value {
+    json!({
+        "seconds": connecting.took.as_secs_f64(), "connections_per_second": connecting.per_second(),
+        "server_cpu_us_each": connecting.cpu_us(), "server_memory_bytes_each": connecting.bytes_each(),
+    })
+}
+
+fn measured_json(measured: &Measured) -> Value {
+    let (tally, total, user) = (&measured.tally, measured.total_us(), measured.user_us());
+    json!({
+        "seconds": measured.took.as_secs_f64(),
+        "messages": tally.sent, "messages_per_second": measured.per_second(tally.sent),
+        "deliveries": tally.deliveries, "deliveries_per_second": measured.per_second(tally.deliveries),
+        "bytes": tally.bytes, "bytes_per_second": measured.per_second(tally.bytes),
+        "server_cpu_us_per_delivery": total, "server_cpu_user_us_per_delivery": user,
+        "server_cpu_system_us_per_delivery": total.zip(user).map(|(total, user)| total - user),
+        "server_busy": measured.server.map(|cpu| measured.busy(cpu)), "generator_busy": measured.busy(measured.own),
     })
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::check::Faults;
-use super::clients::{Clients, Target};
+use super::clients::{Clients, Kind, Target};
 use super::pace::Load;
 use super::plan::Plan;
 use super::traffic::{Tally, Traffic};
 use super::watch::Watch;
+use crate::floor::{ACCEPT_BATCH, Floor};
 use crate::process::CpuTime;
 use crate::{Error, Result, idle};
 
@@ -102,12 +103,31 @@ struct Moment {
     own: CpuTime,
 }
 
-/// Does it, with the server whose process is `pid` if that is known.
+/// Does it with the server `target`, whose process is `pid` if that is known.
 pub fn run(settings: &Settings, target: Target, pid: Option<u32>, watch: &mut Watch) -> Result<Outcome> {
+    run_with(settings, target, pid, watch, |run| run.connect())
+}
+
+/// The same with the floor, which has one publisher whatever `settings` say.
+pub fn run_floor(settings: &Settings, floor: &mut Floor, watch: &mut Watch) -> Result<Outcome> {
+    let plan = Plan { publishers: 1, ..settings.plan.clone() };
+    let settings = Settings { plan, ..settings.clone() };
+    let target = Target { address: floor.address(), kind: Kind::Floor(floor.commands()?) };
+    let pid = floor.child().pid();
+    run_with(&settings, target, Some(pid), watch, |run| run.attach(floor))
+}
+
+fn run_with(
+    settings: &Settings,
+    target: Target,
+    pid: Option<u32>,
+    watch: &mut Watch,
+    connect: impl FnOnce(&mut Run<'_>) -> Result<()>,
+) -> Result<Outcome> {
     let traffic = Traffic::new(settings.plan.clone(), settings.load, settings.message_bytes)?;
     let clients = Clients::new(target, settings.plan.publishers)?;
     let mut run = Run { settings, pid, watch, clients, traffic, connecting: None, begin: None, measured: None };
-    let failure = run.connect().and_then(|()| run.load()).err();
+    let failure = connect(&mut run).and_then(|()| run.load()).err();
     if run.measured.is_none() {
         // What had begun has no end; until now is all there is.
         let until = run.moment();
@@ -152,6 +172,20 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The floor takes connections in batches, and nobody is measured meanwhile.
+    fn attach(&mut self, floor: &mut Floor) -> Result<()> {
+        let Plan { publishers, members, .. } = self.settings.plan;
+        self.open(publishers)?;
+        let mut left = members;
+        while left > 0 {
+            let batch = left.min(ACCEPT_BATCH);
+            self.open(publishers + members - left + batch)?;
+            floor.accept(batch)?;
+            left -= batch;
+        }
+        Ok(())
+    }
+
     /// Opens connections until there are `total`, and waits until all are ready.
     fn open(&mut self, total: usize) -> Result<()> {
         let patience = self.settings.patience.as_nanos() as u64;
@@ -182,6 +216,9 @@ impl Run<'_> {
     fn load(&mut self) -> Result<()> {
         self.traffic.resume(u64::MAX, self.clients.now());
         self.go_on(Some(self.settings.warm_up))?;
+        if self.watch.interrupted() {
+            return self.go_on(None);
+        }
         match self.settings.extent {
             Extent::Time(time) => {
                 let begin = self.begin();
@@ -195,9 +232,7 @@ impl Run<'_> {
                 self.go_on(None)?;
                 self.turn_for(PAUSE_AFTER_THE_LAST)?;
                 let begin = self.begin();
-                if !self.watch.interrupted() {
-                    self.traffic.resume(messages, self.clients.now());
-                }
+                self.traffic.resume(messages, self.clients.now());
                 self.go_on(None)?;
                 let last = self.moment();
                 self.turn_for(PAUSE_AFTER_THE_LAST)?;
@@ -230,7 +265,7 @@ impl Run<'_> {
                 let problem = format!("nothing has arrived for {:?}", self.settings.patience);
                 return if self.traffic.is_silent() { Ok(()) } else { Err(Error::new(problem)) };
             }
-            if self.watch.interrupted() && !self.traffic.is_silent() {
+            if self.watch.interrupted() {
                 self.traffic.pause();
                 if until.is_some() {
                     return Ok(());
@@ -304,7 +339,21 @@ impl Moment {
     }
 }
 
+impl Outcome {
+    /// Why it does not count, if it does not.
+    pub fn verdict(&mut self) -> Option<Error> {
+        let wrong = if self.faults.none() { None } else { Some("not every message arrived once and in order") };
+        let early = self.interrupted.then_some("interrupted");
+        self.failure.take().or(wrong.or(early).map(Error::new))
+    }
+}
+
 impl Connecting {
+    /// Members a second.
+    pub fn per_second(&self) -> f64 {
+        self.members as f64 / self.took.as_secs_f64()
+    }
+
     /// Processor time of the server for each member in µs.
     pub fn cpu_us(&self) -> Option<f64> {
         Some(self.cpu?.total_ns as f64 / 1e3 / self.members as f64)
@@ -331,6 +380,11 @@ impl Measured {
     /// Its share in user mode, sampled: see [`CpuTime::user_ns`].
     pub fn user_us(&self) -> Option<f64> {
         self.each(self.server?.user_ns()?)
+    }
+
+    /// The part of the time in which who has used `cpu` was at work: 1 is one processor.
+    pub fn busy(&self, cpu: CpuTime) -> f64 {
+        cpu.total_ns as f64 / self.took.as_nanos() as f64
     }
 
     fn each(&self, ns: f64) -> Option<f64> {

@@ -127,7 +127,7 @@ impl Traffic {
         if let Some(pace) = &mut self.pace {
             pace.sent(stream, self.audience[room]);
         }
-        if due_ns >= self.record_from_ns {
+        if due_ns >= self.record_from_ns && matches!(self.load, Load::Rate(_)) {
             self.lateness.saturating_record(now - due_ns);
         }
         // `new` has checked that streams fit.
@@ -204,7 +204,8 @@ impl Traffic {
         &self.latency
     }
 
-    /// From the moment a message was due to its sending, in ns: this program's own part of the latency.
+    /// From the moment a message was due to its sending, in ns: this program's own part of the latency. Of a closed loop,
+    /// in which messages are due when they are sent, nothing is kept.
     pub fn lateness(&self) -> &Histogram<u64> {
         &self.lateness
     }
