@@ -102,6 +102,8 @@ fn a_connection_that_is_closed_ends_it_with_what_was_counted() {
     for text in ["connection 0", "4008", "too slow"] {
         assert!(told.stderr.contains(text), "no {text} in {}", told.stderr);
     }
-    assert_eq!(told.json["deliveries"], 10);
+    // The four in flight are not called lost.
+    let [deliveries, unfinished] = ["deliveries", "unfinished"].map(|key| told.json[key].as_u64().unwrap());
+    assert_eq!((deliveries, unfinished, told.faults()), (10, 4, [0, 0, 0]));
     assert!(told.json["error"].as_str().unwrap().contains("4008"));
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::run::{Outcome, Settings};
+use super::watch::Watch;
 use super::{Own, report};
 use crate::fan_out::{Comparison, Lap, Round};
 use crate::floor::Floor;
@@ -10,38 +11,50 @@ use crate::report::{ratios_json, ratios_text, write_rounds};
 use crate::subject::Subject;
 use crate::{Error, Result};
 
-use super::watch::Watch;
-
-/// All laps of one comparison.
+/// All laps of one comparison, up to where it failed, if it did.
 #[derive(Debug)]
 pub struct Compared {
     outcomes: Vec<[Outcome; 2]>,
     laps: Vec<Lap>,
+    failure: Option<Error>,
 }
 
 /// Takes turns, `pairs` times, every other time the server first, so that a machine that slowly gets faster or slower
 /// favours nobody. Every run is a fresh process with fresh connections.
-pub fn compare(settings: &Settings, own: &Own, pairs: u32, watch: &mut Watch) -> Result<Compared> {
-    let mut compared = Compared { outcomes: Vec::new(), laps: Vec::new() };
+pub fn compare(settings: &Settings, own: &Own, pairs: u32, watch: &mut Watch) -> Compared {
+    let mut compared = Compared { outcomes: Vec::new(), laps: Vec::new(), failure: None };
     for lap in 0..pairs {
-        let mut outcomes = [None, None];
-        for floor_is_next in if lap % 2 == 0 { [true, false] } else { [false, true] } {
-            let mut outcome =
-                if floor_is_next { measure_floor(settings, own, watch)? } else { own.measure(settings, watch)? };
-            if let Some(error) = outcome.verdict() {
-                return Err(error);
-            }
-            let who = if floor_is_next { Subject::Floor } else { own.subject() };
-            let round = round(who, &outcome)?;
+        let mut measure = |who| {
+            let (round, outcome) = measure(settings, own, who, watch)?;
             eprintln!("lap {} of {pairs}: {who} {:.3} µs per delivery", lap + 1, round.total_us());
-            outcomes[usize::from(!floor_is_next)] = Some((round, outcome));
-        }
-        if let [Some((floor, at_floor)), Some((server, at_server))] = outcomes {
-            compared.laps.push(Lap { floor, servers: vec![server] });
-            compared.outcomes.push([at_floor, at_server]);
+            Ok((round, outcome))
+        };
+        let both = if lap % 2 == 0 {
+            measure(Subject::Floor).and_then(|floor| Ok((floor, measure(own.subject())?)))
+        } else {
+            measure(own.subject()).and_then(|server| Ok((measure(Subject::Floor)?, server)))
+        };
+        match both {
+            Ok(((floor, at_floor), (server, at_server))) => {
+                compared.laps.push(Lap { floor, servers: vec![server] });
+                compared.outcomes.push([at_floor, at_server]);
+            }
+            Err(error) => {
+                compared.failure = Some(error);
+                break;
+            }
         }
     }
-    Ok(compared)
+    compared
+}
+
+fn measure(settings: &Settings, own: &Own, who: Subject, watch: &mut Watch) -> Result<(Round, Outcome)> {
+    let mut outcome =
+        if who == Subject::Floor { measure_floor(settings, own, watch)? } else { own.measure(settings, watch)? };
+    match outcome.verdict() {
+        Some(error) => Err(error),
+        None => Ok((round(who, &outcome)?, outcome)),
+    }
 }
 
 fn measure_floor(settings: &Settings, own: &Own, watch: &mut Watch) -> Result<Outcome> {
@@ -68,6 +81,9 @@ impl Compared {
             Some([_, at_server]) => report::text(settings, at_server),
             None => String::new(),
         };
+        if self.laps.is_empty() {
+            return out;
+        }
         out.push_str("\nprocessor time per delivery in µs, and as a multiple of the same lap's floor\n");
         write_rounds(&mut out, &self.laps);
         out.push('\n');
@@ -82,8 +98,14 @@ impl Compared {
             "laps": self.outcomes.iter().map(|[floor, server]| json!({
                 "floor": report::outcome_json(floor), "server": report::outcome_json(server),
             })).collect::<Vec<_>>(),
+            "error": self.failure.as_ref().map(ToString::to_string),
             "ratios": self.comparison().as_ref().map(ratios_json),
         })
+    }
+
+    /// Why there are no more laps, if there should be.
+    pub fn failure(&mut self) -> Option<Error> {
+        self.failure.take()
     }
 
     fn comparison(&self) -> Option<Comparison> {

@@ -41,8 +41,9 @@ pub fn measure(options: &Options) -> Result<()> {
     }
     let own = Own::new(options)?;
     if options.floor {
-        let compared = compare::compare(&settings, &own, options.pairs, &mut watch)?;
-        return print(json, Some(&own), || compared.text(&settings), || compared.json(&settings));
+        let mut compared = compare::compare(&settings, &own, options.pairs, &mut watch);
+        print(json, Some(&own), || compared.text(&settings), || compared.json(&settings))?;
+        return compared.failure().map_or(Ok(()), Err);
     }
     let outcome = own.measure(&settings, &mut watch)?;
     tell(&settings, outcome, json, Some(&own))

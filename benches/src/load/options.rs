@@ -27,7 +27,7 @@ const PUBLISHERS_OF_A_WINDOW: usize = 16;
 #[command(
     name = "fanfare-bench",
     about = "Opens connections to a WebSocket server with rooms, sends messages, checks that all arrive, and tells how fast",
-    after_help = AFTER_HELP
+    after_help = format!("With --start, {AFTER_HELP}")
 )]
 pub struct Options {
     /// The server, as ws://host:port/path.

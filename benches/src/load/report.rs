@@ -55,6 +55,9 @@ pub fn text(settings: &Settings, outcome: &Outcome) -> String {
             grouped(faults.out_of_order),
         ),
     );
+    if outcome.unfinished > 0 {
+        line(&mut out, format_args!("cut off     {} deliveries were still to come", grouped(outcome.unfinished)));
+    }
     if total.foreign > 0 {
         line(&mut out, format_args!("foreign     {} messages of somebody else", grouped(total.foreign)));
     }
@@ -164,6 +167,7 @@ pub fn outcome_json(outcome: &Outcome) -> Value {
         "sent_late_us": latency_json(&outcome.lateness),
         "messages": total.sent, "deliveries": total.deliveries, "foreign": total.foreign,
         "lost": faults.lost, "duplicated": faults.duplicated, "out_of_order": faults.out_of_order,
+        "unfinished": outcome.unfinished,
         "interrupted": outcome.interrupted, "error": outcome.failure.as_ref().map(ToString::to_string),
     })
 }

@@ -61,8 +61,10 @@ pub struct Outcome {
     pub lateness: Histogram<u64>,
     /// Everything since the first message, the warm-up included.
     pub total: Tally,
-    /// What was wrong in it.
+    /// What was wrong in it. Of a run that was cut off, what was on its way is not lost.
     pub faults: Faults,
+    /// Receptions that a run that was cut off did not wait for.
+    pub unfinished: u64,
     /// Whether somebody pressed Ctrl-C.
     pub interrupted: bool,
     /// Why it did not come to its end.
@@ -126,8 +128,20 @@ fn run_with(
 ) -> Result<Outcome> {
     let traffic = Traffic::new(settings.plan.clone(), settings.load, settings.message_bytes)?;
     let clients = Clients::new(target, settings.plan.publishers)?;
-    let mut run = Run { settings, pid, watch, clients, traffic, connecting: None, begin: None, measured: None };
+    let mut run = Run {
+        settings,
+        pid,
+        watch,
+        clients,
+        traffic,
+        connecting: None,
+        begin: None,
+        measured: None,
+        told: (Tally::default(), 0),
+        waited: false,
+    };
     let failure = connect(&mut run).and_then(|()| run.load()).err();
+    let cut_off = failure.is_some() && !run.waited;
     if run.measured.is_none() {
         // What had begun has no end; until now is all there is.
         let until = run.moment();
@@ -140,7 +154,8 @@ fn run_with(
         latency: run.traffic.latency().clone(),
         lateness: run.traffic.lateness().clone(),
         total: run.traffic.tally(),
-        faults: run.traffic.faults(),
+        faults: if cut_off { run.traffic.faults() } else { run.traffic.faults_at_the_end() },
+        unfinished: if cut_off { run.traffic.outstanding() } else { 0 },
         interrupted: run.watch.interrupted(),
         failure,
     })
@@ -155,6 +170,10 @@ struct Run<'a> {
     connecting: Option<Connecting>,
     begin: Option<Moment>,
     measured: Option<Measured>,
+    /// What the progress was when it was told last.
+    told: (Tally, u64),
+    /// Whether patience has run out, so that what has not come does not come.
+    waited: bool,
 }
 
 impl Run<'_> {
@@ -214,6 +233,8 @@ impl Run<'_> {
     }
 
     fn load(&mut self) -> Result<()> {
+        self.told.1 = self.clients.now();
+        self.watch.begin();
         self.traffic.resume(u64::MAX, self.clients.now());
         self.go_on(Some(self.settings.warm_up))?;
         if self.watch.interrupted() {
@@ -248,7 +269,6 @@ impl Run<'_> {
         let patience = self.settings.patience.as_nanos() as u64;
         let until = time.map(|time| self.clients.now() + time.as_nanos() as u64);
         let mut heard = (self.traffic.tally(), self.clients.now());
-        let mut told = heard;
         loop {
             let now = self.clients.now();
             let tally = self.traffic.tally();
@@ -262,6 +282,7 @@ impl Run<'_> {
                 return Ok(());
             }
             if now >= heard.1 + patience {
+                self.waited = true;
                 let problem = format!("nothing has arrived for {:?}", self.settings.patience);
                 return if self.traffic.is_silent() { Ok(()) } else { Err(Error::new(problem)) };
             }
@@ -272,10 +293,10 @@ impl Run<'_> {
                 }
             }
             self.watch.tell(|| {
-                let seconds = (now - told.1).max(1) as f64 / 1e9;
+                let seconds = (now - self.told.1).max(1) as f64 / 1e9;
                 let each = |count: u64| count as f64 / seconds;
-                let (sent, deliveries) = (tally.sent - told.0.sent, tally.deliveries - told.0.deliveries);
-                told = (tally, now);
+                let (sent, deliveries) = (tally.sent - self.told.0.sent, tally.deliveries - self.told.0.deliveries);
+                self.told = (tally, now);
                 format!("{:.0} messages/s, {:.0} deliveries/s", each(sent), each(deliveries))
             });
             self.turn(until.unwrap_or(u64::MAX).min(heard.1 + patience))?;

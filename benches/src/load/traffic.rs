@@ -210,8 +210,13 @@ impl Traffic {
         &self.lateness
     }
 
-    /// What is wrong, if nothing comes any more.
+    /// What is wrong so far, if what is on its way still comes.
     pub fn faults(&self) -> Faults {
+        self.checker.faults()
+    }
+
+    /// What is wrong, if nothing comes any more.
+    pub fn faults_at_the_end(&self) -> Faults {
         let (lanes, each) = (self.plan.lanes(), self.plan.rooms_each);
         self.checker.faults_at_the_end(|place| {
             let (member, nth, lane) = (place / lanes / each, place / lanes % each, place % lanes);

@@ -38,6 +38,11 @@ impl Watch {
         self.interrupted.load(Ordering::Relaxed)
     }
 
+    /// Something new begins, of which there is nothing to tell yet.
+    pub fn begin(&mut self) {
+        self.last = Instant::now();
+    }
+
     /// Shows what `line` says, if it is time for that.
     pub fn tell(&mut self, line: impl FnOnce() -> String) {
         if self.terminal && self.last.elapsed() >= PACE {
