@@ -102,8 +102,11 @@ fn a_connection_that_is_closed_ends_it_with_what_was_counted() {
     for text in ["connection 0", "4008", "too slow"] {
         assert!(told.stderr.contains(text), "no {text} in {}", told.stderr);
     }
-    // The four in flight are not called lost.
-    let [deliveries, unfinished] = ["deliveries", "unfinished"].map(|key| told.json[key].as_u64().unwrap());
-    assert_eq!((deliveries, unfinished, told.faults()), (10, 4, [0, 0, 0]));
+    // What was on its way is not called lost. How much that was depends on what came together with the close frame, for
+    // which nothing new was sent any more: at least the message that the server answered with it.
+    let [messages, deliveries, unfinished] =
+        ["messages", "deliveries", "unfinished"].map(|key| told.json[key].as_u64().unwrap());
+    assert_eq!((deliveries, deliveries + unfinished, told.faults()), (10, messages, [0, 0, 0]));
+    assert!((1..=4).contains(&unfinished), "{unfinished}");
     assert!(told.json["error"].as_str().unwrap().contains("4008"));
 }
