@@ -45,6 +45,8 @@ impl Child {
                 None => launch.env_remove(key),
             };
         }
+        // A Ctrl-C is for this process, which may have more to say before it ends the child.
+        launch.process_group(0);
         launch.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = launch.spawn().context(format!("cannot start {name}"))?;
 

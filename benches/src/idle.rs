@@ -48,24 +48,27 @@ impl Idle {
 pub fn measure(setup: &Setup, subject: Subject, rooms: Rooms) -> Result<Idle> {
     let members = setup.options.members();
     let mut running = Running::start(setup, subject)?;
-    let before_bytes = settled_memory(&mut running)?;
+    let before_bytes = settled_memory_of(&mut running)?;
     let cpu = CpuTime::of(running.pid())?;
     running.join(members, rooms)?;
     let joining = CpuTime::of(running.pid())?.since(cpu);
-    let after_bytes = settled_memory(&mut running)?;
+    let after_bytes = settled_memory_of(&mut running)?;
     Ok(Idle { subject, rooms, members, before_bytes, after_bytes, joining })
 }
 
-fn settled_memory(running: &mut Running) -> Result<u64> {
-    let (mut last, mut equal) = (anonymous_bytes(running.pid())?, 1);
+fn settled_memory_of(running: &mut Running) -> Result<u64> {
+    settled_memory(running.pid(), |pace| running.swarm().idle(pace)).map_err(|error| running.explain(&error))
+}
+
+/// Anonymous memory of process `pid` once it holds still. `idle` passes the time between readings.
+pub fn settled_memory(pid: u32, mut idle: impl FnMut(Duration) -> Result<()>) -> Result<u64> {
+    let (mut last, mut equal) = (anonymous_bytes(pid)?, 1);
     for _ in 0..READINGS_MAX {
         if equal == SETTLED_READINGS {
             break;
         }
-        if let Err(error) = running.swarm().idle(SETTLE_PACE) {
-            return Err(running.explain(&error));
-        }
-        let now = anonymous_bytes(running.pid())?;
+        idle(SETTLE_PACE)?;
+        let now = anonymous_bytes(pid)?;
         equal = if now == last { equal + 1 } else { 1 };
         last = now;
     }

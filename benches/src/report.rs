@@ -53,12 +53,7 @@ impl Report {
                     "floor": round_json(&lap.floor),
                     "servers": lap.servers.iter().map(round_json).collect::<Vec<_>>(),
                 })).collect::<Vec<_>>(),
-                "ratios": self.comparisons().map(|comparison| json!({
-                    "subject": comparison.subject.to_string(),
-                    "total": comparison.total_ratios, "total_median": median(&comparison.total_ratios),
-                    "user": comparison.user_ratios, "user_median": median(&comparison.user_ratios),
-                    "user_of_sums": comparison.user_ratio_of_sums,
-                })).collect::<Vec<_>>(),
+                "ratios": self.comparisons().map(|comparison| ratios_json(&comparison)).collect::<Vec<_>>(),
             },
         })
     }
@@ -102,49 +97,71 @@ impl Report {
                 options.members, options.messages, options.payload, self.setup.message_bytes
             ),
         );
-        line(
-            out,
-            format_args!(
-                "  {:<5} {:<9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>14}",
-                "lap", "", "total", "user", "system", "x total", "x user", "to all, ms"
-            ),
-        );
-        for (lap, number) in self.laps.iter().zip(1..) {
-            write_round(out, &number.to_string(), &lap.floor, None);
-            for server in &lap.servers {
-                write_round(out, "", server, Some(&lap.floor));
-            }
-        }
-        let floor = sum(self.laps.iter().map(|lap| &lap.floor));
-        if let Some(floor) = &floor {
-            write_round(out, "all", floor, None);
-        }
-        for index in 0..self.laps.first().map_or(0, |lap| lap.servers.len()) {
-            if let (Some(server), Some(floor)) = (sum(self.laps.iter().map(|lap| &lap.servers[index])), &floor) {
-                write_round(out, "", &server, Some(floor));
-            }
-        }
+        write_rounds(out, &self.laps);
         line(out, format_args!(""));
         for comparison in self.comparisons() {
-            line(
-                out,
-                format_args!(
-                    "  {}: median of the laps' ratios to the floor: total {} (from {} to {}), user {}; \
-                     user of all laps together {}",
-                    comparison.subject,
-                    figure(median(&comparison.total_ratios)),
-                    figure(comparison.total_ratios.iter().copied().reduce(f64::min)),
-                    figure(comparison.total_ratios.iter().copied().reduce(f64::max)),
-                    figure(median(&comparison.user_ratios)),
-                    figure(comparison.user_ratio_of_sums),
-                ),
-            );
+            out.push_str(&ratios_text(&comparison));
         }
         line(
             out,
             format_args!("  User time is sampled by most kernels, 100 times a second: more --messages, less noise."),
         );
     }
+}
+
+/// What each of the laps has cost, and all of them together.
+pub(crate) fn write_rounds(out: &mut String, laps: &[Lap]) {
+    line(
+        out,
+        format_args!(
+            "  {:<5} {:<9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>14}",
+            "lap", "", "total", "user", "system", "x total", "x user", "to all, ms"
+        ),
+    );
+    for (lap, number) in laps.iter().zip(1..) {
+        write_round(out, &number.to_string(), &lap.floor, None);
+        for server in &lap.servers {
+            write_round(out, "", server, Some(&lap.floor));
+        }
+    }
+    let floor = sum(laps.iter().map(|lap| &lap.floor));
+    if let Some(floor) = &floor {
+        write_round(out, "all", floor, None);
+    }
+    for index in 0..laps.first().map_or(0, |lap| lap.servers.len()) {
+        if let (Some(server), Some(floor)) = (sum(laps.iter().map(|lap| &lap.servers[index])), &floor) {
+            write_round(out, "", &server, Some(floor));
+        }
+    }
+}
+
+/// What the laps say about one server, in a line.
+pub(crate) fn ratios_text(comparison: &Comparison) -> String {
+    let mut out = String::new();
+    line(
+        &mut out,
+        format_args!(
+            "  {}: median of the laps' ratios to the floor: total {} (from {} to {}), user {}; \
+             user of all laps together {}",
+            comparison.subject,
+            figure(median(&comparison.total_ratios)),
+            figure(comparison.total_ratios.iter().copied().reduce(f64::min)),
+            figure(comparison.total_ratios.iter().copied().reduce(f64::max)),
+            figure(median(&comparison.user_ratios)),
+            figure(comparison.user_ratio_of_sums),
+        ),
+    );
+    out
+}
+
+/// The same as JSON.
+pub(crate) fn ratios_json(comparison: &Comparison) -> Value {
+    json!({
+        "subject": comparison.subject.to_string(),
+        "total": comparison.total_ratios, "total_median": median(&comparison.total_ratios),
+        "user": comparison.user_ratios, "user_median": median(&comparison.user_ratios),
+        "user_of_sums": comparison.user_ratio_of_sums,
+    })
 }
 
 fn write_round(out: &mut String, lap: &str, round: &Round, floor: Option<&Round>) {

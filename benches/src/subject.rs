@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::redis::Redis;
 use crate::server::Server;
 use crate::swarm::Swarm;
-use crate::{Error, Result};
+use crate::{Error, Result, wire};
 
 /// The room of every measurement that needs only one.
 const ROOM: &str = "bench";
@@ -87,7 +87,7 @@ pub struct Running {
 }
 
 enum Source {
-    Floor(Floor),
+    Floor { floor: Floor, frame: Vec<u8> },
     Server { server: Server, _redis: Option<Redis> },
 }
 
@@ -96,7 +96,9 @@ impl Running {
     pub fn start(setup: &Setup, subject: Subject) -> Result<Running> {
         let cpu = setup.placement.measured;
         let source = match subject {
-            Subject::Floor => Source::Floor(Floor::start(setup.message_bytes, cpu)?),
+            Subject::Floor => {
+                Source::Floor { floor: Floor::start(1, 1, cpu)?, frame: wire::text_frame_of(setup.message_bytes) }
+            }
             Subject::Embedded | Subject::Redis => {
                 let redis = if subject == Subject::Redis { Some(Redis::start()?) } else { None };
                 let url = redis.as_ref().map(Redis::url);
@@ -110,7 +112,7 @@ impl Running {
     /// Attaches `count` clients. The floor knows no rooms.
     pub fn join(&mut self, count: usize, rooms: Rooms) -> Result<()> {
         let result = match &mut self.source {
-            Source::Floor(floor) => {
+            Source::Floor { floor, .. } => {
                 self.swarm.attach(floor.address(), count, ACCEPT_BATCH, |batch| floor.accept(batch))
             }
             Source::Server { server, .. } => self.swarm.join(server.address(), count, |index| match rooms {
@@ -125,7 +127,7 @@ impl Running {
     /// since they came have arrived: `total`.
     pub fn say_to_all(&mut self, message: &str, total: u64) -> Result<()> {
         let said = match &mut self.source {
-            Source::Floor(floor) => floor.send(),
+            Source::Floor { floor, frame } => floor.send(0, frame),
             Source::Server { .. } => self.swarm.publish(0, ROOM, message),
         };
         said.and_then(|()| self.swarm.wait_for_messages(total)).map_err(|error| self.explain(&error))
@@ -148,7 +150,7 @@ impl Running {
 
     fn child(&self) -> &Child {
         match &self.source {
-            Source::Floor(floor) => floor.child(),
+            Source::Floor { floor, .. } => floor.child(),
             Source::Server { server, .. } => server.child(),
         }
     }

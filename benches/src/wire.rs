@@ -18,17 +18,32 @@ pub const PING: u8 = 0x9;
 /// Opcode of a pong.
 pub const PONG: u8 = 0xA;
 
-/// The request that every client sends: the key is the one of RFC 6455 §1.3, for a benchmark has nothing to hide from
-/// caches.
+/// What every request for an upgrade says, whomever it is for. The key is the one of RFC 6455 §1.3, for a benchmark has
+/// nothing to hide from caches.
+macro_rules! upgrade_fields {
+    () => {
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    };
+}
+
+/// The request that clients of a server on this machine send.
 pub const UPGRADE_REQUEST: &[u8] =
-    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    concat!("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", upgrade_fields!(), "\r\n").as_bytes();
 
 /// The same, with an offer to compress.
-pub const UPGRADE_REQUEST_WITH_COMPRESSION: &[u8] =
-    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n\r\n";
+pub const UPGRADE_REQUEST_WITH_COMPRESSION: &[u8] = concat!(
+    "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+    upgrade_fields!(),
+    "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n\r\n"
+)
+.as_bytes();
+
+/// The same for any `host` and `path`.
+pub fn upgrade_request(host: &str, path: &str) -> Vec<u8> {
+    format!(concat!("GET {path} HTTP/1.1\r\nHost: {host}\r\n", upgrade_fields!(), "\r\n"), path = path, host = host)
+        .into_bytes()
+}
 
 /// What a server must answer to that key.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
@@ -113,6 +128,13 @@ pub fn write_send_json(room: &str, message: &str, out: &mut Vec<u8>) {
     write_masked(TEXT, format!(r#"{{"type":"SEND_MESSAGE","roomId":"{room}","message":{message}}}"#).as_bytes(), out);
 }
 
+/// Appends the frame in which a server hands `message`, which needs no escaping, to the members of `room`.
+pub fn write_message(room: &str, message: &str, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"MESSAGE","room":"{room}","message":"{message}"}}"#);
+    write_header(TEXT, 0, text.len(), out);
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// The content of a compressed message (RFC 7692 §7.2.2), of at most `bytes_max` bytes.
 pub fn inflate(payload: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
     let whole = [payload, &[0x00, 0x00, 0xFF, 0xFF]].concat();
@@ -184,6 +206,13 @@ mod tests {
             assert_eq!((bytes.len(), frame.wire_bytes, frame.opcode), (wire_bytes, wire_bytes, TEXT));
             assert!(frame.payload.starts_with(MESSAGE_PREFIX));
         }
+    }
+
+    #[test]
+    fn every_upgrade_is_requested_in_the_same_words() {
+        assert_eq!(upgrade_request("127.0.0.1", "/"), UPGRADE_REQUEST);
+        let bare = UPGRADE_REQUEST.strip_suffix(b"\r\n").unwrap();
+        assert!(UPGRADE_REQUEST_WITH_COMPRESSION.starts_with(bare));
     }
 
     #[test]

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::Result;
+use crate::latency::histogram;
 use crate::machine::Placement;
 use crate::process::{CpuTime, resident_bytes};
 use crate::server::Server;
 use attack::{Attack, Attackers};
 use options::Options;
-use victim::{Phase, Victim, histogram};
+use victim::{Phase, Victim};
 
 /// Messages for this long count for nothing: caches fill, or an attack gets into its stride, or what it has left behind
 /// is cleared away.

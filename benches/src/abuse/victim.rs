@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::latency::histogram;
 use crate::swarm::Swarm;
 use crate::{Context, Error, Result, wire};
 
@@ -18,9 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the swarm waits for bytes before it looks at the clock again.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Three significant digits are more than a shared machine has to tell.
-const DIGITS: u8 = 3;
 
 /// The publisher and the members. Dropping them resets their connections.
 pub struct Victim {
@@ -128,24 +126,9 @@ fn parse(text: &[u8]) -> Result<(u64, Duration)> {
     figures().ok_or_else(|| Error::new(format!("not a message of the publisher: {text}")))
 }
 
-/// An empty one, for everything from a nanosecond to a minute.
-pub(crate) fn histogram() -> Result<Histogram<u64>> {
-    // With bounds: one that is to grow by itself does not do so for `saturating_record`, and keeps all values as 2.
-    Histogram::new_with_bounds(1, 60_000_000_000, DIGITS).context("cannot make a histogram")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_histogram_tells_microseconds_from_seconds() {
-        let mut latency = histogram().unwrap();
-        for value in [50_000, 3_000_000, 5_000_000_000] {
-            latency.saturating_record(value);
-            assert!(latency.max().abs_diff(value) <= value / 500, "{value} became {}", latency.max());
-        }
-    }
 
     #[test]
     fn a_message_tells_its_number_and_moment() {

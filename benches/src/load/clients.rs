@@ -1,0 +1,416 @@
+//! The sockets of a load: members that listen and publishers that send, in one thread, on one epoll. Frames are read in
+//! place; what they mean is `traffic`'s.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use serde_json::Value;
+
+use super::timer::Timer;
+use super::traffic::Traffic;
+use crate::{Context, Error, Result, floor, wire};
+
+/// Bytes read at once: longer than what a server sends in one go.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Events taken at once; a wait that brings more brings the rest next time.
+const EVENTS_MAX: usize = 1024;
+
+/// What a publisher may have to send and cannot. A server that reads nothing for so long is out of step with the load.
+const UNSENT_BYTES_MAX: usize = 64 << 20;
+
+const TIMER: Token = Token(usize::MAX - 1);
+
+/// Whom clients connect to.
+#[derive(Debug)]
+pub struct Target {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Who listens, and so what is said to it.
+#[derive(Debug)]
+pub enum Kind {
+    /// A server, and what asks it for a WebSocket.
+    Server(Vec<u8>),
+    /// The bare loop of `send`. Its one publisher is the connection for commands, and its members say nothing.
+    Floor(std::net::TcpStream),
+}
+
+/// All connections of a run: the publishers first, the members behind them. Dropping it resets every one, so that no
+/// port lingers.
+pub struct Clients {
+    poll: Poll,
+    events: Events,
+    sockets: Sockets,
+    timer: Timer,
+}
+
+struct Sockets {
+    address: SocketAddr,
+    /// What asks a server for a WebSocket; none where the floor takes its place.
+    request: Option<Vec<u8>>,
+    connections: Vec<Connection>,
+    publishers: usize,
+    ready: usize,
+    buffer: Box<[u8]>,
+    /// Moments are counted from here.
+    epoch: Instant,
+    /// Publishers with something new to send.
+    fed: Vec<usize>,
+    /// What the floor is to send next.
+    frame: Vec<u8>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    stage: Stage,
+    /// The start of a frame whose end has not come yet; almost always empty, and then without memory.
+    unfinished: Vec<u8>,
+    /// What the socket has not taken yet.
+    unsent: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Upgrading,
+    /// So many rooms are not confirmed yet.
+    Subscribing(u32),
+    Ready,
+}
+
+impl Clients {
+    /// None yet; the first `publishers` that are opened will send, the others listen.
+    pub fn new(target: Target, publishers: usize) -> Result<Clients> {
+        let poll = Poll::new().context("cannot make an epoll")?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
+        let (request, commands) = match target.kind {
+            Kind::Server(request) => (Some(request), None),
+            Kind::Floor(commands) => (None, Some(commands)),
+        };
+        let sockets = Sockets {
+            address: target.address,
+            request,
+            connections: Vec::new(),
+            publishers,
+            ready: 0,
+            buffer: vec![0; READ_BUFFER_BYTES].into(),
+            epoch: Instant::now(),
+            fed: Vec::new(),
+            frame: Vec::new(),
+        };
+        let mut clients = Clients { poll, events: Events::with_capacity(EVENTS_MAX), sockets, timer };
+        if let Some(commands) = commands {
+            commands.set_nonblocking(true).context("cannot command the floor")?;
+            clients.add(TcpStream::from_std(commands))?;
+        }
+        Ok(clients)
+    }
+
+    /// ns since these clients were made.
+    pub fn now(&self) -> u64 {
+        self.sockets.now()
+    }
+
+    /// How many connections there are, and how many of them are ready: upgraded, and in their rooms.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.sockets.connections.len(), self.sockets.ready)
+    }
+
+    /// Begins one more connection.
+    pub fn open(&mut self) -> Result<()> {
+        let index = self.sockets.connections.len();
+        let connected = TcpStream::connect(self.sockets.address);
+        self.add(connected.map_err(|error| self.sockets.cannot_connect(index, &error))?)
+    }
+
+    fn add(&mut self, mut stream: TcpStream) -> Result<()> {
+        let index = self.sockets.connections.len();
+        let what = || format!("cannot set up {}", self.sockets.name(index));
+        stream.set_nodelay(true).context(what())?;
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).context(what())?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(index), both).context(what())?;
+        let (stage, unfinished, unsent) = (Stage::Connecting, Vec::new(), Vec::new());
+        self.sockets.connections.push(Connection { stream, stage, unfinished, unsent });
+        Ok(())
+    }
+
+    /// Sends what is due, waits for bytes until `until` at the latest (in ns, like [`Clients::now`]), and takes all that
+    /// have come. Returns earlier where a signal or a message that is due interrupts it.
+    pub fn turn(&mut self, traffic: &mut Traffic, until: u64) -> Result<()> {
+        let now = self.now();
+        self.sockets.send_due(traffic, now)?;
+        self.timer.set(traffic.next_due().map(|due| (due, due.saturating_sub(now))))?;
+        match self.poll.poll(&mut self.events, Some(Duration::from_nanos(until.saturating_sub(now)))) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result.context("cannot wait for events")?,
+        }
+        for event in &self.events {
+            let Token(index) = event.token();
+            if event.token() == TIMER {
+                self.timer.rang();
+                let now = self.sockets.now();
+                self.sockets.send_due(traffic, now)?;
+                continue;
+            }
+            let sockets = &mut self.sockets;
+            if event.is_writable() {
+                sockets.writable(index).map_err(|error| sockets.explain(index, &error))?;
+            }
+            if event.is_readable() {
+                sockets.read(index, traffic).map_err(|error| sockets.explain(index, &error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sockets {
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    fn name(&self, index: usize) -> String {
+        match index.checked_sub(self.publishers) {
+            Some(member) => format!("connection {member}"),
+            None => format!("publisher {index}"),
+        }
+    }
+
+    fn explain(&self, index: usize, error: &Error) -> Error {
+        Error::new(format!("{}: {error}", self.name(index)))
+    }
+
+    fn cannot_connect(&self, index: usize, error: &std::io::Error) -> Error {
+        let advice = match error.kind() {
+            ErrorKind::AddrNotAvailable => {
+                "; all local ports towards this server are taken (net.ipv4.ip_local_port_range)"
+            }
+            ErrorKind::ConnectionRefused => "; nobody listens there",
+            _ => "",
+        };
+        Error::new(format!("{} cannot connect to {}: {error}{advice}", self.name(index), self.address))
+    }
+
+    /// Hands every message that is due to its publisher, and sends all of them.
+    #[inline]
+    fn send_due(&mut self, traffic: &mut Traffic, now: u64) -> Result<()> {
+        while let Some(message) = traffic.next(now) {
+            let unsent = &mut self.connections[message.publisher].unsent;
+            let (room, text) = traffic.text(&message);
+            if self.request.is_some() {
+                wire::write_send_message(room, text, unsent);
+            } else {
+                self.frame.clear();
+                wire::write_message(room, text, &mut self.frame);
+                // There are fewer rooms than 32 bits can count: `Traffic::new` has checked it.
+                floor::write_send(message.room as u32, &self.frame, unsent);
+            }
+            if unsent.len() > UNSENT_BYTES_MAX {
+                let error = Error::new("the server does not take messages as fast as they are sent");
+                return Err(self.explain(message.publisher, &error));
+            }
+            self.fed.push(message.publisher);
+        }
+        while let Some(publisher) = self.fed.pop() {
+            self.connections[publisher].flush().map_err(|error| self.explain(publisher, &error))?;
+        }
+        Ok(())
+    }
+
+    fn writable(&mut self, index: usize) -> Result<()> {
+        if self.connections[index].stage != Stage::Connecting {
+            return self.connections[index].flush();
+        }
+        let stream = &self.connections[index].stream;
+        let failed = stream.take_error().context("cannot connect")?;
+        match failed.map_or_else(|| stream.peer_addr().map(drop), Err) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
+            Err(error) => return Err(self.cannot_connect(index, &error)),
+        }
+        let connection = &mut self.connections[index];
+        if let Some(request) = &self.request {
+            connection.stage = Stage::Upgrading;
+            return connection.send(request);
+        }
+        connection.stage = Stage::Ready;
+        self.ready += 1;
+        Ok(())
+    }
+
+    fn read(&mut self, index: usize, traffic: &mut Traffic) -> Result<()> {
+        loop {
+            let connection = &mut self.connections[index];
+            if connection.stage == Stage::Connecting {
+                // Refused: that it can be read tells the same as that it can be written.
+                return Ok(());
+            }
+            let count = match connection.stream.read(&mut self.buffer) {
+                Ok(0) => return Err(Error::new("the server closed the connection")),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::new(format!("the connection broke: {error}"))),
+            };
+            // Once for everything that came together: a clock costs more than a frame.
+            let now = self.epoch.elapsed().as_nanos() as u64;
+            let member = index.checked_sub(self.publishers);
+            self.ready += usize::from(connection.take(&self.buffer[..count], member, traffic, now)?);
+            self.send_due(traffic, now)?;
+            // The socket is empty, and whatever comes next makes a new event: no need to ask for a WouldBlock.
+            if count < self.buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.unsent.extend_from_slice(bytes);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut sent = 0;
+        while sent < self.unsent.len() {
+            match self.stream.write(&self.unsent[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::new(format!("the connection broke: {error}"))),
+            }
+        }
+        self.unsent.drain(..sent);
+        Ok(())
+    }
+
+    /// Takes bytes that have come, and says whether they made it ready.
+    fn take(&mut self, data: &[u8], member: Option<usize>, traffic: &mut Traffic, now: u64) -> Result<bool> {
+        let was_ready = self.stage == Stage::Ready;
+        if self.unfinished.is_empty() {
+            let taken = self.understand(data, member, traffic, now)?;
+            self.unfinished.extend_from_slice(&data[taken..]);
+        } else {
+            let mut whole = std::mem::take(&mut self.unfinished);
+            whole.extend_from_slice(data);
+            let taken = self.understand(&whole, member, traffic, now)?;
+            whole.drain(..taken);
+            // An emptied buffer is given back: ten thousand of them would only slow everything down.
+            self.unfinished = if whole.is_empty() { Vec::new() } else { whole };
+        }
+        Ok(!was_ready && self.stage == Stage::Ready)
+    }
+
+    /// Acts on everything complete at the start of `data`, and returns where that ends.
+    fn understand(&mut self, data: &[u8], member: Option<usize>, traffic: &mut Traffic, now: u64) -> Result<usize> {
+        let mut taken = 0;
+        if self.stage == Stage::Upgrading {
+            let Some(end) = wire::upgraded(data)? else { return Ok(0) };
+            taken = end;
+            self.subscribe(member, traffic)?;
+        }
+        while let Some(frame) = wire::first_frame(&data[taken..])? {
+            taken += frame.wire_bytes;
+            if let (wire::TEXT, Some(member)) = (frame.opcode, member)
+                && traffic.hear(member, frame.payload, frame.wire_bytes, now)?
+            {
+                continue;
+            }
+            self.hear_other(&frame, traffic)?;
+        }
+        Ok(taken)
+    }
+
+    fn subscribe(&mut self, member: Option<usize>, traffic: &Traffic) -> Result<()> {
+        let Some(member) = member else {
+            self.stage = Stage::Ready;
+            return Ok(());
+        };
+        let (mut commands, mut rooms) = (Vec::new(), 0);
+        for room in traffic.rooms_of(member) {
+            wire::write_subscribe(room, &mut commands);
+            rooms += 1;
+        }
+        self.stage = Stage::Subscribing(rooms);
+        self.send(&commands)?;
+        // Tens of thousands of these buffers would lie idle from now on.
+        self.unsent.shrink_to_fit();
+        Ok(())
+    }
+
+    /// Acts on what is no message of the load.
+    fn hear_other(&mut self, frame: &wire::Frame<'_>, traffic: &mut Traffic) -> Result<()> {
+        let payload = frame.payload;
+        match frame.opcode {
+            wire::TEXT => match Reply::of(payload) {
+                Reply::Subscribed => {
+                    self.stage = match self.stage {
+                        Stage::Subscribing(rooms @ 2..) => Stage::Subscribing(rooms - 1),
+                        _ => Stage::Ready,
+                    };
+                }
+                Reply::Error => {
+                    let text = String::from_utf8_lossy(payload);
+                    let advice = if text.contains("too_fast") { TOO_FAST } else { "" };
+                    return Err(Error::new(format!("the server answered {text}{advice}")));
+                }
+                Reply::Message => traffic.hear_foreign(),
+                Reply::Other => {}
+            },
+            wire::PING => {
+                let mut pong = Vec::new();
+                wire::write_masked(wire::PONG, payload, &mut pong);
+                self.send(&pong)?;
+            }
+            wire::CLOSE => {
+                let code = payload.first_chunk().map_or(1005, |bytes| u16::from_be_bytes(*bytes));
+                let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
+                let advice = match code {
+                    4029 => TOO_FAST,
+                    4008 => "\n  The members cannot read as fast as the server sends: lower --rate or --in-flight.",
+                    _ => "",
+                };
+                return Err(Error::new(format!("the server closed the connection with {code} {reason}{advice}")));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What a text is that is no message of the load.
+enum Reply {
+    Subscribed,
+    Error,
+    Message,
+    Other,
+}
+
+impl Reply {
+    /// Fanfare's own are told by how they begin; another server may have its keys in another order.
+    fn of(text: &[u8]) -> Reply {
+        if text.starts_with(wire::SUBSCRIBED_PREFIX) {
+            return Reply::Subscribed;
+        }
+        let value: Option<Value> = serde_json::from_slice(text).ok();
+        match value.as_ref().and_then(|value| value["type"].as_str()) {
+            Some("SUBSCRIBED") => Reply::Subscribed,
+            Some("ERROR") => Reply::Error,
+            Some("MESSAGE") => Reply::Message,
+            _ => Reply::Other,
+        }
+    }
+}
+
+/// What to do about a limit that a publisher has run into.
+const TOO_FAST: &str = "\n  A publisher sends more than the server lets one connection send: more --publishers or a \
+lower --rate share it out, and limits.messages_per_second = 0 and limits.bytes_per_second = 0 lift the limit.";

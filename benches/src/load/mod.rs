@@ -1,0 +1,113 @@
+//! The load generator: connections to any server that speaks Fanfare's protocol, a load of messages, and what becomes of
+//! each of them. One thread, for a load that shares its processor must be cheap.
+
+pub mod check;
+pub mod clients;
+pub mod compare;
+pub mod message;
+pub mod options;
+pub mod pace;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod target;
+mod timer;
+pub mod traffic;
+pub mod watch;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::machine::{self, Machine, Placement};
+use crate::redis::Redis;
+use crate::server::{self, Server};
+use crate::subject::Subject;
+use crate::{Result, report as paper};
+use options::Options;
+use run::{Outcome, Settings};
+use watch::Watch;
+
+/// Everything that the command line asks for; figures on stdout. They are printed also where they do not count, and then
+/// the error says why.
+pub fn measure(options: &Options) -> Result<()> {
+    let settings = options.settings(machine::raise_descriptor_limit()?)?;
+    let json = options.common.json;
+    let mut watch = Watch::new()?;
+    if !options.start {
+        let url = options.url.as_deref().unwrap_or_default();
+        let outcome = run::run(&settings, target::resolve(url)?, options.pid, &mut watch)?;
+        return tell(&settings, outcome, json, None);
+    }
+    let own = Own::new(options)?;
+    if options.floor {
+        let mut compared = compare::compare(&settings, &own, options.pairs, &mut watch);
+        print(json, Some(&own), || compared.text(&settings), || compared.json(&settings))?;
+        return compared.failure().map_or(Ok(()), Err);
+    }
+    let outcome = own.measure(&settings, &mut watch)?;
+    tell(&settings, outcome, json, Some(&own))
+}
+
+/// How servers of this program's own are started.
+#[derive(Debug)]
+pub struct Own {
+    machine: Machine,
+    placement: Placement,
+    binary: PathBuf,
+    redis: bool,
+    arguments: Vec<String>,
+}
+
+impl Own {
+    /// As `options` say. From now on this process leaves a processor to the server.
+    fn new(options: &Options) -> Result<Own> {
+        Ok(Own {
+            // Before the placement, after which this process may use fewer processors.
+            machine: Machine::look(&server::workspace()),
+            binary: server::binary()?,
+            placement: Placement::split(!options.common.no_pin)?,
+            redis: options.redis,
+            arguments: options.server_arguments(),
+        })
+    }
+
+    fn subject(&self) -> Subject {
+        if self.redis { Subject::Redis } else { Subject::Embedded }
+    }
+
+    /// Puts a fresh server under load.
+    fn measure(&self, settings: &Settings, watch: &mut Watch) -> Result<Outcome> {
+        let redis = if self.redis { Some(Redis::start()?) } else { None };
+        let url = redis.as_ref().map(Redis::url);
+        let server = Server::start(&self.binary, url, self.placement.measured, &self.arguments)?;
+        let target = target::resolve(&format!("ws://{}/", server.address()))?;
+        let mut outcome = run::run(settings, target, Some(server.child().pid()), watch)?;
+        outcome.failure = outcome.failure.map(|error| server.child().explain(&error));
+        Ok(outcome)
+    }
+}
+
+fn tell(settings: &Settings, mut outcome: Outcome, json: bool, own: Option<&Own>) -> Result<()> {
+    print(json, own, || report::text(settings, &outcome), || report::json(settings, &outcome))?;
+    outcome.verdict().map_or(Ok(()), Err)
+}
+
+/// Prints one of the two, with what is known of the server where it is this program's own.
+fn print(json: bool, own: Option<&Own>, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) -> Result<()> {
+    if json {
+        let mut value = value();
+        if let Some(own) = own {
+            value["machine"] = paper::machine_json(&own.machine, own.placement);
+            value["binary"] = own.binary.display().to_string().into();
+            value["subject"] = own.subject().to_string().into();
+        }
+        return paper::print(&format!("{value:#}\n"));
+    }
+    let mut head = String::new();
+    if let Some(own) = own {
+        paper::write_machine(&mut head, &own.machine, own.placement, &own.binary);
+        paper::line(&mut head, format_args!("broker: {}", own.subject()));
+    }
+    paper::print(&(head + &text()))
+}

@@ -1,0 +1,184 @@
+//! The command line of the load generator.
+
+use std::time::Duration;
+
+use clap::{Parser, value_parser};
+
+use super::message::HEADER_BYTES;
+use super::pace::Load;
+use super::plan::Plan;
+use super::run::{Extent, Settings};
+use crate::options::{AFTER_HELP, Common};
+use crate::{Error, Result};
+
+/// Descriptors that are no connections, here and in a server.
+const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 192;
+
+/// Messages a second that a publisher sends at most unless told otherwise: half of what a server takes of one
+/// connection by default.
+const RATE_OF_A_PUBLISHER: usize = 500;
+
+/// Publishers of a window unless told otherwise: enough that messages come from several connections, as they do for
+/// real.
+const PUBLISHERS_OF_A_WINDOW: usize = 16;
+
+/// What `fanfare-bench` takes.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "fanfare-bench",
+    about = "Opens connections to a WebSocket server with rooms, sends messages, checks that all arrive, and tells how fast",
+    after_help = format!("With --start, {AFTER_HELP}")
+)]
+pub struct Options {
+    /// The server, as ws://host:port/path.
+    #[arg(required_unless_present = "start", conflicts_with = "start")]
+    pub url: Option<String>,
+
+    /// Start a fanfare of this program's own instead, without limits on messages, and measure what it costs.
+    #[arg(long)]
+    pub start: bool,
+
+    /// Give it a redis-server of its own, too, which must be in PATH.
+    #[arg(long, requires = "start")]
+    pub redis: bool,
+
+    /// Connections that listen.
+    #[arg(short, long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..))]
+    pub connections: u32,
+
+    /// Rooms, into which the connections are dealt in turn.
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub rooms: u32,
+
+    /// Rooms that each connection is in.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    pub rooms_per_connection: u32,
+
+    /// How the names of the rooms begin.
+    #[arg(long, value_name = "TEXT", default_value = "r")]
+    pub room_prefix: String,
+
+    /// Connections that are on their way in at once.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u32).range(1..))]
+    pub connecting_max: u32,
+
+    /// Connections that send, and are in no room [default: one for 500 messages a second of --rate, or at most 16].
+    #[arg(short, long, value_name = "N", value_parser = value_parser!(u32).range(1..=65_536))]
+    pub publishers: Option<u32>,
+
+    /// Closed loop: so many messages are on their way, and the next is sent when one has reached everybody.
+    #[arg(short, long, value_name = "MESSAGES", default_value_t = 16, conflicts_with = "rate",
+        value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub in_flight: u32,
+
+    /// Open loop: so many messages are sent a second, whatever becomes of them.
+    #[arg(long, value_name = "MESSAGES", value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub rate: Option<u32>,
+
+    /// Bytes of each message's text, at least 40.
+    #[arg(long, value_name = "BYTES", default_value_t = 64,
+        value_parser = value_parser!(u32).range(HEADER_BYTES as i64..=65_000))]
+    pub size: u32,
+
+    /// How long to measure.
+    #[arg(short, long, value_name = "TIME", default_value = "10", value_parser = seconds)]
+    pub seconds: Duration,
+
+    /// How many messages to measure, instead of a time.
+    #[arg(short, long, value_name = "N", conflicts_with = "seconds", value_parser = value_parser!(u64).range(1..))]
+    pub messages: Option<u64>,
+
+    /// Seconds of load that count for nothing, before.
+    #[arg(long, value_name = "TIME", default_value = "1", value_parser = seconds)]
+    pub warm_up: Duration,
+
+    /// Seconds in which nothing arrives, after which what is still on its way is lost.
+    #[arg(long, value_name = "TIME", default_value = "10", value_parser = seconds)]
+    pub patience: Duration,
+
+    /// The server's process on this machine, to measure what it costs.
+    #[arg(long, conflicts_with = "start")]
+    pub pid: Option<u32>,
+
+    /// Put the bare loop of `send` under the same load in turns with the server, and tell the ratios of what they cost.
+    #[arg(long, requires = "start")]
+    pub floor: bool,
+
+    /// How often the floor and the server take turns.
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "floor", value_parser = value_parser!(u32).range(1..))]
+    pub pairs: u32,
+
+    /// What every benchmark of the real server takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl Options {
+    /// Reads the command line; help and wrong values are answered and end the process.
+    pub fn from_command_line() -> Options {
+        Options::parse()
+    }
+
+    /// What they come to, checked against each other and against what this process may open.
+    pub fn settings(&self, descriptors: u64) -> Result<Settings> {
+        if self.room_prefix.contains(|c: char| c.is_control() || c == '"' || c == '\\') {
+            return Err(Error::new("--room-prefix: no quotes, backslashes and control characters, please"));
+        }
+        if !self.start && (self.common.no_pin || !self.common.server_arg.is_empty()) {
+            return Err(Error::new("--no-pin and --server-arg are for a server that --start starts"));
+        }
+        let load = self.rate.map_or(Load::InFlight(self.in_flight), Load::Rate);
+        let publishers = match (self.publishers, load) {
+            (Some(given), _) => given as usize,
+            (None, Load::InFlight(messages)) => (messages as usize).min(PUBLISHERS_OF_A_WINDOW),
+            (None, Load::Rate(messages)) => (messages as usize).div_ceil(RATE_OF_A_PUBLISHER),
+        };
+        let plan = Plan {
+            members: self.connections as usize,
+            rooms: self.rooms as usize,
+            rooms_each: self.rooms_per_connection as usize,
+            publishers,
+            room_prefix: self.room_prefix.clone(),
+        };
+        plan.check()?;
+        let wanted = u64::from(self.connections) + publishers as u64 + DESCRIPTORS_BESIDE_CONNECTIONS;
+        if descriptors < wanted {
+            return Err(Error::new(format!(
+                "{} connections and {publishers} publishers need {wanted} file descriptors and the hard limit is \
+                 {descriptors}; raise it (ulimit -Hn) or pass a smaller --connections",
+                self.connections
+            )));
+        }
+        Ok(Settings {
+            plan,
+            load,
+            message_bytes: self.size as usize,
+            connecting_max: self.connecting_max as usize,
+            extent: self.messages.map_or(Extent::Time(self.seconds), Extent::Messages),
+            warm_up: self.warm_up,
+            patience: self.patience,
+        })
+    }
+
+    /// What a server is started with: no limits that this load would run into, and what `--server-arg` says.
+    pub fn server_arguments(&self) -> Vec<String> {
+        let given = &self.common.server_arg;
+        let mut arguments = given.clone();
+        let rooms = self.rooms_per_connection.max(128).to_string();
+        for (flag, value) in [
+            ("--limits-messages-per-second", "0"),
+            ("--limits-bytes-per-second", "0"),
+            ("--limits-rooms-per-connection-max", &rooms),
+        ] {
+            if !given.iter().any(|argument| argument.split('=').next() == Some(flag)) {
+                arguments.push(format!("{flag}={value}"));
+            }
+        }
+        arguments
+    }
+}
+
+fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

@@ -1,0 +1,115 @@
+//! What the load generator tells of real servers, its own and others'.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::process::Child;
+
+use common::{Told, command, run};
+use fanfare_tests::{Server, Signal};
+use rustix::process::{Pid, kill_process};
+
+/// Killed on drop.
+struct Running(Option<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Every figure that a run with a known process has.
+fn assert_complete(figures: &serde_json::Value) {
+    let positive = |path: &str| {
+        let value = figures.pointer(path).and_then(serde_json::Value::as_f64);
+        assert!(value.is_some_and(|value| value > 0.0), "{path} in {figures:#}");
+    };
+    for path in [
+        "/measured/messages_per_second",
+        "/measured/deliveries_per_second",
+        "/measured/bytes_per_second",
+        "/measured/server_cpu_us_per_delivery",
+        "/measured/generator_busy",
+        "/latency_us/p50",
+        "/latency_us/p99_9",
+        "/latency_us/max",
+    ] {
+        positive(path);
+    }
+    assert!(figures["error"].is_null() && figures["interrupted"] == false, "{figures:#}");
+}
+
+#[test]
+fn a_server_of_its_own_through_redis_beside_the_floor() {
+    let told = run(
+        "--start --redis --floor --pairs 1 --connections 60 --rooms 7 --rooms-per-connection 3 --messages 300 --warm-up 0.1",
+    );
+    assert!(told.success, "{}", told.stderr);
+    let [floor, server] = ["floor", "server"].map(|who| &told.json["laps"][0][who]);
+    for figures in [floor, server] {
+        assert_complete(figures);
+        assert_eq!(figures["measured"]["messages"], 300);
+    }
+    // The rooms have 25 or 26 members, and the load goes round.
+    let deliveries = server["measured"]["deliveries"].as_u64().unwrap();
+    assert!((300 * 25..=300 * 26).contains(&deliveries), "{deliveries}");
+    assert!(told.json["ratios"]["total_median"].as_f64().unwrap() > 0.0);
+    assert!(server["connecting"]["server_cpu_us_each"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn somebody_elses_server_at_a_rate() {
+    let server = Server::start();
+    let url = format!("ws://localhost:{}/fanfare", server.address().port());
+    let pid = server.id().to_string();
+    let told =
+        run(&format!("{url} --pid {pid} --connections 20 --rooms 3 --rate 600 --seconds 0.5 --warm-up 0 --size 1000"));
+    assert!(told.success, "{}", told.stderr);
+    assert_complete(&told.json);
+    // One for every 500 messages a second.
+    assert_eq!(told.json["settings"]["publishers"], 2);
+    assert!(told.json["sent_late_us"]["p50"].as_f64().is_some());
+    let [bytes, deliveries] = ["bytes", "deliveries"].map(|key| told.json["measured"][key].as_u64().unwrap());
+    assert!(bytes > deliveries * 1_000, "{bytes} of {deliveries}");
+}
+
+#[test]
+fn ctrl_c_ends_it_early_with_what_it_has() {
+    let server = Server::launch().ops().flag("--limits-messages-per-second", 0).start();
+    let child = command(&format!("{} --connections 10 --seconds 600 --warm-up 0", server.url())).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let mut running = Running(Some(child));
+    server.wait_for_metrics("messages are delivered", |metrics| metrics.value("fanfare_deliveries_total") > 1_000.0);
+    kill_process(pid, Signal::INT).unwrap();
+    let told = Told::of(&running.0.take().unwrap().wait_with_output().unwrap());
+    assert!(!told.success && told.json["interrupted"] == true);
+    assert!(told.json["measured"]["deliveries"].as_u64().unwrap() > 0);
+    // What was on its way has come, or it would count as lost.
+    assert_eq!(told.faults(), [0, 0, 0]);
+}
+
+#[test]
+fn a_publisher_that_is_too_fast_for_the_server_is_told_what_to_do() {
+    let server = Server::launch().flag("--limits-messages-per-second", 1).flag("--limits-messages-burst", 2).start();
+    let told = run(&format!("{} --connections 5 --publishers 1 --warm-up 0", server.url()));
+    assert!(!told.success);
+    for text in ["publisher 0", "too_fast", "--publishers", "limits.messages_per_second"] {
+        assert!(told.stderr.contains(text), "no {text} in {}", told.stderr);
+    }
+}
+
+#[test]
+fn a_server_that_is_full_or_not_there_is_named() {
+    let server = Server::launch().flag("--limits-connections-max", 5).start();
+    let told = run(&format!("{} --connections 20 --publishers 1", server.url()));
+    assert!(!told.success && told.stderr.contains("503"), "{}", told.stderr);
+    assert!(told.json["error"].as_str().unwrap().contains("503"));
+
+    let url = server.url();
+    drop(server);
+    let told = run(&format!("{url} --connections 1"));
+    assert!(!told.success && told.stderr.contains("nobody listens there"), "{}", told.stderr);
+}
