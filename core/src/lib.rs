@@ -132,7 +132,7 @@ pub use config::{Config, PublishFormat};
 pub use core::{Core, Turn};
 pub use dialect::Dialect;
 pub use error::{Refused, Violation};
-pub use event::{ConnId, Event};
+pub use event::{ConnId, Elsewhere, Event};
 pub use limits::{Network, Origin, Proxies, Rate};
 pub use metrics::Metrics;
 pub use ws::deflate::Compression;
