@@ -7,6 +7,8 @@ use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// As many as wait in the kernel while the loop is busy. It is cut to `net.core.somaxconn`, 4,096 by default on Linux.
@@ -21,10 +23,7 @@ pub struct Gate {
     places: Places,
     /// The listener may have a connection: there has been an edge since it last had none.
     ready: bool,
-    /// Closed for want of places, until enough have left.
-    full: bool,
-    /// What the log says of that.
-    told_full: bool,
+    fullness: Arc<Fullness>,
     /// The kernel refused the last attempt, for instance for want of descriptors.
     refused: bool,
     /// When to try again after that.
@@ -32,33 +31,68 @@ pub struct Gate {
     errors: u64,
 }
 
+/// Whether there are places; all gates of a process have one.
+#[derive(Debug, Default)]
+pub struct Fullness {
+    /// Closed for want of places, until enough have left.
+    full: AtomicBool,
+    /// What the log says of that.
+    told: AtomicBool,
+}
+
 /// Opens the listening socket.
 ///
 /// # Errors
 /// If the address cannot be bound.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    begin_to_listen(bind(address, false)?)
+}
+
+/// Opens so many listening sockets on one address, over which the kernel spreads the connections.
+///
+/// # Errors
+/// If the address cannot be bound, or somebody else listens there.
+pub fn listen_together(mut address: SocketAddr, sockets: usize) -> io::Result<Vec<TcpListener>> {
+    if address.port() != 0 {
+        // Another process of the same user might share the port as well, and take a part of the connections.
+        bind(address, false)?;
+    }
+    let mut listeners = Vec::with_capacity(sockets);
+    for _ in 0..sockets {
+        let listener = begin_to_listen(bind(address, true)?)?;
+        address.set_port(listener.local_addr()?.port());
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the old process's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn begin_to_listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
+impl Fullness {
+    fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+}
+
 impl Gate {
     /// An open gate.
-    pub fn new(listener: TcpListener, places: Places) -> Gate {
-        Gate {
-            listener,
-            places,
-            ready: true,
-            full: false,
-            told_full: false,
-            refused: false,
-            paused_until: None,
-            errors: 0,
-        }
+    pub fn new(listener: TcpListener, places: Places, fullness: Arc<Fullness>) -> Gate {
+        Gate { listener, places, ready: true, fullness, refused: false, paused_until: None, errors: 0 }
     }
 
     /// The listener, to be registered with the poll.
@@ -73,12 +107,12 @@ impl Gate {
 
     /// Whether [`Gate::accept`] may have a connection now.
     pub fn is_ready(&self) -> bool {
-        self.ready && !self.full && self.paused_until.is_none()
+        self.ready && !self.fullness.is_full() && self.paused_until.is_none()
     }
 
     /// Whether nothing is accepted.
     pub fn is_paused(&self) -> bool {
-        self.full || self.refused
+        self.fullness.is_full() || self.refused
     }
 
     /// Failures to accept that were not the peer's.
@@ -95,8 +129,9 @@ impl Gate {
     /// connections that the core ends in the same turn would fill the log.
     pub fn update(&mut self, open: usize, now: Time) {
         self.measure(open, now);
-        if std::mem::replace(&mut self.told_full, self.full) != self.full && !self.refused {
-            if self.full {
+        let (full, told) = (self.fullness.is_full(), &self.fullness.told);
+        if told.load(Relaxed) != full && told.swap(full, Relaxed) != full && !self.refused {
+            if full {
                 tracing::warn!(connections = open, "accepting paused");
             } else {
                 tracing::info!(connections = open, "accepting resumed");
@@ -107,7 +142,11 @@ impl Gate {
     fn measure(&mut self, open: usize, now: Time) {
         let most = self.places.connections_max + self.places.surplus_max;
         // Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
-        self.full = if self.full { open > most - self.places.surplus_max.div_ceil(2) } else { open >= most };
+        let was_full = self.fullness.is_full();
+        let full = if was_full { open > most - self.places.surplus_max.div_ceil(2) } else { open >= most };
+        if full != was_full {
+            self.fullness.full.store(full, Relaxed);
+        }
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
         }
@@ -166,7 +205,7 @@ mod tests {
     #[test]
     fn the_gate_opens_again_only_when_half_the_surplus_has_left() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 });
+        let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 }, Arc::default());
         let mut paused_at = |open| {
             gate.update(open, Time::ZERO);
             gate.is_paused()
