@@ -8,8 +8,8 @@ use fanfare_tests::{Client, Launch, RawClient, Redis, Server, Signal, code, even
 use serde_json::{Value, json};
 
 const WORKERS: usize = 3;
-/// That one of three workers has none of so many is less likely than once in 10^4 runs; and of all things tested here the
-/// opposite is true as well.
+/// That all of so many come to one of three workers happens once in 10^11 runs, that one has none once in 5,000; then what is
+/// tested here holds as well.
 const CLIENTS: usize = 24;
 
 /// With the embedded broker, and with Redis.
@@ -265,7 +265,7 @@ fn figures_are_sums() {
     }
     // Each worker that has members counts the room, and each message that comes to it.
     let rooms = metrics.value("fanfare_rooms");
-    assert!((1.0..=WORKERS as f64).contains(&rooms), "{rooms}");
+    assert!((2.0..=WORKERS as f64).contains(&rooms), "{rooms}");
     assert_eq!(metrics.value("fanfare_messages_out_total"), rooms * all);
     let turns = metrics.value("fanfare_loop_turn_seconds_count");
     assert_eq!(metrics.value(r#"fanfare_loop_turn_seconds_bucket{le="+Inf"}"#), turns);

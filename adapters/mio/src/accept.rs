@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// As many as wait in the kernel while the loop is busy. It is cut to `net.core.somaxconn`, 4,096 by default on Linux.
@@ -23,7 +23,7 @@ pub struct Gate {
     places: Places,
     /// The listener may have a connection: there has been an edge since it last had none.
     ready: bool,
-    fullness: Arc<Fullness>,
+    shortage: Arc<Shortage>,
     /// The kernel refused the last attempt, for instance for want of descriptors.
     refused: bool,
     /// When to try again after that.
@@ -31,13 +31,15 @@ pub struct Gate {
     errors: u64,
 }
 
-/// Whether there are places; all gates of a process have one.
+/// What the gates of a process want: they share their places, and the lines in the log.
 #[derive(Debug, Default)]
-pub struct Fullness {
+pub struct Shortage {
     /// Closed for want of places, until enough have left.
     full: AtomicBool,
     /// What the log says of that.
-    told: AtomicBool,
+    told_full: AtomicBool,
+    /// Gates whose last attempt the kernel refused.
+    refused: AtomicUsize,
 }
 
 /// Opens the listening socket.
@@ -83,7 +85,7 @@ fn begin_to_listen(socket: Socket) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-impl Fullness {
+impl Shortage {
     fn is_full(&self) -> bool {
         self.full.load(Relaxed)
     }
@@ -91,8 +93,8 @@ impl Fullness {
 
 impl Gate {
     /// An open gate.
-    pub fn new(listener: TcpListener, places: Places, fullness: Arc<Fullness>) -> Gate {
-        Gate { listener, places, ready: true, fullness, refused: false, paused_until: None, errors: 0 }
+    pub fn new(listener: TcpListener, places: Places, shortage: Arc<Shortage>) -> Gate {
+        Gate { listener, places, ready: true, shortage, refused: false, paused_until: None, errors: 0 }
     }
 
     /// The listener, to be registered with the poll.
@@ -107,12 +109,12 @@ impl Gate {
 
     /// Whether [`Gate::accept`] may have a connection now.
     pub fn is_ready(&self) -> bool {
-        self.ready && !self.fullness.is_full() && self.paused_until.is_none()
+        self.ready && !self.shortage.is_full() && self.paused_until.is_none()
     }
 
     /// Whether nothing is accepted.
     pub fn is_paused(&self) -> bool {
-        self.fullness.is_full() || self.refused
+        self.shortage.is_full() || self.refused
     }
 
     /// Failures to accept that were not the peer's.
@@ -129,7 +131,7 @@ impl Gate {
     /// connections that the core ends in the same turn would fill the log.
     pub fn update(&mut self, open: usize, now: Time) {
         self.measure(open, now);
-        let (full, told) = (self.fullness.is_full(), &self.fullness.told);
+        let (full, told) = (self.shortage.is_full(), &self.shortage.told_full);
         if told.load(Relaxed) != full && told.swap(full, Relaxed) != full && !self.refused {
             if full {
                 tracing::warn!(connections = open, "accepting paused");
@@ -142,10 +144,10 @@ impl Gate {
     fn measure(&mut self, open: usize, now: Time) {
         let most = self.places.connections_max + self.places.surplus_max;
         // Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
-        let was_full = self.fullness.is_full();
+        let was_full = self.shortage.is_full();
         let full = if was_full { open > most - self.places.surplus_max.div_ceil(2) } else { open >= most };
         if full != was_full {
-            self.fullness.full.store(full, Relaxed);
+            self.shortage.full.store(full, Relaxed);
         }
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
@@ -177,7 +179,7 @@ impl Gate {
                 Err(error) => {
                     self.errors += 1;
                     self.paused_until = Some(now + PAUSE);
-                    if !std::mem::replace(&mut self.refused, true) {
+                    if !std::mem::replace(&mut self.refused, true) && self.shortage.refused.fetch_add(1, Relaxed) == 0 {
                         tracing::warn!(%error, connections = open, "accepting paused");
                     }
                     return None;
@@ -187,7 +189,7 @@ impl Gate {
     }
 
     fn succeeded(&mut self, open: usize) {
-        if std::mem::take(&mut self.refused) {
+        if std::mem::take(&mut self.refused) && self.shortage.refused.fetch_sub(1, Relaxed) == 1 {
             tracing::info!(connections = open, "accepting resumed");
         }
     }

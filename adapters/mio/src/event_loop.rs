@@ -48,8 +48,9 @@ const MEMBERS_COUNTED_MAX: usize = 1_000;
 const BUFFER_BYTES: usize = 64 * 1024;
 const _: () = assert!(READ_BYTES <= BUFFER_BYTES, "a client is read into the same buffer");
 
-/// Full, a worker looks so often whether connections of others have left: it hears nothing of that.
-const FULL_RECHECK: Duration = Duration::from_millis(100);
+/// A worker hears nothing of connections that others open and close. So often it looks whether there are places again, or whether
+/// pending connections of its own have to make room.
+const PLACES_RECHECK: Duration = Duration::from_millis(100);
 
 /// The server cannot start.
 #[derive(Debug)]
@@ -123,7 +124,7 @@ impl Server {
             }
         };
         let core = Core::new(core_config(config, seat.places, node, seed, page));
-        let gate = Gate::new(listener, seat.places, Arc::clone(&seat.fullness));
+        let gate = Gate::new(listener, seat.places, Arc::clone(&seat.shortage));
         Ok(Server {
             seat,
             poll,
@@ -175,8 +176,9 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let gate = self.gate.as_ref().and_then(Gate::next_timeout);
-        let waits_for_others = self.seat.share.is_some() && self.gate.as_ref().is_some_and(Gate::is_paused);
-        let recheck = waits_for_others.then(|| self.now() + FULL_RECHECK);
+        let paused = self.gate.as_ref().is_some_and(Gate::is_paused);
+        let concerned = self.seat.share.as_ref().is_some_and(|share| paused || share.has_pending());
+        let recheck = concerned.then(|| self.now() + PLACES_RECHECK);
         let next = [self.core.next_timeout(), self.broker.next_timeout(), gate, recheck, self.stop_at];
         let next = next.into_iter().flatten().min()?;
         Some(next.since(self.now()))

@@ -39,6 +39,11 @@ impl Share {
         self.counts.connections.load(Relaxed)
     }
 
+    /// Whether this worker has connections that are no WebSocket, as of the turn's end.
+    pub fn has_pending(&self) -> bool {
+        self.connections > self.websockets
+    }
+
     /// This worker has a connection more.
     pub fn opened(&mut self) {
         self.connections += 1;

@@ -1,7 +1,7 @@
 //! The event loops of a process: one that runs where it is started, or several, each on a thread of its own, with the
 //! connections, the rooms and the figures of one server.
 
-use crate::accept::{self, Fullness};
+use crate::accept::{self, Shortage};
 use crate::config::Config;
 use crate::descriptors::{self, Places};
 use crate::event_loop::{Server, StartError};
@@ -24,8 +24,8 @@ pub struct Seat {
     pub worker: usize,
     /// Of all workers together.
     pub places: Places,
-    /// Whether there are places.
-    pub fullness: Arc<Fullness>,
+    /// Of places and descriptors.
+    pub shortage: Arc<Shortage>,
     /// Where figures are shown.
     pub board: Option<Arc<Board>>,
     /// Whether all are ready.
@@ -65,7 +65,7 @@ impl Workers {
             signals::install(workers).map_err(|error| StartError(format!("cannot handle signals: {error}")))?;
 
         let has_redis = config.redis.target.is_some();
-        let fullness = Arc::<Fullness>::default();
+        let shortage = Arc::<Shortage>::default();
         let readiness = Arc::new(Readiness::new(workers, has_redis, board.clone()));
         let counts = (workers > 1).then(|| Arc::new(Counts::new(places.connections_max)));
         let exchange = (workers > 1 && !has_redis).then(|| Arc::new(Exchange::new(workers)));
@@ -74,7 +74,7 @@ impl Workers {
             let seat = Seat {
                 worker,
                 places,
-                fullness: Arc::clone(&fullness),
+                shortage: Arc::clone(&shortage),
                 board: board.clone(),
                 readiness: Arc::clone(&readiness),
                 share: counts.clone().map(Share::new),
