@@ -128,10 +128,12 @@ impl Gate {
     }
 
     /// Opens or closes the gate for `open` connections, at the end of a turn. Only what lasts until then is logged: a flood of
-    /// connections that the core ends in the same turn would fill the log.
-    pub fn update(&mut self, open: usize, now: Time) {
+    /// connections that the core ends in the same turn would fill the log. Of other workers' connections, `lasting` has only
+    /// those that lasted.
+    pub fn update(&mut self, open: usize, lasting: usize, now: Time) {
         self.measure(open, now);
-        let (full, told) = (self.shortage.is_full(), &self.shortage.told_full);
+        let told = &self.shortage.told_full;
+        let full = self.shortage.is_full() && (told.load(Relaxed) || lasting > self.reopens_at());
         if told.load(Relaxed) != full && told.swap(full, Relaxed) != full && !self.refused {
             if full {
                 tracing::warn!(connections = open, "accepting paused");
@@ -142,16 +144,20 @@ impl Gate {
     }
 
     fn measure(&mut self, open: usize, now: Time) {
-        let most = self.places.connections_max + self.places.surplus_max;
-        // Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
         let was_full = self.shortage.is_full();
-        let full = if was_full { open > most - self.places.surplus_max.div_ceil(2) } else { open >= most };
+        let most = self.places.connections_max + self.places.surplus_max;
+        let full = if was_full { open > self.reopens_at() } else { open >= most };
         if full != was_full {
             self.shortage.full.store(full, Relaxed);
         }
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
         }
+    }
+
+    /// Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
+    fn reopens_at(&self) -> usize {
+        self.places.connections_max + self.places.surplus_max / 2
     }
 
     /// Takes the next connection, its Nagle algorithm switched off, and who it comes from.
@@ -209,7 +215,7 @@ mod tests {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 }, Arc::default());
         let mut paused_at = |open| {
-            gate.update(open, Time::ZERO);
+            gate.update(open, open, Time::ZERO);
             gate.is_paused()
         };
         assert!(!paused_at(13));

@@ -244,7 +244,8 @@ impl Server {
         }
         if let Some(gate) = gate {
             // Whoever left in this turn made room for someone in the backlog.
-            gate.update(open(sockets, share.as_ref()), now);
+            let lasting = share.as_ref().map_or(sockets.len(), Share::lasting);
+            gate.update(open(sockets, share.as_ref()), lasting, now);
         }
         broker.drive(registry, now);
     }

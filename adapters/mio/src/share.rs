@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[derive(Debug)]
 pub struct Counts {
     connections: AtomicUsize,
+    /// Those that lasted until the end of the turn in which they were opened.
+    lasting: AtomicUsize,
     /// Never more than the maximum, places that are kept included.
     websockets: AtomicUsize,
     websockets_max: usize,
@@ -18,25 +20,32 @@ pub struct Counts {
 pub struct Share {
     counts: Arc<Counts>,
     connections: usize,
+    lasting: usize,
     websockets: usize,
 }
 
 impl Counts {
     /// Nobody has anything.
     pub fn new(websockets_max: usize) -> Counts {
-        Counts { connections: AtomicUsize::new(0), websockets: AtomicUsize::new(0), websockets_max }
+        let [connections, lasting, websockets] = [const { AtomicUsize::new(0) }; 3];
+        Counts { connections, lasting, websockets, websockets_max }
     }
 }
 
 impl Share {
     /// The part of a worker that has nothing.
     pub fn new(counts: Arc<Counts>) -> Share {
-        Share { counts, connections: 0, websockets: 0 }
+        Share { counts, connections: 0, lasting: 0, websockets: 0 }
     }
 
     /// The connections of all workers. Two may take the last place at once: the reserve of descriptors has some for that.
     pub fn connections(&self) -> usize {
         self.counts.connections.load(Relaxed)
+    }
+
+    /// Those of them that lasted until the end of a turn.
+    pub fn lasting(&self) -> usize {
+        self.counts.lasting.load(Relaxed)
     }
 
     /// Whether this worker has connections that are no WebSocket, as of the turn's end.
@@ -53,7 +62,7 @@ impl Share {
     /// Keeps places for so many upgrades until the end of the turn, or for as many as there are: nobody else can take them, so
     /// all together never have too many. Returns what the core has to hear of the others.
     pub fn reserve(&mut self, upgrades: usize) -> Elsewhere {
-        let Counts { connections, websockets, websockets_max } = &*self.counts;
+        let Counts { connections, websockets, websockets_max, .. } = &*self.counts;
         if upgrades > 0 {
             let take = |taken: usize| Some(taken + upgrades.min(websockets_max - taken));
             let taken = websockets.fetch_update(Relaxed, Relaxed, take).expect("it always takes");
@@ -71,6 +80,11 @@ impl Share {
         if connections != self.connections {
             self.counts.connections.fetch_sub(self.connections - connections, Relaxed);
             self.connections = connections;
+        }
+        if connections != self.lasting {
+            // Wraps where there are fewer, and so does the sum.
+            self.counts.lasting.fetch_add(connections.wrapping_sub(self.lasting), Relaxed);
+            self.lasting = connections;
         }
         if websockets != self.websockets {
             self.counts.websockets.fetch_sub(self.websockets - websockets, Relaxed);
@@ -107,7 +121,11 @@ mod tests {
         }
         other.opened();
         assert_eq!((one.connections(), one.reserve(0).connections, other.reserve(0).connections), (6, 1, 5));
+        assert_eq!(other.lasting(), 0);
         one.settle(2, 0);
-        assert_eq!((one.connections(), other.reserve(0).connections), (3, 2));
+        assert_eq!((one.connections(), other.reserve(0).connections, other.lasting()), (3, 2, 2));
+        other.settle(1, 0);
+        one.settle(0, 0);
+        assert_eq!((one.connections(), one.lasting()), (1, 1));
     }
 }
