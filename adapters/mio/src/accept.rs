@@ -4,6 +4,7 @@
 use crate::descriptors::Places;
 use fanfare_core::time::Time;
 use mio::net::{TcpListener, TcpStream};
+use rustix::net::sockopt::set_socket_reuseport;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -47,7 +48,7 @@ pub struct Shortage {
 /// # Errors
 /// If the address cannot be bound.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    begin_to_listen(bind(address, false)?)
+    open(address, false)
 }
 
 /// Opens so many listening sockets on one address, over which the kernel spreads the connections.
@@ -56,31 +57,27 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// If the address cannot be bound, or somebody else listens there.
 pub fn listen_together(mut address: SocketAddr, sockets: usize) -> io::Result<Vec<TcpListener>> {
     if address.port() != 0 {
-        // Another process of the same user might share the port as well, and take a part of the connections.
-        bind(address, false)?;
+        // What follows would share the port with another process of the same user, and the connections as well.
+        open(address, false)?;
     }
     let mut listeners = Vec::with_capacity(sockets);
     for _ in 0..sockets {
-        let listener = begin_to_listen(bind(address, true)?)?;
+        let listener = open(address, true)?;
         address.set_port(listener.local_addr()?.port());
         listeners.push(listener);
     }
     Ok(listeners)
 }
 
-fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if shared {
+        set_socket_reuseport(&socket, true)?;
+    }
     // A restart must not wait for the old process's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
-    if shared {
-        socket.set_reuse_port(true)?;
-    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-fn begin_to_listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
 }
@@ -93,8 +90,14 @@ impl Shortage {
 
 impl Gate {
     /// An open gate.
-    pub fn new(listener: TcpListener, places: Places, shortage: Arc<Shortage>) -> Gate {
+    pub fn new(listener: TcpListener, places: Places) -> Gate {
+        let shortage = Arc::default();
         Gate { listener, places, ready: true, shortage, refused: false, paused_until: None, errors: 0 }
+    }
+
+    /// The gate shares its places with others.
+    pub fn sharing(self, shortage: Arc<Shortage>) -> Gate {
+        Gate { shortage, ..self }
     }
 
     /// The listener, to be registered with the poll.
@@ -143,6 +146,11 @@ impl Gate {
         }
     }
 
+    /// Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
+    fn reopens_at(&self) -> usize {
+        self.places.connections_max + self.places.surplus_max / 2
+    }
+
     fn measure(&mut self, open: usize, now: Time) {
         let was_full = self.shortage.is_full();
         let most = self.places.connections_max + self.places.surplus_max;
@@ -153,11 +161,6 @@ impl Gate {
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
         }
-    }
-
-    /// Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
-    fn reopens_at(&self) -> usize {
-        self.places.connections_max + self.places.surplus_max / 2
     }
 
     /// Takes the next connection, its Nagle algorithm switched off, and who it comes from.
@@ -213,7 +216,7 @@ mod tests {
     #[test]
     fn the_gate_opens_again_only_when_half_the_surplus_has_left() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 }, Arc::default());
+        let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 });
         let mut paused_at = |open| {
             gate.update(open, open, Time::ZERO);
             gate.is_paused()

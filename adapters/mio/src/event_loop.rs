@@ -124,7 +124,7 @@ impl Server {
             }
         };
         let core = Core::new(core_config(config, seat.places, node, seed, page));
-        let gate = Gate::new(listener, seat.places, Arc::clone(&seat.shortage));
+        let gate = Gate::new(listener, seat.places).sharing(Arc::clone(&seat.shortage));
         Ok(Server {
             seat,
             poll,
