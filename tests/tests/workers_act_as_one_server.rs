@@ -302,3 +302,20 @@ fn all_are_ready_or_none_and_the_log_tells_it_once() {
         assert_eq!(server.log().count(message), lines, "{message}");
     }
 }
+
+#[test]
+fn none_is_ready_while_one_is_not() {
+    let redis = Redis::start();
+    // Whoever loses a connection is away for as long as the test lasts.
+    let backoff = ["--redis-backoff-ms-min", "600000", "--redis-backoff-ms-max", "600000"];
+    let server = Server::launch().workers(WORKERS).redis(&redis).args(backoff).ops().start();
+    let clients = redis.clients();
+    let link = clients.iter().find(|client| client.contains(" name=fanfare-")).expect("the workers' connections");
+    let id = link.split(' ').find_map(|field| field.strip_prefix("id=")).expect("an id");
+    assert_eq!(redis.cli(&["CLIENT", "KILL", "ID", id]), "1");
+    eventually("every worker says so", || {
+        (0..CLIENTS).all(|_| get(server.address(), "/readyz").status == 503).then_some(())
+    });
+    assert_eq!(get(server.ops_address(), "/readyz").status, 503);
+    assert_eq!(server.log().count("redis lost"), 1);
+}
