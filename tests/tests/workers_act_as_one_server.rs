@@ -172,7 +172,7 @@ fn the_limit_of_connections_is_that_of_all_workers() {
         open.pop();
         open.push(eventually("the free place is taken", || RawClient::try_upgrade(server.address()).ok()));
     }
-    assert_eq!(server.metrics().value("fanfare_connections"), LIMIT as f64);
+    server.wait_for_metrics("all are counted", |metrics| metrics.value("fanfare_connections") == LIMIT as f64);
 }
 
 #[test]
@@ -195,7 +195,8 @@ fn the_descriptors_are_those_of_all_workers() {
     let clients: Vec<RawClient> = (0..places)
         .map(|_| eventually("there are places again", || RawClient::try_upgrade(server.address()).ok()))
         .collect();
-    assert_eq!(server.metrics().value("fanfare_connections"), clients.len() as f64);
+    let all = clients.len() as f64;
+    server.wait_for_metrics("all are counted", |metrics| metrics.value("fanfare_connections") == all);
     let [paused, resumed] = ["accepting paused", "accepting resumed"].map(|message| server.log().count(message));
     assert!(paused == resumed || paused == resumed + 1, "{paused} and {resumed}");
 }
