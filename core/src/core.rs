@@ -5,7 +5,7 @@ use crate::action::{Actions, End};
 use crate::config::Config;
 use crate::conn::{Conns, Ending, NONE, Phase, mark};
 use crate::error::Refused;
-use crate::event::{ConnId, Event};
+use crate::event::{ConnId, Elsewhere, Event};
 use crate::hub::asks::{Asks, Senders};
 use crate::hub::group::GROUP_MEMBERS_MAX;
 use crate::hub::joint::Joint;
@@ -53,6 +53,9 @@ pub struct Core {
     /// stand behind later deadlines, and so lingers up to twice as long.
     pub(crate) lingering: VecDeque<(Time, u32)>,
     pub(crate) draining: bool,
+    pub(crate) elsewhere: Elsewhere,
+    /// Why the others that make up the server with this core are not ready.
+    pub(crate) unready_elsewhere: Option<Box<str>>,
     pub(crate) metrics: Metrics,
     pub(crate) deflater: Deflater,
     /// Out of its place while a connection's frames are read.
@@ -124,6 +127,8 @@ impl Core {
             joins: Joins::with_hasher(Seeded::new(config.seed)),
             lingering: VecDeque::new(),
             draining: false,
+            elsewhere: Elsewhere::default(),
+            unready_elsewhere: None,
             metrics: Metrics::default(),
             deflater: Deflater::new(config.compression.unwrap_or_default()),
             inflater: Inflater::default(),
@@ -165,7 +170,8 @@ impl Core {
         self.conns.live()
     }
 
-    /// Whether new work should be sent here: what `GET /readyz` answers.
+    /// Whether new work should be sent here: what `GET /readyz` answers, unless others are not ready, of which
+    /// [`Event::ReadyElsewhere`] tells.
     ///
     /// # Errors
     /// Why not, for people.
@@ -358,6 +364,8 @@ impl<'c> Turn<'c> {
             Event::Broker(event) => core.broker_event(event),
             Event::Timeout => core.timeout(),
             Event::Shutdown => core.shutdown(),
+            Event::Elsewhere(elsewhere) => core.elsewhere = elsewhere,
+            Event::ReadyElsewhere(readiness) => core.unready_elsewhere = readiness.err().map(Into::into),
         }
     }
 

@@ -46,15 +46,6 @@ impl<'a> Delivery<'a> {
         self.bytes
     }
 
-    /// How many rooms have something to say in it: none in replies.
-    pub fn rooms(&self) -> usize {
-        match &self.source {
-            Source::Queue(_) | Source::Stream => 0,
-            Source::Run { .. } => 1,
-            Source::Joint { pieces, .. } => pieces.len(),
-        }
-    }
-
     /// The next connection to write to. Members that lag are not named: what is new has gone behind their queue. Nor are those
     /// here who get something else as well: theirs is a delivery of its own.
     #[inline]

@@ -67,4 +67,19 @@ pub enum Event<'a> {
     Timeout,
     /// Close everyone with 1012, refuse newcomers, and answer `/readyz` with 503 from now on.
     Shutdown,
+    /// Other cores share this one's limits of connections, and hold so many. It counts until it is said again.
+    Elsewhere(Elsewhere),
+    /// Whether the others that make up the server together with this core are ready: `/readyz` answers for all.
+    ReadyElsewhere(Result<(), &'a str>),
+}
+
+/// What other cores hold that share a core's limits of connections. It counts where an upgrade is answered, and where pending
+/// connections have to make room; that [`Turn::open`](crate::Turn::open) is not called for more than all together may have is
+/// for the adapter to see to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Connections of every kind.
+    pub connections: usize,
+    /// Open WebSockets, and places that are kept for some.
+    pub websockets: usize,
 }

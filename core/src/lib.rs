@@ -134,7 +134,7 @@ pub use core::{Core, Turn};
 pub use delivery::Delivery;
 pub use dialect::Dialect;
 pub use error::{Refused, Violation};
-pub use event::{ConnId, Event};
+pub use event::{ConnId, Elsewhere, Event};
 pub use limits::{Network, Origin, Proxies, Rate};
 pub use metrics::Metrics;
 pub use ws::deflate::Compression;

@@ -168,7 +168,8 @@ impl Core {
             self.metrics.upgrades_refused_draining += 1;
             return self.respond(slot, Response::unavailable("shutting down"), false);
         }
-        if self.metrics.connections_now >= self.config.connections_max as u64 {
+        let open = (self.metrics.connections_now as usize).saturating_add(self.elsewhere.websockets);
+        if open >= self.config.connections_max {
             self.metrics.upgrades_refused_full += 1;
             return self.respond(slot, Response::unavailable("as many connections as allowed are open"), false);
         }
@@ -205,7 +206,8 @@ impl Core {
             }
             "/healthz" => self.respond(slot, Response::text("200 OK", "ok\n"), head_only),
             "/readyz" => {
-                let reason = self.readiness().err().map(|reason| format!("{reason}\n"));
+                let reason = self.readiness().err().or(self.unready_elsewhere.as_deref());
+                let reason = reason.map(|reason| format!("{reason}\n"));
                 let response = match &reason {
                     None => Response::text("200 OK", "ready\n"),
                     Some(reason) => Response::unavailable(reason),

@@ -3,7 +3,8 @@
 //! Nothing here knows the server's code; it knows the written contract: command line, log lines, HTTP, frames.
 //!
 //! - [`Server`] is one `fanfare` process, [`Redis`] one `redis-server` in a folder of its own. Both are ended when
-//!   dropped, and die with the test even if the test is killed. A server prints its log when its test fails.
+//!   dropped, and die with the test even if the test is killed. A server prints its log when its test fails. With
+//!   `FANFARE_TEST_WORKERS=2` every server has two workers whose test does not say how many.
 //! - [`Client`] speaks WebSocket through tungstenite and thinks in rooms and messages; [`RawClient`] writes and reads
 //!   bytes and frames by hand, so that it can break every rule.
 //! - [`abuse`] is a siege: attackers at work, and a well-behaved pair beside them that must not notice.

@@ -29,7 +29,11 @@ pub struct Launch {
     json_log: bool,
     ops: bool,
     ready: bool,
+    workers: Option<usize>,
 }
+
+/// How many workers servers have whose tests do not say it. The whole suite can be run with several.
+const WORKERS: &str = "FANFARE_TEST_WORKERS";
 
 impl Launch {
     fn new() -> Launch {
@@ -41,6 +45,7 @@ impl Launch {
             json_log: true,
             ops: false,
             ready: true,
+            workers: None,
         }
     }
 
@@ -69,6 +74,12 @@ impl Launch {
     /// Opens the operations port.
     pub fn ops(mut self) -> Launch {
         self.ops = true;
+        self
+    }
+
+    /// Starts it with so many workers, whatever the suite is run with. Where that is one, the test says why.
+    pub fn workers(mut self, workers: usize) -> Launch {
+        self.workers = Some(workers);
         self
     }
 
@@ -101,6 +112,9 @@ impl Launch {
         if self.json_log {
             command.args(["--log-format", "json"]);
         }
+        if let Some(workers) = self.workers {
+            command.args(["--workers", &workers.to_string()]);
+        }
         if self.ops {
             command.args(["--ops-listen", "127.0.0.1:0"]);
         }
@@ -112,7 +126,11 @@ impl Launch {
     /// # Panics
     ///
     /// If it does not come up.
-    pub fn start(self) -> Server {
+    pub fn start(mut self) -> Server {
+        self.workers = self.workers.or_else(|| {
+            let workers = std::env::var(WORKERS).ok()?;
+            Some(workers.parse().unwrap_or_else(|_| panic!("{WORKERS} is no number: {workers:?}")))
+        });
         let mut process = Process::spawn(self.command().stdout(Stdio::null()).stderr(Stdio::piped()));
         let log = Log::read(process.take_stderr());
         let address = address_of(&log.wait_for("listening", 1));

@@ -13,7 +13,8 @@ const MESSAGE_BYTES: u64 = 2 * (64 << 10);
 fn more_silent_connections_than_allowed_push_out_the_oldest() {
     const SILENT: usize = 1_200;
     const PENDING_MAX: usize = 1_024;
-    let limits = Server::launch().flag("--limits-pending-upgrades-max", PENDING_MAX);
+    // Each worker knows the oldest of its own.
+    let limits = Server::launch().workers(1).flag("--limits-pending-upgrades-max", PENDING_MAX);
     let server = limits.flag("--timeouts-handshake-ms", 60_000).ops().start();
     Siege::lay(&server, SILENT as u64 * CONNECTION_BYTES, |siege| {
         let mut peers: Vec<RawClient> = (0..SILENT).map(|_| RawClient::connect(server.address())).collect();

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 const NEIGHBOUR: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// Not asked whether it is ready, for that would be a connection from 127.0.0.1.
+/// Not asked whether it is ready, for that would be a connection from 127.0.0.1. One worker, for the share is one at each.
 fn start(launch: Launch) -> Server {
-    launch.ops().not_ready().start()
+    launch.workers(1).ops().not_ready().start()
 }
 
 /// A WebSocket from this address, or the refusal.

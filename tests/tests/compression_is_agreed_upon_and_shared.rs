@@ -64,7 +64,8 @@ fn members_with_and_without_it_get_the_same_messages_each_in_its_own_form() {
 
 #[test]
 fn many_members_cost_one_compression() {
-    let server = Server::launch().ops().start();
+    // Each worker with members compresses for its own.
+    let server = Server::launch().workers(1).ops().start();
     let mut members: Vec<RawClient> = (0..50).map(|_| joined(compressing(&server, "/"))).collect();
     let message = format!("{:?}", "say it again ".repeat(100));
     members[0].send_text(&format!(r#"{{"type":"SEND_MESSAGE","roomId":"r","message":{message}}}"#));

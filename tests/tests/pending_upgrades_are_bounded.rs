@@ -6,9 +6,11 @@ use std::fs;
 
 const PENDING_MAX: usize = 5;
 
-/// A server on which nothing but the limit ends a pending connection while the test runs.
+/// A server on which nothing but the limit ends a pending connection while the test runs. One worker, for each has a part of the
+/// limit, and knows the oldest of its own.
 fn server() -> Server {
     Server::launch()
+        .workers(1)
         .flag("--limits-pending-upgrades-max", PENDING_MAX)
         .args(["--timeouts-handshake-ms", "600000", "--timeouts-close-ms", "600000"])
         .ops()

@@ -13,8 +13,9 @@ fn expect_flow(redis: &Redis, server: &Server) {
     assert!(outsider.next_message().ends_with(br#""message":"out"}"#));
 }
 
+/// One worker, for each has its own connections to Redis, which are counted here.
 fn server(url: impl ToString) -> Server {
-    Server::launch().flag("--redis-url", url).start()
+    Server::launch().workers(1).flag("--redis-url", url).start()
 }
 
 #[test]

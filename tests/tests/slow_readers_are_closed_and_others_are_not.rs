@@ -112,8 +112,9 @@ fn one_that_catches_up_in_time_stays_and_misses_nothing() {
 #[test]
 fn the_budget_for_all_together_holds_too() {
     const TOTAL_BYTES_MAX: usize = 1 << 20;
-    // As much for each alone, so that it is the sum that goes over.
+    // As much for each alone, so that it is the sum that goes over. Several workers would divide it.
     let server = unhurried()
+        .workers(1)
         .flag("--limits-outbox-bytes-max", TOTAL_BYTES_MAX)
         .flag("--limits-outbox-total-bytes-max", TOTAL_BYTES_MAX)
         .flag("--timeouts-close-ms", 300)

@@ -30,7 +30,8 @@ fn redis_cli_hears_of_the_channel_as_soon_as_the_client_does() {
 #[test]
 fn an_instance_subscribes_once_however_many_members_there_are() {
     let redis = Redis::start();
-    let server = Server::launch().redis(&redis).start();
+    // Each worker with members subscribes by itself.
+    let server = Server::launch().workers(1).redis(&redis).start();
     let _members: Vec<Client> = (0..5).map(|_| Client::member(&server, "r")).collect();
     assert_eq!(redis.subscribers("fanfare:r"), 1);
 }
@@ -38,7 +39,8 @@ fn an_instance_subscribes_once_however_many_members_there_are() {
 #[test]
 fn the_last_member_to_leave_ends_the_subscription() {
     let redis = Redis::start();
-    let server = Server::launch().redis(&redis).flag("--timeouts-room-linger-ms", 100).start();
+    // Each worker with members subscribes by itself.
+    let server = Server::launch().workers(1).redis(&redis).flag("--timeouts-room-linger-ms", 100).start();
     let mut one = Client::member(&server, "r");
     let mut two = Client::member(&server, "r");
     one.unsubscribe("r");
@@ -91,7 +93,8 @@ fn subscribed_is_not_said_before_redis_confirms() {
 #[test]
 fn later_members_of_a_confirmed_room_need_no_redis() {
     let redis = Redis::start();
-    let server = Server::launch().redis(&redis).start();
+    // Each worker with members subscribes by itself.
+    let server = Server::launch().workers(1).redis(&redis).start();
     let mut first = Client::member(&server, "r");
     redis.pause();
     let mut second = Client::member(&server, "r");

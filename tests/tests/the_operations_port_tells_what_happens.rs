@@ -2,7 +2,8 @@
 
 use fanfare_tests::{Client, RawClient, Redis, Server, get, http};
 
-const FAMILIES: [(&str, &str); 32] = [
+const FAMILIES: [(&str, &str); 33] = [
+    ("fanfare_workers", "gauge"),
     ("fanfare_connections", "gauge"),
     ("fanfare_pending_upgrades", "gauge"),
     ("fanfare_upgrades_total", "counter"),
@@ -75,7 +76,8 @@ fn every_label_is_there_from_the_start() {
 
 #[test]
 fn traffic_is_counted() {
-    let server = Server::launch().ops().start();
+    // Each worker counts the rooms that have members there, and the messages of these.
+    let server = Server::launch().workers(1).ops().start();
     let mut one = Client::member(&server, "r");
     let mut two = Client::member(&server, "r");
     two.subscribe("other");

@@ -7,9 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// One connection for each client.
+/// One connection for each client, at each worker: so there is one.
 fn launch() -> Launch {
-    Server::launch().args(["--limits-connections-per-address-max", "1", "--proxy-trusted", "127.0.0.1,::1"]).ops()
+    Server::launch()
+        .workers(1)
+        .args(["--limits-connections-per-address-max", "1", "--proxy-trusted", "127.0.0.1,::1"])
+        .ops()
 }
 
 /// The status that an upgrade gets whose bytes begin with `start` and which has these header lines; and the connection.

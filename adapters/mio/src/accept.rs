@@ -4,9 +4,12 @@
 use crate::descriptors::Places;
 use fanfare_core::time::Time;
 use mio::net::{TcpListener, TcpStream};
+use rustix::net::sockopt::set_socket_reuseport;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// As many as wait in the kernel while the loop is busy. It is cut to `net.core.somaxconn`, 4,096 by default on Linux.
@@ -21,10 +24,7 @@ pub struct Gate {
     places: Places,
     /// The listener may have a connection: there has been an edge since it last had none.
     ready: bool,
-    /// Closed for want of places, until enough have left.
-    full: bool,
-    /// What the log says of that.
-    told_full: bool,
+    shortage: Arc<Shortage>,
     /// The kernel refused the last attempt, for instance for want of descriptors.
     refused: bool,
     /// When to try again after that.
@@ -32,12 +32,48 @@ pub struct Gate {
     errors: u64,
 }
 
+/// What the gates of a process want: they share their places, and the lines in the log.
+#[derive(Debug, Default)]
+pub struct Shortage {
+    /// Closed for want of places, until enough have left.
+    full: AtomicBool,
+    /// What the log says of that.
+    told_full: AtomicBool,
+    /// Gates whose last attempt the kernel refused.
+    refused: AtomicUsize,
+}
+
 /// Opens the listening socket.
 ///
 /// # Errors
 /// If the address cannot be bound.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, false)
+}
+
+/// Opens so many listening sockets on one address, over which the kernel spreads the connections.
+///
+/// # Errors
+/// If the address cannot be bound, or somebody else listens there.
+pub fn listen_together(mut address: SocketAddr, sockets: usize) -> io::Result<Vec<TcpListener>> {
+    if address.port() != 0 {
+        // What follows would share the port with another process of the same user, and the connections as well.
+        open(address, false)?;
+    }
+    let mut listeners = Vec::with_capacity(sockets);
+    for _ in 0..sockets {
+        let listener = open(address, true)?;
+        address.set_port(listener.local_addr()?.port());
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if shared {
+        set_socket_reuseport(&socket, true)?;
+    }
     // A restart must not wait for the old process's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -48,19 +84,22 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
+impl Shortage {
+    fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+}
+
 impl Gate {
     /// An open gate.
     pub fn new(listener: TcpListener, places: Places) -> Gate {
-        Gate {
-            listener,
-            places,
-            ready: true,
-            full: false,
-            told_full: false,
-            refused: false,
-            paused_until: None,
-            errors: 0,
-        }
+        let shortage = Arc::default();
+        Gate { listener, places, ready: true, shortage, refused: false, paused_until: None, errors: 0 }
+    }
+
+    /// The gate shares its places with others.
+    pub fn sharing(self, shortage: Arc<Shortage>) -> Gate {
+        Gate { shortage, ..self }
     }
 
     /// The listener, to be registered with the poll.
@@ -75,12 +114,12 @@ impl Gate {
 
     /// Whether [`Gate::accept`] may have a connection now.
     pub fn is_ready(&self) -> bool {
-        self.ready && !self.full && self.paused_until.is_none()
+        self.ready && !self.shortage.is_full() && self.paused_until.is_none()
     }
 
     /// Whether nothing is accepted.
     pub fn is_paused(&self) -> bool {
-        self.full || self.refused
+        self.shortage.is_full() || self.refused
     }
 
     /// Failures to accept that were not the peer's.
@@ -94,11 +133,14 @@ impl Gate {
     }
 
     /// Opens or closes the gate for `open` connections, at the end of a turn. Only what lasts until then is logged: a flood of
-    /// connections that the core ends in the same turn would fill the log.
-    pub fn update(&mut self, open: usize, now: Time) {
+    /// connections that the core ends in the same turn would fill the log. Of other workers' connections, `lasting` has only
+    /// those that lasted.
+    pub fn update(&mut self, open: usize, lasting: usize, now: Time) {
         self.measure(open, now);
-        if std::mem::replace(&mut self.told_full, self.full) != self.full && !self.refused {
-            if self.full {
+        let told = &self.shortage.told_full;
+        let full = self.shortage.is_full() && (told.load(Relaxed) || lasting > self.reopens_at());
+        if told.load(Relaxed) != full && told.swap(full, Relaxed) != full && !self.refused {
+            if full {
                 tracing::warn!(connections = open, "accepting paused");
             } else {
                 tracing::info!(connections = open, "accepting resumed");
@@ -106,10 +148,18 @@ impl Gate {
         }
     }
 
+    /// Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
+    fn reopens_at(&self) -> usize {
+        self.places.connections_max + self.places.surplus_max / 2
+    }
+
     fn measure(&mut self, open: usize, now: Time) {
+        let was_full = self.shortage.is_full();
         let most = self.places.connections_max + self.places.surplus_max;
-        // Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
-        self.full = if self.full { open > most - self.places.surplus_max.div_ceil(2) } else { open >= most };
+        let full = if was_full { open > self.reopens_at() } else { open >= most };
+        if full != was_full {
+            self.shortage.full.store(full, Relaxed);
+        }
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
         }
@@ -138,7 +188,7 @@ impl Gate {
                 Err(error) => {
                     self.errors += 1;
                     self.paused_until = Some(now + PAUSE);
-                    if !std::mem::replace(&mut self.refused, true) {
+                    if !std::mem::replace(&mut self.refused, true) && self.shortage.refused.fetch_add(1, Relaxed) == 0 {
                         tracing::warn!(%error, connections = open, "accepting paused");
                     }
                     return None;
@@ -148,7 +198,7 @@ impl Gate {
     }
 
     fn succeeded(&mut self, open: usize) {
-        if std::mem::take(&mut self.refused) {
+        if std::mem::take(&mut self.refused) && self.shortage.refused.fetch_sub(1, Relaxed) == 1 {
             tracing::info!(connections = open, "accepting resumed");
         }
     }
@@ -179,7 +229,7 @@ mod tests {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 });
         let mut paused_at = |open| {
-            gate.update(open, Time::ZERO);
+            gate.update(open, open, Time::ZERO);
             gate.is_paused()
         };
         assert!(!paused_at(13));

@@ -1,5 +1,6 @@
-//! Which broker this instance uses: the embedded one, or Redis.
+//! Which broker this instance uses: the embedded one, alone or shared by several workers, or Redis.
 
+use crate::exchange::ExchangeLink;
 use crate::ops::Snapshot;
 use crate::redis_link::RedisLinks;
 use fanfare_core::broker::memory::MemoryBroker;
@@ -13,6 +14,8 @@ use mio::{Registry, Token};
 pub enum Broker {
     /// In this process: the instance stands alone.
     Memory(MemoryBroker),
+    /// In this process, shared with the other workers.
+    Exchange(ExchangeLink),
     /// Redis, shared with other instances.
     Redis(Box<RedisLinks>),
 }
@@ -22,6 +25,7 @@ impl Broker {
     pub fn subscribe(&mut self, room: &str) {
         match self {
             Broker::Memory(memory) => memory.subscribe(room),
+            Broker::Exchange(exchange) => exchange.subscribe(room),
             Broker::Redis(redis) => redis.session().subscribe(room),
         }
     }
@@ -30,6 +34,7 @@ impl Broker {
     pub fn unsubscribe(&mut self, room: &str) {
         match self {
             Broker::Memory(memory) => memory.unsubscribe(room),
+            Broker::Exchange(exchange) => exchange.unsubscribe(room),
             Broker::Redis(redis) => redis.session().unsubscribe(room),
         }
     }
@@ -38,6 +43,7 @@ impl Broker {
     pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
         match self {
             Broker::Memory(memory) => memory.publish(room, payload, id),
+            Broker::Exchange(exchange) => exchange.publish(room, payload, id),
             Broker::Redis(redis) => redis.session().publish(room, payload, id),
         }
     }
@@ -53,6 +59,7 @@ impl Broker {
     pub fn read(&mut self, buffer: &mut [u8], registry: &Registry, now: Time, report: impl FnMut(BrokerEvent<'_>)) {
         match self {
             Broker::Memory(memory) => memory.poll_events(report),
+            Broker::Exchange(exchange) => exchange.read(report),
             Broker::Redis(redis) => redis.read(buffer, registry, now, report),
         }
     }
@@ -68,19 +75,20 @@ impl Broker {
     pub fn is_ready(&self) -> bool {
         match self {
             Broker::Memory(memory) => memory.has_events(),
+            Broker::Exchange(exchange) => exchange.is_ready(),
             Broker::Redis(redis) => redis.is_ready(),
         }
     }
 
     /// Whether what was asked in a turn can be reported without waiting for anything.
     pub fn answers_at_once(&self) -> bool {
-        matches!(self, Broker::Memory(memory) if memory.has_events())
+        !matches!(self, Broker::Redis(_)) && self.is_ready()
     }
 
     /// When there will be something to do, if nothing happens before.
     pub fn next_timeout(&mut self) -> Option<Time> {
         match self {
-            Broker::Memory(_) => None,
+            Broker::Memory(_) | Broker::Exchange(_) => None,
             Broker::Redis(redis) => redis.session().next_timeout(),
         }
     }
@@ -88,7 +96,7 @@ impl Broker {
     /// Publishes that have not been confirmed.
     pub fn publishes_in_flight(&mut self) -> usize {
         match self {
-            Broker::Memory(_) => 0,
+            Broker::Memory(_) | Broker::Exchange(_) => 0,
             Broker::Redis(redis) => redis.session().stats().publishes_in_flight,
         }
     }
@@ -97,6 +105,10 @@ impl Broker {
     pub fn describe(&mut self, snapshot: &mut Snapshot) {
         match self {
             Broker::Memory(_) => (snapshot.subscriber_up, snapshot.publisher_up) = (true, true),
+            Broker::Exchange(exchange) => {
+                (snapshot.subscriber_up, snapshot.publisher_up) = (true, true);
+                snapshot.broker_publishes_dropped = exchange.publishes_dropped();
+            }
             Broker::Redis(redis) => {
                 let stats = redis.session().stats();
                 snapshot.subscriber_up = stats.subscriber.state == LinkState::Up;

@@ -15,6 +15,10 @@ pub struct Places {
 /// One in sixteen places is for those who are turned away, and at most this many.
 const SURPLUS_MAX: usize = 128;
 
+/// What each worker beyond the first takes of its own, as the reserve does of what one takes: poll, waker, signals, listener, two
+/// links to Redis and its name's look-up make ten.
+const WORKER_DESCRIPTORS: usize = 16;
+
 /// Raises the soft limit of descriptors to the hard one; returns what it is then. `None` means no limit.
 pub fn raise_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
@@ -27,20 +31,21 @@ pub fn raise_limit() -> Option<u64> {
     limit.maximum
 }
 
-/// How many connections the limits allow under `descriptors` file descriptors.
+/// How many connections the limits allow to all workers together under `descriptors` file descriptors.
 ///
 /// # Errors
 /// What is wrong, for people, if that is none at all.
-pub fn places(limits: &Limits, descriptors: Option<u64>) -> Result<Places, String> {
+pub fn places(limits: &Limits, workers: usize, descriptors: Option<u64>) -> Result<Places, String> {
     let descriptors = descriptors.map_or(usize::MAX / 2, |limit| usize::try_from(limit).unwrap_or(usize::MAX / 2));
-    let free = descriptors.saturating_sub(limits.descriptors_reserve);
+    let reserve = limits.descriptors_reserve + (workers - 1) * WORKER_DESCRIPTORS;
+    let free = descriptors.saturating_sub(reserve);
     let surplus_max = (free / 16).clamp(1, SURPLUS_MAX);
     let most = free.saturating_sub(surplus_max);
     if most == 0 {
         return Err(format!(
-            "{descriptors} file descriptors are allowed and {} are kept in reserve (limits.descriptors_reserve), which leaves none \
-             for connections: raise the limit (ulimit -n) or lower the reserve",
-            limits.descriptors_reserve
+            "{descriptors} file descriptors are allowed and {reserve} are kept in reserve (limits.descriptors_reserve, and \
+             {WORKER_DESCRIPTORS} for each worker beyond the first), which leaves none for connections: raise the limit (ulimit -n) \
+             or lower the reserve"
         ));
     }
     let connections_max = match limits.connections_max {
@@ -66,11 +71,12 @@ mod tests {
     #[test]
     fn places_and_reserve_stay_within_the_descriptors() {
         for descriptors in [100, 128, 1_024, 20_000] {
-            let places = places(&limits(0), Some(descriptors)).unwrap();
+            let places = places(&limits(0), 1, Some(descriptors)).unwrap();
             assert_eq!((places.connections_max + places.surplus_max + 64) as u64, descriptors);
         }
-        assert_eq!(places(&limits(500), Some(20_000)).unwrap().connections_max, 500);
-        assert_eq!(places(&limits(500), Some(128)).unwrap().connections_max, 60);
-        assert!(places(&limits(0), Some(65)).unwrap_err().contains("ulimit -n"));
+        assert_eq!(places(&limits(500), 1, Some(20_000)).unwrap().connections_max, 500);
+        assert_eq!(places(&limits(500), 1, Some(128)).unwrap().connections_max, 60);
+        assert_eq!(places(&limits(500), 3, Some(128)).unwrap().connections_max, 30);
+        assert!(places(&limits(0), 1, Some(65)).unwrap_err().contains("ulimit -n"));
     }
 }

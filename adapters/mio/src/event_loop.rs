@@ -1,21 +1,24 @@
 //! The loop: one thread, one poll, one read buffer. Each turn takes what is ready, within bounds, feeds it to the core, and
 //! carries out what the core says, each connection written to once.
 
-use crate::accept::{Gate, listen};
+use crate::accept::Gate;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::descriptors;
-use crate::ops::{Board, Snapshot};
+use crate::exchange::ExchangeLink;
+use crate::ops::Snapshot;
 use crate::redis_link::{RedisLinks, session_config};
-use crate::signals::{self, Signal};
+use crate::share::Share;
+use crate::signals::Signal;
 use crate::sockets::{READ_BYTES, Sockets, Taken};
+use crate::workers::Seat;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Rate, Turn};
+use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,19 +38,17 @@ const ACCEPT_TIME: Duration = Duration::from_micros(100);
 const READ_TIME: Duration = Duration::from_micros(200);
 /// Whoever was read is also written to, which takes longer, or closed: so reads are counted as well.
 const READS_PER_TURN: usize = 256;
-/// In a busy room, what is read in one turn goes out in one write per member: the more members, the longer a turn may read, by
-/// this for each that was written to in the turn before. That is less than the write takes, so that a turn becomes longer by
-/// less than half.
-const READ_TIME_PER_MEMBER: Duration = Duration::from_micros(2);
-/// Members for whom time is added: 2 ms in all.
-const MEMBERS_COUNTED_MAX: usize = 1_000;
 /// Redis, which brings the messages of all, is read with a larger buffer than a client.
 const BUFFER_BYTES: usize = 64 * 1024;
 const _: () = assert!(READ_BYTES <= BUFFER_BYTES, "a client is read into the same buffer");
 
+/// A worker hears nothing of connections that others open and close. So often it looks whether there are places again, or whether
+/// pending connections of its own have to make room.
+const PLACES_RECHECK: Duration = Duration::from_millis(100);
+
 /// The server cannot start.
 #[derive(Debug)]
-pub struct StartError(String);
+pub struct StartError(pub(crate) String);
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,9 +58,10 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// The running server.
+/// The running server, or one worker of it.
 #[derive(Debug)]
 pub struct Server {
+    seat: Seat,
     poll: Poll,
     core: Core,
     sockets: Sockets,
@@ -67,88 +69,77 @@ pub struct Server {
     gate: Option<Gate>,
     broker: Broker,
     signals: [Signal; 2],
-    board: Option<Arc<Board>>,
-    address: SocketAddr,
     started: Instant,
     buffer: Box<[u8]>,
-    /// Members of rooms that the last turn has written to.
-    members: usize,
-    /// What [`Board`] and log were told last.
+    /// What all workers were told last.
     readiness: Option<Result<(), String>>,
-    has_redis: bool,
-    /// A line has said why Redis is away; it is the only one of this outage.
-    outage_logged: bool,
+    /// The version of the other workers' readiness that the core was told last.
+    others_seen: Option<u64>,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
     accept_errors: u64,
 }
 
 impl Server {
-    /// Opens everything. With a board, figures are published on it.
+    /// Opens what is its own.
     ///
     /// # Errors
     /// What could not be opened, and why.
-    pub fn start(config: &Config, page: &'static [u8], board: Option<Arc<Board>>) -> Result<Server, StartError> {
+    pub fn start(
+        config: &Config,
+        page: &'static [u8],
+        mut listener: TcpListener,
+        mut signals: [Signal; 2],
+        seat: Seat,
+    ) -> Result<Server, StartError> {
         let failed = |what: &'static str| move |error: io::Error| StartError(format!("{what}: {error}"));
-        let places = descriptors::places(&config.limits, descriptors::raise_limit()).map_err(StartError)?;
         let seeds = random().map_err(failed("cannot draw random numbers"))?;
         let poll = Poll::new().map_err(failed("cannot make a poll"))?;
         let registry = poll.registry();
 
-        let mut listener = listen(config.listen).map_err(|error| {
-            StartError(format!("cannot listen on {}: {error} (--listen chooses another address)", config.listen))
-        })?;
-        let address = listener.local_addr().map_err(failed("cannot read the listener's address"))?;
         registry.register(&mut listener, LISTENER, Interest::READABLE).map_err(failed("cannot poll the listener"))?;
 
-        let mut signals = signals::install().map_err(failed("cannot handle signals"))?;
         for (signal, token) in signals.iter_mut().zip(SIGNALS) {
             registry
                 .register(&mut signal.pipe, token, Interest::READABLE)
                 .map_err(failed("cannot poll for signals"))?;
         }
         let [node, seed, jitter] = seeds;
-        let broker = match &config.redis.target {
-            None => Broker::Memory(MemoryBroker::default()),
-            Some(target) => {
-                let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("cannot make a waker"))?);
+        let waker = || Waker::new(registry, WAKER).map_err(failed("cannot make a waker"));
+        let broker = match (&config.redis.target, &seat.exchange) {
+            (None, None) => Broker::Memory(MemoryBroker::default()),
+            (None, Some(exchange)) => Broker::Exchange(ExchangeLink::new(Arc::clone(exchange), seat.worker, waker()?)),
+            (Some(target), _) => {
                 let session = session_config(&config.redis, target, node, jitter);
-                let links = RedisLinks::new(session, target.address.clone(), REDIS, waker);
+                let links = RedisLinks::new(session, target.address.clone(), REDIS, Arc::new(waker()?));
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }
         };
-        let core = Core::new(core_config(config, places, node, seed, page));
+        let core = Core::new(core_config(config, seat.places, node, seed, page));
+        let gate = Gate::new(listener, seat.places).sharing(Arc::clone(&seat.shortage));
         Ok(Server {
+            seat,
             poll,
             core,
             sockets: Sockets::default(),
-            gate: Some(Gate::new(listener, places)),
+            gate: Some(gate),
             broker,
             signals,
-            board,
-            address,
             started: Instant::now(),
             buffer: vec![0; BUFFER_BYTES].into(),
-            members: 0,
             readiness: None,
-            has_redis: config.redis.target.is_some(),
-            outage_logged: false,
+            others_seen: None,
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
             accept_errors: 0,
         })
     }
 
-    /// Where it listens: the port that was chosen, if the configured one was 0.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Runs until a signal has ended it in order.
+    /// Runs until a signal has ended it in order. Returns how many connections are left to be cut off.
     ///
     /// # Errors
     /// If the poll itself fails.
-    pub fn run(&mut self) -> io::Result<()> {
+    pub fn run(&mut self) -> io::Result<usize> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         loop {
             let timeout = self.timeout();
@@ -160,7 +151,7 @@ impl Server {
             self.turn(&events, self.now());
             self.tell(began);
             if self.has_stopped() {
-                return Ok(());
+                return Ok(self.core.connections());
             }
         }
     }
@@ -176,13 +167,18 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let gate = self.gate.as_ref().and_then(Gate::next_timeout);
-        let next =
-            [self.core.next_timeout(), self.broker.next_timeout(), gate, self.stop_at].into_iter().flatten().min()?;
+        let paused = self.gate.as_ref().is_some_and(Gate::is_paused);
+        let concerned = self.seat.share.as_ref().is_some_and(|share| paused || share.has_pending());
+        let recheck = concerned.then(|| self.now() + PLACES_RECHECK);
+        let next = [self.core.next_timeout(), self.broker.next_timeout(), gate, recheck, self.stop_at];
+        let next = next.into_iter().flatten().min()?;
         Some(next.since(self.now()))
     }
 
     fn turn(&mut self, events: &Events, now: Time) {
-        let Server { poll, core, sockets, gate, broker, signals, buffer, members, .. } = self;
+        let Server { poll, core, sockets, gate, broker, signals, buffer, seat, others_seen, .. } = self;
+        let share = &mut seat.share;
+        let mut heads = share.as_ref().map_or(0, |_| core.metrics().pending_upgrades_now as usize);
         let registry = poll.registry();
         let mut signalled = None;
         let mut turn = core.turn(now);
@@ -205,30 +201,42 @@ impl Server {
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
         if let Some(gate) = gate {
-            accept(gate, sockets, registry, &mut turn, now);
+            heads += accept(gate, sockets, share, registry, &mut turn, now);
         }
-        read(sockets, &mut buffer[..READ_BYTES], &mut turn, *members);
+        if let Some(share) = share {
+            turn.feed(Event::Elsewhere(share.reserve(heads.min(sockets.ready()))));
+            if let Some(readiness) = seat.readiness.of_others(seat.worker, others_seen) {
+                turn.feed(Event::ReadyElsewhere(readiness.as_ref().copied().map_err(String::as_str)));
+            }
+        }
+        read(sockets, &mut buffer[..READ_BYTES], &mut turn);
         turn.feed(Event::Timeout);
         if let Some(signal) = signalled
             && let Some(mut closed) = gate.take()
         {
-            tracing::info!(signal, connections = sockets.len(), "shutting down");
+            if seat.readiness.stop() {
+                tracing::info!(signal, connections = open(sockets, share.as_ref()), "shutting down");
+            }
             self.accept_errors = closed.errors();
             // Closing the listener, which dropping it does, takes it off the poll as well; this only makes it plain.
             let _ = registry.deregister(closed.listener());
             self.stop_at = Some(now + self.shutdown_timeout);
             turn.feed(Event::Shutdown);
         }
-        *members = carry_out(turn.finish(), sockets, broker, registry, now);
+        carry_out(turn.finish(), sockets, broker, registry, now);
         if broker.answers_at_once() {
             // Messages need not wait until others have been read.
             let mut turn = core.turn(now);
             broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
-            *members += carry_out(turn.finish(), sockets, broker, registry, now);
+            carry_out(turn.finish(), sockets, broker, registry, now);
+        }
+        if let Some(share) = share {
+            share.settle(sockets.len(), core.metrics().connections_now as usize);
         }
         if let Some(gate) = gate {
             // Whoever left in this turn made room for someone in the backlog.
-            gate.update(sockets.len(), now);
+            let lasting = share.as_ref().map_or(sockets.len(), Share::lasting);
+            gate.update(open(sockets, share.as_ref()), lasting, now);
         }
         broker.drive(registry, now);
     }
@@ -243,22 +251,15 @@ impl Server {
         };
         if changed {
             let readiness = readiness.map_err(str::to_owned);
-            if self.has_redis && self.stop_at.is_none() {
-                self.outage_logged = log_broker(self.readiness.as_ref(), &readiness, self.outage_logged);
-            }
-            if let Some(board) = &self.board {
-                match &readiness {
-                    Ok(()) => board.set_ready(),
-                    Err(reason) => board.set_unready(reason),
-                }
-            }
+            self.seat.readiness.tell(self.seat.worker, readiness.clone());
             self.readiness = Some(readiness);
         }
-        if let Some(board) = &self.board {
+        if let Some(board) = &self.seat.board {
             let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
             self.broker.describe(&mut snapshot);
             snapshot.accept_errors = self.gate.as_ref().map_or(self.accept_errors, Gate::errors);
             snapshot.accepts_paused = self.gate.as_ref().is_none_or(Gate::is_paused);
+            let board = board.worker(self.seat.worker);
             board.publish(&snapshot);
             board.observe_turn(began.elapsed());
         }
@@ -268,39 +269,13 @@ impl Server {
     fn has_stopped(&mut self) -> bool {
         let Some(stop_at) = self.stop_at else { return false };
         let done = self.core.connections() == 0 && self.broker.publishes_in_flight() == 0;
-        if done || self.now() >= stop_at {
-            tracing::info!(connections_left = self.core.connections(), "stopped");
-            return true;
-        }
-        false
+        done || self.now() >= stop_at
     }
 }
 
-/// Redis came, went, or could not be reached from the start; the reason of an outage that goes on may change, which is
-/// worth no line. Takes and returns whether there has been a line of this outage.
-fn log_broker(before: Option<&Result<(), String>>, now: &Result<(), String>, logged: bool) -> bool {
-    match (before, now) {
-        (_, Ok(())) => {
-            tracing::info!("redis connected");
-            false
-        }
-        (None, Err(_)) => {
-            tracing::info!("redis connecting");
-            false
-        }
-        (Some(Ok(())), Err(reason)) => {
-            tracing::warn!(%reason, "redis lost");
-            true
-        }
-        (Some(Err(_)), Err(reason)) if !logged => {
-            tracing::warn!(%reason, "redis not reached yet, trying again");
-            true
-        }
-        (Some(Err(_)), Err(reason)) => {
-            tracing::debug!(%reason, "redis still away");
-            true
-        }
-    }
+/// How many connections all workers have.
+fn open(sockets: &Sockets, share: Option<&Share>) -> usize {
+    share.map_or(sockets.len(), Share::connections)
 }
 
 /// Numbers for the node's id and the seeds of hashing and jitter.
@@ -334,14 +309,14 @@ fn core_config(
         room_name_bytes_max: limits.room_name_bytes_max,
         request_head_bytes_max: limits.request_head_bytes_max,
         outbox_bytes_max: limits.outbox_bytes_max,
-        outbox_total_bytes_max: limits.outbox_total_bytes_max,
+        outbox_total_bytes_max: limits.outbox_total_bytes_max.div_ceil(config.workers),
         members_per_turn_max,
         group_members_max,
         errors_max: limits.errors_max as u16,
         messages: rate(limits.messages_per_second, limits.messages_burst),
         bytes: rate(limits.bytes_per_second, limits.bytes_burst),
         pings: rate(limits.pings_per_second, limits.pings_burst),
-        pending_upgrades_max: limits.pending_upgrades_max,
+        pending_upgrades_max: limits.pending_upgrades_max.div_ceil(config.workers),
         connections_per_address_max: limits.connections_per_address_max,
         connects_per_address: rate(limits.connects_per_address_per_second, limits.connects_per_address_burst),
         origins: config.origins.clone(),
@@ -362,16 +337,25 @@ fn core_config(
     }
 }
 
-/// Takes new connections, at least one, until the time for it is up.
-fn accept(gate: &mut Gate, sockets: &mut Sockets, registry: &mio::Registry, turn: &mut Turn<'_>, now: Time) {
-    let mut began = None;
-    while let Some((mut stream, peer)) = gate.accept(sockets.len(), now) {
+/// Takes new connections, at least one, until the time for it is up. Returns how many there were.
+fn accept(
+    gate: &mut Gate,
+    sockets: &mut Sockets,
+    share: &mut Option<Share>,
+    registry: &mio::Registry,
+    turn: &mut Turn<'_>,
+    now: Time,
+) -> usize {
+    let (mut began, mut accepted) = (None, 0);
+    while let Some((mut stream, peer)) = gate.accept(open(sockets, share.as_ref()), now) {
         // The gate lets in no more than the core takes.
-        let Ok(conn) = turn.open_from(peer.ip()) else { return };
+        let Ok(conn) = turn.open_from(peer.ip()) else { return accepted };
+        accepted += 1;
         let interest = Interest::READABLE | Interest::WRITABLE;
         match registry.register(&mut stream, Token(conn.to_bits() as usize), interest) {
             Ok(()) => {
                 sockets.insert(conn, stream);
+                share.iter_mut().for_each(Share::opened);
                 // Most clients' requests are here by now: reading at once saves a turn.
                 sockets.make_ready(conn);
             }
@@ -381,18 +365,17 @@ fn accept(gate: &mut Gate, sockets: &mut Sockets, registry: &mio::Registry, turn
             }
         }
         if began.get_or_insert_with(Instant::now).elapsed() >= ACCEPT_TIME {
-            return;
+            return accepted;
         }
     }
+    accepted
 }
 
-/// Reads from those who are ready, each once, until the time for it is up. `members` were written to in the turn before.
-fn read(sockets: &mut Sockets, buffer: &mut [u8], turn: &mut Turn<'_>, members: usize) {
+/// Reads from those who are ready, each once, until the time for it is up.
+fn read(sockets: &mut Sockets, buffer: &mut [u8], turn: &mut Turn<'_>) {
     if sockets.ready() == 0 {
         return;
     }
-    let members = members.min(MEMBERS_COUNTED_MAX);
-    let (time, reads_max) = (READ_TIME + READ_TIME_PER_MEMBER * members as u32, READS_PER_TURN + members);
     let (began, mut reads, mut round) = (Instant::now(), 0, sockets.round());
     let mut time_is_up = false;
     while let Some(conn) = sockets.next_ready(&mut round, time_is_up) {
@@ -406,19 +389,18 @@ fn read(sockets: &mut Sockets, buffer: &mut [u8], turn: &mut Turn<'_>, members: 
             Taken::Nothing => {}
             Taken::End => turn.feed(Event::Closed { conn }),
         }
-        time_is_up = reads >= reads_max || began.elapsed() >= time;
+        time_is_up = reads >= READS_PER_TURN || began.elapsed() >= READ_TIME;
     }
 }
 
-/// Returns to how many members of rooms it has written.
 fn carry_out(
     mut actions: Actions<'_>,
     sockets: &mut Sockets,
     broker: &mut Broker,
     registry: &mio::Registry,
     now: Time,
-) -> usize {
-    let (mut members, mut asked) = (0, false);
+) {
+    let mut asked = false;
     while let Some(action) = actions.next() {
         match action {
             Action::Send(delivery) => {
@@ -426,10 +408,7 @@ fn carry_out(
                     // Redis works on it while the members of a large room are being written to.
                     broker.drive(registry, now);
                 }
-                // Replies do not count, and of a room of one nothing is joined.
-                let rooms = delivery.rooms();
-                let targets = send(delivery, sockets);
-                members += if targets * rooms > 1 { targets } else { 0 };
+                send(delivery, sockets);
             }
             Action::Shutdown { conn } => sockets.shutdown(conn),
             Action::Close { conn } => sockets.close(conn),
@@ -444,15 +423,12 @@ fn carry_out(
             Action::Unsubscribe { room } => broker.unsubscribe(room),
         }
     }
-    members
 }
 
-/// One system call per target: the loop that everything else is for. Returns how many there were.
-fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) -> usize {
+/// One system call per target: the loop that everything else is for.
+fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) {
     let bytes = delivery.bytes();
-    let mut targets = 0;
     while let Some(conn) = delivery.next_target() {
-        targets += 1;
         match sockets.write(conn, bytes) {
             Some(written) if written == bytes.len() => {}
             Some(written) => delivery.short(conn, written),
@@ -462,7 +438,6 @@ fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) -> usize {
             }
         }
     }
-    targets
 }
 
 #[cfg(test)]

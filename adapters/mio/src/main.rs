@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use fanfare::config::{self, Command, Config};
-use fanfare::event_loop::Server;
 use fanfare::logging;
 use fanfare::ops::{Board, Ops};
+use fanfare::workers::Workers;
 
 /// What `GET /` serves.
 const PAGE: &[u8] = include_bytes!("page.html");
@@ -43,9 +43,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
-    let board = config.ops_listen.map(|_| Arc::new(Board::new()));
-    let mut server = Server::start(config, PAGE, board.clone())?;
-    let address = server.address();
+    let board = config.ops_listen.map(|_| Arc::new(Board::new(config.workers)));
+    let workers = Workers::start(config, PAGE, board.clone())?;
+    let address = workers.address();
     tracing::info!(%address, "listening");
     if address.ip().is_loopback() {
         let port = address.port();
@@ -61,6 +61,6 @@ fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         (Some(listen), Some(board)) => Some(Ops::start(listen, board)?),
         _ => None,
     };
-    server.run()?;
+    workers.run()?;
     Ok(())
 }

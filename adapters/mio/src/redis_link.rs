@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// What is read of one connection in one turn: about as many messages as a turn should fan out before it is the clients'
 /// turn again.
-const BYTES_PER_TURN: usize = 256 * 1024;
+pub(crate) const BYTES_PER_TURN: usize = 256 * 1024;
 
 #[derive(Debug)]
 enum Stream {

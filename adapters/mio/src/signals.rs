@@ -26,19 +26,21 @@ impl Signal {
     }
 }
 
-/// Takes over both signals for the whole process.
+/// Takes over both signals for the whole process, and gives each of its loops the pipes.
 ///
 /// # Errors
-/// If a handler or its pipe cannot be set up.
-pub fn install() -> io::Result<[Signal; 2]> {
+/// If a handler or a pipe cannot be set up.
+pub fn install(loops: usize) -> io::Result<Vec<[Signal; 2]>> {
     let asked = Arc::new(AtomicBool::new(false));
-    Ok([install_one(SIGTERM, "SIGTERM", &asked)?, install_one(SIGINT, "SIGINT", &asked)?])
+    for signal in [SIGTERM, SIGINT] {
+        // The order matters: the first signal finds the flag unset here, and sets it there.
+        flag::register_conditional_shutdown(signal, EXIT_STATUS_BASE + signal, Arc::clone(&asked))?;
+        flag::register(signal, Arc::clone(&asked))?;
+    }
+    (0..loops).map(|_| Ok([pipe(SIGTERM, "SIGTERM")?, pipe(SIGINT, "SIGINT")?])).collect()
 }
 
-fn install_one(signal: i32, name: &'static str, asked: &Arc<AtomicBool>) -> io::Result<Signal> {
-    // The order matters: the first signal finds the flag unset here, and sets it there.
-    flag::register_conditional_shutdown(signal, EXIT_STATUS_BASE + signal, Arc::clone(asked))?;
-    flag::register(signal, Arc::clone(asked))?;
+fn pipe(signal: i32, name: &'static str) -> io::Result<Signal> {
     let (read, write) = std::os::unix::net::UnixStream::pair()?;
     read.set_nonblocking(true)?;
     low_level::pipe::register(signal, write)?;

@@ -1,43 +1,49 @@
-//! The embedded broker: one instance, no network. It confirms at once and hands every message straight back.
+//! The embedded broker: no network. [`MemoryBroker`] serves one instance alone: it confirms at once and hands every message
+//! straight back. [`Inbox`] is what it is made of, for adapters that let several cores share one.
 
-use super::{BrokerEvent, PublishId};
+use super::{BrokerEvent, PublishError, PublishId};
 use std::ops::Range;
 
-/// Keeps what was asked in one turn until the next one reads it. Both buffers are reused.
+/// A burst may grow the buffers; past this many bytes they are given back.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// The same bound for the list of events.
+const KEPT_EVENTS_MAX: usize = KEPT_BYTES_MAX / size_of::<Kept>();
+
+/// Events that wait to be reported, their texts in one buffer. Both are reused: in the steady state nothing is allocated.
 #[derive(Debug, Default)]
-pub struct MemoryBroker {
+pub struct Inbox {
     events: Vec<Kept>,
     bytes: Vec<u8>,
-    started: bool,
+    /// How many of the events have been reported.
+    reported: usize,
 }
 
 #[derive(Debug)]
 enum Kept {
     Subscribed(Range<usize>),
     Unsubscribed(Range<usize>),
-    Message { room: Range<usize>, payload: Range<usize>, id: Option<PublishId> },
+    Message { room: Range<usize>, payload: Range<usize> },
+    Published(PublishId),
+    PublishFailed(PublishId, PublishError),
 }
 
-/// A burst may grow the buffer; past this many bytes it is given back.
-const KEPT_BYTES_MAX: usize = 1024 * 1024;
-
-impl MemoryBroker {
-    /// Takes an `Action::Subscribe`.
-    pub fn subscribe(&mut self, room: &str) {
-        let room = self.keep(room.as_bytes());
-        self.events.push(Kept::Subscribed(room));
-    }
-
-    /// Takes an `Action::Unsubscribe`.
-    pub fn unsubscribe(&mut self, room: &str) {
-        let room = self.keep(room.as_bytes());
-        self.events.push(Kept::Unsubscribed(room));
-    }
-
-    /// Takes an `Action::Publish`.
-    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
-        let (room, payload) = (self.keep(room.as_bytes()), self.keep(payload));
-        self.events.push(Kept::Message { room, payload, id });
+impl Inbox {
+    /// Adds an event to the end. That the broker came or went cannot be said here: an embedded one does neither.
+    ///
+    /// # Panics
+    /// At `Up`, `Down`, `PublisherUp`, `PublisherDown` and `SubscribeFailed`.
+    pub fn push(&mut self, event: BrokerEvent<'_>) {
+        let kept = match event {
+            BrokerEvent::Subscribed { room } => Kept::Subscribed(self.keep(room.as_bytes())),
+            BrokerEvent::Unsubscribed { room } => Kept::Unsubscribed(self.keep(room.as_bytes())),
+            BrokerEvent::Message { room, payload } => {
+                Kept::Message { room: self.keep(room.as_bytes()), payload: self.keep(payload) }
+            }
+            BrokerEvent::Published { id } => Kept::Published(id),
+            BrokerEvent::PublishFailed { id, error } => Kept::PublishFailed(id, error),
+            other => panic!("no event of an embedded broker: {other:?}"),
+        };
+        self.events.push(kept);
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
@@ -46,9 +52,73 @@ impl MemoryBroker {
         start..self.bytes.len()
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.reported == self.events.len()
+    }
+
+    /// The memory that is in use, until everything has been reported.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len() + self.events.len() * size_of::<Kept>()
+    }
+
+    /// Reports what was added, in that order, until nothing is left or messages of `bytes_max` have been reported.
+    pub fn poll_events(&mut self, bytes_max: usize, mut report: impl FnMut(BrokerEvent<'_>)) {
+        // Ranges of names were cut from strings, so they are strings.
+        let text = |range: &Range<usize>| std::str::from_utf8(&self.bytes[range.clone()]).expect("kept from a str");
+        let mut bytes = 0;
+        while let Some(event) = self.events.get(self.reported).filter(|_| bytes < bytes_max) {
+            self.reported += 1;
+            match event {
+                Kept::Subscribed(room) => report(BrokerEvent::Subscribed { room: text(room) }),
+                Kept::Unsubscribed(room) => report(BrokerEvent::Unsubscribed { room: text(room) }),
+                Kept::Message { room, payload } => {
+                    bytes += payload.len();
+                    report(BrokerEvent::Message { room: text(room), payload: &self.bytes[payload.clone()] });
+                }
+                Kept::Published(id) => report(BrokerEvent::Published { id: *id }),
+                Kept::PublishFailed(id, error) => report(BrokerEvent::PublishFailed { id: *id, error: *error }),
+            }
+        }
+        if self.is_empty() {
+            self.events.clear();
+            self.events.shrink_to(KEPT_EVENTS_MAX);
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT_BYTES_MAX);
+            self.reported = 0;
+        }
+    }
+}
+
+/// Keeps what was asked in one turn until the next one reads it.
+#[derive(Debug, Default)]
+pub struct MemoryBroker {
+    inbox: Inbox,
+    started: bool,
+}
+
+impl MemoryBroker {
+    /// Takes an `Action::Subscribe`.
+    pub fn subscribe(&mut self, room: &str) {
+        self.inbox.push(BrokerEvent::Subscribed { room });
+    }
+
+    /// Takes an `Action::Unsubscribe`.
+    pub fn unsubscribe(&mut self, room: &str) {
+        self.inbox.push(BrokerEvent::Unsubscribed { room });
+    }
+
+    /// Takes an `Action::Publish`.
+    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
+        self.inbox.push(BrokerEvent::Message { room, payload });
+        if let Some(id) = id {
+            self.inbox.push(BrokerEvent::Published { id });
+        }
+    }
+
     /// Whether [`MemoryBroker::poll_events`] has something to report.
     pub fn has_events(&self) -> bool {
-        !self.started || !self.events.is_empty()
+        !self.started || !self.inbox.is_empty()
     }
 
     /// Reports everything asked since the last call, in order.
@@ -58,22 +128,7 @@ impl MemoryBroker {
             report(BrokerEvent::Up);
             report(BrokerEvent::PublisherUp);
         }
-        // Ranges of names were cut from strings, so they are strings.
-        let text = |range: &Range<usize>| std::str::from_utf8(&self.bytes[range.clone()]).expect("kept from a str");
-        for event in self.events.drain(..) {
-            match event {
-                Kept::Subscribed(room) => report(BrokerEvent::Subscribed { room: text(&room) }),
-                Kept::Unsubscribed(room) => report(BrokerEvent::Unsubscribed { room: text(&room) }),
-                Kept::Message { room, payload, id } => {
-                    report(BrokerEvent::Message { room: text(&room), payload: &self.bytes[payload] });
-                    if let Some(id) = id {
-                        report(BrokerEvent::Published { id });
-                    }
-                }
-            }
-        }
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BYTES_MAX);
+        self.inbox.poll_events(usize::MAX, report);
     }
 }
 
@@ -101,5 +156,22 @@ mod tests {
             ]
         );
         assert!(!broker.has_events());
+    }
+
+    #[test]
+    fn an_inbox_is_read_in_parts_and_gives_back_what_a_burst_took() {
+        let mut inbox = Inbox::default();
+        let payload = vec![b'x'; KEPT_BYTES_MAX];
+        for _ in 0..4 {
+            inbox.push(BrokerEvent::Message { room: "a", payload: &payload });
+        }
+        assert!(inbox.size_bytes() > 4 * KEPT_BYTES_MAX);
+        let mut reported = 0;
+        for expected in [2, 4] {
+            inbox.poll_events(KEPT_BYTES_MAX + 1, |_| reported += 1);
+            assert_eq!((reported, inbox.is_empty()), (expected, expected == 4));
+        }
+        assert_eq!(inbox.size_bytes(), 0);
+        assert!(inbox.bytes.capacity() <= KEPT_BYTES_MAX, "{}", inbox.bytes.capacity());
     }
 }

@@ -120,7 +120,7 @@ impl Core {
         let Config { connections_max, surplus_connections_max, pending_upgrades_max, .. } = self.config;
         // Half the surplus: an adapter that stops accepting when all of it is taken begins again below that.
         let places = connections_max.saturating_add(surplus_connections_max / 2);
-        let crowded = self.conns.live().saturating_sub(places);
+        let crowded = self.conns.live().saturating_add(self.elsewhere.connections).saturating_sub(places);
         // There is always room for one.
         let aim = pending_upgrades_max.min(self.pending.count().saturating_sub(crowded)).max(1);
         while self.pending.count() > aim {

@@ -12,7 +12,14 @@ const SLACK_BYTES: usize = 4096;
 
 /// Everything inconsistent in `config`; `sources` says for each of [`KEYS`] where its value came from.
 pub(crate) fn check(config: &Config, sources: &[Source]) -> Vec<Problem> {
-    let Config { redis, limits, .. } = config;
+    let Config { redis, limits, workers, .. } = config;
+    let (outbox_total_least, outbox_total_why) = match *workers {
+        1 => (limits.outbox_bytes_max, "all connections together must be allowed what one is"),
+        several => (
+            limits.outbox_bytes_max * several,
+            "it is divided among the workers, and all connections of one together must be allowed what one is",
+        ),
+    };
     let mut rules = vec![
         Rule {
             key: "limits.outbox_bytes_max",
@@ -24,9 +31,9 @@ pub(crate) fn check(config: &Config, sources: &[Source]) -> Vec<Problem> {
         Rule {
             key: "limits.outbox_total_bytes_max",
             value: limits.outbox_total_bytes_max,
-            least: limits.outbox_bytes_max,
+            least: outbox_total_least,
             than: "limits.outbox_bytes_max",
-            why: "all connections together must be allowed what one is",
+            why: outbox_total_why,
         },
     ];
     if limits.bytes_per_second > 0 {

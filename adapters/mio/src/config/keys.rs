@@ -27,7 +27,7 @@ macro_rules! field {
 
 /// The sections in the order of [`KEYS`], with their headings in `--help`.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
-    ("", "Addresses, dialects and origins"),
+    ("", "Addresses, workers, dialects and origins"),
     ("log", "Logs (written to stderr)"),
     ("redis", "Redis (how instances share their rooms)"),
     ("limits", "Limits (what clients may use)"),
@@ -52,6 +52,13 @@ pub(crate) static KEYS: &[Key] = &[
         help: "Where /metrics, /healthz and /readyz are served for operators, without any authentication: keep it private",
         environment_alias: None,
         kind: &OptionalAddress { field: field!(ops_listen) },
+    },
+    Key {
+        name: "workers",
+        default: "1",
+        help: "Event loops, each a thread that keeps one processor busy. They share the port, the rooms and the figures",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=64, field: field!(workers) },
     },
     Key {
         name: "default_dialect",
@@ -448,6 +455,7 @@ fn blank() -> Config {
     Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         ops_listen: None,
+        workers: 0,
         default_dialect: Dialect::Fanfare,
         echo: false,
         origins: Vec::new(),

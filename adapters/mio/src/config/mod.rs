@@ -32,6 +32,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `ops_listen`: where metrics are served; `None` means that there is no operations port.
     pub ops_listen: Option<SocketAddr>,
+    /// `workers`: how many event loops there are; from 1 to 64.
+    pub workers: usize,
     /// `default_dialect`: what `/` and `/ws` speak.
     pub default_dialect: Dialect,
     /// `echo`: whether `/echo` is served.

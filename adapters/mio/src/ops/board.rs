@@ -1,10 +1,10 @@
-//! The board between the event loop, which writes figures to it, and the operations thread, which reads them.
+//! The board between the event loops, which write figures to it, and the operations thread, which reads them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::families::{FIGURES, SAMPLES, TURN_BOUNDS_US};
+use super::families::{Across, FIGURES, SAMPLES, TURN_BOUNDS_US};
 
 /// The figures of one moment: the core's, and what only the adapter knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,37 +29,41 @@ pub struct Snapshot {
     pub accepts_paused: bool,
 }
 
-/// Figures and readiness as last published. One thread writes, any number read.
-///
-/// The writer stores each figure by itself, so a reader may see figures of two neighbouring moments side by side; each
-/// figure is whole, and a counter never goes back.
+/// Figures and readiness as last published. Each worker writes its own figures, any number of threads read them.
 #[derive(Debug)]
 pub struct Board {
-    values: [AtomicU64; SAMPLES],
-    turns: [AtomicU64; TURN_BOUNDS_US.len() + 1],
-    turn_nanos: AtomicU64,
+    workers: Box<[Figures]>,
     ready: AtomicBool,
     /// Why not ready; meaningless while `ready`.
     reason: Mutex<String>,
 }
 
-impl Board {
-    /// What a server shows that has done nothing yet: not ready because it is starting.
-    pub fn new() -> Board {
-        let board = Board {
+/// The figures of one worker. One thread writes.
+///
+/// It stores each figure by itself, so a reader may see figures of two neighbouring moments side by side; each figure is
+/// whole, and a counter never goes back. What belongs to different workers is not in one cache line.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Figures {
+    values: [AtomicU64; SAMPLES],
+    turns: [AtomicU64; TURN_BOUNDS_US.len() + 1],
+    turn_nanos: AtomicU64,
+}
+
+impl Figures {
+    fn new() -> Figures {
+        let figures = Figures {
             values: [const { AtomicU64::new(0) }; SAMPLES],
             turns: [const { AtomicU64::new(0) }; TURN_BOUNDS_US.len() + 1],
             turn_nanos: AtomicU64::new(0),
-            ready: AtomicBool::new(false),
-            reason: Mutex::new("starting".to_owned()),
         };
-        board.publish(&Snapshot::default());
-        board
+        figures.publish(&Snapshot::default());
+        figures
     }
 
     /// Shows these figures from now on: some fifty relaxed stores, no lock, no allocation.
     pub fn publish(&self, snapshot: &Snapshot) {
-        for (slot, figure) in self.values.iter().zip(FIGURES) {
+        for (slot, (figure, _)) in self.values.iter().zip(FIGURES) {
             slot.store(figure(snapshot), Relaxed);
         }
     }
@@ -73,6 +77,22 @@ impl Board {
         let turns = &self.turns[bucket];
         turns.store(turns.load(Relaxed) + 1, Relaxed);
         self.turn_nanos.store(self.turn_nanos.load(Relaxed).saturating_add(nanos), Relaxed);
+    }
+}
+
+impl Board {
+    /// What a server of so many workers shows that has done nothing yet: not ready because it is starting.
+    pub fn new(workers: usize) -> Board {
+        Board {
+            workers: (0..workers).map(|_| Figures::new()).collect(),
+            ready: AtomicBool::new(false),
+            reason: Mutex::new("starting".to_owned()),
+        }
+    }
+
+    /// Where this worker, counted from 0, shows its figures.
+    pub fn worker(&self, worker: usize) -> &Figures {
+        &self.workers[worker]
     }
 
     /// `/readyz` says 200 from now on.
@@ -92,24 +112,27 @@ impl Board {
         if self.ready.load(Relaxed) { Ok(()) } else { Err(self.lock_reason().clone()) }
     }
 
-    /// In the order of the samples in `families`.
+    /// Those of all workers, in the order of the samples in `families`.
     pub(crate) fn values(&self) -> [u64; SAMPLES] {
-        self.values.each_ref().map(|value| value.load(Relaxed))
+        std::array::from_fn(|sample| {
+            let values = self.workers.iter().map(|figures| figures.values[sample].load(Relaxed));
+            match FIGURES[sample].1 {
+                Across::Sum => values.fold(0, u64::saturating_add),
+                Across::Least => values.min().unwrap_or(0),
+                Across::Most => values.max().unwrap_or(0),
+            }
+        })
     }
 
-    /// Turns per bucket, not cumulative, and the sum of all in nanoseconds.
+    /// Turns of all workers per bucket, not cumulative, and the sum of all in nanoseconds.
     pub(crate) fn turns(&self) -> ([u64; TURN_BOUNDS_US.len() + 1], u64) {
-        (self.turns.each_ref().map(|bucket| bucket.load(Relaxed)), self.turn_nanos.load(Relaxed))
+        let sum = |figure: &dyn Fn(&Figures) -> u64| self.workers.iter().map(figure).fold(0, u64::saturating_add);
+        let turns = std::array::from_fn(|bucket| sum(&|figures| figures.turns[bucket].load(Relaxed)));
+        (turns, sum(&|figures| figures.turn_nanos.load(Relaxed)))
     }
 
     /// A text is whole whoever panicked.
     fn lock_reason(&self) -> MutexGuard<'_, String> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for Board {
-    fn default() -> Board {
-        Board::new()
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn render(board: &Board) -> String {
     let mut text = String::with_capacity(8 * 1024);
     let values = board.values();
     let mut values = values.iter();
-    for Family { name, kind, help, samples } in FAMILIES {
+    for Family { name, kind, help, samples, .. } in FAMILIES {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_figure_is_shown_where_it_belongs() {
-        let board = Board::new();
+        let board = Board::new(1);
         let mut snapshot = Snapshot {
             subscriber_up: true,
             broker_reconnects: 3,
@@ -107,7 +107,7 @@ mod tests {
         snapshot.core.connections_now = 10;
         snapshot.core.upgrades_refused_full = 11;
         snapshot.core.deliveries = u64::MAX;
-        board.publish(&snapshot);
+        board.worker(0).publish(&snapshot);
         let samples = parse(&render(&board));
         for (name, value) in [
             ("fanfare_connections", 10.0),
@@ -129,8 +129,37 @@ mod tests {
     }
 
     #[test]
+    fn what_several_workers_show_is_that_of_the_server() {
+        let board = Board::new(3);
+        for worker in 0..3 {
+            let mut snapshot = Snapshot {
+                subscriber_up: true,
+                publisher_up: worker != 1,
+                accepts_paused: worker == 2,
+                ..Snapshot::default()
+            };
+            snapshot.core.connections_now = 10 + worker as u64;
+            board.worker(worker).publish(&snapshot);
+            board.worker(worker).observe_turn(Duration::from_micros(20));
+        }
+        let samples = parse(&render(&board));
+        for (name, value) in [
+            ("fanfare_workers", 3.0),
+            ("fanfare_connections", 33.0),
+            ("fanfare_broker_up{link=\"subscriber\"}", 1.0),
+            ("fanfare_broker_up{link=\"publisher\"}", 0.0),
+            ("fanfare_accepts_paused", 1.0),
+            ("fanfare_loop_turn_seconds_count", 3.0),
+            ("fanfare_loop_turn_seconds_sum", 60e-6),
+            (concat!("fanfare_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+        ] {
+            assert_eq!(samples.get(name), Some(&value), "{name}");
+        }
+    }
+
+    #[test]
     fn every_agreed_metric_exists() {
-        let samples = parse(&render(&Board::new()));
+        let samples = parse(&render(&Board::new(1)));
         let names: BTreeSet<_> = samples.keys().map(|name| name.split('{').next().unwrap()).collect();
         for name in "connections pending_upgrades upgrades_total http_requests_total rooms memberships commands_total \
                      command_errors_total messages_in_total messages_out_total messages_dropped_total \
@@ -138,7 +167,7 @@ mod tests {
                      slow_closes_total heartbeat_closes_total protocol_closes_total publishes_total stale_ids_total \
                      broker_up broker_reconnects_total broker_publishes_dropped_total broker_publishes_in_flight \
                      broker_oversized_total accept_errors_total accepts_paused loop_turn_seconds_bucket \
-                     loop_turn_seconds_sum loop_turn_seconds_count build_info"
+                     loop_turn_seconds_sum loop_turn_seconds_count build_info workers"
             .split_whitespace()
         {
             assert!(names.contains(format!("fanfare_{name}").as_str()), "{name}");
@@ -147,9 +176,9 @@ mod tests {
 
     #[test]
     fn the_histogram_is_cumulative_and_ends_in_the_count() {
-        let board = Board::new();
+        let board = Board::new(1);
         for nanos in [0, 10_000, 10_001, 3_000_000, 1_000_000_000, 1_000_000_001, 7_000_000_000] {
-            board.observe_turn(Duration::from_nanos(nanos));
+            board.worker(0).observe_turn(Duration::from_nanos(nanos));
         }
         let text = render(&board);
         let samples = parse(&text);

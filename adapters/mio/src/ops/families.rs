@@ -11,10 +11,21 @@ pub(crate) enum Kind {
     Gauge,
 }
 
+/// What several workers' figures make together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Across {
+    Sum,
+    /// Of 0 and 1: whether it is so for all.
+    Least,
+    /// Of 0 and 1: whether it is so for any.
+    Most,
+}
+
 /// One metric with all its samples.
 pub(crate) struct Family {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
+    pub(crate) across: Across,
     pub(crate) help: &'static str,
     pub(crate) samples: &'static [Sample],
 }
@@ -39,14 +50,15 @@ pub(crate) const SAMPLES: usize = {
     count
 };
 
-/// The figures of all samples in the order of [`FAMILIES`]: flat and constant, so that publishing is straight code.
-pub(crate) const FIGURES: [Figure; SAMPLES] = {
-    let mut figures = [FAMILIES[0].samples[0].value; SAMPLES];
+/// The figures of all samples in the order of [`FAMILIES`], and what they make together: flat and constant, so that publishing
+/// is straight code.
+pub(crate) const FIGURES: [(Figure, Across); SAMPLES] = {
+    let mut figures = [(FAMILIES[0].samples[0].value, Across::Sum); SAMPLES];
     let (mut next, mut family) = (0, 0);
     while family < FAMILIES.len() {
         let mut sample = 0;
         while sample < FAMILIES[family].samples.len() {
-            figures[next] = FAMILIES[family].samples[sample].value;
+            figures[next] = (FAMILIES[family].samples[sample].value, FAMILIES[family].across);
             next += 1;
             sample += 1;
         }
@@ -56,11 +68,15 @@ pub(crate) const FIGURES: [Figure; SAMPLES] = {
 };
 
 const fn counter(name: &'static str, help: &'static str, samples: &'static [Sample]) -> Family {
-    Family { name, kind: Kind::Counter, help, samples }
+    Family { name, kind: Kind::Counter, across: Across::Sum, help, samples }
 }
 
 const fn gauge(name: &'static str, help: &'static str, samples: &'static [Sample]) -> Family {
-    Family { name, kind: Kind::Gauge, help, samples }
+    Family { name, kind: Kind::Gauge, across: Across::Sum, help, samples }
+}
+
+const fn flag(name: &'static str, across: Across, help: &'static str, samples: &'static [Sample]) -> Family {
+    Family { name, kind: Kind::Gauge, across, help, samples }
 }
 
 /// One sample per row: labels, if any, and the figure.
@@ -72,11 +88,13 @@ macro_rules! samples {
 
 /// Every metric but the histogram, in the order in which they are shown.
 pub(crate) const FAMILIES: &[Family] = &[
-    gauge(
+    flag(
         "fanfare_build_info",
+        Across::Most,
         "Always 1; the label tells the version.",
         samples![(concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"")) _s => 1],
     ),
+    gauge("fanfare_workers", "Event loops.", samples![_s => 1]),
     gauge("fanfare_connections", "Open WebSocket connections.", samples![s => s.core.connections_now]),
     gauge(
         "fanfare_compressed_connections",
@@ -107,7 +125,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Plain HTTP requests answered on the main port.",
         samples![s => s.core.http_requests],
     ),
-    gauge("fanfare_rooms", "Rooms with at least one member on this instance.", samples![s => s.core.rooms_now]),
+    gauge(
+        "fanfare_rooms",
+        "Rooms with at least one member on this instance, for each worker that has one.",
+        samples![s => s.core.rooms_now],
+    ),
     gauge("fanfare_memberships", "Pairs of room and member on this instance.", samples![s => s.core.memberships_now]),
     counter("fanfare_commands_total", "Text frames understood as commands.", samples![s => s.core.commands]),
     counter("fanfare_command_errors_total", "Commands answered with ERROR.", samples![s => s.core.command_errors]),
@@ -197,9 +219,10 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Events that named a connection which no longer existed.",
         samples![s => s.core.stale_ids],
     ),
-    gauge(
+    flag(
         "fanfare_broker_up",
-        "Whether the link to the broker is up (1) or down (0).",
+        Across::Least,
+        "Whether the link to the broker is up (1) or down (0), that of every worker.",
         samples![
             ("link=\"subscriber\"") s => s.subscriber_up.into(),
             ("link=\"publisher\"") s => s.publisher_up.into(),
@@ -230,8 +253,9 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Failures to accept a connection, such as a lack of file descriptors.",
         samples![s => s.accept_errors],
     ),
-    gauge(
+    flag(
         "fanfare_accepts_paused",
+        Across::Most,
         "Whether accepting connections is paused (1) or not (0).",
         samples![s => s.accepts_paused.into()],
     ),

@@ -6,5 +6,5 @@ mod exposition;
 mod families;
 mod server;
 
-pub use board::{Board, Snapshot};
+pub use board::{Board, Figures, Snapshot};
 pub use server::{Ops, StartError};

@@ -155,7 +155,7 @@ mod tests {
     use crate::ops::Snapshot;
 
     fn start() -> (Ops, Arc<Board>) {
-        let board = Arc::new(Board::new());
+        let board = Arc::new(Board::new(1));
         (Ops::start("127.0.0.1:0".parse().unwrap(), Arc::clone(&board)).unwrap(), board)
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let (ops, board) = start();
         let mut snapshot = Snapshot::default();
         snapshot.core.connections_now = 42;
-        board.publish(&snapshot);
+        board.worker(0).publish(&snapshot);
         let (head, body) = request(&ops, "GET", "/metrics");
         assert!(head.starts_with("http/1.1 200"), "{head}");
         assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");

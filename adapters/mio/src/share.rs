@@ -1,0 +1,131 @@
+//! Limits that are of the process where it has several workers: how many connections and WebSockets all of them have.
+
+use fanfare_core::Elsewhere;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// What all workers have.
+#[derive(Debug)]
+pub struct Counts {
+    connections: AtomicUsize,
+    /// Those that lasted until the end of the turn in which they were opened.
+    lasting: AtomicUsize,
+    /// Never more than the maximum, places that are kept included.
+    websockets: AtomicUsize,
+    websockets_max: usize,
+}
+
+/// One worker's part of the counts.
+#[derive(Debug)]
+pub struct Share {
+    counts: Arc<Counts>,
+    connections: usize,
+    lasting: usize,
+    websockets: usize,
+}
+
+impl Counts {
+    /// Nobody has anything.
+    pub fn new(websockets_max: usize) -> Counts {
+        let [connections, lasting, websockets] = [const { AtomicUsize::new(0) }; 3];
+        Counts { connections, lasting, websockets, websockets_max }
+    }
+}
+
+impl Share {
+    /// The part of a worker that has nothing.
+    pub fn new(counts: Arc<Counts>) -> Share {
+        Share { counts, connections: 0, lasting: 0, websockets: 0 }
+    }
+
+    /// The connections of all workers. Two may take the last place at once: the reserve of descriptors has some for that.
+    pub fn connections(&self) -> usize {
+        self.counts.connections.load(Relaxed)
+    }
+
+    /// Those of them that lasted until the end of a turn.
+    pub fn lasting(&self) -> usize {
+        self.counts.lasting.load(Relaxed)
+    }
+
+    /// Whether this worker has connections that are no WebSocket, as of the turn's end.
+    pub fn has_pending(&self) -> bool {
+        self.connections > self.websockets
+    }
+
+    /// This worker has a connection more.
+    pub fn opened(&mut self) {
+        self.connections += 1;
+        self.counts.connections.fetch_add(1, Relaxed);
+    }
+
+    /// Keeps places for so many upgrades until the end of the turn, or for as many as there are: nobody else can take them, so
+    /// all together never have too many. Returns what the core has to hear of the others.
+    pub fn reserve(&mut self, upgrades: usize) -> Elsewhere {
+        let Counts { connections, websockets, websockets_max, .. } = &*self.counts;
+        if upgrades > 0 {
+            let take = |taken: usize| Some(taken + upgrades.min(websockets_max - taken));
+            let taken = websockets.fetch_update(Relaxed, Relaxed, take).expect("it always takes");
+            self.websockets += upgrades.min(websockets_max - taken);
+        }
+        Elsewhere {
+            connections: connections.load(Relaxed).saturating_sub(self.connections),
+            websockets: websockets_max - self.websockets,
+        }
+    }
+
+    /// The turn ends, and this is what the worker has: what it kept and did not use is free again.
+    pub fn settle(&mut self, connections: usize, websockets: usize) {
+        debug_assert!(websockets <= self.websockets, "no upgrade without a place");
+        if connections != self.connections {
+            self.counts.connections.fetch_sub(self.connections - connections, Relaxed);
+            self.connections = connections;
+        }
+        if connections != self.lasting {
+            // Wraps where there are fewer, and so does the sum.
+            self.counts.lasting.fetch_add(connections.wrapping_sub(self.lasting), Relaxed);
+            self.lasting = connections;
+        }
+        if websockets != self.websockets {
+            self.counts.websockets.fetch_sub(self.websockets - websockets, Relaxed);
+            self.websockets = websockets;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_together_never_have_more_places_than_there_are() {
+        let counts = Arc::new(Counts::new(3));
+        let [mut one, mut other] = [(); 2].map(|()| Share::new(Arc::clone(&counts)));
+        // Of the four that it may upgrade there are places for three, and nobody has one meanwhile.
+        assert_eq!(one.reserve(4).websockets, 0);
+        assert_eq!(other.reserve(1).websockets, 3);
+        one.settle(0, 2);
+        assert_eq!(other.reserve(5).websockets, 2);
+        assert_eq!(one.reserve(1).websockets, 1);
+        other.settle(0, 1);
+        one.settle(0, 1);
+        assert_eq!(one.reserve(9).websockets, 1);
+    }
+
+    #[test]
+    fn each_hears_of_the_connections_of_the_others() {
+        let counts = Arc::new(Counts::new(3));
+        let [mut one, mut other] = [(); 2].map(|()| Share::new(Arc::clone(&counts)));
+        for _ in 0..5 {
+            one.opened();
+        }
+        other.opened();
+        assert_eq!((one.connections(), one.reserve(0).connections, other.reserve(0).connections), (6, 1, 5));
+        assert_eq!(other.lasting(), 0);
+        one.settle(2, 0);
+        assert_eq!((one.connections(), other.reserve(0).connections, other.lasting()), (3, 2, 2));
+        other.settle(1, 0);
+        one.settle(0, 0);
+        assert_eq!((one.connections(), one.lasting()), (1, 1));
+    }
+}
