@@ -31,8 +31,8 @@ pub struct Config {
     pub outbox_bytes_max: usize,
     /// Bytes of frames kept for all lagging connections together; over it the slowest are closed with 4008.
     pub outbox_total_bytes_max: usize,
-    /// Members of rooms that are written to in one turn, after which the others have theirs. At least one room's, or of a large
-    /// one a group's.
+    /// Members of small rooms that are written to in one turn, after which the others have theirs; in addition those of large
+    /// ones, an eighth as many. At least one room's, and one group's of a large room.
     pub members_per_turn_max: usize,
     /// Members of a room that are written to at once, without anybody else having a turn in between: 1 to 256.
     pub group_members_max: u16,
@@ -97,7 +97,7 @@ impl Default for Config {
             node: 0,
             connections_max: 10_000,
             surplus_connections_max: 128,
-            members_per_turn_max: 128,
+            members_per_turn_max: 1_024,
             group_members_max: 64,
             message_bytes_max: 64 * 1024,
             frames_per_message_max: 1_024,

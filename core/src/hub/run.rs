@@ -18,6 +18,10 @@ const SMALL_BUFFER_BYTES: usize = 4 * 1024;
 /// everybody has been written to.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// The share of a turn that large groups have. They are better off with short turns: what comes in between them joins what they
+/// wait for. Of small rooms, where little is joined, it is the turn itself that costs.
+const LARGE_SHARE: usize = 8;
+
 /// How many bytes of the buffer at this index are kept for the next turn.
 pub(super) fn kept_bytes(index: usize) -> usize {
     if index < LARGE_BUFFERS_MAX { KEPT_BYTES_MAX } else { SMALL_BUFFER_BYTES }
@@ -190,31 +194,23 @@ impl Runs {
         Some((&mut self.list[run as usize], bytes))
     }
 
-    /// Chooses the runs of this turn: those of small groups first, for they wait for the others otherwise, until so many
-    /// members are to be written to; and at least one of a large group, however many small ones there are.
+    /// Chooses the runs of this turn: those of small groups, until so many members are to be written to, and of large ones at
+    /// least one, and for an eighth as many members.
     pub fn choose_due(&mut self, members_max: usize) {
         let members_max = if self.bytes > WAITING_BYTES_MAX { usize::MAX } else { members_max };
-        let mut members = 0;
-        while members < members_max
-            && let Some(run) = self.small.pop_front()
-        {
-            members += self.take(run);
+        let Runs { list, small, large, due, .. } = self;
+        for (queue, members_max) in [(small, members_max), (large, members_max / LARGE_SHARE)] {
+            let mut members = 0;
+            while let Some(key) = queue.pop_front() {
+                let run = &mut list[key as usize];
+                run.due = true;
+                members += run.members;
+                due.push(key);
+                if members >= members_max {
+                    break;
+                }
+            }
         }
-        if let Some(run) = self.large.pop_front() {
-            members += self.take(run);
-        }
-        while members < members_max
-            && let Some(run) = self.large.pop_front()
-        {
-            members += self.take(run);
-        }
-    }
-
-    fn take(&mut self, key: u32) -> usize {
-        self.due.push(key);
-        let run = &mut self.list[key as usize];
-        run.due = true;
-        run.members
     }
 
     pub fn due(&self) -> &[u32] {
