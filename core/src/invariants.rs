@@ -99,6 +99,7 @@ impl Core {
         let (mut memberships, mut populated, mut lingering, mut waiting) = (0, 0, 0, 0);
         for (key, room) in self.rooms.iter() {
             assert_eq!(self.rooms.find(&room.name), Some(key));
+            assert_eq!(room.is_empty(), room.groups().all(|group| group.members().is_empty()));
             populated += u64::from(!room.is_empty());
             lingering += usize::from(room.lingering);
             for group in room.groups() {

@@ -55,11 +55,15 @@ fn core(connections_max: usize) -> Core {
     core
 }
 
-/// One turn on sockets that take everything and only count.
+/// One turn on sockets that take everything and only count, and those that it takes until all is said.
 pub fn turn(core: &mut Core, feed: impl FnOnce(&mut Turn<'_>)) -> usize {
     let mut turn = core.turn(Time::ZERO);
     feed(&mut turn);
-    count(turn.finish())
+    let mut written = count(turn.finish());
+    while core.next_timeout().is_some_and(|timeout| timeout <= Time::ZERO) {
+        written += count(core.turn(Time::ZERO).finish());
+    }
+    written
 }
 
 fn count(mut actions: Actions<'_>) -> usize {
@@ -73,6 +77,19 @@ fn count(mut actions: Actions<'_>) -> usize {
         }
     }
     written
+}
+
+fn stall_every_hundredth(mut actions: Actions<'_>, stalled: &mut Vec<ConnId>) {
+    while let Some(action) = actions.next() {
+        if let Action::Send(mut delivery) = action {
+            while let Some(conn) = delivery.next_target() {
+                if conn.slot().is_multiple_of(100) {
+                    delivery.short(conn, 0);
+                    stalled.push(conn);
+                }
+            }
+        }
+    }
 }
 
 /// A room of which the broker reports messages.
@@ -110,19 +127,11 @@ impl Room {
     pub fn fan_out_with_laggards(&mut self) -> usize {
         let mut feeding = self.core.turn(Time::ZERO);
         feeding.feed(Event::Broker(BrokerEvent::Message { room: "r", payload: PAYLOAD }));
-        let mut actions = feeding.finish();
         let mut stalled = Vec::new();
-        while let Some(action) = actions.next() {
-            if let Action::Send(mut delivery) = action {
-                while let Some(conn) = delivery.next_target() {
-                    if conn.slot().is_multiple_of(100) {
-                        delivery.short(conn, 0);
-                        stalled.push(conn);
-                    }
-                }
-            }
+        stall_every_hundredth(feeding.finish(), &mut stalled);
+        while self.core.next_timeout().is_some_and(|timeout| timeout <= Time::ZERO) {
+            stall_every_hundredth(self.core.turn(Time::ZERO).finish(), &mut stalled);
         }
-        drop(actions);
         turn(&mut self.core, |turn| stalled.iter().for_each(|conn| turn.feed(Event::Writable { conn: *conn })))
     }
 

@@ -25,8 +25,9 @@ pub(crate) struct Room {
     /// Nearly every room has one group only, which costs nothing on top.
     first: Group,
     others: Vec<Group>,
-    /// All groups before this one are full.
-    full_groups: u32,
+    /// A group that may have a place: the last that a member joined or left.
+    roomy: u32,
+    members: u32,
     /// The broker epoch in which the broker confirmed the subscription; it is held while that epoch lasts.
     pub held_in: u32,
     /// What was asked, and in which epoch; an ask of an earlier epoch is void.
@@ -65,7 +66,7 @@ impl Room {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.first.members().is_empty() && self.others.iter().all(|group| group.members().is_empty())
+        self.members == 0
     }
 
     /// Whether it has something to say in this turn.
@@ -75,12 +76,13 @@ impl Room {
 
     /// The index of a group of this form with a place for one more.
     fn group_with_place(&mut self, form: Form, members_max: usize) -> usize {
-        let is_full = |room: &Room, at: usize| room.group_at(at).members().len() >= members_max;
-        while (self.full_groups as usize) < self.group_count() && is_full(self, self.full_groups as usize) {
-            self.full_groups += 1;
-        }
-        let mut others = self.full_groups as usize..self.group_count();
-        if let Some(at) = others.find(|at| self.group_at(*at).form == form && !is_full(self, *at)) {
+        let has_place = |at: &usize| {
+            let group = self.group_at(*at);
+            group.form == form && group.members().len() < members_max
+        };
+        let roomy = Some(self.roomy as usize).filter(has_place);
+        // Looked for once in so many joins as a group has places; the latest are the most likely to have one.
+        if let Some(at) = roomy.or_else(|| (0..self.group_count()).rev().find(has_place)) {
             return at;
         }
         if self.first.members().is_empty() && self.first.run == NONE {
@@ -143,7 +145,8 @@ impl Rooms {
             name: name.into(),
             first: Group::new(Form::default()),
             others: Vec::new(),
-            full_groups: 0,
+            roomy: 0,
+            members: 0,
             held_in: 0,
             asked: None,
             linger_until: Time::ZERO,
@@ -191,6 +194,7 @@ impl Rooms {
         self.memberships += 1;
         self.populated += u64::from(room.is_empty());
         let at = room.group_with_place(form, self.group_members_max);
+        (room.roomy, room.members) = (at as u32, room.members + 1);
         let group = room.group_at_mut(at);
         Place::new(at, group.join(conn, seat, runs.get_mut(group.run)))
     }
@@ -207,7 +211,8 @@ impl Rooms {
         let group = room.group_at_mut(at);
         let run = runs.get_mut(group.run);
         let part = group.leave(place.index(), run, |conn, seat, index| moved(conn, seat, Place::new(at, index)));
-        room.full_groups = room.full_groups.min(at as u32);
+        room.roomy = at as u32;
+        room.members -= 1;
         self.memberships -= 1;
         self.populated -= u64::from(room.is_empty());
         part

@@ -172,13 +172,20 @@ impl Core {
         let room = self.rooms.get_mut(key);
         room.asked = None;
         room.held_in = self.broker.epoch;
+        let mut waiting = Vec::new();
         for group in 0..self.rooms.get(key).group_count() {
             let members = self.rooms.get_mut(key).group_at_mut(group).members().len();
             for index in 0..members as u32 {
-                if let Some((slot, id)) = self.seat_the_waiting(key, group, index) {
-                    self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
-                }
+                waiting.extend(self.seat_the_waiting(key, group, index));
             }
+        }
+        for (slot, id) in waiting {
+            let rooms = &self.conns.get(slot).rooms;
+            if let Some(position) = rooms.position(key) {
+                // Who was a member before an outage may have yet to be given what came then.
+                self.catch_up(slot, key, rooms.as_slice()[position].place);
+            }
+            self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
         }
         self.reconcile(key);
     }
