@@ -160,9 +160,11 @@ impl Core {
 
     /// When to feed [`Event::Timeout`] at the latest, if nothing happens before. A time in the past means at once.
     pub fn next_timeout(&self) -> Option<Time> {
+        if self.broker.resubscribe_from.is_some() || self.runs.wait() {
+            return Some(Time::ZERO);
+        }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
-        let at_once = (self.broker.resubscribe_from.is_some() || self.runs.wait()).then_some(Time::ZERO);
-        [self.wheel.next(), lingering, at_once].into_iter().flatten().min()
+        [self.wheel.next(), lingering].into_iter().flatten().min()
     }
 
     /// Connections of every kind: WebSockets, request heads coming in, and those that are ending.
