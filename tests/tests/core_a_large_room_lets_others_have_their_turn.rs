@@ -1,0 +1,126 @@
+//! A message to a large room goes out over several turns, each member gets it in order and once, and what others have to say
+//! does not wait for its end.
+
+use fanfare_core::broker::BrokerEvent;
+use fanfare_core::{Config, ConnId, Event};
+use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+
+const MEMBERS: usize = 700;
+
+fn crowd() -> (LoneCore, Vec<ConnId>) {
+    let mut lone = LoneCore::new(Config::default());
+    let members = (0..MEMBERS).map(|_| lone.member("large")).collect();
+    (lone, members)
+}
+
+fn message(lone: &mut LoneCore, room: &str, text: &str) -> Vec<Said> {
+    lone.broker(BrokerEvent::Message { room, payload: text.as_bytes() })
+}
+
+/// Further turns until the core asks for none at once; how many, and what was said.
+fn rest(lone: &mut LoneCore) -> (usize, Vec<Said>) {
+    let (mut turns, mut said) = (0, Vec::new());
+    while lone.core.next_timeout().is_some_and(|timeout| timeout <= lone.now) {
+        said.extend(lone.turn(|_| {}));
+        turns += 1;
+        assert!(turns < MEMBERS, "it comes to an end");
+    }
+    (turns, said)
+}
+
+fn receivers(said: &[Said]) -> usize {
+    said.iter().filter(|said| matches!(said, Said::Sent(..))).count()
+}
+
+#[test]
+fn it_begins_at_once_and_everybody_gets_it_in_the_end() {
+    let (mut lone, members) = crowd();
+    let mut said = message(&mut lone, "large", "hello");
+    let first = receivers(&said);
+    assert!(first > 0 && first < MEMBERS / 2, "{first} in the first turn");
+    let (turns, more) = rest(&mut lone);
+    assert!(turns > 1);
+    said.extend(more);
+    assert_eq!(receivers(&said), MEMBERS);
+    assert!(members.iter().all(|conn| text_to(&said, *conn).contains("hello")));
+}
+
+#[test]
+fn a_small_room_is_written_to_in_the_turn_of_its_message() {
+    let (mut lone, _) = crowd();
+    let small = lone.member("small");
+    message(&mut lone, "large", "one");
+    assert!(text_to(&message(&mut lone, "small", "two"), small).contains("two"));
+    assert!(lone.core.next_timeout().is_some_and(|timeout| timeout <= lone.now), "the large room is not done yet");
+}
+
+#[test]
+fn however_many_small_rooms_there_are_a_large_one_goes_on() {
+    let mut lone = LoneCore::new(Config { members_per_turn_max: 1, ..Config::default() });
+    let members: Vec<ConnId> = (0..100).map(|_| lone.member("large")).collect();
+    for room in 0..50 {
+        lone.member(&format!("small {room}"));
+    }
+    let mut said = message(&mut lone, "large", "hello");
+    for room in 0..50 {
+        said.extend(message(&mut lone, &format!("small {room}"), "hi"));
+    }
+    assert!(members.iter().all(|conn| text_to(&said, *conn).contains("hello")));
+}
+
+#[test]
+fn what_comes_meanwhile_goes_along_in_order() {
+    let (mut lone, members) = crowd();
+    let mut said = message(&mut lone, "large", "first");
+    said.extend(message(&mut lone, "large", "second"));
+    said.extend(message(&mut lone, "large", "third"));
+    said.extend(rest(&mut lone).1);
+    assert!(receivers(&said) < 2 * MEMBERS, "{} writes of three messages", receivers(&said));
+    for conn in members {
+        let text = text_to(&said, conn);
+        let order = ["first", "second", "third"].map(|message| text.find(message));
+        assert!(order.is_sorted() && order[0].is_some(), "{order:?}");
+        assert_eq!(text.matches("MESSAGE").count(), 3, "each once");
+    }
+}
+
+#[test]
+fn whoever_comes_and_goes_meanwhile_gets_what_is_its_own() {
+    let (mut lone, members) = crowd();
+    message(&mut lone, "large", "before");
+    let (waiting, late) = (*members.last().expect("there are some"), lone.client());
+    let left = lone.command(waiting, r#"{"type":"UNSUBSCRIBE","room":"large"}"#);
+    let text = text_to(&left, waiting);
+    assert!(text.find("before") < text.find("UNSUBSCRIBED") && text.contains("before"), "{text}");
+    let mut said = lone.command(late, r#"{"type":"SUBSCRIBE","room":"large"}"#);
+    said.extend(message(&mut lone, "large", "after"));
+    said.extend(rest(&mut lone).1);
+    let text = text_to(&said, late);
+    assert!(text.find("SUBSCRIBED") < text.find("after") && !text.contains("before"), "{text}");
+    assert_eq!(text_to(&said, waiting), "");
+}
+
+#[test]
+fn more_than_may_wait_goes_out_at_once() {
+    let (mut lone, _) = crowd();
+    let text = "x".repeat(60_000);
+    let payloads = 80;
+    let said = lone.turn(|turn| {
+        for _ in 0..payloads {
+            turn.feed(Event::Broker(BrokerEvent::Message { room: "large", payload: text.as_bytes() }));
+        }
+    });
+    assert_eq!(receivers(&said), MEMBERS);
+    assert_eq!(rest(&mut lone).0, 0);
+}
+
+#[test]
+fn an_end_of_all_tells_everybody_what_was_waiting() {
+    let (mut lone, members) = crowd();
+    let mut said = message(&mut lone, "large", "last words");
+    said.extend(lone.turn(|turn| turn.feed(Event::Shutdown)));
+    for conn in members {
+        let text = text_to(&said, conn);
+        assert!(text.contains("last words") && text.matches("MESSAGE").count() == 1, "{text}");
+    }
+}
