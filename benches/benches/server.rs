@@ -19,7 +19,8 @@ mod linux {
     use fanfare_benches::options::Options;
     use fanfare_benches::redis::Redis;
     use fanfare_benches::report::{self, Report};
-    use fanfare_benches::subject::{Rooms, Setup, Subject};
+    use fanfare_benches::rooms::Rooms;
+    use fanfare_benches::subject::{Setup, Subject};
     use fanfare_benches::{Error, Result, fan_out, idle, server};
 
     /// Everything, in order: figures come last, on stdout; what is going on, on stderr.
@@ -37,16 +38,18 @@ mod linux {
 
         let mut idle = Vec::new();
         for subject in std::iter::once(Subject::Floor).chain(servers.iter().copied()) {
-            let rooms: &[Rooms] = if subject == Subject::Floor { &[Rooms::One] } else { &[Rooms::One, Rooms::Each] };
+            // The floor knows no rooms.
+            let rooms = if subject == Subject::Floor { &[Rooms::One] } else { options.rooms() };
             for &rooms in rooms {
                 eprintln!("idle subscribers: {subject}, {rooms}");
                 idle.push(idle::measure(&setup, subject, rooms)?);
             }
         }
-        let laps = fan_out::measure(&setup, &servers, |lap, round| {
+        let tell = |lap: u32, round: &fan_out::Round| {
             let (lap, laps) = (lap + 1, options.pairs);
             eprintln!("fan-out, lap {lap} of {laps}: {} {:.3} µs per delivery", round.subject, round.total_us());
-        })?;
+        };
+        let laps = if options.no_fan_out { Vec::new() } else { fan_out::measure(&setup, &servers, tell)? };
 
         let report = Report { machine, setup, idle, laps };
         report::print(&if json { format!("{:#}\n", report.json()) } else { format!("\n{}", report.text()) })

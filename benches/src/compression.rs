@@ -132,7 +132,7 @@ fn measure_round(setup: &Setup, size: usize, compressed: bool) -> Result<Round> 
     let round = || -> Result<Round> {
         let mut swarm = if compressed { Swarm::compressing()? } else { Swarm::new()? };
         let members = setup.options.members as usize;
-        swarm.join(server.address(), members, |_| ROOM.to_owned())?;
+        swarm.join(server.address(), members, |_| vec![ROOM.to_owned()])?;
         let (mut before, mut bytes) = (CpuTime::default(), 0);
         let last = WARM_UP_MESSAGES + u64::from(setup.options.messages);
         for number in 0..last {

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::process::CpuTime;
-use crate::subject::{Rooms, Running, Setup, Subject};
+use crate::rooms::Rooms;
+use crate::subject::{Running, Setup, Subject};
 
 /// Messages before the first that counts: buffers grow, caches fill, the kernel allocates what it will reuse.
 const WARM_UP_MESSAGES: u32 = 3;

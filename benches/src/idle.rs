@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::process::{CpuTime, anonymous_bytes};
-use crate::subject::{Rooms, Running, Setup, Subject};
+use crate::rooms::Rooms;
+use crate::subject::{Running, Setup, Subject};
 
 /// Memory is read at this pace, until it holds still: a server may give back what the way in needed.
 const SETTLE_PACE: Duration = Duration::from_millis(200);
@@ -38,7 +39,7 @@ impl Idle {
         (self.after_bytes as f64 - self.before_bytes as f64) / self.members as f64
     }
 
-    /// Processor time, in µs, of a handshake and a subscription.
+    /// Processor time, in µs, of a handshake and the subscriptions.
     pub fn joining_us_each(&self) -> f64 {
         self.joining.total_ns as f64 / 1e3 / self.members as f64
     }

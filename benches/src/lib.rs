@@ -22,6 +22,7 @@ pub mod options;
 pub mod process;
 pub mod redis;
 pub mod report;
+pub mod rooms;
 pub mod server;
 pub mod subject;
 pub mod swarm;

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser};
 
+use crate::rooms::Rooms;
 use crate::{Error, Result};
 
 /// What stands below the options of every one of these benchmarks.
@@ -32,6 +33,14 @@ pub struct Options {
     /// Bytes of each message's text. At most what a server takes by default in one frame, with room for the JSON.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=65_000))]
     pub payload: u32,
+
+    /// Which rooms idle subscribers are in; may be repeated [default: all three in turn].
+    #[arg(long, value_enum)]
+    pub rooms: Vec<Rooms>,
+
+    /// Measure idle subscribers and leave out the fan-out.
+    #[arg(long)]
+    pub no_fan_out: bool,
 
     /// Only through a redis-server of this benchmark's own, which must be in PATH.
     #[arg(long, conflicts_with = "embedded")]
@@ -70,6 +79,11 @@ impl Options {
     /// Members as a count of things in memory.
     pub fn members(&self) -> usize {
         self.members as usize
+    }
+
+    /// Where idle subscribers are measured.
+    pub fn rooms(&self) -> &[Rooms] {
+        if self.rooms.is_empty() { &Rooms::ALL } else { &self.rooms }
     }
 
     /// The text of every message.

@@ -31,7 +31,9 @@ impl Report {
         let mut out = String::new();
         write_machine(&mut out, &self.machine, self.setup.placement, &self.setup.binary);
         self.write_idle(&mut out);
-        self.write_fan_out(&mut out);
+        if !self.laps.is_empty() {
+            self.write_fan_out(&mut out);
+        }
         out
     }
 
@@ -67,7 +69,7 @@ impl Report {
         line(
             out,
             format_args!(
-                "  {:<9} {:<12} {:>12} {:>12} {:>15} {:>15}",
+                "  {:<9} {:<14} {:>12} {:>12} {:>15} {:>15}",
                 "", "", "before KiB", "after KiB", "bytes each", "joining µs each"
             ),
         );
@@ -75,7 +77,7 @@ impl Report {
             line(
                 out,
                 format_args!(
-                    "  {:<9} {:<12} {:>12} {:>12} {:>15.0} {:>15.1}",
+                    "  {:<9} {:<14} {:>12} {:>12} {:>15.0} {:>15.1}",
                     idle.subject,
                     idle.rooms,
                     idle.before_bytes / 1024,

@@ -8,12 +8,10 @@ use crate::floor::{ACCEPT_BATCH, Floor};
 use crate::machine::Placement;
 use crate::options::Options;
 use crate::redis::Redis;
+use crate::rooms::{ROOM, Rooms};
 use crate::server::Server;
 use crate::swarm::Swarm;
 use crate::{Error, Result, wire};
-
-/// The room of every measurement that needs only one.
-const ROOM: &str = "bench";
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,24 +30,6 @@ impl fmt::Display for Subject {
             Subject::Floor => "floor",
             Subject::Embedded => "embedded",
             Subject::Redis => "redis",
-        })
-    }
-}
-
-/// Which rooms the clients join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rooms {
-    /// All of them the same.
-    One,
-    /// Each its own.
-    Each,
-}
-
-impl fmt::Display for Rooms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Rooms::One => "one room",
-            Rooms::Each => "a room each",
         })
     }
 }
@@ -115,10 +95,7 @@ impl Running {
             Source::Floor { floor, .. } => {
                 self.swarm.attach(floor.address(), count, ACCEPT_BATCH, |batch| floor.accept(batch))
             }
-            Source::Server { server, .. } => self.swarm.join(server.address(), count, |index| match rooms {
-                Rooms::One => ROOM.to_owned(),
-                Rooms::Each => format!("{ROOM}-{index:06}"),
-            }),
+            Source::Server { server, .. } => self.swarm.join(server.address(), count, |index| rooms.names_of(index)),
         };
         result.map_err(|error| self.explain(&error))
     }

@@ -53,7 +53,8 @@ struct Member {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Upgrading,
-    Subscribing,
+    /// So many rooms are not confirmed yet.
+    Subscribing(usize),
     Joined,
 }
 
@@ -78,9 +79,9 @@ impl Swarm {
         Ok(Swarm { compresses: true, ..Swarm::new()? })
     }
 
-    /// Adds `count` clients of the Fanfare server at `address`, each in the room that `room` names for its index, and
-    /// waits until every one is `SUBSCRIBED`.
-    pub fn join(&mut self, address: SocketAddr, count: usize, room: impl Fn(usize) -> String) -> Result<()> {
+    /// Adds `count` clients of the Fanfare server at `address`, each in the rooms that `rooms` names for its index,
+    /// and waits until every one is `SUBSCRIBED` to all of them.
+    pub fn join(&mut self, address: SocketAddr, count: usize, rooms: impl Fn(usize) -> Vec<String>) -> Result<()> {
         let target = self.members.len() + count;
         let mut heard_at = Instant::now();
         while self.joined < target {
@@ -91,7 +92,7 @@ impl Swarm {
                 self.members[index].send(request)?;
             }
             let before = self.joined;
-            self.turn(Duration::from_secs(1), &room)?;
+            self.turn(Duration::from_secs(1), &rooms)?;
             if self.joined > before {
                 heard_at = Instant::now();
             } else if heard_at.elapsed() > PATIENCE {
@@ -149,7 +150,7 @@ impl Swarm {
             if left.is_zero() {
                 return Err(Error::new(format!("{} of {total} messages arrived within {PATIENCE:?}", self.received)));
             }
-            self.turn_hearing(left, &no_room, hear)?;
+            self.turn_hearing(left, &no_rooms, hear)?;
         }
         Ok(())
     }
@@ -173,7 +174,7 @@ impl Swarm {
             if left.is_zero() {
                 return Ok(());
             }
-            self.turn(left, &no_room)?;
+            self.turn(left, &no_rooms)?;
         }
     }
 
@@ -202,15 +203,15 @@ impl Swarm {
 
     /// Waits for bytes, at most `time`, and shows `hear` every message that has come: the client's index and the text.
     pub fn listen(&mut self, time: Duration, hear: &mut Hear<'_>) -> Result<()> {
-        self.turn_hearing(time, &no_room, hear)
+        self.turn_hearing(time, &no_rooms, hear)
     }
 
     /// Waits for bytes, at most `time`, and takes all that have come.
-    fn turn(&mut self, time: Duration, room: &dyn Fn(usize) -> String) -> Result<()> {
-        self.turn_hearing(time, room, &mut |_, _| Ok(()))
+    fn turn(&mut self, time: Duration, rooms: &RoomsOf<'_>) -> Result<()> {
+        self.turn_hearing(time, rooms, &mut |_, _| Ok(()))
     }
 
-    fn turn_hearing(&mut self, time: Duration, room: &dyn Fn(usize) -> String, hear: &mut Hear<'_>) -> Result<()> {
+    fn turn_hearing(&mut self, time: Duration, rooms: &RoomsOf<'_>, hear: &mut Hear<'_>) -> Result<()> {
         match self.poll.poll(&mut self.events, Some(time)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result.context("cannot wait for events")?,
@@ -219,7 +220,7 @@ impl Swarm {
             let index = event.token().0;
             let member = &mut self.members[index];
             let hear = &mut |text: &[u8]| hear(index, text);
-            let heard = member.read(&mut self.buffer, &|| room(index), hear).context(format!("client {index}"))?;
+            let heard = member.read(&mut self.buffer, &|| rooms(index), hear).context(format!("client {index}"))?;
             self.joined += usize::from(heard.joined);
             self.received += heard.messages;
             self.messages_bytes += heard.messages_bytes;
@@ -237,9 +238,12 @@ pub type Hear<'a> = dyn FnMut(usize, &[u8]) -> Result<()> + 'a;
 /// The same for one client.
 type HearOne<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
 
-/// The rooms of clients that are all joined already.
-fn no_room(_: usize) -> String {
-    String::new()
+/// The rooms that the client with this index is to join.
+type RoomsOf<'a> = dyn Fn(usize) -> Vec<String> + 'a;
+
+/// Those of clients that are all joined already.
+fn no_rooms(_: usize) -> Vec<String> {
+    Vec::new()
 }
 
 /// What one reading of one client brought.
@@ -257,7 +261,7 @@ impl Member {
         self.stream.write_all(bytes).context("cannot send")
     }
 
-    fn read(&mut self, buffer: &mut [u8], room: &dyn Fn() -> String, hear: &mut HearOne<'_>) -> Result<Heard> {
+    fn read(&mut self, buffer: &mut [u8], rooms: &dyn Fn() -> Vec<String>, hear: &mut HearOne<'_>) -> Result<Heard> {
         let mut heard = Heard::default();
         loop {
             let count = match self.stream.read(buffer) {
@@ -267,7 +271,7 @@ impl Member {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Error::new(format!("cannot read: {error}"))),
             };
-            self.take(&buffer[..count], room, hear, &mut heard)?;
+            self.take(&buffer[..count], rooms, hear, &mut heard)?;
             // The socket is empty, and whatever comes next makes a new event: no need to ask for a WouldBlock.
             if count < buffer.len() {
                 return Ok(heard);
@@ -278,17 +282,17 @@ impl Member {
     fn take(
         &mut self,
         data: &[u8],
-        room: &dyn Fn() -> String,
+        rooms: &dyn Fn() -> Vec<String>,
         hear: &mut HearOne<'_>,
         heard: &mut Heard,
     ) -> Result<()> {
         if self.unfinished.is_empty() {
-            let taken = self.understand(data, room, hear, heard)?;
+            let taken = self.understand(data, rooms, hear, heard)?;
             self.unfinished.extend_from_slice(&data[taken..]);
         } else {
             let mut whole = std::mem::take(&mut self.unfinished);
             whole.extend_from_slice(data);
-            let taken = self.understand(&whole, room, hear, heard)?;
+            let taken = self.understand(&whole, rooms, hear, heard)?;
             whole.drain(..taken);
             // An emptied buffer is given back: ten thousand of them would only slow the next rounds down.
             self.unfinished = if whole.is_empty() { Vec::new() } else { whole };
@@ -300,17 +304,17 @@ impl Member {
     fn understand(
         &mut self,
         data: &[u8],
-        room: &dyn Fn() -> String,
+        rooms: &dyn Fn() -> Vec<String>,
         hear: &mut HearOne<'_>,
         heard: &mut Heard,
     ) -> Result<usize> {
         let mut taken = 0;
         if self.stage == Stage::Upgrading {
             let Some(end) = wire::upgraded(data)? else { return Ok(0) };
-            let mut command = Vec::new();
-            wire::write_subscribe(&room(), &mut command);
-            self.send(&command)?;
-            self.stage = Stage::Subscribing;
+            let (mut commands, rooms) = (Vec::new(), rooms());
+            rooms.iter().for_each(|room| wire::write_subscribe(room, &mut commands));
+            self.send(&commands)?;
+            self.stage = Stage::Subscribing(rooms.len());
             taken = end;
         }
         while let Some(frame) = wire::first_frame(&data[taken..])? {
@@ -329,10 +333,14 @@ impl Member {
                     heard.message_bytes = frame.wire_bytes;
                     heard.messages_bytes += frame.wire_bytes as u64;
                 }
-                wire::TEXT if payload.starts_with(wire::SUBSCRIBED_PREFIX) => {
-                    heard.joined |= self.stage == Stage::Subscribing;
-                    self.stage = Stage::Joined;
-                }
+                wire::TEXT if payload.starts_with(wire::SUBSCRIBED_PREFIX) => match self.stage {
+                    Stage::Subscribing(rooms @ 2..) => self.stage = Stage::Subscribing(rooms - 1),
+                    Stage::Subscribing(_) => {
+                        self.stage = Stage::Joined;
+                        heard.joined = true;
+                    }
+                    Stage::Upgrading | Stage::Joined => {}
+                },
                 wire::TEXT if payload.starts_with(wire::ERROR_PREFIX) => {
                     return Err(Error::new(format!("the server answered {}", text())));
                 }
@@ -362,9 +370,9 @@ mod tests {
     const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-    /// A server of one client, that says `script` byte by byte once it has the SUBSCRIBE, and returns the answer's
-    /// first bytes.
-    fn scripted(script: Vec<u8>) -> (SocketAddr, thread::JoinHandle<[u8; 2]>) {
+    /// A server of one client, that says `script` byte by byte once it has a SUBSCRIBE for each of `rooms`, and returns the
+    /// answer's first bytes.
+    fn scripted(rooms: &'static [&str], script: Vec<u8>) -> (SocketAddr, thread::JoinHandle<[u8; 2]>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = thread::spawn(move || {
@@ -374,7 +382,7 @@ Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
             socket.read_exact(&mut request).unwrap();
             socket.write_all(UPGRADED).unwrap();
             let mut subscribe = Vec::new();
-            wire::write_subscribe("r", &mut subscribe);
+            rooms.iter().for_each(|room| wire::write_subscribe(room, &mut subscribe));
             socket.read_exact(&mut subscribe).unwrap();
             for byte in script {
                 socket.write_all(&[byte]).unwrap();
@@ -396,9 +404,9 @@ Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     fn messages_are_counted_and_pings_answered_however_the_bytes_are_split() {
         let message = text(r#"{"type":"MESSAGE","room":"r","message":"m"}"#);
         let script = [text(r#"{"type":"SUBSCRIBED","room":"r"}"#), message.clone(), message.clone(), vec![0x89, 0]];
-        let (address, server) = scripted(script.concat());
+        let (address, server) = scripted(&["r"], script.concat());
         let mut swarm = Swarm::new().unwrap();
-        swarm.join(address, 1, |_| "r".to_owned()).unwrap();
+        swarm.join(address, 1, |_| vec!["r".to_owned()]).unwrap();
         swarm.wait_for_messages(2).unwrap();
         assert_eq!(swarm.message_bytes(), message.len());
         assert!(swarm.check_each_received(2).is_ok() && swarm.check_each_received(1).is_err());
@@ -408,9 +416,23 @@ Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     }
 
     #[test]
+    fn a_client_has_joined_when_each_of_its_rooms_is_confirmed() {
+        let [first, message, second] = [
+            r#"{"type":"SUBSCRIBED","room":"r"}"#,
+            r#"{"type":"MESSAGE","room":"r","message":"m"}"#,
+            r#"{"type":"SUBSCRIBED","room":"s"}"#,
+        ]
+        .map(text);
+        let (address, _server) = scripted(&["r", "s"], [first, message, second].concat());
+        let mut swarm = Swarm::new().unwrap();
+        swarm.join(address, 1, |_| ["r", "s"].map(str::to_owned).to_vec()).unwrap();
+        assert!(swarm.check_each_received(1).is_ok());
+    }
+
+    #[test]
     fn an_error_of_the_server_is_reported_in_its_words() {
-        let (address, _server) = scripted(text(r#"{"type":"ERROR","code":"room_invalid","reason":"no"}"#));
-        let error = Swarm::new().unwrap().join(address, 1, |_| "r".to_owned()).unwrap_err();
+        let (address, _server) = scripted(&["r"], text(r#"{"type":"ERROR","code":"room_invalid","reason":"no"}"#));
+        let error = Swarm::new().unwrap().join(address, 1, |_| vec!["r".to_owned()]).unwrap_err();
         assert!(error.to_string().contains("room_invalid"), "{error}");
     }
 }

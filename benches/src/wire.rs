@@ -45,6 +45,28 @@ pub fn upgrade_request(host: &str, path: &str) -> Vec<u8> {
         .into_bytes()
 }
 
+/// `path`, which may have a query already, with one that names `rooms` to join.
+pub fn path_joining<'a>(path: &str, rooms: impl IntoIterator<Item = &'a str>) -> String {
+    let mut path = path.to_owned();
+    for room in rooms {
+        path.push(if path.contains('?') { '&' } else { '?' });
+        path.push_str("room=");
+        write_query_value(room, &mut path);
+    }
+    path
+}
+
+/// Encodes as `URLSearchParams` does it.
+fn write_query_value(value: &str, out: &mut String) {
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+}
+
 /// What a server must answer to that key.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -213,6 +235,13 @@ mod tests {
         assert_eq!(upgrade_request("127.0.0.1", "/"), UPGRADE_REQUEST);
         let bare = UPGRADE_REQUEST.strip_suffix(b"\r\n").unwrap();
         assert!(UPGRADE_REQUEST_WITH_COMPRESSION.starts_with(bare));
+    }
+
+    #[test]
+    fn rooms_stand_in_a_query_behind_what_is_in_it() {
+        assert_eq!(path_joining("/ws", ["r0", "caf\u{e9} & co"]), "/ws?room=r0&room=caf%C3%A9+%26+co");
+        assert_eq!(path_joining("/?token=1", ["r0"]), "/?token=1&room=r0");
+        assert_eq!(path_joining("/ws", []), "/ws");
     }
 
     #[test]

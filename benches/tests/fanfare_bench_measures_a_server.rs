@@ -77,6 +77,32 @@ fn somebody_elses_server_at_a_rate() {
 }
 
 #[test]
+fn members_join_their_rooms_by_the_query_of_the_upgrade() {
+    let server = Server::launch().ops().start();
+    // The first member of a room waits for the broker; the others have SUBSCRIBED together with the response.
+    let told = run(&format!(
+        "{}/ws?token=1 --join-by-url --connections 50 --rooms 7 --rooms-per-connection 3 --room-prefix caf\u{e9}&+% \
+         --publishers 2 --messages 100 --warm-up 0",
+        server.url()
+    ));
+    assert!(told.success, "{}", told.stderr);
+    assert_eq!((told.faults(), &told.json["settings"]["join_by_url"]), ([0, 0, 0], &true.into()));
+    // The rooms have 21 or 22 members.
+    let deliveries = told.json["deliveries"].as_u64().unwrap();
+    assert!((100 * 21..=100 * 22).contains(&deliveries), "{deliveries}");
+    // No SUBSCRIBE among them.
+    let metrics = server.metrics();
+    assert_eq!(metrics.value("fanfare_commands_total"), told.json["messages"].as_f64().unwrap());
+}
+
+#[test]
+fn a_room_that_the_url_cannot_name_is_told() {
+    let server = Server::start();
+    let told = run(&format!("{} --join-by-url --connections 1 --room-prefix {}", server.url(), "r".repeat(200)));
+    assert!(!told.success && told.stderr.contains("400 Bad Request"), "{}", told.stderr);
+}
+
+#[test]
 fn ctrl_c_ends_it_early_with_what_it_has() {
     let server = Server::launch().ops().flag("--limits-messages-per-second", 0).start();
     let child = command(&format!("{} --connections 10 --seconds 600 --warm-up 0", server.url())).spawn().unwrap();

@@ -46,7 +46,7 @@ impl Victim {
     /// Connects the publisher and `count` members to the server at `address`.
     pub fn join(address: SocketAddr, count: usize) -> Result<Victim> {
         let mut members = Swarm::new()?;
-        members.join(address, count, |_| ROOM.to_owned())?;
+        members.join(address, count, |_| vec![ROOM.to_owned()])?;
         let mut publisher = TcpStream::connect(address).context("the publisher cannot connect")?;
         publisher.set_nodelay(true).context("cannot set TCP_NODELAY")?;
         rustix::net::sockopt::set_socket_linger(&publisher, Some(Duration::ZERO)).context("cannot set SO_LINGER")?;

@@ -36,10 +36,24 @@ pub struct Target {
 /// Who listens, and so what is said to it.
 #[derive(Debug)]
 pub enum Kind {
-    /// A server, and what asks it for a WebSocket.
-    Server(Vec<u8>),
+    /// A server.
+    Server {
+        /// What it is called, with the port if one is given.
+        host: String,
+        /// Where it has WebSockets, with the query if there is one.
+        path: String,
+    },
     /// The bare loop of `send`. Its one publisher is the connection for commands, and its members say nothing.
     Floor(std::net::TcpStream),
+}
+
+/// How members get into their rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joining {
+    /// By a `SUBSCRIBE` for each, once they are upgraded.
+    ByCommand,
+    /// By the query of the upgrade.
+    ByUrl,
 }
 
 /// All connections of a run: the publishers first, the members behind them. Dropping it resets every one, so that no
@@ -53,8 +67,9 @@ pub struct Clients {
 
 struct Sockets {
     address: SocketAddr,
-    /// What asks a server for a WebSocket; none where the floor takes its place.
-    request: Option<Vec<u8>>,
+    /// Host and path of a server's WebSockets; none where the floor takes its place.
+    server: Option<(String, String)>,
+    joining: Joining,
     connections: Vec<Connection>,
     publishers: usize,
     ready: usize,
@@ -79,24 +94,26 @@ struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Connecting,
-    Upgrading,
+    /// The request asks for so many rooms; where it is none, they are asked for when the response is there.
+    Upgrading(u32),
     /// So many rooms are not confirmed yet.
     Subscribing(u32),
     Ready,
 }
 
 impl Clients {
-    /// None yet; the first `publishers` that are opened will send, the others listen.
-    pub fn new(target: Target, publishers: usize) -> Result<Clients> {
+    /// None yet; the first `publishers` that are opened will send, the others join their rooms and listen.
+    pub fn new(target: Target, publishers: usize, joining: Joining) -> Result<Clients> {
         let poll = Poll::new().context("cannot make an epoll")?;
         let timer = Timer::new(poll.registry(), TIMER)?;
-        let (request, commands) = match target.kind {
-            Kind::Server(request) => (Some(request), None),
+        let (server, commands) = match target.kind {
+            Kind::Server { host, path } => (Some((host, path)), None),
             Kind::Floor(commands) => (None, Some(commands)),
         };
         let sockets = Sockets {
             address: target.address,
-            request,
+            server,
+            joining,
             connections: Vec::new(),
             publishers,
             ready: 0,
@@ -162,7 +179,7 @@ impl Clients {
             }
             let sockets = &mut self.sockets;
             if event.is_writable() {
-                sockets.writable(index).map_err(|error| sockets.explain(index, &error))?;
+                sockets.writable(index, traffic).map_err(|error| sockets.explain(index, &error))?;
             }
             if event.is_readable() {
                 sockets.read(index, traffic).map_err(|error| sockets.explain(index, &error))?;
@@ -205,7 +222,7 @@ impl Sockets {
         while let Some(message) = traffic.next(now) {
             let unsent = &mut self.connections[message.publisher].unsent;
             let (room, text) = traffic.text(&message);
-            if self.request.is_some() {
+            if self.server.is_some() {
                 wire::write_send_message(room, text, unsent);
             } else {
                 self.frame.clear();
@@ -225,7 +242,7 @@ impl Sockets {
         Ok(())
     }
 
-    fn writable(&mut self, index: usize) -> Result<()> {
+    fn writable(&mut self, index: usize, traffic: &Traffic) -> Result<()> {
         if self.connections[index].stage != Stage::Connecting {
             return self.connections[index].flush();
         }
@@ -236,10 +253,11 @@ impl Sockets {
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
             Err(error) => return Err(self.cannot_connect(index, &error)),
         }
+        let member = index.checked_sub(self.publishers);
         let connection = &mut self.connections[index];
-        if let Some(request) = &self.request {
-            connection.stage = Stage::Upgrading;
-            return connection.send(request);
+        if let Some((host, path)) = &self.server {
+            let asking = member.filter(|_| self.joining == Joining::ByUrl);
+            return connection.upgrade(host, path, asking, traffic);
         }
         connection.stage = Stage::Ready;
         self.ready += 1;
@@ -313,10 +331,16 @@ impl Connection {
     /// Acts on everything complete at the start of `data`, and returns where that ends.
     fn understand(&mut self, data: &[u8], member: Option<usize>, traffic: &mut Traffic, now: u64) -> Result<usize> {
         let mut taken = 0;
-        if self.stage == Stage::Upgrading {
+        if let Stage::Upgrading(asked) = self.stage {
             let Some(end) = wire::upgraded(data)? else { return Ok(0) };
             taken = end;
-            self.subscribe(member, traffic)?;
+            match asked {
+                0 => self.subscribe(member, traffic)?,
+                // Some or all of the answers may stand right behind the response.
+                rooms => self.stage = Stage::Subscribing(rooms),
+            }
+            // Tens of thousands of these buffers would lie idle from now on.
+            self.unsent.shrink_to_fit();
         }
         while let Some(frame) = wire::first_frame(&data[taken..])? {
             taken += frame.wire_bytes;
@@ -330,6 +354,15 @@ impl Connection {
         Ok(taken)
     }
 
+    /// Asks for a WebSocket, and for the rooms of a member that is `asking` for them already.
+    fn upgrade(&mut self, host: &str, path: &str, asking: Option<usize>, traffic: &Traffic) -> Result<()> {
+        let mut rooms = 0;
+        let names = asking.into_iter().flat_map(|member| traffic.rooms_of(member)).inspect(|_| rooms += 1);
+        let request = wire::upgrade_request(host, &wire::path_joining(path, names));
+        self.stage = Stage::Upgrading(rooms);
+        self.send(&request)
+    }
+
     fn subscribe(&mut self, member: Option<usize>, traffic: &Traffic) -> Result<()> {
         let Some(member) = member else {
             self.stage = Stage::Ready;
@@ -341,10 +374,7 @@ impl Connection {
             rooms += 1;
         }
         self.stage = Stage::Subscribing(rooms);
-        self.send(&commands)?;
-        // Tens of thousands of these buffers would lie idle from now on.
-        self.unsent.shrink_to_fit();
-        Ok(())
+        self.send(&commands)
     }
 
     /// Acts on what is no message of the load.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, value_parser};
 
+use super::clients::Joining;
 use super::message::HEADER_BYTES;
 use super::pace::Load;
 use super::plan::Plan;
@@ -57,6 +58,10 @@ pub struct Options {
     /// How the names of the rooms begin.
     #[arg(long, value_name = "TEXT", default_value = "r")]
     pub room_prefix: String,
+
+    /// Have connections join their rooms by the query of the upgrade, as in /ws?room=a&room=b, instead of by SUBSCRIBE.
+    #[arg(long)]
+    pub join_by_url: bool,
 
     /// Connections that are on their way in at once.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u32).range(1..))]
@@ -154,6 +159,7 @@ impl Options {
             load,
             message_bytes: self.size as usize,
             connecting_max: self.connecting_max as usize,
+            joining: if self.join_by_url { Joining::ByUrl } else { Joining::ByCommand },
             extent: self.messages.map_or(Extent::Time(self.seconds), Extent::Messages),
             warm_up: self.warm_up,
             patience: self.patience,

@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use super::clients::Joining;
 use super::pace::Load;
 use super::run::{Connecting, Extent, Measured, Outcome, Settings};
 use crate::report::{figure, line};
@@ -152,6 +153,7 @@ pub fn settings_json(settings: &Settings) -> Value {
     };
     json!({
         "connections": plan.members, "rooms": plan.rooms, "rooms_per_connection": plan.rooms_each,
+        "join_by_url": settings.joining == Joining::ByUrl,
         "publishers": plan.publishers, "in_flight": in_flight, "rate": rate, "size_bytes": settings.message_bytes,
         "seconds": seconds, "messages": messages, "warm_up_seconds": settings.warm_up.as_secs_f64(),
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::check::Faults;
-use super::clients::{Clients, Kind, Target};
+use super::clients::{Clients, Joining, Kind, Target};
 use super::pace::Load;
 use super::plan::Plan;
 use super::traffic::{Tally, Traffic};
@@ -31,6 +31,8 @@ pub struct Settings {
     pub message_bytes: usize,
     /// Connections that are on their way in at once.
     pub connecting_max: usize,
+    /// How members get into their rooms.
+    pub joining: Joining,
     /// How much is measured.
     pub extent: Extent,
     /// How much load there is before that.
@@ -127,7 +129,7 @@ fn run_with(
     connect: impl FnOnce(&mut Run<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let traffic = Traffic::new(settings.plan.clone(), settings.load, settings.message_bytes)?;
-    let clients = Clients::new(target, settings.plan.publishers)?;
+    let clients = Clients::new(target, settings.plan.publishers, settings.joining)?;
     let mut run = Run {
         settings,
         pid,

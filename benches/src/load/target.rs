@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::clients::{Kind, Target};
-use crate::{Context, Error, Result, wire};
+use crate::{Context, Error, Result};
 
 /// Reads `ws://host:port/path` and looks the name up; of several addresses the first is taken.
 pub fn resolve(url: &str) -> Result<Target> {
@@ -11,7 +11,7 @@ pub fn resolve(url: &str) -> Result<Target> {
     let named = if has_port(host) { host.to_owned() } else { format!("{host}:80") };
     let address: Option<SocketAddr> = named.to_socket_addrs().context(format!("cannot look up {named}"))?.next();
     let address = address.ok_or_else(|| Error::new(format!("{named} has no address")))?;
-    Ok(Target { address, kind: Kind::Server(wire::upgrade_request(host, &path)) })
+    Ok(Target { address, kind: Kind::Server { host: host.to_owned(), path } })
 }
 
 /// Host, with the port if one is given, and path with query.
