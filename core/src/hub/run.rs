@@ -104,11 +104,15 @@ pub(crate) struct Runs {
     due: Vec<u32>,
     /// Of all tracks.
     bytes: usize,
+    /// A run that is longer waits for nothing more: a socket that keeps up would be given more at once than it takes.
+    run_bytes_max: usize,
+    /// There is one.
+    overlong: bool,
 }
 
 impl Runs {
-    /// None, of groups that have at most so many members.
-    pub fn new(group_members_max: u16) -> Runs {
+    /// None, of groups that have at most so many members, each of whom may leave so many bytes unread.
+    pub fn new(group_members_max: u16, outbox_bytes_max: usize) -> Runs {
         Runs {
             large_members: usize::from(group_members_max).div_ceil(2),
             list: Vec::new(),
@@ -119,6 +123,8 @@ impl Runs {
             large: VecDeque::new(),
             due: Vec::new(),
             bytes: 0,
+            run_bytes_max: outbox_bytes_max / 2,
+            overlong: false,
         }
     }
 
@@ -146,6 +152,8 @@ impl Runs {
             return None;
         }
         self.bytes += track.bytes.len() - before;
+        // One message alone, however long, is the same for a socket whenever it comes.
+        self.overlong |= before > 0 && track.bytes.len() > self.run_bytes_max;
         Some(start)
     }
 
@@ -195,9 +203,10 @@ impl Runs {
     }
 
     /// Chooses the runs of this turn: those of small groups, until so many members are to be written to, and of large ones at
-    /// least one, and for an eighth as many members.
+    /// least one, and for an eighth as many members. All of them, where too much waits.
     pub fn choose_due(&mut self, members_max: usize) {
-        let members_max = if self.bytes > WAITING_BYTES_MAX { usize::MAX } else { members_max };
+        let all = std::mem::take(&mut self.overlong) || self.bytes > WAITING_BYTES_MAX;
+        let members_max = if all { usize::MAX } else { members_max };
         let Runs { list, small, large, due, .. } = self;
         for (queue, members_max) in [(small, members_max), (large, members_max / LARGE_SHARE)] {
             let mut members = 0;
