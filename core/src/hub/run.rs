@@ -18,7 +18,7 @@ const SMALL_BUFFER_BYTES: usize = 4 * 1024;
 /// everybody has been written to.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The share of a turn that large groups have. They are better off with short turns: what comes in between them joins what they
+/// The share of a turn that large rooms have. They are better off with short turns: what comes in between them joins what they
 /// wait for. Of small rooms, where little is joined, it is the turn itself that costs.
 const LARGE_SHARE: usize = 8;
 
@@ -91,13 +91,13 @@ pub(crate) struct Run {
 /// their rooms say meanwhile joins them.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    /// A group with at least so many members stands with the large ones.
+    /// The groups of a room with at least so many members stand with the large ones, those that have lost members as well.
     large_members: usize,
     list: Vec<Run>,
     free: Vec<u32>,
     tracks: Vec<Track>,
     free_tracks: Vec<u32>,
-    /// Those of small groups, and those of large ones, each in the order in which they were begun.
+    /// Those of small rooms, and those of large ones, each in the order in which they were begun.
     small: VecDeque<u32>,
     large: VecDeque<u32>,
     /// Of this turn; they come out in this order.
@@ -164,8 +164,9 @@ impl Runs {
         }
     }
 
-    /// Begins a run, with the frame at this position of the track, which is its last.
-    pub fn start(&mut self, room: u32, group: usize, members: usize, track: u32, start: u64) -> u32 {
+    /// Begins the run of a group with so many members of the room's, with the frame at this position of the track, which is
+    /// its last.
+    pub fn start(&mut self, room: u32, group: usize, (members, in_all): (usize, usize), track: u32, start: u64) -> u32 {
         self.tracks[track as usize].begin_run(start);
         let key = self.free.pop().unwrap_or(self.list.len() as u32);
         match self.list.get_mut(key as usize) {
@@ -174,7 +175,7 @@ impl Runs {
             }
             None => self.list.push(Run { room, group, track, start, late: VecDeque::new(), members, due: false }),
         }
-        if members < self.large_members { &mut self.small } else { &mut self.large }.push_back(key);
+        if in_all < self.large_members { &mut self.small } else { &mut self.large }.push_back(key);
         key
     }
 
@@ -202,7 +203,7 @@ impl Runs {
         Some((&mut self.list[run as usize], bytes))
     }
 
-    /// Chooses the runs of this turn: those of small groups, until so many members are to be written to, and of large ones at
+    /// Chooses the runs of this turn: those of small rooms, until so many members are to be written to, and of large ones at
     /// least one, and for an eighth as many members. All of them, where too much waits.
     pub fn choose_due(&mut self, members_max: usize) {
         let all = std::mem::take(&mut self.overlong) || self.bytes > WAITING_BYTES_MAX;

@@ -132,7 +132,7 @@ mod tests {
         let slot = conns.insert(Time::ZERO).slot() as u32;
         let track = runs.add_track(Form::default());
         let start = runs.write(track, |out| out.write_all(b"0123456789").is_ok()).unwrap();
-        let run = runs.start(0, 0, 1, track, start);
+        let run = runs.start(0, 0, (1, 1), track, start);
         streams.add_part(&mut conns, slot, run, 0..2);
         streams.of(&mut conns, slot).extend_from_slice(b"ab");
         streams.add_part(&mut conns, slot, run, 3..5);
