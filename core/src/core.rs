@@ -133,7 +133,7 @@ impl Core {
             deflater: Deflater::new(config.compression.unwrap_or_default()),
             inflater: Inflater::default(),
             asks: Asks::default(),
-            runs: Runs::new(config.group_members_max),
+            runs: Runs::new(config.group_members_max, config.outbox_bytes_max),
             streams: Streams::default(),
             joint: Joint::default(),
             writable: Vec::new(),

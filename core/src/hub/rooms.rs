@@ -69,6 +69,10 @@ impl Room {
         self.members == 0
     }
 
+    pub fn members(&self) -> usize {
+        self.members as usize
+    }
+
     /// Whether it has something to say in this turn.
     pub fn has_run(&self) -> bool {
         self.groups().any(|group| group.run != NONE)

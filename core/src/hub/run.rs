@@ -18,7 +18,7 @@ const SMALL_BUFFER_BYTES: usize = 4 * 1024;
 /// everybody has been written to.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The share of a turn that large groups have. They are better off with short turns: what comes in between them joins what they
+/// The share of a turn that large rooms have. They are better off with short turns: what comes in between them joins what they
 /// wait for. Of small rooms, where little is joined, it is the turn itself that costs.
 const LARGE_SHARE: usize = 8;
 
@@ -91,24 +91,28 @@ pub(crate) struct Run {
 /// their rooms say meanwhile joins them.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    /// A group with at least so many members stands with the large ones.
+    /// The groups of a room with at least so many members stand with the large ones, those that have lost members as well.
     large_members: usize,
     list: Vec<Run>,
     free: Vec<u32>,
     tracks: Vec<Track>,
     free_tracks: Vec<u32>,
-    /// Those of small groups, and those of large ones, each in the order in which they were begun.
+    /// Those of small rooms, and those of large ones, each in the order in which they were begun.
     small: VecDeque<u32>,
     large: VecDeque<u32>,
     /// Of this turn; they come out in this order.
     due: Vec<u32>,
     /// Of all tracks.
     bytes: usize,
+    /// A run that is longer waits for nothing more: a socket that keeps up would be given more at once than it takes.
+    run_bytes_max: usize,
+    /// There is one.
+    overlong: bool,
 }
 
 impl Runs {
-    /// None, of groups that have at most so many members.
-    pub fn new(group_members_max: u16) -> Runs {
+    /// None, of groups that have at most so many members, each of whom may leave so many bytes unread.
+    pub fn new(group_members_max: u16, outbox_bytes_max: usize) -> Runs {
         Runs {
             large_members: usize::from(group_members_max).div_ceil(2),
             list: Vec::new(),
@@ -119,6 +123,8 @@ impl Runs {
             large: VecDeque::new(),
             due: Vec::new(),
             bytes: 0,
+            run_bytes_max: outbox_bytes_max / 2,
+            overlong: false,
         }
     }
 
@@ -146,6 +152,8 @@ impl Runs {
             return None;
         }
         self.bytes += track.bytes.len() - before;
+        // One message alone, however long, is the same for a socket whenever it comes.
+        self.overlong |= before > 0 && track.bytes.len() > self.run_bytes_max;
         Some(start)
     }
 
@@ -156,8 +164,9 @@ impl Runs {
         }
     }
 
-    /// Begins a run, with the frame at this position of the track, which is its last.
-    pub fn start(&mut self, room: u32, group: usize, members: usize, track: u32, start: u64) -> u32 {
+    /// Begins the run of a group with so many members of the room's, with the frame at this position of the track, which is
+    /// its last.
+    pub fn start(&mut self, room: u32, group: usize, (members, in_all): (usize, usize), track: u32, start: u64) -> u32 {
         self.tracks[track as usize].begin_run(start);
         let key = self.free.pop().unwrap_or(self.list.len() as u32);
         match self.list.get_mut(key as usize) {
@@ -166,7 +175,7 @@ impl Runs {
             }
             None => self.list.push(Run { room, group, track, start, late: VecDeque::new(), members, due: false }),
         }
-        if members < self.large_members { &mut self.small } else { &mut self.large }.push_back(key);
+        if in_all < self.large_members { &mut self.small } else { &mut self.large }.push_back(key);
         key
     }
 
@@ -194,10 +203,11 @@ impl Runs {
         Some((&mut self.list[run as usize], bytes))
     }
 
-    /// Chooses the runs of this turn: those of small groups, until so many members are to be written to, and of large ones at
-    /// least one, and for an eighth as many members.
+    /// Chooses the runs of this turn: those of small rooms, until so many members are to be written to, and of large ones at
+    /// least one, and for an eighth as many members. All of them, where too much waits.
     pub fn choose_due(&mut self, members_max: usize) {
-        let members_max = if self.bytes > WAITING_BYTES_MAX { usize::MAX } else { members_max };
+        let all = std::mem::take(&mut self.overlong) || self.bytes > WAITING_BYTES_MAX;
+        let members_max = if all { usize::MAX } else { members_max };
         let Runs { list, small, large, due, .. } = self;
         for (queue, members_max) in [(small, members_max), (large, members_max / LARGE_SHARE)] {
             let mut members = 0;

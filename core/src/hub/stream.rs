@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn a_stream_keeps_the_order_of_replies_and_parts_and_copies_no_part() {
-        let (mut conns, mut runs, mut streams) = (Conns::new(), Runs::new(64), Streams::default());
+        let (mut conns, mut runs, mut streams) = (Conns::new(), Runs::new(64, 1 << 20), Streams::default());
         let slot = conns.insert(Time::ZERO).slot() as u32;
         let track = runs.add_track(Form::default());
         let start = runs.write(track, |out| out.write_all(b"0123456789").is_ok()).unwrap();
-        let run = runs.start(0, 0, 1, track, start);
+        let run = runs.start(0, 0, (1, 1), track, start);
         streams.add_part(&mut conns, slot, run, 0..2);
         streams.of(&mut conns, slot).extend_from_slice(b"ab");
         streams.add_part(&mut conns, slot, run, 3..5);

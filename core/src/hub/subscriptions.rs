@@ -268,7 +268,7 @@ impl Core {
             let rooms = &self.conns.get(slot).rooms;
             Some((slot, rooms.as_slice()[rooms.position(key)?].place))
         });
-        let groups = self.rooms.get(key).group_count();
+        let (groups, in_all) = (self.rooms.get(key).group_count(), self.rooms.get(key).members());
         // A message is written once for each form, behind what groups of that form have yet to be given.
         let mut frames = SmallVec::<[Frame; 2]>::new();
         for at in 0..groups {
@@ -299,7 +299,7 @@ impl Core {
             });
             let Some(position) = position else { continue };
             if run == NONE {
-                let run = self.runs.start(key, at, members, *track, position);
+                let run = self.runs.start(key, at, (members, in_all), *track, position);
                 let group = self.rooms.get_mut(key).group_at_mut(at);
                 (group.run, group.full) = (run, members as u32);
             }
