@@ -57,7 +57,7 @@ fn a_small_room_is_written_to_in_the_turn_of_its_message() {
 #[test]
 fn however_many_small_rooms_there_are_a_large_one_goes_on() {
     let mut lone = LoneCore::new(Config { members_per_turn_max: 1, ..Config::default() });
-    let members: Vec<ConnId> = (0..100).map(|_| lone.member("large")).collect();
+    let members: Vec<ConnId> = (0..300).map(|_| lone.member("large")).collect();
     for room in 0..50 {
         lone.member(&format!("small {room}"));
     }

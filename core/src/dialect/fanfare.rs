@@ -15,6 +15,10 @@ pub fn rooms<'a>(query: &'a str, config: &Config) -> Result<Vec<Cow<'a, str>>, C
         true => room_name(&name.replace('+', "%20"), config).map(|room| Cow::Owned(room.into_owned())),
         false => room_name(name, config),
     };
+    let most = config.rooms_per_connection_max;
+    if names.clone().count() > usize::from(most) {
+        return Err(format!("a connection is in at most {most} rooms").into());
+    }
     names.map(room).collect()
 }
 

@@ -22,6 +22,9 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// wait for. Of small rooms, where little is joined, it is the turn itself that costs.
 const LARGE_SHARE: usize = 8;
 
+/// A room of no more than so many full groups is a small one: what is written to it at once is a millisecond's work.
+const SMALL_ROOM_GROUPS: usize = 4;
+
 /// How many bytes of the buffer at this index are kept for the next turn.
 pub(super) fn kept_bytes(index: usize) -> usize {
     if index < LARGE_BUFFERS_MAX { KEPT_BYTES_MAX } else { SMALL_BUFFER_BYTES }
@@ -35,8 +38,10 @@ struct Track {
     bytes: Vec<u8>,
     /// Position of the first byte.
     base: u64,
-    /// Where runs begin, in their order, and how many there.
-    starts: VecDeque<(u64, u32)>,
+    /// Runs that wait, in the order in which they were begun, which is that of their starts.
+    runs: VecDeque<u32>,
+    /// How many runs are handed out in this turn.
+    due: u32,
 }
 
 impl Track {
@@ -44,26 +49,12 @@ impl Track {
         self.base + self.bytes.len() as u64
     }
 
-    /// Notes that a run begins at the end.
-    fn begin_run(&mut self, start: u64) {
-        match self.starts.back_mut() {
-            Some((last, runs)) if *last == start => *runs += 1,
-            _ => self.starts.push_back((start, 1)),
-        }
-    }
-
-    /// A run that began here has been handed out. Cuts off what no other needs, once that is worth the move.
-    fn end_run(&mut self, start: u64) {
-        let at = self.starts.partition_point(|(other, _)| *other < start);
-        self.starts[at].1 -= 1;
-        while self.starts.front().is_some_and(|(_, runs)| *runs == 0) {
-            self.starts.pop_front();
-        }
-        let Some((first, _)) = self.starts.front() else { return };
+    /// Cuts off what no run needs, once that is worth the move.
+    fn cut_off(&mut self, first: u64) {
         let needless = (first - self.base) as usize;
         if needless > self.bytes.len() / 2 {
             self.bytes.drain(..needless);
-            self.base = *first;
+            self.base = first;
         }
     }
 }
@@ -91,30 +82,30 @@ pub(crate) struct Run {
 /// their rooms say meanwhile joins them.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    /// The groups of a room with at least so many members stand with the large ones, those that have lost members as well.
+    /// A room with at least so many members is a large one.
     large_members: usize,
     list: Vec<Run>,
     free: Vec<u32>,
     tracks: Vec<Track>,
     free_tracks: Vec<u32>,
-    /// Those of small rooms, and those of large ones, each in the order in which they were begun.
+    /// Tracks with runs that wait: those of small rooms, and those of large ones, in the order of their turns.
     small: VecDeque<u32>,
     large: VecDeque<u32>,
     /// Of this turn; they come out in this order.
     due: Vec<u32>,
     /// Of all tracks.
     bytes: usize,
-    /// A run that is longer waits for nothing more: a socket that keeps up would be given more at once than it takes.
-    run_bytes_max: usize,
-    /// There is one.
-    overlong: bool,
+    /// The runs of a longer track wait for nothing more: a socket that keeps up would be given more at once than it takes.
+    track_bytes_max: usize,
+    /// Such tracks.
+    overlong: Vec<u32>,
 }
 
 impl Runs {
     /// None, of groups that have at most so many members, each of whom may leave so many bytes unread.
     pub fn new(group_members_max: u16, outbox_bytes_max: usize) -> Runs {
         Runs {
-            large_members: usize::from(group_members_max).div_ceil(2),
+            large_members: usize::from(group_members_max) * SMALL_ROOM_GROUPS,
             list: Vec::new(),
             free: Vec::new(),
             tracks: Vec::new(),
@@ -123,8 +114,8 @@ impl Runs {
             large: VecDeque::new(),
             due: Vec::new(),
             bytes: 0,
-            run_bytes_max: outbox_bytes_max / 2,
-            overlong: false,
+            track_bytes_max: outbox_bytes_max / 2,
+            overlong: Vec::new(),
         }
     }
 
@@ -139,27 +130,30 @@ impl Runs {
         let key = self.free_tracks.pop().unwrap_or(self.tracks.len() as u32);
         match self.tracks.get_mut(key as usize) {
             Some(track) => track.form = form,
-            None => self.tracks.push(Track { form, bytes: Vec::new(), base: 0, starts: VecDeque::new() }),
+            None => self.tracks.push(Track { form, bytes: Vec::new(), base: 0, runs: VecDeque::new(), due: 0 }),
         }
         key
     }
 
     /// Lets `write` append a frame to the track. Returns where in the track it begins, or `None` where there is none.
-    pub fn write(&mut self, track: u32, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<u64> {
-        let track = &mut self.tracks[track as usize];
+    pub fn write(&mut self, key: u32, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<u64> {
+        let track = &mut self.tracks[key as usize];
         let (start, before) = (track.end(), track.bytes.len());
         if !write(&mut track.bytes) {
             return None;
         }
         self.bytes += track.bytes.len() - before;
         // One message alone, however long, is the same for a socket whenever it comes.
-        self.overlong |= before > 0 && track.bytes.len() > self.run_bytes_max;
+        if before > 0 && track.bytes.len() > self.track_bytes_max && !self.overlong.contains(&key) {
+            self.overlong.push(key);
+        }
         Some(start)
     }
 
     /// Gives back a track that has no run.
     pub fn forget_unused(&mut self, track: u32) {
-        if self.tracks[track as usize].starts.is_empty() {
+        let Track { runs, due, .. } = &self.tracks[track as usize];
+        if runs.is_empty() && *due == 0 {
             self.free_track(track);
         }
     }
@@ -167,7 +161,6 @@ impl Runs {
     /// Begins the run of a group with so many members of the room's, with the frame at this position of the track, which is
     /// its last.
     pub fn start(&mut self, room: u32, group: usize, (members, in_all): (usize, usize), track: u32, start: u64) -> u32 {
-        self.tracks[track as usize].begin_run(start);
         let key = self.free.pop().unwrap_or(self.list.len() as u32);
         match self.list.get_mut(key as usize) {
             Some(run) => {
@@ -175,7 +168,11 @@ impl Runs {
             }
             None => self.list.push(Run { room, group, track, start, late: VecDeque::new(), members, due: false }),
         }
-        if in_all < self.large_members { &mut self.small } else { &mut self.large }.push_back(key);
+        let runs = &mut self.tracks[track as usize].runs;
+        runs.push_back(key);
+        if runs.len() == 1 {
+            if in_all < self.large_members { &mut self.small } else { &mut self.large }.push_back(track);
+        }
         key
     }
 
@@ -203,24 +200,46 @@ impl Runs {
         Some((&mut self.list[run as usize], bytes))
     }
 
-    /// Chooses the runs of this turn: those of small rooms, until so many members are to be written to, and of large ones at
-    /// least one, and for an eighth as many members. All of them, where too much waits.
+    /// Chooses the runs of this turn: of small rooms all, room by room, until so many members are to be written to; and of large
+    /// ones a group of each in turn, for an eighth as many members, at least one. All of them, where too much waits.
     pub fn choose_due(&mut self, members_max: usize) {
-        let all = std::mem::take(&mut self.overlong) || self.bytes > WAITING_BYTES_MAX;
-        let members_max = if all { usize::MAX } else { members_max };
-        let Runs { list, small, large, due, .. } = self;
-        for (queue, members_max) in [(small, members_max), (large, members_max / LARGE_SHARE)] {
-            let mut members = 0;
-            while let Some(key) = queue.pop_front() {
-                let run = &mut list[key as usize];
-                run.due = true;
-                members += run.members;
-                due.push(key);
-                if members >= members_max {
-                    break;
-                }
+        let members_max = if self.bytes > WAITING_BYTES_MAX { usize::MAX } else { members_max };
+        for track in std::mem::take(&mut self.overlong) {
+            if !self.tracks[track as usize].runs.is_empty() {
+                self.small.retain(|other| *other != track);
+                self.large.retain(|other| *other != track);
+                while self.take(track).is_some() {}
             }
         }
+        let mut members = 0;
+        while members < members_max
+            && let Some(track) = self.small.pop_front()
+        {
+            while let Some(more) = self.take(track) {
+                members += more;
+            }
+        }
+        let mut members = 0;
+        while let Some(track) = self.large.pop_front() {
+            members += self.take(track).unwrap_or(0);
+            if !self.tracks[track as usize].runs.is_empty() {
+                self.large.push_back(track);
+            }
+            if members >= members_max / LARGE_SHARE {
+                return;
+            }
+        }
+    }
+
+    /// The track's next run is due; how many members that is.
+    fn take(&mut self, track: u32) -> Option<usize> {
+        let track = &mut self.tracks[track as usize];
+        let key = track.runs.pop_front()?;
+        track.due += 1;
+        self.due.push(key);
+        let run = &mut self.list[key as usize];
+        run.due = true;
+        Some(run.members)
     }
 
     pub fn due(&self) -> &[u32] {
@@ -251,12 +270,19 @@ impl Runs {
             run.late.clear();
             run.late.shrink_to(KEPT_BUFFERS_MAX);
             run.due = false;
-            let (track, start) = (run.track, run.start);
+            let track_key = run.track;
             self.free.push(key);
-            let bytes = self.tracks[track as usize].bytes.len();
-            self.tracks[track as usize].end_run(start);
-            self.bytes -= bytes - self.tracks[track as usize].bytes.len();
-            self.forget_unused(track);
+            let track = &mut self.tracks[track_key as usize];
+            track.due -= 1;
+            match track.runs.front() {
+                _ if track.due > 0 => {}
+                None => self.free_track(track_key),
+                Some(first) => {
+                    let bytes = track.bytes.len();
+                    track.cut_off(self.list[*first as usize].start);
+                    self.bytes -= bytes - track.bytes.len();
+                }
+            }
         }
         if self.free.len() == self.list.len() {
             self.list.truncate(KEPT_BUFFERS_MAX);
@@ -277,28 +303,24 @@ impl Runs {
 
     /// The runs that wait.
     pub fn waiting(&self) -> impl Iterator<Item = u32> {
-        self.small.iter().chain(&self.large).copied()
+        self.small.iter().chain(&self.large).flat_map(|track| &self.tracks[*track as usize].runs).copied()
     }
 
-    /// Panics unless every run is free or waits, every track is free or has a run, and bytes and starts are counted.
+    /// Panics unless every run is free or waits, every track is free or has a run that waits, and bytes are counted.
     pub fn check_invariants(&self) {
         let mut keys: Vec<u32> = self.waiting().chain(self.free.iter().copied()).collect();
         keys.sort_unstable();
         assert!(keys.into_iter().eq(0..self.list.len() as u32), "a run is free, or waits once");
-        let mut tracks = self.free_tracks.clone();
-        for (key, track) in self.tracks.iter().enumerate() {
-            let mut starts: Vec<u64> = Vec::new();
-            starts.extend(
-                self.waiting().map(|run| self.get(run)).filter(|run| run.track == key as u32).map(|run| run.start),
-            );
-            starts.sort_unstable();
-            let counted = track.starts.iter().flat_map(|(start, runs)| std::iter::repeat_n(*start, *runs as usize));
-            assert!(starts.iter().copied().eq(counted), "a track knows where its runs begin");
-            assert!(starts.iter().all(|start| (track.base..track.end()).contains(start)), "and has what they need");
-            tracks.extend((!starts.is_empty()).then_some(key as u32));
-        }
+        let mut tracks: Vec<u32> = self.small.iter().chain(&self.large).chain(&self.free_tracks).copied().collect();
         tracks.sort_unstable();
-        assert!(tracks.into_iter().eq(0..self.tracks.len() as u32), "a track is free, or has a run");
+        assert!(tracks.into_iter().eq(0..self.tracks.len() as u32), "a track is free, or has its turn once");
+        for key in self.small.iter().chain(&self.large) {
+            let track = &self.tracks[*key as usize];
+            let starts: Vec<u64> = track.runs.iter().map(|run| self.get(*run).start).collect();
+            assert!(track.due == 0 && !starts.is_empty() && starts.is_sorted(), "runs are handed out in order");
+            assert!(starts.iter().all(|start| (track.base..track.end()).contains(start)), "a track has what runs need");
+            assert!(track.runs.iter().all(|run| self.get(*run).track == *key));
+        }
         assert_eq!(self.bytes, self.tracks.iter().map(|track| track.bytes.len()).sum::<usize>());
     }
 }
