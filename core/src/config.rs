@@ -32,7 +32,7 @@ pub struct Config {
     /// Bytes of frames kept for all lagging connections together; over it the slowest are closed with 4008.
     pub outbox_total_bytes_max: usize,
     /// Members of small rooms that are written to in one turn, after which the others have theirs; in addition those of large
-    /// ones, an eighth as many. At least one room's, and one group's of a large room.
+    /// ones, a sixteenth as many. At least one room's, and one group's of a large room.
     pub members_per_turn_max: usize,
     /// Members of a room that are written to at once, without anybody else having a turn in between: 1 to 256.
     pub group_members_max: u16,

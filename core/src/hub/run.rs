@@ -20,7 +20,7 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The share of a turn that large rooms have. They are better off with short turns: what comes in between them joins what they
 /// wait for. Of small rooms, where little is joined, it is the turn itself that costs.
-const LARGE_SHARE: usize = 8;
+const LARGE_SHARE: usize = 16;
 
 /// A room of no more than so many full groups is a small one: what is written to it at once is a millisecond's work.
 const SMALL_ROOM_GROUPS: usize = 4;
@@ -201,7 +201,7 @@ impl Runs {
     }
 
     /// Chooses the runs of this turn: of small rooms all, room by room, until so many members are to be written to; and of large
-    /// ones a group of each in turn, for an eighth as many members, at least one. All of them, where too much waits.
+    /// ones a group of each in turn, for a sixteenth as many members, at least one. All of them, where too much waits.
     pub fn choose_due(&mut self, members_max: usize) {
         let members_max = if self.bytes > WAITING_BYTES_MAX { usize::MAX } else { members_max };
         for track in std::mem::take(&mut self.overlong) {
