@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::child::Child;
+use crate::load::plan::nth_room_of;
 use crate::{Context, Error, Result};
 
 /// First argument of the benchmark's own program when it is to be the floor.
@@ -34,7 +35,7 @@ pub struct Floor {
 
 impl Floor {
     /// Starts one on processor `cpu` if one is given. Member i, counted as they are accepted, will be in `rooms_each` of
-    /// `rooms` rooms, from number i on; behind the last room comes the first.
+    /// `rooms` rooms, those of the load's plan.
     pub fn start(rooms: usize, rooms_each: usize, cpu: Option<usize>) -> Result<Floor> {
         let this_program = std::env::current_exe().context("cannot find the benchmark's own program")?;
         let mut command = Command::new(this_program);
@@ -115,7 +116,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
                 let (socket, _) = listener.accept().context("cannot accept")?;
                 socket.set_nodelay(true).context("cannot set TCP_NODELAY")?;
                 let (member, count) = (members.len(), rooms.len());
-                (0..rooms_each).for_each(|nth| rooms[(member + nth) % count].push(member));
+                (0..rooms_each).for_each(|nth| rooms[nth_room_of(member, nth, count, rooms_each)].push(member));
                 members.push(socket);
             }
             say("accepted")?;

@@ -17,6 +17,16 @@ pub struct Plan {
     pub room_prefix: String,
 }
 
+/// How far apart a member's rooms are: as far as can be, so that messages that follow each other go to different members.
+fn stride(rooms: usize, rooms_each: usize) -> usize {
+    rooms / rooms_each
+}
+
+/// One of the rooms of a member who is in `rooms_each` of `rooms`.
+pub fn nth_room_of(member: usize, nth: usize, rooms: usize, rooms_each: usize) -> usize {
+    (member % rooms + nth * stride(rooms, rooms_each)) % rooms
+}
+
 impl Plan {
     /// Checks that there is somebody in every room and something for everybody to do.
     pub fn check(&self) -> Result<()> {
@@ -24,8 +34,8 @@ impl Plan {
         if rooms_each > rooms {
             return Err(Error::new(format!("no connection can be in {rooms_each} rooms when there are {rooms}")));
         }
-        // Member i is in as many rooms as `rooms_each` says, from i on: together they reach this far.
-        if members + rooms_each - 1 < rooms {
+        // Member i's first room is i; from the last of its rooms on, the members together must reach the end.
+        if members + (rooms_each - 1) * self.stride() < rooms {
             return Err(Error::new(format!(
                 "{members} connections in {rooms_each} rooms each leave some of {rooms} rooms empty"
             )));
@@ -33,27 +43,40 @@ impl Plan {
         Ok(())
     }
 
-    /// The first room of `member`; the others follow it, and behind the last room comes the first.
+    fn stride(&self) -> usize {
+        stride(self.rooms, self.rooms_each)
+    }
+
+    /// The first room of `member`; the others are a stride apart, and behind the last room comes the first.
     pub fn first_room_of(&self, member: usize) -> usize {
         member % self.rooms
     }
 
     /// The rooms of `member`.
     pub fn rooms_of(&self, member: usize) -> impl Iterator<Item = usize> {
-        let (first, rooms) = (self.first_room_of(member), self.rooms);
-        (0..self.rooms_each).map(move |nth| (first + nth) % rooms)
+        (0..self.rooms_each).map(move |nth| self.nth_room_of(member, nth))
+    }
+
+    /// One of the rooms of `member`.
+    pub fn nth_room_of(&self, member: usize, nth: usize) -> usize {
+        nth_room_of(member, nth, self.rooms, self.rooms_each)
     }
 
     /// Which of the rooms of the member whose first is `first_room` is `room`: at least `rooms_each` if none is.
     #[inline]
     pub fn nth_room(&self, first_room: usize, room: usize) -> usize {
-        if room >= first_room { room - first_room } else { room + self.rooms - first_room }
+        let behind = if room >= first_room { room - first_room } else { room + self.rooms - first_room };
+        if self.rooms_each == 1 {
+            return behind;
+        }
+        let stride = self.stride();
+        if behind.is_multiple_of(stride) { behind / stride } else { self.rooms_each }
     }
 
     /// How many members `room` has.
     pub fn members_of(&self, room: usize) -> usize {
         let starting_at = |first: usize| self.members / self.rooms + usize::from(first < self.members % self.rooms);
-        (0..self.rooms_each).map(|nth| starting_at((room + self.rooms - nth) % self.rooms)).sum()
+        (0..self.rooms_each).map(|nth| starting_at((room + self.rooms - nth * self.stride()) % self.rooms)).sum()
     }
 
     /// The name of `room`; all are of one length, so that all messages are.
@@ -89,7 +112,7 @@ mod tests {
 
     #[test]
     fn rooms_have_the_members_that_are_in_them() {
-        for (members, rooms, each) in [(10, 3, 1), (10, 3, 2), (7, 7, 7), (5, 9, 5), (1, 1, 1)] {
+        for (members, rooms, each) in [(10, 3, 1), (10, 3, 2), (7, 7, 7), (5, 9, 5), (10, 100, 10), (1, 1, 1)] {
             let plan = plan(members, rooms, each, 1);
             plan.check().unwrap();
             for room in 0..rooms {
@@ -103,7 +126,7 @@ mod tests {
                 }
             }
         }
-        assert!(plan(4, 6, 2, 1).check().is_err() && plan(9, 2, 3, 1).check().is_err());
+        assert!(plan(2, 6, 2, 1).check().is_err() && plan(9, 2, 3, 1).check().is_err());
     }
 
     #[test]

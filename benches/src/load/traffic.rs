@@ -220,7 +220,7 @@ impl Traffic {
         let (lanes, each) = (self.plan.lanes(), self.plan.rooms_each);
         self.checker.faults_at_the_end(|place| {
             let (member, nth, lane) = (place / lanes / each, place / lanes % each, place % lanes);
-            let room = (self.plan.first_room_of(member) + nth) % self.plan.rooms;
+            let room = self.plan.nth_room_of(member, nth);
             self.sequences[room * lanes + lane]
         })
     }
