@@ -22,7 +22,7 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// wait for. Of small rooms, where little is joined, it is the turn itself that costs.
 const LARGE_SHARE: usize = 16;
 
-/// A room of no more than so many full groups is a small one: what is written to it at once is a millisecond's work.
+/// A room with fewer members than so many full groups have is a small one: to write to all of it is a millisecond's work.
 const SMALL_ROOM_GROUPS: usize = 4;
 
 /// How many bytes of the buffer at this index are kept for the next turn.
