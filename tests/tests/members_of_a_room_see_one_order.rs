@@ -1,8 +1,6 @@
 //! One instance with the embedded broker: who gets what, and in which order.
 
-use std::thread;
-
-use fanfare_tests::{Client, Server};
+use fanfare_tests::{Client, Server, assert_one_order};
 
 #[test]
 fn every_member_gets_every_message_of_its_rooms_and_no_other() {
@@ -36,39 +34,9 @@ fn every_member_gets_every_message_of_its_rooms_and_no_other() {
 
 #[test]
 fn several_senders_at_once_are_seen_in_one_order_by_all() {
-    const SENDERS: usize = 4;
-    const EACH: usize = 250;
     let server = Server::start();
     let mut members: Vec<Client> = (0..8).map(|_| Client::member(&server, "r")).collect();
-    let sequences: Vec<Vec<(u64, u64)>> = thread::scope(|scope| {
-        for sender in 0..SENDERS {
-            let mut client = Client::connect(&server);
-            scope.spawn(move || {
-                for number in 0..EACH {
-                    client.publish("r", &format!("[{sender},{number}]"));
-                }
-                client.fence();
-            });
-        }
-        let readers: Vec<_> = members
-            .iter_mut()
-            .map(|member| {
-                scope.spawn(move || {
-                    let pair = |value: serde_json::Value| (value[0].as_u64().unwrap(), value[1].as_u64().unwrap());
-                    (0..SENDERS * EACH).map(|_| pair(member.recv_message("r"))).collect()
-                })
-            })
-            .collect();
-        readers.into_iter().map(|reader| reader.join().expect("the reader got everything")).collect()
-    });
-    for sequence in &sequences {
-        assert_eq!(sequence, &sequences[0]);
-    }
-    for sender in 0..SENDERS as u64 {
-        let own: Vec<u64> =
-            sequences[0].iter().filter(|(from, _)| *from == sender).map(|(_, number)| *number).collect();
-        assert_eq!(own, (0..EACH as u64).collect::<Vec<_>>(), "sender {sender}");
-    }
+    assert_one_order(&server, "r", &mut members, 4, 250);
 }
 
 #[test]

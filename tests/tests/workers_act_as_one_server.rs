@@ -5,9 +5,10 @@ use std::fs;
 use std::thread;
 
 use fanfare_tests::{
-    Client, Launch, RawClient, Redis, Server, Signal, code, eventually, free_port, get, upgrade_request,
+    Client, Launch, RawClient, Redis, Server, Signal, assert_one_order, code, eventually, free_port, get,
+    upgrade_request,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 const WORKERS: usize = 3;
 /// That all of so many come to one of three workers happens once in 10^11 runs, that one has none once in 5,000; then what is
@@ -45,39 +46,10 @@ fn each_worker_is_a_thread_and_one_alone_is_none() {
 
 #[test]
 fn all_members_see_one_order_and_nothing_is_lost() {
-    const SENDERS: usize = 6;
-    const EACH: usize = 200;
     with_each_broker(|launch| {
         let server = launch.start();
         let mut members = members(&server, "r");
-        let sequences: Vec<Vec<(u64, u64)>> = thread::scope(|scope| {
-            for sender in 0..SENDERS {
-                let mut client = Client::connect(&server);
-                scope.spawn(move || {
-                    for number in 0..EACH {
-                        client.publish("r", &format!("[{sender},{number}]"));
-                    }
-                    client.fence();
-                });
-            }
-            let readers: Vec<_> = members
-                .iter_mut()
-                .map(|member| {
-                    scope.spawn(move || {
-                        let pair = |value: Value| (value[0].as_u64().unwrap(), value[1].as_u64().unwrap());
-                        (0..SENDERS * EACH).map(|_| pair(member.recv_message("r"))).collect()
-                    })
-                })
-                .collect();
-            readers.into_iter().map(|reader| reader.join().expect("the reader got everything")).collect()
-        });
-        for sequence in &sequences {
-            assert_eq!(sequence, &sequences[0]);
-        }
-        for sender in 0..SENDERS as u64 {
-            let own = sequences[0].iter().filter(|(from, _)| *from == sender).map(|(_, number)| *number);
-            assert!(own.eq(0..EACH as u64), "sender {sender}");
-        }
+        assert_one_order(&server, "r", &mut members, 6, 200);
         members.iter_mut().for_each(Client::fence);
     });
 }
