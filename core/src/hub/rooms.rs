@@ -73,7 +73,7 @@ impl Room {
         self.members as usize
     }
 
-    /// Whether it has something to say in this turn.
+    /// Whether something has yet to be said in it.
     pub fn has_run(&self) -> bool {
         self.groups().any(|group| group.run != NONE)
     }
