@@ -1,21 +1,14 @@
 //! The listener and its gate: connections are taken while there are places and descriptors, else they wait in the kernel's
 //! backlog until some have left.
 
-use crate::descriptors::Places;
+use fanfare_adapter::descriptors::Places;
+use fanfare_adapter::listen::{ACCEPT_PAUSE, is_of_the_connection};
 use fanfare_core::time::Time;
 use mio::net::{TcpListener, TcpStream};
-use rustix::net::sockopt::set_socket_reuseport;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
-
-/// As many as wait in the kernel while the loop is busy. It is cut to `net.core.somaxconn`, 4,096 by default on Linux.
-const BACKLOG: i32 = 4_096;
-/// After the kernel refused a descriptor: connections may be closed meanwhile, here or elsewhere on the machine.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener that does not take more than it has places for.
 #[derive(Debug)]
@@ -41,47 +34,6 @@ pub struct Shortage {
     told_full: AtomicBool,
     /// Gates whose last attempt the kernel refused.
     refused: AtomicUsize,
-}
-
-/// Opens the listening socket.
-///
-/// # Errors
-/// If the address cannot be bound.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    open(address, false)
-}
-
-/// Opens so many listening sockets on one address, over which the kernel spreads the connections.
-///
-/// # Errors
-/// If the address cannot be bound, or somebody else listens there.
-pub fn listen_together(mut address: SocketAddr, sockets: usize) -> io::Result<Vec<TcpListener>> {
-    if address.port() != 0 {
-        // What follows would share the port with another process of the same user, and the connections as well.
-        open(address, false)?;
-    }
-    let mut listeners = Vec::with_capacity(sockets);
-    for _ in 0..sockets {
-        let listener = open(address, true)?;
-        address.set_port(listener.local_addr()?.port());
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if shared {
-        set_socket_reuseport(&socket, true)?;
-    }
-    // A restart must not wait for the old process's connections in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    // Frames are small and leave when they are ready. Every connection inherits it, without a system call of its own.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
 }
 
 impl Shortage {
@@ -187,7 +139,7 @@ impl Gate {
                 Err(error) if is_of_the_connection(&error) => return None,
                 Err(error) => {
                     self.errors += 1;
-                    self.paused_until = Some(now + PAUSE);
+                    self.paused_until = Some(now + ACCEPT_PAUSE);
                     if !std::mem::replace(&mut self.refused, true) && self.shortage.refused.fetch_add(1, Relaxed) == 0 {
                         tracing::warn!(%error, connections = open, "accepting paused");
                     }
@@ -204,29 +156,13 @@ impl Gate {
     }
 }
 
-fn is_of_the_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn connections_send_small_frames_at_once() {
-        let mut gate =
-            Gate::new(listen("127.0.0.1:0".parse().unwrap()).unwrap(), Places { connections_max: 1, surplus_max: 1 });
-        let address = gate.listener().local_addr().unwrap();
-        // Its connection is in the backlog as soon as it is connected.
-        let _client = std::net::TcpStream::connect(address).unwrap();
-        let (stream, _) = gate.accept(0, Time::ZERO).expect("a connection waits");
-        assert!(stream.nodelay().unwrap());
-    }
-
-    #[test]
     fn the_gate_opens_again_only_when_half_the_surplus_has_left() {
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 });
         let mut paused_at = |open| {
             gate.update(open, open, Time::ZERO);

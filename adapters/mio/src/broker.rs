@@ -1,8 +1,8 @@
 //! Which broker this instance uses: the embedded one, alone or shared by several workers, or Redis.
 
 use crate::exchange::ExchangeLink;
-use crate::ops::Snapshot;
 use crate::redis_link::RedisLinks;
+use fanfare_adapter::ops::Snapshot;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::redis::LinkState;
 use fanfare_core::broker::{BrokerEvent, PublishId};

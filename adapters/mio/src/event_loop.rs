@@ -3,22 +3,23 @@
 
 use crate::accept::Gate;
 use crate::broker::Broker;
-use crate::config::Config;
-use crate::descriptors;
 use crate::exchange::ExchangeLink;
-use crate::ops::Snapshot;
-use crate::redis_link::{RedisLinks, session_config};
+use crate::redis_link::RedisLinks;
 use crate::share::Share;
-use crate::signals::Signal;
 use crate::sockets::{READ_BYTES, Sockets, Taken};
 use crate::workers::Seat;
+use fanfare_adapter::PAGE;
+use fanfare_adapter::config::Config;
+use fanfare_adapter::ops::Snapshot;
+use fanfare_adapter::program::StartError;
+use fanfare_adapter::settings::{Drawn, core_config, session_config};
+use fanfare_adapter::signals::Signal;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Rate, Turn};
-use mio::net::TcpListener;
+use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
+use mio::net::{TcpListener, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,17 +47,24 @@ const _: () = assert!(READ_BYTES <= BUFFER_BYTES, "a client is read into the sam
 /// pending connections of its own have to make room.
 const PLACES_RECHECK: Duration = Duration::from_millis(100);
 
-/// The server cannot start.
+/// A signal's pipe on the poll, where reading must not block.
 #[derive(Debug)]
-pub struct StartError(pub(crate) String);
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+struct SignalPipe {
+    name: &'static str,
+    pipe: UnixStream,
 }
 
-impl std::error::Error for StartError {}
+impl SignalPipe {
+    fn new(signal: Signal) -> io::Result<SignalPipe> {
+        signal.pipe.set_nonblocking(true)?;
+        Ok(SignalPipe { name: signal.name, pipe: UnixStream::from_std(signal.pipe) })
+    }
+
+    /// The signal's name, if it has come since the last call.
+    fn take(&mut self) -> Option<&'static str> {
+        matches!(self.pipe.read(&mut [0; 16]), Ok(1..)).then_some(self.name)
+    }
+}
 
 /// The running server, or one worker of it.
 #[derive(Debug)]
@@ -68,7 +76,7 @@ pub struct Server {
     /// `None` once the server is stopping.
     gate: Option<Gate>,
     broker: Broker,
-    signals: [Signal; 2],
+    signals: [SignalPipe; 2],
     started: Instant,
     buffer: Box<[u8]>,
     /// What all workers were told last.
@@ -87,35 +95,35 @@ impl Server {
     /// What could not be opened, and why.
     pub fn start(
         config: &Config,
-        page: &'static [u8],
-        mut listener: TcpListener,
-        mut signals: [Signal; 2],
+        listener: std::net::TcpListener,
+        signals: [Signal; 2],
         seat: Seat,
     ) -> Result<Server, StartError> {
-        let failed = |what: &'static str| move |error: io::Error| StartError(format!("{what}: {error}"));
-        let seeds = random().map_err(failed("cannot draw random numbers"))?;
+        let failed = StartError::of::<io::Error>;
+        let drawn = Drawn::new().map_err(failed("cannot draw random numbers"))?;
         let poll = Poll::new().map_err(failed("cannot make a poll"))?;
         let registry = poll.registry();
-
+        listener.set_nonblocking(true).map_err(failed("cannot make the listener non-blocking"))?;
+        let mut listener = TcpListener::from_std(listener);
         registry.register(&mut listener, LISTENER, Interest::READABLE).map_err(failed("cannot poll the listener"))?;
-
+        let [sigterm, sigint] = signals.map(SignalPipe::new);
+        let mut signals =
+            [sigterm.map_err(failed("cannot read signals"))?, sigint.map_err(failed("cannot read signals"))?];
         for (signal, token) in signals.iter_mut().zip(SIGNALS) {
-            registry
-                .register(&mut signal.pipe, token, Interest::READABLE)
-                .map_err(failed("cannot poll for signals"))?;
+            let registered = registry.register(&mut signal.pipe, token, Interest::READABLE);
+            registered.map_err(failed("cannot poll for signals"))?;
         }
-        let [node, seed, jitter] = seeds;
         let waker = || Waker::new(registry, WAKER).map_err(failed("cannot make a waker"));
         let broker = match (&config.redis.target, &seat.exchange) {
             (None, None) => Broker::Memory(MemoryBroker::default()),
             (None, Some(exchange)) => Broker::Exchange(ExchangeLink::new(Arc::clone(exchange), seat.worker, waker()?)),
             (Some(target), _) => {
-                let session = session_config(&config.redis, target, node, jitter);
+                let session = session_config(&config.redis, target, drawn);
                 let links = RedisLinks::new(session, target.address.clone(), REDIS, Arc::new(waker()?));
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }
         };
-        let core = Core::new(core_config(config, seat.places, node, seed, page));
+        let core = Core::new(core_config(config, seat.places, drawn, PAGE));
         let gate = Gate::new(listener, seat.places).sharing(Arc::clone(&seat.shortage));
         Ok(Server {
             seat,
@@ -188,7 +196,7 @@ impl Server {
                 WAKER => {}
                 token if REDIS.contains(&token) => broker.event(token, event),
                 token if SIGNALS.contains(&token) => {
-                    signalled = signals.iter_mut().filter_map(Signal::take).next().or(signalled);
+                    signalled = signals.iter_mut().filter_map(SignalPipe::take).next().or(signalled);
                 }
                 Token(bits) => {
                     let conn = ConnId::from_bits(bits as u64);
@@ -276,65 +284,6 @@ impl Server {
 /// How many connections all workers have.
 fn open(sockets: &Sockets, share: Option<&Share>) -> usize {
     share.map_or(sockets.len(), Share::connections)
-}
-
-/// Numbers for the node's id and the seeds of hashing and jitter.
-fn random() -> io::Result<[u64; 3]> {
-    let mut seeds = [0; 3];
-    for seed in &mut seeds {
-        *seed = getrandom::u64().map_err(io::Error::other)?;
-    }
-    Ok(seeds)
-}
-
-fn core_config(
-    config: &Config,
-    places: descriptors::Places,
-    node: u64,
-    seed: u64,
-    page: &'static [u8],
-) -> fanfare_core::Config {
-    let (limits, timeouts, compression) = (&config.limits, &config.timeouts, &config.compression);
-    // What is no business of an operator's.
-    let fanfare_core::Config { members_per_turn_max, group_members_max, .. } = fanfare_core::Config::default();
-    let rate = |per_second: usize, burst: usize| Rate { per_second: per_second as u64, burst: burst as u64 };
-    fanfare_core::Config {
-        seed,
-        node,
-        connections_max: places.connections_max,
-        surplus_connections_max: places.surplus_max,
-        message_bytes_max: limits.message_bytes_max,
-        frames_per_message_max: limits.frames_per_message_max as u32,
-        rooms_per_connection_max: limits.rooms_per_connection_max as u16,
-        room_name_bytes_max: limits.room_name_bytes_max,
-        request_head_bytes_max: limits.request_head_bytes_max,
-        outbox_bytes_max: limits.outbox_bytes_max,
-        outbox_total_bytes_max: limits.outbox_total_bytes_max.div_ceil(config.workers),
-        members_per_turn_max,
-        group_members_max,
-        errors_max: limits.errors_max as u16,
-        messages: rate(limits.messages_per_second, limits.messages_burst),
-        bytes: rate(limits.bytes_per_second, limits.bytes_burst),
-        pings: rate(limits.pings_per_second, limits.pings_burst),
-        pending_upgrades_max: limits.pending_upgrades_max.div_ceil(config.workers),
-        connections_per_address_max: limits.connections_per_address_max,
-        connects_per_address: rate(limits.connects_per_address_per_second, limits.connects_per_address_burst),
-        origins: config.origins.clone(),
-        proxies: config.proxies.clone(),
-        handshake_timeout: timeouts.handshake,
-        ping_interval: timeouts.ping_interval,
-        pong_timeout: timeouts.pong_timeout,
-        close_timeout: timeouts.close,
-        room_linger: timeouts.room_linger,
-        compression: compression.enabled.then_some(fanfare_core::Compression {
-            threshold_bytes: compression.threshold_bytes,
-            level: compression.level as u8,
-        }),
-        default_dialect: config.default_dialect,
-        echo: config.echo,
-        publish_format: config.redis.format,
-        page,
-    }
 }
 
 /// Takes new connections, at least one, until the time for it is up. Returns how many there were.
@@ -437,21 +386,5 @@ fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) {
                 delivery.gone(conn);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::descriptors::Places;
-
-    /// Whoever embeds the core has the same limits as whoever runs the server, unless they say otherwise.
-    #[test]
-    fn the_documented_defaults_are_those_of_the_core() {
-        let of_the_core = fanfare_core::Config::default();
-        let fanfare_core::Config { connections_max, surplus_connections_max, seed, node, page, .. } = of_the_core;
-        let places = Places { connections_max, surplus_max: surplus_connections_max };
-        let documented = core_config(&Config::default(), places, node, seed, page);
-        assert_eq!(format!("{documented:#?}"), format!("{of_the_core:#?}"));
     }
 }

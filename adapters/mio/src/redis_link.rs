@@ -1,7 +1,7 @@
 //! The session's two sockets on the loop's poll: connecting (names resolved elsewhere), reading, writing.
 
-use crate::config::{self, RedisAddress};
 use crate::resolve::Resolver;
+use fanfare_adapter::config::RedisAddress;
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisConfig, RedisSession, Role};
 use fanfare_core::time::Time;
@@ -59,26 +59,6 @@ pub struct RedisLinks {
     links: [Link; 2],
     tokens: [Token; 2],
     resolver: Resolver<Role>,
-}
-
-/// The session's configuration from the server's.
-pub fn session_config(redis: &config::Redis, target: &config::RedisTarget, node: u64, seed: u64) -> RedisConfig {
-    RedisConfig {
-        username: target.username.clone(),
-        password: target.password.as_ref().map(|password| password.expose().to_owned()),
-        database: target.database,
-        client_name: format!("fanfare-{node:016x}"),
-        prefix: redis.prefix.clone(),
-        seed,
-        publishes_in_flight_max: redis.publishes_in_flight_max,
-        buffer_bytes_max: redis.buffer_bytes_max,
-        message_bytes_max: redis.message_bytes_max,
-        connect_timeout: redis.connect_timeout,
-        probe_interval: redis.probe_interval,
-        probe_timeout: redis.probe_timeout,
-        backoff_min: redis.backoff_min,
-        backoff_max: redis.backoff_max,
-    }
 }
 
 impl RedisLinks {

@@ -1,15 +1,17 @@
 //! The event loops of a process: one that runs where it is started, or several, each on a thread of its own, with the
 //! connections, the rooms and the figures of one server.
 
-use crate::accept::{self, Shortage};
-use crate::config::Config;
-use crate::descriptors::{self, Places};
-use crate::event_loop::{Server, StartError};
+use crate::accept::Shortage;
+use crate::event_loop::Server;
 use crate::exchange::Exchange;
-use crate::ops::Board;
-use crate::readiness::Readiness;
 use crate::share::{Counts, Share};
-use crate::signals;
+use fanfare_adapter::config::Config;
+use fanfare_adapter::descriptors::{self, Places};
+use fanfare_adapter::listen::{listen, listen_together};
+use fanfare_adapter::ops::Board;
+use fanfare_adapter::program::{self, StartError};
+use fanfare_adapter::readiness::Readiness;
+use fanfare_adapter::signals;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,21 +50,15 @@ impl Workers {
     ///
     /// # Errors
     /// What could not be opened, and why.
-    pub fn start(config: &Config, page: &'static [u8], board: Option<Arc<Board>>) -> Result<Workers, StartError> {
+    pub fn start(config: &Config, board: Option<Arc<Board>>) -> Result<Workers, StartError> {
         let workers = config.workers;
         let places = descriptors::places(&config.limits, workers, descriptors::raise_limit()).map_err(StartError)?;
         let listeners = match workers {
-            1 => accept::listen(config.listen).map(|listener| vec![listener]),
-            several => accept::listen_together(config.listen, several),
+            1 => vec![listen(config.listen)?],
+            several => listen_together(config.listen, several)?,
         };
-        let listeners = listeners.map_err(|error| {
-            StartError(format!("cannot listen on {}: {error} (--listen chooses another address)", config.listen))
-        })?;
-        let address = listeners[0]
-            .local_addr()
-            .map_err(|error| StartError(format!("cannot read the listener's address: {error}")))?;
-        let signals =
-            signals::install(workers).map_err(|error| StartError(format!("cannot handle signals: {error}")))?;
+        let address = listeners[0].local_addr().map_err(StartError::of("cannot read the listener's address"))?;
+        let signals = signals::install(workers).map_err(StartError::of("cannot handle signals"))?;
 
         let has_redis = config.redis.target.is_some();
         let shortage = Arc::<Shortage>::default();
@@ -80,27 +76,23 @@ impl Workers {
                 share: counts.clone().map(Share::new),
                 exchange: exchange.clone(),
             };
-            servers.push(Server::start(config, page, listener, signals, seat)?);
+            servers.push(Server::start(config, listener, signals, seat)?);
         }
         Ok(Workers { servers, address })
     }
+}
 
-    /// Where they listen: the port that was chosen, if the configured one was 0.
-    pub fn address(&self) -> SocketAddr {
+impl program::Server for Workers {
+    fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Runs until a signal has ended all of them in order.
-    ///
-    /// # Errors
-    /// If one of them fails. The others may be running still: the process should end.
-    pub fn run(mut self) -> io::Result<()> {
-        let connections_left = match &mut self.servers[..] {
-            [alone] => alone.run()?,
-            _ => run_together(self.servers)?,
-        };
-        tracing::info!(connections_left, "stopped");
-        Ok(())
+    /// If one of them fails, the others may be running still: the process should end.
+    fn run(mut self) -> io::Result<usize> {
+        match &mut self.servers[..] {
+            [alone] => alone.run(),
+            _ => run_together(self.servers),
+        }
     }
 }
 

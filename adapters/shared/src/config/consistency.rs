@@ -1,9 +1,9 @@
 //! Rules between keys: each value may be right by itself, and the pair still wrong.
 
-use super::Config;
 use super::key::Key;
 use super::keys::{KEYS, position};
 use super::problem::{Problem, Source};
+use super::{Config, Program};
 
 /// What a message gains on its way: a frame header, or for Redis the envelope's header line, the command around it,
 /// the channel (a prefix of at most 256 bytes and a room of at most 1024) and the room again in JSON, where every byte
@@ -11,7 +11,7 @@ use super::problem::{Problem, Source};
 const SLACK_BYTES: usize = 4096;
 
 /// Everything inconsistent in `config`; `sources` says for each of [`KEYS`] where its value came from.
-pub(crate) fn check(config: &Config, sources: &[Source]) -> Vec<Problem> {
+pub(crate) fn check(config: &Config, sources: &[Source], program: &Program) -> Vec<Problem> {
     let Config { redis, limits, workers, .. } = config;
     let (outbox_total_least, outbox_total_why) = match *workers {
         1 => (limits.outbox_bytes_max, "all connections together must be allowed what one is"),
@@ -49,20 +49,20 @@ pub(crate) fn check(config: &Config, sources: &[Source]) -> Vec<Problem> {
         rules.extend([
             Rule {
                 key: "redis.buffer_bytes_max",
-                value: redis.buffer_bytes_max,
+                value: redis.session.buffer_bytes_max,
                 least: limits.message_bytes_max + SLACK_BYTES,
                 than: "limits.message_bytes_max",
                 why: "a message as large as a client may send must fit the buffer, with its envelope",
             },
             Rule {
                 key: "redis.message_bytes_max",
-                value: redis.message_bytes_max,
+                value: redis.session.message_bytes_max,
                 least: limits.message_bytes_max + SLACK_BYTES,
                 than: "limits.message_bytes_max",
                 why: "a message as large as a client may send must be taken from Redis, with its envelope",
             },
         ]);
-        let [min, max] = [redis.backoff_min, redis.backoff_max].map(|pause| pause.as_millis() as usize);
+        let [min, max] = [redis.session.backoff_min, redis.session.backoff_max].map(|pause| pause.as_millis() as usize);
         rules.push(Rule {
             key: "redis.backoff_ms_max",
             value: max,
@@ -71,7 +71,21 @@ pub(crate) fn check(config: &Config, sources: &[Source]) -> Vec<Problem> {
             why: "the longest pause cannot be shorter than the first",
         });
     }
-    rules.iter().filter_map(|rule| rule.problem(sources)).collect()
+    too_many_workers(config, sources, program)
+        .into_iter()
+        .chain(rules.iter().filter_map(|rule| rule.problem(sources)))
+        .collect()
+}
+
+/// One configuration is read by several programs, and not all of them have several event loops.
+fn too_many_workers(config: &Config, sources: &[Source], program: &Program) -> Option<Problem> {
+    let Program { name, workers_max, .. } = program;
+    (config.workers > *workers_max).then(|| Problem {
+        key: "workers".to_owned(),
+        from: sources[position("workers").expect("the table holds workers")].clone(),
+        wrong: format!("{} event loops are more than {name} can run", config.workers),
+        right: format!("at most {workers_max}, or another adapter: `fanfare` runs any number"),
+    })
 }
 
 /// `key` must be at least `least`, because of the value of the key `than`.

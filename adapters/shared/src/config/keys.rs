@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::{Dialect, Proxies, PublishFormat};
 
 use super::key::{
@@ -127,7 +128,7 @@ pub(crate) static KEYS: &[Key] = &[
         help: "The Redis channel of a room is this text and the room's name; may be empty",
         environment_alias: None,
         // Long enough for any namespace; the bound keeps the room for an envelope a constant.
-        kind: &Text { bytes_max: 256, field: field!(redis.prefix) },
+        kind: &Text { bytes_max: 256, field: field!(redis.session.prefix) },
     },
     Key {
         name: "redis.format",
@@ -144,56 +145,56 @@ pub(crate) static KEYS: &[Key] = &[
         default: "16384",
         help: "Publishes that may wait for the answer of Redis; further ones are refused with broker_busy",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 1..=MIB, field: field!(redis.publishes_in_flight_max) },
+        kind: &Number { unit: Unit::Count, range: 1..=MIB, field: field!(redis.session.publishes_in_flight_max) },
     },
     Key {
         name: "redis.buffer_bytes_max",
         default: "16777216",
         help: "Bytes of publishes that may wait to be written or confirmed; further ones are refused with broker_busy",
         environment_alias: None,
-        kind: &Number { unit: Unit::Bytes, range: 8 * KIB..=GIB, field: field!(redis.buffer_bytes_max) },
+        kind: &Number { unit: Unit::Bytes, range: 8 * KIB..=GIB, field: field!(redis.session.buffer_bytes_max) },
     },
     Key {
         name: "redis.message_bytes_max",
         default: "1048576",
         help: "The largest message taken from Redis; a larger one is skipped and counted",
         environment_alias: None,
-        kind: &Number { unit: Unit::Bytes, range: KIB..=64 * MIB, field: field!(redis.message_bytes_max) },
+        kind: &Number { unit: Unit::Bytes, range: KIB..=64 * MIB, field: field!(redis.session.message_bytes_max) },
     },
     Key {
         name: "redis.connect_timeout_ms",
         default: "5000",
         help: "Time to connect to Redis and sign in",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.connect_timeout) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.connect_timeout) },
     },
     Key {
         name: "redis.probe_interval_ms",
         default: "5000",
         help: "Silence of Redis before it is probed with PING",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.probe_interval) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.probe_interval) },
     },
     Key {
         name: "redis.probe_timeout_ms",
         default: "5000",
         help: "Silence after the probe before the connection to Redis is given up",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.probe_timeout) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.probe_timeout) },
     },
     Key {
         name: "redis.backoff_ms_min",
         default: "50",
         help: "The shortest pause before reconnecting to Redis; the pause is drawn between this and a ceiling that doubles with every failure",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.backoff_min) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.backoff_min) },
     },
     Key {
         name: "redis.backoff_ms_max",
         default: "5000",
         help: "The longest pause before reconnecting to Redis",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.backoff_max) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.backoff_max) },
     },
     Key {
         name: "limits.connections_max",
@@ -460,19 +461,7 @@ fn blank() -> Config {
         echo: false,
         origins: Vec::new(),
         log: Log { format: LogFormat::Text, level: LogLevel::Info },
-        redis: Redis {
-            target: None,
-            prefix: String::new(),
-            format: PublishFormat::Fanfare,
-            publishes_in_flight_max: 0,
-            buffer_bytes_max: 0,
-            message_bytes_max: 0,
-            connect_timeout: Duration::ZERO,
-            probe_interval: Duration::ZERO,
-            probe_timeout: Duration::ZERO,
-            backoff_min: Duration::ZERO,
-            backoff_max: Duration::ZERO,
-        },
+        redis: Redis { target: None, format: PublishFormat::Fanfare, session: RedisConfig::default() },
         limits: Limits {
             connections_max: 0,
             descriptors_reserve: 0,

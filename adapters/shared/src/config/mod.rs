@@ -15,11 +15,12 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::{Dialect, Origin, Proxies, PublishFormat};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use load::{Command, Loaded, Stop, load};
+pub use load::{Command, Loaded, Program, Stop, load};
 pub use problem::{ConfigError, Problem, Source};
 pub use redis_url::{Password, RedisAddress, RedisTarget, RedisUrlError};
 
@@ -90,26 +91,10 @@ pub enum LogLevel {
 pub struct Redis {
     /// `redis.url`; `None` means the embedded broker, and that this instance stands alone.
     pub target: Option<RedisTarget>,
-    /// `redis.prefix`: the channel of a room is this and the room's name.
-    pub prefix: String,
     /// `redis.format`: the form in which messages are published.
     pub format: PublishFormat,
-    /// `redis.publishes_in_flight_max`: publishes sent to Redis and not answered yet.
-    pub publishes_in_flight_max: usize,
-    /// `redis.buffer_bytes_max`: bytes of publishes waiting to be written or confirmed.
-    pub buffer_bytes_max: usize,
-    /// `redis.message_bytes_max`: a larger message arriving from Redis is skipped and counted.
-    pub message_bytes_max: usize,
-    /// `redis.connect_timeout_ms`: for connecting and signing in.
-    pub connect_timeout: Duration,
-    /// `redis.probe_interval_ms`: silence on a link before it is probed with `PING`.
-    pub probe_interval: Duration,
-    /// `redis.probe_timeout_ms`: silence after the probe before the link is given up.
-    pub probe_timeout: Duration,
-    /// `redis.backoff_ms_min`: the shortest pause before reconnecting.
-    pub backoff_min: Duration,
-    /// `redis.backoff_ms_max`: the longest; not below `backoff_min`.
-    pub backoff_max: Duration,
+    /// Every other key of the section, as the session takes them. What the URL says and what is drawn at the start is not in it.
+    pub session: RedisConfig,
 }
 
 /// Bounds on what clients may use.

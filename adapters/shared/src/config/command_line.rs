@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches};
 
 use super::key::Key;
 use super::keys::{KEYS, SECTIONS};
-use super::load::Command;
+use super::load::{Command, Program};
 
 /// The arguments, taken apart and not yet judged.
 pub(crate) struct Arguments {
@@ -21,8 +21,11 @@ pub(crate) struct Arguments {
 }
 
 /// Takes the arguments apart; the first is the program's name. Asking for help or the version is an error, too.
-pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
-    let matches = definition().try_get_matches_from(arguments).map_err(without_url)?;
+pub(crate) fn parse(
+    program: &Program,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Arguments, clap::Error> {
+    let matches = definition(program).try_get_matches_from(arguments).map_err(|error| without_url(program, error))?;
     let (command, matches) = match matches.subcommand() {
         Some((_, inner)) => (Command::CheckConfig, inner),
         None => (Command::Run, &matches),
@@ -33,47 +36,46 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arg
 }
 
 /// A URL that stands where none belongs may hold a password, which the usual message would repeat.
-fn without_url(error: clap::Error) -> clap::Error {
+fn without_url(program: &Program, error: clap::Error) -> clap::Error {
     if error.use_stderr() && error.to_string().contains("://") {
         let text = "a URL stands where none belongs; the URL of Redis follows --redis-url";
-        return definition().error(ErrorKind::UnknownArgument, text);
+        return definition(program).error(ErrorKind::UnknownArgument, text);
     }
     error
 }
 
+/// Of the settings, below what the program says of itself.
 const ABOUT: &str = "\
-Fanfare: a real-time WebSocket room server. Clients join rooms, a message sent to a room reaches every member, \
-and any number of instances act as one through Redis.
-
 Every flag is also an environment variable and a key of the TOML file:
   --redis-url URL    FANFARE_REDIS_URL=URL    url = \"URL\" under [redis]
 A flag wins over the environment, the environment over the file, the file over the default. \
 PORT (the port of --listen alone) and REDIS_URL are understood, too.";
 
+/// `PROGRAM` stands for the name.
 const EXAMPLES: &str = "\
 Examples:
   Try it on this machine, then open http://127.0.0.1:8080:
-    fanfare
+    PROGRAM
 
   Open up to other machines (put TLS in front of it on a public network):
-    fanfare --listen 0.0.0.0:8080
+    PROGRAM --listen 0.0.0.0:8080
 
   Several instances that share their rooms through one Redis:
-    PORT=8080 REDIS_URL=redis://localhost fanfare
-    PORT=8081 REDIS_URL=redis://localhost fanfare
+    PORT=8080 REDIS_URL=redis://localhost PROGRAM
+    PORT=8081 REDIS_URL=redis://localhost PROGRAM
 
   For production: JSON logs, metrics on a private port, the rest from a file:
-    fanfare --config /etc/fanfare.toml --log-format json --ops-listen 127.0.0.1:9090
+    PROGRAM --config /etc/fanfare.toml --log-format json --ops-listen 127.0.0.1:9090
 
   See what would be in force and where each value comes from, as a file to start from:
-    fanfare check-config > fanfare.toml";
+    PROGRAM check-config > fanfare.toml";
 
-fn definition() -> clap::Command {
+fn definition(program: &Program) -> clap::Command {
     let config = flag("config", "config", "PATH", "The TOML file to read".to_owned()).help_heading("Configuration");
-    clap::Command::new("fanfare")
+    clap::Command::new(program.name)
         .version(env!("CARGO_PKG_VERSION"))
-        .about(ABOUT)
-        .after_help(EXAMPLES)
+        .about(format!("{}\n\n{ABOUT}", program.about))
+        .after_help(EXAMPLES.replace("PROGRAM", program.name))
         .disable_help_subcommand(true)
         .next_line_help(true)
         .max_term_width(100)

@@ -14,6 +14,17 @@ use super::{Config, consistency, file};
 /// The older servers' variable for the port alone; the other one is in the table of keys.
 const PORT: &str = "PORT";
 
+/// The program whose configuration it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// The binary's name.
+    pub name: &'static str,
+    /// What `--help` says of it, before it explains the flags.
+    pub about: &'static str,
+    /// The most event loops that it can run.
+    pub workers_max: usize,
+}
+
 /// What the command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -70,13 +81,15 @@ impl Stop {
 /// # Errors
 /// See [`Stop`]. All wrong values are reported together.
 pub fn load(
+    program: &Program,
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Stop> {
-    let Arguments { command, config_path, flags } = command_line::parse(arguments).map_err(Stop::CommandLine)?;
+    let Arguments { command, config_path, flags } =
+        command_line::parse(program, arguments).map_err(Stop::CommandLine)?;
     let environment: BTreeMap<_, _> = environment.into_iter().collect();
-    let merged = Layers::new(flags, &environment, config_path).merge();
-    let (config, sources) = merged.map_err(|problems| Stop::Config(ConfigError { problems }))?;
+    let merged = Layers::new(flags, &environment, config_path).merge(program);
+    let (config, sources) = merged.map_err(|problems| Stop::Config(ConfigError { program: program.name, problems }))?;
     Ok(Loaded { command, config, warnings: misspelt_variables(&environment), sources })
 }
 
@@ -115,7 +128,7 @@ impl<'a> Layers<'a> {
 
     /// Reads the strongest value of every key. A weaker one is not looked at, so that a flag can step in for a
     /// variable that somebody else has set wrong.
-    fn merge(mut self) -> Result<(Config, Vec<Source>), Vec<Problem>> {
+    fn merge(mut self, program: &Program) -> Result<(Config, Vec<Source>), Vec<Problem>> {
         let mut config = Config::default();
         let mut sources = Vec::with_capacity(KEYS.len());
         let mut problems = std::mem::take(&mut self.problems);
@@ -132,7 +145,7 @@ impl<'a> Layers<'a> {
         }
         self.apply_port(&mut config, &mut sources, &mut problems);
         if problems.is_empty() {
-            problems = consistency::check(&config, &sources);
+            problems = consistency::check(&config, &sources, program);
         }
         if problems.is_empty() { Ok((config, sources)) } else { Err(problems) }
     }

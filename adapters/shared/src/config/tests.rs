@@ -10,9 +10,11 @@ use std::time::Duration;
 use super::keys::{KEYS, SECTIONS};
 use super::*;
 
+const PROGRAM: Program = Program { name: "fanfare", about: "A server.", workers_max: 64 };
+
 fn try_load(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Loaded, Stop> {
     let arguments = ["fanfare"].iter().chain(arguments).map(OsString::from);
-    load(arguments, environment.iter().map(|(name, value)| (name.into(), value.into())))
+    load(&PROGRAM, arguments, environment.iter().map(|(name, value)| (name.into(), value.into())))
 }
 
 fn loaded(arguments: &[&str], environment: &[(&str, &str)]) -> Config {
@@ -80,8 +82,11 @@ fn without_anything_the_defaults_rule() {
     assert_eq!((config.ops_listen, &config.redis.target), (None, &None));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
     assert_eq!((config.limits.message_bytes_max, config.limits.outbox_total_bytes_max), (65_536, 268_435_456));
-    assert_eq!((config.redis.prefix.as_str(), config.redis.format), ("fanfare:", PublishFormat::Fanfare));
-    assert_eq!(config.redis.backoff_min..config.redis.backoff_max, Duration::from_millis(50)..Duration::from_secs(5));
+    assert_eq!((config.redis.session.prefix.as_str(), config.redis.format), ("fanfare:", PublishFormat::Fanfare));
+    assert_eq!(
+        config.redis.session.backoff_min..config.redis.session.backoff_max,
+        Duration::from_millis(50)..Duration::from_secs(5)
+    );
     assert_eq!(config.timeouts.ping_interval, Duration::from_secs(25));
 }
 
@@ -137,8 +142,8 @@ fn redis_url_is_weaker_than_our_own_names_and_stronger_than_the_file() {
 
 #[test]
 fn an_empty_prefix_is_a_value() {
-    assert_eq!(loaded(&[], &[("FANFARE_REDIS_PREFIX", "")]).redis.prefix, "");
-    assert_eq!(loaded(&["--redis-prefix", ""], &[]).redis.prefix, "");
+    assert_eq!(loaded(&[], &[("FANFARE_REDIS_PREFIX", "")]).redis.session.prefix, "");
+    assert_eq!(loaded(&["--redis-prefix", ""], &[]).redis.session.prefix, "");
 }
 
 #[test]

@@ -59,20 +59,23 @@ impl fmt::Display for Problem {
 /// Everything that is wrong with a configuration: at least one [`Problem`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
+    /// The program that was to be started.
+    pub program: &'static str,
     /// What is wrong with the file itself, line by line, then wrong values in the order of the keys.
     pub problems: Vec<Problem>,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.problems.len() {
-            1 => f.write_str("fanfare: the configuration is wrong; nothing was started")?,
-            count => write!(f, "fanfare: the configuration is wrong in {count} places; nothing was started")?,
+        let ConfigError { program, problems } = self;
+        match problems.len() {
+            1 => write!(f, "{program}: the configuration is wrong; nothing was started")?,
+            count => write!(f, "{program}: the configuration is wrong in {count} places; nothing was started")?,
         }
-        for problem in &self.problems {
+        for problem in problems {
             write!(f, "\n\n{problem}")?;
         }
-        f.write_str("\n\n`fanfare --help` explains every key; `fanfare check-config` checks without starting.")
+        write!(f, "\n\n`{program} --help` explains every key; `{program} check-config` checks without starting.")
     }
 }
 

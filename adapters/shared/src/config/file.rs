@@ -117,7 +117,7 @@ impl Reading<'_> {
         let Some(key) = position(full) else {
             let right = match suggestion(full) {
                 Some(known) => format!("did you mean {known}?"),
-                None => "`fanfare check-config` without a file prints every key there is".to_owned(),
+                None => "`check-config` without a file prints every key there is".to_owned(),
             };
             return self.problem(full, Some(name.span()), "there is no such key".to_owned(), right);
         };

@@ -1,0 +1,15 @@
+//! What every Fanfare server needs around the core, whichever way it drives its sockets: the configuration, the log, the
+//! operations port, the page, the signals, and how a program starts and ends. No event loop, no threads for clients.
+
+pub mod config;
+pub mod descriptors;
+pub mod listen;
+pub mod logging;
+pub mod ops;
+pub mod program;
+pub mod readiness;
+pub mod settings;
+pub mod signals;
+
+/// What `GET /` serves: a page to try the server with.
+pub const PAGE: &[u8] = include_bytes!("page.html");
