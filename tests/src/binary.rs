@@ -1,5 +1,6 @@
-//! Where the `fanfare` binary under test comes from. Not how it is started.
+//! Where the binary under test comes from. Not how it is started.
 
+use crate::Adapter;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,14 +38,15 @@ fn build() -> PathBuf {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
+    let name = Adapter::under_test().name();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(workspace_root())
-        .args(["build", "--quiet", "--locked", "--package", "fanfare", "--bin", "fanfare", "--profile", profile])
+        .args(["build", "--quiet", "--locked", "--package", name, "--bin", name, "--profile", profile])
         .arg("--target-dir")
         .arg(target_folder)
         .output()
         .expect("cargo can be run");
-    assert!(built.status.success(), "fanfare does not build:\n{}", String::from_utf8_lossy(&built.stderr));
-    profile_folder.join("fanfare")
+    assert!(built.status.success(), "{name} does not build:\n{}", String::from_utf8_lossy(&built.stderr));
+    profile_folder.join(name)
 }

@@ -4,7 +4,8 @@
 //!
 //! - [`Server`] is one `fanfare` process, [`Redis`] one `redis-server` in a folder of its own. Both are ended when
 //!   dropped, and die with the test even if the test is killed. A server prints its log when its test fails. With
-//!   `FANFARE_TEST_WORKERS=2` every server has two workers whose test does not say how many.
+//!   `FANFARE_TEST_WORKERS=2` every server has two workers whose test does not say how many; `FANFARE_TEST_SERVER` names another
+//!   adapter's binary; with `FANFARE_TEST_BROKER=redis` every server has a Redis of its own whose test says nothing of a broker.
 //! - [`Client`] speaks WebSocket through tungstenite and thinks in rooms and messages; [`RawClient`] writes and reads
 //!   bytes and frames by hand, so that it can break every rule.
 //! - [`abuse`] is a siege: attackers at work, and a well-behaved pair beside them that must not notice.
@@ -29,6 +30,7 @@ mod raw;
 mod redis_server;
 mod resp;
 mod server;
+mod under_test;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,6 +50,7 @@ pub use redis_server::{Redis, RedisLaunch};
 pub use resp::{Reply, RespConnection};
 pub use rustix::process::Signal;
 pub use server::{Launch, Server};
+pub use under_test::Adapter;
 
 /// How long a test waits for a fact before it fails. Far more than any of them needs on a busy two-core machine.
 pub const DEADLINE: Duration = Duration::from_secs(10);

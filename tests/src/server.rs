@@ -1,4 +1,4 @@
-//! One `fanfare` process: how it is started, what it says of itself, how it ends.
+//! One server process: how it is started, what it says of itself, how it ends.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::Process;
+use crate::under_test::uses_redis;
 use crate::{Log, Metrics, Redis, eventually, fanfare_binary, get};
 
 /// A running server, killed on drop. Its log is printed if the test panics.
@@ -18,6 +19,8 @@ pub struct Server {
     log: Log,
     address: SocketAddr,
     ops_address: Option<SocketAddr>,
+    /// Where the suite is run with Redis and the test says nothing of it.
+    _own_redis: Option<Redis>,
 }
 
 /// How a server is to be started. Nothing of the test's own environment reaches it but `PATH`.
@@ -30,6 +33,18 @@ pub struct Launch {
     ops: bool,
     ready: bool,
     workers: Option<usize>,
+    broker: Wanted,
+}
+
+/// Which broker a test wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// The suite's choice.
+    Any,
+    /// The embedded one.
+    Embedded,
+    /// One that the test names itself.
+    Given,
 }
 
 /// How many workers servers have whose tests do not say it. The whole suite can be run with several.
@@ -46,6 +61,7 @@ impl Launch {
             ops: false,
             ready: true,
             workers: None,
+            broker: Wanted::Any,
         }
     }
 
@@ -67,8 +83,21 @@ impl Launch {
     }
 
     /// Uses this Redis.
-    pub fn redis(self, redis: &Redis) -> Launch {
+    pub fn redis(mut self, redis: &Redis) -> Launch {
+        self.broker = Wanted::Given;
         self.flag("--redis-url", redis.url())
+    }
+
+    /// Uses the embedded broker, whatever the suite is run with: the test says why.
+    pub fn embedded(mut self) -> Launch {
+        self.broker = Wanted::Embedded;
+        self
+    }
+
+    /// Says in its own way which broker there is.
+    pub fn broker_as_configured(mut self) -> Launch {
+        self.broker = Wanted::Given;
+        self
     }
 
     /// Opens the operations port.
@@ -131,11 +160,15 @@ impl Launch {
             let workers = std::env::var(WORKERS).ok()?;
             Some(workers.parse().unwrap_or_else(|_| panic!("{WORKERS} is no number: {workers:?}")))
         });
+        let own_redis = (self.broker == Wanted::Any && uses_redis()).then(Redis::start);
+        if let Some(redis) = &own_redis {
+            self = self.redis(redis);
+        }
         let mut process = Process::spawn(self.command().stdout(Stdio::null()).stderr(Stdio::piped()));
         let log = Log::read(process.take_stderr());
         let address = address_of(&log.wait_for("listening", 1));
         let ops_address = self.ops.then(|| address_of(&log.wait_for("operations port listening", 1)));
-        let server = Server { process, log, address, ops_address };
+        let server = Server { process, log, address, ops_address, _own_redis: own_redis };
         if self.ready {
             server.wait_until_ready();
         }

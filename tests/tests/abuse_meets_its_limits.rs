@@ -2,10 +2,8 @@
 //! does not is served.
 
 use fanfare_tests::abuse::Siege;
-use fanfare_tests::{Frame, RawClient, Server, code, opcode};
+use fanfare_tests::{Adapter, Frame, RawClient, Server, code, opcode};
 
-/// A record of 64 bytes, a socket, a timer, an entry of a map, and as much again for vectors that grow.
-const CONNECTION_BYTES: u64 = 1 << 10;
 /// `limits.message_bytes_max`, in a buffer that doubles as it grows.
 const MESSAGE_BYTES: u64 = 2 * (64 << 10);
 
@@ -16,7 +14,7 @@ fn more_silent_connections_than_allowed_push_out_the_oldest() {
     // Each worker knows the oldest of its own.
     let limits = Server::launch().workers(1).flag("--limits-pending-upgrades-max", PENDING_MAX);
     let server = limits.flag("--timeouts-handshake-ms", 60_000).ops().start();
-    Siege::lay(&server, SILENT as u64 * CONNECTION_BYTES, |siege| {
+    Siege::lay(&server, SILENT as u64 * Adapter::under_test().connection_bytes(), |siege| {
         let mut peers: Vec<RawClient> = (0..SILENT).map(|_| RawClient::connect(server.address())).collect();
         // In the order in which they came.
         for mut peer in peers.drain(..SILENT - PENDING_MAX) {

@@ -2,17 +2,15 @@
 //! a time, and hold up nobody.
 
 use fanfare_tests::abuse::Siege;
-use fanfare_tests::{Frame, Length, RawClient, Server, code, head, mask, opcode};
+use fanfare_tests::{Adapter, Frame, Length, RawClient, Server, code, head, mask, opcode};
 
 const PEERS: usize = 200;
-/// A record of 64 bytes, a socket, a timer, an entry of a map, and as much again for vectors that grow.
-const CONNECTION_BYTES: u64 = 1 << 10;
 const TIMED_OUT: &str = r#"fanfare_upgrades_total{outcome="timed_out"}"#;
 
 #[test]
 fn heads_that_come_byte_by_byte_are_answered_408_in_time() {
     let server = Server::launch().flag("--timeouts-handshake-ms", 2000).ops().start();
-    Siege::lay(&server, PEERS as u64 * CONNECTION_BYTES, |siege| {
+    Siege::lay(&server, PEERS as u64 * Adapter::under_test().connection_bytes(), |siege| {
         let mut peers: Vec<RawClient> = (0..PEERS).map(|_| RawClient::connect(server.address())).collect();
         siege.wait_for_metrics("all are waited for", |metrics| {
             metrics.value("fanfare_pending_upgrades") == PEERS as f64
@@ -43,7 +41,7 @@ fn heads_that_come_byte_by_byte_are_answered_408_in_time() {
 fn connections_that_send_nothing_are_answered_408_in_time() {
     const SILENT: usize = 800;
     let server = Server::launch().flag("--timeouts-handshake-ms", 1500).ops().start();
-    Siege::lay(&server, SILENT as u64 * CONNECTION_BYTES, |siege| {
+    Siege::lay(&server, SILENT as u64 * Adapter::under_test().connection_bytes(), |siege| {
         let peers: Vec<RawClient> = (0..SILENT).map(|_| RawClient::connect(server.address())).collect();
         siege.last();
         for mut peer in peers {
@@ -56,7 +54,7 @@ fn connections_that_send_nothing_are_answered_408_in_time() {
 #[test]
 fn frames_that_come_byte_by_byte_are_obeyed_once_they_are_whole() {
     let server = Server::launch().ops().start();
-    Siege::lay(&server, PEERS as u64 * CONNECTION_BYTES, |siege| {
+    Siege::lay(&server, PEERS as u64 * Adapter::under_test().connection_bytes(), |siege| {
         let mut peers: Vec<RawClient> = (0..PEERS).map(|_| RawClient::upgraded(server.address())).collect();
         // Cut in every place: header, length, mask, payload, between the fragments, and within a ping among them.
         let bytes = [
@@ -89,7 +87,7 @@ fn a_length_announced_and_never_sent_takes_no_memory() {
         .ops()
         .start();
     // All together would be 3 GiB.
-    Siege::lay(&server, PEERS as u64 * CONNECTION_BYTES, |siege| {
+    Siege::lay(&server, PEERS as u64 * Adapter::under_test().connection_bytes(), |siege| {
         let mut peers: Vec<RawClient> = (0..PEERS).map(|_| RawClient::upgraded(server.address())).collect();
         for peer in &mut peers {
             peer.write(head(0x80 | opcode::BINARY, Length::Long(MESSAGE_BYTES_MAX)));
@@ -109,7 +107,7 @@ fn unfinished_messages_hold_no_more_than_a_message_may() {
     const MESSAGE_BYTES_MAX: usize = 64 << 10;
     let server = Server::launch().flag("--limits-message-bytes-max", MESSAGE_BYTES_MAX).ops().start();
     // A buffer that grows doubles.
-    let bytes_max = PEERS as u64 * (CONNECTION_BYTES + 2 * MESSAGE_BYTES_MAX as u64);
+    let bytes_max = PEERS as u64 * (Adapter::under_test().connection_bytes() + 2 * MESSAGE_BYTES_MAX as u64);
     Siege::lay(&server, bytes_max, |siege| {
         let mut peers: Vec<RawClient> = (0..PEERS).map(|_| RawClient::upgraded(server.address())).collect();
         let frame = Frame::new(opcode::CONTINUATION, "x".repeat(1 << 10)).unfinished().masked();

@@ -52,6 +52,7 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
+pub use backoff::Backoff;
 pub use session::RedisSession;
 
 #[cfg(doc)]
@@ -111,6 +112,14 @@ impl Default for RedisConfig {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
         }
+    }
+}
+
+impl RedisConfig {
+    /// A server's error text as it may be logged: printable, at most 200 characters, and without the password, of which an old
+    /// server quotes the beginning when it does not know `AUTH`.
+    pub fn printable_error(&self, error: &[u8]) -> String {
+        setup::shown(error, self)
     }
 }
 

@@ -1,0 +1,179 @@
+//! The thread that takes new connections, and the gate it stands at: it takes none without a place or a descriptor for it, so
+//! that they wait in the kernel's backlog.
+
+use crate::inbox::Inbound;
+use crossbeam_channel::Sender;
+use fanfare_adapter::descriptors::Places;
+use fanfare_adapter::listen::{ACCEPT_PAUSE, is_of_the_connection};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{Shutdown, shutdown};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// A gate that closes for less is not worth a line in the log: a flood of connections that leave at once would fill it.
+const WORTH_TELLING: Duration = Duration::from_millis(50);
+
+/// How many connections there are, and whether more are taken.
+#[derive(Debug)]
+pub struct Gate {
+    places: Places,
+    state: Mutex<State>,
+    left: Condvar,
+    listener: TcpListener,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: usize,
+    /// No more are taken until enough have left.
+    full: bool,
+    /// The kernel refused the last attempt, for want of a descriptor or a thread.
+    refused: bool,
+    errors: u64,
+    stopping: bool,
+}
+
+/// A connection's socket and its place, which is free again when the descriptor is.
+#[derive(Debug)]
+pub struct Client {
+    /// The socket, which blocks.
+    pub stream: TcpStream,
+    _place: Place,
+}
+
+#[derive(Debug)]
+struct Place(Arc<Gate>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let gate = &self.0;
+        let mut state = gate.lock();
+        state.open -= 1;
+        // Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
+        if state.full && state.open <= gate.places.connections_max + gate.places.surplus_max / 2 {
+            state.full = false;
+            gate.left.notify_all();
+        }
+    }
+}
+
+impl Gate {
+    /// An open gate in front of this listener.
+    ///
+    /// # Errors
+    /// If the listener cannot be made not to block.
+    pub fn new(listener: TcpListener, places: Places) -> io::Result<Arc<Gate>> {
+        // The thread waits for a connection in poll(2). An accept(2) that would block tells that there is a descriptor again.
+        listener.set_nonblocking(true)?;
+        Ok(Arc::new(Gate { places, state: Mutex::default(), left: Condvar::new(), listener }))
+    }
+
+    /// Starts the thread. New connections go to the inbox.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn start(self: &Arc<Gate>, inbox: Sender<Inbound>) -> io::Result<()> {
+        let gate = Arc::clone(self);
+        thread::Builder::new().name("fanfare-accept".to_owned()).spawn(move || gate.run(&inbox)).map(drop)
+    }
+
+    /// Takes no more, for good.
+    pub fn stop(&self) {
+        self.lock().stopping = true;
+        self.left.notify_all();
+        // Connecting is refused from here on, and poll(2) returns. It fails only where there is no listener any more.
+        let _ = shutdown(&self.listener, Shutdown::Both);
+    }
+
+    /// Connections whose descriptors are open.
+    pub fn open(&self) -> usize {
+        self.lock().open
+    }
+
+    /// Failures to take a connection that were not the peer's.
+    pub fn errors(&self) -> u64 {
+        self.lock().errors
+    }
+
+    /// Whether nothing is accepted.
+    pub fn is_paused(&self) -> bool {
+        let state = self.lock();
+        state.full || state.refused || state.stopping
+    }
+
+    /// The system had a descriptor for a connection, but no thread.
+    pub fn refuse(&self, error: &io::Error) {
+        let mut state = self.lock();
+        state.errors += 1;
+        if !std::mem::replace(&mut state.refused, true) && !state.stopping {
+            tracing::warn!(%error, connections = state.open, "accepting paused");
+        }
+    }
+
+    fn run(self: &Arc<Gate>, inbox: &Sender<Inbound>) {
+        while self.wait_for_a_place() {
+            match self.listener.accept() {
+                Ok((stream, peer)) => {
+                    if inbox.send(self.admit(stream, peer)).is_err() {
+                        return;
+                    }
+                }
+                // Linux finds a descriptor before it looks for a connection: there is one again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.resume();
+                    wait_until_readable(&self.listener);
+                }
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    self.refuse(&error);
+                    thread::sleep(ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Gate>, stream: TcpStream, peer: SocketAddr) -> Inbound {
+        self.resume();
+        let mut state = self.lock();
+        state.open += 1;
+        state.full |= state.open >= self.places.connections_max + self.places.surplus_max;
+        Inbound::Accepted(Client { stream, _place: Place(Arc::clone(self)) }, peer)
+    }
+
+    fn resume(&self) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.refused) {
+            tracing::info!(connections = state.open, "accepting resumed");
+        }
+    }
+
+    /// Returns whether there is one; there will never be one once the server is stopping.
+    fn wait_for_a_place(&self) -> bool {
+        let is_full = |state: &mut State| state.full && !state.stopping;
+        let state = self.lock();
+        let (state, waited) =
+            self.left.wait_timeout_while(state, WORTH_TELLING, is_full).unwrap_or_else(PoisonError::into_inner);
+        if !waited.timed_out() {
+            return !state.stopping;
+        }
+        tracing::warn!(connections = state.open, "accepting paused");
+        let state = self.left.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
+        if !state.stopping {
+            tracing::info!(connections = state.open, "accepting resumed");
+        }
+        !state.stopping
+    }
+
+    /// A count is whole whoever panicked.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wait_until_readable(listener: &TcpListener) {
+    // An interruption is as good as a connection: the next attempt tells.
+    let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], None);
+}

@@ -1,0 +1,94 @@
+//! Which broker this instance uses: the embedded one, or Redis.
+
+use crate::inbox::{Inbox, Senders};
+use crate::redis::RedisLinks;
+use fanfare_adapter::config::Config;
+use fanfare_adapter::ops::Snapshot;
+use fanfare_adapter::settings::{Drawn, session_config};
+use fanfare_core::broker::memory::MemoryBroker;
+use fanfare_core::broker::{BrokerEvent, PublishId};
+use std::io;
+
+/// The broker.
+#[derive(Debug)]
+pub enum Broker {
+    /// In this process: the instance stands alone.
+    Memory(MemoryBroker),
+    /// Redis, shared with other instances.
+    Redis(RedisLinks),
+}
+
+impl Broker {
+    /// The one that is configured. Threads that speak with Redis report to the inbox.
+    ///
+    /// # Errors
+    /// If they cannot be made.
+    pub fn start(config: &Config, drawn: Drawn, inbox: &Senders) -> io::Result<Broker> {
+        Ok(match &config.redis.target {
+            None => Broker::Memory(MemoryBroker::default()),
+            Some(target) => {
+                let session = session_config(&config.redis, target, drawn);
+                Broker::Redis(RedisLinks::start(session, &target.address, &inbox.broker)?)
+            }
+        })
+    }
+
+    /// Takes an `Action::Subscribe`.
+    pub fn subscribe(&mut self, room: &str) {
+        match self {
+            Broker::Memory(memory) => memory.subscribe(room),
+            Broker::Redis(redis) => redis.subscribe(room),
+        }
+    }
+
+    /// Takes an `Action::Unsubscribe`.
+    pub fn unsubscribe(&mut self, room: &str) {
+        match self {
+            Broker::Memory(memory) => memory.unsubscribe(room),
+            Broker::Redis(redis) => redis.unsubscribe(room),
+        }
+    }
+
+    /// Takes an `Action::Publish`.
+    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
+        match self {
+            Broker::Memory(memory) => memory.publish(room, payload, id),
+            Broker::Redis(redis) => redis.publish(room, payload, id),
+        }
+    }
+
+    /// Whether there is something to report without waiting for anybody.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Broker::Memory(memory) => memory.has_events(),
+            Broker::Redis(redis) => redis.has_refusals(),
+        }
+    }
+
+    /// Reports what the hub has to hear: of Redis, at most `reports_max` reports and what was refused here.
+    pub fn read(&mut self, inbox: &Inbox, reports_max: usize, mut report: impl FnMut(BrokerEvent<'_>)) {
+        match self {
+            Broker::Memory(memory) => memory.poll_events(report),
+            Broker::Redis(redis) => {
+                inbox.broker().take(reports_max).for_each(|said| redis.note(said, &mut report));
+                redis.refusals(report);
+            }
+        }
+    }
+
+    /// Publishes that have not been confirmed.
+    pub fn publishes_in_flight(&self) -> usize {
+        match self {
+            Broker::Memory(_) => 0,
+            Broker::Redis(redis) => redis.publishes_in_flight(),
+        }
+    }
+
+    /// Adds the broker's figures to a snapshot.
+    pub fn describe(&self, snapshot: &mut Snapshot) {
+        match self {
+            Broker::Memory(_) => (snapshot.subscriber_up, snapshot.publisher_up) = (true, true),
+            Broker::Redis(redis) => redis.describe(snapshot),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The clients' sockets: a thread that reads each of them, writes that never wait, and who tells when a full socket takes more.
+
+use crate::accept::Client;
+use crate::inbox::Inbound;
+use crossbeam_channel::Sender;
+use fanfare_core::ConnId;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+
+/// A thread here does little; what is not touched of its stack costs no memory.
+const STACK_BYTES: usize = 64 * 1024;
+/// What is read of a client that sends little, which is kept on its thread's stack.
+const READ_BYTES: usize = 1024;
+/// What is read at once of a client for as long as it fills every read.
+const LONG_READ_BYTES: usize = 8 * 1024;
+
+/// What a connection's threads share.
+#[derive(Debug)]
+struct Connection {
+    client: Client,
+    /// It was closed here. What a peer goes on sending would still be read: shutdown(2) does not keep it from coming.
+    closed: AtomicBool,
+}
+
+/// All open connections.
+#[derive(Debug)]
+pub struct Connections {
+    open: HashMap<ConnId, Arc<Connection>>,
+    inbox: Sender<Inbound>,
+}
+
+impl Connections {
+    /// None yet. What their threads have to say goes to the inbox.
+    pub fn new(inbox: Sender<Inbound>) -> Connections {
+        Connections { open: HashMap::new(), inbox }
+    }
+
+    /// Keeps a new connection's socket, and starts the thread that reads it.
+    ///
+    /// # Errors
+    /// If the system has no thread left. The socket is closed.
+    pub fn insert(&mut self, conn: ConnId, client: Client) -> io::Result<()> {
+        let connection = Arc::new(Connection { client, closed: AtomicBool::new(false) });
+        let (reader, inbox) = (Arc::clone(&connection), self.inbox.clone());
+        spawn("fanfare-read", move || reader.read(conn, &inbox))?;
+        self.open.insert(conn, connection);
+        Ok(())
+    }
+
+    /// Whether the connection has not been closed here.
+    pub fn is_open(&self, conn: ConnId) -> bool {
+        self.open.contains_key(&conn)
+    }
+
+    /// Writes once, and does not wait: how much was taken, or `None` if the socket failed. Where that is not all, an
+    /// [`Inbound::Writable`] follows.
+    pub fn write(&self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+        let connection = self.open.get(&conn)?;
+        let written = loop {
+            match send(&connection.client.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(written) => break written,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break 0,
+                Err(_) => return None,
+            }
+        };
+        if written < bytes.len()
+            && let Err(error) = self.await_writable(conn, Arc::clone(connection))
+        {
+            // Nobody would ever tell that it takes more: it could only hang.
+            tracing::warn!(%error, "cannot wait for a slow connection");
+            return None;
+        }
+        Some(written)
+    }
+
+    /// A full socket is rare, and a thread that comes and goes with it is cheaper than one that sleeps beside every reader.
+    fn await_writable(&self, conn: ConnId, connection: Arc<Connection>) -> io::Result<()> {
+        let inbox = self.inbox.clone();
+        spawn("fanfare-wait", move || {
+            // A socket that fails or is closed meanwhile counts as writable: the next write tells.
+            while let Err(Errno::INTR) = poll(&mut [PollFd::new(&connection.client.stream, PollFlags::OUT)], None) {}
+            // Nobody listens any more where the server has ended.
+            let _ = inbox.send(Inbound::Writable(conn));
+        })
+    }
+
+    /// Sends a FIN.
+    pub fn shutdown(&self, conn: ConnId) {
+        if let Some(connection) = self.open.get(&conn) {
+            // Fails only where the peer has gone, of which reading will tell.
+            let _ = connection.client.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Ends the connection. Its threads notice and leave; with the last of them the descriptor is closed.
+    pub fn close(&mut self, conn: ConnId) {
+        if let Some(connection) = self.open.remove(&conn) {
+            connection.closed.store(true, Relaxed);
+            // Fails only where the peer has gone, which its threads have noticed, too.
+            let _ = connection.client.stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(work).map(drop)
+}
+
+impl Connection {
+    /// Reads until the end. A full inbox stops it, and so, once the kernel's buffers are full, the client.
+    fn read(&self, conn: ConnId, inbox: &Sender<Inbound>) {
+        let mut stream = &self.client.stream;
+        let (mut short, mut long) = ([0; READ_BYTES], Vec::new());
+        loop {
+            let buffer = if long.is_empty() { &mut short[..] } else { &mut long[..] };
+            match stream.read(buffer) {
+                Ok(0) => break,
+                Ok(bytes) => {
+                    let filled = bytes == buffer.len();
+                    let inbound = Inbound::Bytes(conn, buffer[..bytes].to_vec());
+                    if self.closed.load(Relaxed) || inbox.send(inbound).is_err() {
+                        return;
+                    }
+                    match filled {
+                        true => long.resize(LONG_READ_BYTES, 0),
+                        false => long = Vec::new(),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        // Nobody listens any more where the server has ended.
+        let _ = inbox.send(Inbound::Ended(conn));
+    }
+}

@@ -1,0 +1,77 @@
+//! What the other threads have for the one that owns the core: two bounded queues, so that whoever fills one has to wait.
+
+use crate::accept::Client;
+use crate::redis::Report;
+use crossbeam_channel::{Receiver, Select, Sender, TryIter, bounded};
+use fanfare_core::ConnId;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// From clients. As many events as may wait before their threads do: each holds one read, so it is half a megabyte at most.
+const FROM_CLIENTS_MAX: usize = 64;
+/// From Redis: as many messages as may wait before Redis's own buffer for this instance fills.
+const FROM_BROKER_MAX: usize = 64;
+
+/// Of clients, of the listener, of the system.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A new connection.
+    Accepted(Client, SocketAddr),
+    /// A connection was read.
+    Bytes(ConnId, Vec<u8>),
+    /// The peer sends no more, or the socket failed.
+    Ended(ConnId),
+    /// A socket that had taken less than it was given takes more.
+    Writable(ConnId),
+    /// The process was asked to end, by this signal.
+    Signal(&'static str),
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub struct Inbox {
+    clients: Receiver<Inbound>,
+    broker: Receiver<Report>,
+    /// A queue whose senders have all gone is ready for ever, and with the embedded broker there are none.
+    _to_broker: Sender<Report>,
+}
+
+/// The sending ends.
+#[derive(Clone, Debug)]
+pub struct Senders {
+    /// For [`Inbound`].
+    pub clients: Sender<Inbound>,
+    /// For the threads that speak with Redis.
+    pub broker: Sender<Report>,
+}
+
+impl Inbox {
+    /// An empty one.
+    pub fn new() -> (Inbox, Senders) {
+        let (to_clients, clients) = bounded(FROM_CLIENTS_MAX);
+        let (to_broker, broker) = bounded(FROM_BROKER_MAX);
+        (Inbox { clients, broker, _to_broker: to_broker.clone() }, Senders { clients: to_clients, broker: to_broker })
+    }
+
+    /// Sleeps until there is something, or the time is up; without a time, for as long as it takes.
+    pub fn wait(&self, timeout: Option<Duration>) {
+        let mut select = Select::new();
+        select.recv(&self.broker);
+        select.recv(&self.clients);
+        match timeout {
+            // Which of them it is does not matter, nor whether the time was up: a turn takes both.
+            Some(timeout) => drop(select.ready_timeout(timeout)),
+            None => drop(select.ready()),
+        }
+    }
+
+    /// What clients have said, oldest first, as long as there is something.
+    pub fn clients(&self) -> TryIter<'_, Inbound> {
+        self.clients.try_iter()
+    }
+
+    /// What the broker's threads have said, oldest first, as long as there is something.
+    pub fn broker(&self) -> TryIter<'_, Report> {
+        self.broker.try_iter()
+    }
+}

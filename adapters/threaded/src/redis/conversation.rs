@@ -1,0 +1,273 @@
+//! What is said on one connection: a thread writes what is asked, all that waits at once; the link's thread reads the replies,
+//! which come in the order of asking, and the messages between them.
+
+use super::link::{Connection, Link, Over, Socket, error_text};
+use super::{Counts, Report};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use fanfare_core::broker::redis::RedisConfig;
+use fanfare_core::broker::{PublishError, PublishId};
+use redis::{Value, cmd};
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// Commands of one write.
+const BATCH_MAX: usize = 512;
+
+/// Something to ask of Redis.
+#[derive(Debug)]
+pub enum Ask {
+    /// For a room's messages.
+    Subscribe(String),
+    /// For no more of them.
+    Unsubscribe(String),
+    /// To pass on a message.
+    Publish(Publish),
+    /// For a sign of life.
+    Ping,
+}
+
+/// Something to be published.
+#[derive(Debug)]
+pub struct Publish {
+    pub(super) channel: String,
+    pub(super) payload: Vec<u8>,
+    pub(super) id: Option<PublishId>,
+    /// What it counts for among the bytes in flight.
+    pub(super) bytes: usize,
+}
+
+/// What was asked and not answered yet; `None` once nothing will be answered any more.
+type Awaited = Mutex<Option<VecDeque<Ask>>>;
+
+/// The end that reads.
+pub(super) struct Conversation<'a> {
+    link: &'a Link,
+    awaited: Arc<Awaited>,
+}
+
+/// The end that writes.
+struct Writer {
+    socket: Arc<Socket>,
+    asks: Receiver<Ask>,
+    awaited: Arc<Awaited>,
+    config: Arc<RedisConfig>,
+    answers: Answers,
+}
+
+/// Where the outcome of a publish goes.
+struct Answers {
+    counts: Arc<Counts>,
+    inbox: Sender<Report>,
+}
+
+/// Why a connection is of no use any more.
+type Reason = String;
+
+impl Conversation<'_> {
+    /// Reports what Redis says until the connection ends, and returns why it did. Every publish is answered.
+    pub(super) fn hold(link: &Link, mut connection: Connection) -> Result<Reason, Over> {
+        let (asks, asked) = unbounded();
+        let awaited = Arc::new(Mutex::new(Some(VecDeque::new())));
+        let writer = Writer {
+            socket: Arc::clone(&connection.socket),
+            asks: asked,
+            awaited: Arc::clone(&awaited),
+            config: Arc::clone(&link.config),
+            answers: Answers::of(link),
+        };
+        let thread = thread::Builder::new().name("fanfare-ask".to_owned());
+        if let Err(error) = thread.spawn(move || writer.run()) {
+            return Ok(format!("no thread to write with: {error}"));
+        }
+        link.report(Report::Up(link.role, asks))?;
+        let conversation = Conversation { link, awaited };
+        let reason = conversation.listen(&mut connection)?;
+        connection.socket.shutdown();
+        let unanswered = lock(&conversation.awaited).take().unwrap_or_default();
+        for ask in unanswered {
+            Answers::of(link).fail(ask, PublishError::Unconfirmed)?;
+        }
+        Ok(reason)
+    }
+
+    fn listen(&self, connection: &mut Connection) -> Result<Reason, Over> {
+        loop {
+            let outcome = match connection.read() {
+                Ok(Value::Array(items) | Value::Push { data: items, .. }) => self.take_push(items)?,
+                Ok(Value::ServerError(error)) => self.take_error(&error_text(&error))?,
+                Ok(_) => self.take_reply()?,
+                Err(error) if error.is_timeout() => {
+                    Err(format!("no answer to PING within {} ms", self.link.config.probe_timeout.as_millis()))
+                }
+                Err(error) if error.is_connection_dropped() => Err("it closed the connection".to_owned()),
+                Err(error) => Err(self.link.reason(&error)),
+            };
+            if let Err(reason) = outcome {
+                return Ok(reason);
+            }
+        }
+    }
+
+    /// What was asked first.
+    fn answered(&self) -> Option<Ask> {
+        lock(&self.awaited).as_mut()?.pop_front()
+    }
+
+    /// The number of those who were sent a message, or a PONG.
+    fn take_reply(&self) -> Result<Result<(), Reason>, Over> {
+        match self.answered() {
+            Some(Ask::Publish(publish)) => Answers::of(self.link).succeed(&publish).map(Ok),
+            Some(Ask::Ping) => Ok(Ok(())),
+            _ => Ok(unasked()),
+        }
+    }
+
+    fn take_error(&self, text: &str) -> Result<Result<(), Reason>, Over> {
+        let text = self.link.config.printable_error(text.as_bytes());
+        match self.answered() {
+            Some(Ask::Subscribe(room)) => self.link.report(Report::SubscribeFailed(room, text)).map(Ok),
+            Some(ask @ Ask::Publish(_)) => Answers::of(self.link).fail(ask, PublishError::Refused).map(Ok),
+            Some(Ask::Ping) => Ok(Ok(())),
+            Some(Ask::Unsubscribe(_)) | None => Ok(Err(text)),
+        }
+    }
+
+    /// Messages, and the confirmations of a connection that subscribes.
+    fn take_push(&self, items: Vec<Value>) -> Result<Result<(), Reason>, Over> {
+        let mut items = items.into_iter().map(|item| match item {
+            Value::BulkString(bytes) => bytes,
+            _ => Vec::new(),
+        });
+        let (kind, channel) = (items.next().unwrap_or_default(), items.next().unwrap_or_default());
+        match &kind[..] {
+            b"message" => self.take_message(channel, items.next().unwrap_or_default()).map(Ok),
+            b"subscribe" | b"unsubscribe" => {
+                let room = self.room_of(channel);
+                match (self.answered(), room) {
+                    (Some(Ask::Subscribe(asked)), Some(room)) if kind == b"subscribe" && asked == room => {
+                        self.link.report(Report::Subscribed(room)).map(Ok)
+                    }
+                    (Some(Ask::Unsubscribe(asked)), Some(room)) if kind == b"unsubscribe" && asked == room => {
+                        self.link.report(Report::Unsubscribed(room)).map(Ok)
+                    }
+                    _ => Ok(unasked()),
+                }
+            }
+            b"pong" => self.take_reply(),
+            _ => Ok(Ok(())),
+        }
+    }
+
+    fn take_message(&self, channel: Vec<u8>, payload: Vec<u8>) -> Result<(), Over> {
+        if payload.len() > self.link.config.message_bytes_max {
+            self.link.counts.oversized.fetch_add(1, Relaxed);
+            return Ok(());
+        }
+        // A channel that is no room's is nobody's.
+        self.room_of(channel).map_or(Ok(()), |room| self.link.report(Report::Message(room, payload)))
+    }
+
+    fn room_of(&self, channel: Vec<u8>) -> Option<String> {
+        let prefix = &self.link.config.prefix;
+        let mut room = String::from_utf8(channel).ok().filter(|channel| channel.starts_with(prefix))?;
+        room.drain(..prefix.len());
+        Some(room)
+    }
+}
+
+fn unasked() -> Result<(), Reason> {
+    Err("it answered what it was not asked".to_owned())
+}
+
+/// A list of asks is whole whoever panicked.
+fn lock(awaited: &Awaited) -> MutexGuard<'_, Option<VecDeque<Ask>>> {
+    awaited.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Writer {
+    /// Writes what is asked until nobody can ask any more. What is asked after the connection's end is refused.
+    fn run(self) {
+        while let Some(batch) = self.next_batch() {
+            let mut bytes = Vec::new();
+            batch.iter().for_each(|ask| ask.encode(&self.config.prefix, &mut bytes));
+            // Noted before it is written: the replies may come sooner than this thread goes on.
+            match lock(&self.awaited).as_mut() {
+                Some(awaited) => awaited.extend(batch),
+                None => {
+                    for ask in batch {
+                        if self.answers.fail(ask, PublishError::Unavailable).is_err() {
+                            return;
+                        }
+                    }
+                    continue;
+                }
+            }
+            if (&mut &*self.socket).write_all(&bytes).is_err() {
+                // Whoever reads has to know, and answers for what was written.
+                self.socket.shutdown();
+            }
+        }
+        self.socket.shutdown();
+    }
+
+    /// What waits, or a `PING` where nothing has been asked for some time.
+    fn next_batch(&self) -> Option<Vec<Ask>> {
+        loop {
+            let first = match self.asks.recv_timeout(self.config.probe_interval) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Disconnected) => return None,
+                // Whatever has no answer yet is probe enough.
+                Err(RecvTimeoutError::Timeout) => match &*lock(&self.awaited) {
+                    Some(awaited) if awaited.is_empty() => Ask::Ping,
+                    _ => continue,
+                },
+            };
+            return Some([first].into_iter().chain(self.asks.try_iter().take(BATCH_MAX - 1)).collect());
+        }
+    }
+}
+
+impl Ask {
+    fn encode(&self, prefix: &str, out: &mut Vec<u8>) {
+        match self {
+            Ask::Subscribe(room) => cmd("SUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
+            Ask::Unsubscribe(room) => cmd("UNSUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
+            Ask::Publish(Publish { channel, payload, .. }) => {
+                cmd("PUBLISH").arg(channel).arg(payload).write_packed_command(out);
+            }
+            Ask::Ping => cmd("PING").write_packed_command(out),
+        }
+    }
+}
+
+impl Answers {
+    fn of(link: &Link) -> Answers {
+        Answers { counts: Arc::clone(&link.counts), inbox: link.reporter() }
+    }
+
+    fn succeed(&self, publish: &Publish) -> Result<(), Over> {
+        self.settle(publish);
+        publish.id.map_or(Ok(()), |id| self.inbox.send(Report::Published(id)).map_err(|_| Over))
+    }
+
+    /// Other asks than publishes need no answer: that the connection is down says it all.
+    fn fail(&self, ask: Ask, error: PublishError) -> Result<(), Over> {
+        let Ask::Publish(publish) = ask else { return Ok(()) };
+        self.settle(&publish);
+        match publish.id {
+            Some(id) => self.inbox.send(Report::PublishFailed(id, error)).map_err(|_| Over),
+            None => {
+                self.counts.dropped.fetch_add(1, Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    fn settle(&self, publish: &Publish) {
+        self.counts.in_flight.fetch_sub(1, Relaxed);
+        self.counts.in_flight_bytes.fetch_sub(publish.bytes, Relaxed);
+    }
+}

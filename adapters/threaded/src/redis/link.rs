@@ -1,0 +1,235 @@
+//! A connection's life, again and again: connecting, signing in, talking until it ends, waiting before the next attempt.
+
+use super::conversation::Conversation;
+use super::{Counts, Report};
+use crossbeam_channel::Sender;
+use fanfare_adapter::config::RedisAddress;
+use fanfare_core::broker::redis::{Backoff, RedisConfig, Role};
+use redis::{Parser, RedisError, RedisResult, Value, cmd};
+use std::fmt::Display;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a role's thread needs for all its connections.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) role: Role,
+    pub(super) config: Arc<RedisConfig>,
+    pub(super) counts: Arc<Counts>,
+    address: RedisAddress,
+    inbox: Sender<Report>,
+    backoff: Backoff,
+    /// Why there is no connection, as the hub was told last.
+    told: Option<String>,
+}
+
+/// The server has ended: nobody is left to report to.
+#[derive(Debug)]
+pub(super) struct Over;
+
+/// A connection that is signed in: the end that reads.
+pub(super) struct Connection {
+    pub(super) socket: Arc<Socket>,
+    parser: Parser,
+}
+
+/// The socket, which several threads use.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Link {
+    pub(super) fn new(
+        role: Role,
+        config: &Arc<RedisConfig>,
+        address: &RedisAddress,
+        counts: &Arc<Counts>,
+        inbox: &Sender<Report>,
+    ) -> Link {
+        Link {
+            role,
+            config: Arc::clone(config),
+            counts: Arc::clone(counts),
+            address: address.clone(),
+            inbox: inbox.clone(),
+            backoff: Backoff::new(config.seed.wrapping_add(role as u64)),
+            told: None,
+        }
+    }
+
+    /// Starts the thread, which lasts as long as the server.
+    pub(super) fn start(mut self) -> io::Result<()> {
+        let run = move || {
+            while let Ok(wait) = self.attempt() {
+                thread::sleep(wait);
+            }
+        };
+        thread::Builder::new().name("fanfare-redis".to_owned()).spawn(run).map(drop)
+    }
+
+    /// One connection, from the attempt to its end. Returns how long to wait before the next.
+    fn attempt(&mut self) -> Result<Duration, Over> {
+        let reason = match Connection::open(self) {
+            Err(reason) => reason,
+            Ok(connection) => {
+                self.told = None;
+                let since = Instant::now();
+                let reason = Conversation::hold(self, connection)?;
+                // Had it been shorter, a server that ends every connection soon would be visited again and again at once.
+                if since.elapsed() >= self.config.backoff_max {
+                    self.backoff.reset();
+                }
+                reason
+            }
+        };
+        let reason = format!("Redis: {reason}");
+        if self.told.as_ref() != Some(&reason) {
+            self.told = Some(reason.clone());
+            self.report(Report::Down(self.role, reason))?;
+        }
+        Ok(self.backoff.next(self.config.backoff_min, self.config.backoff_max))
+    }
+
+    pub(super) fn report(&self, report: Report) -> Result<(), Over> {
+        self.inbox.send(report).map_err(|_| Over)
+    }
+
+    pub(super) fn reporter(&self) -> Sender<Report> {
+        self.inbox.clone()
+    }
+
+    /// What went wrong, fit to be read.
+    pub(super) fn reason(&self, error: &impl Display) -> String {
+        self.config.printable_error(error.to_string().as_bytes())
+    }
+}
+
+impl Connection {
+    /// Connects and signs in. The error says why that cannot be, for people.
+    fn open(link: &Link) -> Result<Connection, String> {
+        let config = &link.config;
+        let deadline = Instant::now() + config.connect_timeout;
+        let socket = Socket::connect(&link.address, config.connect_timeout)
+            .map_err(|error| format!("cannot connect: {error}"))?;
+        let mut connection = Connection { socket: Arc::new(socket), parser: Parser::new() };
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        connection.socket.set_timeouts(left).map_err(|error| link.reason(&error))?;
+        connection.sign_in(link)?;
+        // Whoever says nothing for so long has not even answered a PING.
+        let silence_max = config.probe_interval + config.probe_timeout;
+        connection.socket.set_timeouts(silence_max).map_err(|error| link.reason(&error))?;
+        Ok(connection)
+    }
+
+    fn sign_in(&mut self, link: &Link) -> Result<(), String> {
+        let RedisConfig { username, password, database, client_name, .. } = &*link.config;
+        let mut steps = Vec::new();
+        if let Some(password) = password {
+            // Before Redis 6 there were no users, and `AUTH` took one argument: a user that is none is no argument.
+            steps.push(("AUTH", true, cmd("AUTH").arg(username).arg(password).to_owned()));
+        }
+        if *database != 0 {
+            steps.push(("SELECT", true, cmd("SELECT").arg(*database).to_owned()));
+        }
+        // Neither is worth a connection if it is not allowed; whether the server is willing shows all the same.
+        steps.push(("CLIENT SETNAME", false, cmd("CLIENT").arg("SETNAME").arg(client_name).to_owned()));
+        steps.push(("PING", false, cmd("PING")));
+        for (name, has_to_succeed, command) in steps {
+            let written = (&mut &*self.socket).write_all(&command.get_packed_command());
+            match written.map_err(RedisError::from).and_then(|()| self.read()) {
+                Ok(Value::ServerError(error)) if has_to_succeed || is_unwilling(error.code()) => {
+                    return Err(format!("{name} refused: {}", link.reason(&error_text(&error))));
+                }
+                Ok(Value::Array(_)) => return Err("it answers what it was not asked".to_owned()),
+                Ok(_) => {}
+                Err(error) if error.is_timeout() => {
+                    return Err(format!("set-up not finished within {} ms", link.config.connect_timeout.as_millis()));
+                }
+                Err(error) => return Err(format!("{name}: {}", link.reason(&error))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next thing that Redis says.
+    pub(super) fn read(&mut self) -> RedisResult<Value> {
+        self.parser.parse_value(&*self.socket)
+    }
+}
+
+/// As Redis said it.
+pub(super) fn error_text(error: &redis::ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default())
+}
+
+/// These mean the server, not the command.
+fn is_unwilling(code: &str) -> bool {
+    ["NOAUTH", "LOADING", "MASTERDOWN"].contains(&code)
+}
+
+impl Socket {
+    /// Tries one address after the other, and gives each the whole time.
+    fn connect(address: &RedisAddress, time: Duration) -> io::Result<Socket> {
+        let (host, port) = match address {
+            RedisAddress::Unix { path } => return UnixStream::connect(path).map(Socket::Unix),
+            RedisAddress::Tcp { host, port } => (host.as_str(), *port),
+        };
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for address in (host, port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, time) {
+                // Where nobody listens, TCP may connect a socket with itself.
+                Ok(stream) if stream.local_addr()? == address => failure = io::ErrorKind::ConnectionRefused.into(),
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(Socket::Tcp(stream));
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    fn set_timeouts(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.set_read_timeout(Some(time)).and(stream.set_write_timeout(Some(time))),
+            Socket::Unix(stream) => stream.set_read_timeout(Some(time)).and(stream.set_write_timeout(Some(time))),
+        }
+    }
+
+    /// Ends reading and writing, wherever somebody waits for them.
+    pub(super) fn shutdown(&self) {
+        // Fails only where the connection has ended already.
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+}
+
+impl Read for &Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => (&mut &*stream).read(buffer),
+            Socket::Unix(stream) => (&mut &*stream).read(buffer),
+        }
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => (&mut &*stream).write(bytes),
+            Socket::Unix(stream) => (&mut &*stream).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

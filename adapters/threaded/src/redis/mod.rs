@@ -1,0 +1,171 @@
+//! Redis on blocking threads: one connection that subscribes, one that publishes. What the core asks of them, and what they
+//! report to it.
+//!
+//! Commands and replies are the `redis` crate's, which encodes and parses them; the sockets are held here. Its own `Connection`
+//! is borrowed for as long as somebody waits for a reply, so that nobody could say anything meanwhile, nor notice that it has
+//! ended while there is nothing to say.
+
+mod conversation;
+mod link;
+
+use conversation::{Ask, Publish};
+use crossbeam_channel::Sender;
+use fanfare_adapter::config::RedisAddress;
+use fanfare_adapter::ops::Snapshot;
+use fanfare_core::broker::redis::{RedisConfig, Role};
+use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
+use link::Link;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// What a command takes beside its channel and payload, at most.
+const COMMAND_BYTES: usize = 64;
+
+/// What the threads have to say: [`BrokerEvent`]s that own their texts.
+#[derive(Debug)]
+pub enum Report {
+    /// A connection, and where it takes what is asked of it.
+    Up(Role, Sender<Ask>),
+    /// It has gone, or still cannot be had, and why. What was asked of one for subscriptions is void.
+    Down(Role, String),
+    /// The room is subscribed.
+    Subscribed(String),
+    /// The room is not subscribed any more.
+    Unsubscribed(String),
+    /// The room, and what Redis said.
+    SubscribeFailed(String, String),
+    /// The room, and what was published to it.
+    Message(String, Vec<u8>),
+    /// Redis took it.
+    Published(PublishId),
+    /// Redis did not take it, or nobody knows.
+    PublishFailed(PublishId, PublishError),
+}
+
+/// Redis as the thread sees it that owns the core.
+#[derive(Debug)]
+pub struct RedisLinks {
+    config: Arc<RedisConfig>,
+    /// To each role's connection, while there is one.
+    asks: [Option<Sender<Ask>>; 2],
+    /// How often each came up.
+    ups: [u64; 2],
+    /// Publishes that were not even handed over.
+    refused: Vec<(PublishId, PublishError)>,
+    counts: Arc<Counts>,
+}
+
+/// What the threads count.
+#[derive(Debug, Default)]
+struct Counts {
+    in_flight: AtomicUsize,
+    in_flight_bytes: AtomicUsize,
+    dropped: AtomicU64,
+    oversized: AtomicU64,
+}
+
+impl RedisLinks {
+    /// Starts the threads, which connect at once.
+    ///
+    /// # Errors
+    /// If they cannot be made.
+    pub fn start(config: RedisConfig, address: &RedisAddress, inbox: &Sender<Report>) -> io::Result<RedisLinks> {
+        let (config, counts) = (Arc::new(config), Arc::<Counts>::default());
+        for role in Role::ALL {
+            Link::new(role, &config, address, &counts, inbox).start()?;
+        }
+        Ok(RedisLinks { config, asks: [None, None], ups: [0; 2], refused: Vec::new(), counts })
+    }
+
+    /// Takes an `Action::Subscribe`.
+    pub fn subscribe(&mut self, room: &str) {
+        self.ask(Role::Subscriber, Ask::Subscribe(room.to_owned()));
+    }
+
+    /// Takes an `Action::Unsubscribe`.
+    pub fn unsubscribe(&mut self, room: &str) {
+        self.ask(Role::Subscriber, Ask::Unsubscribe(room.to_owned()));
+    }
+
+    /// If the connection has gone, its `Down` is on the way, which answers for subscriptions; publishes are answered one by one.
+    fn ask(&self, role: Role, ask: Ask) {
+        if let Some(asks) = &self.asks[role as usize] {
+            asks.send(ask).expect("a connection's thread takes asks until nobody can have any");
+        }
+    }
+
+    /// Takes an `Action::Publish`.
+    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
+        let channel = format!("{}{room}", self.config.prefix);
+        let bytes = channel.len() + payload.len() + COMMAND_BYTES;
+        let Counts { in_flight, in_flight_bytes, dropped, .. } = &*self.counts;
+        let error = if self.asks[Role::Publisher as usize].is_none() {
+            PublishError::Unavailable
+        } else if in_flight.load(Relaxed) >= self.config.publishes_in_flight_max
+            || in_flight_bytes.load(Relaxed) + bytes > self.config.buffer_bytes_max
+        {
+            PublishError::Busy
+        } else {
+            in_flight.fetch_add(1, Relaxed);
+            in_flight_bytes.fetch_add(bytes, Relaxed);
+            return self.ask(Role::Publisher, Ask::Publish(Publish { channel, payload: payload.to_vec(), id, bytes }));
+        };
+        match id {
+            Some(id) => self.refused.push((id, error)),
+            None => drop(dropped.fetch_add(1, Relaxed)),
+        }
+    }
+
+    /// Takes a thread's report and passes it on.
+    pub fn note(&mut self, said: Report, report: &mut impl FnMut(BrokerEvent<'_>)) {
+        match &said {
+            Report::Up(role, asks) => {
+                self.asks[*role as usize] = Some(asks.clone());
+                self.ups[*role as usize] += 1;
+                report(match role {
+                    Role::Subscriber => BrokerEvent::Up,
+                    Role::Publisher => BrokerEvent::PublisherUp,
+                });
+            }
+            Report::Down(role, reason) => {
+                self.asks[*role as usize] = None;
+                report(match role {
+                    Role::Subscriber => BrokerEvent::Down { reason },
+                    Role::Publisher => BrokerEvent::PublisherDown { reason },
+                });
+            }
+            Report::Subscribed(room) => report(BrokerEvent::Subscribed { room }),
+            Report::Unsubscribed(room) => report(BrokerEvent::Unsubscribed { room }),
+            Report::SubscribeFailed(room, reason) => report(BrokerEvent::SubscribeFailed { room, reason }),
+            Report::Message(room, payload) => report(BrokerEvent::Message { room, payload }),
+            Report::Published(id) => report(BrokerEvent::Published { id: *id }),
+            Report::PublishFailed(id, error) => report(BrokerEvent::PublishFailed { id: *id, error: *error }),
+        }
+    }
+
+    /// Whether there are publishes that were not even handed over.
+    pub fn has_refusals(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// Reports these.
+    pub fn refusals(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
+        self.refused.drain(..).for_each(|(id, error)| report(BrokerEvent::PublishFailed { id, error }));
+    }
+
+    /// Publishes that Redis has not answered yet.
+    pub fn publishes_in_flight(&self) -> usize {
+        self.counts.in_flight.load(Relaxed)
+    }
+
+    /// Adds what is known of Redis to a snapshot.
+    pub fn describe(&self, snapshot: &mut Snapshot) {
+        snapshot.subscriber_up = self.asks[Role::Subscriber as usize].is_some();
+        snapshot.publisher_up = self.asks[Role::Publisher as usize].is_some();
+        snapshot.broker_reconnects = self.ups.iter().map(|ups| ups.saturating_sub(1)).sum();
+        snapshot.broker_publishes_dropped = self.counts.dropped.load(Relaxed);
+        snapshot.broker_publishes_in_flight = self.publishes_in_flight() as u64;
+        snapshot.broker_oversized = self.counts.oversized.load(Relaxed);
+    }
+}

@@ -1,0 +1,226 @@
+//! The thread that owns the core: it takes what the others have for it as one turn, and carries out what the core says.
+
+use crate::accept::Gate;
+use crate::broker::Broker;
+use crate::connections::Connections;
+use crate::inbox::{Inbound, Inbox, Senders};
+use fanfare_adapter::PAGE;
+use fanfare_adapter::config::Config;
+use fanfare_adapter::descriptors;
+use fanfare_adapter::listen::listen;
+use fanfare_adapter::ops::{Board, Snapshot};
+use fanfare_adapter::program::{Server, StartError};
+use fanfare_adapter::readiness::Readiness;
+use fanfare_adapter::settings::{Drawn, core_config};
+use fanfare_adapter::signals::{self, Signal};
+use fanfare_core::time::Time;
+use fanfare_core::{Action, Actions, Core, Delivery, Event, Turn};
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Of clients' events in one turn: a message waits until the turn that reads it has ended.
+const EVENTS_PER_TURN: usize = 64;
+/// Of the broker's reports in one turn: a message costs a write to each member.
+const REPORTS_PER_TURN: usize = 64;
+
+/// The running server.
+#[derive(Debug)]
+pub struct ThreadedServer {
+    address: SocketAddr,
+    core: Core,
+    inbox: Inbox,
+    connections: Connections,
+    gate: Arc<Gate>,
+    broker: Broker,
+    board: Option<Arc<Board>>,
+    readiness: Readiness,
+    /// What it was told last.
+    told: Option<Result<(), String>>,
+    started: Instant,
+    shutdown_timeout: Duration,
+    stop_at: Option<Time>,
+}
+
+impl ThreadedServer {
+    /// Opens everything and starts the threads. With a board, figures are published on it.
+    ///
+    /// # Errors
+    /// What could not be opened, and why.
+    pub fn start(config: &Config, board: Option<Arc<Board>>) -> Result<ThreadedServer, StartError> {
+        let failed = StartError::of::<io::Error>;
+        let places = descriptors::places(&config.limits, 1, descriptors::raise_limit()).map_err(StartError)?;
+        let listener = listen(config.listen)?;
+        let address = listener.local_addr().map_err(failed("cannot read the listener's address"))?;
+        let drawn = Drawn::new().map_err(failed("cannot draw random numbers"))?;
+        let (inbox, senders) = Inbox::new();
+        for signal in signals::install(1).map_err(failed("cannot handle signals"))?.into_iter().flatten() {
+            await_signal(signal, &senders).map_err(failed("cannot wait for signals"))?;
+        }
+        let broker = Broker::start(config, drawn, &senders).map_err(failed("cannot start the threads for Redis"))?;
+        let gate = Gate::new(listener, places).map_err(failed("cannot make the listener non-blocking"))?;
+        gate.start(senders.clients.clone()).map_err(failed("cannot start the thread that accepts"))?;
+        Ok(ThreadedServer {
+            address,
+            core: Core::new(core_config(config, places, drawn, PAGE)),
+            inbox,
+            connections: Connections::new(senders.clients),
+            gate,
+            broker,
+            readiness: Readiness::new(1, config.redis.target.is_some(), board.clone()),
+            board,
+            told: None,
+            started: Instant::now(),
+            shutdown_timeout: config.timeouts.shutdown,
+            stop_at: None,
+        })
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.started.elapsed().as_micros() as u64)
+    }
+
+    /// How long there is nothing to do unless somebody says something.
+    fn timeout(&self) -> Option<Duration> {
+        if self.broker.is_ready() {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.core.next_timeout(), self.stop_at].into_iter().flatten().min()?;
+        Some(next.since(self.now()))
+    }
+
+    fn turn(&mut self) {
+        let now = self.now();
+        let ThreadedServer { core, inbox, connections, gate, broker, .. } = self;
+        let mut signalled = None;
+        let mut turn = core.turn(now);
+        // The broker first: whoever joins in this turn finds every subscription as new as can be.
+        broker.read(inbox, REPORTS_PER_TURN, |event| turn.feed(Event::Broker(event)));
+        for inbound in inbox.clients().take(EVENTS_PER_TURN) {
+            feed(inbound, &mut turn, connections, gate, &mut signalled);
+        }
+        turn.feed(Event::Timeout);
+        if let Some(signal) = signalled
+            && self.stop_at.is_none()
+        {
+            self.readiness.stop();
+            tracing::info!(signal, connections = gate.open(), "shutting down");
+            gate.stop();
+            self.stop_at = Some(now + self.shutdown_timeout);
+            turn.feed(Event::Shutdown);
+        }
+        carry_out(turn.finish(), connections, broker);
+    }
+
+    /// Publishes figures and readiness.
+    fn tell(&mut self, began: Instant) {
+        let readiness = self.core.readiness().map_err(str::to_owned);
+        if self.told.as_ref() != Some(&readiness) {
+            self.readiness.tell(0, readiness.clone());
+            self.told = Some(readiness);
+        }
+        if let Some(board) = &self.board {
+            let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
+            self.broker.describe(&mut snapshot);
+            snapshot.accept_errors = self.gate.errors();
+            snapshot.accepts_paused = self.gate.is_paused();
+            board.worker(0).publish(&snapshot);
+            board.worker(0).observe_turn(began.elapsed());
+        }
+    }
+
+    /// Whether everything has been said, or there was time enough for it.
+    fn has_stopped(&self) -> bool {
+        let done = self.core.connections() == 0 && self.broker.publishes_in_flight() == 0;
+        self.stop_at.is_some_and(|stop_at| done || self.now() >= stop_at)
+    }
+}
+
+impl Server for ThreadedServer {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn run(mut self) -> io::Result<usize> {
+        // What is known before anybody has said anything is worth telling, too.
+        self.tell(Instant::now());
+        while !self.has_stopped() {
+            self.inbox.wait(self.timeout());
+            let began = Instant::now();
+            self.turn();
+            self.tell(began);
+        }
+        Ok(self.core.connections())
+    }
+}
+
+/// Starts a thread that waits for the first of this signal; the next one ends the process.
+fn await_signal(mut signal: Signal, inbox: &Senders) -> io::Result<()> {
+    let inbox = inbox.clients.clone();
+    thread::Builder::new()
+        .name("fanfare-signal".to_owned())
+        .spawn(move || {
+            if signal.pipe.read_exact(&mut [0]).is_ok() {
+                // Nobody listens any more where the server has ended by itself.
+                let _ = inbox.send(Inbound::Signal(signal.name));
+            }
+        })
+        .map(drop)
+}
+
+fn feed(
+    inbound: Inbound,
+    turn: &mut Turn<'_>,
+    connections: &mut Connections,
+    gate: &Gate,
+    signalled: &mut Option<&'static str>,
+) {
+    match inbound {
+        Inbound::Accepted(client, peer) => {
+            // The gate lets in no more than the core takes.
+            let Ok(conn) = turn.open_from(peer.ip()) else { return };
+            if let Err(error) = connections.insert(conn, client) {
+                gate.refuse(&error);
+                turn.feed(Event::Closed { conn });
+            }
+        }
+        // Its thread may have spoken just before it was closed here.
+        Inbound::Bytes(conn, mut data) if connections.is_open(conn) => {
+            turn.feed(Event::Bytes { conn, data: &mut data })
+        }
+        Inbound::Ended(conn) if connections.is_open(conn) => turn.feed(Event::Closed { conn }),
+        Inbound::Writable(conn) if connections.is_open(conn) => turn.feed(Event::Writable { conn }),
+        Inbound::Bytes(..) | Inbound::Ended(_) | Inbound::Writable(_) => {}
+        Inbound::Signal(name) => *signalled = Some(name),
+    }
+}
+
+fn carry_out(mut actions: Actions<'_>, connections: &mut Connections, broker: &mut Broker) {
+    while let Some(action) = actions.next() {
+        match action {
+            Action::Send(delivery) => send(delivery, connections),
+            Action::Shutdown { conn } => connections.shutdown(conn),
+            Action::Close { conn } => connections.close(conn),
+            Action::Publish { room, payload, id } => broker.publish(room, payload, id),
+            Action::Subscribe { room } => broker.subscribe(room),
+            Action::Unsubscribe { room } => broker.unsubscribe(room),
+        }
+    }
+}
+
+/// One system call per target.
+fn send(mut delivery: Delivery<'_>, connections: &mut Connections) {
+    let bytes = delivery.bytes();
+    while let Some(conn) = delivery.next_target() {
+        match connections.write(conn, bytes) {
+            Some(written) if written == bytes.len() => {}
+            Some(written) => delivery.short(conn, written),
+            None => {
+                connections.close(conn);
+                delivery.gone(conn);
+            }
+        }
+    }
+}
