@@ -33,18 +33,7 @@ pub struct Launch {
     ops: bool,
     ready: bool,
     workers: Option<usize>,
-    broker: Wanted,
-}
-
-/// Which broker a test wants.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    /// The suite's choice.
-    Any,
-    /// The embedded one.
-    Embedded,
-    /// One that the test names itself.
-    Given,
+    embedded: bool,
 }
 
 /// How many workers servers have whose tests do not say it. The whole suite can be run with several.
@@ -61,7 +50,7 @@ impl Launch {
             ops: false,
             ready: true,
             workers: None,
-            broker: Wanted::Any,
+            embedded: false,
         }
     }
 
@@ -83,21 +72,21 @@ impl Launch {
     }
 
     /// Uses this Redis.
-    pub fn redis(mut self, redis: &Redis) -> Launch {
-        self.broker = Wanted::Given;
+    pub fn redis(self, redis: &Redis) -> Launch {
         self.flag("--redis-url", redis.url())
     }
 
     /// Uses the embedded broker, whatever the suite is run with: the test says why.
     pub fn embedded(mut self) -> Launch {
-        self.broker = Wanted::Embedded;
+        self.embedded = true;
         self
     }
 
-    /// Says in its own way which broker there is.
-    pub fn broker_as_configured(mut self) -> Launch {
-        self.broker = Wanted::Given;
-        self
+    /// Whether the test says by itself which broker there is.
+    fn says_which_broker(&self) -> bool {
+        let names_redis =
+            |text: &OsString| text.to_string_lossy().to_ascii_lowercase().replace('-', "_").contains("redis_url");
+        self.embedded || self.args.iter().chain(self.env.iter().map(|(name, _)| name)).any(names_redis)
     }
 
     /// Opens the operations port.
@@ -160,7 +149,7 @@ impl Launch {
             let workers = std::env::var(WORKERS).ok()?;
             Some(workers.parse().unwrap_or_else(|_| panic!("{WORKERS} is no number: {workers:?}")))
         });
-        let own_redis = (self.broker == Wanted::Any && uses_redis()).then(Redis::start);
+        let own_redis = (uses_redis() && !self.says_which_broker()).then(Redis::start);
         if let Some(redis) = &own_redis {
             self = self.redis(redis);
         }

@@ -93,7 +93,8 @@ fn names_and_tokens_are_found_in_any_case_and_in_lists() {
 
 #[test]
 fn frames_in_the_same_segment_as_the_head_are_kept() {
-    let server = Server::start();
+    // Through Redis, what a client says to a room before it is subscribed may pass before it is.
+    let server = Server::launch().embedded().start();
     let mut client = RawClient::connect(server.address());
     let mut bytes = upgrade_request("/ws", "").into_bytes();
     bytes.extend(Frame::text(r#"{"type":"SUBSCRIBE","room":"r"}"#).masked());

@@ -1,0 +1,50 @@
+//! The binary as a person or a script meets it: exit codes, and which stream gets what.
+
+use fanfare_tests::{Adapter, Launch, Server};
+
+fn texts(launch: Launch) -> (i32, String, String) {
+    let output = launch.run();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("output is UTF-8");
+    (output.status.code().expect("it exits by itself"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn check_config_prints_toml_to_stdout_and_exits_0() {
+    let (code, stdout, stderr) = texts(Server::launch().args(["check-config"]).env("REDIS_URL", "redis://:hunter2@h"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let table: toml::Table = stdout.parse().expect("valid TOML");
+    assert_eq!(table["redis"]["url"].as_str(), Some("redis://:***@h:6379/0"));
+    assert_eq!(table["limits"]["message_bytes_max"].as_integer(), Some(65536));
+}
+
+#[test]
+fn a_wrong_value_exits_2_and_is_told_on_stderr() {
+    for arguments in [&["check-config"][..], &[]] {
+        let (code, stdout, stderr) = texts(Server::launch().args(arguments).env("FANFARE_LIMITS_ERRORS_MAX", "many"));
+        assert_eq!((code, stdout.as_str()), (2, ""));
+        let name = Adapter::under_test().name();
+        let says = ["limits.errors_max", "FANFARE_LIMITS_ERRORS_MAX", &format!("`{name} --help`")];
+        assert!(says.iter().all(|part| stderr.contains(part)), "{stderr}");
+    }
+    let (code, _, stderr) = texts(Server::launch().args(["--no-such-flag"]));
+    assert_eq!(code, 2, "{stderr}");
+}
+
+#[test]
+fn help_and_version_exit_0_on_stdout() {
+    let name = Adapter::under_test().name();
+    let (code, stdout, stderr) = texts(Server::launch().args(["--version"]));
+    assert_eq!((code, stdout, stderr), (0, format!("{name} {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+    let (code, stdout, _) = texts(Server::launch().args(["--help"]));
+    assert!(code == 0 && stdout.contains("check-config") && stdout.contains(&format!("{name} --listen")), "{stdout}");
+}
+
+#[test]
+fn more_workers_than_it_can_run_are_refused() {
+    let (workers, says) = match Adapter::under_test() {
+        Adapter::Mio => ("65", "a whole number from 1 to 64"),
+        Adapter::Threaded => ("2", "2 event loops are more than fanfare-threaded can run"),
+    };
+    let (code, _, stderr) = texts(Server::launch().args(["check-config", "--workers", workers]));
+    assert!(code == 2 && stderr.contains(says), "{stderr}");
+}
