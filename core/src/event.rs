@@ -41,8 +41,9 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// What happened outside the core.
+/// What happened outside the core. Later versions may know of more: nobody has to tell them.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// The peer sent these bytes. They are unmasked in place; the core keeps only an unfinished remainder.
     Bytes {
@@ -76,6 +77,8 @@ pub enum Event<'a> {
 /// What other cores hold that share a core's limits of connections. It counts where an upgrade is answered, and where pending
 /// connections have to make room; that [`Turn::open`](crate::Turn::open) is not called for more than all together may have is
 /// for the adapter to see to.
+///
+/// Not `#[non_exhaustive]`: a number that an adapter leaves out would count as none, and the limits would not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
     /// Connections of every kind.

@@ -109,6 +109,8 @@
 //!
 //! A loop that sleeps wakes at [`Core::next_timeout`] at the latest, and turns again at once while its broker has events.
 
+#![warn(missing_docs)]
+
 mod action;
 pub mod broker;
 mod config;

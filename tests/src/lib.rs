@@ -29,6 +29,7 @@ mod raw;
 mod redis_server;
 mod resp;
 mod server;
+mod settings;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,6 +49,7 @@ pub use redis_server::{Redis, RedisLaunch};
 pub use resp::{Reply, RespConnection};
 pub use rustix::process::Signal;
 pub use server::{Launch, Server};
+pub use settings::{compression, config, proxies, redis_config};
 
 /// How long a test waits for a fact before it fails. Far more than any of them needs on a busy two-core machine.
 pub const DEADLINE: Duration = Duration::from_secs(10);

@@ -63,22 +63,22 @@ pub struct RedisLinks {
 
 /// The session's configuration from the server's.
 pub fn session_config(redis: &config::Redis, target: &config::RedisTarget, node: u64, seed: u64) -> RedisConfig {
-    RedisConfig {
-        username: target.username.clone(),
-        password: target.password.as_ref().map(|password| password.expose().to_owned()),
-        database: target.database,
-        client_name: format!("fanfare-{node:016x}"),
-        prefix: redis.prefix.clone(),
-        seed,
-        publishes_in_flight_max: redis.publishes_in_flight_max,
-        buffer_bytes_max: redis.buffer_bytes_max,
-        message_bytes_max: redis.message_bytes_max,
-        connect_timeout: redis.connect_timeout,
-        probe_interval: redis.probe_interval,
-        probe_timeout: redis.probe_timeout,
-        backoff_min: redis.backoff_min,
-        backoff_max: redis.backoff_max,
-    }
+    let mut session = RedisConfig::default();
+    session.username = target.username.clone();
+    session.password = target.password.as_ref().map(|password| password.expose().to_owned());
+    session.database = target.database;
+    session.client_name = format!("fanfare-{node:016x}");
+    session.prefix = redis.prefix.clone();
+    session.seed = seed;
+    session.publishes_in_flight_max = redis.publishes_in_flight_max;
+    session.buffer_bytes_max = redis.buffer_bytes_max;
+    session.message_bytes_max = redis.message_bytes_max;
+    session.connect_timeout = redis.connect_timeout;
+    session.probe_interval = redis.probe_interval;
+    session.probe_timeout = redis.probe_timeout;
+    session.backoff_min = redis.backoff_min;
+    session.backoff_max = redis.backoff_max;
+    session
 }
 
 impl RedisLinks {
@@ -391,12 +391,9 @@ mod tests {
 
     fn links(poll: &Poll) -> RedisLinks {
         let waker = Arc::new(Waker::new(poll.registry(), Token(2)).unwrap());
-        let config = RedisConfig {
-            connect_timeout: Duration::from_millis(100),
-            backoff_min: Duration::from_millis(1),
-            backoff_max: Duration::from_millis(1),
-            ..RedisConfig::default()
-        };
+        let mut config = RedisConfig::default();
+        config.connect_timeout = Duration::from_millis(100);
+        (config.backoff_min, config.backoff_max) = (Duration::from_millis(1), Duration::from_millis(1));
         // What the resolver says of this name is never asked for here.
         let address = RedisAddress::Tcp { host: "redis.invalid".to_owned(), port: 6379 };
         RedisLinks::new(config, address, [Token(0), Token(1)], waker).unwrap()

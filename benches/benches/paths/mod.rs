@@ -45,8 +45,9 @@ fn frame(text: &str) -> Vec<u8> {
 
 /// A core whose clients are not limited in how fast they send, for all of it happens at once.
 fn core(connections_max: usize) -> Core {
-    let none = Rate::NONE;
-    let config = Config { connections_max, messages: none, bytes: none, pings: none, ..Config::default() };
+    let mut config = Config::default();
+    config.connections_max = connections_max;
+    (config.messages, config.bytes, config.pings) = (Rate::NONE, Rate::NONE, Rate::NONE);
     let mut core = Core::new(config);
     turn(&mut core, |turn| {
         turn.feed(Event::Broker(BrokerEvent::Up));

@@ -17,7 +17,7 @@ const BAD_GATEWAY: u16 = 1014;
 /// RFC 6455 §5.5.
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// A whole message or control frame, or a fragment.
+/// A whole message or control frame, or a fragment: all that there is in RFC 6455, so it is not `#[non_exhaustive]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A text message, all fragments joined.
@@ -34,7 +34,7 @@ pub enum Message<'a> {
     Fragment,
 }
 
-/// What a client may send.
+/// What a client may send. Not `#[non_exhaustive]`: whoever reads a stranger's bytes shall have chosen every bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one message, all its fragments together, inflated where it is compressed.

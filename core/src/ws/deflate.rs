@@ -23,8 +23,9 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// The first room for what is inflated; it doubles as long as it does not do.
 const STEP_BYTES: usize = 16 * 1024;
 
-/// How messages to clients are compressed.
+/// How messages to clients are compressed. Made like [`Config`](crate::Config): the default, and what shall be otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Compression {
     /// Shorter messages, in bytes of their payload, are sent as they are.
     pub threshold_bytes: usize,

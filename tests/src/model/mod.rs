@@ -11,10 +11,10 @@ pub use history::{Bounds, Step};
 
 use received::{Token, frames, ids_of, message_of, rooms_of};
 
-use crate::{Frame, opcode, upgrade_request};
+use crate::{Frame, compression, config, opcode, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Compression, Config, ConnId, Core, Event, Rate, Turn};
+use fanfare_core::{Action, Config, ConnId, Core, Event, Rate, Turn};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -90,22 +90,21 @@ pub struct World {
 impl World {
     /// An instance without clients, its broker up.
     pub fn new(bounds: Bounds) -> World {
-        let config = Config {
-            outbox_bytes_max: bounds.outbox_bytes_max,
-            outbox_total_bytes_max: bounds.outbox_total_bytes_max,
-            members_per_turn_max: bounds.members_per_turn_max,
-            group_members_max: bounds.group_members_max,
-            errors_max: ERRORS_MAX,
-            rooms_per_connection_max: ROOMS_PER_CONNECTION_MAX,
-            ping_interval: Duration::from_secs(1_000_000),
-            room_linger: Duration::from_millis(500),
-            compression: Some(Compression { threshold_bytes: 0, level: 1 }),
+        let config = config(|config| {
+            config.outbox_bytes_max = bounds.outbox_bytes_max;
+            config.outbox_total_bytes_max = bounds.outbox_total_bytes_max;
+            config.members_per_turn_max = bounds.members_per_turn_max;
+            config.group_members_max = bounds.group_members_max;
+            config.errors_max = ERRORS_MAX;
+            config.rooms_per_connection_max = ROOMS_PER_CONNECTION_MAX;
+            config.ping_interval = Duration::from_secs(1_000_000);
+            config.room_linger = Duration::from_millis(500);
+            config.compression = Some(compression(0, 1));
             // How fast clients are is not what the model is about.
-            messages: Rate::NONE,
-            bytes: Rate::NONE,
-            pings: Rate::NONE,
-            ..Config::default()
-        };
+            config.messages = Rate::NONE;
+            config.bytes = Rate::NONE;
+            config.pings = Rate::NONE;
+        });
         let mut world = World {
             core: Core::new(config),
             now: Time::ZERO,
