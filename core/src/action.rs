@@ -22,7 +22,7 @@ pub enum Action<'a> {
         /// Whose socket.
         conn: ConnId,
     },
-    /// Close the socket. The id is void from here on.
+    /// Close the socket, or the framework's WebSocket. The id is void from here on.
     Close {
         /// Whose socket.
         conn: ConnId,

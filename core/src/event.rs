@@ -1,6 +1,7 @@
 //! What goes into the core: connection ids and events. No behaviour.
 
 use crate::broker::BrokerEvent;
+use crate::ws::Message;
 use std::fmt;
 
 /// A connection: its slot and the slot's generation. An id outlives its connection harmlessly: a later connection in the
@@ -52,12 +53,24 @@ pub enum Event<'a> {
         /// Any part of the stream, split anywhere.
         data: &'a mut [u8],
     },
+    /// The peer sent this on a WebSocket whose frames someone else reads, opened by
+    /// [`Turn::open_websocket`](crate::Turn::open_websocket); on any other connection it is ignored, as [`Event::Bytes`] is on
+    /// one of those.
+    ///
+    /// Feed everything that comes, also pings and pongs, which are signs of life, and the peer's close frame. A ping is answered
+    /// with a [`Message::Pong`]: leave that unsent where the framework has answered already.
+    Message {
+        /// Who sent it.
+        conn: ConnId,
+        /// The whole message, or control frame.
+        message: Message<'a>,
+    },
     /// A socket that had taken less than it was given takes more.
     Writable {
         /// Whose socket.
         conn: ConnId,
     },
-    /// The peer sends no more: end of file or an error. An [`Action::Close`](crate::Action::Close) follows.
+    /// The peer sends no more: end of file, an error, or the end of a framework's stream. An [`Action::Close`](crate::Action::Close) follows.
     Closed {
         /// Whose end.
         conn: ConnId,

@@ -140,3 +140,4 @@ pub use event::{ConnId, Elsewhere, Event};
 pub use limits::{Network, Origin, Proxies, Rate};
 pub use metrics::Metrics;
 pub use ws::deflate::Compression;
+pub use ws::{Message, Messages};

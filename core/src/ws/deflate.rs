@@ -317,7 +317,8 @@ impl Inflater {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ws::decoder::{Decoder, Limits, Message};
+    use crate::ws::Message;
+    use crate::ws::decoder::{Decoded, Decoder, Limits};
     use proptest::prelude::*;
 
     fn answer(offers: &[&str]) -> String {
@@ -509,7 +510,7 @@ mod tests {
                 let mut frame = masked(&out);
                 let (taken, message) = decoder.next(&mut frame, limits.with_compression(true), &mut inflater).unwrap();
                 prop_assert_eq!(taken, out.len() + 4);
-                prop_assert_eq!(message, Some(Message::Binary(&payload)));
+                prop_assert_eq!(message, Some(Decoded::Message(Message::Binary(&payload))));
             }
         }
 
