@@ -1,4 +1,4 @@
-//! Where the `fanfare` binary under test comes from. Not how it is started.
+//! Where the binaries under test come from. Not how they are started.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,10 @@ pub fn fanfare_binary() -> &'static Path {
             assert!(path.is_file(), "FANFARE_BIN names no file: {}", path.display());
             path
         }
-        None => build(),
+        None => {
+            build(&["--package", "fanfare", "--bin", "fanfare"]);
+            target_folder().join("fanfare")
+        }
     })
 }
 
@@ -28,11 +31,15 @@ pub(crate) fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live one level below the root")
 }
 
-fn build() -> PathBuf {
-    // The test runs as <target folder>/<profile folder>/deps/<name>-<hash>.
+/// Where binaries of the running test's profile are: the test runs as `<target folder>/<profile folder>/deps/<name>-<hash>`.
+pub(crate) fn target_folder() -> PathBuf {
     let test = env::current_exe().expect("the path of the running test");
-    let profile_folder = test.ancestors().nth(2).expect("the profile's folder above the test");
-    let target_folder = profile_folder.parent().expect("the target folder above the profile's");
+    test.ancestors().nth(2).expect("the profile's folder above the test").to_owned()
+}
+
+/// Builds what these arguments of cargo name, with the profile and into the target folder of the running test.
+pub(crate) fn build(what: &[&str]) {
+    let profile_folder = target_folder();
     let profile = match profile_folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,
@@ -40,11 +47,11 @@ fn build() -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(workspace_root())
-        .args(["build", "--quiet", "--locked", "--package", "fanfare", "--bin", "fanfare", "--profile", profile])
+        .args(["build", "--quiet", "--locked", "--profile", profile])
+        .args(what)
         .arg("--target-dir")
-        .arg(target_folder)
+        .arg(profile_folder.parent().expect("the target folder above the profile's"))
         .output()
         .expect("cargo can be run");
-    assert!(built.status.success(), "fanfare does not build:\n{}", String::from_utf8_lossy(&built.stderr));
-    profile_folder.join("fanfare")
+    assert!(built.status.success(), "cargo build {what:?} fails:\n{}", String::from_utf8_lossy(&built.stderr));
 }
