@@ -174,8 +174,9 @@ mod linux {
     impl Host {
         /// With the limits that a server has by default, but for the connections.
         fn new(connections: usize) -> Host {
-            let core = Core::new(Config { connections_max: connections, ..Config::default() });
-            let mut host = Host { core, now: Time::ZERO, asked: Vec::new(), confirmed: 0 };
+            let mut config = Config::default();
+            config.connections_max = connections;
+            let mut host = Host { core: Core::new(config), now: Time::ZERO, asked: Vec::new(), confirmed: 0 };
             host.turn(|turn| {
                 turn.feed(Event::Broker(BrokerEvent::Up));
                 turn.feed(Event::Broker(BrokerEvent::PublisherUp));

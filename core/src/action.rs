@@ -10,6 +10,9 @@ use crate::hub::joint::Joint;
 use std::ops::Range;
 
 /// What the adapter has to do.
+///
+/// Not `#[non_exhaustive]`: an adapter that passes over an action that it does not know is wrong, and so is told when it is
+/// compiled. A new kind of action is a new major version.
 #[derive(Debug)]
 pub enum Action<'a> {
     /// Write the same bytes to each of one or many connections.
@@ -19,7 +22,7 @@ pub enum Action<'a> {
         /// Whose socket.
         conn: ConnId,
     },
-    /// Close the socket. The id is void from here on.
+    /// Close the socket, or the framework's WebSocket. The id is void from here on.
     Close {
         /// Whose socket.
         conn: ConnId,

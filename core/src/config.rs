@@ -5,8 +5,20 @@ use crate::limits::{Origin, Proxies, Rate};
 use crate::ws::deflate::Compression;
 use std::time::Duration;
 
-/// Everything a [`Core`](crate::Core) needs to know before its first event. Each bound has a default; none is infinite.
+/// Everything a [`Core`](crate::Core) needs to know before its first event. Each bound has a default; none is infinite. Later
+/// versions may have more of them: take the default, and assign what shall be otherwise.
+///
+/// ```
+/// use fanfare_core::{Config, Core, Rate};
+///
+/// let mut config = Config::default();
+/// config.connections_max = 50_000;
+/// config.messages = Rate { per_second: 20, burst: 100 };
+/// let core = Core::new(config);
+/// # assert_eq!(core.connections(), 0);
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// Seeds the hash functions. The adapter draws it from the operating system; a simulation chooses it.
     pub seed: u64,
@@ -82,6 +94,7 @@ pub struct Config {
 
 /// What a publish looks like at the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PublishFormat {
     /// One header line and the final text of the `MESSAGE`: forwarded unparsed by every other instance.
     #[default]

@@ -58,6 +58,8 @@ pub(crate) struct Conn {
     pub dialect: Dialect,
     /// A ping was sent and nothing has come since.
     pub pinged: bool,
+    /// Somebody else reads and writes its frames: it sends messages, and takes whole ones.
+    pub by_message: bool,
     /// How messages to it are compressed, where that was agreed upon.
     pub window: Option<Window>,
     pub decoder: Decoder,
@@ -116,7 +118,7 @@ impl Conns {
         self.live
     }
 
-    pub fn insert(&mut self, now: Time) -> ConnId {
+    pub fn insert(&mut self, phase: Phase, now: Time) -> ConnId {
         self.live += 1;
         let slot = if self.free == NONE {
             self.records.push(Conn::vacant());
@@ -130,7 +132,7 @@ impl Conns {
             self.free = conn.stream;
         }
         conn.stream = NONE;
-        conn.phase = Phase::Head;
+        conn.phase = phase;
         conn.last_seen = coarse(now);
         ConnId::new(slot as u32, conn.generation)
     }
@@ -222,6 +224,7 @@ impl Conn {
             ending: Ending::None,
             dialect: Dialect::default(),
             pinged: false,
+            by_message: false,
             window: None,
             decoder: Decoder::default(),
             outbox: None,
@@ -311,10 +314,10 @@ mod tests {
     #[test]
     fn a_stale_id_is_recognised() {
         let mut conns = Conns::new();
-        let first = conns.insert(Time::ZERO);
+        let first = conns.insert(Phase::Head, Time::ZERO);
         conns.remove(first.slot() as u32);
         assert_eq!(conns.slot(first), None);
-        let second = conns.insert(Time::ZERO);
+        let second = conns.insert(Phase::Head, Time::ZERO);
         assert_eq!(second.slot(), first.slot());
         assert_ne!(second, first);
         assert_eq!(conns.slot(first), None);

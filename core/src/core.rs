@@ -4,6 +4,7 @@
 use crate::action::{Actions, End};
 use crate::config::Config;
 use crate::conn::{Conns, Ending, NONE, Phase, mark};
+use crate::dialect::Dialect;
 use crate::error::Refused;
 use crate::event::{ConnId, Elsewhere, Event};
 use crate::hub::asks::{Asks, Senders};
@@ -289,6 +290,8 @@ impl Core {
         }
         match std::mem::replace(&mut conn.ending, Ending::None) {
             Ending::None => {}
+            // Its close frame is the last message there is; a FIN is for those who hold the socket.
+            Ending::Shutdown if conn.by_message => {}
             Ending::Shutdown => {
                 debug_assert!(matches!(conn.phase, Phase::Refused | Phase::Discarding));
                 self.ends.push(End::Shutdown(id));
@@ -333,7 +336,7 @@ impl<'c> Turn<'c> {
     /// addresses do not hold for it.
     ///
     /// # Errors
-    /// [`Refused`] where no more are taken: close the socket.
+    /// [`Refused::Full`] where no more are taken: close the socket.
     pub fn open(&mut self) -> Result<ConnId, Refused> {
         self.core.open(None)
     }
@@ -342,9 +345,31 @@ impl<'c> Turn<'c> {
     /// be told so.
     ///
     /// # Errors
-    /// [`Refused`] where no more are taken: close the socket.
+    /// [`Refused::Full`] where no more are taken: close the socket.
     pub fn open_from(&mut self, peer: IpAddr) -> Result<ConnId, Refused> {
         self.core.open(Some(peer))
+    }
+
+    /// Takes a WebSocket whose upgrade someone else answers, and whose frames someone else reads and writes: a framework's. It is
+    /// open from the start, and whole messages go in ([`Event::Message`]) and come out
+    /// ([`Delivery::messages`](crate::Delivery::messages)); everything else is as for any other connection: rooms, limits,
+    /// heartbeat, closing. [`Action::Shutdown`](crate::Action::Shutdown) never names it, and permessage-deflate is the
+    /// framework's.
+    ///
+    /// It joins `rooms` at once, as with `?room=` in a URL. With [`Dialect::Broadcast`] the first of them is the one that it
+    /// speaks to; with none, that is the dialect's own. `peer` is who shall be counted by the limits of addresses, so behind a
+    /// proxy the client; `None` counts nobody.
+    ///
+    /// # Errors
+    /// [`Refused`], best told before the upgrade is answered: [`Refused::Full`] and [`Refused::ShuttingDown`] by status 503,
+    /// [`Refused::Address`] by 429, [`Refused::Rooms`] by 400.
+    pub fn open_websocket(
+        &mut self,
+        dialect: Dialect,
+        rooms: &[&str],
+        peer: Option<IpAddr>,
+    ) -> Result<ConnId, Refused> {
+        self.core.open_websocket(dialect, rooms, peer)
     }
 
     /// Takes one event. There may be any number in a turn; the adapter bounds them, for latency's sake.
@@ -353,6 +378,10 @@ impl<'c> Turn<'c> {
         match event {
             Event::Bytes { conn, data } => match core.conns.slot(conn) {
                 Some(slot) => core.bytes(slot, data),
+                None => core.metrics.stale_ids += 1,
+            },
+            Event::Message { conn, message } => match core.conns.slot(conn) {
+                Some(slot) => core.read_message(slot, message),
                 None => core.metrics.stale_ids += 1,
             },
             Event::Writable { conn } => match core.conns.slot(conn) {

@@ -6,6 +6,7 @@ use crate::hub::joint::Joint;
 use crate::hub::outbox::Backlog;
 use crate::hub::run::Runs;
 use crate::metrics::Metrics;
+use crate::ws::{Messages, encode};
 use std::ops::Range;
 
 /// One run of whole frames and its targets.
@@ -46,6 +47,14 @@ impl<'a> Delivery<'a> {
         self.bytes
     }
 
+    /// The same as messages, for connections that were opened by [`Turn::open_websocket`](crate::Turn::open_websocket). What they
+    /// borrow outlives the delivery's other borrows, so that they can be made once and handed to every target.
+    ///
+    /// Deliveries to other connections may have none: compressed frames and HTTP responses are no messages.
+    pub fn messages(&self) -> Messages<'a> {
+        Messages::new(self.bytes)
+    }
+
     /// The next connection to write to. Members that lag are not named: what is new has gone behind their queue. Nor are those
     /// here who get something else as well: theirs is a delivery of its own.
     #[inline]
@@ -80,15 +89,27 @@ impl<'a> Delivery<'a> {
     }
 
     /// The socket took only the first `written` bytes. An [`Event::Writable`](crate::Event::Writable) must follow when it
-    /// takes more. To say that it took all of them is the same as silence.
+    /// takes more. To say that it took all of them is the same as silence. Of a message that a connection of
+    /// [`Turn::open_websocket`](crate::Turn::open_websocket) took in part, it took nothing.
     pub fn short(&mut self, conn: ConnId, written: usize) {
         if written >= self.bytes.len() {
             return;
         }
+        let written = match self.conns.get(conn.slot() as u32).by_message {
+            true => encode::last_frame_end(self.bytes, written),
+            false => written,
+        };
         match &mut self.source {
             Source::Queue(taken) => **taken = written,
             _ => self.queue(conn, written),
         }
+    }
+
+    /// The connection took only the first `taken` of [`Delivery::messages`]: [`Delivery::short`] in the terms of a framework
+    /// that has no bytes, with the same duty.
+    pub fn short_messages(&mut self, conn: ConnId, taken: usize) {
+        let written = self.messages().take(taken).map(|message| encode::frame_bytes(message.payload_bytes())).sum();
+        self.short(conn, written);
     }
 
     /// The socket failed. No further action names the connection, and its id is void when this turn has been drained.

@@ -2,18 +2,27 @@
 
 use std::fmt;
 
-/// Why a connection was not taken. Close the socket.
+/// Why a connection was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
-    /// `connections_max` and the surplus are used up.
+    /// `connections_max` is reached; for a connection that has still to ask for its upgrade, the surplus is used up, too.
     Full,
+    /// [`Event::Shutdown`](crate::Event::Shutdown) has been fed.
+    ShuttingDown,
+    /// The address has as many connections as it may, or opens them too fast.
+    Address,
+    /// A room's name is empty, too long or has control characters, or there are more rooms than a connection may be in.
+    Rooms,
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::Full => f.write_str("as many connections as allowed are open"),
+            Refused::ShuttingDown => f.write_str("shutting down"),
+            Refused::Address => f.write_str("too many connections from this address"),
+            Refused::Rooms => f.write_str("a connection cannot be in these rooms"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What goes into the core: connection ids and events. No behaviour.
 
 use crate::broker::BrokerEvent;
+use crate::ws::Message;
 use std::fmt;
 
 /// A connection: its slot and the slot's generation. An id outlives its connection harmlessly: a later connection in the
@@ -41,8 +42,9 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// What happened outside the core.
+/// What happened outside the core. Later versions may know of more: nobody has to tell them.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// The peer sent these bytes. They are unmasked in place; the core keeps only an unfinished remainder.
     Bytes {
@@ -51,12 +53,24 @@ pub enum Event<'a> {
         /// Any part of the stream, split anywhere.
         data: &'a mut [u8],
     },
+    /// The peer sent this on a WebSocket whose frames someone else reads, opened by
+    /// [`Turn::open_websocket`](crate::Turn::open_websocket); on any other connection it is ignored, as [`Event::Bytes`] is on
+    /// one of those.
+    ///
+    /// Feed everything that comes, also pings and pongs, which are signs of life, and the peer's close frame. A ping is answered
+    /// with a [`Message::Pong`]: leave that unsent where the framework has answered already.
+    Message {
+        /// Who sent it.
+        conn: ConnId,
+        /// The whole message, or control frame.
+        message: Message<'a>,
+    },
     /// A socket that had taken less than it was given takes more.
     Writable {
         /// Whose socket.
         conn: ConnId,
     },
-    /// The peer sends no more: end of file or an error. An [`Action::Close`](crate::Action::Close) follows.
+    /// The peer sends no more: end of file, an error, or the end of a framework's stream. An [`Action::Close`](crate::Action::Close) follows.
     Closed {
         /// Whose end.
         conn: ConnId,
@@ -76,6 +90,8 @@ pub enum Event<'a> {
 /// What other cores hold that share a core's limits of connections. It counts where an upgrade is answered, and where pending
 /// connections have to make room; that [`Turn::open`](crate::Turn::open) is not called for more than all together may have is
 /// for the adapter to see to.
+///
+/// Not `#[non_exhaustive]`: a number that an adapter leaves out would count as none, and the limits would not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
     /// Connections of every kind.

@@ -109,6 +109,8 @@
 //!
 //! A loop that sleeps wakes at [`Core::next_timeout`] at the latest, and turns again at once while its broker has events.
 
+#![warn(missing_docs)]
+
 mod action;
 pub mod broker;
 mod config;
@@ -138,3 +140,4 @@ pub use event::{ConnId, Elsewhere, Event};
 pub use limits::{Network, Origin, Proxies, Rate};
 pub use metrics::Metrics;
 pub use ws::deflate::Compression;
+pub use ws::{Message, Messages};

@@ -1,13 +1,16 @@
 //! A connection's life: request head, frames, heartbeat, closing, in the phases of `conn::Phase`.
 
-use crate::conn::{Ending, Phase, coarse, fine, mark};
+use crate::config::Config;
+use crate::conn::{Ending, NONE, Phase, coarse, fine, mark};
 use crate::core::Core;
 use crate::dialect::{self, Dialect};
 use crate::error::{Refused, Violation};
 use crate::event::ConnId;
 use crate::limits::meter::Limit;
 use crate::limits::pending::Pending;
-use crate::ws::decoder::{Decoder, Limits, Message};
+use crate::protocol::command::check_room_name;
+use crate::ws::Message;
+use crate::ws::decoder::{Decoded, Decoder, Limits};
 use crate::ws::deflate::Agreed;
 use crate::ws::encode;
 use crate::ws::handshake::{self, Kind, Response};
@@ -27,7 +30,7 @@ impl Core {
         if self.conns.live() >= self.config.connections_max.saturating_add(self.config.surplus_connections_max) {
             return Err(Refused::Full);
         }
-        let conn = self.conns.insert(self.now);
+        let conn = self.conns.insert(Phase::Head, self.now);
         self.metrics.pending_upgrades_now += 1;
         self.wheel.set(conn.slot() as u32, self.now + self.config.handshake_timeout);
         self.enter_pending(conn, Phase::Head);
@@ -35,6 +38,59 @@ impl Core {
             self.introduce(conn.slot() as u32, peer);
         }
         Ok(conn)
+    }
+
+    pub(crate) fn open_websocket(
+        &mut self,
+        dialect: Dialect,
+        rooms: &[&str],
+        peer: Option<IpAddr>,
+    ) -> Result<ConnId, Refused> {
+        let Config { connections_max, surplus_connections_max, room_name_bytes_max, .. } = self.config;
+        let are_names = rooms.iter().all(|room| check_room_name(room, room_name_bytes_max).is_ok());
+        if !are_names || rooms.len() > usize::from(self.config.rooms_per_connection_max) {
+            self.metrics.upgrades_invalid += 1;
+            return Err(Refused::Rooms);
+        }
+        if self.draining {
+            self.metrics.upgrades_refused_draining += 1;
+            return Err(Refused::ShuttingDown);
+        }
+        if self.open_websockets() >= connections_max
+            || self.conns.live() >= connections_max.saturating_add(surplus_connections_max)
+        {
+            self.metrics.upgrades_refused_full += 1;
+            return Err(Refused::Full);
+        }
+        let source = match peer.map(|peer| self.sources.arrive(peer, self.now)) {
+            None => NONE,
+            Some(Ok(source)) => source,
+            Some(Err(_)) => {
+                self.metrics.upgrades_refused_address += 1;
+                return Err(Refused::Address);
+            }
+        };
+        self.metrics.upgrades_accepted += 1;
+        self.metrics.connections_now += 1;
+        let id = self.conns.insert(Phase::Open, self.now);
+        let slot = id.slot() as u32;
+        let conn = self.conns.get_mut(slot);
+        (conn.dialect, conn.by_message, conn.source) = (dialect, true, source);
+        self.begin_websocket(slot);
+        for room in if rooms.is_empty() { dialect.own_rooms() } else { rooms } {
+            self.subscribe(slot, room, None);
+        }
+        Ok(id)
+    }
+
+    fn open_websockets(&self) -> usize {
+        (self.metrics.connections_now as usize).saturating_add(self.elsewhere.websockets)
+    }
+
+    /// What is the same for every WebSocket that begins.
+    fn begin_websocket(&mut self, slot: u32) {
+        self.begin_rested(slot);
+        self.wheel.set(slot, self.now + self.config.ping_interval);
     }
 
     /// Changes the phase, and the gauges with it.
@@ -67,16 +123,47 @@ impl Core {
             // No sign of life, and not the start of a head.
             return;
         }
-        self.metrics.bytes_in += data.len() as u64;
-        self.begin_pace(slot);
-        let conn = self.conns.get_mut(slot);
-        conn.last_seen = coarse(self.now);
-        conn.pinged = false;
-        match conn.phase {
+        let conn = self.conns.get(slot);
+        if conn.by_message {
+            return;
+        }
+        let phase = conn.phase;
+        self.hear(slot, data.len());
+        match phase {
             Phase::Head => self.head(slot, data),
             Phase::Open | Phase::Closing => self.frames(slot, data),
             Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
         }
+    }
+
+    /// A message of a connection whose frames someone else reads.
+    pub(crate) fn read_message(&mut self, slot: u32, message: Message<'_>) {
+        let conn = self.conns.get(slot);
+        if !conn.by_message {
+            return;
+        }
+        let phase = conn.phase;
+        let bytes = message.payload_bytes();
+        self.hear(slot, bytes);
+        match phase {
+            Phase::Open | Phase::Closing if !self.may_read(slot, bytes) => {}
+            Phase::Open | Phase::Closing => match message.check(self.config.message_bytes_max) {
+                Ok(()) => self.message(slot, message),
+                Err(violation) => self.violation(slot, violation),
+            },
+            // There is no end of file to wait for behind it.
+            Phase::Discarding if matches!(message, Message::Close(_)) => self.end_when_written(slot, Ending::Close),
+            Phase::Head | Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
+        }
+    }
+
+    /// Something came from the peer: a sign of life.
+    fn hear(&mut self, slot: u32, bytes: usize) {
+        self.metrics.bytes_in += bytes as u64;
+        self.begin_pace(slot);
+        let conn = self.conns.get_mut(slot);
+        conn.last_seen = coarse(self.now);
+        conn.pinged = false;
     }
 
     pub(crate) fn head(&mut self, slot: u32, data: &mut [u8]) {
@@ -168,8 +255,7 @@ impl Core {
             self.metrics.upgrades_refused_draining += 1;
             return self.respond(slot, Response::unavailable("shutting down"), false);
         }
-        let open = (self.metrics.connections_now as usize).saturating_add(self.elsewhere.websockets);
-        if open >= self.config.connections_max {
+        if self.open_websockets() >= self.config.connections_max {
             self.metrics.upgrades_refused_full += 1;
             return self.respond(slot, Response::unavailable("as many connections as allowed are open"), false);
         }
@@ -180,8 +266,7 @@ impl Core {
         conn.dialect = route.dialect;
         conn.window = compression.map(|agreed| agreed.window);
         self.enter_phase(slot, Phase::Open);
-        self.begin_rested(slot);
-        self.wheel.set(slot, self.now + self.config.ping_interval);
+        self.begin_websocket(slot);
         for room in &route.rooms {
             self.subscribe(slot, room, None);
         }
@@ -234,13 +319,21 @@ impl Core {
         self.end_when_written(slot, Ending::Shutdown);
     }
 
+    /// Charges a WebSocket for what it sent. Where that is too much, it ends, and what was sent is not looked at.
+    fn may_read(&mut self, slot: u32, bytes: usize) -> bool {
+        let may = self.charge(slot, Limit::Bytes, bytes);
+        match self.conns.get(slot).phase {
+            _ if may => {}
+            Phase::Open => self.close_too_fast(slot, Limit::Bytes),
+            // It has its close frame, and its own is not worth looking for in all that.
+            _ => self.discard(slot),
+        }
+        may
+    }
+
     fn frames(&mut self, slot: u32, data: &mut [u8]) {
-        if !self.charge(slot, Limit::Bytes, data.len()) {
-            return match self.conns.get(slot).phase {
-                Phase::Open => self.close_too_fast(slot, Limit::Bytes),
-                // It has its close frame, and its own is not worth looking for in all that.
-                _ => self.discard(slot),
-            };
+        if !self.may_read(slot, data.len()) {
+            return;
         }
         // Out of the record while its messages are acted upon, for they borrow from it.
         let conn = self.conns.get_mut(slot);
@@ -254,10 +347,12 @@ impl Core {
         let mut at = 0;
         while at < data.len() && self.reads_frames(slot) {
             match decoder.next(&mut data[at..], limits, &mut inflater) {
-                Ok((taken, message)) => {
+                Ok((taken, decoded)) => {
                     at += taken;
-                    if let Some(message) = message {
-                        self.message(slot, message);
+                    match decoded {
+                        Some(Decoded::Message(message)) => self.message(slot, message),
+                        Some(Decoded::Fragment) => self.fragment(slot),
+                        None => {}
                     }
                 }
                 Err(violation) => self.violation(slot, violation),
@@ -272,6 +367,13 @@ impl Core {
 
     fn reads_frames(&self, slot: u32) -> bool {
         matches!(self.conns.get(slot).phase, Phase::Open | Phase::Closing)
+    }
+
+    fn fragment(&mut self, slot: u32) {
+        // Nothing can be refused of a message that is not whole.
+        if self.conns.get(slot).phase == Phase::Open && !self.charge(slot, Limit::Messages, 1) {
+            self.close_too_fast(slot, Limit::Messages);
+        }
     }
 
     fn message(&mut self, slot: u32, message: Message<'_>) {
@@ -289,11 +391,6 @@ impl Core {
             Message::Ping(_) | Message::Pong(_) if !self.charge(slot, Limit::Pings, 1) => {
                 self.close_too_fast(slot, Limit::Pings);
             }
-            // Nothing can be refused of a message that is not whole.
-            Message::Fragment if !self.charge(slot, Limit::Messages, 1) => {
-                self.close_too_fast(slot, Limit::Messages);
-            }
-            Message::Fragment => {}
             Message::Text(text) => self.text(slot, text),
             Message::Binary(bytes) => self.binary(slot, bytes),
             Message::Ping(payload) => encode::pong(self.stream(slot), payload),

@@ -9,7 +9,8 @@ pub struct Metrics {
     pub connections_now: u64,
     /// Connections that have not finished their request head.
     pub pending_upgrades_now: u64,
-    /// Upgrades answered with 101.
+    /// Upgrades answered with 101, and WebSockets taken by [`Turn::open_websocket`](crate::Turn::open_websocket); those that it
+    /// refuses are counted below, as if they had been answered here.
     pub upgrades_accepted: u64,
     /// Upgrades answered with 503 because the connection limit was reached.
     pub upgrades_refused_full: u64,

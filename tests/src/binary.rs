@@ -1,4 +1,4 @@
-//! Where the binary under test comes from. Not how it is started.
+//! Where the binaries under test come from. Not how they are started.
 
 use crate::Adapter;
 use std::env;
@@ -20,7 +20,11 @@ pub fn fanfare_binary() -> &'static Path {
             assert!(path.is_file(), "FANFARE_BIN names no file: {}", path.display());
             path
         }
-        None => build(),
+        None => {
+            let name = Adapter::under_test().name();
+            build(&["--package", name, "--bin", name]);
+            target_folder().join(name)
+        }
     })
 }
 
@@ -29,24 +33,27 @@ pub(crate) fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live one level below the root")
 }
 
-fn build() -> PathBuf {
-    // The test runs as <target folder>/<profile folder>/deps/<name>-<hash>.
+/// Where binaries of the running test's profile are: the test runs as `<target folder>/<profile folder>/deps/<name>-<hash>`.
+pub(crate) fn target_folder() -> PathBuf {
     let test = env::current_exe().expect("the path of the running test");
-    let profile_folder = test.ancestors().nth(2).expect("the profile's folder above the test");
-    let target_folder = profile_folder.parent().expect("the target folder above the profile's");
+    test.ancestors().nth(2).expect("the profile's folder above the test").to_owned()
+}
+
+/// Builds what these arguments of cargo name, with the profile and into the target folder of the running test.
+pub(crate) fn build(what: &[&str]) {
+    let profile_folder = target_folder();
     let profile = match profile_folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let name = Adapter::under_test().name();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(workspace_root())
-        .args(["build", "--quiet", "--locked", "--package", name, "--bin", name, "--profile", profile])
+        .args(["build", "--quiet", "--locked", "--profile", profile])
+        .args(what)
         .arg("--target-dir")
-        .arg(target_folder)
+        .arg(profile_folder.parent().expect("the target folder above the profile's"))
         .output()
         .expect("cargo can be run");
-    assert!(built.status.success(), "{name} does not build:\n{}", String::from_utf8_lossy(&built.stderr));
-    profile_folder.join(name)
+    assert!(built.status.success(), "cargo build {what:?} fails:\n{}", String::from_utf8_lossy(&built.stderr));
 }

@@ -34,6 +34,16 @@ impl Client {
     pub fn connect_to(address: SocketAddr, path: &str) -> Client {
         let stream = TcpStream::connect_timeout(&address, DEADLINE)
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        Client::upgrade(stream, path)
+    }
+
+    /// Makes a WebSocket of a socket of one's own.
+    ///
+    /// # Panics
+    ///
+    /// If the upgrade is not accepted.
+    pub fn upgrade(stream: TcpStream, path: &str) -> Client {
+        let address = stream.peer_addr().expect("a connected socket");
         stream.set_nodelay(true).expect("a fresh socket takes options");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout above zero");
         stream.set_write_timeout(Some(DEADLINE)).expect("a timeout above zero");

@@ -16,6 +16,7 @@ pub mod abuse;
 mod binary;
 mod client;
 mod deflate;
+mod example;
 mod frame;
 pub mod fuzz;
 mod http;
@@ -30,6 +31,7 @@ mod raw;
 mod redis_server;
 mod resp;
 mod server;
+mod settings;
 mod under_test;
 
 use std::thread;
@@ -38,6 +40,7 @@ use std::time::{Duration, Instant};
 pub use binary::fanfare_binary;
 pub use client::Client;
 pub use deflate::{COMPRESSED, deflated, inflated};
+pub use example::Example;
 pub use frame::{Frame, Length, MASK, code, head, mask, opcode};
 pub use http::{Response, get, http};
 pub use log::Log;
@@ -50,6 +53,7 @@ pub use redis_server::{Redis, RedisLaunch};
 pub use resp::{Reply, RespConnection};
 pub use rustix::process::Signal;
 pub use server::{Launch, Server};
+pub use settings::{compression, config, proxies, redis_config};
 pub use under_test::Adapter;
 
 /// How long a test waits for a fact before it fails. Far more than any of them needs on a busy two-core machine.

@@ -46,6 +46,11 @@ impl Process {
         self.child.stderr.take().expect("standard error is piped")
     }
 
+    /// The standard output of a child that was spawned with it piped; once.
+    pub(crate) fn take_stdout(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().expect("standard output is piped")
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

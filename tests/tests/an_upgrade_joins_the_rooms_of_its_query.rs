@@ -3,7 +3,7 @@
 use fanfare_core::Config;
 use fanfare_core::broker::BrokerEvent;
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
-use fanfare_tests::{Client, Redis, Server, upgrade_request};
+use fanfare_tests::{Client, Redis, Server, config, upgrade_request};
 
 fn upgrade(lone: &mut LoneCore, path: &str) -> Vec<Said> {
     let conn = lone.connect();
@@ -35,7 +35,7 @@ fn each_room_is_answered_once_the_broker_holds_it() {
 
 #[test]
 fn more_rooms_than_allowed_and_names_that_no_room_can_have_are_refused_with_the_upgrade() {
-    let mut lone = LoneCore::new(Config { rooms_per_connection_max: 2, ..Config::default() });
+    let mut lone = LoneCore::new(config(|config| config.rooms_per_connection_max = 2));
     for path in ["/?room=a&room=b&room=c", "/?room=%00", "/?room="] {
         let said = upgrade(&mut lone, path);
         let Some(Said::Sent(conn, _)) = said.first() else { panic!("{said:?}") };

@@ -3,6 +3,7 @@
 
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::{Config, ConnId, Event};
+use fanfare_tests::config;
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 
 const MEMBERS: usize = 700;
@@ -56,7 +57,7 @@ fn a_small_room_is_written_to_in_the_turn_of_its_message() {
 
 #[test]
 fn however_many_small_rooms_there_are_a_large_one_goes_on() {
-    let mut lone = LoneCore::new(Config { members_per_turn_max: 1, ..Config::default() });
+    let mut lone = LoneCore::new(config(|config| config.members_per_turn_max = 1));
     let members: Vec<ConnId> = (0..300).map(|_| lone.member("large")).collect();
     for room in 0..50 {
         lone.member(&format!("small {room}"));

@@ -2,7 +2,7 @@
 
 use fanfare_core::{Action, Config, Event};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
-use fanfare_tests::{Frame, upgrade_request};
+use fanfare_tests::{Frame, config, upgrade_request};
 use std::time::Duration;
 
 #[test]
@@ -62,19 +62,18 @@ fn empty_reads_change_nothing() {
 
 #[test]
 fn a_limit_may_be_as_large_as_a_number() {
-    let config = Config {
-        connections_max: usize::MAX,
-        surplus_connections_max: usize::MAX,
-        outbox_bytes_max: usize::MAX,
-        outbox_total_bytes_max: usize::MAX,
-        request_head_bytes_max: usize::MAX,
-        message_bytes_max: usize::MAX,
-        room_name_bytes_max: usize::MAX,
-        room_linger: Duration::MAX,
-        ping_interval: Duration::MAX,
-        close_timeout: Duration::MAX,
-        ..Config::default()
-    };
+    let config = config(|config| {
+        config.connections_max = usize::MAX;
+        config.surplus_connections_max = usize::MAX;
+        config.outbox_bytes_max = usize::MAX;
+        config.outbox_total_bytes_max = usize::MAX;
+        config.request_head_bytes_max = usize::MAX;
+        config.message_bytes_max = usize::MAX;
+        config.room_name_bytes_max = usize::MAX;
+        config.room_linger = Duration::MAX;
+        config.ping_interval = Duration::MAX;
+        config.close_timeout = Duration::MAX;
+    });
     let mut lone = LoneCore::new(config);
     let conn = lone.connect();
     for byte in upgrade_request("/", "").bytes() {

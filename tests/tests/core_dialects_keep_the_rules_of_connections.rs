@@ -3,7 +3,7 @@
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::{Config, ConnId};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
-use fanfare_tests::{Frame, opcode, upgrade_request};
+use fanfare_tests::{Frame, config, opcode, upgrade_request};
 
 fn client_at(lone: &mut LoneCore, path: &str) -> (ConnId, Vec<Said>) {
     let conn = lone.connect();
@@ -13,7 +13,7 @@ fn client_at(lone: &mut LoneCore, path: &str) -> (ConnId, Vec<Said>) {
 
 #[test]
 fn a_text_of_a_broadcaster_forgives_a_binary_message() {
-    let mut lone = LoneCore::new(Config { errors_max: 1, ..Config::default() });
+    let mut lone = LoneCore::new(config(|config| config.errors_max = 1));
     let (conn, _) = client_at(&mut lone, "/broadcast/r");
     for _ in 0..3 {
         let said = lone.bytes(conn, Frame::new(opcode::BINARY, "x").masked());
@@ -27,7 +27,7 @@ fn a_text_of_a_broadcaster_forgives_a_binary_message() {
 
 #[test]
 fn an_upgrade_at_an_unknown_path_is_told_so_by_a_full_server_too() {
-    let mut lone = LoneCore::new(Config { connections_max: 1, ..Config::default() });
+    let mut lone = LoneCore::new(config(|config| config.connections_max = 1));
     lone.client();
     let (conn, said) = client_at(&mut lone, "/elsewhere");
     assert!(text_to(&said, conn).starts_with("HTTP/1.1 404 "), "{said:?}");

@@ -1,12 +1,15 @@
 //! The limit of malformed commands is exact at both ends of its range.
 
-use fanfare_core::{Config, Rate};
-use fanfare_tests::Frame;
+use fanfare_core::Rate;
 use fanfare_tests::lone_core::{LoneCore, text_to};
+use fanfare_tests::{Frame, config};
 
 /// Whether the connection is closed by the last of `errors` malformed commands, and by none before.
 fn closes_with(errors: usize, errors_max: u16) -> bool {
-    let mut lone = LoneCore::new(Config { errors_max, messages: Rate::NONE, ..Config::default() });
+    let mut lone = LoneCore::new(config(|config| {
+        config.errors_max = errors_max;
+        config.messages = Rate::NONE;
+    }));
     let conn = lone.client();
     let said = lone.bytes(conn, Frame::text("x").masked().repeat(errors - 1));
     assert!(!text_to(&said, conn).contains("too many malformed commands"));

@@ -4,8 +4,8 @@
 use allocation_counter::measure;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Config, ConnId, Core, Event};
-use fanfare_tests::{Frame, upgrade_request};
+use fanfare_core::{Action, ConnId, Core, Event};
+use fanfare_tests::{Frame, config, upgrade_request};
 use std::time::Duration;
 
 struct Server {
@@ -64,7 +64,7 @@ impl Server {
 
 #[test]
 fn a_message_from_one_client_to_ten_thousand_allocates_nothing() {
-    let config = Config { connections_max: 10_000, ..Config::default() };
+    let config = config(|config| config.connections_max = 10_000);
     let mut server = Server { core: Core::new(config), broker: MemoryBroker::default(), now: Time::ZERO, delivered: 0 };
     let members: Vec<ConnId> = (0..10_000).map(|_| server.join()).collect();
     let text = r#"{"type":"SEND_MESSAGE","roomId":"r","message":{"text":"hello"},"id":"0a1b2c"}"#;
@@ -86,7 +86,7 @@ fn a_message_from_one_client_to_ten_thousand_allocates_nothing() {
 
 #[test]
 fn an_idle_member_holds_no_buffer() {
-    let config = Config { connections_max: 10_000, ..Config::default() };
+    let config = config(|config| config.connections_max = 10_000);
     let mut server = Server { core: Core::new(config), broker: MemoryBroker::default(), now: Time::ZERO, delivered: 0 };
     for _ in 0..100 {
         server.join();

@@ -1,12 +1,16 @@
 //! What a large room has to say leaves small ones their turn, however few of its members are left in each group.
 
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::{Config, ConnId, Event};
+use fanfare_core::{ConnId, Event};
+use fanfare_tests::config;
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 
 #[test]
 fn a_room_that_has_lost_members_is_large_still() {
-    let mut lone = LoneCore::new(Config { group_members_max: 4, members_per_turn_max: 8, ..Config::default() });
+    let mut lone = LoneCore::new(config(|config| {
+        config.group_members_max = 4;
+        config.members_per_turn_max = 8;
+    }));
     let members: Vec<ConnId> = (0..64).map(|_| lone.member("large")).collect();
     let other = lone.member("small");
     let (left, stayed): (Vec<_>, Vec<_>) = members.into_iter().enumerate().partition(|(index, _)| index % 4 > 0);

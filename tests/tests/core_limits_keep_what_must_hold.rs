@@ -1,9 +1,9 @@
 //! Random clients from few addresses, some through a proxy, against limits that are small: whatever they do, counts are those of
 //! the connections that are there, and what is bounded stays so. `LoneCore` checks the invariants after every turn.
 
-use fanfare_core::{Config, ConnId, Event, Proxies, Rate};
+use fanfare_core::{Config, ConnId, Event, Rate};
 use fanfare_tests::lone_core::LoneCore;
-use fanfare_tests::{Frame, opcode, upgrade_request};
+use fanfare_tests::{Frame, opcode, proxies, upgrade_request};
 use proptest::prelude::*;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -80,17 +80,16 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn config(per_address: usize, connects: u64, pending: usize, protocol: bool) -> Config {
-    Config {
-        connections_per_address_max: per_address,
-        connects_per_address: Rate { per_second: connects, burst: 3 },
-        pending_upgrades_max: pending,
-        messages: Rate { per_second: 5, burst: 10 },
-        bytes: Rate { per_second: 500, burst: 1_000 },
-        pings: Rate { per_second: 1, burst: 5 },
-        errors_max: 4,
-        proxies: Proxies { trusted: vec!["10.0.0.0".parse().expect("an address")], protocol, ..Proxies::default() },
-        ..Config::default()
-    }
+    fanfare_tests::config(|config| {
+        config.connections_per_address_max = per_address;
+        config.connects_per_address = Rate { per_second: connects, burst: 3 };
+        config.pending_upgrades_max = pending;
+        config.messages = Rate { per_second: 5, burst: 10 };
+        config.bytes = Rate { per_second: 500, burst: 1_000 };
+        config.pings = Rate { per_second: 1, burst: 5 };
+        config.errors_max = 4;
+        config.proxies = proxies(["10.0.0.0".parse().expect("an address")], protocol);
+    })
 }
 
 fn run(config: Config, steps: &[Step]) {

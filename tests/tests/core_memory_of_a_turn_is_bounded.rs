@@ -4,7 +4,7 @@
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::{Config, ConnId, Event, Turn};
 use fanfare_tests::lone_core::{LoneCore, Said};
-use fanfare_tests::{Frame, upgrade_request};
+use fanfare_tests::{Frame, config, upgrade_request};
 
 const MEMBERS: usize = 1_000;
 /// What the process may have held at its highest, in KiB: far above what it needs, far below a copy for each member.
@@ -36,8 +36,9 @@ fn room() -> (LoneCore, Vec<ConnId>, Vec<Vec<u8>>) {
     room_of(Config::default())
 }
 
-fn room_of(config: Config) -> (LoneCore, Vec<ConnId>, Vec<Vec<u8>>) {
-    let mut lone = LoneCore::new(Config { members_per_turn_max: usize::MAX, ..config });
+fn room_of(mut config: Config) -> (LoneCore, Vec<ConnId>, Vec<Vec<u8>>) {
+    config.members_per_turn_max = usize::MAX;
+    let mut lone = LoneCore::new(config);
     let members: Vec<ConnId> = (0..MEMBERS).map(|_| lone.member("r")).collect();
     let text = "x".repeat(200);
     let command = format!(r#"{{"type":"SEND_MESSAGE","room":"r","message":"{text}","echo":false}}"#);
@@ -94,7 +95,7 @@ fn many_join_before_the_messages() {
 
 #[test]
 fn nobody_takes_anything() {
-    let config = Config { outbox_total_bytes_max: 8 << 20, ..Config::default() };
+    let config = config(|config| config.outbox_total_bytes_max = 8 << 20);
     let (mut lone, members, payloads) = room_of(config);
     lone.takes = |_, bytes| bytes.min(100);
     lone.turn(|turn| feed_all(turn, &payloads));

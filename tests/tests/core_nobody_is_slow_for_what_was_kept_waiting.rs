@@ -2,7 +2,8 @@
 //! is given more at once than it may leave unread.
 
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::{Config, ConnId, Event};
+use fanfare_core::{ConnId, Event};
+use fanfare_tests::config;
 use fanfare_tests::lone_core::{LoneCore, text_to};
 
 const MEMBERS: usize = 60;
@@ -12,8 +13,11 @@ const MESSAGE_BYTES: usize = 2_000;
 /// Each socket takes twice as much in a turn as the room says in it.
 #[test]
 fn members_who_read_twice_as_fast_as_the_room_speaks_are_not_too_slow() {
-    let config =
-        Config { group_members_max: 1, members_per_turn_max: 8, outbox_bytes_max: 32 * 1024, ..Config::default() };
+    let config = config(|config| {
+        config.group_members_max = 1;
+        config.members_per_turn_max = 8;
+        config.outbox_bytes_max = 32 * 1024;
+    });
     let mut lone = LoneCore::new(config);
     let members: Vec<ConnId> = (0..MEMBERS).map(|_| lone.member("r")).collect();
     lone.takes = |_, bytes| bytes.min(2 * MESSAGE_BYTES);

@@ -3,7 +3,7 @@
 
 use fanfare_core::{Config, ConnId, Elsewhere, Event};
 use fanfare_tests::lone_core::{LoneCore, text_to};
-use fanfare_tests::upgrade_request;
+use fanfare_tests::{config, upgrade_request};
 
 fn status(lone: &mut LoneCore, conn: ConnId, request: &str) -> String {
     let said = lone.bytes(conn, request);
@@ -21,7 +21,7 @@ fn elsewhere(lone: &mut LoneCore, connections: usize, websockets: usize) {
 
 #[test]
 fn websockets_elsewhere_take_places() {
-    let mut lone = LoneCore::new(Config { connections_max: 3, ..Config::default() });
+    let mut lone = LoneCore::new(config(|config| config.connections_max = 3));
     elsewhere(&mut lone, 1, 1);
     assert_eq!([(); 3].map(|()| upgrade(&mut lone)), ["101", "101", "503"]);
     elsewhere(&mut lone, 0, 0);
@@ -32,7 +32,10 @@ fn websockets_elsewhere_take_places() {
 
 #[test]
 fn pending_connections_make_room_for_those_elsewhere() {
-    let mut lone = LoneCore::new(Config { connections_max: 20, surplus_connections_max: 4, ..Config::default() });
+    let mut lone = LoneCore::new(config(|config| {
+        config.connections_max = 20;
+        config.surplus_connections_max = 4;
+    }));
     let pending: Vec<ConnId> = (0..10).map(|_| lone.connect()).collect();
     let said = lone.turn(|turn| turn.feed(Event::Elsewhere(Elsewhere { connections: 12, websockets: 12 })));
     assert!(said.is_empty(), "half the surplus is free: {said:?}");

@@ -1,8 +1,8 @@
 //! The core's compression against miniz_oxide: what it sends can be inflated with the agreed window and no more, what it is
 //! sent comes out whole, and no message shows in the next one.
 
-use fanfare_core::ws::deflate::{Compression, Deflater, Inflater, Window};
-use fanfare_tests::{COMPRESSED, Frame};
+use fanfare_core::ws::deflate::{Deflater, Inflater, Window};
+use fanfare_tests::{COMPRESSED, Frame, compression};
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
@@ -63,9 +63,7 @@ fn window() -> impl Strategy<Value = Window> {
 #[test]
 fn a_window_that_is_too_small_is_noticed() {
     let unit: Vec<u8> = (0..2000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let payload =
-        compressed(&mut Deflater::new(Compression { threshold_bytes: 0, level: 6 }), Window::Wide, &unit.repeat(2))
-            .payload;
+    let payload = compressed(&mut Deflater::new(compression(0, 6)), Window::Wide, &unit.repeat(2)).payload;
     assert!(payload.len() < 3000, "the second half refers to the first");
     assert_eq!(inflated_in_window(&payload, 11), Ok(unit.repeat(2)));
     assert_eq!(inflated_in_window(&payload, 10), Err(TINFLStatus::Failed));
@@ -79,7 +77,7 @@ proptest! {
         messages in prop::collection::vec((payload(), window(), 0..=10_u8, 0..9_usize), 1..12),
         level in 1..=9_u8,
     ) {
-        let settings = Compression { threshold_bytes: 0, level };
+        let settings = compression(0, level);
         let (mut deflater, mut inflater) = (Deflater::new(settings), Inflater::default());
         for (payload, window, client_level, cut) in messages {
             let frame = compressed(&mut deflater, window, &payload);

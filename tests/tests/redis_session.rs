@@ -1,5 +1,6 @@
 //! The Redis session of `fanfare-core` against a real `redis-server`, driven by plain blocking sockets.
 
+use fanfare_tests::redis_config;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -250,6 +251,7 @@ impl From<BrokerEvent<'_>> for Heard {
             BrokerEvent::Message { room, payload } => Heard::Message(room.to_owned(), payload.to_owned()),
             BrokerEvent::Published { id } => Heard::Published(id.number()),
             BrokerEvent::PublishFailed { id, error } => Heard::PublishFailed(id.number(), error),
+            other => panic!("not heard of before: {other:?}"),
         }
     }
 }
@@ -262,7 +264,7 @@ fn subscribers(control: &mut redis::Connection, channel: &str) -> u64 {
 #[test]
 fn what_is_published_comes_back_as_it_was() {
     let server = RedisServer::start(&[]);
-    let mut driver = Driver::up(&server, RedisConfig { message_bytes_max: 200_000, ..RedisConfig::default() });
+    let mut driver = Driver::up(&server, redis_config(|config| config.message_bytes_max = 200_000));
     driver.subscribe("räume");
     driver.until_heard(Heard::Subscribed("räume".to_owned()));
     let payloads: [&[u8]; 5] = [b"hello", b"", b"a\r\nb\0\xff", &[b'x'; 200_000], b"last"];
@@ -307,12 +309,11 @@ fn a_message_from_elsewhere_is_heard() {
 #[test]
 fn password_database_and_name_are_set_up() {
     let server = RedisServer::start(&["--requirepass", "correct-horse"]);
-    let config = RedisConfig {
-        password: Some("correct-horse".to_owned()),
-        database: 3,
-        client_name: "fanfare a".to_owned(),
-        ..RedisConfig::default()
-    };
+    let config = redis_config(|config| {
+        config.password = Some("correct-horse".to_owned());
+        config.database = 3;
+        config.client_name = "fanfare a".to_owned();
+    });
     let driver = Driver::up(&server, config);
     let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut server.control("correct-horse")).unwrap();
     let ours = list.lines().filter(|line| line.contains(" name=fanfare-a ") && line.contains(" db=3 "));
@@ -329,7 +330,13 @@ fn refusals_are_told_without_the_password() {
         (Some("correct-horse"), 99, "SELECT 99 refused: ERR DB index is out of range"),
     ] {
         let password = password.map(str::to_owned);
-        let mut driver = Driver::new(&server, RedisConfig { password, database, ..RedisConfig::default() });
+        let mut driver = Driver::new(
+            &server,
+            redis_config(|config| {
+                config.password = password;
+                config.database = database;
+            }),
+        );
         driver.until("refusal", |driver| driver.session.stats().publisher.last_error.is_some());
         let told = driver.session.stats().publisher.last_error.unwrap();
         assert!(told.starts_with(reason), "{told}");
@@ -340,12 +347,11 @@ fn refusals_are_told_without_the_password() {
 #[test]
 fn a_server_without_hello_serves_in_resp2() {
     let server = RedisServer::start(&["--requirepass", "correct-horse", "--rename-command", "HELLO", ""]);
-    let config = RedisConfig {
-        password: Some("correct-horse".to_owned()),
-        database: 2,
-        probe_interval: Duration::from_millis(50),
-        ..RedisConfig::default()
-    };
+    let mut config = redis_config(|config| {
+        config.password = Some("correct-horse".to_owned());
+        config.database = 2;
+        config.probe_interval = Duration::from_millis(50);
+    });
     let mut driver = Driver::up(&server, config.clone());
     driver.subscribe("a");
     driver.subscribe("b");
@@ -365,7 +371,8 @@ fn a_server_without_hello_serves_in_resp2() {
     assert_eq!(driver.session.stats().trouble(), None);
     assert_eq!(driver.session.stats().reconnects, 0);
 
-    let mut driver = Driver::new(&server, RedisConfig { password: Some("correct-hors".to_owned()), ..config });
+    config.password = Some("correct-hors".to_owned());
+    let mut driver = Driver::new(&server, config);
     driver.until("refusal", |driver| driver.session.stats().subscriber.last_error.is_some());
     let told = driver.session.stats().subscriber.last_error.unwrap();
     assert!(told.starts_with("AUTH refused: WRONGPASS") && !told.contains("correct"), "{told}");
@@ -377,13 +384,12 @@ fn a_user_may_be_restricted_to_some_channels() {
     let mut control = server.control("");
     let rules = ["on", ">hunter2", "resetchannels", "&fanfare:open-*", "+publish", "+subscribe", "+unsubscribe"];
     let _: () = redis::cmd("ACL").arg("SETUSER").arg("ann").arg(&rules[..]).query(&mut control).unwrap();
-    let config = RedisConfig {
-        username: Some("ann".to_owned()),
-        password: Some("hunter2".to_owned()),
+    let config = redis_config(|config| {
+        config.username = Some("ann".to_owned());
+        config.password = Some("hunter2".to_owned());
         // PING is not among her rights: its refusal is a sign of life, too.
-        probe_interval: Duration::from_millis(20),
-        ..RedisConfig::default()
-    };
+        config.probe_interval = Duration::from_millis(20);
+    });
     let mut driver = Driver::up(&server, config);
     for room in ["open-1", "closed", "open-2"] {
         driver.subscribe(room);
@@ -457,12 +463,11 @@ fn a_killed_subscriber_returns_while_the_publisher_stays() {
 #[test]
 fn a_server_that_hangs_is_left_and_found_again() {
     let server = RedisServer::start(&[]);
-    let config = RedisConfig {
-        probe_interval: Duration::from_millis(50),
-        probe_timeout: Duration::from_millis(150),
-        connect_timeout: Duration::from_millis(300),
-        ..RedisConfig::default()
-    };
+    let config = redis_config(|config| {
+        config.probe_interval = Duration::from_millis(50);
+        config.probe_timeout = Duration::from_millis(150);
+        config.connect_timeout = Duration::from_millis(300);
+    });
     let mut driver = Driver::up(&server, config);
     driver.subscribe("a");
     driver.until_heard(Heard::Subscribed("a".to_owned()));

@@ -371,12 +371,9 @@ mod tests {
 
     fn links(poll: &Poll) -> RedisLinks {
         let waker = Arc::new(Waker::new(poll.registry(), Token(2)).unwrap());
-        let config = RedisConfig {
-            connect_timeout: Duration::from_millis(100),
-            backoff_min: Duration::from_millis(1),
-            backoff_max: Duration::from_millis(1),
-            ..RedisConfig::default()
-        };
+        let mut config = RedisConfig::default();
+        config.connect_timeout = Duration::from_millis(100);
+        (config.backoff_min, config.backoff_max) = (Duration::from_millis(1), Duration::from_millis(1));
         // What the resolver says of this name is never asked for here.
         let address = RedisAddress::Tcp { host: "redis.invalid".to_owned(), port: 6379 };
         RedisLinks::new(config, address, [Token(0), Token(1)], waker).unwrap()

@@ -31,46 +31,43 @@ impl Drawn {
 /// The core's configuration: of all workers together, but for what is divided among them.
 pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static [u8]) -> fanfare_core::Config {
     let (limits, timeouts, compression) = (&config.limits, &config.timeouts, &config.compression);
-    // What is no business of an operator's.
-    let fanfare_core::Config { members_per_turn_max, group_members_max, .. } = fanfare_core::Config::default();
     let rate = |per_second: usize, burst: usize| Rate { per_second: per_second as u64, burst: burst as u64 };
-    fanfare_core::Config {
-        seed: drawn.seed,
-        node: drawn.node,
-        connections_max: places.connections_max,
-        surplus_connections_max: places.surplus_max,
-        message_bytes_max: limits.message_bytes_max,
-        frames_per_message_max: limits.frames_per_message_max as u32,
-        rooms_per_connection_max: limits.rooms_per_connection_max as u16,
-        room_name_bytes_max: limits.room_name_bytes_max,
-        request_head_bytes_max: limits.request_head_bytes_max,
-        outbox_bytes_max: limits.outbox_bytes_max,
-        outbox_total_bytes_max: limits.outbox_total_bytes_max.div_ceil(config.workers),
-        members_per_turn_max,
-        group_members_max,
-        errors_max: limits.errors_max as u16,
-        messages: rate(limits.messages_per_second, limits.messages_burst),
-        bytes: rate(limits.bytes_per_second, limits.bytes_burst),
-        pings: rate(limits.pings_per_second, limits.pings_burst),
-        pending_upgrades_max: limits.pending_upgrades_max.div_ceil(config.workers),
-        connections_per_address_max: limits.connections_per_address_max,
-        connects_per_address: rate(limits.connects_per_address_per_second, limits.connects_per_address_burst),
-        origins: config.origins.clone(),
-        proxies: config.proxies.clone(),
-        handshake_timeout: timeouts.handshake,
-        ping_interval: timeouts.ping_interval,
-        pong_timeout: timeouts.pong_timeout,
-        close_timeout: timeouts.close,
-        room_linger: timeouts.room_linger,
-        compression: compression.enabled.then_some(fanfare_core::Compression {
-            threshold_bytes: compression.threshold_bytes,
-            level: compression.level as u8,
-        }),
-        default_dialect: config.default_dialect,
-        echo: config.echo,
-        publish_format: config.redis.format,
-        page,
-    }
+    let mut core = fanfare_core::Config::default();
+    core.seed = drawn.seed;
+    core.node = drawn.node;
+    core.connections_max = places.connections_max;
+    core.surplus_connections_max = places.surplus_max;
+    core.message_bytes_max = limits.message_bytes_max;
+    core.frames_per_message_max = limits.frames_per_message_max as u32;
+    core.rooms_per_connection_max = limits.rooms_per_connection_max as u16;
+    core.room_name_bytes_max = limits.room_name_bytes_max;
+    core.request_head_bytes_max = limits.request_head_bytes_max;
+    core.outbox_bytes_max = limits.outbox_bytes_max;
+    core.outbox_total_bytes_max = limits.outbox_total_bytes_max.div_ceil(config.workers);
+    core.errors_max = limits.errors_max as u16;
+    core.messages = rate(limits.messages_per_second, limits.messages_burst);
+    core.bytes = rate(limits.bytes_per_second, limits.bytes_burst);
+    core.pings = rate(limits.pings_per_second, limits.pings_burst);
+    core.pending_upgrades_max = limits.pending_upgrades_max.div_ceil(config.workers);
+    core.connections_per_address_max = limits.connections_per_address_max;
+    core.connects_per_address = rate(limits.connects_per_address_per_second, limits.connects_per_address_burst);
+    core.origins = config.origins.clone();
+    core.proxies = config.proxies.clone();
+    core.handshake_timeout = timeouts.handshake;
+    core.ping_interval = timeouts.ping_interval;
+    core.pong_timeout = timeouts.pong_timeout;
+    core.close_timeout = timeouts.close;
+    core.room_linger = timeouts.room_linger;
+    core.compression = compression.enabled.then(|| {
+        let mut settings = fanfare_core::Compression::default();
+        (settings.threshold_bytes, settings.level) = (compression.threshold_bytes, compression.level as u8);
+        settings
+    });
+    core.default_dialect = config.default_dialect;
+    core.echo = config.echo;
+    core.publish_format = config.redis.format;
+    core.page = page;
+    core
 }
 
 /// The Redis session's configuration.
@@ -87,6 +84,9 @@ pub fn session_config(redis: &config::Redis, target: &RedisTarget, drawn: Drawn)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Limits, Timeouts};
+    use fanfare_core::{Dialect, PublishFormat};
+    use std::time::Duration;
 
     /// Whoever embeds the core has the same limits as whoever runs the server, unless they say otherwise.
     #[test]
@@ -96,5 +96,72 @@ mod tests {
         let places = Places { connections_max, surplus_max: surplus_connections_max };
         let documented = core_config(&Config::default(), places, Drawn { node, seed, jitter: 0 }, page);
         assert_eq!(format!("{documented:#?}"), format!("{of_the_core:#?}"));
+    }
+
+    /// The core's configuration can gain a field without a word of the compiler here. One that is not assigned would keep its
+    /// default, whatever is configured.
+    #[test]
+    fn every_field_of_the_core_is_told() {
+        const NOT_AN_OPERATORS: [&str; 2] = ["members_per_turn_max", "group_members_max"];
+        let of_the_core = fanfare_core::Config::default();
+        let mut config = Config { default_dialect: Dialect::Classic, echo: true, ..Config::default() };
+        config.origins = vec!["https://example.com".parse().expect("an origin")];
+        config.proxies.protocol = true;
+        config.compression.enabled = false;
+        config.redis.format = PublishFormat::Classic;
+        // No default is 3, and no duration 3 s.
+        config.limits = Limits {
+            connections_max: 3,
+            descriptors_reserve: 3,
+            message_bytes_max: 3,
+            frames_per_message_max: 3,
+            rooms_per_connection_max: 3,
+            room_name_bytes_max: 3,
+            request_head_bytes_max: 3,
+            outbox_bytes_max: 3,
+            outbox_total_bytes_max: 3,
+            errors_max: 3,
+            messages_per_second: 3,
+            messages_burst: 3,
+            bytes_per_second: 3,
+            bytes_burst: 3,
+            pings_per_second: 3,
+            pings_burst: 3,
+            pending_upgrades_max: 3,
+            connections_per_address_max: 3,
+            connects_per_address_per_second: 3,
+            connects_per_address_burst: 3,
+        };
+        let three = Duration::from_secs(3);
+        config.timeouts = Timeouts {
+            handshake: three,
+            ping_interval: three,
+            pong_timeout: three,
+            close: three,
+            room_linger: three,
+            shutdown: three,
+        };
+        let told = core_config(
+            &config,
+            Places { connections_max: 3, surplus_max: 3 },
+            Drawn { node: 3, seed: 3, jitter: 3 },
+            b"",
+        );
+        let fields = |config: &fanfare_core::Config| {
+            // Each field begins a line that is indented once.
+            let text = format!("{config:#?}");
+            let fields: Vec<String> = text.split("\n    ").fold(Vec::new(), |mut fields, line| {
+                match fields.last_mut() {
+                    Some(field) if line.starts_with([' ', ']', '}', ')']) => *field += line,
+                    _ => fields.push(line.to_owned()),
+                }
+                fields
+            });
+            fields[1..].to_vec()
+        };
+        for (before, after) in fields(&of_the_core).iter().zip(fields(&told)) {
+            let name = before.split(':').next().expect("a name");
+            assert_eq!(*before == after, NOT_AN_OPERATORS.contains(&name), "{after}");
+        }
     }
 }

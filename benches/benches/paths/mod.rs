@@ -7,7 +7,8 @@ use fanfare_core::broker::redis::resp::{self, Scan};
 use fanfare_core::protocol::command;
 use fanfare_core::time::Time;
 use fanfare_core::wheel::Wheel;
-use fanfare_core::ws::decoder::{Decoder, Limits, Message};
+use fanfare_core::ws::Message;
+use fanfare_core::ws::decoder::{Decoded, Decoder, Limits};
 use fanfare_core::ws::deflate::{Compression, Deflater, Inflater, Window};
 use fanfare_core::{Action, Actions, Config, ConnId, Core, Event, Rate, Turn};
 use std::hint::black_box;
@@ -45,8 +46,9 @@ fn frame(text: &str) -> Vec<u8> {
 
 /// A core whose clients are not limited in how fast they send, for all of it happens at once.
 fn core(connections_max: usize) -> Core {
-    let none = Rate::NONE;
-    let config = Config { connections_max, messages: none, bytes: none, pings: none, ..Config::default() };
+    let mut config = Config::default();
+    config.connections_max = connections_max;
+    (config.messages, config.bytes, config.pings) = (Rate::NONE, Rate::NONE, Rate::NONE);
     let mut core = Core::new(config);
     turn(&mut core, |turn| {
         turn.feed(Event::Broker(BrokerEvent::Up));
@@ -205,7 +207,7 @@ pub fn decode_frames(frames: &mut [u8]) -> usize {
     let (mut at, mut bytes) = (0, 0);
     while at < frames.len() {
         let (taken, message) = decoder.next(&mut frames[at..], limits, &mut inflater).expect("frames of a client");
-        if let Some(Message::Text(text)) = message {
+        if let Some(Decoded::Message(Message::Text(text))) = message {
             bytes += text.len();
         }
         at += taken;

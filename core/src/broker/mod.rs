@@ -25,8 +25,9 @@ impl PublishId {
     }
 }
 
-/// What a broker reports to the hub.
+/// What a broker reports to the hub. Later versions may know of more; a broker reports what it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BrokerEvent<'a> {
     /// Subscriptions can be made from now on; none exists yet, none asked for before is outstanding.
     Up,

@@ -11,7 +11,7 @@ use crate::core::Core;
 use crate::limits::meter::Limit;
 use crate::protocol::command::check_room_name;
 use crate::protocol::reply;
-use crate::ws::decoder::Message;
+use crate::ws::Message;
 use crate::ws::deflate::{Deflater, Window};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
@@ -72,6 +72,14 @@ impl Dialect {
         }
     }
 
+    /// The rooms of a connection that names none.
+    pub(crate) fn own_rooms(self) -> &'static [&'static str] {
+        match self {
+            Dialect::Broadcast => &[broadcast::ROOM],
+            Dialect::Fanfare | Dialect::Classic | Dialect::Echo => &[],
+        }
+    }
+
     /// Whether commands are answered.
     pub(crate) fn has_replies(self) -> bool {
         self == Dialect::Fanfare
@@ -109,8 +117,7 @@ pub(crate) fn route<'a>(
     };
     let rooms = match dialect {
         Dialect::Fanfare => fanfare::rooms(query, config).map_err(Some)?,
-        Dialect::Broadcast => vec![Cow::Borrowed(broadcast::ROOM)],
-        Dialect::Classic | Dialect::Echo => Vec::new(),
+        _ => dialect.own_rooms().iter().copied().map(Cow::Borrowed).collect(),
     };
     Ok(Route { dialect, rooms })
 }

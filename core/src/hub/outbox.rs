@@ -100,16 +100,19 @@ impl Backlog {
         self.doomed.push(slot);
     }
 
-    /// Appends the start of the connection's queue to `out`, at most `bytes_max` bytes of it.
+    /// Appends the start of the connection's queue to `out`, at most `bytes_max` bytes of it; for one that takes whole messages
+    /// to the end of the frame which that would cut.
     pub fn peek(&self, conns: &Conns, slot: u32, bytes_max: usize, out: &mut Vec<u8>) {
-        let Some(outbox) = &conns.get(slot).outbox else { return };
+        let conn = conns.get(slot);
+        let Some(outbox) = &conn.outbox else { return };
         for item in &outbox.items {
             let bytes = &self.stored[item.run as usize].bytes[item.start as usize..item.end as usize];
             let room = bytes_max - out.len();
-            out.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            if out.len() == bytes_max {
-                return;
+            if bytes.len() >= room {
+                let taken = if conn.by_message { encode::next_frame_start(bytes, room) } else { room };
+                return out.extend_from_slice(&bytes[..taken]);
             }
+            out.extend_from_slice(bytes);
         }
     }
 

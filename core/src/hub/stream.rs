@@ -122,6 +122,7 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conn::Phase;
     use crate::dialect::Form;
     use crate::time::Time;
     use std::io::Write;
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn a_stream_keeps_the_order_of_replies_and_parts_and_copies_no_part() {
         let (mut conns, mut runs, mut streams) = (Conns::new(), Runs::new(64, 1 << 20), Streams::default());
-        let slot = conns.insert(Time::ZERO).slot() as u32;
+        let slot = conns.insert(Phase::Head, Time::ZERO).slot() as u32;
         let track = runs.add_track(Form::default());
         let start = runs.write(track, |out| out.write_all(b"0123456789").is_ok()).unwrap();
         let run = runs.start(0, 0, (1, 1), track, start);

@@ -7,8 +7,9 @@ use ppp::{v1, v2};
 use std::fmt;
 use std::str::FromStr;
 
-/// Whom to believe about a client's address.
+/// Whom to believe about a client's address. Made like [`Config`](crate::Config): the default, and what shall be otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Proxies {
     /// Proxies of one's own: their word is taken. They are not limited themselves.
     pub trusted: Vec<Network>,

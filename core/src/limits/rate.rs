@@ -4,7 +4,7 @@
 /// Debts are counted in millionths of a thing, so that a microsecond of any whole rate per second is a whole number.
 const MILLION: u64 = 1_000_000;
 
-/// So many a second in the long run, and so many at once.
+/// So many a second in the long run, and so many at once. There is nothing more to a rate, so it can be written down whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// The long-term average; 0 means that there is no limit.

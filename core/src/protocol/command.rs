@@ -10,6 +10,7 @@ const ID_BYTES_MAX: usize = 64;
 
 /// A well-formed command and the id that its reply carries.
 #[derive(Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Command<'a> {
     /// The client's correlation id, if it sent one.
     pub id: Option<CommandId>,
@@ -17,7 +18,7 @@ pub struct Command<'a> {
     pub request: Request<'a>,
 }
 
-/// What a client can ask for.
+/// What a client can ask for. Not `#[non_exhaustive]`: whoever passes over a command leaves a client without an answer.
 #[derive(Debug, PartialEq)]
 pub enum Request<'a> {
     /// Join a room.
@@ -57,6 +58,7 @@ impl Request<'_> {
 
 /// A command that is refused, with what is known of it.
 #[derive(Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Refusal<'a> {
     /// The stable code.
     pub code: ErrorCode,

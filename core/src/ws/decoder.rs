@@ -4,37 +4,26 @@
 
 use super::deflate::{Inflater, deflated_bytes_max};
 use super::mask::unmask;
+use super::message::{CONTROL_BYTES_MAX, Message, is_close_code};
 use super::utf8::Utf8;
 use crate::error::Violation;
 use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 /// A client's longest frame header: two bytes, a 64-bit length and the mask.
 const HEADER_BYTES_MAX: usize = 14;
-/// A close code that IANA has registered and tungstenite's table lacks.
-const BAD_GATEWAY: u16 = 1014;
-/// RFC 6455 §5.5.
-const CONTROL_BYTES_MAX: usize = 125;
 
-/// A whole message or control frame, or a fragment.
+/// What ends with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Message<'a> {
-    /// A text message, all fragments joined.
-    Text(&'a str),
-    /// A binary message, all fragments joined.
-    Binary(&'a [u8]),
-    /// A ping and its payload.
-    Ping(&'a [u8]),
-    /// A pong and its payload.
-    Pong(&'a [u8]),
-    /// A close frame, with its code and reason if it has a body.
-    Close(Option<(u16, &'a str)>),
-    /// A frame of a message that it does not end; the message comes with the frame that does.
+pub enum Decoded<'a> {
+    /// A message, or a control frame.
+    Message(Message<'a>),
+    /// Nothing yet: the message comes with a later frame.
     Fragment,
 }
 
-/// What a client may send.
+/// What a client may send. Not `#[non_exhaustive]`: whoever reads a stranger's bytes shall have chosen every bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one message, all its fragments together, inflated where it is compressed.
@@ -128,7 +117,7 @@ impl Decoder {
         data: &'a mut [u8],
         limits: Limits,
         inflater: &'a mut Inflater,
-    ) -> Result<(usize, Option<Message<'a>>), Violation> {
+    ) -> Result<(usize, Option<Decoded<'a>>), Violation> {
         if data.is_empty() {
             return Ok((0, None));
         }
@@ -146,7 +135,7 @@ impl Decoder {
             unmask(payload, header.mask);
             let payload =
                 if header.compressed { inflater.inflate(payload, limits.message_bytes_max)? } else { payload };
-            return Ok((end, Some(whole_frame(header.opcode, payload)?)));
+            return Ok((end, Some(Decoded::Message(whole_frame(header.opcode, payload)?))));
         }
         self.keep(data, limits, inflater)
     }
@@ -178,7 +167,7 @@ impl Decoder {
         data: &mut [u8],
         limits: Limits,
         inflater: &'a mut Inflater,
-    ) -> Result<(usize, Option<Message<'a>>), Violation> {
+    ) -> Result<(usize, Option<Decoded<'a>>), Violation> {
         let mut at = 0;
         let partial = self.partial.get_or_insert_default();
         while at < data.len() || partial.frame.is_some_and(|frame| frame.payload_bytes == 0) {
@@ -200,7 +189,7 @@ impl Decoder {
             partial.frame = None;
             if matches!(opcode, OpCode::Control(_)) {
                 partial.given = Given::Control;
-                return Ok((at, Some(whole_frame(opcode, &partial.control)?)));
+                return Ok((at, Some(Decoded::Message(whole_frame(opcode, &partial.control)?))));
             }
             if last {
                 let kind = partial.message.take().expect("a data frame belongs to a message");
@@ -216,9 +205,9 @@ impl Decoder {
                         Message::Text(std::str::from_utf8(body).map_err(|_| Violation::NotUtf8)?)
                     }
                 };
-                return Ok((at, Some(message)));
+                return Ok((at, Some(Decoded::Message(message))));
             }
-            return Ok((at, Some(Message::Fragment)));
+            return Ok((at, Some(Decoded::Fragment)));
         }
         Ok((at, None))
     }
@@ -337,7 +326,7 @@ fn close_body(payload: &[u8]) -> Result<Option<(u16, &str)>, Violation> {
         [_] => Err(Violation::CloseCode),
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
-            if !CloseCode::from(code).is_allowed() && code != BAD_GATEWAY {
+            if !is_close_code(code) {
                 return Err(Violation::CloseCode);
             }
             let reason = std::str::from_utf8(reason).map_err(|_| Violation::NotUtf8)?;
@@ -390,8 +379,9 @@ mod tests {
             while !data.is_empty() {
                 match decoder.next(data, limits, &mut inflater) {
                     Ok((taken, message)) => {
-                        let message = message.filter(|message| *message != Message::Fragment);
-                        seen.extend(message.map(|message| format!("{message:?}")));
+                        if let Some(Decoded::Message(message)) = message {
+                            seen.push(format!("{message:?}"));
+                        }
                         data = &mut data[taken..];
                     }
                     Err(violation) => {
@@ -411,7 +401,7 @@ mod tests {
         let mut decoder = Decoder::default();
         assert_eq!(
             decoder.next(&mut bytes, within(100), &mut Inflater::default()),
-            Ok((11, Some(Message::Text("hello"))))
+            Ok((11, Some(Decoded::Message(Message::Text("hello")))))
         );
         decoder.settle();
         assert_eq!(decoder.held_bytes(), 0);
@@ -425,7 +415,7 @@ mod tests {
         assert!(decoder.held_bytes() > 0);
         assert!(matches!(
             decoder.next(&mut bytes[500..], within(1000), &mut Inflater::default()),
-            Ok((508, Some(Message::Text(_))))
+            Ok((508, Some(Decoded::Message(Message::Text(_)))))
         ));
         decoder.settle();
         assert_eq!(decoder.held_bytes(), 0);
@@ -437,10 +427,13 @@ mod tests {
         let (first, second) = bytes.split_at_mut(4);
         let mut decoder = Decoder::default();
         assert_eq!(decoder.next(first, within(100), &mut Inflater::default()), Ok((4, None)));
-        assert_eq!(decoder.next(second, within(100), &mut Inflater::default()), Ok((7, Some(Message::Text("split")))));
+        assert_eq!(
+            decoder.next(second, within(100), &mut Inflater::default()),
+            Ok((7, Some(Decoded::Message(Message::Text("split")))))
+        );
         assert_eq!(
             decoder.next(&mut second[7..], within(100), &mut Inflater::default()),
-            Ok((11, Some(Message::Text("whole"))))
+            Ok((11, Some(Decoded::Message(Message::Text("whole")))))
         );
         assert_eq!(decoder.held_bytes(), 0);
     }
@@ -499,7 +492,8 @@ mod tests {
                 at += piece.len();
             }
             let seen: Vec<_> = seen.iter().map(|(at, message)| (*at, &message[..])).collect();
-            assert_eq!(seen, [(8, "Fragment"), (14, "Fragment"), (20, "Ping([])"), (27, "Text(\"abc\")")]);
+            let whole = [(20, "Message(Ping([]))"), (27, "Message(Text(\"abc\"))")];
+            assert_eq!(seen, [[(8, "Fragment"), (14, "Fragment")], whole].concat());
         }
     }
 

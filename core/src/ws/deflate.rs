@@ -23,8 +23,9 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// The first room for what is inflated; it doubles as long as it does not do.
 const STEP_BYTES: usize = 16 * 1024;
 
-/// How messages to clients are compressed.
+/// How messages to clients are compressed. Made like [`Config`](crate::Config): the default, and what shall be otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Compression {
     /// Shorter messages, in bytes of their payload, are sent as they are.
     pub threshold_bytes: usize,
@@ -316,7 +317,8 @@ impl Inflater {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ws::decoder::{Decoder, Limits, Message};
+    use crate::ws::Message;
+    use crate::ws::decoder::{Decoded, Decoder, Limits};
     use proptest::prelude::*;
 
     fn answer(offers: &[&str]) -> String {
@@ -508,7 +510,7 @@ mod tests {
                 let mut frame = masked(&out);
                 let (taken, message) = decoder.next(&mut frame, limits.with_compression(true), &mut inflater).unwrap();
                 prop_assert_eq!(taken, out.len() + 4);
-                prop_assert_eq!(message, Some(Message::Binary(&payload)));
+                prop_assert_eq!(message, Some(Decoded::Message(Message::Binary(&payload))));
             }
         }
 

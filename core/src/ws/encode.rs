@@ -68,18 +68,53 @@ pub fn close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
     }
 }
 
-/// The offset of the first frame that begins at or after `at`, in a run of frames made by this module.
+/// The first frame of a run that this module made: its first byte, how many bytes it takes, and its payload. `None` where no
+/// whole frame begins there.
+pub(crate) fn split_frame(run: &[u8]) -> Option<(u8, usize, &[u8])> {
+    let header = match *run.get(1)? {
+        127 => 10,
+        126 => 4,
+        _ => 2,
+    };
+    let payload = match *run.get(2..header)? {
+        [] => usize::from(run[1]),
+        [high, low] => usize::from(u16::from_be_bytes([high, low])),
+        ref length => usize::try_from(u64::from_be_bytes(length.try_into().ok()?)).ok()?,
+    };
+    let frame = header.checked_add(payload)?;
+    Some((run[0], frame, run.get(header..frame)?))
+}
+
+/// How long a frame with so long a payload is.
+pub(crate) fn frame_bytes(payload_bytes: usize) -> usize {
+    let header_bytes = match payload_bytes {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => HEADER_BYTES_MAX,
+    };
+    header_bytes + payload_bytes
+}
+
+/// The offset of the first frame that begins at or after `at`, in a run of whole frames made by this module.
+///
+/// # Panics
+/// If `at` lies behind the run, or the run is no such.
 pub fn next_frame_start(run: &[u8], at: usize) -> usize {
     let mut start = 0;
     while start < at {
-        let head = &run[start..];
-        start += match head[1] {
-            127 => 10 + u64::from_be_bytes(head[2..10].try_into().expect("eight bytes")) as usize,
-            126 => 4 + usize::from(u16::from_be_bytes([head[2], head[3]])),
-            length => 2 + usize::from(length),
-        };
+        let (_, frame, _) = split_frame(&run[start..]).expect("a run is whole frames");
+        start += frame;
     }
     start
+}
+
+/// The offset behind the last frame that ends at or before `at`, in a run of whole frames made by this module.
+pub(crate) fn last_frame_end(run: &[u8], at: usize) -> usize {
+    let mut end = 0;
+    while let Some((_, frame, _)) = split_frame(&run[end..]).filter(|(_, frame, _)| end + frame <= at) {
+        end += frame;
+    }
+    end
 }
 
 #[cfg(test)]
@@ -97,6 +132,8 @@ mod tests {
         for at in (0..400).chain(65_900..66_100).chain(run.len() - 10..=run.len()) {
             let expected = *starts.iter().find(|start| **start >= at).unwrap();
             assert_eq!(next_frame_start(&run, at), expected, "at {at}");
+            let expected = *starts.iter().rfind(|start| **start <= at).unwrap();
+            assert_eq!(last_frame_end(&run, at), expected, "at {at}");
         }
     }
 

@@ -34,6 +34,7 @@ pub fn head_end(data: &[u8], searched: usize) -> Option<usize> {
 
 /// A request that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Parsed<'a> {
     /// The path, without the query.
     pub path: &'a str,

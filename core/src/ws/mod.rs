@@ -5,4 +5,7 @@ pub mod deflate;
 pub mod encode;
 pub mod handshake;
 mod mask;
+mod message;
 mod utf8;
+
+pub use message::{Message, Messages};

@@ -113,7 +113,7 @@ fn is_reply(write: impl FnOnce(&mut Vec<u8>), kind: &str, room: Option<&str>, id
 }
 
 fn refused(refusal: &Refusal<'_>, fields: Option<&Fields<'_>>) {
-    let Refusal { code, reason, id, room } = refusal;
+    let Refusal { code, reason, id, room, .. } = refusal;
     assert!(reason.len() <= REASON_BYTES_MAX, "{reason}");
     is_reply(
         |out| reply::error(out, *code, reason, id.as_ref(), room.as_deref()),

@@ -59,17 +59,19 @@ fn turns(bytes: &mut Unstructured<'_>) -> Vec<Vec<Step>> {
 }
 
 fn connects(step: &Step) -> bool {
-    matches!(step, Step::Connect | Step::ConnectCompressed(_) | Step::ConnectClassic | Step::ConnectBroadcast)
+    use Step::{Connect, ConnectBroadcast, ConnectByMessage, ConnectClassic, ConnectCompressed};
+    matches!(step, Connect | ConnectCompressed(_) | ConnectClassic | ConnectBroadcast | ConnectByMessage { .. })
 }
 
 /// The next step; `None` ends the turn.
 fn step(bytes: &mut Unstructured<'_>) -> Result<Option<Step>> {
     let kind = bytes.int_in_range(0..=22)?;
     Ok(Some(match kind {
-        0 => match bytes.int_in_range(0..=2)? {
+        0 => match bytes.int_in_range(0..=4)? {
             0 => Step::Connect,
             1 => Step::ConnectCompressed(15),
-            _ => Step::ConnectCompressed(9),
+            2 => Step::ConnectCompressed(9),
+            kind => Step::ConnectByMessage { broadcasts: kind == 3 },
         },
         1 => Step::ConnectClassic,
         2 => Step::ConnectBroadcast,

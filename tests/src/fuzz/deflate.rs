@@ -5,9 +5,9 @@
 //! not asked of theirs.
 
 use super::decoder::LIMITS;
-use crate::{COMPRESSED, Frame};
+use crate::{COMPRESSED, Frame, compression};
 use fanfare_core::Violation;
-use fanfare_core::ws::deflate::{Compression, Deflater, Inflater, Window};
+use fanfare_core::ws::deflate::{Deflater, Inflater, Window};
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::{TINFL_FLAG_HAS_MORE_INPUT, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF};
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
@@ -23,7 +23,7 @@ pub fn deflate(data: &[u8]) {
         (Err(violation), _) => assert_eq!(violation, Violation::Deflate),
     }
     let window = if settings & 0x80 == 0 { Window::Wide } else { Window::Narrow };
-    let mut deflater = Deflater::new(Compression { threshold_bytes: 0, level: 1 + settings % 9 });
+    let mut deflater = Deflater::new(compression(0, 1 + settings % 9));
     for _ in 0..2 {
         let mut out = Vec::new();
         deflater.binary(&mut out, Some(window), bytes);

@@ -3,12 +3,12 @@
 
 use super::json::is_json;
 use crate::lone_core::{LoneCore, Said};
-use crate::upgrade_request;
+use crate::{config, upgrade_request};
+use fanfare_core::ConnId;
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::envelope::{Except, open, write_header};
 use fanfare_core::protocol::reply;
 use fanfare_core::ws::encode;
-use fanfare_core::{Config, ConnId};
 use serde_json::Value;
 
 /// Names that need escaping, names that look like something else, and a plain one.
@@ -69,7 +69,7 @@ struct Members {
 
 impl Members {
     fn of(room: &str) -> Members {
-        let mut lone = LoneCore::new(Config { node: NODE, ..Config::default() });
+        let mut lone = LoneCore::new(config(|config| config.node = NODE));
         let [fanfare, classic, broadcast] = [(); 3].map(|()| lone.connect());
         let name: String = room.bytes().map(|byte| format!("%{byte:02x}")).collect();
         lone.bytes(fanfare, upgrade_request("/fanfare", ""));

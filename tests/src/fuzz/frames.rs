@@ -1,7 +1,8 @@
 //! What the decoder of frames makes of a stream, and what it may hold meanwhile.
 
 use fanfare_core::Violation;
-use fanfare_core::ws::decoder::{Decoder, Limits, Message};
+use fanfare_core::ws::Message;
+use fanfare_core::ws::decoder::{Decoded, Decoder, Limits};
 use fanfare_core::ws::deflate::Inflater;
 
 /// One thing read.
@@ -35,7 +36,7 @@ pub(super) fn decode(pieces: &[&[u8]], limits: Limits) -> Vec<Read> {
                 Ok((taken, message)) => {
                     assert!(taken > 0 && taken <= bytes, "{taken} of {bytes} bytes");
                     assert!(message.is_some() || taken == bytes, "an unfinished message takes all there is");
-                    whole = matches!(message, Some(Message::Text(_) | Message::Binary(_)));
+                    whole = matches!(message, Some(Decoded::Message(Message::Text(_) | Message::Binary(_))));
                     reads.extend(message.and_then(|message| read(message, message_bytes_max)));
                     taken
                 }
@@ -55,13 +56,13 @@ pub(super) fn decode(pieces: &[&[u8]], limits: Limits) -> Vec<Read> {
 }
 
 /// What there is to compare of it: of fragments only the message that they become.
-fn read(message: Message<'_>, message_bytes_max: usize) -> Option<Read> {
+fn read(decoded: Decoded<'_>, message_bytes_max: usize) -> Option<Read> {
+    let Decoded::Message(message) = decoded else { return None };
     let (bytes, bytes_max) = match message {
         Message::Text(text) => (text.len(), message_bytes_max),
         Message::Binary(bytes) => (bytes.len(), message_bytes_max),
         Message::Ping(payload) | Message::Pong(payload) => (payload.len(), 125),
         Message::Close(body) => (body.map_or(0, |(_, reason)| 2 + reason.len()), 125),
-        Message::Fragment => return None,
     };
     assert!(bytes <= bytes_max, "{bytes} bytes where {bytes_max} are allowed");
     Some(match message {
@@ -70,6 +71,5 @@ fn read(message: Message<'_>, message_bytes_max: usize) -> Option<Read> {
         Message::Ping(payload) => Read::Ping(payload.to_vec()),
         Message::Pong(payload) => Read::Pong(payload.to_vec()),
         Message::Close(body) => Read::Close(body.map(|(code, reason)| (code, reason.to_owned()))),
-        Message::Fragment => return None,
     })
 }

@@ -3,9 +3,10 @@
 
 use super::pieces::splits;
 use super::session::{History, written};
+use crate::redis_config;
 use fanfare_core::broker::PublishId;
 use fanfare_core::broker::redis::resp::{Limits, Malformed, Reply, Scan, scan};
-use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, RedisSession, Role};
 use fanfare_core::time::Time;
 
 /// What is cut at every place, which takes the square of the length.
@@ -86,7 +87,7 @@ const ROOMS: u64 = 6;
 /// Everything that a session reports which has some requests outstanding, hears these pieces, and is disconnected.
 fn hear(role: Role, set_up: bool, pieces: &[&[u8]]) -> (Vec<String>, [u64; 2]) {
     let now = Time::from_millis(1_000);
-    let mut session = RedisSession::new(RedisConfig { message_bytes_max: 40, ..RedisConfig::default() });
+    let mut session = RedisSession::new(redis_config(|config| config.message_bytes_max = 40));
     while let Some((role, request)) = session.poll_connection(now) {
         assert_eq!(request, ConnectionRequest::Open);
         session.connected(role, now);

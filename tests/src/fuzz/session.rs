@@ -3,9 +3,10 @@
 
 use super::resp::HELLO_REPLY;
 use super::steps::{short, steps};
+use crate::redis_config;
 use arbitrary::{Result, Unstructured};
 use fanfare_core::broker::redis::resp::{Limits, Reply, Scan, scan};
-use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisConfig, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
 use fanfare_core::broker::{BrokerEvent, PublishId};
 use fanfare_core::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -101,15 +102,14 @@ impl History {
         let mut bytes = Unstructured::new(data);
         let seed = bytes.arbitrary().unwrap_or(0_u8);
         let password = (seed & 1 != 0).then_some("secret");
-        let config = RedisConfig {
-            seed: seed.into(),
-            password: password.map(str::to_owned),
-            database: (seed >> 1 & 1).into(),
-            message_bytes_max: 60,
-            publishes_in_flight_max: PUBLISHES_IN_FLIGHT_MAX,
-            buffer_bytes_max: BUFFER_BYTES_MAX,
-            ..RedisConfig::default()
-        };
+        let config = redis_config(|config| {
+            config.seed = seed.into();
+            config.password = password.map(str::to_owned);
+            config.database = (seed >> 1 & 1).into();
+            config.message_bytes_max = 60;
+            config.publishes_in_flight_max = PUBLISHES_IN_FLIGHT_MAX;
+            config.buffer_bytes_max = BUFFER_BYTES_MAX;
+        });
         let mut history = History {
             session: RedisSession::new(config),
             now: Time::from_millis(1_000),
@@ -279,6 +279,7 @@ impl History {
             BrokerEvent::Published { id } | BrokerEvent::PublishFailed { id, .. } => {
                 assert!(waiting.remove(&id.number()), "{id:?} is answered once");
             }
+            other => panic!("no event of a Redis session: {other:?}"),
         });
     }
 

@@ -1,12 +1,12 @@
 //! Request heads: however they are cut, the core gives the same answer, and it is well-formed HTTP.
 
 use super::pieces::splits;
-use crate::Frame;
 use crate::http::Response;
 use crate::lone_core::{LoneCore, Said};
+use crate::{Frame, config};
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::ws::handshake::{self, Kind, Parsed};
-use fanfare_core::{Config, ConnId, Dialect, Event};
+use fanfare_core::{ConnId, Dialect, Event};
 use tungstenite::handshake::derive_accept_key;
 
 /// What is searched for the end of a head from every place, which takes the square of the length.
@@ -38,16 +38,15 @@ fn the_end_is_found_from_everywhere(stream: &[u8]) {
 
 fn circumstances(choice: u8) -> LoneCore {
     let dialects = [Dialect::Fanfare, Dialect::Classic, Dialect::Broadcast, Dialect::Echo];
-    let mut lone = LoneCore::new(Config {
-        request_head_bytes_max: [8 * 1024, 512, 200, 64][usize::from(choice & 3)],
-        default_dialect: dialects[usize::from(choice >> 2 & 3)],
-        echo: choice & 0x10 != 0,
-        connections_max: usize::from(choice & 0x20 == 0),
-        message_bytes_max: 1_000,
-        room_name_bytes_max: 16,
-        errors_max: 2,
-        ..Config::default()
-    });
+    let mut lone = LoneCore::new(config(|config| {
+        config.request_head_bytes_max = [8 * 1024, 512, 200, 64][usize::from(choice & 3)];
+        config.default_dialect = dialects[usize::from(choice >> 2 & 3)];
+        config.echo = choice & 0x10 != 0;
+        config.connections_max = usize::from(choice & 0x20 == 0);
+        config.message_bytes_max = 1_000;
+        config.room_name_bytes_max = 16;
+        config.errors_max = 2;
+    }));
     if choice & 0x40 != 0 {
         lone.broker(BrokerEvent::Down { reason: "down" });
     }

@@ -13,6 +13,11 @@ pub enum Step {
     ConnectClassic,
     /// One that is in the first room from the start, and speaks the broadcast dialect.
     ConnectBroadcast,
+    /// One whose upgrade someone else answered: it sends messages, and takes whole ones.
+    ConnectByMessage {
+        /// It speaks the broadcast dialect, in the first room.
+        broadcasts: bool,
+    },
     /// The client with this number sends a SUBSCRIBE for this room.
     Subscribe(usize, usize),
     /// An UNSUBSCRIBE.

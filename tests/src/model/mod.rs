@@ -4,17 +4,21 @@
 //! [`World::apply`] does one turn and checks all that can be checked after it; [`World::heal`] demands what must be true once
 //! everything is quiet.
 
+mod client;
 mod history;
 mod received;
+mod socket;
 
 pub use history::{Bounds, Step};
 
+use client::{Client, Membership};
 use received::{Token, frames, ids_of, message_of, rooms_of};
+use socket::{Socket, say};
 
-use crate::{Frame, opcode, upgrade_request};
+use crate::{Frame, compression, config, opcode, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Compression, Config, ConnId, Core, Event, Rate, Turn};
+use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Rate, Refused, Turn};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -25,41 +29,11 @@ const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
 const ROOMS_PER_CONNECTION_MAX: u16 = 3;
 const ERRORS_MAX: u16 = 2;
 
-#[derive(Debug, Default)]
-struct Socket {
-    received: Vec<u8>,
-    /// Bytes it still takes; `None` means any number.
-    takes: Option<usize>,
-    blocked: bool,
-    broken: bool,
-}
-
 #[derive(Debug)]
 enum Ask {
     Subscribe(String),
     Unsubscribe(String),
     Publish(String, Vec<u8>, Option<PublishId>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Membership {
-    /// A SUBSCRIBE waits for the broker.
-    waiting: bool,
-}
-
-#[derive(Debug, Default)]
-struct Client {
-    expected: BTreeMap<String, Vec<Token>>,
-    rooms: BTreeMap<String, Membership>,
-    /// What it waits for or was told: the ids of its commands.
-    ids: BTreeSet<u64>,
-    errors: u16,
-    /// It gets messages alone.
-    bare: bool,
-    /// It has one room, and no commands.
-    broadcasts: bool,
-    /// It asked for its own end, or the server ended it: what was expected may not come any more.
-    over: bool,
 }
 
 /// The instance, its surroundings, and the model.
@@ -90,22 +64,21 @@ pub struct World {
 impl World {
     /// An instance without clients, its broker up.
     pub fn new(bounds: Bounds) -> World {
-        let config = Config {
-            outbox_bytes_max: bounds.outbox_bytes_max,
-            outbox_total_bytes_max: bounds.outbox_total_bytes_max,
-            members_per_turn_max: bounds.members_per_turn_max,
-            group_members_max: bounds.group_members_max,
-            errors_max: ERRORS_MAX,
-            rooms_per_connection_max: ROOMS_PER_CONNECTION_MAX,
-            ping_interval: Duration::from_secs(1_000_000),
-            room_linger: Duration::from_millis(500),
-            compression: Some(Compression { threshold_bytes: 0, level: 1 }),
+        let config = config(|config| {
+            config.outbox_bytes_max = bounds.outbox_bytes_max;
+            config.outbox_total_bytes_max = bounds.outbox_total_bytes_max;
+            config.members_per_turn_max = bounds.members_per_turn_max;
+            config.group_members_max = bounds.group_members_max;
+            config.errors_max = ERRORS_MAX;
+            config.rooms_per_connection_max = ROOMS_PER_CONNECTION_MAX;
+            config.ping_interval = Duration::from_secs(1_000_000);
+            config.room_linger = Duration::from_millis(500);
+            config.compression = Some(compression(0, 1));
             // How fast clients are is not what the model is about.
-            messages: Rate::NONE,
-            bytes: Rate::NONE,
-            pings: Rate::NONE,
-            ..Config::default()
-        };
+            config.messages = Rate::NONE;
+            config.bytes = Rate::NONE;
+            config.pings = Rate::NONE;
+        });
         let mut world = World {
             core: Core::new(config),
             now: Time::ZERO,
@@ -245,6 +218,7 @@ impl World {
                 self.connect(turn, "/classic", "Sec-WebSocket-Extensions: permessage-deflate\r\n");
             }
             Step::ConnectBroadcast => self.connect(turn, "/broadcast/a", ""),
+            Step::ConnectByMessage { broadcasts } => self.connect_by_message(turn, broadcasts),
             Step::Subscribe(client, room) => self.subscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Unsubscribe(client, room) => self.unsubscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Send(client, room, echo) => {
@@ -269,17 +243,20 @@ impl World {
                 }
                 model.errors = (model.errors + 1).min(ERRORS_MAX);
                 let opcode = if model.broadcasts { opcode::BINARY } else { opcode::TEXT };
-                feed(turn, conn, Frame::new(opcode, "nonsense").masked());
+                self.say(turn, conn, &Frame::new(opcode, "nonsense"));
             }
             Step::Violate(client) => {
                 let Some(conn) = self.client(client) else { return };
                 self.over(conn);
-                feed(turn, conn, Frame::text("not masked").unmasked());
+                match self.model[&conn].by_message {
+                    true => self.say(turn, conn, &Frame::close(1005, "")),
+                    false => turn.feed(Event::Bytes { conn, data: &mut Frame::text("not masked").unmasked() }),
+                }
             }
             Step::Close(client) => {
                 let Some(conn) = self.client(client) else { return };
                 self.over(conn);
-                feed(turn, conn, Frame::close(1000, "").masked());
+                self.say(turn, conn, &Frame::close(1000, ""));
             }
             Step::Vanish(client) => {
                 let Some(conn) = self.client(client) else { return };
@@ -330,23 +307,41 @@ impl World {
 
     fn connect(&mut self, turn: &mut Turn<'_>, path: &str, fields: &str) {
         let conn = turn.open().expect("there is a place");
-        self.clients.push(conn);
-        self.sockets.insert(conn, Socket::default());
         let broadcasts = path == "/broadcast/a";
         let bare = broadcasts || path == "/classic";
-        let mut client = Client { over: self.draining, bare, broadcasts, ..Client::default() };
-        if broadcasts {
+        self.begin(conn, Socket::default(), Client { over: self.draining, bare, broadcasts, ..Client::default() });
+        turn.feed(Event::Bytes { conn, data: &mut upgrade_request(path, fields).into_bytes() });
+    }
+
+    fn connect_by_message(&mut self, turn: &mut Turn<'_>, broadcasts: bool) {
+        let (dialect, rooms) = if broadcasts { (Dialect::Broadcast, &ROOMS[..1]) } else { (Dialect::Fanfare, &[][..]) };
+        match turn.open_websocket(dialect, rooms, None) {
+            Ok(conn) => {
+                let client = Client { bare: broadcasts, broadcasts, by_message: true, ..Client::default() };
+                self.begin(conn, Socket::by_message(), client);
+            }
+            Err(refused) => assert_eq!((refused, self.draining), (Refused::ShuttingDown, true)),
+        }
+    }
+
+    fn begin(&mut self, conn: ConnId, socket: Socket, mut client: Client) {
+        if client.broadcasts {
             client.rooms.insert(ROOMS[0].to_owned(), Membership { waiting: !self.held.contains(ROOMS[0]) });
         }
+        self.clients.push(conn);
+        self.sockets.insert(conn, socket);
         self.model.insert(conn, client);
-        feed(turn, conn, upgrade_request(path, fields).into_bytes());
+    }
+
+    fn say(&self, turn: &mut Turn<'_>, conn: ConnId, frame: &Frame) {
+        say(turn, conn, self.model[&conn].by_message, frame);
     }
 
     /// Sends what every member of the first room gets.
     fn broadcast(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let model = self.model.get_mut(&conn).expect("every client has a model");
         model.errors = model.errors.saturating_sub(1);
-        feed(turn, conn, Frame::text(format!(r#"[{},null,"{}"]"#, self.sent, ROOMS[0])).masked());
+        self.say(turn, conn, &Frame::text(format!(r#"[{},null,"{}"]"#, self.sent, ROOMS[0])));
     }
 
     /// Sends a well-formed command; every other one has an id.
@@ -361,7 +356,7 @@ impl World {
             }
             id = format!(r#","id":{}"#, self.commands);
         }
-        feed(turn, conn, Frame::text(format!(r#"{{"type":"{kind}",{fields}{id}}}"#)).masked());
+        self.say(turn, conn, &Frame::text(format!(r#"{{"type":"{kind}",{fields}{id}}}"#)));
     }
 
     fn subscribe(&mut self, turn: &mut Turn<'_>, client: usize, room: &str) {
@@ -502,31 +497,28 @@ impl World {
                         targets -= 1;
                         self.log.extend_from_slice(bytes);
                         let socket = self.sockets.get_mut(&conn).expect("no action names a closed socket");
-                        let taken = bytes.len().min(socket.takes.unwrap_or(usize::MAX));
                         if socket.broken {
                             self.sockets.remove(&conn);
                             self.model.get_mut(&conn).expect("every client has a model").over = true;
                             delivery.gone(conn);
                             continue;
                         }
-                        socket.received.extend_from_slice(&bytes[..taken]);
-                        if let Some(takes) = &mut socket.takes {
-                            *takes -= taken;
-                        }
-                        if taken < bytes.len() {
-                            socket.blocked = true;
-                            delivery.short(conn, taken);
-                        }
+                        socket.take(&mut delivery, conn);
                     }
                 }
-                Action::Shutdown { conn } => assert!(self.sockets.contains_key(&conn)),
+                Action::Shutdown { conn } => {
+                    assert!(
+                        self.sockets.contains_key(&conn)
+                            && !self.model.get(&conn).is_some_and(|model| model.by_message)
+                    );
+                }
                 Action::Close { conn } => {
                     let socket = self.sockets.remove(&conn).expect("a socket is closed once");
                     self.log.extend_from_slice(b"close");
                     // What it received stays checked, up to here.
                     if let Some(model) = self.model.get_mut(&conn) {
                         model.over = true;
-                        check_prefix(conn, model, &socket.received);
+                        model.check(conn, &socket.received);
                     }
                 }
                 Action::Subscribe { room } if self.up => {
@@ -570,7 +562,7 @@ impl World {
             if frames.iter().any(|frame| frame.opcode == opcode::CLOSE) {
                 model.over = true;
             }
-            check_prefix(*conn, model, &socket.received);
+            model.check(*conn, &socket.received);
             if !socket.blocked && !model.over && !behind {
                 let received = rooms_of(&frames);
                 for (room, expected) in &model.expected {
@@ -579,26 +571,5 @@ impl World {
                 }
             }
         }
-    }
-}
-
-impl Client {
-    fn expect(&mut self, room: &str, token: Token) {
-        if !self.bare || matches!(token, Token::Message(_)) {
-            self.expected.entry(room.to_owned()).or_default().push(token);
-        }
-    }
-}
-
-fn feed(turn: &mut Turn<'_>, conn: ConnId, mut bytes: Vec<u8>) {
-    turn.feed(Event::Bytes { conn, data: &mut bytes });
-}
-
-fn check_prefix(conn: ConnId, model: &Client, received: &[u8]) {
-    let frames = frames(received);
-    assert!(ids_of(&frames).is_subset(&model.ids), "{conn:?} is answered what it asked");
-    for (room, got) in rooms_of(&frames) {
-        let expected = model.expected.get(&room).map_or(&[][..], Vec::as_slice);
-        assert_eq!(expected.get(..got.len()), Some(&got[..]), "{conn:?} in {room}");
     }
 }

@@ -23,7 +23,9 @@ pub extern "C" fn drive(seed: u64) -> u64 {
 }
 
 fn conversation(seed: u64) -> u64 {
-    let mut core = Core::new(Config { seed, ..Config::default() });
+    let mut config = Config::default();
+    config.seed = seed;
+    let mut core = Core::new(config);
     let mut broker = MemoryBroker::default();
     let (mut said, mut conn) = (0, None);
     for round in 0..4 {
@@ -59,7 +61,9 @@ fn conversation(seed: u64) -> u64 {
 }
 
 fn redis(seed: u64) -> u64 {
-    let mut session = RedisSession::new(RedisConfig { seed, ..RedisConfig::default() });
+    let mut config = RedisConfig::default();
+    config.seed = seed;
+    let mut session = RedisSession::new(config);
     let now = Time::from_millis(seed);
     while session.poll_connection(now).is_some() {}
     session.connected(Role::Subscriber, now);

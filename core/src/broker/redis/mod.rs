@@ -58,8 +58,10 @@ pub use session::RedisSession;
 #[cfg(doc)]
 use super::BrokerEvent;
 
-/// How to talk to Redis. Where it is, the driver knows.
+/// How to talk to Redis. Where it is, the driver knows. Later versions may have more fields: take the default, and assign what
+/// shall be otherwise.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RedisConfig {
     /// The ACL user; none means Redis's `default`.
     pub username: Option<String>,
@@ -144,7 +146,7 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
-/// The session's two connections.
+/// The session's two connections. Never more: whoever drives them may hold one of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Receives messages.
@@ -158,7 +160,8 @@ impl Role {
     pub const ALL: [Role; 2] = [Role::Subscriber, Role::Publisher];
 }
 
-/// What the driver is to do about a role's connection.
+/// What the driver is to do about a role's connection. Not `#[non_exhaustive]`, as [`Action`](crate::Action) is not: a request
+/// that is passed over is a session that stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionRequest {
     /// Begin a new connection now; report it with [`RedisSession::connected`] or [`RedisSession::disconnected`].
@@ -169,6 +172,7 @@ pub enum ConnectionRequest {
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LinkState {
     /// There is none; the next attempt waits for its time.
     Waiting,
@@ -182,6 +186,7 @@ pub enum LinkState {
 
 /// How one connection fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LinkStats<'a> {
     /// Where it is in its life.
     pub state: LinkState,

@@ -27,7 +27,7 @@ const NUMBER_BYTES_MAX: usize = 20;
 /// What both forms of a published message start with, after the type byte `>` or `*`.
 const MESSAGE_HEAD: &[u8; 17] = b"3\r\n$7\r\nmessage\r\n$";
 
-/// How large replies may be.
+/// How large replies may be. Not `#[non_exhaustive]`: whoever reads bytes shall have chosen every bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest payload of a `message`, in bytes; a longer one is [`Scan::Oversized`].

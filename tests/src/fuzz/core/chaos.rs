@@ -2,12 +2,10 @@
 
 use super::clients::{Client, masked};
 use super::{Lie, Step, Wait};
-use crate::upgrade_request;
+use crate::{compression, proxies, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
-use fanfare_core::{
-    Action, Compression, Config, ConnId, Core, Dialect, Event, Proxies, PublishFormat, Rate, Refused, Turn,
-};
+use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Proxies, PublishFormat, Rate, Refused, Turn};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -320,35 +318,30 @@ fn config(choice: u8) -> Config {
     let addresses = choice & 0x80 != 0;
     let origins = ["https://example.com"].map(|origin| origin.parse().expect("an origin"));
     let trusted = ["10.0.0.0/8"].map(|network| network.parse().expect("a network"));
-    Config {
-        connections_max: 6,
-        surplus_connections_max: 2,
-        message_bytes_max: 300,
-        rooms_per_connection_max: 3,
-        room_name_bytes_max: 16,
-        request_head_bytes_max: 400,
-        outbox_bytes_max: if choice & 1 == 0 { 1_000 } else { 1 << 20 },
-        outbox_total_bytes_max: if choice & 2 == 0 { 2_000 } else { 1 << 20 },
-        errors_max: 3,
-        messages: rate(2, 5),
-        bytes: rate(500, 1_000),
-        pings: rate(1, 2),
-        pending_upgrades_max: if addresses { 3 } else { 100 },
-        connections_per_address_max: if addresses { 2 } else { 0 },
-        connects_per_address: if addresses { Rate { per_second: 1, burst: 3 } } else { Rate::NONE },
-        origins: if addresses { origins.into() } else { Vec::new() },
-        proxies: if addresses {
-            Proxies { trusted: trusted.into(), protocol: true, forwarded_for: true }
-        } else {
-            Proxies::default()
-        },
-        compression: Some(Compression { threshold_bytes: 0, level: 1 }),
-        room_linger: Duration::from_millis(if choice & 4 == 0 { 500 } else { 0 }),
-        default_dialect: dialects[usize::from(choice >> 3 & 3)],
-        echo: true,
-        publish_format: if choice & 0x20 == 0 { PublishFormat::Fanfare } else { PublishFormat::Classic },
-        ..Config::default()
-    }
+    crate::config(|config| {
+        config.connections_max = 6;
+        config.surplus_connections_max = 2;
+        config.message_bytes_max = 300;
+        config.rooms_per_connection_max = 3;
+        config.room_name_bytes_max = 16;
+        config.request_head_bytes_max = 400;
+        config.outbox_bytes_max = if choice & 1 == 0 { 1_000 } else { 1 << 20 };
+        config.outbox_total_bytes_max = if choice & 2 == 0 { 2_000 } else { 1 << 20 };
+        config.errors_max = 3;
+        config.messages = rate(2, 5);
+        config.bytes = rate(500, 1_000);
+        config.pings = rate(1, 2);
+        config.pending_upgrades_max = if addresses { 3 } else { 100 };
+        config.connections_per_address_max = if addresses { 2 } else { 0 };
+        config.connects_per_address = if addresses { Rate { per_second: 1, burst: 3 } } else { Rate::NONE };
+        config.origins = if addresses { origins.into() } else { Vec::new() };
+        config.proxies = if addresses { proxies(trusted, true) } else { Proxies::default() };
+        config.compression = Some(compression(0, 1));
+        config.room_linger = Duration::from_millis(if choice & 4 == 0 { 500 } else { 0 });
+        config.default_dialect = dialects[usize::from(choice >> 3 & 3)];
+        config.echo = true;
+        config.publish_format = if choice & 0x20 == 0 { PublishFormat::Fanfare } else { PublishFormat::Classic };
+    })
 }
 
 fn room_name(number: u8) -> String {

@@ -1,0 +1,125 @@
+//! Every example serves clients that nobody here wrote: tungstenite's, in Rust, and npm's `ws`, in node.
+
+use fanfare_tests::{Client, Example, Redis, eventually, run_node};
+use socket2::{Domain, Socket, Type};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+/// With which status an example ends that cannot be run here.
+const SKIPPED: i32 = 77;
+
+/// More than the kernel takes for a socket: `tcp_wmem` is 4 MiB at most where nobody has changed it.
+const UNREAD: usize = 6;
+const LARGE_BYTES: usize = 1_000_000;
+
+/// Starts the example, or says on the terminal that it cannot be run here.
+fn start(name: &str) -> Option<Example> {
+    match Example::try_start(name, &[""; 0]) {
+        Ok(example) => Some(example),
+        Err((status, why)) if name == "io_uring" && status.code() == Some(SKIPPED) => {
+            // Not by a macro: those are only shown of tests that fail.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {name} cannot be run here: {}", why.trim_end());
+            None
+        }
+        Err((status, why)) => panic!("{name} ended with {status}: {why}"),
+    }
+}
+
+fn member(address: SocketAddr, room: &str) -> Client {
+    let mut client = Client::connect_to(address, "/ws");
+    client.subscribe(room);
+    client
+}
+
+/// One whose socket takes as little as the kernel allows, so that what it does not read stays with the server.
+fn slow_member(address: SocketAddr, room: &str) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4 * 1024).expect("a small buffer");
+    socket.connect(&address.into()).expect("the example listens");
+    let mut client = Client::upgrade(TcpStream::from(socket), "/ws");
+    client.subscribe(room);
+    client
+}
+
+fn two_clients_meet(one: SocketAddr, other: SocketAddr) {
+    let (mut ann, mut bob) = (member(one, "tea"), member(other, "tea"));
+    for (number, text) in [r#""hello""#, "1.0", r#"{"a":[]}"#].into_iter().enumerate() {
+        let sender = if number % 2 == 0 { &mut ann } else { &mut bob };
+        sender.publish("tea", text);
+        ann.expect_message("tea", text);
+        bob.expect_message("tea", text);
+    }
+    ann.send_binary(b"no command");
+    ann.expect_error("binary_not_supported");
+    ann.unsubscribe("tea");
+    bob.publish("tea", "2");
+    bob.expect_message("tea", "2");
+    ann.fence();
+    ann.leave();
+    bob.leave();
+}
+
+/// Somebody reads nothing while large messages come, and then finds all of them whole; nobody else waits for that.
+fn a_late_reader_misses_nothing(address: SocketAddr) {
+    let mut slow = slow_member(address, "news");
+    let mut senders = [(); 2].map(|()| member(address, "news"));
+    let texts: Vec<String> =
+        (0..UNREAD).map(|number| format!("\"{}\"", number.to_string().repeat(LARGE_BYTES))).collect();
+    for (number, text) in texts.iter().enumerate() {
+        senders[number % 2].publish("news", text);
+        for sender in &mut senders {
+            sender.expect_message("news", text);
+        }
+    }
+    for text in &texts {
+        slow.expect_message("news", text);
+    }
+    slow.fence();
+}
+
+fn ws_from_npm(addresses: &[SocketAddr]) {
+    let urls: Vec<String> = addresses.iter().map(|address| format!("ws://{address}")).collect();
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    let printed = run_node("tests/node/members.mjs", &urls, &[]);
+    assert!(printed.contains("all is well"), "{printed}");
+}
+
+macro_rules! serves {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let Some(example) = start(stringify!($name)) else { return };
+            two_clients_meet(example.address(), example.address());
+            a_late_reader_misses_nothing(example.address());
+            ws_from_npm(&[example.address()]);
+        }
+    )*};
+}
+
+serves! { mio std_threads tokio polling io_uring axum_hub }
+
+#[test]
+fn axum_hubs_on_one_redis_act_as_one() {
+    let mut redis = Redis::start();
+    let address = format!("127.0.0.1:{}", redis.port());
+    let hubs = [(); 2].map(|()| Example::start("axum_hub", &[&address]));
+    let [one, other] = hubs.each_ref().map(Example::address);
+    two_clients_meet(one, other);
+    a_late_reader_misses_nothing(other);
+    ws_from_npm(&[one, other]);
+
+    // Redis goes and comes back: who is told so by its own SUBSCRIBE is sent everything again.
+    let (mut ann, mut bob) = (member(one, "tea"), member(other, "tea"));
+    redis.kill();
+    redis.start_again();
+    ann.subscribe("tea");
+    bob.subscribe("tea");
+    let mut sender = Client::connect_to(one, "/ws");
+    eventually("publishes are taken again", || {
+        sender.send(r#"{"type":"SEND_MESSAGE","room":"elsewhere","message":1,"id":1}"#);
+        (sender.recv_json()["type"] == "ACK").then_some(())
+    });
+    sender.publish_acknowledged("tea", "1");
+    ann.expect_message("tea", "1");
+    bob.expect_message("tea", "1");
+}

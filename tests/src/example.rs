@@ -1,0 +1,102 @@
+//! One running example of `examples/`: where its binary comes from, how it is started, where it listens.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::SystemTime;
+
+use crate::DEADLINE;
+use crate::binary::{build, target_folder};
+use crate::process::Process;
+
+/// A server that is an example, on a port of its own; killed on drop.
+pub struct Example {
+    _process: Process,
+    address: SocketAddr,
+}
+
+impl Example {
+    /// Starts the example of this name, with these further arguments behind its address, and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub fn start(name: &str, args: &[impl AsRef<OsStr>]) -> Example {
+        Example::try_start(name, args).unwrap_or_else(|(status, said)| panic!("{name} ended with {status}: {said}"))
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// How it ended, and what it said, if it ends instead of listening.
+    ///
+    /// # Panics
+    ///
+    /// If it neither listens nor ends.
+    pub fn try_start(name: &str, args: &[impl AsRef<OsStr>]) -> Result<Example, (ExitStatus, String)> {
+        let mut process = Process::spawn(
+            Process::command(example_binary(name), None)
+                .arg("127.0.0.1:0")
+                .args(args)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
+        let (stdout, mut stderr) = (process.take_stdout(), process.take_stderr());
+        let (sender, lines) = channel();
+        // Read to its end on a thread of its own, so that a full pipe never stops the example.
+        thread::spawn(move || {
+            BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        let said = thread::spawn(move || {
+            let mut said = String::new();
+            let _ = stderr.read_to_string(&mut said);
+            said
+        });
+        match lines.recv_timeout(DEADLINE) {
+            Ok(line) => {
+                let address = line.strip_prefix("listening on ").and_then(|address| address.parse().ok());
+                let address = address.unwrap_or_else(|| panic!("{name} said: {line}"));
+                Ok(Example { _process: process, address })
+            }
+            Err(_) => {
+                let status = process.wait(&format!("{name} listens, or ends"));
+                Err((status, said.join().expect("a reader does not panic")))
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// The example's binary: the one that `cargo test` built, if it is newer than all that it was made of, or else it is built now.
+fn example_binary(name: &str) -> PathBuf {
+    let path = target_folder().join("examples").join(name);
+    if !is_fresh(&path) {
+        build(&["--package", "fanfare-examples", "--example", name]);
+    }
+    path
+}
+
+/// Whether no source is newer than the file, by the list that cargo writes beside it.
+fn is_fresh(path: &Path) -> bool {
+    let (Ok(list), Ok(built)) = (fs::read_to_string(path.with_extension("d")), modified(path)) else { return false };
+    // `binary: source source`, with spaces in names escaped.
+    let sources = list.lines().next().and_then(|line| line.split_once(": ")).map_or("", |(_, sources)| sources);
+    let sources = sources.replace("\\ ", "\0");
+    sources
+        .split(' ')
+        .all(|source| modified(Path::new(&source.replace('\0', " "))).is_ok_and(|changed| changed <= built))
+}
+
+fn modified(path: &Path) -> io::Result<SystemTime> {
+    fs::metadata(path)?.modified()
+}
