@@ -46,6 +46,7 @@ type Awaited = Mutex<Option<VecDeque<Ask>>>;
 pub(super) struct Conversation<'a> {
     link: &'a Link,
     awaited: Arc<Awaited>,
+    answers: Answers,
 }
 
 /// The end that writes.
@@ -58,6 +59,7 @@ struct Writer {
 }
 
 /// Where the outcome of a publish goes.
+#[derive(Clone)]
 struct Answers {
     counts: Arc<Counts>,
     inbox: Sender<Report>,
@@ -71,24 +73,25 @@ impl Conversation<'_> {
     pub(super) fn hold(link: &Link, mut connection: Connection) -> Result<Reason, Over> {
         let (asks, asked) = unbounded();
         let awaited = Arc::new(Mutex::new(Some(VecDeque::new())));
+        let answers = Answers { counts: Arc::clone(&link.counts), inbox: link.reporter() };
         let writer = Writer {
             socket: Arc::clone(&connection.socket),
             asks: asked,
             awaited: Arc::clone(&awaited),
             config: Arc::clone(&link.config),
-            answers: Answers::of(link),
+            answers: answers.clone(),
         };
         let thread = thread::Builder::new().name("fanfare-ask".to_owned());
         if let Err(error) = thread.spawn(move || writer.run()) {
             return Ok(format!("no thread to write with: {error}"));
         }
         link.report(Report::Up(link.role, asks))?;
-        let conversation = Conversation { link, awaited };
+        let conversation = Conversation { link, awaited, answers };
         let reason = conversation.listen(&mut connection)?;
         connection.socket.shutdown();
         let unanswered = lock(&conversation.awaited).take().unwrap_or_default();
         for ask in unanswered {
-            Answers::of(link).fail(ask, PublishError::Unconfirmed)?;
+            conversation.answers.fail(ask, PublishError::Unconfirmed)?;
         }
         Ok(reason)
     }
@@ -119,7 +122,7 @@ impl Conversation<'_> {
     /// The number of those who were sent a message, or a PONG.
     fn take_reply(&self) -> Result<Result<(), Reason>, Over> {
         match self.answered() {
-            Some(Ask::Publish(publish)) => Answers::of(self.link).succeed(&publish).map(Ok),
+            Some(Ask::Publish(publish)) => self.answers.succeed(&publish).map(Ok),
             Some(Ask::Ping) => Ok(Ok(())),
             _ => Ok(unasked()),
         }
@@ -129,7 +132,7 @@ impl Conversation<'_> {
         let text = self.link.config.printable_error(text.as_bytes());
         match self.answered() {
             Some(Ask::Subscribe(room)) => self.link.report(Report::SubscribeFailed(room, text)).map(Ok),
-            Some(ask @ Ask::Publish(_)) => Answers::of(self.link).fail(ask, PublishError::Refused).map(Ok),
+            Some(ask @ Ask::Publish(_)) => self.answers.fail(ask, PublishError::Refused).map(Ok),
             Some(Ask::Ping) => Ok(Ok(())),
             Some(Ask::Unsubscribe(_)) | None => Ok(Err(text)),
         }
@@ -244,10 +247,6 @@ impl Ask {
 }
 
 impl Answers {
-    fn of(link: &Link) -> Answers {
-        Answers { counts: Arc::clone(&link.counts), inbox: link.reporter() }
-    }
-
     fn succeed(&self, publish: &Publish) -> Result<(), Over> {
         self.settle(publish);
         publish.id.map_or(Ok(()), |id| self.inbox.send(Report::Published(id)).map_err(|_| Over))
