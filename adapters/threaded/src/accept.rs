@@ -30,10 +30,19 @@ struct State {
     open: usize,
     /// No more are taken until enough have left.
     full: bool,
-    /// The kernel refused the last attempt, for want of a descriptor or a thread.
-    refused: bool,
+    /// The system refused the last one that was wanted, by [`Lack`].
+    refused: [bool; 2],
     errors: u64,
     stopping: bool,
+}
+
+/// What the system may have none of.
+#[derive(Clone, Copy, Debug)]
+pub enum Lack {
+    /// For a connection to be accepted.
+    Descriptor,
+    /// To read it.
+    Thread,
 }
 
 /// A connection's socket and its place, which is free again when the descriptor is.
@@ -101,20 +110,32 @@ impl Gate {
     /// Whether nothing is accepted.
     pub fn is_paused(&self) -> bool {
         let state = self.lock();
-        state.full || state.refused || state.stopping
+        state.full || state.refuses() || state.stopping
     }
 
-    /// The system had a descriptor for a connection, but no thread.
-    pub fn refuse(&self, error: &io::Error) {
+    /// The system had none of it. What is tried again and again is told once.
+    pub fn refused(&self, lack: Lack, error: &io::Error) {
         let mut state = self.lock();
         state.errors += 1;
-        if !std::mem::replace(&mut state.refused, true) && !state.stopping {
+        if !state.refuses() && !state.stopping {
             tracing::warn!(%error, connections = state.open, "accepting paused");
+        }
+        state.refused[lack as usize] = true;
+    }
+
+    /// The system had one of it.
+    pub fn granted(&self, lack: Lack) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.refused[lack as usize]) && !state.refuses() {
+            tracing::info!(connections = state.open, "accepting resumed");
         }
     }
 
     fn run(self: &Arc<Gate>, inbox: &Sender<Inbound>) {
         while self.wait_for_a_place() {
+            if self.lock().refuses() {
+                thread::sleep(ACCEPT_PAUSE);
+            }
             match self.listener.accept() {
                 Ok((stream, peer)) => {
                     if inbox.send(self.admit(stream, peer)).is_err() {
@@ -123,31 +144,21 @@ impl Gate {
                 }
                 // Linux finds a descriptor before it looks for a connection: there is one again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.resume();
+                    self.granted(Lack::Descriptor);
                     wait_until_readable(&self.listener);
                 }
                 Err(error) if is_of_the_connection(&error) => {}
-                Err(error) => {
-                    self.refuse(&error);
-                    thread::sleep(ACCEPT_PAUSE);
-                }
+                Err(error) => self.refused(Lack::Descriptor, &error),
             }
         }
     }
 
     fn admit(self: &Arc<Gate>, stream: TcpStream, peer: SocketAddr) -> Inbound {
-        self.resume();
+        self.granted(Lack::Descriptor);
         let mut state = self.lock();
         state.open += 1;
         state.full |= state.open >= self.places.connections_max + self.places.surplus_max;
         Inbound::Accepted(Client { stream, _place: Place(Arc::clone(self)) }, peer)
-    }
-
-    fn resume(&self) {
-        let mut state = self.lock();
-        if std::mem::take(&mut state.refused) {
-            tracing::info!(connections = state.open, "accepting resumed");
-        }
     }
 
     /// Returns whether there is one; there will never be one once the server is stopping.
@@ -170,6 +181,12 @@ impl Gate {
     /// A count is whole whoever panicked.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn refuses(&self) -> bool {
+        self.refused.contains(&true)
     }
 }
 

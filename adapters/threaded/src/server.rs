@@ -1,6 +1,6 @@
 //! The thread that owns the core: it takes what the others have for it as one turn, and carries out what the core says.
 
-use crate::accept::Gate;
+use crate::accept::{Gate, Lack};
 use crate::broker::Broker;
 use crate::connections::Connections;
 use crate::inbox::{Inbound, Inbox, Senders};
@@ -181,9 +181,12 @@ fn feed(
         Inbound::Accepted(client, peer) => {
             // The gate lets in no more than the core takes.
             let Ok(conn) = turn.open_from(peer.ip()) else { return };
-            if let Err(error) = connections.insert(conn, client) {
-                gate.refuse(&error);
-                turn.feed(Event::Closed { conn });
+            match connections.insert(conn, client) {
+                Ok(()) => gate.granted(Lack::Thread),
+                Err(error) => {
+                    gate.refused(Lack::Thread, &error);
+                    turn.feed(Event::Closed { conn });
+                }
             }
         }
         // Its thread may have spoken just before it was closed here.
