@@ -1,6 +1,8 @@
 //! Drives the core as an embedder would, for a target that has no system at all: what the core would need of one shows
 //! as an import of the module. Only what is called from here is linked, so every entry of the core belongs in [`drive`].
 
+pub mod server;
+
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::redis::{RedisConfig, RedisSession, Role};
 use fanfare_core::time::Time;
