@@ -1,6 +1,6 @@
 //! Every example serves clients that nobody here wrote: tungstenite's, in Rust, and npm's `ws`, in node.
 
-use fanfare_tests::{Client, Example, Redis, eventually, run_node};
+use fanfare_tests::{Client, Example, Redis, eventually, get, run_node};
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -78,6 +78,24 @@ fn a_late_reader_misses_nothing(address: SocketAddr) {
     slow.fence();
 }
 
+/// Whoever comes and goes, in order or not, leaves no socket behind.
+fn nothing_is_left_behind(example: &Example) {
+    const VISITS: usize = 20;
+    let visit = || {
+        let (leaves, vanishes) = (member(example.address(), "tea"), member(example.address(), "tea"));
+        leaves.leave();
+        drop(vanishes);
+        get(example.address(), "/healthz").status
+    };
+    // What the first of all visitors makes is there to stay: pools, pollers.
+    let status = visit();
+    let before = example.open_files();
+    for _ in 0..VISITS {
+        assert_eq!(visit(), status);
+    }
+    eventually("the sockets of those who went are closed", || (example.open_files() <= before).then_some(()));
+}
+
 fn ws_from_npm(addresses: &[SocketAddr]) {
     let urls: Vec<String> = addresses.iter().map(|address| format!("ws://{address}")).collect();
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
@@ -93,6 +111,7 @@ macro_rules! serves {
             two_clients_meet(example.address(), example.address());
             a_late_reader_misses_nothing(example.address());
             ws_from_npm(&[example.address()]);
+            nothing_is_left_behind(&example);
         }
     )*};
 }

@@ -16,7 +16,7 @@ use crate::process::Process;
 
 /// A server that is an example, on a port of its own; killed on drop.
 pub struct Example {
-    _process: Process,
+    process: Process,
     address: SocketAddr,
 }
 
@@ -62,7 +62,7 @@ impl Example {
             Ok(line) => {
                 let address = line.strip_prefix("listening on ").and_then(|address| address.parse().ok());
                 let address = address.unwrap_or_else(|| panic!("{name} said: {line}"));
-                Ok(Example { _process: process, address })
+                Ok(Example { process, address })
             }
             Err(_) => {
                 let status = process.wait(&format!("{name} listens, or ends"));
@@ -74,6 +74,15 @@ impl Example {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many files and sockets it has open.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("it is running").count()
     }
 }
 
