@@ -1,6 +1,6 @@
 //! Every example serves clients that nobody here wrote: tungstenite's, in Rust, and npm's `ws`, in node.
 
-use fanfare_tests::{Client, Example, Redis, eventually, get, run_node};
+use fanfare_tests::{Client, Example, RawClient, Redis, eventually, get, run_node};
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -117,6 +117,16 @@ macro_rules! serves {
 }
 
 serves! { mio std_threads tokio polling io_uring axum_hub }
+
+#[test]
+fn an_axum_hub_is_asked_before_axum_answers() {
+    let hub = Example::start("axum_hub", &[""; 0]);
+    let refused = RawClient::upgraded_at(hub.address(), "/ws?room=").err().expect("a room without a name");
+    assert_eq!(refused.status, 400);
+    let mut joined = Client::connect_to(hub.address(), "/ws?room=tea&room=news");
+    joined.expect(r#"{"type":"SUBSCRIBED","room":"tea"}"#);
+    joined.expect(r#"{"type":"SUBSCRIBED","room":"news"}"#);
+}
 
 #[test]
 fn axum_hubs_on_one_redis_act_as_one() {
