@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(target_os = "linux")]
 mod server {
+    use async_channel::{Receiver, Sender, TrySendError, bounded};
     use compio::BufResult;
     use compio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
     use compio::net::{TcpListener, TcpStream};
@@ -35,7 +36,7 @@ mod server {
     use fanfare_core::broker::memory::MemoryBroker;
     use fanfare_core::time::Time;
     use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
-    use smol::channel::{Receiver, Sender, TrySendError, bounded};
+    use futures_lite::future;
     use std::cell::{Cell, RefCell};
     use std::collections::HashMap;
     use std::error::Error;
@@ -140,7 +141,7 @@ mod server {
                     self.turn(|_, _| {});
                 }
                 // Whoever has something to read comes first.
-                smol::future::yield_now().await;
+                future::yield_now().await;
             }
         }
 
