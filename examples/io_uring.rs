@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(target_os = "linux")]
 mod server {
+    use async_channel::{Receiver, Sender, TrySendError, bounded};
     use compio::BufResult;
     use compio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
     use compio::net::{TcpListener, TcpStream};
@@ -35,7 +36,7 @@ mod server {
     use fanfare_core::broker::memory::MemoryBroker;
     use fanfare_core::time::Time;
     use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
-    use smol::channel::{Receiver, Sender, TrySendError, bounded};
+    use futures_lite::future;
     use std::cell::{Cell, RefCell};
     use std::collections::HashMap;
     use std::error::Error;
@@ -43,7 +44,7 @@ mod server {
     use std::time::{Duration, Instant};
 
     /// Writes that wait for one socket. What is more than that the core keeps, and limits.
-    const WRITES_MAX: usize = 4;
+    const WRITES_MAX: usize = 2;
     /// Longer than the core waits for a sign of life, by default 35 s: nobody is written to for ever whom it has long closed.
     const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -140,7 +141,7 @@ mod server {
                     self.turn(|_, _| {});
                 }
                 // Whoever has something to read comes first.
-                smol::future::yield_now().await;
+                future::yield_now().await;
             }
         }
 

@@ -5,11 +5,13 @@
 //! cargo run -p fanfare-examples --example polling [-- ADDRESS]
 //! ```
 
+use async_channel::{Receiver, Sender, bounded};
+use async_executor::{LocalExecutor, Task};
+use async_io::{Async, Timer};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
-use smol::channel::{Receiver, Sender, bounded};
-use smol::{Async, LocalExecutor, Task, Timer, future};
+use futures_lite::future;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
@@ -54,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let server =
         Server { state: Rc::new(RefCell::new(state)), executor: Rc::clone(&executor), started: Instant::now(), turned };
     executor.spawn(server.clone().keep_time(turns)).detach();
-    future::block_on(executor.run(server.accept(listener)))
+    async_io::block_on(executor.run(server.accept(listener)))
 }
 
 impl Server {

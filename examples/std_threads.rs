@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Inputs that wait for the core: who reads faster than it thinks waits, too.
 const INPUTS_MAX: usize = 256;
 /// Writes that wait for one socket. What is more than that the core keeps, and limits.
-const WRITES_MAX: usize = 4;
+const WRITES_MAX: usize = 2;
 /// Longer than the core waits for a sign of life, by default 35 s: nobody is written to for ever whom it has long closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 

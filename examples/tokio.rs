@@ -97,6 +97,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
                             Ok(written) if written == bytes.len() => {}
                             Ok(written) => {
                                 delivery.short(conn, written);
+                                // Those that have ended are forgotten only here.
+                                while tasks.try_join_next().is_some() {}
                                 tasks.spawn(wait_for_room(conn, Arc::clone(stream), sender.clone()));
                             }
                             Err(_) => {

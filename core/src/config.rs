@@ -17,6 +17,35 @@ use std::time::Duration;
 /// let core = Core::new(config);
 /// # assert_eq!(core.connections(), 0);
 /// ```
+///
+/// # Defaults
+///
+/// Those of the server, but for what identifies an instance: `seed` and `node` are 0, and should be drawn at random.
+///
+/// ```
+/// # use fanfare_core::{Config, Dialect, PublishFormat, Rate};
+/// # use std::time::Duration;
+/// let config = Config::default();
+/// assert_eq!((config.connections_max, config.surplus_connections_max), (10_000, 128));
+/// assert_eq!((config.message_bytes_max, config.frames_per_message_max), (64 * 1024, 1_024));
+/// assert_eq!((config.rooms_per_connection_max, config.room_name_bytes_max), (128, 128));
+/// assert_eq!((config.request_head_bytes_max, config.pending_upgrades_max), (8 * 1024, 16_384));
+/// assert_eq!((config.outbox_bytes_max, config.outbox_total_bytes_max), (1024 * 1024, 256 * 1024 * 1024));
+/// assert_eq!((config.members_per_turn_max, config.group_members_max), (1_024, 64));
+/// assert_eq!(config.messages, Rate { per_second: 1_000, burst: 2_000 });
+/// assert_eq!(config.bytes, Rate { per_second: 1024 * 1024, burst: 4 * 1024 * 1024 });
+/// assert_eq!(config.pings, Rate { per_second: 10, burst: 100 });
+/// assert_eq!(config.errors_max, 100);
+/// // No limit of addresses, any page may connect, and no proxy is trusted.
+/// assert_eq!((config.connections_per_address_max, config.connects_per_address.is_limited()), (0, false));
+/// assert!(config.origins.is_empty() && config.proxies.trusted.is_empty());
+/// assert_eq!((config.handshake_timeout, config.close_timeout), (Duration::from_secs(10), Duration::from_secs(5)));
+/// assert_eq!((config.ping_interval, config.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
+/// assert_eq!(config.room_linger, Duration::from_secs(2));
+/// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
+/// assert_eq!((config.default_dialect, config.echo), (Dialect::Fanfare, false));
+/// assert_eq!(config.publish_format, PublishFormat::Fanfare);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {

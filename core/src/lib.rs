@@ -1,23 +1,33 @@
 //! The core of Fanfare: a real-time WebSocket room server as a pure state machine. It opens no socket, reads no clock, starts
-//! no thread and draws no randomness: equal events at equal times give equal actions, bit for bit.
+//! no thread and draws no randomness: equal events at equal times give equal actions, bit for bit. Any event loop can drive it,
+//! and it links for WebAssembly without a single import.
+//!
+//! - [Vocabulary](#vocabulary) and [the one law](#the-one-law)
+//! - [A complete loop](#a-complete-loop), with short writes and timers
+//! - [What an adapter must do, and must not](#what-an-adapter-must-do-and-must-not)
+//! - [Several instances through Redis](#several-instances-through-redis)
+//! - [Only the hub](#only-the-hub), inside a framework that owns its WebSockets
+//! - [Examples that run](#examples-that-run) and [what may change](#what-may-change)
 //!
 //! # Vocabulary
 //!
 //! - A *connection* is named by a [`ConnId`]. It begins as an HTTP request head and becomes a WebSocket (RFC 6455).
 //! - A *room* has a name and members. A message published to a room reaches every member, in the same order.
+//! - A *dialect* is what clients speak over WebSocket, chosen by the path of the upgrade: see [`Dialect`].
 //! - The *broker* carries messages between instances and tells each room's order. The core sees it as [`broker::BrokerEvent`]s
 //!   in and publish, subscribe and unsubscribe [`Action`]s out; [`broker::memory`] is one in this process,
 //!   [`broker::redis`] speaks to Redis, as a state machine without I/O of its own.
 //! - The *adapter* is whoever owns the sockets and the clock, and drives the core.
 //! - A *turn* is one round of the adapter's loop: [`Core::turn`], any number of [`Turn::feed`]s, [`Turn::finish`], and then
 //!   every one of its [`Actions`].
+//! - A connection *lags* while its socket has not taken everything. What it has not taken is its *outbox*, which the core keeps.
 //!
 //! # The one law
 //!
 //! *Feed a turn, then drain it.* `finish` takes the turn and lends the core to the actions, so an adapter that breaks the law
 //! does not compile. What a turn buys: all messages that a room received in it are one contiguous run of frames and one
 //! [`Action::Send`], however many members there are, and all replies to one connection are one more. A message that comes
-//! alone leaves in its own turn.
+//! alone leaves in its own turn. (Of a room with hundreds of members, a turn hands out a part: the next one is due at once.)
 //!
 //! The adapter writes each [`Delivery`]'s bytes to its targets and says who took less ([`Delivery::short`]); the core keeps the
 //! rest, once for all who lag, and decides who is too slow. When the socket takes more, the adapter feeds
@@ -28,27 +38,48 @@
 //!
 //! # A complete loop
 //!
-//! Two clients meet in a room. Their sockets are buffers here; replace them with real ones, `now` with a monotonic clock, and
-//! this is a server.
+//! Two clients meet in a room. Their sockets are buffers here, which take only so much at a time; replace them with real ones,
+//! `now` with a monotonic clock, and this is a server.
 //!
 //! ```
 //! use fanfare_core::broker::memory::MemoryBroker;
 //! use fanfare_core::time::Time;
 //! use fanfare_core::{Action, Config, ConnId, Core, Event};
 //! use std::collections::BTreeMap;
+//! use std::time::Duration;
 //!
 //! struct Loop {
 //!     core: Core,
 //!     broker: MemoryBroker,
-//!     sockets: BTreeMap<ConnId, Vec<u8>>,
+//!     sockets: BTreeMap<ConnId, Socket>,
 //!     now: Time,
 //! }
 //!
+//! /// Takes 100 bytes, and then nothing until it has been flushed.
+//! #[derive(Default)]
+//! struct Socket {
+//!     sent: Vec<u8>,
+//!     unflushed: usize,
+//! }
+//!
+//! impl Socket {
+//!     fn write(&mut self, bytes: &[u8]) -> usize {
+//!         let taken = bytes.len().min(100 - self.unflushed);
+//!         self.sent.extend_from_slice(&bytes[..taken]);
+//!         self.unflushed += taken;
+//!         taken
+//!     }
+//! }
+//!
 //! impl Loop {
-//!     /// One turn: what has been read goes in, what has to be written comes out.
-//!     fn turn(&mut self, reads: Vec<(ConnId, Vec<u8>)>) {
+//!     /// One turn: what is ready goes in, what has to be written comes out.
+//!     fn turn(&mut self, reads: Vec<(ConnId, Vec<u8>)>, writable: Vec<ConnId>) {
 //!         let mut turn = self.core.turn(self.now);
+//!         // The broker first: whoever joins in this turn finds every subscription as new as can be.
 //!         self.broker.poll_events(|event| turn.feed(Event::Broker(event)));
+//!         for conn in writable {
+//!             turn.feed(Event::Writable { conn });
+//!         }
 //!         for (conn, mut data) in reads {
 //!             turn.feed(Event::Bytes { conn, data: &mut data });
 //!         }
@@ -59,12 +90,14 @@
 //!                 Action::Send(mut delivery) => {
 //!                     let bytes = delivery.bytes();
 //!                     while let Some(conn) = delivery.next_target() {
-//!                         // A socket that takes only `n` bytes: `delivery.short(conn, n)`.
-//!                         // One that has failed: `delivery.gone(conn)`.
-//!                         self.sockets.get_mut(&conn).unwrap().extend_from_slice(bytes);
+//!                         let taken = self.sockets.get_mut(&conn).expect("it is open").write(bytes);
+//!                         if taken < bytes.len() {
+//!                             delivery.short(conn, taken);
+//!                         }
+//!                         // A socket that has failed: `delivery.gone(conn)`.
 //!                     }
 //!                 }
-//!                 Action::Shutdown { .. } => {} // Half-close the socket.
+//!                 Action::Shutdown { .. } => {} // Half-close the socket, and go on reading.
 //!                 Action::Close { conn } => drop(self.sockets.remove(&conn)),
 //!                 Action::Publish { room, payload, id } => self.broker.publish(room, payload, id),
 //!                 Action::Subscribe { room } => self.broker.subscribe(room),
@@ -76,19 +109,38 @@
 //!     fn accept(&mut self) -> ConnId {
 //!         let mut turn = self.core.turn(self.now);
 //!         let conn = turn.open().expect("there is a place");
+//!         self.sockets.insert(conn, Socket::default());
 //!         let mut actions = turn.finish();
 //!         assert!(actions.next().is_none(), "a new connection has nothing to be told yet");
-//!         self.sockets.insert(conn, Vec::new());
 //!         conn
+//!     }
+//!
+//!     /// What a poll would wait for: sockets that are flushed, or the time. `None` means: for a client, however long.
+//!     fn wait(&mut self) -> Option<(Vec<ConnId>, Duration)> {
+//!         let mut writable = Vec::new();
+//!         for (conn, socket) in &mut self.sockets {
+//!             if std::mem::take(&mut socket.unflushed) == 100 {
+//!                 writable.push(*conn);
+//!             }
+//!         }
+//!         if self.broker.has_events() || !writable.is_empty() {
+//!             return Some((writable, Duration::ZERO));
+//!         }
+//!         Some((writable, self.core.next_timeout()?.since(self.now)))
+//!     }
+//!
+//!     /// Turns as long as there is something to do at once.
+//!     fn settle(&mut self) {
+//!         while let Some((writable, Duration::ZERO)) = self.wait() {
+//!             self.turn(vec![], writable);
+//!         }
 //!     }
 //! }
 //!
-//! let mut server = Loop {
-//!     core: Core::new(Config::default()),
-//!     broker: MemoryBroker::default(),
-//!     sockets: BTreeMap::new(),
-//!     now: Time::ZERO,
-//! };
+//! let mut config = Config::default();
+//! config.seed = 17; // Draw it at random, and `node` as well.
+//! let mut server =
+//!     Loop { core: Core::new(config), broker: MemoryBroker::default(), sockets: BTreeMap::new(), now: Time::ZERO };
 //! let upgrade = "GET /ws HTTP/1.1\r\nHost: example.org\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
 //!                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 //! // A client's frame is masked; with a mask of zeros it is readable here.
@@ -96,18 +148,178 @@
 //!
 //! let (ann, bob) = (server.accept(), server.accept());
 //! for conn in [ann, bob] {
-//!     server.turn(vec![(conn, upgrade.into()), (conn, frame(r#"{"type":"SUBSCRIBE","room":"tea"}"#))]);
+//!     server.turn(vec![(conn, upgrade.into()), (conn, frame(r#"{"type":"SUBSCRIBE","room":"tea"}"#))], vec![]);
 //! }
-//! server.turn(vec![]); // The broker confirms the room.
-//! server.turn(vec![(ann, frame(r#"{"type":"SEND_MESSAGE","room":"tea","message":"hello"}"#))]);
-//! server.turn(vec![]); // The broker hands the message to everyone.
+//! server.settle(); // The broker confirms the room, and the responses are flushed, which are longer than 100 bytes.
+//! server.turn(vec![(ann, frame(r#"{"type":"SEND_MESSAGE","room":"tea","message":"hello"}"#))], vec![]);
+//! server.settle(); // The broker hands the message to everyone.
 //!
-//! let bob_got = String::from_utf8_lossy(&server.sockets[&bob]);
+//! let bob_got = String::from_utf8_lossy(&server.sockets[&bob].sent);
 //! assert!(bob_got.starts_with("HTTP/1.1 101 Switching Protocols\r\n"));
 //! assert!(bob_got.ends_with(r#"{"type":"MESSAGE","room":"tea","message":"hello"}"#));
+//!
+//! // Nothing happens any more: the next thing is a ping, after 25 s of silence.
+//! let (_, wait) = server.wait().expect("a heartbeat is due");
+//! assert_eq!(wait.as_secs(), 25);
+//! server.now = server.now + wait;
+//! server.turn(vec![], vec![]);
+//! assert!(server.sockets[&bob].sent.ends_with(&[0x89, 0]));
 //! ```
 //!
-//! A loop that sleeps wakes at [`Core::next_timeout`] at the latest, and turns again at once while its broker has events.
+//! # What an adapter must do, and must not
+//!
+//! It must
+//!
+//! - carry out every action before it asks for the next one, in their order;
+//! - report every write that was not whole, and feed [`Event::Writable`] when the socket takes more: a connection that lags is
+//!   written to by nothing else. Where a write was whole, it says nothing; an `Event::Writable` that nobody waits for is harmless;
+//! - sleep no longer than until [`Core::next_timeout`], and not at all while the broker has events;
+//! - report the end of a socket: by [`Event::Closed`] where reading ends, by [`Delivery::gone`] where writing fails. After
+//!   `Closed`, an [`Action::Close`] follows; after `gone`, no action names the connection any more;
+//! - answer for the broker: each [`Action::Publish`] with an id by one `Published` or `PublishFailed`, each
+//!   [`Action::Subscribe`] and [`Action::Unsubscribe`] as [`broker`] says, messages of one room in one order;
+//! - draw [`Config::seed`] and [`Config::node`] at random: the first keeps strangers from choosing names that collide in hash
+//!   tables, the second tells instances apart.
+//!
+//! It need not guard itself against its clients: what they may send, how fast, how much and for how long, is limited here, by
+//! [`Config`]. It does bound what it takes into a turn, for what comes meanwhile waits for the turn's end.
+//!
+//! It must not
+//!
+//! - write anything of its own to a socket;
+//! - let time go backwards: an earlier time counts as the last;
+//! - touch a connection after its [`Action::Close`]. An event that names it is harmless, and counted ([`Metrics::stale_ids`]).
+//!
+//! # Several instances through Redis
+//!
+//! [`RedisSession`](broker::redis::RedisSession) is a second state machine, driven by the same loop: it owns two connections,
+//! one that subscribes and one that publishes, sets them up, asks Redis for signs of life, and comes back with backoff. A turn of a
+//! loop that drives both, with what was read from Redis since the last one:
+//!
+//! ```
+//! use fanfare_core::broker::redis::{ConnectionRequest, RedisSession, Role};
+//! use fanfare_core::time::Time;
+//! use fanfare_core::{Action, Core, Event};
+//!
+//! fn turn(core: &mut Core, redis: &mut RedisSession, reads: Vec<(Role, Vec<u8>)>, now: Time) {
+//!     let mut turn = core.turn(now);
+//!     for (role, bytes) in reads {
+//!         redis.input(role, &bytes, now, |event| turn.feed(Event::Broker(event)));
+//!     }
+//!     redis.timeout(now);
+//!     redis.poll_events(|event| turn.feed(Event::Broker(event)));
+//!     // … clients' bytes …
+//!     turn.feed(Event::Timeout);
+//!     let mut actions = turn.finish();
+//!     while let Some(action) = actions.next() {
+//!         match action {
+//!             Action::Publish { room, payload, id } => redis.publish(room, payload, id),
+//!             Action::Subscribe { room } => redis.subscribe(room),
+//!             Action::Unsubscribe { room } => redis.unsubscribe(room),
+//!             Action::Send(_) | Action::Shutdown { .. } | Action::Close { .. } => {} // As above.
+//!         }
+//!     }
+//!     while let Some((role, request)) = redis.poll_connection(now) {
+//!         match request {
+//!             ConnectionRequest::Open => {} // Connect; then `redis.connected(role, now)`, or `redis.disconnected(…)`.
+//!             ConnectionRequest::Drop => {} // Close that socket.
+//!         }
+//!     }
+//!     for role in Role::ALL {
+//!         let taken = redis.output(role).len(); // Write it; this much was taken.
+//!         redis.written(role, taken);
+//!     }
+//!     // Sleep until the earlier of `core.next_timeout()` and `redis.next_timeout()`; not while `redis.has_events()`.
+//! }
+//! ```
+//!
+//! The order of these calls is explained in [`broker::redis`]. Another broker can be written against [`broker`] alone.
+//!
+//! # Only the hub
+//!
+//! A web framework that answers upgrades and reads and writes frames by itself has use for rooms, limits, slow consumers and Redis,
+//! and none for framing. [`Turn::open_websocket`] takes such a WebSocket, [`Event::Message`] what it receives, and
+//! [`Delivery::messages`] is what it is to send. A room may have members of both kinds. What a message carries is the same in
+//! any case: commands and replies of the [`Dialect`].
+//!
+//! ```
+//! use fanfare_core::broker::memory::MemoryBroker;
+//! use fanfare_core::time::Time;
+//! use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Message};
+//!
+//! /// A socket of the framework's takes so many messages at once.
+//! const QUEUE: usize = 2;
+//!
+//! fn turn(core: &mut Core, broker: &mut MemoryBroker, received: &[(ConnId, Message<'_>)]) -> Vec<(ConnId, String)> {
+//!     let (mut turn, mut sent) = (core.turn(Time::ZERO), Vec::new());
+//!     broker.poll_events(|event| turn.feed(Event::Broker(event)));
+//!     for (conn, message) in received {
+//!         turn.feed(Event::Message { conn: *conn, message: *message });
+//!     }
+//!     let mut actions = turn.finish();
+//!     while let Some(action) = actions.next() {
+//!         match action {
+//!             Action::Send(mut delivery) => {
+//!                 // Made once, and then handed to every target.
+//!                 let messages: Vec<Message<'_>> = delivery.messages().collect();
+//!                 while let Some(conn) = delivery.next_target() {
+//!                     sent.extend(messages.iter().take(QUEUE).map(|message| (conn, format!("{message:?}"))));
+//!                     if messages.len() > QUEUE {
+//!                         delivery.short_messages(conn, QUEUE); // `Event::Writable`, when there is room again.
+//!                     }
+//!                 }
+//!             }
+//!             Action::Close { .. } => {} // Drop the framework's WebSocket.
+//!             Action::Shutdown { .. } => unreachable!("there is no socket to half-close"),
+//!             Action::Publish { room, payload, id } => broker.publish(room, payload, id),
+//!             Action::Subscribe { room } => broker.subscribe(room),
+//!             Action::Unsubscribe { room } => broker.unsubscribe(room),
+//!         }
+//!     }
+//!     sent
+//! }
+//!
+//! let (mut core, mut broker) = (Core::new(Config::default()), MemoryBroker::default());
+//! let mut opening = core.turn(Time::ZERO);
+//! let conn = opening.open_websocket(Dialect::Fanfare, &["tea"], None).expect("there is a place");
+//! drop(opening.finish()); // What was not carried out comes with the next turn.
+//! let mut sent = turn(&mut core, &mut broker, &[]);
+//! let hello = Message::Text(r#"{"type":"SEND_MESSAGE","room":"tea","message":"hello"}"#);
+//! while sent.is_empty() {
+//!     sent = turn(&mut core, &mut broker, &[]);
+//! }
+//! assert_eq!(sent, [(conn, r#"Text("{\"type\":\"SUBSCRIBED\",\"room\":\"tea\"}")"#.to_owned())]);
+//! turn(&mut core, &mut broker, &[(conn, hello)]);
+//! let sent = turn(&mut core, &mut broker, &[]);
+//! assert_eq!(sent, [(conn, r#"Text("{\"type\":\"MESSAGE\",\"room\":\"tea\",\"message\":\"hello\"}")"#.to_owned())]);
+//! ```
+//!
+//! Pings: where the framework has answered one already, as most do, feed it all the same, for it is a sign of life, and leave
+//! the [`Message::Pong`] unsent. Closing: feed the peer's close frame, and send the core's; a framework that has answered by
+//! itself will refuse that, which is no error.
+//!
+//! # Examples that run
+//!
+//! In `examples/` of the repository, each a server of its own, tested against clients of other makers;
+//! `cargo run -p fanfare-examples --example mio` starts the first:
+//!
+//! | example | the loop |
+//! |---|---|
+//! | `mio` | one thread, a poll, non-blocking sockets |
+//! | `std_threads` | blocking sockets; a thread that reads and one that writes for each |
+//! | `tokio` | tasks that read, and one that owns the core and writes |
+//! | `polling` | smol's poller; every task has turns of its own |
+//! | `io_uring` | completions instead of readiness; bounded queues |
+//! | `axum_hub` | only the hub, with Redis or alone |
+//!
+//! `adapters/mio` is the production server, and `tests/wasm/server.mjs` one in Node, where the core is WebAssembly.
+//!
+//! # What may change
+//!
+//! What can grow without harm to whoever does not know the new part is `#[non_exhaustive]`: [`Config`] and other settings, which are
+//! made from their defaults by assignment; [`Event`]s and [`broker::BrokerEvent`]s, which nobody has to feed; errors, refusals and
+//! figures. What would be wrong to pass over is not: a new [`Action`] or
+//! [`ConnectionRequest`](broker::redis::ConnectionRequest) is a new major version, so that the compiler finds every adapter.
 
 #![warn(missing_docs)]
 

@@ -44,7 +44,8 @@ impl Default for Wheel {
 }
 
 impl Wheel {
-    /// Sets the slot's timer, in place of the one it had.
+    /// Sets the slot's timer, in place of the one it had. A deadline that has passed fires with the next tick, 33 ms later at most;
+    /// one that is more than two years away fires then.
     pub fn set(&mut self, slot: u32, deadline: Time) {
         self.cancel(slot);
         if self.nodes.len() <= slot as usize {

@@ -148,6 +148,8 @@ impl Broker {
                     Ok(written) => redis.session.written(role, written),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         link.blocked = true;
+                        // Those that have ended are forgotten only here.
+                        while link.tasks.try_join_next().is_some() {}
                         link.tasks.spawn(wait_for_room(role, link.number, stream, redis.hub.clone()));
                         break;
                     }

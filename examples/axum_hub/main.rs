@@ -32,7 +32,7 @@ use tokio::time::timeout;
 /// Inputs that wait for the hub: who reads faster than it thinks waits, too.
 const INPUTS_MAX: usize = 256;
 /// Messages that wait for one socket. What is more than that the core keeps, and limits.
-const MESSAGES_MAX: usize = 32;
+const MESSAGES_MAX: usize = 4;
 /// Longer than the core waits for a sign of life, by default 35 s: nobody is written to for ever whom it has long closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;

@@ -1,6 +1,6 @@
 //! Every example serves clients that nobody here wrote: tungstenite's, in Rust, and npm's `ws`, in node.
 
-use fanfare_tests::{Client, Example, Redis, eventually, run_node};
+use fanfare_tests::{Client, Example, RawClient, Redis, eventually, get, run_node};
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -8,8 +8,9 @@ use std::net::{SocketAddr, TcpStream};
 /// With which status an example ends that cannot be run here.
 const SKIPPED: i32 = 77;
 
-/// More than the kernel takes for a socket: `tcp_wmem` is 4 MiB at most where nobody has changed it.
-const UNREAD: usize = 6;
+/// Messages of which more is left than the kernel takes for a socket (4 MiB where nobody has changed `tcp_wmem`) and what an
+/// example queues by itself.
+const UNREAD: usize = 9;
 const LARGE_BYTES: usize = 1_000_000;
 
 /// Starts the example, or says on the terminal that it cannot be run here.
@@ -62,11 +63,11 @@ fn two_clients_meet(one: SocketAddr, other: SocketAddr) {
 /// Somebody reads nothing while large messages come, and then finds all of them whole; nobody else waits for that.
 fn a_late_reader_misses_nothing(address: SocketAddr) {
     let mut slow = slow_member(address, "news");
-    let mut senders = [(); 2].map(|()| member(address, "news"));
+    let mut senders = [(); 3].map(|()| member(address, "news"));
     let texts: Vec<String> =
         (0..UNREAD).map(|number| format!("\"{}\"", number.to_string().repeat(LARGE_BYTES))).collect();
     for (number, text) in texts.iter().enumerate() {
-        senders[number % 2].publish("news", text);
+        senders[number % 3].publish("news", text);
         for sender in &mut senders {
             sender.expect_message("news", text);
         }
@@ -75,6 +76,24 @@ fn a_late_reader_misses_nothing(address: SocketAddr) {
         slow.expect_message("news", text);
     }
     slow.fence();
+}
+
+/// Whoever comes and goes, in order or not, leaves no socket behind.
+fn nothing_is_left_behind(example: &Example) {
+    const VISITS: usize = 20;
+    let visit = || {
+        let (leaves, vanishes) = (member(example.address(), "tea"), member(example.address(), "tea"));
+        leaves.leave();
+        drop(vanishes);
+        get(example.address(), "/healthz").status
+    };
+    // What the first of all visitors makes is there to stay: pools, pollers.
+    let status = visit();
+    let before = example.open_files();
+    for _ in 0..VISITS {
+        assert_eq!(visit(), status);
+    }
+    eventually("the sockets of those who went are closed", || (example.open_files() <= before).then_some(()));
 }
 
 fn ws_from_npm(addresses: &[SocketAddr]) {
@@ -92,11 +111,22 @@ macro_rules! serves {
             two_clients_meet(example.address(), example.address());
             a_late_reader_misses_nothing(example.address());
             ws_from_npm(&[example.address()]);
+            nothing_is_left_behind(&example);
         }
     )*};
 }
 
 serves! { mio std_threads tokio polling io_uring axum_hub }
+
+#[test]
+fn an_axum_hub_is_asked_before_axum_answers() {
+    let hub = Example::start("axum_hub", &[""; 0]);
+    let refused = RawClient::upgraded_at(hub.address(), "/ws?room=").err().expect("a room without a name");
+    assert_eq!(refused.status, 400);
+    let mut joined = Client::connect_to(hub.address(), "/ws?room=tea&room=news");
+    joined.expect(r#"{"type":"SUBSCRIBED","room":"tea"}"#);
+    joined.expect(r#"{"type":"SUBSCRIBED","room":"news"}"#);
+}
 
 #[test]
 fn axum_hubs_on_one_redis_act_as_one() {

@@ -7,17 +7,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::channel;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use crate::DEADLINE;
 use crate::binary::{build, target_folder};
 use crate::process::Process;
 
-/// A server that is an example, on a port of its own; killed on drop.
+/// A server that is an example, on a port of its own; killed on drop. What it wrote to stderr is printed if the test panics.
 pub struct Example {
-    _process: Process,
+    process: Process,
     address: SocketAddr,
+    said: Option<JoinHandle<String>>,
 }
 
 impl Example {
@@ -49,9 +50,12 @@ impl Example {
         );
         let (stdout, mut stderr) = (process.take_stdout(), process.take_stderr());
         let (sender, lines) = channel();
-        // Read to its end on a thread of its own, so that a full pipe never stops the example.
+        // Read to their ends on threads of their own, so that a full pipe never stops the example.
         thread::spawn(move || {
-            BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // Only the first is waited for.
+                let _ = sender.send(line);
+            }
         });
         let said = thread::spawn(move || {
             let mut said = String::new();
@@ -62,7 +66,7 @@ impl Example {
             Ok(line) => {
                 let address = line.strip_prefix("listening on ").and_then(|address| address.parse().ok());
                 let address = address.unwrap_or_else(|| panic!("{name} said: {line}"));
-                Ok(Example { _process: process, address })
+                Ok(Example { process, address, said: Some(said) })
             }
             Err(_) => {
                 let status = process.wait(&format!("{name} listens, or ends"));
@@ -74,6 +78,26 @@ impl Example {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many files and sockets it has open.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("it is running").count()
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        self.process.kill();
+        if thread::panicking()
+            && let Some(Ok(said)) = self.said.take().map(JoinHandle::join)
+        {
+            eprintln!("the example said: {said}");
+        }
     }
 }
 

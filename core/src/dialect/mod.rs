@@ -16,18 +16,20 @@ use crate::ws::deflate::{Deflater, Window};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
-/// A language that clients speak over WebSocket.
+/// A language that clients speak over WebSocket, chosen by the path of the upgrade. `/` and `/ws` are for
+/// [`Config::default_dialect`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
-    /// Commands and replies in JSON: the server's own.
+    /// Commands and replies in JSON: the server's own, at `/fanfare`. `?room=` joins at once.
     #[default]
     Fanfare,
-    /// The Node room servers' commands, without replies; messages come bare.
+    /// The Node room servers' commands, without replies; messages come bare. At `/classic`.
     Classic,
-    /// No commands: whatever is sent goes to the one room of the connection; messages come bare.
+    /// No commands: whatever is sent goes to the one room of the connection; messages come bare. At `/broadcast/` and the room's
+    /// name, and at `/broadcast`, which means `global_chat`.
     Broadcast,
-    /// Whatever is sent comes back. For conformance tests.
+    /// Whatever is sent comes back. For conformance tests, at `/echo` where [`Config::echo`] says so.
     Echo,
 }
 

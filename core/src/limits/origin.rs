@@ -49,6 +49,8 @@ fn strip_suffix<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
 impl FromStr for Origin {
     type Err = &'static str;
 
+    /// # Errors
+    /// What is wrong, for people.
     fn from_str(text: &str) -> Result<Origin, &'static str> {
         let text = text.to_ascii_lowercase();
         let (scheme, rest) = text.split_once("://").ok_or("an origin begins with its scheme, such as https://")?;

@@ -66,6 +66,8 @@ impl Network {
 impl FromStr for Network {
     type Err = &'static str;
 
+    /// # Errors
+    /// What is wrong, for people.
     fn from_str(text: &str) -> Result<Network, &'static str> {
         let network = match text.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),

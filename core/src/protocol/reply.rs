@@ -1,4 +1,6 @@
 //! The server's texts, appended to a buffer as JSON. Framing is not done here.
+//!
+//! Fields stand in the order shown, names of rooms are escaped, and an `id` is repeated as the client wrote it, or absent.
 
 use super::{CommandId, ErrorCode};
 use serde_json::value::RawValue;
@@ -23,7 +25,7 @@ fn id_field(out: &mut Vec<u8>, id: Option<&CommandId>) {
     }
 }
 
-/// `SUBSCRIBED`.
+/// Appends `{"type":"SUBSCRIBED","room":…,"id":…}`.
 pub fn subscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>) {
     out.extend_from_slice(b"{\"type\":\"SUBSCRIBED\"");
     field(out, "room", room);
@@ -31,7 +33,7 @@ pub fn subscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>) {
     out.push(b'}');
 }
 
-/// `UNSUBSCRIBED`; with a code when the server ends the subscription.
+/// Appends `{"type":"UNSUBSCRIBED","room":…,"id":…,"code":…}`; the code is there when the server ends the subscription.
 pub fn unsubscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>, code: Option<ErrorCode>) {
     out.extend_from_slice(b"{\"type\":\"UNSUBSCRIBED\"");
     field(out, "room", room);
@@ -42,21 +44,21 @@ pub fn unsubscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>, code:
     out.push(b'}');
 }
 
-/// `ACK`.
+/// Appends `{"type":"ACK","id":…}`.
 pub fn ack(out: &mut Vec<u8>, id: &CommandId) {
     out.extend_from_slice(b"{\"type\":\"ACK\"");
     id_field(out, Some(id));
     out.push(b'}');
 }
 
-/// `PONG`.
+/// Appends `{"type":"PONG","id":…}`.
 pub fn pong(out: &mut Vec<u8>, id: Option<&CommandId>) {
     out.extend_from_slice(b"{\"type\":\"PONG\"");
     id_field(out, id);
     out.push(b'}');
 }
 
-/// `ERROR`.
+/// Appends `{"type":"ERROR","code":…,"reason":…,"id":…,"room":…}`; the room is there where it is known.
 pub fn error(out: &mut Vec<u8>, code: ErrorCode, reason: &str, id: Option<&CommandId>, room: Option<&str>) {
     out.extend_from_slice(b"{\"type\":\"ERROR\"");
     field(out, "code", code.as_str());
@@ -68,14 +70,14 @@ pub fn error(out: &mut Vec<u8>, code: ErrorCode, reason: &str, id: Option<&Comma
     out.push(b'}');
 }
 
-/// `MESSAGE`, around a message that is JSON text already.
+/// Appends `{"type":"MESSAGE","room":…,"message":…}` around a message that is JSON text already, and is not looked at.
 pub fn message(out: &mut Vec<u8>, room: &str, message: &str) {
     message_start(out, room);
     out.extend_from_slice(message.as_bytes());
     out.push(b'}');
 }
 
-/// `MESSAGE`, around a plain text that becomes a JSON string.
+/// Appends the same around a plain text, which becomes a JSON string.
 pub fn message_of_text(out: &mut Vec<u8>, room: &str, text: &str) {
     message_start(out, room);
     string(out, text);
@@ -88,7 +90,7 @@ fn message_start(out: &mut Vec<u8>, room: &str) {
     out.extend_from_slice(b",\"message\":");
 }
 
-/// The publish of the Node room servers: `{"type":"SEND_MESSAGE","roomId":…,"message":…}`. `except`, which they ignore,
+/// Appends the publish of the Node room servers: `{"type":"SEND_MESSAGE","roomId":…,"message":…}`. `except`, which they ignore,
 /// names the sender that shall not get its own message back.
 pub fn classic(out: &mut Vec<u8>, room: &str, message: &str, except: Option<&str>) {
     out.extend_from_slice(b"{\"type\":\"SEND_MESSAGE\"");
@@ -101,7 +103,7 @@ pub fn classic(out: &mut Vec<u8>, room: &str, message: &str, except: Option<&str
     out.push(b'}');
 }
 
-/// The message in the text of a `MESSAGE`: a string's text, or any other value's JSON.
+/// The message in the text of a `MESSAGE`: a string's text, or any other value's JSON. `None` where the text is no such object.
 pub fn parse_message(text: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
     struct Message<'a> {
@@ -117,7 +119,7 @@ pub fn parse_message(text: &[u8]) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(message))
 }
 
-/// The parts of a classic publish, if `text` is one.
+/// The parts of a classic publish, if `text` is one: what [`classic`] writes, or a Node server did.
 pub fn parse_classic(text: &str) -> Option<Classic<'_>> {
     if !text.trim_ascii_start().starts_with('{') {
         return None;

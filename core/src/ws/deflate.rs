@@ -43,6 +43,7 @@ impl Default for Compression {
 /// How far back a compressed message may refer. There are two, so that a message to a room of many minds is compressed twice
 /// at most: clients that ask for anything between get the narrow one, as RFC 7692 §7.1.2.1 allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Window {
     /// 2^9 bytes, zlib's smallest.
     Narrow,

@@ -49,7 +49,7 @@ pub fn ping(out: &mut Vec<u8>) {
     header(out, OpCode::Control(Control::Ping), 0);
 }
 
-/// Appends the pong that answers a ping.
+/// Appends the pong that answers a ping, whose payload has at most 125 bytes (RFC 6455 §5.5).
 pub fn pong(out: &mut Vec<u8>, payload: &[u8]) {
     header(out, OpCode::Control(Control::Pong), payload.len());
     out.extend_from_slice(payload);

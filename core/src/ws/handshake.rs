@@ -48,7 +48,7 @@ pub struct Parsed<'a> {
     pub kind: Kind<'a>,
 }
 
-/// What a request asks for.
+/// What a request asks for. Not `#[non_exhaustive]`: each has to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind<'a> {
     /// A WebSocket, by a correct request.
@@ -200,7 +200,7 @@ pub fn response_bytes(sent: &[u8]) -> usize {
     if sent.first() == Some(&b'H') { head_end(sent, 0).unwrap_or(sent.len()) } else { 0 }
 }
 
-/// A response other than 101. The connection ends with it.
+/// A response other than 101, to be made by hand or by its functions. The connection ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response<'a> {
     /// Code and reason phrase.

@@ -14,7 +14,7 @@ use chaos::Chaos;
 #[derive(Clone, Copy, Debug)]
 enum Step<'a> {
     Open,
-    /// The same, with an address.
+    /// The same, with an address; from 128 on a WebSocket whose upgrade someone else has answered.
     OpenFrom(u8),
     /// A good request head for one of the paths, with a further field.
     Upgrade(u8, u8),

@@ -1,10 +1,12 @@
 //! Drives the core as an embedder would, for a target that has no system at all: what the core would need of one shows
 //! as an import of the module. Only what is called from here is linked, so every entry of the core belongs in [`drive`].
 
+pub mod server;
+
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::redis::{RedisConfig, RedisSession, Role};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Config, Core, Event};
+use fanfare_core::{Action, Config, Core, Dialect, Event, Message};
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -19,7 +21,7 @@ const COMMANDS: [&str; 4] = [
 /// can foresee nothing; the result counts the bytes that were said.
 #[unsafe(no_mangle)]
 pub extern "C" fn drive(seed: u64) -> u64 {
-    conversation(seed) + redis(seed)
+    conversation(seed) + only_the_hub(seed) + redis(seed)
 }
 
 fn conversation(seed: u64) -> u64 {
@@ -58,6 +60,26 @@ fn conversation(seed: u64) -> u64 {
     }
     core.check_invariants();
     said + core.metrics().commands
+}
+
+fn only_the_hub(seed: u64) -> u64 {
+    let (mut core, now) = (Core::new(Config::default()), Time::from_millis(seed));
+    let mut turn = core.turn(now);
+    let Ok(conn) = turn.open_websocket(Dialect::Fanfare, &["r"], None) else { return 0 };
+    for command in COMMANDS {
+        turn.feed(Event::Message { conn, message: Message::Text(command) });
+    }
+    let (mut actions, mut said) = (turn.finish(), 0);
+    while let Some(action) = actions.next() {
+        if let Action::Send(mut delivery) = action {
+            let messages = delivery.messages().count();
+            while let Some(conn) = delivery.next_target() {
+                said += messages as u64;
+                delivery.short_messages(conn, seed as usize % 2);
+            }
+        }
+    }
+    said
 }
 
 fn redis(seed: u64) -> u64 {

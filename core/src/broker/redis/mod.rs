@@ -60,6 +60,21 @@ use super::BrokerEvent;
 
 /// How to talk to Redis. Where it is, the driver knows. Later versions may have more fields: take the default, and assign what
 /// shall be otherwise.
+///
+/// # Defaults
+///
+/// ```
+/// # use fanfare_core::broker::redis::RedisConfig;
+/// # use std::time::Duration;
+/// let config = RedisConfig::default();
+/// assert_eq!((config.username, config.password, config.database), (None, None, 0));
+/// assert_eq!((&config.client_name[..], &config.prefix[..], config.seed), ("fanfare", "fanfare:", 0));
+/// assert_eq!((config.publishes_in_flight_max, config.buffer_bytes_max), (16_384, 16 * 1024 * 1024));
+/// assert_eq!(config.message_bytes_max, 1024 * 1024);
+/// assert_eq!(config.connect_timeout, Duration::from_secs(5));
+/// assert_eq!((config.probe_interval, config.probe_timeout), (Duration::from_secs(5), Duration::from_secs(5)));
+/// assert_eq!((config.backoff_min, config.backoff_max), (Duration::from_millis(50), Duration::from_secs(5)));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisConfig {

@@ -37,7 +37,7 @@ pub struct Limits {
     pub reply_bytes_max: usize,
 }
 
-/// What stands at the start of a slice.
+/// What stands at the start of a slice: there is nothing else, so it is not `#[non_exhaustive]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scan<'a> {
     /// A published message, as the RESP3 push or the RESP2 array `message channel payload`.
@@ -71,7 +71,7 @@ pub enum Scan<'a> {
     },
 }
 
-/// One reply, or one element of one. Attributes are skipped: they say nothing this crate asks for.
+/// One reply, or one element of one: all kinds of RESP2 and RESP3. Attributes are skipped: they say nothing this crate asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reply<'a> {
     /// `+`: a simple string.

@@ -2,10 +2,12 @@
 
 use super::clients::{Client, masked};
 use super::{Lie, Step, Wait};
-use crate::{compression, proxies, upgrade_request};
+use crate::{compression, opcode, proxies, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Proxies, PublishFormat, Rate, Refused, Turn};
+use fanfare_core::{
+    Action, Config, ConnId, Core, Dialect, Event, Message, Proxies, PublishFormat, Rate, Refused, Turn,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -29,6 +31,7 @@ const ADDRESSES: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
 ];
+const DIALECTS: [Dialect; 4] = [Dialect::Fanfare, Dialect::Classic, Dialect::Broadcast, Dialect::Echo];
 const ROOMS: u8 = 6;
 
 /// How often a core may ask to be woken at once before that counts as a loop without end: an outage's end is worked off in
@@ -125,8 +128,16 @@ impl Chaos {
 
     fn step(&mut self, turn: &mut Turn<'_>, step: &Step<'_>) {
         match *step {
-            Step::Open => self.opened(turn.open()),
-            Step::OpenFrom(address) => self.opened(turn.open_from(ADDRESSES[usize::from(address) % ADDRESSES.len()])),
+            Step::Open => self.opened(turn.open(), Client::default()),
+            Step::OpenFrom(choice) => {
+                let address = ADDRESSES[usize::from(choice) % ADDRESSES.len()];
+                if choice < 0x80 {
+                    return self.opened(turn.open_from(address), Client::default());
+                }
+                let dialect = DIALECTS[usize::from(choice >> 2) % DIALECTS.len()];
+                let rooms = &["r0", "", "r1"][..usize::from(choice >> 4 & 3)];
+                self.opened(turn.open_websocket(dialect, rooms, Some(address)), Client::by_message());
+            }
             Step::Upgrade(conn, path) => {
                 let fields = FIELDS[usize::from(path) / PATHS.len() % FIELDS.len()];
                 let path = PATHS[usize::from(path) % PATHS.len()];
@@ -137,10 +148,10 @@ impl Chaos {
                     self.feed(turn, conn, piece.to_vec());
                 }
             }
-            Step::Frame(conn, first, payload) => self.feed(turn, conn, masked(first, payload)),
+            Step::Frame(conn, first, payload) => self.frame(turn, conn, first, payload),
             Step::Text(conn, bytes) => {
                 let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-                self.feed(turn, conn, masked(0x81, text.as_bytes()));
+                self.frame(turn, conn, 0x81, text.as_bytes());
             }
             Step::Subscribe(conn, room) => self.command(turn, conn, "SUBSCRIBE", room, ""),
             Step::Unsubscribe(conn, room) => self.command(turn, conn, "UNSUBSCRIBE", room, r#","id":"u""#),
@@ -150,7 +161,7 @@ impl Chaos {
                 let message = format!("{room}{}", "x".repeat(40));
                 self.command(turn, conn, "SEND_MESSAGE", room, &format!(r#","message":"{message}","echo":{echo}{id}"#));
             }
-            Step::Ping(conn) => self.feed(turn, conn, masked(0x89, b"ping")),
+            Step::Ping(conn) => self.frame(turn, conn, 0x89, b"ping"),
             Step::Writable(conn) => {
                 if let Some(conn) = self.id(conn) {
                     turn.feed(Event::Writable { conn });
@@ -189,9 +200,9 @@ impl Chaos {
         }
     }
 
-    fn opened(&mut self, outcome: Result<ConnId, Refused>) {
+    fn opened(&mut self, outcome: Result<ConnId, Refused>, client: Client) {
         if let Ok(conn) = outcome {
-            assert!(self.clients.insert(conn, Client::default()).is_none(), "{conn:?} is new");
+            assert!(self.clients.insert(conn, client).is_none(), "{conn:?} is new");
             self.ids.push(conn);
         }
     }
@@ -208,7 +219,27 @@ impl Chaos {
 
     fn command(&self, turn: &mut Turn<'_>, conn: u8, kind: &str, room: u8, more: &str) {
         let text = format!(r#"{{"type":"{kind}","room":"{}"{more}}}"#, room_name(room));
-        self.feed(turn, conn, masked(0x81, text.as_bytes()));
+        self.frame(turn, conn, 0x81, text.as_bytes());
+    }
+
+    /// What a client says in a frame; as a message, where someone else reads its frames and this is one.
+    fn frame(&self, turn: &mut Turn<'_>, number: u8, first_byte: u8, payload: &[u8]) {
+        let Some(conn) = self.id(number) else { return };
+        if !self.clients.get(&conn).is_some_and(|client| client.by_message) {
+            return self.feed(turn, number, masked(first_byte, payload));
+        }
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or("");
+        let message = match (first_byte & 0xf, payload) {
+            (opcode::TEXT, _) => Message::Text(text(payload)),
+            (opcode::BINARY, _) => Message::Binary(payload),
+            (opcode::PING, _) => Message::Ping(payload),
+            (opcode::PONG, _) => Message::Pong(payload),
+            (opcode::CLOSE, [high, low, reason @ ..]) => {
+                Message::Close(Some((u16::from_be_bytes([*high, *low]), text(reason))))
+            }
+            _ => Message::Close(None),
+        };
+        turn.feed(Event::Message { conn, message });
     }
 
     fn takes(&mut self, turn: &mut Turn<'_>, conn: u8, bytes: Option<usize>) {
@@ -313,7 +344,6 @@ impl Carried {
 
 /// Small, so that limits are met.
 fn config(choice: u8) -> Config {
-    let dialects = [Dialect::Fanfare, Dialect::Classic, Dialect::Broadcast, Dialect::Echo];
     let rate = |per_second, burst| if choice & 0x40 == 0 { Rate::NONE } else { Rate { per_second, burst } };
     let addresses = choice & 0x80 != 0;
     let origins = ["https://example.com"].map(|origin| origin.parse().expect("an origin"));
@@ -338,7 +368,7 @@ fn config(choice: u8) -> Config {
         config.proxies = if addresses { proxies(trusted, true) } else { Proxies::default() };
         config.compression = Some(compression(0, 1));
         config.room_linger = Duration::from_millis(if choice & 4 == 0 { 500 } else { 0 });
-        config.default_dialect = dialects[usize::from(choice >> 3 & 3)];
+        config.default_dialect = DIALECTS[usize::from(choice >> 3 & 3)];
         config.echo = true;
         config.publish_format = if choice & 0x20 == 0 { PublishFormat::Fanfare } else { PublishFormat::Classic };
     })

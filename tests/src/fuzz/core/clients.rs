@@ -11,15 +11,32 @@ pub(super) struct Client {
     /// It took less than it was given, and the core was not told that it takes more.
     pub blocked: bool,
     pub broken: bool,
+    /// Someone else reads and writes its frames.
+    pub by_message: bool,
     shut_down: bool,
 }
 
 impl Client {
+    /// One whose upgrade someone else has answered.
+    pub fn by_message() -> Client {
+        Client { received: b"HTTP/1.1 101 Elsewhere\r\n\r\n".to_vec(), by_message: true, ..Client::default() }
+    }
+
     /// Takes what it can of these bytes, and says how many.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         assert!(!self.shut_down, "nothing is sent after the end");
         let taken = bytes.len().min(self.takes.unwrap_or(usize::MAX));
-        self.received.extend_from_slice(&bytes[..taken]);
+        let mut received = &bytes[..taken];
+        if self.by_message {
+            // It has no use for a part of a frame; the core is told of the bytes all the same, and shall see to that.
+            let mut whole = 0;
+            while let Some((_, frame)) = Frame::parse(&received[whole..]) {
+                whole += frame;
+            }
+            assert!(taken < bytes.len() || whole == taken, "it is given whole frames: {bytes:x?}");
+            received = &received[..whole];
+        }
+        self.received.extend_from_slice(received);
         if let Some(takes) = &mut self.takes {
             *takes -= taken;
         }
@@ -29,7 +46,7 @@ impl Client {
 
     /// The server sends no more.
     pub fn shut_down(&mut self) {
-        assert!(!std::mem::replace(&mut self.shut_down, true), "a socket is half-closed once");
+        assert!(!std::mem::replace(&mut self.shut_down, true) && !self.by_message, "a socket is half-closed once");
         self.check();
     }
 
@@ -52,6 +69,7 @@ impl Client {
             check_frame(&frame);
             assert!(frame.opcode != opcode::CLOSE || rest.is_empty(), "nothing follows a close frame: {rest:x?}");
         }
+        assert!(!self.by_message || rest.is_empty(), "messages are whole: {rest:x?}");
     }
 }
 
