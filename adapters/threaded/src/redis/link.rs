@@ -121,20 +121,18 @@ impl Connection {
     /// Connects and signs in. The error says why that cannot be, for people.
     fn open(link: &Link) -> Result<Connection, String> {
         let config = &link.config;
-        let deadline = Instant::now() + config.connect_timeout;
         let socket = Socket::connect(&link.address, config.connect_timeout)
             .map_err(|error| format!("cannot connect: {error}"))?;
         let mut connection = Connection { socket: Arc::new(socket), parser: Parser::new() };
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        connection.socket.set_timeouts(left).map_err(|error| link.reason(&error))?;
-        connection.sign_in(link)?;
+        // It has the whole time, too: an address before this one that did not answer may have taken as much.
+        connection.sign_in(link, Instant::now() + config.connect_timeout)?;
         // Whoever says nothing for so long has not even answered a PING.
         let silence_max = config.probe_interval + config.probe_timeout;
         connection.socket.set_timeouts(silence_max).map_err(|error| link.reason(&error))?;
         Ok(connection)
     }
 
-    fn sign_in(&mut self, link: &Link) -> Result<(), String> {
+    fn sign_in(&mut self, link: &Link, deadline: Instant) -> Result<(), String> {
         let RedisConfig { username, password, database, client_name, .. } = &*link.config;
         let mut steps = Vec::new();
         if let Some(password) = password {
@@ -149,6 +147,8 @@ impl Connection {
         steps.push(("PING", false, cmd("PING")));
         let mut refusal = None;
         for (name, has_to_succeed, command) in steps {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.socket.set_timeouts(left).map_err(|error| link.reason(&error))?;
             let written = (&mut &*self.socket).write_all(&command.get_packed_command());
             match written.map_err(RedisError::from).and_then(|()| self.read(&link.config)) {
                 Ok(Value::ServerError(error)) => {
