@@ -68,6 +68,14 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).expect("a running child can be signalled");
     }
 
+    /// Stops it until it gets `SIGCONT`.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+        // The signal is on its way: stopped is what /proc calls T.
+        let stat = format!("/proc/{}/stat", self.id());
+        eventually("the process is stopped", || fs::read_to_string(&stat).ok()?.contains(") T ").then_some(()));
+    }
+
     pub(crate) fn kill(&mut self) {
         // Already gone is as good as killed.
         let _ = self.child.kill();

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::process::{Folder, Process};
-use crate::{DEADLINE, Reply, RespConnection, eventually, free_port};
+use crate::{DEADLINE, Reply, RespConnection, free_port};
 
 /// A Redis in a folder of its own, on a port of its own, keeping nothing. Killed, and its folder removed, on drop.
 pub struct Redis {
@@ -51,6 +51,12 @@ impl RedisLaunch {
     /// One more user, by the rules of Redis's ACL: `~* &* +@all` may do everything.
     pub fn user(mut self, name: &str, password: &str, rules: &str) -> RedisLaunch {
         let _ = writeln!(self.configuration, "user {name} on \">{password}\" {rules}");
+        self
+    }
+
+    /// One more line of its configuration.
+    pub fn directive(mut self, line: &str) -> RedisLaunch {
+        let _ = writeln!(self.configuration, "{line}");
         self
     }
 
@@ -185,10 +191,7 @@ impl Redis {
     ///
     /// If it is not running.
     pub fn pause(&self) {
-        self.process.as_ref().expect("it is running").signal(Signal::STOP);
-        // The signal is on its way: stopped is what /proc calls T.
-        let stat = format!("/proc/{}/stat", self.process.as_ref().expect("it is running").id());
-        eventually("redis is stopped", || fs::read_to_string(&stat).ok()?.contains(") T ").then_some(()));
+        self.process.as_ref().expect("it is running").pause();
     }
 
     /// Lets it go on.

@@ -289,6 +289,15 @@ impl Server {
         self.process.signal(signal);
     }
 
+    /// Stops it until it gets `SIGCONT`.
+    ///
+    /// # Panics
+    ///
+    /// If the process is not there any more.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
     /// Waits until the process has ended by itself.
     ///
     /// # Panics

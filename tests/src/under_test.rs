@@ -1,6 +1,8 @@
 //! Which server the suite is about: the adapter, and the broker of servers whose tests do not say it. Each test holds for all.
 
 use std::env;
+use std::num::NonZero;
+use std::thread;
 
 /// The adapter under test: its binary's name.
 const SERVER: &str = "FANFARE_TEST_SERVER";
@@ -44,6 +46,15 @@ impl Adapter {
         match self {
             Adapter::Mio => 1 << 10,
             Adapter::Threaded => 16 << 10,
+        }
+    }
+
+    /// Bytes of memory that the allocator keeps at hand. Where many threads allocate, glibc's has up to eight arenas for each
+    /// processor, every one with 128 KiB that nobody uses at its end, and what has been freed in front of it.
+    pub fn arenas_bytes(self) -> u64 {
+        match self {
+            Adapter::Mio => 0,
+            Adapter::Threaded => 8 * thread::available_parallelism().map_or(1, NonZero::get) as u64 * (256 << 10),
         }
     }
 }

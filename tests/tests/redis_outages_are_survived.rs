@@ -1,6 +1,6 @@
 //! Redis is killed, absent, frozen: clients stay, are told the truth, and everything flows again afterwards.
 
-use fanfare_tests::{Client, Launch, Redis, Server, eventually, get};
+use fanfare_tests::{Client, Launch, Redis, Server, Signal, eventually, get};
 
 /// A server that comes back to Redis quickly.
 fn launch(redis: &Redis) -> Launch {
@@ -208,6 +208,44 @@ fn an_idle_redis_that_answers_probes_is_kept() {
     assert_eq!(server.log().count("redis lost"), 0);
     redis.publish("fanfare:r", "hello");
     client.expect_message("r", r#""hello""#);
+}
+
+#[test]
+fn a_server_that_was_stopped_and_goes_on_keeps_its_connections() {
+    let redis = Redis::start();
+    let server = launch(&redis).start();
+    let mut client = Client::member(&server, "r");
+    for round in 0..3 {
+        server.pause();
+        server.signal(Signal::CONT);
+        client.publish("r", &round.to_string());
+        client.expect_message("r", &round.to_string());
+    }
+    assert_eq!(server.log().count("redis lost"), 0);
+}
+
+#[test]
+fn a_publish_whose_answer_is_no_number_is_not_acknowledged() {
+    // Answers OK to everything, as a proxy or a transaction might.
+    let redis =
+        Redis::launch().directive("rename-command PUBLISH X-PUBLISH").directive("rename-command SET PUBLISH").start();
+    let server = launch(&redis).start();
+    let mut client = Client::connect(&server);
+    client.send(r#"{"type":"SEND_MESSAGE","roomId":"r","message":"m","id":1}"#);
+    assert_eq!(client.expect_error("unconfirmed")["id"], 1);
+}
+
+#[test]
+fn a_redis_without_a_place_is_told_as_such() {
+    let redis = Redis::start();
+    let mut only = redis.connect();
+    only.command(&[b"CONFIG", b"SET", b"maxclients", b"1"]);
+    let server = launch(&redis).not_ready().start();
+    let reason = server.wait_for_log("redis not reached yet, trying again")["reason"].to_string();
+    assert!(reason.contains("max number of clients reached"), "{reason}");
+    wait_until_readyz_says(&server, "max number of clients reached");
+    only.command(&[b"CONFIG", b"SET", b"maxclients", b"100"]);
+    server.wait_until_ready();
 }
 
 #[test]

@@ -60,6 +60,25 @@ fn with_redis_away_it_still_ends() {
 }
 
 #[test]
+fn what_redis_has_yet_to_take_is_waited_for_and_no_longer() {
+    let redis = Redis::start();
+    let mut server = Server::launch().redis(&redis).ops().flag("--timeouts-shutdown-ms", 600_000).start();
+    let mut member = redis.listen("fanfare:r");
+    let mut client = Client::connect(&server);
+    redis.pause();
+    // Nobody waits for its acknowledgement.
+    client.publish("r", "1");
+    client.fence();
+    server.signal(Signal::TERM);
+    assert_eq!(client.recv_close(), code::RESTART);
+    drop(client);
+    server.wait_for_metrics("the client has left", |metrics| metrics.value("fanfare_connections") == 0.0);
+    redis.resume();
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+    assert!(!member.next_message().is_empty());
+}
+
+#[test]
 fn what_was_acknowledged_is_delivered_before_the_end() {
     let server = Server::start();
     let mut member = Client::member(&server, "r");

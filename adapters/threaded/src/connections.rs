@@ -8,14 +8,20 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use std::collections::HashMap;
+use std::fs;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 /// A thread here does little; what is not touched of its stack costs no memory.
 const STACK_BYTES: usize = 64 * 1024;
+/// Mappings of memory that a thread takes: its stack, the one on which the standard library tells of an overflow, and a guard page for
+/// each. Where the kernel has none left for the second, the standard library ends the process, so nobody must get that far.
+const MAPPINGS_PER_THREAD: usize = 4;
+/// Everything else has one in so many of the kernel's mappings: stacks that are kept for new threads, the heap, the program.
+const OTHER_MAPPINGS: usize = 8;
 /// What is read of a client that sends little, which is kept on its thread's stack.
 const READ_BYTES: usize = 1024;
 /// What is read at once of a client for as long as it fills every read.
@@ -34,12 +40,24 @@ struct Connection {
 pub struct Connections {
     open: HashMap<ConnId, Arc<Connection>>,
     inbox: Sender<Inbound>,
+    threads: Arc<Threads>,
 }
+
+/// How many threads there are, and may be.
+#[derive(Debug)]
+struct Threads {
+    running: AtomicUsize,
+    max: usize,
+}
+
+/// A thread that is counted.
+#[derive(Debug)]
+struct Counted(Arc<Threads>);
 
 impl Connections {
     /// None yet. What their threads have to say goes to the inbox.
     pub fn new(inbox: Sender<Inbound>) -> Connections {
-        Connections { open: HashMap::new(), inbox }
+        Connections { open: HashMap::new(), inbox, threads: Arc::new(Threads::within_the_mappings()) }
     }
 
     /// Keeps a new connection's socket, and starts the thread that reads it.
@@ -49,7 +67,7 @@ impl Connections {
     pub fn insert(&mut self, conn: ConnId, client: Client) -> io::Result<()> {
         let connection = Arc::new(Connection { client, closed: AtomicBool::new(false) });
         let (reader, inbox) = (Arc::clone(&connection), self.inbox.clone());
-        spawn("fanfare-read", move || reader.read(conn, &inbox))?;
+        self.threads.spawn("fanfare-read", move || reader.read(conn, &inbox))?;
         self.open.insert(conn, connection);
         Ok(())
     }
@@ -84,7 +102,7 @@ impl Connections {
     /// A full socket is rare, and a thread that comes and goes with it is cheaper than one that sleeps beside every reader.
     fn await_writable(&self, conn: ConnId, connection: Arc<Connection>) -> io::Result<()> {
         let inbox = self.inbox.clone();
-        spawn("fanfare-wait", move || {
+        self.threads.spawn("fanfare-wait", move || {
             // A socket that fails or is closed meanwhile counts as writable: the next write tells.
             while let Err(Errno::INTR) = poll(&mut [PollFd::new(&connection.client.stream, PollFlags::OUT)], None) {}
             // Nobody listens any more where the server has ended.
@@ -110,8 +128,31 @@ impl Connections {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(work).map(drop)
+impl Threads {
+    /// As many as the kernel has mappings for; where it does not say, it has no limit of them.
+    fn within_the_mappings() -> Threads {
+        let mappings = fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
+        let max = mappings.map_or(usize::MAX, |max: usize| (max - max / OTHER_MAPPINGS) / MAPPINGS_PER_THREAD);
+        Threads { running: AtomicUsize::new(0), max }
+    }
+
+    fn spawn(self: &Arc<Threads>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let counted = Counted(Arc::clone(self));
+        if self.running.fetch_add(1, Relaxed) >= self.max {
+            return Err(io::Error::other(format!("{} threads are as many as vm.max_map_count allows", self.max)));
+        }
+        let work = move || {
+            let _counted = counted;
+            work();
+        };
+        thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(work).map(drop)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Connection {
@@ -140,5 +181,33 @@ impl Connection {
         }
         // Nobody listens any more where the server has ended.
         let _ = inbox.send(Inbound::Ended(conn));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn there_are_no_more_threads_than_may_be() {
+        let threads = Arc::new(Threads { running: AtomicUsize::new(0), max: 2 });
+        let (end, ended) = mpsc::channel::<()>();
+        let ended = Arc::new(std::sync::Mutex::new(ended));
+        let sleeper = || {
+            let ended = Arc::clone(&ended);
+            move || drop(ended.lock().map(|ended| ended.recv()))
+        };
+        for _ in 0..2 {
+            threads.spawn("test", sleeper()).unwrap();
+        }
+        for _ in 0..2 {
+            assert!(threads.spawn("test", sleeper()).unwrap_err().to_string().contains("vm.max_map_count"));
+        }
+        drop(end);
+        while threads.running.load(Relaxed) > 0 {
+            thread::yield_now();
+        }
+        threads.spawn("test", || ()).unwrap();
     }
 }

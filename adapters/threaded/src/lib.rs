@@ -8,7 +8,8 @@
 //! - One thread accepts ([`accept`]), three speak with Redis ([`redis`]), two wait for signals.
 //!
 //! What it costs: a thread per connection, and a change of threads for each read. `docs/performance.md` has the figures.
-//! Linux allows some 32,000 threads to a process (`vm.max_map_count`, two mappings each), whatever its memory.
+//! Linux allows a process 65,530 mappings of memory (`vm.max_map_count`), whatever its memory; a thread takes four of them, so that
+//! some 14,000 are begun at most ([`connections`]).
 //!
 //! It is a library so that it can be read and tested; the binary is its only intended user.
 

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Of clients' events in one turn: a message waits until the turn that reads it has ended.
 const EVENTS_PER_TURN: usize = 64;
+/// How long a turn takes clients' events, at least one: a client that floods the server must not hold up what Redis brings.
+const CLIENTS_TIME: Duration = Duration::from_micros(200);
 /// Of the broker's reports in one turn: a message costs a write to each member.
 const REPORTS_PER_TURN: usize = 64;
 
@@ -98,8 +100,12 @@ impl ThreadedServer {
         let mut turn = core.turn(now);
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(inbox, REPORTS_PER_TURN, |event| turn.feed(Event::Broker(event)));
+        let began = Instant::now();
         for inbound in inbox.clients().take(EVENTS_PER_TURN) {
             feed(inbound, &mut turn, connections, gate, &mut signalled);
+            if began.elapsed() >= CLIENTS_TIME {
+                break;
+            }
         }
         turn.feed(Event::Timeout);
         if let Some(signal) = signalled

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::{Client, Metrics, Server, eventually};
+use crate::{Adapter, Client, Metrics, Server, eventually};
 
 pub use flood::{Flood, Outcome};
 
@@ -176,7 +176,7 @@ impl<'a> Siege<'a> {
 
     fn judge_memory(&self, before: u64) {
         let grown = self.server.memory_bytes_peak().saturating_sub(before);
-        let allowed = self.bytes_max + ALLOWANCE_BYTES;
+        let allowed = self.bytes_max + ALLOWANCE_BYTES + Adapter::under_test().arenas_bytes();
         assert!(grown <= allowed, "the server's memory grew by {grown} bytes; {allowed} would have been in order");
     }
 }

@@ -4,7 +4,7 @@
 use super::link::{Connection, Link, Over, Socket, error_text};
 use super::{Counts, Report};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use fanfare_core::broker::redis::RedisConfig;
+use fanfare_core::broker::redis::{RedisConfig, Role};
 use fanfare_core::broker::{PublishError, PublishId};
 use redis::{Value, cmd};
 use std::collections::VecDeque;
@@ -98,10 +98,10 @@ impl Conversation<'_> {
 
     fn listen(&self, connection: &mut Connection) -> Result<Reason, Over> {
         loop {
-            let outcome = match connection.read() {
-                Ok(Value::Array(items) | Value::Push { data: items, .. }) => self.take_push(items)?,
+            let outcome = match connection.read(&self.link.config) {
+                Ok(Value::Array(items)) if self.link.role == Role::Subscriber => self.take_push(items)?,
                 Ok(Value::ServerError(error)) => self.take_error(&error_text(&error))?,
-                Ok(_) => self.take_reply()?,
+                Ok(reply) => self.take_reply(&reply)?,
                 Err(error) if error.is_timeout() => {
                     Err(format!("no answer to PING within {} ms", self.link.config.probe_timeout.as_millis()))
                 }
@@ -120,9 +120,13 @@ impl Conversation<'_> {
     }
 
     /// The number of those who were sent a message, or a PONG.
-    fn take_reply(&self) -> Result<Result<(), Reason>, Over> {
+    fn take_reply(&self, reply: &Value) -> Result<Result<(), Reason>, Over> {
         match self.answered() {
-            Some(Ask::Publish(publish)) => self.answers.succeed(&publish).map(Ok),
+            Some(Ask::Publish(publish)) if matches!(reply, Value::Int(_)) => self.answers.succeed(&publish).map(Ok),
+            Some(ask @ Ask::Publish(_)) => {
+                self.answers.fail(ask, PublishError::Unconfirmed)?;
+                Ok(Err("PUBLISH was answered with something else than a number".to_owned()))
+            }
             Some(Ask::Ping) => Ok(Ok(())),
             _ => Ok(unasked()),
         }
@@ -159,7 +163,10 @@ impl Conversation<'_> {
                     _ => Ok(unasked()),
                 }
             }
-            b"pong" => self.take_reply(),
+            b"pong" => match self.answered() {
+                Some(Ask::Ping) => Ok(Ok(())),
+                _ => Ok(unasked()),
+            },
             _ => Ok(Ok(())),
         }
     }
@@ -248,25 +255,35 @@ impl Ask {
 
 impl Answers {
     fn succeed(&self, publish: &Publish) -> Result<(), Over> {
-        self.settle(publish);
-        publish.id.map_or(Ok(()), |id| self.inbox.send(Report::Published(id)).map_err(|_| Over))
+        let was_last = self.settle(publish);
+        match publish.id {
+            Some(id) => self.report(Report::Published(id)),
+            None if was_last => self.report(Report::Settled),
+            None => Ok(()),
+        }
     }
 
     /// Other asks than publishes need no answer: that the connection is down says it all.
     fn fail(&self, ask: Ask, error: PublishError) -> Result<(), Over> {
         let Ask::Publish(publish) = ask else { return Ok(()) };
-        self.settle(&publish);
+        if publish.id.is_none() {
+            self.counts.dropped.fetch_add(1, Relaxed);
+        }
+        let was_last = self.settle(&publish);
         match publish.id {
-            Some(id) => self.inbox.send(Report::PublishFailed(id, error)).map_err(|_| Over),
-            None => {
-                self.counts.dropped.fetch_add(1, Relaxed);
-                Ok(())
-            }
+            Some(id) => self.report(Report::PublishFailed(id, error)),
+            None if was_last => self.report(Report::Settled),
+            None => Ok(()),
         }
     }
 
-    fn settle(&self, publish: &Publish) {
-        self.counts.in_flight.fetch_sub(1, Relaxed);
+    /// Returns whether none is in flight any more.
+    fn settle(&self, publish: &Publish) -> bool {
         self.counts.in_flight_bytes.fetch_sub(publish.bytes, Relaxed);
+        self.counts.in_flight.fetch_sub(1, Relaxed) == 1
+    }
+
+    fn report(&self, report: Report) -> Result<(), Over> {
+        self.inbox.send(report).map_err(|_| Over)
     }
 }

@@ -6,6 +6,7 @@ use crossbeam_channel::Sender;
 use fanfare_adapter::config::RedisAddress;
 use fanfare_core::broker::redis::{Backoff, RedisConfig, Role};
 use redis::{Parser, RedisError, RedisResult, Value, cmd};
+use rustix::net::sockopt::set_socket_linger;
 use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -13,6 +14,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// A message above the configured limit is passed over once it has been read whole. One that is longer than this, too, ends the
+/// connection: twice as much as Redis keeps for a subscriber (32 MB, `client-output-buffer-limit`) before it does so itself.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What stands around a message, or any other reply, in bytes.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// What a role's thread needs for all its connections.
 #[derive(Debug)]
@@ -114,20 +121,18 @@ impl Connection {
     /// Connects and signs in. The error says why that cannot be, for people.
     fn open(link: &Link) -> Result<Connection, String> {
         let config = &link.config;
-        let deadline = Instant::now() + config.connect_timeout;
         let socket = Socket::connect(&link.address, config.connect_timeout)
             .map_err(|error| format!("cannot connect: {error}"))?;
         let mut connection = Connection { socket: Arc::new(socket), parser: Parser::new() };
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        connection.socket.set_timeouts(left).map_err(|error| link.reason(&error))?;
-        connection.sign_in(link)?;
+        // It has the whole time, too: an address before this one that did not answer may have taken as much.
+        connection.sign_in(link, Instant::now() + config.connect_timeout)?;
         // Whoever says nothing for so long has not even answered a PING.
         let silence_max = config.probe_interval + config.probe_timeout;
         connection.socket.set_timeouts(silence_max).map_err(|error| link.reason(&error))?;
         Ok(connection)
     }
 
-    fn sign_in(&mut self, link: &Link) -> Result<(), String> {
+    fn sign_in(&mut self, link: &Link, deadline: Instant) -> Result<(), String> {
         let RedisConfig { username, password, database, client_name, .. } = &*link.config;
         let mut steps = Vec::new();
         if let Some(password) = password {
@@ -140,26 +145,41 @@ impl Connection {
         // Neither is worth a connection if it is not allowed; whether the server is willing shows all the same.
         steps.push(("CLIENT SETNAME", false, cmd("CLIENT").arg("SETNAME").arg(client_name).to_owned()));
         steps.push(("PING", false, cmd("PING")));
+        let mut refusal = None;
         for (name, has_to_succeed, command) in steps {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.socket.set_timeouts(left).map_err(|error| link.reason(&error))?;
             let written = (&mut &*self.socket).write_all(&command.get_packed_command());
-            match written.map_err(RedisError::from).and_then(|()| self.read()) {
-                Ok(Value::ServerError(error)) if has_to_succeed || is_unwilling(error.code()) => {
-                    return Err(format!("{name} refused: {}", link.reason(&error_text(&error))));
+            match written.map_err(RedisError::from).and_then(|()| self.read(&link.config)) {
+                Ok(Value::ServerError(error)) => {
+                    let said = format!("{name} refused: {}", link.reason(&error_text(&error)));
+                    if has_to_succeed || is_unwilling(error.code()) {
+                        return Err(said);
+                    }
+                    refusal = Some(said);
                 }
                 Ok(Value::Array(_)) => return Err("it answers what it was not asked".to_owned()),
                 Ok(_) => {}
                 Err(error) if error.is_timeout() => {
                     return Err(format!("set-up not finished within {} ms", link.config.connect_timeout.as_millis()));
                 }
-                Err(error) => return Err(format!("{name}: {}", link.reason(&error))),
+                // A server that takes nobody, or has no place, says so once and hangs up: that is the reason, not how it did.
+                Err(error) => return Err(refusal.unwrap_or_else(|| format!("{name}: {}", link.reason(&error)))),
             }
         }
         Ok(())
     }
 
     /// Waits for the next thing that Redis says.
-    pub(super) fn read(&mut self) -> RedisResult<Value> {
-        self.parser.parse_value(&*self.socket)
+    pub(super) fn read(&mut self, config: &RedisConfig) -> RedisResult<Value> {
+        // The parser keeps all of a reply, however long it says it is.
+        let bytes_max = config.message_bytes_max.max(MESSAGE_BYTES_MAX) + REPLY_BYTES_MAX;
+        let mut bounded = (&*self.socket).take(bytes_max as u64);
+        let outcome = self.parser.parse_value(&mut bounded);
+        match bounded.limit() {
+            0 => Err(io::Error::new(io::ErrorKind::InvalidData, "a reply is too large").into()),
+            _ => outcome,
+        }
     }
 }
 
@@ -183,8 +203,12 @@ impl Socket {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in (host, port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, time) {
-                // Where nobody listens, TCP may connect a socket with itself.
-                Ok(stream) if stream.local_addr()? == address => failure = io::ErrorKind::ConnectionRefused.into(),
+                Ok(stream) if stream.local_addr()? == address => {
+                    // Where nobody listens, TCP may connect a socket with itself. Reset, since TIME_WAIT would keep Redis from
+                    // its port.
+                    let _ = set_socket_linger(&stream, Some(Duration::ZERO));
+                    failure = io::ErrorKind::ConnectionRefused.into();
+                }
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     return Ok(Socket::Tcp(stream));
@@ -214,9 +238,17 @@ impl Socket {
 
 impl Read for &Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => (&mut &*stream).read(buffer),
-            Socket::Unix(stream) => (&mut &*stream).read(buffer),
+        loop {
+            let outcome = match self {
+                Socket::Tcp(stream) => (&mut &*stream).read(buffer),
+                Socket::Unix(stream) => (&mut &*stream).read(buffer),
+            };
+            match outcome {
+                // Where there is a timeout, even a process that was stopped and goes on is told so, see signal(7); the parser
+                // would take it for the connection's end.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
         }
     }
 }

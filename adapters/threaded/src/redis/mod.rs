@@ -41,6 +41,8 @@ pub enum Report {
     Published(PublishId),
     /// Redis did not take it, or nobody knows.
     PublishFailed(PublishId, PublishError),
+    /// The last publish in flight is none any more, and nobody was waiting for its outcome, unless the server does, to end.
+    Settled,
 }
 
 /// Redis as the thread sees it that owns the core.
@@ -141,6 +143,7 @@ impl RedisLinks {
             Report::Message(room, payload) => report(BrokerEvent::Message { room, payload }),
             Report::Published(id) => report(BrokerEvent::Published { id: *id }),
             Report::PublishFailed(id, error) => report(BrokerEvent::PublishFailed { id: *id, error: *error }),
+            Report::Settled => {}
         }
     }
 
