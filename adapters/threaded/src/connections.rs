@@ -45,7 +45,7 @@ pub struct Connections {
 
 /// How many threads there are, and may be.
 #[derive(Debug)]
-struct Threads {
+pub struct Threads {
     running: AtomicUsize,
     max: usize,
 }
@@ -55,9 +55,9 @@ struct Threads {
 struct Counted(Arc<Threads>);
 
 impl Connections {
-    /// None yet. What their threads have to say goes to the inbox.
-    pub fn new(inbox: Sender<Inbound>) -> Connections {
-        Connections { open: HashMap::new(), inbox, threads: Arc::new(Threads::within_the_mappings()) }
+    /// None yet, and no more than these threads. What they have to say goes to the inbox.
+    pub fn new(inbox: Sender<Inbound>, threads: Threads) -> Connections {
+        Connections { open: HashMap::new(), inbox, threads: Arc::new(threads) }
     }
 
     /// Keeps a new connection's socket, and starts the thread that reads it.
@@ -130,10 +130,15 @@ impl Connections {
 
 impl Threads {
     /// As many as the kernel has mappings for; where it does not say, it has no limit of them.
-    fn within_the_mappings() -> Threads {
+    pub fn within_the_mappings() -> Threads {
         let mappings = fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
         let max = mappings.map_or(usize::MAX, |max: usize| (max - max / OTHER_MAPPINGS) / MAPPINGS_PER_THREAD);
         Threads { running: AtomicUsize::new(0), max }
+    }
+
+    /// How many connections they are for. The rest, one in eight, is for those that lag.
+    pub fn connections_max(&self) -> usize {
+        self.max - self.max / 8
     }
 
     fn spawn(self: &Arc<Threads>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {

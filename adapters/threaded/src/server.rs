@@ -2,11 +2,11 @@
 
 use crate::accept::{Gate, Lack};
 use crate::broker::Broker;
-use crate::connections::Connections;
+use crate::connections::{Connections, Threads};
 use crate::inbox::{Inbound, Inbox, Senders};
 use fanfare_adapter::PAGE;
 use fanfare_adapter::config::Config;
-use fanfare_adapter::descriptors;
+use fanfare_adapter::descriptors::{self, Places};
 use fanfare_adapter::listen::listen;
 use fanfare_adapter::ops::{Board, Snapshot};
 use fanfare_adapter::program::{Server, StartError};
@@ -53,7 +53,9 @@ impl ThreadedServer {
     /// What could not be opened, and why.
     pub fn start(config: &Config, board: Option<Arc<Board>>) -> Result<ThreadedServer, StartError> {
         let failed = StartError::of::<io::Error>;
+        let threads = Threads::within_the_mappings();
         let places = descriptors::places(&config.limits, 1, descriptors::raise_limit()).map_err(StartError)?;
+        let places = within(&threads, places, config.limits.connections_max);
         let listener = listen(config.listen)?;
         let address = listener.local_addr().map_err(failed("cannot read the listener's address"))?;
         let drawn = Drawn::new().map_err(failed("cannot draw random numbers"))?;
@@ -68,7 +70,7 @@ impl ThreadedServer {
             address,
             core: Core::new(core_config(config, places, drawn, PAGE)),
             inbox,
-            connections: Connections::new(senders.clients),
+            connections: Connections::new(senders.clients, threads),
             gate,
             broker,
             readiness: Readiness::new(1, config.redis.target.is_some(), board.clone()),
@@ -160,6 +162,15 @@ impl Server for ThreadedServer {
         }
         Ok(self.core.connections())
     }
+}
+
+/// No more places than there can be threads: whoever comes later is told so, and is not cut off.
+fn within(threads: &Threads, places: Places, wanted: usize) -> Places {
+    let possible = threads.connections_max();
+    if wanted > possible {
+        tracing::warn!(wanted, possible, "limits.connections_max is more than vm.max_map_count allows threads for");
+    }
+    Places { connections_max: places.connections_max.min(possible), ..places }
 }
 
 /// Starts a thread that waits for the first of this signal; the next one ends the process.

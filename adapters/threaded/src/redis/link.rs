@@ -4,7 +4,7 @@ use super::conversation::Conversation;
 use super::{Counts, Report};
 use crossbeam_channel::Sender;
 use fanfare_adapter::config::RedisAddress;
-use fanfare_core::broker::redis::{Backoff, RedisConfig, Role};
+use fanfare_core::broker::redis::{Backoff, RedisConfig, Role, is_unwilling};
 use redis::{Parser, RedisError, RedisResult, Value, cmd};
 use rustix::net::sockopt::set_socket_linger;
 use std::fmt::Display;
@@ -153,7 +153,7 @@ impl Connection {
             match written.map_err(RedisError::from).and_then(|()| self.read(&link.config)) {
                 Ok(Value::ServerError(error)) => {
                     let said = format!("{name} refused: {}", link.reason(&error_text(&error)));
-                    if has_to_succeed || is_unwilling(error.code()) {
+                    if has_to_succeed || is_unwilling(error.code().as_bytes()) {
                         return Err(said);
                     }
                     refusal = Some(said);
@@ -186,11 +186,6 @@ impl Connection {
 /// As Redis said it.
 pub(super) fn error_text(error: &redis::ServerError) -> String {
     format!("{} {}", error.code(), error.details().unwrap_or_default())
-}
-
-/// These mean the server, not the command.
-fn is_unwilling(code: &str) -> bool {
-    ["NOAUTH", "LOADING", "MASTERDOWN"].contains(&code)
 }
 
 impl Socket {

@@ -54,6 +54,7 @@ use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use session::RedisSession;
+pub use setup::is_unwilling;
 
 #[cfg(doc)]
 use super::BrokerEvent;

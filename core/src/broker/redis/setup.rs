@@ -128,8 +128,8 @@ fn lacks_hello(error: &[u8]) -> bool {
         || text.starts_with("noproto")
 }
 
-/// These mean the server, not the command.
-fn is_unwilling(error: &[u8]) -> bool {
+/// Whether this error of Redis's is about the server, which is not ready for anybody, and not about the command that was sent.
+pub fn is_unwilling(error: &[u8]) -> bool {
     [b"NOAUTH".as_slice(), b"LOADING", b"MASTERDOWN"].iter().any(|code| error.starts_with(code))
 }
 
