@@ -178,7 +178,11 @@ impl Client {
                     self.close(around);
                 }
             }
-            Mood::Active => self.improvise(around),
+            Mood::Active => {
+                for _ in 0..self.rng.u64(1..=self.options.clients.burst) {
+                    self.improvise(around);
+                }
+            }
             Mood::Settled if self.dialect == Dialect::Broadcast => {}
             Mood::Settled => {
                 // Without replies nobody says whether a request was granted: it is made again.
@@ -198,6 +202,9 @@ impl Client {
 
     /// Whatever comes to mind.
     fn improvise(&mut self, around: &mut Surroundings<'_>) {
+        if self.view().is_none() {
+            return;
+        }
         let room = self.rng.usize(0..self.options.rooms);
         if self.dialect == Dialect::Broadcast {
             match self.rng.u32(0..40) {
@@ -253,10 +260,10 @@ impl Client {
         let Some(connection) = &self.connection else { return };
         let place = connection.view.incarnation.and_then(|number| around.reference.place(number, &around.network));
         self.command("UNSUBSCRIBE", &room_field(room), Ask::Unsubscribe(room, place, around.reference.len(room)), around);
-        if self.dialect == Dialect::Classic {
+        let left = self.connection.as_ref().and_then(|connection| connection.view.left(room));
+        if let Some(left) = left.filter(|_| self.dialect == Dialect::Classic) {
             // The pong tells that what came before has been done.
-            let payload = format!("{room} {}", around.timeline.now);
-            self.frame(Frame::new(opcode::PING, payload), around);
+            self.frame(Frame::new(opcode::PING, format!("{room} {left}")), around);
         }
     }
 
@@ -476,10 +483,10 @@ impl Client {
                     }
                 }
                 Heard::Pong(payload) => {
-                    if let Some((room, at)) = payload.split_once(' ')
-                        && let (Ok(room), Ok(at)) = (room.parse(), at.parse())
+                    if let Some((room, left)) = payload.split_once(' ')
+                        && let (Ok(room), Ok(left)) = (room.parse(), left.parse())
                     {
-                        connection.view.has_left(room, at);
+                        connection.view.has_left(room, left);
                     }
                 }
                 Heard::Close(code) => self.closed(code, around)?,

@@ -180,6 +180,8 @@ pub struct Clients {
     pub patience: u64,
     /// Pause before it connects again.
     pub retry: Span,
+    /// Things that it does at once, one behind the other.
+    pub burst: u64,
 }
 
 /// What wires are like.
@@ -253,7 +255,8 @@ impl Options {
         // Of ten seeds one has no faults at all: in those nothing may be lost for any reason.
         let quiet = r.u32(0..10) == 0;
         let instances = r.usize(1..=4);
-        let count = r.usize(2..=14);
+        let count_max = pick(r, &[4, 12, 24]);
+        let count = r.usize(2..=count_max);
         let small = r.bool();
         let pause = pick(r, &[500, 5_000, 50_000, 300_000]);
         let latency = pick(r, &[50, 500, 5_000, 40_000]);
@@ -270,8 +273,9 @@ impl Options {
             padding: Span { min: 0, max: pick(r, &[0, 30, 600]) },
             patience: r.u64(3..=20) * 1_000_000,
             retry: Span { min: 1_000, max: pick(r, &[20_000, 500_000, 3_000_000]) },
+            burst: pick(r, &[1, 3, 12]),
         };
-        let capacity = if quiet || !small { Span { min: 65_536, max: 262_144 } } else { Span { min: 200, max: 5_000 } };
+        let capacity = if quiet || !small { Span { min: 65_536, max: 262_144 } } else { Span { min: 60, max: 3_000 } };
         let wires = Wires {
             latency: Span { min: latency / 10, max: latency * r.u64(1..=4) },
             split: pick(r, &[0, 100, 700]),
@@ -320,7 +324,7 @@ impl Options {
         let mut options = Options {
             seed,
             instances,
-            rooms: r.usize(1..=6),
+            rooms: pick(r, &[1, 2, 3, 6]),
             steps: r.u64(500..=8_000),
             faults: Vec::new(),
             relief: Span { min: 1_000, max: pick(r, &[pause * 4, pause * 30, 2_000_000, 12_000_000]) },

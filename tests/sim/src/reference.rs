@@ -212,14 +212,11 @@ impl Reference {
         }
         self.published_total += 1;
         self.rooms[room].push(Logged { key, fates: BTreeMap::new() });
-        let mut newest: BTreeMap<Incarnation, &Link> = BTreeMap::new();
-        for link in self.links.values().filter(|link| link.at_redis) {
-            newest.insert(link.incarnation, link);
-        }
+        let newest: BTreeMap<Incarnation, &Link> = self.links.values().map(|link| (link.incarnation, link)).collect();
         let fates = &mut self.rooms[room].last_mut().expect("pushed above").fates;
         for (incarnation, link) in newest {
             let last = link.rooms.get(&room).and_then(|held| held.last());
-            let unheld = last.is_some_and(|held| held.until.is_some());
+            let unheld = link.at_redis && last.is_some_and(|held| held.until.is_some());
             fates.insert(incarnation, Fate { sent: Vec::new(), unheld });
         }
         for (wire, behind) in to {

@@ -33,6 +33,8 @@ pub enum Ask {
 struct Asked {
     ask: Ask,
     at: u64,
+    /// Its number among all that was asked.
+    number: u64,
 }
 
 /// How the client stands with a room, as far as it was told.
@@ -45,8 +47,8 @@ struct Seat {
     from: usize,
     /// One behind the last message that came in any membership.
     behind: usize,
-    /// When it last asked to leave.
-    left_at: Option<u64>,
+    /// The number of its last request to leave.
+    left: Option<u64>,
     /// A client without replies: it has asked to be a member, and not since been sure that it is none.
     may_be_member: bool,
     /// It has asked to leave and not been sure of it before it came back: what comes may be of either membership.
@@ -65,6 +67,7 @@ pub struct View {
     seats: Vec<Seat>,
     asked: BTreeMap<u64, Asked>,
     without_id: Vec<Asked>,
+    asks: u64,
     /// Commands that were none, and are not answered yet.
     pub nonsense: u64,
     /// Messages that came.
@@ -87,6 +90,7 @@ impl View {
             seats: vec![Seat::default(); options.rooms],
             asked: BTreeMap::new(),
             without_id: Vec::new(),
+            asks: 0,
             nonsense: 0,
             delivered: 0,
             tells_gaps: dialect == Dialect::Fanfare || !refuses_subscribe,
@@ -97,24 +101,26 @@ impl View {
 
     /// Notes what is asked.
     pub fn ask(&mut self, id: Option<u64>, ask: Ask, now: u64) {
+        self.asks += 1;
+        let number = self.asks;
         match ask {
             Ask::Subscribe(room, _) => {
                 let seat = &mut self.seats[room];
                 seat.may_be_member = true;
                 if self.dialect != Dialect::Fanfare {
-                    seat.left_at = None;
+                    seat.left = None;
                 }
             }
             Ask::Unsubscribe(room, ..) => {
                 let seat = &mut self.seats[room];
-                (seat.left_at, seat.is_mixed) = (Some(now), true);
+                (seat.left, seat.is_mixed) = (Some(number), true);
             }
             _ => {}
         }
         if self.dialect != Dialect::Fanfare {
             return;
         }
-        let asked = Asked { ask, at: now };
+        let asked = Asked { ask, at: now, number };
         match id {
             Some(id) => assert!(self.asked.insert(id, asked).is_none(), "ids are used once"),
             None if matches!(asked.ask, Ask::Send(_)) => {}
@@ -126,6 +132,11 @@ impl View {
     pub fn waits_for(&self, room: usize) -> bool {
         let waits = |asked: &Asked| matches!(asked.ask, Ask::Subscribe(of, _) if of == room);
         self.asked.values().any(waits) || self.without_id.iter().any(waits)
+    }
+
+    /// The number of its last request to leave a room, if it has not come back since.
+    pub fn left(&self, room: usize) -> Option<u64> {
+        self.seats[room].left
     }
 
     /// What has no answer yet, for people.
@@ -206,7 +217,7 @@ impl View {
             let asked = asked.ok_or("UNSUBSCRIBED, and nobody asked")?;
             // Without an id, a SUBSCRIBE that it undoes is not answered.
             self.without_id.retain(|other| {
-                !matches!(other.ask, Ask::Subscribe(of, _) if of == room) || other.at > asked.at
+                !matches!(other.ask, Ask::Subscribe(of, _) if of == room) || other.number > asked.number
             });
             if let Ask::Unsubscribe(_, place, len) = asked.ask {
                 self.check_gap(room, len, Some(place), reference, network)?;
@@ -218,9 +229,9 @@ impl View {
     }
 
     /// A client without replies is sure now that it has left, if it has not come back since.
-    pub fn has_left(&mut self, room: usize, left_at: u64) {
+    pub fn has_left(&mut self, room: usize, left: u64) {
         let seat = &mut self.seats[room];
-        if seat.left_at == Some(left_at) {
+        if seat.left == Some(left) {
             (seat.may_be_member, seat.is_mixed, seat.next) = (false, false, None);
         }
     }
@@ -344,26 +355,31 @@ impl View {
         room: Option<usize>,
         reference: &mut Reference,
     ) -> Result<(), String> {
-        let asked = match (id, room) {
-            (Some(id), _) => self.asked.remove(&id),
-            // The last one: an earlier one is what it has to wait for.
-            (None, Some(room)) => {
-                let of_room = |asked: &Asked| matches!(asked.ask, Ask::Subscribe(of, _) if of == room);
-                let at = self.without_id.iter().rposition(of_room);
-                at.map(|at| self.without_id.remove(at))
-            }
-            (None, None) => None,
-        };
-        let is_malformed = matches!(code, "bad_json" | "unknown_type" | "missing_field" | "bad_field" | "binary_not_supported");
-        if asked.is_none() && is_malformed && self.nonsense > 0 {
+        let is_malformed =
+            matches!(code, "bad_json" | "unknown_type" | "missing_field" | "bad_field" | "binary_not_supported");
+        if id.is_none() && is_malformed && self.nonsense > 0 {
             self.nonsense -= 1;
             return Ok(());
         }
-        let Some(Asked { ask, at }) = asked else { return Err(format!("ERROR {code}, and nobody asked")) };
+        let asked = match (id, room) {
+            (Some(id), _) => self.asked.remove(&id),
+            // One that has to wait for an earlier one, where it is that.
+            (None, Some(room)) => self.take(None, |ask| match ask {
+                Ask::Subscribe(of, waits) => *of == room && (*waits || code != "pending"),
+                _ => false,
+            }),
+            (None, None) => None,
+        };
+        let Some(Asked { ask, number, .. }) = asked else { return Err(format!("ERROR {code}, and nobody asked")) };
         match (ask, code) {
             (Ask::Subscribe(_, true), "pending") => Ok(()),
-            (Ask::Subscribe(room, _), "cancelled") if self.seats[room].left_at.is_some_and(|left| left >= at) => Ok(()),
-            (Ask::Subscribe(..), "broker_refused") if self.refuses_subscribe => Ok(()),
+            (Ask::Subscribe(room, _), "cancelled") if self.seats[room].left.is_some_and(|left| left > number) => Ok(()),
+            (Ask::Subscribe(room, _), "broker_refused") if self.refuses_subscribe => {
+                // Who had been a member before an outage is none any more.
+                self.seats[room].is_member = false;
+                self.seats[room].next = None;
+                Ok(())
+            }
             (Ask::Send(key), "broker_unavailable" | "broker_busy" | "broker_refused") if !self.is_quiet => {
                 reference.told(key, Told::Refused)
             }
