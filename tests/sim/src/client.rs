@@ -28,8 +28,6 @@ struct Connection {
     heard_at: u64,
     /// It asks for a sign of life since then.
     doubts_since: Option<u64>,
-    /// It has asked again for all its rooms since everything healed.
-    is_sure: bool,
 }
 
 /// What a client does of its own accord.
@@ -164,7 +162,7 @@ impl Client {
         if self.stalled_until <= now && self.doubts(around) {
             return Ok(());
         }
-        let Some(connection) = self.connection.as_mut().filter(|of| of.is_upgraded && !of.is_over) else {
+        let Some(connection) = self.connection.as_ref().filter(|of| of.is_upgraded && !of.is_over) else {
             if mood == Mood::Leaving && connection_is_idle(&self.connection) {
                 self.drop_connection(around);
             }
@@ -185,8 +183,8 @@ impl Client {
             }
             Mood::Settled if self.dialect == Dialect::Broadcast => {}
             Mood::Settled => {
-                // Without replies nobody says whether a request was granted: it is made again.
-                let repeats = !std::mem::replace(&mut connection.is_sure, true) && self.dialect == Dialect::Classic;
+                // Without replies nobody says whether a request was granted: it is made again and again.
+                let repeats = self.dialect == Dialect::Classic;
                 let view = &connection.view;
                 let missing: Vec<usize> = (0..self.options.rooms)
                     .filter(|room| self.wants.contains(room) && !view.waits_for(*room))
@@ -397,7 +395,6 @@ impl Client {
             is_rude: false,
             heard_at: around.timeline.now,
             doubts_since: None,
-            is_sure: false,
         });
     }
 

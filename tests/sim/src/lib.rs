@@ -13,6 +13,7 @@ mod network;
 mod options;
 mod redis;
 mod reference;
+mod report;
 mod resp;
 mod shrink;
 mod timeline;
@@ -21,5 +22,6 @@ mod view;
 
 pub use cluster::{Outcome, run};
 pub use options::{Fault, Narrowed, Options};
+pub use report::Report;
 pub use shrink::{Failure, attempt, examine};
 pub use trace::Trace;
