@@ -1,10 +1,12 @@
 //! A client: what it wants, what it says, and what it makes of what it hears. It follows PROTOCOL.md and RFC 6455 except where
 //! a fault makes it break a rule. What it hears is judged by its `View`.
 
+mod hearing;
+
 use crate::cluster::Surroundings;
-use crate::incoming::{Heard, Incoming};
-use crate::network::{Read, Side, WireId};
-use crate::options::{Fault, Options, chance, rng};
+use crate::incoming::Incoming;
+use crate::network::{Side, WireId};
+use crate::options::{Options, chance, rng};
 use crate::reference::{ROOMS, Reference, Sent, Told};
 use crate::trace;
 use crate::view::{Ask, Dialect, View};
@@ -141,9 +143,13 @@ impl Client {
 
     /// What it lacks, for people.
     pub fn complaint(&self) -> String {
-        let members = self.view().map(|view| (0..self.options.rooms).filter(|room| view.is_member(*room)).collect::<Vec<_>>());
+        let members =
+            self.view().map(|view| (0..self.options.rooms).filter(|room| view.is_member(*room)).collect::<Vec<_>>());
         let asked = self.view().map(View::unanswered);
-        format!("{} ({:?}) wants {:?}, is in {members:?}, not answered: {asked:?}", self.number, self.dialect, self.wants)
+        format!(
+            "{} ({:?}) wants {:?}, is in {members:?}, not answered: {asked:?}",
+            self.number, self.dialect, self.wants
+        )
     }
 
     /// Does something.
@@ -257,7 +263,12 @@ impl Client {
     fn unsubscribe(&mut self, room: usize, around: &mut Surroundings<'_>) {
         let Some(connection) = &self.connection else { return };
         let place = connection.view.incarnation.and_then(|number| around.reference.place(number, &around.network));
-        self.command("UNSUBSCRIBE", &room_field(room), Ask::Unsubscribe(room, place, around.reference.len(room)), around);
+        self.command(
+            "UNSUBSCRIBE",
+            &room_field(room),
+            Ask::Unsubscribe(room, place, around.reference.len(room)),
+            around,
+        );
         let left = self.connection.as_ref().and_then(|connection| connection.view.left(room));
         if let Some(left) = left.filter(|_| self.dialect == Dialect::Classic) {
             // The pong tells that what came before has been done.
@@ -424,139 +435,6 @@ impl Client {
         }
         let head = upgrade_request(&path, further);
         self.write(head.as_bytes(), around);
-    }
-
-    /// Reads what is there, unless it does not want to.
-    ///
-    /// # Errors
-    /// If it is not what it should be.
-    pub fn read(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
-        while self.stalled_until <= around.timeline.now
-            && let Some(connection) = &mut self.connection
-        {
-            match around.network.read(connection.wire, Side::Near, 64 * 1024, &mut around.timeline) {
-                Read::Bytes(bytes) => {
-                    (connection.heard_at, connection.doubts_since) = (around.timeline.now, None);
-                    connection.incoming.feed(&bytes);
-                    self.hear(around).map_err(|error| format!("client {}: {error}", self.number))?;
-                }
-                Read::Nothing => break,
-                Read::End => {
-                    if self.options.is_quiet() && !connection.is_over {
-                        return Err(format!("client {}: nothing goes wrong, and its connection ends", self.number));
-                    }
-                    self.drop_connection(around);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn hear(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
-        while let Some(connection) = &mut self.connection
-            && let Some(heard) = connection.incoming.next()?
-        {
-            trace!(around.trace, around.timeline, "client {} hears {heard:?}", self.number);
-            match heard {
-                Heard::Upgraded => {
-                    connection.is_upgraded = true;
-                    // Rooms that were not named in the URL.
-                    let view = &connection.view;
-                    let missing: Vec<usize> =
-                        self.wants.iter().copied().filter(|room| !view.waits_for(*room) && !view.is_member(*room)).collect();
-                    for room in missing {
-                        self.subscribe(room, around);
-                    }
-                }
-                Heard::Refused(status) => {
-                    if self.options.is_quiet() || status != 503 && status != 408 {
-                        return Err(format!("the upgrade is answered with {status}"));
-                    }
-                    connection.is_over = true;
-                }
-                Heard::Ping(payload) => {
-                    if self.mute_until <= around.timeline.now {
-                        self.frame(Frame::new(opcode::PONG, payload), around);
-                    }
-                }
-                Heard::Pong(payload) => {
-                    if let Some((room, left)) = payload.split_once(' ')
-                        && let (Ok(room), Ok(left)) = (room.parse(), left.parse())
-                    {
-                        connection.view.has_left(room, left);
-                    }
-                }
-                Heard::Close(code) => self.closed(code, around)?,
-                Heard::Text(text) => self.text(&text, around)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn text(&mut self, text: &str, around: &mut Surroundings<'_>) -> Result<(), String> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let (view, reference) = (&mut connection.view, &mut around.reference);
-        if self.dialect != Dialect::Fanfare {
-            let key = Reference::key_of(text)?;
-            let sent = reference.sent(key).ok_or_else(|| format!("{key:?} was never sent"))?;
-            let bare = sent.json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(&sent.json);
-            if text != bare {
-                return Err(format!("{text} comes, and sent was {sent:?}"));
-            }
-            let room = sent.room;
-            return view.message(room, text, reference, &around.network);
-        }
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
-        let room = value["room"].as_str().map(Reference::room).transpose()?;
-        let (id, kind) = (value["id"].as_u64(), value["type"].as_str().unwrap_or_default());
-        let result = match (kind, room) {
-            ("MESSAGE", Some(room)) => {
-                let (_, json) = text.split_once(",\"message\":").ok_or("no message")?;
-                let json = json.strip_suffix('}').unwrap_or_default();
-                let key = Reference::key_of(json)?;
-                if reference.sent(key).is_none_or(|sent| sent.json != json) {
-                    return Err(format!("{json} comes, and sent was {:?}", reference.sent(key)));
-                }
-                view.message(room, json, reference, &around.network)
-            }
-            ("SUBSCRIBED", Some(room)) => view.subscribed(room, id, reference, &around.network),
-            ("UNSUBSCRIBED", Some(room)) => {
-                let unasked = value["code"].is_string();
-                view.unsubscribed(room, id, unasked, reference, &around.network)
-            }
-            ("ACK", None) => view.acked(id.unwrap_or_default(), reference),
-            ("PONG", None) => view.ponged(id),
-            ("ERROR", _) => {
-                let code = value["code"].as_str().unwrap_or_default();
-                view.refused(code, id, room, reference)
-            }
-            _ => Err("an unknown text".to_owned()),
-        };
-        result.map_err(|error| format!("{error}: {text}"))
-    }
-
-    /// The server closes, or answers a close.
-    fn closed(&mut self, code: u16, around: &mut Surroundings<'_>) -> Result<(), String> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let options = &self.options;
-        let answers = connection.is_over && code == 1000;
-        let is_fair = match code {
-            1002 | 1007 | 4509 => connection.is_rude,
-            1012 => options.has(Fault::InstanceShutdown),
-            1013 => options.has(Fault::RedisRefusesSubscribe) && self.dialect == Dialect::Broadcast,
-            4000 | 4008 => !options.is_quiet(),
-            _ => false,
-        };
-        if !answers && !is_fair {
-            return Err(format!("closed with {code}"));
-        }
-        if !connection.is_over {
-            self.frame(Frame::close(code, ""), around);
-            if let Some(connection) = &mut self.connection {
-                connection.is_over = true;
-            }
-        }
-        Ok(())
     }
 
     /// Looks whether the server is there; gives up where it is not. Says whether it did.

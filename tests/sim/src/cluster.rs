@@ -224,7 +224,11 @@ impl<'t> Cluster<'t> {
             Happening::Writable(wire, side) => self.writable(wire, side),
             Happening::Client(number) => {
                 self.clients[number].act(self.mood, around)?;
-                let pause = if self.mood == Mood::Active { self.clients[number].pause(around.timeline.now) } else { CALM_PAUSE };
+                let pause = if self.mood == Mood::Active {
+                    self.clients[number].pause(around.timeline.now)
+                } else {
+                    CALM_PAUSE
+                };
                 around.timeline.after(pause, Happening::Client(number));
             }
             Happening::Foreign => {

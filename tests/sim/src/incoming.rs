@@ -60,7 +60,8 @@ impl Incoming {
             return Err(format!("a frame behind the close frame: {frame:?}"));
         }
         self.unread.drain(..taken);
-        if !frame.fin || frame.rsv != 0 && !(frame.rsv == COMPRESSED && self.compressed && frame.opcode == opcode::TEXT) {
+        if !frame.fin || frame.rsv != 0 && !(frame.rsv == COMPRESSED && self.compressed && frame.opcode == opcode::TEXT)
+        {
             return Err(format!("no frame of this server's: {frame:?}"));
         }
         let frame = inflated(frame);

@@ -387,7 +387,9 @@ impl Adapter {
     fn feed_stale(&mut self, turn: &mut Turn<'_>, rng: &mut Rng) -> u64 {
         let mut fed = 0;
         for _ in 0..rng.usize(1..4) {
-            let Some(conn) = (!self.gone.is_empty()).then(|| self.gone[rng.usize(..self.gone.len())]) else { return fed };
+            let Some(conn) = (!self.gone.is_empty()).then(|| self.gone[rng.usize(..self.gone.len())]) else {
+                return fed;
+            };
             match rng.u32(0..4) {
                 0 => turn.feed(Event::Writable { conn }),
                 1 => turn.feed(Event::Closed { conn }),

@@ -24,9 +24,8 @@ impl Arguments {
         let number = |name: &'static str, default: &'static str, help: &'static str| {
             Arg::new(name).long(name).default_value(default).value_parser(value_parser!(u64)).help(help)
         };
-        let flag = |name: &'static str, help: &'static str| {
-            Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-        };
+        let flag =
+            |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
         let matches = Command::new("fanfare-sim")
             .about("Runs simulated clusters of Fanfare, each from a seed; tells what was done to them, and what failed")
             .arg(number("seeds", "1000", "How many seeds"))
@@ -75,7 +74,8 @@ fn work(arguments: &Arguments, next: &AtomicU64, report: &Mutex<Report>, began: 
         }
         let seed = arguments.from + number;
         let outcome = if arguments.brief {
-            attempt(seed, &Narrowed::default(), &mut Trace::off()).map_err(|reason| format!("seed {seed} fails: {reason}"))
+            attempt(seed, &Narrowed::default(), &mut Trace::off())
+                .map_err(|reason| format!("seed {seed} fails: {reason}"))
         } else {
             examine(seed).map_err(|failure| failure.to_string())
         };
@@ -96,7 +96,11 @@ fn work(arguments: &Arguments, next: &AtomicU64, report: &Mutex<Report>, began: 
         if report.seeds().is_multiple_of(PROGRESS) {
             let seconds = began.elapsed().as_secs_f64();
             let rate = report.steps() as f64 / seconds;
-            println!("{} seeds, {} failed, {rate:.0} steps a second, {seconds:.0} s", report.seeds(), report.failed.len());
+            println!(
+                "{} seeds, {} failed, {rate:.0} steps a second, {seconds:.0} s",
+                report.seeds(),
+                report.failed.len()
+            );
         }
     }
 }

@@ -63,6 +63,8 @@ struct Pipe {
     fin_arrived: bool,
     /// A write was short, and the writer waits to be told.
     blocked: bool,
+    /// A write was short once.
+    was_full: bool,
     /// Nothing arrives before.
     stalled_until: u64,
     read_total: u64,
@@ -156,7 +158,9 @@ impl Network {
             return Ok(bytes.len());
         }
         let taken = bytes.len().min(pipe.room());
-        pipe.blocked |= taken < bytes.len();
+        if taken < bytes.len() {
+            (pipe.blocked, pipe.was_full) = (true, true);
+        }
         if wire.silent {
             pipe.lost_bytes += taken;
             return Ok(taken);
@@ -264,6 +268,11 @@ impl Network {
         self.wires.get(&id).is_some_and(Wire::is_alive)
     }
 
+    /// Whether a write of this side was ever short.
+    pub fn was_full(&self, id: WireId, side: Side) -> bool {
+        self.wires.get(&id).is_some_and(|wire| wire.pipes[side as usize].was_full)
+    }
+
     /// Holds everything on the wire back for a while.
     pub fn stall(&mut self, id: WireId, until: u64, timeline: &mut Timeline) {
         let Some(wire) = self.wires.get_mut(&id) else { return };
@@ -275,9 +284,11 @@ impl Network {
 
     /// Whether anything is under way or unread anywhere, on wires that are alive at both ends.
     pub fn is_busy(&self) -> bool {
-        self.wires.values().filter(|wire| wire.is_alive()).flat_map(|wire| &wire.pipes).any(|pipe| {
-            pipe.flying_bytes > 0 || !pipe.arrived.is_empty()
-        })
+        self.wires
+            .values()
+            .filter(|wire| wire.is_alive())
+            .flat_map(|wire| &wire.pipes)
+            .any(|pipe| pipe.flying_bytes > 0 || !pipe.arrived.is_empty())
     }
 }
 
@@ -299,6 +310,7 @@ impl Pipe {
             fin_sent: false,
             fin_arrived: false,
             blocked: false,
+            was_full: false,
             stalled_until: 0,
             read_total: 0,
         }

@@ -257,7 +257,7 @@ impl Options {
         let instances = r.usize(1..=4);
         let count_max = pick(r, &[4, 12, 24]);
         let count = r.usize(2..=count_max);
-        let small = r.bool();
+        let small = r.u32(0..3) > 0;
         let pause = pick(r, &[500, 5_000, 50_000, 300_000]);
         let latency = pick(r, &[50, 500, 5_000, 40_000]);
         let clients = Clients {
@@ -275,12 +275,16 @@ impl Options {
             retry: Span { min: 1_000, max: pick(r, &[20_000, 500_000, 3_000_000]) },
             burst: pick(r, &[1, 3, 12]),
         };
-        let capacity = if quiet || !small { Span { min: 65_536, max: 262_144 } } else { Span { min: 60, max: 3_000 } };
+        let capacity = if quiet || !small { Span { min: 65_536, max: 262_144 } } else { Span { min: 60, max: 2_000 } };
         let wires = Wires {
             latency: Span { min: latency / 10, max: latency * r.u64(1..=4) },
             split: pick(r, &[0, 100, 700]),
             client_capacity: capacity,
-            link_capacity: if quiet || r.bool() { Span { min: 65_536, max: 262_144 } } else { Span { min: 100, max: 4_000 } },
+            link_capacity: if quiet || r.bool() {
+                Span { min: 65_536, max: 262_144 }
+            } else {
+                Span { min: 100, max: 4_000 }
+            },
         };
         let redis = RedisTraits {
             speaks_resp3: r.u32(0..4) > 0,
@@ -325,7 +329,7 @@ impl Options {
             seed,
             instances,
             rooms: pick(r, &[1, 2, 3, 6]),
-            steps: r.u64(500..=8_000),
+            steps: r.u64(500..=15_000),
             faults: Vec::new(),
             relief: Span { min: 1_000, max: pick(r, &[pause * 4, pause * 30, 2_000_000, 12_000_000]) },
             clients,

@@ -209,7 +209,7 @@ impl Redis {
                     out.extend_from_slice(b"-NOAUTH HELLO must be called with the client already authenticated\r\n");
                 }
             }
-            ("AUTH", [given @ ..]) => {
+            ("AUTH", given) => {
                 connection.authenticated |= given.last() == Some(&password);
                 let reply: &[u8] = if connection.authenticated { b"+OK\r\n" } else { b"-WRONGPASS no\r\n" };
                 out.extend_from_slice(reply);
@@ -330,7 +330,12 @@ impl Redis {
         }
         let room = String::from_utf8_lossy(channel);
         let room = room.strip_prefix(&self.prefix).ok_or("a channel without the prefix")?;
-        trace!(around.trace, around.timeline, "redis: PUBLISH {room} {:?} to {sent:?}", String::from_utf8_lossy(payload));
+        trace!(
+            around.trace,
+            around.timeline,
+            "redis: PUBLISH {room} {:?} to {sent:?}",
+            String::from_utf8_lossy(payload)
+        );
         around.reference.published(publisher, room, payload, &sent)?;
         Ok(receivers)
     }

@@ -99,6 +99,8 @@ pub struct Reference {
     rooms: Vec<Vec<Logged>>,
     sent: BTreeMap<Key, Sent>,
     links: BTreeMap<WireId, Link>,
+    /// The newest of each instance.
+    newest: BTreeMap<Incarnation, WireId>,
     /// The number of the last message of a session to a room over one publishing connection.
     last_published: BTreeMap<(WireId, u64, usize), u64>,
     /// Messages in all rooms.
@@ -112,6 +114,7 @@ impl Reference {
             rooms: vec![Vec::new(); rooms],
             sent: BTreeMap::new(),
             links: BTreeMap::new(),
+            newest: BTreeMap::new(),
             last_published: BTreeMap::new(),
             published_total: 0,
         }
@@ -212,12 +215,14 @@ impl Reference {
         }
         self.published_total += 1;
         self.rooms[room].push(Logged { key, fates: BTreeMap::new() });
-        let newest: BTreeMap<Incarnation, &Link> = self.links.values().map(|link| (link.incarnation, link)).collect();
         let fates = &mut self.rooms[room].last_mut().expect("pushed above").fates;
-        for (incarnation, link) in newest {
+        for (incarnation, wire) in &self.newest {
+            let link = &self.links[wire];
             let last = link.rooms.get(&room).and_then(|held| held.last());
             let unheld = link.at_redis && last.is_some_and(|held| held.until.is_some());
-            fates.insert(incarnation, Fate { sent: Vec::new(), unheld });
+            if unheld {
+                fates.insert(*incarnation, Fate { sent: Vec::new(), unheld });
+            }
         }
         for (wire, behind) in to {
             let link = self.links.get(wire).ok_or("a connection subscribes that is no instance's subscriber")?;
@@ -230,6 +235,7 @@ impl Reference {
     pub fn link_opened(&mut self, wire: WireId, incarnation: Incarnation) {
         let link = Link { incarnation, rooms: BTreeMap::new(), at_redis: true, ended_at_instance: None };
         self.links.insert(wire, link);
+        self.newest.insert(incarnation, wire);
     }
 
     /// It ends for the instance.
@@ -286,7 +292,7 @@ impl Reference {
 
     /// How far the instance has read.
     pub fn place(&self, incarnation: Incarnation, network: &Network) -> Place {
-        let (wire, _) = self.links.iter().rev().find(|(_, link)| link.incarnation == incarnation)?;
+        let wire = self.newest.get(&incarnation)?;
         Some((*wire, network.read_total(*wire, Side::Near)))
     }
 

@@ -1,10 +1,13 @@
 //! RESP as a server speaks it, apart from the code under test: commands in, replies out.
 
+/// A command's words, and its length.
+type Command<'a> = (Vec<&'a [u8]>, usize);
+
 /// Takes one command off the front of `input`: its words and its length, `None` if it is not whole yet.
 ///
 /// # Errors
 /// If it is no array of bulk strings.
-pub fn command(input: &[u8]) -> Result<Option<(Vec<&[u8]>, usize)>, String> {
+pub fn command(input: &[u8]) -> Result<Option<Command<'_>>, String> {
     let mut at = 0;
     let Some(words) = number(input, &mut at, b'*')? else { return Ok(None) };
     let mut command = Vec::with_capacity(words);

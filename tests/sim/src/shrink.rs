@@ -13,7 +13,8 @@ use std::sync::Once;
 const LINES_MAX: usize = 60;
 
 thread_local! {
-    static IS_RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// The seed that this thread runs.
+    static RUNNING: Cell<Option<u64>> = const { Cell::new(None) };
     static PANIC: Cell<Option<String>> = const { Cell::new(None) };
 }
 
@@ -51,9 +52,9 @@ impl fmt::Display for Failure {
 /// What did not hold.
 pub fn attempt(seed: u64, narrowed: &Narrowed, trace: &mut Trace) -> Result<Outcome, String> {
     listen();
-    IS_RUNNING.set(true);
+    RUNNING.set(Some(seed));
     let result = catch_unwind(AssertUnwindSafe(|| run(seed, narrowed, trace)));
-    IS_RUNNING.set(false);
+    RUNNING.set(None);
     result.unwrap_or_else(|panic| Err(PANIC.take().unwrap_or_else(|| text_of(&*panic))))
 }
 
@@ -122,7 +123,10 @@ fn listen() {
     LISTENS.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !IS_RUNNING.get() {
+            let Some(seed) = RUNNING.get() else { return usual(info) };
+            if cfg!(panic = "abort") {
+                // Nobody will come to tell of it.
+                eprintln!("again: SEED={seed} cargo test -p fanfare-sim replay -- --nocapture");
                 return usual(info);
             }
             let place = info.location().map_or(String::new(), ToString::to_string);

@@ -141,7 +141,7 @@ impl View {
 
     /// What has no answer yet, for people.
     pub fn unanswered(&self) -> String {
-        format!("{:?}", self.asked)
+        format!("{:?} {:?}", self.asked, self.without_id)
     }
 
     /// Whether anything with an id has no answer yet.
@@ -240,13 +240,7 @@ impl View {
     ///
     /// # Errors
     /// If the client should not get it, or should have got others before it.
-    pub fn message(
-        &mut self,
-        room: usize,
-        text: &str,
-        reference: &Reference,
-        network: &Network,
-    ) -> Result<(), String> {
+    pub fn message(&mut self, room: usize, text: &str, reference: &Reference, network: &Network) -> Result<(), String> {
         let key = Reference::key_of(text)?;
         let sent = reference.sent(key).ok_or_else(|| format!("{key:?} was never sent"))?;
         let index = sent.published.ok_or_else(|| format!("{key:?} comes and was not published"))?;

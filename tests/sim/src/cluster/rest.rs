@@ -59,7 +59,8 @@ impl Cluster<'_> {
         let (core, session) = (&self.options.core, &self.options.session);
         let client = self.options.clients.patience * 2 + 1_000_000;
         let ended = core.ping_interval + core.pong_timeout + core.close_timeout + core.handshake_timeout;
-        let redis = session.probe_interval + session.probe_timeout + (session.connect_timeout + session.backoff_max) * 2;
+        let redis =
+            session.probe_interval + session.probe_timeout + (session.connect_timeout + session.backoff_max) * 2;
         client + (ended + redis).as_micros() as u64 + 10_000_000
     }
 
@@ -88,7 +89,8 @@ impl Cluster<'_> {
     /// Sends something to every room, by a client and past all instances, and looks whether it reaches every member.
     pub(super) fn probe(&mut self) -> Result<(), String> {
         for room in 0..self.options.rooms {
-            let able: Vec<usize> = (0..self.clients.len()).filter(|number| self.clients[*number].can_send(room)).collect();
+            let able: Vec<usize> =
+                (0..self.clients.len()).filter(|number| self.clients[*number].can_send(room)).collect();
             if !able.is_empty() {
                 let number = able[self.foreign.usize(0..able.len())];
                 self.clients[number].send(room, true, &mut self.around);
@@ -149,7 +151,8 @@ impl Cluster<'_> {
         if self.options.is_quiet() {
             // Who went away in the meantime may have taken something along.
             let lasts = |session| self.clients.iter().filter_map(Client::view).any(|view| view.session == session);
-            let lost = self.around.reference.all_sent().find(|(_, sent)| sent.published.is_none() && lasts(sent.session));
+            let lost =
+                self.around.reference.all_sent().find(|(_, sent)| sent.published.is_none() && lasts(sent.session));
             if let Some((key, sent)) = lost {
                 return Err(format!("nothing goes wrong, and {key:?} is not published: {sent:?}"));
             }
