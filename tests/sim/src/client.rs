@@ -465,8 +465,12 @@ impl Client {
     }
 
     /// Nothing holds it up any more.
-    pub fn heal(&mut self) {
+    pub fn heal(&mut self, around: &mut Surroundings<'_>) {
         (self.stalled_until, self.mute_until) = (0, 0);
+        if self.view().is_some() {
+            // For the pings that it did not answer.
+            self.frame(Frame::new(opcode::PONG, ""), around);
+        }
         self.options.clients.retry.max = self.options.clients.retry.max.min(500_000);
     }
 }

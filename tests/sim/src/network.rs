@@ -148,7 +148,7 @@ impl Network {
         }
         let pipe = &mut wire.pipes[side as usize];
         assert!(!pipe.fin_sent, "nothing is written behind a FIN");
-        if peer.closed || own.breaks_at.is_some() || peer.breaks_at.is_some() {
+        if !wire.silent && (peer.closed || own.breaks_at.is_some() || peer.breaks_at.is_some()) {
             // The kernel takes it; what comes back is a reset.
             if own.breaks_at.is_none() {
                 let at = timeline.now + traits.latency.draw(rng);

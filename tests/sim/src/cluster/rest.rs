@@ -22,7 +22,7 @@ impl Cluster<'_> {
         }
         self.around.network.heal(&mut self.around.timeline);
         for client in &mut self.clients {
-            client.heal();
+            client.heal(&mut self.around);
         }
         for place in 0..self.instances.len() {
             if self.instances[place].as_ref().is_some_and(|instance| instance.is_stopping) {
