@@ -7,7 +7,7 @@ use crate::network::{Network, Side, WireId};
 use crate::options::{Fault, Narrowed, Options, rng};
 use crate::redis::Redis;
 use crate::reference::{Incarnation, ROOMS, Reference, Sent, Told};
-use crate::timeline::{Happening, Timeline};
+use crate::timeline::{Happening, Moment, Timeline};
 use crate::trace::Trace;
 use fastrand::Rng;
 use std::collections::BTreeMap;
@@ -17,8 +17,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const QUIET_START: u64 = 5_000_000;
 /// Microseconds between what a client does once everything heals.
 const CALM_PAUSE: u64 = 500_000;
-/// Microseconds between looks at whether everything has come to rest.
-const LOOK: u64 = 500_000;
+/// Microseconds between looks at whether everything has come to rest; not in step with what clients do.
+const LOOK: u64 = 370_000;
 /// Happenings after which a cluster in which nothing goes wrong any more should be at rest.
 const HEALED_STEPS_MAX: u64 = 2_000_000;
 
@@ -111,6 +111,8 @@ struct Cluster<'t> {
     redis: Redis,
     instances: Vec<Option<Instance>>,
     clients: Vec<Client>,
+    /// When each client does something next.
+    acts: Vec<Option<Moment>>,
     incarnations: Incarnation,
     mood: Mood,
     chaos: BTreeMap<Fault, Rng>,
@@ -138,6 +140,7 @@ impl<'t> Cluster<'t> {
             redis: Redis::new(options.redis.clone(), options.session.prefix.clone(), seed),
             instances: Vec::new(),
             clients: (0..options.clients.count).map(|number| Client::new(&options, number)).collect(),
+            acts: vec![None; options.clients.count],
             incarnations: 0,
             mood: Mood::Active,
             chaos: chaos.collect(),
@@ -179,12 +182,19 @@ impl<'t> Cluster<'t> {
         let start = if self.options.is_quiet() { QUIET_START } else { 0 };
         for number in 0..self.clients.len() {
             let pause = self.clients[number].pause(0);
-            self.around.timeline.after(start + pause, Happening::Client(number));
+            self.plan_client(number, start + pause);
         }
         for (fault, _) in self.options.faults.clone() {
             self.plan_fault(fault);
         }
         self.plan_foreign();
+    }
+
+    fn plan_client(&mut self, number: usize, delay: u64) {
+        if let Some(planned) = self.acts[number].take() {
+            self.around.timeline.cancel(planned);
+        }
+        self.acts[number] = Some(self.around.timeline.after(delay, Happening::Client(number)));
     }
 
     fn start_instance(&mut self, place: usize) {
@@ -229,7 +239,7 @@ impl<'t> Cluster<'t> {
                 } else {
                     CALM_PAUSE
                 };
-                around.timeline.after(pause, Happening::Client(number));
+                self.plan_client(number, pause);
             }
             Happening::Foreign => {
                 self.publish_foreign()?;

@@ -4,7 +4,6 @@
 use super::{Cluster, HEALED_STEPS_MAX, LOOK};
 use crate::client::{Client, Mood};
 use crate::reference::ROOMS;
-use crate::timeline::Happening;
 use crate::trace;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +36,7 @@ impl Cluster<'_> {
             }
         }
         for number in 0..self.clients.len() {
-            self.around.timeline.after(1_000, Happening::Client(number));
+            self.plan_client(number, 1_000);
         }
     }
 
