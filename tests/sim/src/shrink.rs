@@ -41,9 +41,14 @@ impl fmt::Display for Failure {
         for line in lines {
             writeln!(f, "{line}")?;
         }
-        writeln!(f, "again: SEED={seed} cargo test -p fanfare-sim replay -- --nocapture")?;
-        write!(f, "as narrowed: SEED={seed} NARROWED=\"{narrowed}\" cargo test -p fanfare-sim replay -- --nocapture")
+        writeln!(f, "again: {}", command(*seed))?;
+        write!(f, "as narrowed: NARROWED=\"{narrowed}\" {}", command(*seed))
     }
+}
+
+/// What runs a seed again and prints everything that happens.
+fn command(seed: u64) -> String {
+    format!("SEED={seed} cargo test -p fanfare-sim replay -- --nocapture")
 }
 
 /// Runs a seed; a panic of the core is a failure like others.
@@ -84,8 +89,7 @@ pub fn examine(seed: u64) -> Result<Outcome, Box<Failure>> {
             best = candidate;
         }
     }
-    let fewer = |from: usize| (1..from).map(move |fewer| if fewer < 8 { fewer } else { from - 1 });
-    for clients in fewer(options.clients.count) {
+    for clients in 1..options.clients.count {
         let candidate = Narrowed { clients: Some(clients), ..best.clone() };
         if try_out(candidate.clone()) {
             best = candidate;
@@ -126,11 +130,17 @@ fn listen() {
             let Some(seed) = RUNNING.get() else { return usual(info) };
             if cfg!(panic = "abort") {
                 // Nobody will come to tell of it.
-                eprintln!("again: SEED={seed} cargo test -p fanfare-sim replay -- --nocapture");
+                eprintln!("again: {}", command(seed));
                 return usual(info);
             }
             let place = info.location().map_or(String::new(), ToString::to_string);
-            PANIC.set(Some(format!("panic at {place}: {}", text_of(info.payload()))));
+            let text = format!("panic at {place}: {}", text_of(info.payload()));
+            if let Some(first) = PANIC.take() {
+                // A panic while another unwinds ends the process.
+                eprintln!("seed {seed} fails: {first}; and then: {text}");
+                eprintln!("again: {}", command(seed));
+            }
+            PANIC.set(Some(text));
         }));
     });
 }
