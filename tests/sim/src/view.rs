@@ -382,3 +382,6 @@ impl View {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
