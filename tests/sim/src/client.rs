@@ -7,7 +7,7 @@ use crate::cluster::Surroundings;
 use crate::incoming::Incoming;
 use crate::network::{Side, WireId};
 use crate::options::{Options, chance, rng};
-use crate::reference::{ROOMS, Reference, Sent, Told};
+use crate::reference::{Key, ROOMS, Reference, Sent, Told};
 use crate::trace;
 use crate::view::{Ask, Dialect, View};
 use fanfare_tests::{COMPRESSED, Frame, deflated, opcode, upgrade_request};
@@ -117,9 +117,9 @@ impl Client {
         self.connection.as_ref().filter(|connection| connection.is_upgraded && !connection.is_over).map(|of| &of.view)
     }
 
-    /// The rooms that it wants to be in.
-    pub fn wants(&self) -> impl Iterator<Item = usize> {
-        self.wants.iter().copied()
+    /// Whether it wants to be in the room.
+    pub fn wants(&self, room: usize) -> bool {
+        self.wants.contains(&room)
     }
 
     /// An instance takes its connection.
@@ -276,10 +276,9 @@ impl Client {
         }
     }
 
-    /// Sends a message to a room.
-    pub fn send(&mut self, room: usize, echo: bool, around: &mut Surroundings<'_>) {
-        let Some(connection) = &self.connection else { return };
-        let session = connection.view.session;
+    /// Sends a message to a room, if it is connected.
+    pub fn send(&mut self, room: usize, echo: bool, around: &mut Surroundings<'_>) -> Option<Key> {
+        let session = self.connection.as_ref()?.view.session;
         self.messages += 1;
         let key = (Some(self.number), self.messages);
         let padding = self.options.clients.padding.draw(&mut self.rng) as usize;
@@ -298,6 +297,7 @@ impl Client {
             let fields = format!("{},\"message\":{json}{echo}", room_field(room));
             self.command("SEND_MESSAGE", &fields, Ask::Send(key), around);
         }
+        Some(key)
     }
 
     fn command(&mut self, kind: &str, fields: &str, ask: Ask, around: &mut Surroundings<'_>) {

@@ -1,12 +1,15 @@
 //! The cluster: instances, clients, Redis and the wires between them, moved on one happening after another; and its life in
 //! two phases, first faults and then the demand that everything comes to rest and works.
 
+mod chaos;
+mod rest;
+
 use crate::client::{Client, Mood};
 use crate::instance::Instance;
 use crate::network::{Network, Side, WireId};
 use crate::options::{Fault, Narrowed, Options, rng};
 use crate::redis::Redis;
-use crate::reference::{Incarnation, ROOMS, Reference, Sent, Told};
+use crate::reference::{Incarnation, Key, ROOMS, Reference, Sent, Told};
 use crate::timeline::{Happening, Moment, Timeline};
 use crate::trace::Trace;
 use fastrand::Rng;
@@ -340,11 +343,11 @@ impl<'t> Cluster<'t> {
 
     fn publish_foreign(&mut self) -> Result<(), String> {
         let room = self.foreign.usize(0..self.options.rooms);
-        self.publish_foreign_to(room)
+        self.publish_foreign_to(room).map(drop)
     }
 
     /// Publishes past all instances, as text or in the form of another server.
-    fn publish_foreign_to(&mut self, room: usize) -> Result<(), String> {
+    fn publish_foreign_to(&mut self, room: usize) -> Result<Key, String> {
         self.foreign_sent += 1;
         let key = (None, self.foreign_sent);
         let text = Reference::text(key, room, 0);
@@ -353,9 +356,7 @@ impl<'t> Cluster<'t> {
         self.around.reference.send(key, sent);
         let classic = format!("{{\"type\":\"SEND_MESSAGE\",\"roomId\":\"?\",\"message\":{json}}}");
         let payload = if self.foreign.bool() { text } else { classic };
-        self.redis.publish_foreign(ROOMS[room], payload.as_bytes(), &mut self.around)
+        self.redis.publish_foreign(ROOMS[room], payload.as_bytes(), &mut self.around)?;
+        Ok(key)
     }
 }
-
-mod chaos;
-mod rest;

@@ -2,6 +2,7 @@
 //! encoder knows of.
 
 use fanfare_tests::{COMPRESSED, Frame, SAMPLE_ACCEPT, inflated, opcode};
+use std::fmt;
 
 /// One thing that was heard.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +19,15 @@ pub enum Heard {
     Pong(String),
     /// A close frame; 0 without a code.
     Close(u16),
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Heard::Text(text) => f.write_str(text),
+            other => write!(f, "{other:?}"),
+        }
+    }
 }
 
 /// The bytes of one connection.

@@ -51,7 +51,7 @@ impl Client {
         while let Some(connection) = &mut self.connection
             && let Some(heard) = connection.incoming.next()?
         {
-            trace!(around.trace, around.timeline, "client {} hears {heard:?}", self.number);
+            trace!(around.trace, around.timeline, "client {} hears {heard}", self.number);
             match heard {
                 Heard::Upgraded => {
                     connection.is_upgraded = true;

@@ -87,22 +87,25 @@ impl Cluster<'_> {
 
     /// Sends something to every room, by a client and past all instances, and looks whether it reaches every member.
     pub(super) fn probe(&mut self) -> Result<(), String> {
+        let mut probes = Vec::new();
         for room in 0..self.options.rooms {
             let able: Vec<usize> =
                 (0..self.clients.len()).filter(|number| self.clients[*number].can_send(room)).collect();
             if !able.is_empty() {
                 let number = able[self.foreign.usize(0..able.len())];
-                self.clients[number].send(room, true, &mut self.around);
+                probes.extend(self.clients[number].send(room, true, &mut self.around).map(|key| (room, key)));
             }
-            self.publish_foreign_to(room)?;
+            probes.push((room, self.publish_foreign_to(room)?));
         }
         self.pass(3_000_000)?;
-        for (number, client) in self.clients.iter().enumerate() {
-            let view = client.view().ok_or_else(|| format!("client {number} was connected, and is not"))?;
-            for room in client.wants() {
-                let (behind, len) = (view.behind(room), self.around.reference.len(room));
-                if behind != len {
-                    return Err(format!("client {number} has messages of room {room} up to {behind}, of {len}"));
+        for (room, key) in probes {
+            let published = self.around.reference.sent(key).and_then(|sent| sent.published);
+            let index = published.ok_or_else(|| format!("{key:?} of room {room} is not published"))?;
+            for (number, client) in self.clients.iter().enumerate().filter(|(_, client)| client.wants(room)) {
+                let view = client.view().ok_or_else(|| format!("client {number} was connected, and is not"))?;
+                // It came in its place or not at all: see to it that it came.
+                if view.behind(room) <= index {
+                    return Err(format!("client {number} has not got {key:?}, number {index} of room {room}"));
                 }
             }
         }
@@ -124,7 +127,8 @@ impl Cluster<'_> {
         let mut wanted: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
         for client in &self.clients {
             if let Some(incarnation) = client.view().and_then(|view| view.incarnation) {
-                let channels = client.wants().map(|room| self.redis.channel(ROOMS[room]));
+                let rooms = (0..self.options.rooms).filter(|room| client.wants(*room));
+                let channels = rooms.map(|room| self.redis.channel(ROOMS[room]));
                 wanted.entry(incarnation).or_default().extend(channels);
             }
         }
