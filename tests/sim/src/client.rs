@@ -312,9 +312,11 @@ impl Client {
         self.message(format!("{{\"type\":\"{kind}\"{fields}{id}}}").as_bytes(), around);
     }
 
-    /// Says something that is no command, or no frame.
-    pub fn misbehave(&mut self, around: &mut Surroundings<'_>) {
-        let Some(connection) = self.connection.as_mut().filter(|of| of.is_upgraded && !of.is_over) else { return };
+    /// Says something that is no command, or no frame. Says whether it could.
+    pub fn misbehave(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let Some(connection) = self.connection.as_mut().filter(|of| of.is_upgraded && !of.is_over) else {
+            return false;
+        };
         connection.is_rude = true;
         connection.view.nonsense += 1;
         trace!(around.trace, around.timeline, "client {} misbehaves", self.number);
@@ -326,17 +328,16 @@ impl Client {
             3 => self.frame(Frame::text(r#"{"type":"SUBSCRIBE","room":7}"#), around),
             _ => self.frame(Frame::text("nonsense"), around),
         }
+        true
     }
 
-    /// Sends a FIN and goes on reading.
-    pub fn half_close(&mut self, around: &mut Surroundings<'_>) {
-        if let Some(connection) = &mut self.connection
-            && connection.unsent.is_empty()
-            && !connection.is_over
-        {
-            connection.is_over = true;
-            around.network.shutdown(connection.wire, Side::Near, &mut around.timeline);
-        }
+    /// Sends a FIN and goes on reading. Says whether it could.
+    pub fn half_close(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let able = |of: &&mut Connection| of.unsent.is_empty() && !of.is_over;
+        let Some(connection) = self.connection.as_mut().filter(able) else { return false };
+        connection.is_over = true;
+        around.network.shutdown(connection.wire, Side::Near, &mut around.timeline);
+        true
     }
 
     fn close(&mut self, around: &mut Surroundings<'_>) {

@@ -158,10 +158,11 @@ impl Instance {
         self.wake(around);
     }
 
-    /// Its adapter will report something about connections that are no more.
-    pub fn report_stale(&mut self, around: &mut Surroundings<'_>) {
+    /// Its adapter will report something about connections that are no more, if there were any.
+    pub fn report_stale(&mut self, around: &mut Surroundings<'_>) -> bool {
         self.stale_due = true;
         self.wake(around);
+        !self.adapter.gone.is_empty()
     }
 
     /// It has no turn any more.

@@ -65,8 +65,7 @@ impl Cluster<'_> {
             }
             Fault::ClientStall | Fault::ClientHalfClose | Fault::ClientMisbehaves | Fault::ClientMute => {
                 let number = self.draw(fault, self.clients.len());
-                self.strike_client(fault, number);
-                Some(())
+                self.strike_client(fault, number).then_some(())
             }
             Fault::InstancePause
             | Fault::InstanceClockJump
@@ -92,7 +91,11 @@ impl Cluster<'_> {
         }
     }
 
-    fn strike_client(&mut self, fault: Fault, number: usize) {
+    /// Says whether that was possible.
+    fn strike_client(&mut self, fault: Fault, number: usize) -> bool {
+        if self.clients[number].wire().is_none() {
+            return false;
+        }
         match fault {
             Fault::ClientStall => {
                 let until = self.plan_relief(fault, number);
@@ -102,9 +105,10 @@ impl Cluster<'_> {
                 let until = self.plan_relief(fault, number);
                 self.clients[number].mute_until = until;
             }
-            Fault::ClientHalfClose => self.clients[number].half_close(&mut self.around),
-            _ => self.clients[number].misbehave(&mut self.around),
+            Fault::ClientHalfClose => return self.clients[number].half_close(&mut self.around),
+            _ => return self.clients[number].misbehave(&mut self.around),
         }
+        true
     }
 
     fn strike_instance(&mut self, fault: Fault, place: usize) -> Option<()> {
@@ -116,7 +120,9 @@ impl Cluster<'_> {
                 instance.clock_ahead += ahead;
                 instance.wake(&mut self.around);
             }
-            Fault::StaleEvents => self.instances[place].as_mut()?.report_stale(&mut self.around),
+            Fault::StaleEvents => {
+                return self.instances[place].as_mut()?.report_stale(&mut self.around).then_some(());
+            }
             Fault::InstancePause => {
                 let until = self.plan_relief(fault, place);
                 self.instances[place].as_mut()?.paused_until = until;
