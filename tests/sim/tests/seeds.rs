@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 /// So many in every run of the tests; the binary does more.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 3_000;
 /// One of so many is run twice.
-const TWICE: u64 = 20;
+const TWICE: u64 = 40;
 /// Each thread has a seed of its own.
 const THREADS: usize = 2;
 /// After so many failures, more would say nothing new.
