@@ -20,6 +20,22 @@ impl Core {
         self.check_rooms();
     }
 
+    /// Checks that nothing is left once every connection has ended, every room has lingered, and the broker has answered
+    /// everything.
+    ///
+    /// # Panics
+    /// If something is: that is a leak, and a bug in this crate.
+    pub fn check_idle(&self) {
+        self.check_invariants();
+        assert_eq!(self.connections(), 0, "connections are left");
+        assert_eq!(self.rooms.iter().count(), 0, "rooms are left");
+        assert!(self.lingering.is_empty() && self.joins.is_empty(), "somebody waits for a room");
+        assert!(self.senders.is_empty(), "somebody waits for the outcome of a publish");
+        assert!(self.wheel.is_empty() && self.heads.is_empty(), "a timer or a request head is left");
+        assert_eq!((self.backlog.unsent_bytes(), self.backlog.stored_bytes()), (0, 0), "bytes are left");
+        assert!(!self.runs.wait(), "a run is left");
+    }
+
     fn check_connections(&self) {
         let (mut live, mut open, mut heads) = (0, 0, 0);
         let mut sources = HashMap::<u32, usize, _>::with_hasher(Seeded::new(0));
@@ -50,6 +66,7 @@ impl Core {
             }
         }
         assert_eq!(live, self.conns.live());
+        assert!(self.wheel.len() <= live, "only connections that are alive have a timer");
         assert_eq!((open, heads), (self.metrics.connections_now, self.metrics.pending_upgrades_now));
         assert!(self.heads.keys().all(|slot| self.conns.get(*slot).phase == Phase::Head));
         self.sources.check_invariants(|source| sources.get(&source).copied().unwrap_or(0));

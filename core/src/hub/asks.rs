@@ -93,6 +93,11 @@ impl Senders {
         PublishId::new(self.first + self.queue.len() as u64 - 1)
     }
 
+    /// Whether nobody waits for an outcome.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Whoever waits for this publish; `None` if nobody does, or the answer came before.
     pub fn take(&mut self, id: PublishId) -> Option<Sender> {
         let index = usize::try_from(id.number().checked_sub(self.first)?).ok()?;

@@ -1,0 +1,490 @@
+//! A client: what it wants, what it says, and what it makes of what it hears. It follows PROTOCOL.md and RFC 6455 except where
+//! a fault makes it break a rule. What it hears is judged by its `View`.
+
+mod hearing;
+
+use crate::cluster::Surroundings;
+use crate::incoming::Incoming;
+use crate::network::{Side, WireId};
+use crate::options::{Options, chance, rng};
+use crate::reference::{Key, ROOMS, Reference, Sent, Told};
+use crate::trace;
+use crate::view::{Ask, Dialect, View};
+use fanfare_tests::{COMPRESSED, Frame, deflated, opcode, upgrade_request};
+use fastrand::Rng;
+use std::collections::BTreeSet;
+
+/// One connection of a client.
+#[derive(Debug)]
+struct Connection {
+    wire: WireId,
+    view: View,
+    incoming: Incoming,
+    /// What the wire has not taken yet.
+    unsent: Vec<u8>,
+    is_upgraded: bool,
+    /// It has sent a close frame, or a FIN: nothing follows.
+    is_over: bool,
+    /// It breaks rules, so that it may be closed for it.
+    is_rude: bool,
+    heard_at: u64,
+    /// It asks for a sign of life since then.
+    doubts_since: Option<u64>,
+}
+
+/// What a client does of its own accord.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// Whatever comes to mind.
+    Active,
+    /// It sees to it that it is connected and in its rooms.
+    Settled,
+    /// It goes away and stays away.
+    Leaving,
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    number: usize,
+    rng: Rng,
+    dialect: Dialect,
+    offers_compression: bool,
+    wants: BTreeSet<usize>,
+    connection: Option<Connection>,
+    retry_at: u64,
+    messages: u64,
+    ids: u64,
+    /// It does not read before.
+    pub stalled_until: u64,
+    /// It answers no ping before.
+    pub mute_until: u64,
+    options: Options,
+    /// Messages that came on connections that are no more.
+    delivered: u64,
+}
+
+impl Client {
+    /// One that is not connected yet.
+    pub fn new(options: &Options, number: usize) -> Client {
+        let mut rng = rng(options.seed, &format!("client {number}"));
+        let traits = &options.clients;
+        let drawn = rng.u32(0..1_000);
+        let dialect = match drawn {
+            _ if drawn < traits.classic => Dialect::Classic,
+            _ if drawn < traits.classic + traits.broadcast => Dialect::Broadcast,
+            _ => Dialect::Fanfare,
+        };
+        let mut wants: BTreeSet<usize> = (0..options.rooms).filter(|_| rng.bool()).collect();
+        if dialect == Dialect::Broadcast {
+            wants = BTreeSet::from([rng.usize(0..options.rooms)]);
+        }
+        Client {
+            number,
+            dialect,
+            offers_compression: chance(&mut rng, traits.compressed),
+            wants,
+            connection: None,
+            retry_at: 0,
+            messages: 0,
+            ids: 0,
+            stalled_until: 0,
+            mute_until: 0,
+            options: options.clone(),
+            delivered: 0,
+            rng,
+        }
+    }
+
+    /// Its wire, if it has one.
+    pub fn wire(&self) -> Option<WireId> {
+        self.connection.as_ref().map(|connection| connection.wire)
+    }
+
+    /// Microseconds until it does something again.
+    pub fn pause(&mut self, now: u64) -> u64 {
+        let pause = self.options.clients.pause.draw(&mut self.rng);
+        if self.connection.is_none() { pause.max(self.retry_at.saturating_sub(now)) } else { pause }
+    }
+
+    /// Messages that it got.
+    pub fn delivered(&self) -> u64 {
+        self.delivered + self.connection.as_ref().map_or(0, |connection| connection.view.delivered)
+    }
+
+    /// The view of its connection, if that is a WebSocket that lasts.
+    pub fn view(&self) -> Option<&View> {
+        self.connection.as_ref().filter(|connection| connection.is_upgraded && !connection.is_over).map(|of| &of.view)
+    }
+
+    /// Whether it wants to be in the room.
+    pub fn wants(&self, room: usize) -> bool {
+        self.wants.contains(&room)
+    }
+
+    /// An instance takes its connection.
+    pub fn accepted(&mut self, incarnation: u32) {
+        if let Some(connection) = &mut self.connection {
+            connection.view.incarnation = Some(incarnation);
+        }
+    }
+
+    /// Whether it is where it wants to be, and everything that it asked is answered.
+    pub fn is_settled(&self) -> bool {
+        self.view().is_some_and(|view| {
+            !view.waits() && (0..self.options.rooms).all(|room| view.is_member(room) == self.wants.contains(&room))
+        })
+    }
+
+    /// Whether it can send to the room.
+    pub fn can_send(&self, room: usize) -> bool {
+        self.view().is_some() && (self.dialect != Dialect::Broadcast || self.wants.contains(&room))
+    }
+
+    /// What it lacks, for people.
+    pub fn complaint(&self) -> String {
+        let members =
+            self.view().map(|view| (0..self.options.rooms).filter(|room| view.is_member(*room)).collect::<Vec<_>>());
+        let asked = self.view().map(View::unanswered);
+        format!(
+            "{} ({:?}) wants {:?}, is in {members:?}, not answered: {asked:?}",
+            self.number, self.dialect, self.wants
+        )
+    }
+
+    /// Does something.
+    ///
+    /// # Errors
+    /// None of its own; what it reads is judged.
+    pub fn act(&mut self, mood: Mood, around: &mut Surroundings<'_>) -> Result<(), String> {
+        self.read(around)?;
+        let now = around.timeline.now;
+        if self.connection.is_none() {
+            if mood != Mood::Leaving && now >= self.retry_at {
+                self.connect(around);
+            }
+            return Ok(());
+        }
+        if self.stalled_until <= now && self.doubts(around) {
+            return Ok(());
+        }
+        let Some(connection) = self.connection.as_ref().filter(|of| of.is_upgraded && !of.is_over) else {
+            if mood == Mood::Leaving && connection_is_idle(&self.connection) {
+                self.drop_connection(around);
+            }
+            return Ok(());
+        };
+        match mood {
+            Mood::Leaving => {
+                if self.rng.u32(0..4) == 0 {
+                    self.drop_connection(around);
+                } else {
+                    self.close(around);
+                }
+            }
+            Mood::Active => {
+                for _ in 0..self.rng.u64(1..=self.options.clients.burst) {
+                    self.improvise(around);
+                }
+            }
+            Mood::Settled if self.dialect == Dialect::Broadcast => {}
+            Mood::Settled => {
+                // Without replies nobody says whether a request was granted: it is made again and again.
+                let repeats = self.dialect == Dialect::Classic;
+                let view = &connection.view;
+                let missing: Vec<usize> = (0..self.options.rooms)
+                    .filter(|room| self.wants.contains(room) && !view.waits_for(*room))
+                    .filter(|room| !view.is_member(*room) || repeats)
+                    .collect();
+                for room in missing {
+                    self.subscribe(room, around);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever comes to mind.
+    fn improvise(&mut self, around: &mut Surroundings<'_>) {
+        if self.view().is_none() {
+            return;
+        }
+        let room = self.rng.usize(0..self.options.rooms);
+        if self.dialect == Dialect::Broadcast {
+            match self.rng.u32(0..40) {
+                0 => self.close(around),
+                1 => self.drop_connection(around),
+                2..6 => self.frame(Frame::new(opcode::PING, "?"), around),
+                _ => {
+                    let room = *self.wants.first().expect("a broadcaster has its room");
+                    self.send(room, true, around);
+                }
+            }
+            return;
+        }
+        match self.rng.u32(0..100) {
+            0 => self.close(around),
+            1 => self.drop_connection(around),
+            2..6 => self.frame(Frame::new(opcode::PING, "?"), around),
+            6..10 => self.command("PING", "", Ask::Ping, around),
+            10..14 => {
+                self.wants.insert(room);
+                self.subscribe(room, around);
+            }
+            14..34 => {
+                if self.wants.remove(&room) {
+                    self.unsubscribe(room, around);
+                } else {
+                    self.wants.insert(room);
+                    self.subscribe(room, around);
+                }
+            }
+            34..40 => {
+                let view = self.view().expect("only who is connected improvises");
+                let missing = self.wants.iter().copied().find(|room| !view.is_member(*room) && !view.waits_for(*room));
+                if let Some(room) = missing {
+                    self.subscribe(room, around);
+                }
+            }
+            _ => {
+                let echo = !chance(&mut self.rng, self.options.clients.without_echo);
+                self.send(room, echo, around);
+            }
+        }
+    }
+
+    /// Asks to be a member.
+    pub fn subscribe(&mut self, room: usize, around: &mut Surroundings<'_>) {
+        let Some(connection) = &self.connection else { return };
+        let waits = connection.view.waits_for(room);
+        self.command("SUBSCRIBE", &room_field(room), Ask::Subscribe(room, waits), around);
+    }
+
+    fn unsubscribe(&mut self, room: usize, around: &mut Surroundings<'_>) {
+        let Some(connection) = &self.connection else { return };
+        let place = connection.view.incarnation.and_then(|number| around.reference.place(number, &around.network));
+        self.command(
+            "UNSUBSCRIBE",
+            &room_field(room),
+            Ask::Unsubscribe(room, place, around.reference.len(room)),
+            around,
+        );
+        let left = self.connection.as_ref().and_then(|connection| connection.view.left(room));
+        if let Some(left) = left.filter(|_| self.dialect == Dialect::Classic) {
+            // The pong tells that what came before has been done.
+            self.frame(Frame::new(opcode::PING, format!("{room} {left}")), around);
+        }
+    }
+
+    /// Sends a message to a room, if it is connected.
+    pub fn send(&mut self, room: usize, echo: bool, around: &mut Surroundings<'_>) -> Option<Key> {
+        let session = self.connection.as_ref()?.view.session;
+        self.messages += 1;
+        let key = (Some(self.number), self.messages);
+        let padding = self.options.clients.padding.draw(&mut self.rng) as usize;
+        let text = Reference::text(key, room, padding);
+        let json = match self.rng.bool() || self.dialect == Dialect::Broadcast {
+            true => format!("\"{text}\""),
+            false => format!("{{\"is\" : \"{text}\"}}"),
+        };
+        let sent = Sent { room, json: json.clone(), session, echo, told: Told::Nothing, published: None };
+        around.reference.send(key, sent);
+        trace!(around.trace, around.timeline, "client {} sends {text}", self.number);
+        if self.dialect == Dialect::Broadcast {
+            self.message(text.as_bytes(), around);
+        } else {
+            let echo = if echo { "" } else { ",\"echo\":false" };
+            let fields = format!("{},\"message\":{json}{echo}", room_field(room));
+            self.command("SEND_MESSAGE", &fields, Ask::Send(key), around);
+        }
+        Some(key)
+    }
+
+    fn command(&mut self, kind: &str, fields: &str, ask: Ask, around: &mut Surroundings<'_>) {
+        let Some(connection) = &mut self.connection else { return };
+        let id = (!chance(&mut self.rng, self.options.clients.without_id)).then(|| {
+            self.ids += 1;
+            self.ids << 8 | self.number as u64
+        });
+        connection.view.ask(id, ask, around.timeline.now);
+        let id = id.map_or(String::new(), |id| format!(",\"id\":{id}"));
+        trace!(around.trace, around.timeline, "client {} says {kind}{fields}{id}", self.number);
+        self.message(format!("{{\"type\":\"{kind}\"{fields}{id}}}").as_bytes(), around);
+    }
+
+    /// Says something that is no command, or no frame. Says whether it could.
+    pub fn misbehave(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let Some(connection) = self.connection.as_mut().filter(|of| of.is_upgraded && !of.is_over) else {
+            return false;
+        };
+        connection.is_rude = true;
+        connection.view.nonsense += 1;
+        trace!(around.trace, around.timeline, "client {} misbehaves", self.number);
+        match self.rng.u32(0..6) {
+            0 => self.write(&Frame::text("not masked").unmasked(), around),
+            1 => self.frame(Frame::new(opcode::BINARY, [0xff; 9]), around),
+            _ if self.dialect == Dialect::Broadcast => self.frame(Frame::new(opcode::BINARY, "binary"), around),
+            2 => self.frame(Frame::text(r#"{"type":"SEND_MESSAGE","room":"tea"}"#), around),
+            3 => self.frame(Frame::text(r#"{"type":"SUBSCRIBE","room":7}"#), around),
+            _ => self.frame(Frame::text("nonsense"), around),
+        }
+        true
+    }
+
+    /// Sends a FIN and goes on reading. Says whether it could.
+    pub fn half_close(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let able = |of: &&mut Connection| of.unsent.is_empty() && !of.is_over;
+        let Some(connection) = self.connection.as_mut().filter(able) else { return false };
+        connection.is_over = true;
+        around.network.shutdown(connection.wire, Side::Near, &mut around.timeline);
+        true
+    }
+
+    fn close(&mut self, around: &mut Surroundings<'_>) {
+        self.frame(Frame::close(1000, ""), around);
+        if let Some(connection) = &mut self.connection {
+            connection.is_over = true;
+        }
+    }
+
+    /// Sends a text message: compressed or not, in one frame or several.
+    fn message(&mut self, text: &[u8], around: &mut Surroundings<'_>) {
+        let compressed = self.connection.as_ref().is_some_and(|of| of.incoming.is_compressed()) && self.rng.bool();
+        let (payload, rsv) = if compressed { (deflated(text), COMPRESSED) } else { (text.to_vec(), 0) };
+        if payload.len() < 2 || !chance(&mut self.rng, self.options.clients.fragmented) {
+            return self.frame(Frame::new(opcode::TEXT, payload).with_rsv(rsv), around);
+        }
+        let (first, last) = payload.split_at(self.rng.usize(1..payload.len()));
+        self.frame(Frame::new(opcode::TEXT, first).with_rsv(rsv).unfinished(), around);
+        if self.rng.bool() {
+            self.frame(Frame::new(opcode::PING, "between"), around);
+        }
+        self.frame(Frame::new(opcode::CONTINUATION, last), around);
+    }
+
+    fn frame(&mut self, frame: Frame, around: &mut Surroundings<'_>) {
+        let mut bytes = frame.masked();
+        // The harness always masks with the same key; a client must not.
+        let (key, at) = (self.rng.u32(..).to_be_bytes(), bytes.len() - frame.payload.len());
+        bytes[at - 4..at].copy_from_slice(&key);
+        for (byte, (plain, key)) in bytes[at..].iter_mut().zip(frame.payload.iter().zip(key.iter().cycle())) {
+            *byte = plain ^ key;
+        }
+        self.write(&bytes, around);
+    }
+
+    fn write(&mut self, bytes: &[u8], around: &mut Surroundings<'_>) {
+        if let Some(connection) = self.connection.as_mut().filter(|of| !of.is_over) {
+            connection.unsent.extend_from_slice(bytes);
+        }
+        self.flush(around);
+    }
+
+    /// Writes what the wire takes.
+    pub fn flush(&mut self, around: &mut Surroundings<'_>) {
+        let Some(connection) = &mut self.connection else { return };
+        if connection.unsent.is_empty() {
+            return;
+        }
+        match around.network.write(connection.wire, Side::Near, &connection.unsent, &mut around.timeline) {
+            Ok(taken) => drop(connection.unsent.drain(..taken)),
+            // Reading will tell.
+            Err(_) => connection.unsent.clear(),
+        }
+    }
+
+    fn connect(&mut self, around: &mut Surroundings<'_>) {
+        let place = self.rng.usize(0..self.options.instances);
+        let (wire, session) = around.open_client(self.number, place);
+        trace!(around.trace, around.timeline, "client {} opens wire {wire} to instance {place}", self.number);
+        self.connection = Some(Connection {
+            wire,
+            view: View::new(session, self.number, self.dialect, &self.options),
+            incoming: Incoming::new(self.offers_compression),
+            unsent: Vec::new(),
+            is_upgraded: false,
+            is_over: false,
+            is_rude: false,
+            heard_at: around.timeline.now,
+            doubts_since: None,
+        });
+    }
+
+    /// Its connection is established, or was refused.
+    pub fn settled(&mut self, established: bool, around: &mut Surroundings<'_>) {
+        if !established {
+            return self.drop_connection(around);
+        }
+        let further = if self.offers_compression { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
+        let by_url = self.dialect == Dialect::Fanfare && chance(&mut self.rng, self.options.clients.joins_by_url);
+        let mut path = match self.dialect {
+            Dialect::Fanfare => "/ws".to_owned(),
+            Dialect::Classic => "/classic".to_owned(),
+            Dialect::Broadcast => {
+                format!("/broadcast/{}", encoded(ROOMS[*self.wants.first().expect("a broadcaster has its room")]))
+            }
+        };
+        let Some(connection) = &mut self.connection else { return };
+        if by_url || self.dialect == Dialect::Broadcast {
+            for (number, room) in self.wants.iter().enumerate() {
+                if by_url {
+                    path += if number == 0 { "?room=" } else { "&room=" };
+                    path += &encoded(ROOMS[*room]);
+                }
+                connection.view.ask(None, Ask::Subscribe(*room, false), around.timeline.now);
+            }
+        }
+        let head = upgrade_request(&path, further);
+        self.write(head.as_bytes(), around);
+    }
+
+    /// Looks whether the server is there; gives up where it is not. Says whether it did.
+    fn doubts(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let (now, patience) = (around.timeline.now, self.options.clients.patience);
+        let Some(connection) = &mut self.connection else { return false };
+        let doubts_since = *connection.doubts_since.get_or_insert(now.max(connection.heard_at));
+        if now < connection.heard_at + patience {
+            connection.doubts_since = None;
+        } else if now >= doubts_since + patience {
+            trace!(around.trace, around.timeline, "client {} gives its connection up", self.number);
+            self.drop_connection(around);
+            return true;
+        } else if doubts_since == now && connection.is_upgraded {
+            self.frame(Frame::new(opcode::PING, "?"), around);
+        }
+        false
+    }
+
+    /// Ends its connection, and plans the next one.
+    pub fn drop_connection(&mut self, around: &mut Surroundings<'_>) {
+        if let Some(connection) = self.connection.take() {
+            trace!(around.trace, around.timeline, "client {} drops wire {}", self.number, connection.wire);
+            around.network.close(connection.wire, Side::Near, &mut around.timeline);
+            self.delivered += connection.view.delivered;
+            self.retry_at = around.timeline.now + self.options.clients.retry.draw(&mut self.rng);
+        }
+    }
+
+    /// Nothing holds it up any more.
+    pub fn heal(&mut self, around: &mut Surroundings<'_>) {
+        (self.stalled_until, self.mute_until) = (0, 0);
+        if self.view().is_some() {
+            // For the pings that it did not answer.
+            self.frame(Frame::new(opcode::PONG, ""), around);
+        }
+        self.options.clients.retry.max = self.options.clients.retry.max.min(500_000);
+    }
+}
+
+fn connection_is_idle(connection: &Option<Connection>) -> bool {
+    connection.as_ref().is_some_and(|connection| !connection.is_upgraded)
+}
+
+fn room_field(room: usize) -> String {
+    format!(",\"room\":{}", serde_json::Value::from(ROOMS[room]))
+}
+
+/// A room's name as it stands in a URL.
+fn encoded(room: &str) -> String {
+    room.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}

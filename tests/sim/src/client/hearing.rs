@@ -1,0 +1,161 @@
+//! What a client makes of what it hears. Every word of it is judged.
+
+use super::Client;
+use crate::cluster::Surroundings;
+use crate::incoming::Heard;
+use crate::network::{Read, Side};
+use crate::options::Fault;
+use crate::reference::Reference;
+use crate::trace;
+use crate::view::Dialect;
+use fanfare_tests::{Frame, opcode};
+
+/// What keeps a client's bytes from the server, or the server from reading them, for longer than a pong may take.
+const HOLD_UPS: [Fault; 6] = [
+    Fault::ClientBlackhole,
+    Fault::ClientStall,
+    Fault::ClientMute,
+    Fault::NetworkStall,
+    Fault::InstancePause,
+    Fault::InstanceClockJump,
+];
+
+impl Client {
+    /// Reads what is there, unless it does not want to.
+    ///
+    /// # Errors
+    /// If it is not what it should be.
+    pub fn read(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
+        while self.stalled_until <= around.timeline.now
+            && let Some(connection) = &mut self.connection
+        {
+            match around.network.read(connection.wire, Side::Near, 64 * 1024, &mut around.timeline) {
+                Read::Bytes(bytes) => {
+                    (connection.heard_at, connection.doubts_since) = (around.timeline.now, None);
+                    connection.incoming.feed(&bytes);
+                    self.hear(around).map_err(|error| format!("client {}: {error}", self.number))?;
+                }
+                Read::Nothing => break,
+                Read::End => {
+                    if self.options.is_quiet() && !connection.is_over {
+                        return Err(format!("client {}: nothing goes wrong, and its connection ends", self.number));
+                    }
+                    self.drop_connection(around);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
+        while let Some(connection) = &mut self.connection
+            && let Some(heard) = connection.incoming.next()?
+        {
+            trace!(around.trace, around.timeline, "client {} hears {heard}", self.number);
+            match heard {
+                Heard::Upgraded => {
+                    connection.is_upgraded = true;
+                    // Rooms that were not named in the URL.
+                    let view = &connection.view;
+                    let missing: Vec<usize> = self
+                        .wants
+                        .iter()
+                        .copied()
+                        .filter(|room| !view.waits_for(*room) && !view.is_member(*room))
+                        .collect();
+                    for room in missing {
+                        self.subscribe(room, around);
+                    }
+                }
+                Heard::Refused(status) => {
+                    if self.options.is_quiet() || status != 503 && status != 408 {
+                        return Err(format!("the upgrade is answered with {status}"));
+                    }
+                    connection.is_over = true;
+                }
+                Heard::Ping(payload) => {
+                    if self.mute_until <= around.timeline.now {
+                        self.frame(Frame::new(opcode::PONG, payload), around);
+                    }
+                }
+                Heard::Pong(payload) => {
+                    if let Some((room, left)) = payload.split_once(' ')
+                        && let (Ok(room), Ok(left)) = (room.parse(), left.parse())
+                    {
+                        connection.view.has_left(room, left);
+                    }
+                }
+                Heard::Close(code) => self.closed(code, around)?,
+                Heard::Text(text) => self.text(&text, around)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str, around: &mut Surroundings<'_>) -> Result<(), String> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let (view, reference) = (&mut connection.view, &mut around.reference);
+        if self.dialect != Dialect::Fanfare {
+            let key = Reference::key_of(text)?;
+            let sent = reference.sent(key).ok_or_else(|| format!("{key:?} was never sent"))?;
+            let bare = sent.json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(&sent.json);
+            if text != bare {
+                return Err(format!("{text} comes, and sent was {sent:?}"));
+            }
+            let room = sent.room;
+            return view.message(room, text, reference, &around.network);
+        }
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
+        let room = value["room"].as_str().map(Reference::room).transpose()?;
+        let (id, kind) = (value["id"].as_u64(), value["type"].as_str().unwrap_or_default());
+        let result = match (kind, room) {
+            ("MESSAGE", Some(room)) => {
+                let (_, json) = text.split_once(",\"message\":").ok_or("no message")?;
+                let json = json.strip_suffix('}').unwrap_or_default();
+                let key = Reference::key_of(json)?;
+                if reference.sent(key).is_none_or(|sent| sent.json != json) {
+                    return Err(format!("{json} comes, and sent was {:?}", reference.sent(key)));
+                }
+                view.message(room, json, reference, &around.network)
+            }
+            ("SUBSCRIBED", Some(room)) => view.subscribed(room, id, reference, &around.network),
+            ("UNSUBSCRIBED", Some(room)) => {
+                let unasked = value["code"].is_string();
+                view.unsubscribed(room, id, unasked, reference, &around.network)
+            }
+            ("ACK", None) => view.acked(id.unwrap_or_default(), reference),
+            ("PONG", None) => view.ponged(id),
+            ("ERROR", _) => {
+                let code = value["code"].as_str().unwrap_or_default();
+                view.refused(code, id, room, reference)
+            }
+            _ => Err("an unknown text".to_owned()),
+        };
+        result.map_err(|error| format!("{error}: {text}"))
+    }
+
+    /// The server closes, or answers a close.
+    fn closed(&mut self, code: u16, around: &mut Surroundings<'_>) -> Result<(), String> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let options = &self.options;
+        let answers = connection.is_over && code == 1000;
+        let is_fair = match code {
+            1002 | 1007 | 4509 => connection.is_rude,
+            1012 => options.has(Fault::InstanceShutdown),
+            1013 => options.has(Fault::RedisRefusesSubscribe) && self.dialect == Dialect::Broadcast,
+            4000 => HOLD_UPS.iter().any(|fault| options.has(*fault)),
+            4008 => around.network.was_full(connection.wire, Side::Far),
+            _ => false,
+        };
+        if !answers && !is_fair {
+            return Err(format!("closed with {code}"));
+        }
+        if !connection.is_over {
+            self.frame(Frame::close(code, ""), around);
+            if let Some(connection) = &mut self.connection {
+                connection.is_over = true;
+            }
+        }
+        Ok(())
+    }
+}

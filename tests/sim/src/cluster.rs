@@ -1,0 +1,362 @@
+//! The cluster: instances, clients, Redis and the wires between them, moved on one happening after another; and its life in
+//! two phases, first faults and then the demand that everything comes to rest and works.
+
+mod chaos;
+mod rest;
+
+use crate::client::{Client, Mood};
+use crate::instance::Instance;
+use crate::network::{Network, Side, WireId};
+use crate::options::{Fault, Narrowed, Options, rng};
+use crate::redis::Redis;
+use crate::reference::{Incarnation, Key, ROOMS, Reference, Sent, Told};
+use crate::timeline::{Happening, Moment, Timeline};
+use crate::trace::Trace;
+use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Microseconds after which clients begin in a run in which nothing goes wrong: every instance is connected to Redis by then.
+const QUIET_START: u64 = 5_000_000;
+/// Microseconds between what a client does once everything heals.
+const CALM_PAUSE: u64 = 500_000;
+/// Microseconds between looks at whether everything has come to rest; not in step with what clients do.
+const LOOK: u64 = 370_000;
+/// Happenings after which a cluster in which nothing goes wrong any more should be at rest.
+const HEALED_STEPS_MAX: u64 = 2_000_000;
+
+/// Whose wire it is.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Client { number: usize, place: usize, incarnation: Option<Incarnation> },
+    Link { place: usize, incarnation: Incarnation },
+}
+
+/// What everybody in the cluster stands on.
+#[derive(Debug)]
+pub struct Surroundings<'t> {
+    /// The wires.
+    pub network: Network,
+    /// The clock, and what is to happen.
+    pub timeline: Timeline,
+    /// What must hold.
+    pub reference: Reference,
+    /// What happened, for people.
+    pub trace: &'t mut Trace,
+    /// Writes to clients that were short.
+    pub short_writes: u64,
+    owners: BTreeMap<WireId, Owner>,
+    sessions: u64,
+}
+
+impl Surroundings<'_> {
+    /// Opens a wire from an instance to Redis.
+    pub fn open_link(&mut self, place: usize, incarnation: Incarnation) -> WireId {
+        let wire = self.network.open(true);
+        self.plan_arrival(wire, Owner::Link { place, incarnation });
+        wire
+    }
+
+    /// Opens a wire from a client to the instance at a place. Returns the number of the connection as well.
+    pub fn open_client(&mut self, number: usize, place: usize) -> (WireId, u64) {
+        let wire = self.network.open(false);
+        self.plan_arrival(wire, Owner::Client { number, place, incarnation: None });
+        self.sessions += 1;
+        (wire, self.sessions)
+    }
+
+    fn plan_arrival(&mut self, wire: WireId, owner: Owner) {
+        self.owners.insert(wire, owner);
+        let latency = self.network.latency();
+        self.timeline.after(latency, Happening::Arrives(wire));
+    }
+}
+
+/// What a run that did not fail has to tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Of every action of every core, in order.
+    pub hash: u64,
+    /// Happenings.
+    pub steps: u64,
+    /// Microseconds on the virtual clock.
+    pub virtual_micros: u64,
+    /// How often each fault struck.
+    pub faults: BTreeMap<Fault, u64>,
+    /// Messages that Redis took.
+    pub published: u64,
+    /// Messages that clients got.
+    pub delivered: u64,
+    /// Writes to clients that were short.
+    pub short_writes: u64,
+    /// Connections that Redis ended because they read too slowly.
+    pub output_kills: u64,
+    /// Connections of clients.
+    pub connections: u64,
+}
+
+/// Runs a seed.
+///
+/// # Errors
+/// What did not hold.
+///
+/// # Panics
+/// If the core panics.
+pub fn run(seed: u64, narrowed: &Narrowed, trace: &mut Trace) -> Result<Outcome, String> {
+    Cluster::new(Options::draw(seed, narrowed), trace).run()
+}
+
+/// The cluster.
+#[derive(Debug)]
+struct Cluster<'t> {
+    options: Options,
+    around: Surroundings<'t>,
+    redis: Redis,
+    instances: Vec<Option<Instance>>,
+    clients: Vec<Client>,
+    /// When each client does something next.
+    acts: Vec<Option<Moment>>,
+    incarnations: Incarnation,
+    mood: Mood,
+    chaos: BTreeMap<Fault, Rng>,
+    foreign: Rng,
+    foreign_sent: u64,
+    outcome: Outcome,
+    hash: DefaultHasher,
+}
+
+impl<'t> Cluster<'t> {
+    fn new(options: Options, trace: &'t mut Trace) -> Cluster<'t> {
+        let seed = options.seed;
+        let around = Surroundings {
+            network: Network::new(options.wires.clone(), rng(seed, "network")),
+            timeline: Timeline::default(),
+            reference: Reference::new(options.rooms),
+            trace,
+            short_writes: 0,
+            owners: BTreeMap::new(),
+            sessions: 0,
+        };
+        let chaos = options.faults.iter().map(|(fault, _)| (*fault, rng(seed, &format!("{fault:?}"))));
+        Cluster {
+            around,
+            redis: Redis::new(options.redis.clone(), options.session.prefix.clone(), seed),
+            instances: Vec::new(),
+            clients: (0..options.clients.count).map(|number| Client::new(&options, number)).collect(),
+            acts: vec![None; options.clients.count],
+            incarnations: 0,
+            mood: Mood::Active,
+            chaos: chaos.collect(),
+            foreign: rng(seed, "foreign"),
+            foreign_sent: 0,
+            outcome: Outcome::default(),
+            hash: DefaultHasher::new(),
+            options,
+        }
+    }
+
+    fn run(mut self) -> Result<Outcome, String> {
+        self.begin();
+        while self.outcome.steps < self.options.steps {
+            self.step(u64::MAX)?;
+        }
+        self.heal();
+        self.settle()?;
+        self.probe()?;
+        self.check_quiet()?;
+        self.leave()?;
+        let Cluster { around, redis, mut outcome, clients, .. } = self;
+        outcome.virtual_micros = around.timeline.now;
+        outcome.published = around.reference.published_total;
+        outcome.delivered = clients.iter().map(Client::delivered).sum();
+        outcome.short_writes = around.short_writes;
+        outcome.output_kills = redis.output_kills;
+        outcome.connections = around.sessions;
+        (outcome.published, outcome.delivered, outcome.virtual_micros).hash(&mut self.hash);
+        outcome.hash = self.hash.finish();
+        Ok(outcome)
+    }
+
+    fn begin(&mut self) {
+        for place in 0..self.options.instances {
+            self.instances.push(None);
+            self.start_instance(place);
+        }
+        let start = if self.options.is_quiet() { QUIET_START } else { 0 };
+        for number in 0..self.clients.len() {
+            let pause = self.clients[number].pause(0);
+            self.plan_client(number, start + pause);
+        }
+        for (fault, _) in self.options.faults.clone() {
+            self.plan_fault(fault);
+        }
+        self.plan_foreign();
+    }
+
+    fn plan_client(&mut self, number: usize, delay: u64) {
+        if let Some(planned) = self.acts[number].take() {
+            self.around.timeline.cancel(planned);
+        }
+        self.acts[number] = Some(self.around.timeline.after(delay, Happening::Client(number)));
+    }
+
+    fn start_instance(&mut self, place: usize) {
+        self.incarnations += 1;
+        let mut instance = Instance::new(&self.options, self.incarnations, place);
+        instance.wake(&mut self.around);
+        self.instances[place] = Some(instance);
+    }
+
+    fn end_instance(&mut self, place: usize) {
+        if let Some(mut instance) = self.instances[place].take() {
+            instance.hash().hash(&mut self.hash);
+            for wire in instance.wires() {
+                self.around.reference.link_ended_at_instance(wire, self.around.timeline.now);
+                self.around.network.reset(wire, &mut self.around.timeline);
+            }
+            instance.cancel(&mut self.around);
+        }
+    }
+
+    /// The next happening, unless that is after `until`. Says whether there was one.
+    fn step(&mut self, until: u64) -> Result<bool, String> {
+        let Some(happening) = self.around.timeline.next(until) else { return Ok(false) };
+        self.outcome.steps += 1;
+        let around = &mut self.around;
+        match happening {
+            Happening::Turn(place) => {
+                if let Some(instance) = &mut self.instances[place] {
+                    instance.turn(around).map_err(|error| format!("instance {place}: {error}"))?;
+                }
+            }
+            Happening::Redis => self.redis.turn(around)?,
+            Happening::Arrives(wire) => self.arrive(wire),
+            Happening::Settled(wire) => self.settle_wire(wire, true),
+            Happening::Refused(wire) => self.settle_wire(wire, false),
+            Happening::Readable(wire, side) => self.readable(wire, side)?,
+            Happening::Writable(wire, side) => self.writable(wire, side),
+            Happening::Client(number) => {
+                self.clients[number].act(self.mood, around)?;
+                let pause = if self.mood == Mood::Active {
+                    self.clients[number].pause(around.timeline.now)
+                } else {
+                    CALM_PAUSE
+                };
+                self.plan_client(number, pause);
+            }
+            Happening::Foreign => {
+                self.publish_foreign()?;
+                self.plan_foreign();
+            }
+            Happening::Fault(fault) if self.mood == Mood::Active => {
+                self.strike(fault);
+                self.plan_fault(fault);
+            }
+            Happening::Relief(fault, target) if self.mood == Mood::Active => self.relieve(fault, target as usize),
+            Happening::Fault(_) | Happening::Relief(..) => {}
+        }
+        Ok(true)
+    }
+
+    fn arrive(&mut self, wire: WireId) {
+        let taken = match self.around.owners.get_mut(&wire) {
+            Some(Owner::Link { .. }) if self.redis.up => {
+                self.redis.accept(wire);
+                true
+            }
+            Some(Owner::Client { number, place, incarnation }) => {
+                let instance = self.instances[*place].as_mut().filter(|instance| !instance.is_stopping);
+                let client = &mut self.clients[*number];
+                instance.is_some_and(|instance| {
+                    *incarnation = Some(instance.incarnation);
+                    if client.wire() == Some(wire) {
+                        client.accepted(instance.incarnation);
+                    }
+                    instance.accept(wire);
+                    true
+                })
+            }
+            _ => false,
+        };
+        if let Some(Owner::Client { place, .. }) = self.around.owners.get(&wire)
+            && let Some(instance) = &mut self.instances[*place]
+        {
+            instance.wake(&mut self.around);
+        }
+        let latency = self.around.network.latency();
+        self.around.timeline.after(latency, if taken { Happening::Settled(wire) } else { Happening::Refused(wire) });
+    }
+
+    fn settle_wire(&mut self, wire: WireId, established: bool) {
+        match self.around.owners[&wire] {
+            Owner::Client { number, .. } if self.clients[number].wire() == Some(wire) => {
+                self.clients[number].settled(established, &mut self.around);
+            }
+            Owner::Client { .. } => {}
+            Owner::Link { place, incarnation } => {
+                if let Some(instance) = self.instances[place].as_mut().filter(|of| of.incarnation == incarnation) {
+                    instance.settled(wire, established, &mut self.around);
+                }
+            }
+        }
+    }
+
+    fn readable(&mut self, wire: WireId, side: Side) -> Result<(), String> {
+        match (self.around.owners[&wire], side) {
+            (Owner::Client { number, .. }, Side::Near) if self.clients[number].wire() == Some(wire) => {
+                self.clients[number].read(&mut self.around)?;
+            }
+            (Owner::Client { place, incarnation: Some(incarnation), .. }, Side::Far)
+            | (Owner::Link { place, incarnation }, Side::Near) => {
+                if let Some(instance) = self.instances[place].as_mut().filter(|of| of.incarnation == incarnation) {
+                    instance.readable(wire, &mut self.around);
+                }
+            }
+            (Owner::Link { .. }, Side::Far) => self.redis.wake(&mut self.around.timeline),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn writable(&mut self, wire: WireId, side: Side) {
+        match (self.around.owners[&wire], side) {
+            (Owner::Client { number, .. }, Side::Near) if self.clients[number].wire() == Some(wire) => {
+                self.clients[number].flush(&mut self.around);
+            }
+            (Owner::Client { place, incarnation: Some(incarnation), .. }, Side::Far)
+            | (Owner::Link { place, incarnation }, Side::Near) => {
+                if let Some(instance) = self.instances[place].as_mut().filter(|of| of.incarnation == incarnation) {
+                    instance.writable(wire, &mut self.around);
+                }
+            }
+            (Owner::Link { .. }, Side::Far) => self.redis.wake(&mut self.around.timeline),
+            _ => {}
+        }
+    }
+
+    fn plan_foreign(&mut self) {
+        if let Some(span) = self.options.redis.foreign_pause.filter(|_| self.mood == Mood::Active) {
+            let pause = span.draw(&mut self.foreign);
+            self.around.timeline.after(pause, Happening::Foreign);
+        }
+    }
+
+    fn publish_foreign(&mut self) -> Result<(), String> {
+        let room = self.foreign.usize(0..self.options.rooms);
+        self.publish_foreign_to(room).map(drop)
+    }
+
+    /// Publishes past all instances, as text or in the form of another server.
+    fn publish_foreign_to(&mut self, room: usize) -> Result<Key, String> {
+        self.foreign_sent += 1;
+        let key = (None, self.foreign_sent);
+        let text = Reference::text(key, room, 0);
+        let json = format!("\"{text}\"");
+        let sent = Sent { room, json: json.clone(), session: 0, echo: true, told: Told::Nothing, published: None };
+        self.around.reference.send(key, sent);
+        let classic = format!("{{\"type\":\"SEND_MESSAGE\",\"roomId\":\"?\",\"message\":{json}}}");
+        let payload = if self.foreign.bool() { text } else { classic };
+        self.redis.publish_foreign(ROOMS[room], payload.as_bytes(), &mut self.around)?;
+        Ok(key)
+    }
+}

@@ -1,0 +1,192 @@
+//! Faults: what each does, to whom, and what ends it.
+
+use super::Cluster;
+use crate::network::{Side, WireId};
+use crate::options::{Fault, Span};
+use crate::reference::ROOMS;
+use crate::timeline::Happening;
+use crate::trace;
+
+impl Cluster<'_> {
+    pub(super) fn plan_fault(&mut self, fault: Fault) {
+        let Some((_, mean)) = self.options.faults.iter().find(|(of, _)| *of == fault) else { return };
+        let rng = self.chaos.get_mut(&fault).expect("a fault that happens has its own draws");
+        let delay = rng.u64(1..=mean * 2);
+        self.around.timeline.after(delay, Happening::Fault(fault));
+    }
+
+    fn draw(&mut self, fault: Fault, below: usize) -> usize {
+        self.chaos.get_mut(&fault).expect("a fault that happens has its own draws").usize(0..below)
+    }
+
+    fn pick<T: Copy>(&mut self, fault: Fault, of: &[T]) -> Option<T> {
+        (!of.is_empty()).then(|| of[self.draw(fault, of.len())])
+    }
+
+    /// Plans the end of what a fault does.
+    fn plan_relief(&mut self, fault: Fault, target: usize) -> u64 {
+        let span: Span = self.options.relief;
+        let delay = span.draw(self.chaos.get_mut(&fault).expect("a fault that happens has its own draws"));
+        self.around.timeline.after(delay, Happening::Relief(fault, target as u64));
+        self.around.timeline.now + delay
+    }
+
+    fn client_wires(&self) -> Vec<WireId> {
+        self.clients.iter().filter_map(|client| client.wire()).collect()
+    }
+
+    fn links(&self) -> Vec<WireId> {
+        self.instances.iter().flatten().flat_map(|instance| instance.links()).collect()
+    }
+
+    pub(super) fn strike(&mut self, fault: Fault) {
+        let struck = match fault {
+            Fault::ClientReset | Fault::ClientBlackhole => {
+                let wires = self.client_wires();
+                self.pick(fault, &wires).map(|wire| self.harm(wire, fault == Fault::ClientBlackhole))
+            }
+            Fault::LinkReset | Fault::LinkBlackhole => {
+                let wires = self.links();
+                self.pick(fault, &wires).map(|wire| self.harm(wire, fault == Fault::LinkBlackhole))
+            }
+            Fault::NetworkStall => {
+                let wires = [self.client_wires(), self.links()].concat();
+                self.pick(fault, &wires).map(|wire| {
+                    let until = self.plan_relief(fault, 0);
+                    self.around.network.stall(wire, until, &mut self.around.timeline);
+                })
+            }
+            Fault::RedisKill | Fault::RedisJunk => {
+                let wires = self.redis.wires();
+                self.pick(fault, &wires).map(|wire| match fault {
+                    Fault::RedisKill => self.redis.kill(wire, &mut self.around),
+                    _ => self.redis.say_junk(wire, &mut self.around),
+                })
+            }
+            Fault::ClientStall | Fault::ClientHalfClose | Fault::ClientMisbehaves | Fault::ClientMute => {
+                let number = self.draw(fault, self.clients.len());
+                self.strike_client(fault, number).then_some(())
+            }
+            Fault::InstancePause
+            | Fault::InstanceClockJump
+            | Fault::InstanceCrash
+            | Fault::InstanceShutdown
+            | Fault::StaleEvents => {
+                let place = self.draw(fault, self.instances.len());
+                self.strike_instance(fault, place)
+            }
+            _ => self.strike_redis(fault),
+        };
+        if struck.is_some() {
+            *self.outcome.faults.entry(fault).or_default() += 1;
+            trace!(self.around.trace, self.around.timeline, "FAULT {fault:?}");
+        }
+    }
+
+    fn harm(&mut self, wire: WireId, silently: bool) {
+        trace!(self.around.trace, self.around.timeline, "wire {wire} breaks, silently: {silently}");
+        match silently {
+            true => self.around.network.silence(wire),
+            false => self.around.network.reset(wire, &mut self.around.timeline),
+        }
+    }
+
+    /// Says whether that was possible.
+    fn strike_client(&mut self, fault: Fault, number: usize) -> bool {
+        if self.clients[number].wire().is_none() {
+            return false;
+        }
+        match fault {
+            Fault::ClientStall => {
+                let until = self.plan_relief(fault, number);
+                self.clients[number].stalled_until = until;
+            }
+            Fault::ClientMute => {
+                let until = self.plan_relief(fault, number);
+                self.clients[number].mute_until = until;
+            }
+            Fault::ClientHalfClose => return self.clients[number].half_close(&mut self.around),
+            _ => return self.clients[number].misbehave(&mut self.around),
+        }
+        true
+    }
+
+    fn strike_instance(&mut self, fault: Fault, place: usize) -> Option<()> {
+        self.instances[place].as_ref()?;
+        match fault {
+            Fault::InstanceClockJump => {
+                let ahead = self.draw(fault, 60_000_000) as u64;
+                let instance = self.instances[place].as_mut()?;
+                instance.clock_ahead += ahead;
+                instance.wake(&mut self.around);
+            }
+            Fault::StaleEvents => {
+                return self.instances[place].as_mut()?.report_stale(&mut self.around).then_some(());
+            }
+            Fault::InstancePause => {
+                let until = self.plan_relief(fault, place);
+                self.instances[place].as_mut()?.paused_until = until;
+            }
+            Fault::InstanceShutdown => {
+                let instance = self.instances[place].as_mut().filter(|instance| !instance.is_stopping)?;
+                instance.shut_down(&mut self.around);
+                self.plan_relief(fault, place);
+            }
+            _ => {
+                self.end_instance(place);
+                self.plan_relief(fault, place);
+            }
+        }
+        Some(())
+    }
+
+    fn strike_redis(&mut self, fault: Fault) -> Option<()> {
+        match fault {
+            Fault::RedisRestart => {
+                self.redis.up = false;
+                let wires = self.redis.wires();
+                self.redis.kill_all(&mut self.around);
+                for wire in wires {
+                    self.around.network.reset(wire, &mut self.around.timeline);
+                }
+            }
+            Fault::RedisPause => self.redis.paused = true,
+            Fault::RedisLoading => self.redis.loading = true,
+            Fault::RedisRefusesPublish => self.redis.refuses_publish = true,
+            _ => {
+                let room = self.draw(fault, self.options.rooms);
+                self.redis.refuses_subscribe = Some(self.redis.channel(ROOMS[room]));
+            }
+        }
+        self.plan_relief(fault, 0);
+        Some(())
+    }
+
+    pub(super) fn relieve(&mut self, fault: Fault, target: usize) {
+        trace!(self.around.trace, self.around.timeline, "END of {fault:?}");
+        match fault {
+            Fault::RedisRestart => self.redis.up = true,
+            Fault::RedisPause => self.redis.paused = false,
+            Fault::RedisLoading => self.redis.loading = false,
+            Fault::RedisRefusesPublish => self.redis.refuses_publish = false,
+            Fault::RedisRefusesSubscribe => self.redis.refuses_subscribe = None,
+            Fault::InstanceCrash if self.instances[target].is_none() => self.start_instance(target),
+            Fault::InstanceShutdown if self.instances[target].as_ref().is_some_and(|of| of.is_stopping) => {
+                self.end_instance(target);
+                self.start_instance(target);
+            }
+            Fault::InstancePause => {
+                if let Some(instance) = &mut self.instances[target] {
+                    instance.wake(&mut self.around);
+                }
+            }
+            Fault::ClientStall => {
+                if let Some(wire) = self.clients[target].wire() {
+                    self.around.timeline.after(1, Happening::Readable(wire, Side::Near));
+                }
+            }
+            _ => {}
+        }
+        self.redis.wake(&mut self.around.timeline);
+    }
+}

@@ -1,0 +1,184 @@
+//! The second phase: everything heals, and then all must come to rest, be as the clients want it, work, and in the end leave
+//! nothing behind.
+
+use super::{Cluster, HEALED_STEPS_MAX, LOOK};
+use crate::client::{Client, Mood};
+use crate::reference::ROOMS;
+use crate::trace;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Cluster<'_> {
+    /// Nothing goes wrong any more.
+    pub(super) fn heal(&mut self) {
+        trace!(self.around.trace, self.around.timeline, "EVERYTHING HEALS");
+        self.mood = Mood::Settled;
+        self.redis.heal(&mut self.around.timeline);
+        // TCP's keepalive has found out by now.
+        for wire in self.redis.wires() {
+            if self.around.network.is_silent(wire) {
+                self.redis.kill(wire, &mut self.around);
+            }
+        }
+        self.around.network.heal(&mut self.around.timeline);
+        for client in &mut self.clients {
+            client.heal(&mut self.around);
+        }
+        for place in 0..self.instances.len() {
+            if self.instances[place].as_ref().is_some_and(|instance| instance.is_stopping) {
+                self.end_instance(place);
+            }
+            match &mut self.instances[place] {
+                None => self.start_instance(place),
+                Some(instance) => {
+                    instance.paused_until = 0;
+                    instance.wake(&mut self.around);
+                }
+            }
+        }
+        for number in 0..self.clients.len() {
+            self.plan_client(number, 1_000);
+        }
+    }
+
+    /// Lets this much time pass.
+    fn pass(&mut self, micros: u64) -> Result<(), String> {
+        let until = self.around.timeline.now + micros;
+        let steps_max = self.outcome.steps + HEALED_STEPS_MAX;
+        while self.step(until)? {
+            if self.outcome.steps > steps_max {
+                return Err("it does not come to rest".to_owned());
+            }
+        }
+        self.around.timeline.now = until;
+        Ok(())
+    }
+
+    /// How long detecting what is dead, and connecting again, may take at worst.
+    fn patience(&self) -> u64 {
+        let (core, session) = (&self.options.core, &self.options.session);
+        let client = self.options.clients.patience * 2 + 1_000_000;
+        let ended = core.ping_interval + core.pong_timeout + core.close_timeout + core.handshake_timeout;
+        let redis =
+            session.probe_interval + session.probe_timeout + (session.connect_timeout + session.backoff_max) * 2;
+        client + (ended + redis).as_micros() as u64 + 10_000_000
+    }
+
+    /// Waits until everybody is where it wants to be.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        let deadline = self.around.timeline.now + self.patience();
+        while self.around.timeline.now < deadline {
+            self.pass(LOOK)?;
+            // Who has a dead wire in its hands has yet to notice.
+            let network = &self.around.network;
+            let links = self.instances.iter().flatten().flat_map(|instance| instance.links());
+            let mut wires = links.chain(self.clients.iter().filter_map(Client::wire));
+            let ready = self.instances.iter().flatten().all(|instance| instance.is_ready());
+            let settled = self.clients.iter().all(Client::is_settled);
+            if ready && settled && wires.all(|wire| network.is_alive(wire)) && !network.is_busy() {
+                // What a client without replies has asked for is granted by now, too.
+                return self.pass(1_000_000);
+            }
+        }
+        let not_ready = self.instances.iter().flatten().filter(|instance| !instance.is_ready()).count();
+        let unsettled: Vec<String> =
+            self.clients.iter().filter(|client| !client.is_settled()).map(Client::complaint).collect();
+        Err(format!("not at rest in time: {not_ready} instances are not ready; clients: {unsettled:?}"))
+    }
+
+    /// Sends something to every room, by a client and past all instances, and looks whether it reaches every member.
+    pub(super) fn probe(&mut self) -> Result<(), String> {
+        let mut probes = Vec::new();
+        for room in 0..self.options.rooms {
+            let able: Vec<usize> =
+                (0..self.clients.len()).filter(|number| self.clients[*number].can_send(room)).collect();
+            if !able.is_empty() {
+                let number = able[self.foreign.usize(0..able.len())];
+                probes.extend(self.clients[number].send(room, true, &mut self.around).map(|key| (room, key)));
+            }
+            probes.push((room, self.publish_foreign_to(room)?));
+        }
+        self.pass(3_000_000)?;
+        for (room, key) in probes {
+            let published = self.around.reference.sent(key).and_then(|sent| sent.published);
+            let index = published.ok_or_else(|| format!("{key:?} of room {room} is not published"))?;
+            for (number, client) in self.clients.iter().enumerate().filter(|(_, client)| client.wants(room)) {
+                let view = client.view().ok_or_else(|| format!("client {number} was connected, and is not"))?;
+                // It came in its place or not at all: see to it that it came.
+                if view.behind(room) <= index {
+                    return Err(format!("client {number} has not got {key:?}, number {index} of room {room}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what must be true once everything is quiet.
+    pub(super) fn check_quiet(&mut self) -> Result<(), String> {
+        // Until instances have noticed who is dead, and rooms have lingered.
+        let linger = self.options.core.room_linger.as_micros() as u64;
+        let core = &self.options.core;
+        let dead = (core.ping_interval + core.pong_timeout + core.close_timeout).as_micros() as u64;
+        self.pass(dead + 2 * linger + 2_000_000)?;
+        for (number, client) in self.clients.iter().enumerate() {
+            let view = client.view().ok_or_else(|| format!("client {number} was connected, and is not"))?;
+            let checked = view.check_all(&self.around.reference, &self.around.network);
+            checked.map_err(|error| format!("client {number}: {error}"))?;
+        }
+        let mut wanted: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+        for client in &self.clients {
+            if let Some(incarnation) = client.view().and_then(|view| view.incarnation) {
+                let rooms = (0..self.options.rooms).filter(|room| client.wants(*room));
+                let channels = rooms.map(|room| self.redis.channel(ROOMS[room]));
+                wanted.entry(incarnation).or_default().extend(channels);
+            }
+        }
+        let mut subscriptions = self.redis.subscriptions();
+        for instance in self.instances.iter().flatten() {
+            let wanted = wanted.remove(&instance.incarnation).unwrap_or_default();
+            let held = instance.subscriber().and_then(|wire| subscriptions.remove(&wire)).unwrap_or_default();
+            if wanted != held {
+                return Err(format!("subscribed is {held:?}, and members are in {wanted:?}"));
+            }
+            let metrics = instance.core.metrics();
+            if (metrics.unsent_bytes_now, metrics.stored_frame_bytes_now) != (0, 0) {
+                return Err(format!("something is left unsent: {metrics:?}"));
+            }
+        }
+        if !subscriptions.is_empty() {
+            return Err(format!("subscriptions of nobody: {subscriptions:?}"));
+        }
+        let connections = self.redis.wires().len();
+        if connections != 2 * self.instances.len() {
+            return Err(format!("{connections} connections to Redis, of {} instances", self.instances.len()));
+        }
+        if self.options.is_quiet() {
+            // Who went away in the meantime may have taken something along.
+            let lasts = |session| self.clients.iter().filter_map(Client::view).any(|view| view.session == session);
+            let lost =
+                self.around.reference.all_sent().find(|(_, sent)| sent.published.is_none() && lasts(sent.session));
+            if let Some((key, sent)) = lost {
+                return Err(format!("nothing goes wrong, and {key:?} is not published: {sent:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody leaves, and nothing is left.
+    pub(super) fn leave(&mut self) -> Result<(), String> {
+        self.mood = Mood::Leaving;
+        let linger = self.options.core.room_linger.as_micros() as u64;
+        let close = self.options.core.close_timeout.as_micros() as u64;
+        self.pass(close + 2 * linger + 5_000_000)?;
+        for instance in self.instances.iter().flatten() {
+            instance.core.check_idle();
+        }
+        let subscriptions = self.redis.subscriptions();
+        if !subscriptions.is_empty() {
+            return Err(format!("everybody has left, and subscribed is {subscriptions:?}"));
+        }
+        for place in 0..self.instances.len() {
+            self.end_instance(place);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,368 @@
+//! A model of redis-server as far as Pub/Sub needs it: RESP2 and RESP3, set-up, subscriptions, publishes, output buffers with
+//! a limit, and everything that can happen to it.
+
+use crate::cluster::Surroundings;
+use crate::network::{Read, Side, WireId};
+use crate::options::{RedisTraits, rng};
+use crate::resp;
+use crate::timeline::{Happening, Timeline};
+use crate::trace;
+use fastrand::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+struct Connection {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// Bytes ever appended to the output.
+    said: u64,
+    resp3: bool,
+    authenticated: bool,
+    channels: BTreeSet<Vec<u8>>,
+    /// It was told junk, so that what follows counts for nothing.
+    poisoned: bool,
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Redis {
+    traits: RedisTraits,
+    prefix: String,
+    rng: Rng,
+    connections: BTreeMap<WireId, Connection>,
+    /// It accepts connections.
+    pub up: bool,
+    /// It does nothing.
+    pub paused: bool,
+    /// It says `LOADING` to everything.
+    pub loading: bool,
+    /// It refuses to subscribe to this channel.
+    pub refuses_subscribe: Option<String>,
+    /// It refuses to publish.
+    pub refuses_publish: bool,
+    planned: bool,
+    /// Connections ended because they read too slowly.
+    pub output_kills: u64,
+}
+
+impl Redis {
+    /// A server that is up, without connections.
+    pub fn new(traits: RedisTraits, prefix: String, seed: u64) -> Redis {
+        Redis {
+            traits,
+            prefix,
+            rng: rng(seed, "redis"),
+            connections: BTreeMap::new(),
+            up: true,
+            paused: false,
+            loading: false,
+            refuses_subscribe: None,
+            refuses_publish: false,
+            planned: false,
+            output_kills: 0,
+        }
+    }
+
+    /// The channel of a room.
+    pub fn channel(&self, room: &str) -> String {
+        format!("{}{room}", self.prefix)
+    }
+
+    /// Takes a connection.
+    pub fn accept(&mut self, wire: WireId) {
+        let authenticated = self.traits.password.is_none();
+        self.connections.insert(wire, Connection { authenticated, ..Connection::default() });
+    }
+
+    /// Something happened on one of its wires: a turn follows.
+    pub fn wake(&mut self, timeline: &mut Timeline) {
+        if !std::mem::replace(&mut self.planned, true) {
+            timeline.after(self.rng.u64(1..200), Happening::Redis);
+        }
+    }
+
+    /// Ends a connection and forgets it.
+    pub fn kill(&mut self, wire: WireId, around: &mut Surroundings<'_>) {
+        if self.connections.remove(&wire).is_some() {
+            trace!(around.trace, around.timeline, "redis: wire {wire} ends");
+            around.reference.link_ended_at_redis(wire);
+            around.network.close(wire, Side::Far, &mut around.timeline);
+        }
+    }
+
+    /// Ends all connections.
+    pub fn kill_all(&mut self, around: &mut Surroundings<'_>) {
+        for wire in self.wires() {
+            self.kill(wire, around);
+        }
+    }
+
+    /// The wires of its connections.
+    pub fn wires(&self) -> Vec<WireId> {
+        self.connections.keys().copied().collect()
+    }
+
+    /// Says something that is no RESP, after which a connection is of no use any more.
+    pub fn say_junk(&mut self, wire: WireId, around: &mut Surroundings<'_>) {
+        let Some(connection) = self.connections.get_mut(&wire) else { return };
+        if !std::mem::replace(&mut connection.poisoned, true) {
+            let junk: [&[u8]; 4] = [b"junk\r\n", b"*1\r\n?\r\n", b"$-7\r\n", b":12x\r\n"];
+            connection.output.extend_from_slice(junk[self.rng.usize(..junk.len())]);
+            around.reference.link_poisoned(wire);
+            trace!(around.trace, around.timeline, "redis: junk on wire {wire}");
+            self.flush(wire, around);
+        }
+    }
+
+    /// The channels that each wire subscribes to, where there are any.
+    pub fn subscriptions(&self) -> BTreeMap<WireId, BTreeSet<String>> {
+        let text = |channel: &Vec<u8>| String::from_utf8_lossy(channel).into_owned();
+        let of = |connection: &Connection| connection.channels.iter().map(text).collect::<BTreeSet<_>>();
+        let all = self.connections.iter().map(|(wire, connection)| (*wire, of(connection)));
+        all.filter(|(_, channels)| !channels.is_empty()).collect()
+    }
+
+    /// Reads, does and answers, each connection in its turn and the order of them drawn.
+    ///
+    /// # Errors
+    /// What the reference does not allow.
+    pub fn turn(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
+        self.planned = false;
+        if self.paused {
+            return Ok(());
+        }
+        let mut wires = self.wires();
+        self.rng.shuffle(&mut wires);
+        for wire in wires {
+            self.serve(wire, around)?;
+        }
+        for wire in self.wires() {
+            self.flush(wire, around);
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, wire: WireId, around: &mut Surroundings<'_>) -> Result<(), String> {
+        let mut ended = false;
+        loop {
+            match around.network.read(wire, Side::Far, 16 * 1024, &mut around.timeline) {
+                Read::Bytes(bytes) => {
+                    if let Some(connection) = self.connections.get_mut(&wire) {
+                        connection.input.extend(bytes);
+                    }
+                }
+                Read::Nothing => break,
+                Read::End => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        let mut done = 0;
+        // What was said before the end is done, but all of it: nobody would be there to go on with the rest.
+        while ended || done < self.traits.commands_per_turn {
+            let Some(connection) = self.connections.get_mut(&wire) else { return Ok(()) };
+            let input = std::mem::take(&mut connection.input);
+            let Some((words, taken)) = resp::command(&input)? else {
+                connection.input = input;
+                break;
+            };
+            self.command(wire, &words, around)?;
+            if let Some(connection) = self.connections.get_mut(&wire) {
+                connection.input = input[taken..].to_vec();
+            }
+            done += 1;
+        }
+        if ended {
+            self.kill(wire, around);
+        } else if done >= self.traits.commands_per_turn {
+            self.wake(&mut around.timeline);
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, wire: WireId, words: &[&[u8]], around: &mut Surroundings<'_>) -> Result<(), String> {
+        let name = words.first().map(|name| String::from_utf8_lossy(name).to_ascii_uppercase()).unwrap_or_default();
+        let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
+        let before = connection.output.len();
+        let out = &mut connection.output;
+        let password = self.traits.password.as_deref().unwrap_or_default().as_bytes();
+        match (name.as_str(), &words[1..]) {
+            ("HELLO", _) if !self.traits.speaks_resp3 => {
+                out.extend_from_slice(b"-ERR unknown command `HELLO`, with args beginning with: \r\n");
+            }
+            ("SUBSCRIBE" | "UNSUBSCRIBE", channels) if connection.authenticated => {
+                return self.subscribe(wire, &name, channels, around);
+            }
+            ("PUBLISH", [channel, payload]) if connection.authenticated => {
+                return self.publish(wire, channel, payload, around);
+            }
+            _ if self.loading => out.extend_from_slice(b"-LOADING Redis is loading the dataset in memory\r\n"),
+            ("HELLO", arguments) => {
+                if arguments.windows(3).any(|words| words[0] == b"AUTH" && words[2] == password) {
+                    connection.authenticated = true;
+                }
+                if connection.authenticated {
+                    connection.resp3 = true;
+                    out.extend_from_slice(b"%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n");
+                } else {
+                    out.extend_from_slice(b"-NOAUTH HELLO must be called with the client already authenticated\r\n");
+                }
+            }
+            ("AUTH", given) => {
+                connection.authenticated |= given.last() == Some(&password);
+                let reply: &[u8] = if connection.authenticated { b"+OK\r\n" } else { b"-WRONGPASS no\r\n" };
+                out.extend_from_slice(reply);
+            }
+            _ if !connection.authenticated => out.extend_from_slice(b"-NOAUTH Authentication required.\r\n"),
+            ("CLIENT" | "SELECT", _) => out.extend_from_slice(b"+OK\r\n"),
+            ("PING", _) if !connection.resp3 && !connection.channels.is_empty() => {
+                out.extend_from_slice(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+            }
+            ("PING", _) => out.extend_from_slice(b"+PONG\r\n"),
+            _ => return Err(format!("an instance says to Redis what it never should: {words:?}")),
+        }
+        connection.said += (connection.output.len() - before) as u64;
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        wire: WireId,
+        name: &str,
+        channels: &[&[u8]],
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), String> {
+        let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
+        let refused = self.refuses_subscribe.as_deref().map(str::as_bytes);
+        if name == "SUBSCRIBE" && channels.iter().any(|channel| Some(*channel) == refused) {
+            let error = b"-NOPERM No permissions to access a channel\r\n";
+            connection.output.extend_from_slice(error);
+            connection.said += error.len() as u64;
+            return Ok(());
+        }
+        for channel in channels {
+            let before = connection.output.len();
+            resp::push(&mut connection.output, connection.resp3, 3);
+            let joins = name == "SUBSCRIBE";
+            let changed = match joins {
+                true => connection.channels.insert(channel.to_vec()),
+                false => connection.channels.remove(*channel),
+            };
+            resp::bulk(&mut connection.output, if joins { b"subscribe" } else { b"unsubscribe" });
+            resp::bulk(&mut connection.output, channel);
+            resp::integer(&mut connection.output, connection.channels.len());
+            connection.said += (connection.output.len() - before) as u64;
+            let room = String::from_utf8_lossy(channel);
+            trace!(around.trace, around.timeline, "redis: {name} {room} on wire {wire}");
+            let room = room.strip_prefix(&self.prefix).ok_or("a channel without the prefix")?;
+            if !changed {
+                return Err(format!("{name} {room} on wire {wire} changes nothing: it was so before"));
+            }
+            if joins {
+                around.reference.subscribed(wire, room, connection.said)?;
+            } else {
+                around.reference.unsubscribed(wire, room, around.timeline.now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        wire: WireId,
+        channel: &[u8],
+        payload: &[u8],
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), String> {
+        if self.refuses_publish {
+            let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
+            let error = b"-NOPERM User has no permissions to run the 'publish' command\r\n";
+            connection.output.extend_from_slice(error);
+            connection.said += error.len() as u64;
+            return Ok(());
+        }
+        let receivers = self.deliver(Some(wire), channel, payload, around)?;
+        let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
+        let before = connection.output.len();
+        resp::integer(&mut connection.output, receivers);
+        connection.said += (connection.output.len() - before) as u64;
+        Ok(())
+    }
+
+    /// A message of a publisher that is no instance, unless Redis is away.
+    ///
+    /// # Errors
+    /// What the reference does not allow.
+    pub fn publish_foreign(&mut self, room: &str, payload: &[u8], around: &mut Surroundings<'_>) -> Result<(), String> {
+        if self.up && !self.paused && !self.loading {
+            let channel = self.channel(room);
+            self.deliver(None, channel.as_bytes(), payload, around)?;
+            for wire in self.wires() {
+                self.flush(wire, around);
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(
+        &mut self,
+        publisher: Option<WireId>,
+        channel: &[u8],
+        payload: &[u8],
+        around: &mut Surroundings<'_>,
+    ) -> Result<usize, String> {
+        let (mut receivers, mut sent) = (0, Vec::new());
+        for (wire, connection) in &mut self.connections {
+            if !connection.channels.contains(channel) {
+                continue;
+            }
+            let before = connection.output.len();
+            resp::push(&mut connection.output, connection.resp3, 3);
+            for word in [b"message", channel, payload] {
+                resp::bulk(&mut connection.output, word);
+            }
+            connection.said += (connection.output.len() - before) as u64;
+            receivers += 1;
+            if !connection.poisoned {
+                sent.push((*wire, connection.said));
+            }
+        }
+        let room = String::from_utf8_lossy(channel);
+        let room = room.strip_prefix(&self.prefix).ok_or("a channel without the prefix")?;
+        trace!(
+            around.trace,
+            around.timeline,
+            "redis: PUBLISH {room} {:?} to {sent:?}",
+            String::from_utf8_lossy(payload)
+        );
+        around.reference.published(publisher, room, payload, &sent)?;
+        Ok(receivers)
+    }
+
+    fn flush(&mut self, wire: WireId, around: &mut Surroundings<'_>) {
+        let Some(connection) = self.connections.get_mut(&wire) else { return };
+        if !connection.output.is_empty() {
+            match around.network.write(wire, Side::Far, &connection.output, &mut around.timeline) {
+                Ok(taken) => drop(connection.output.drain(..taken)),
+                // Reading will tell.
+                Err(_) => connection.output.clear(),
+            }
+        }
+        let limit = self.traits.output_bytes_max;
+        if limit > 0 && !connection.channels.is_empty() && connection.output.len() > limit {
+            self.output_kills += 1;
+            trace!(around.trace, around.timeline, "redis: output limit on wire {wire}");
+            self.kill(wire, around);
+            around.network.reset(wire, &mut around.timeline);
+        }
+    }
+
+    /// Everything is well from now on.
+    pub fn heal(&mut self, timeline: &mut Timeline) {
+        (self.up, self.paused, self.loading, self.refuses_publish) = (true, false, false, false);
+        self.refuses_subscribe = None;
+        self.traits.output_bytes_max = 0;
+        self.wake(timeline);
+    }
+}

@@ -1,0 +1,324 @@
+//! The reference: what was sent, in which order Redis took it, which instance was given what, and so what every member must
+//! get and must not get. Views of single connections are in `view`.
+//!
+//! Exactly one loss without a word is allowed: that of a message which Redis was given while it held no subscription of the
+//! member's instance, between the end of one subscribing connection and the subscription of the room on the next, or which
+//! was on its way on such a connection when it ended. What an instance has read, its members get.
+
+use crate::network::{Network, Side, WireId};
+use std::collections::BTreeMap;
+
+/// The names of the rooms; a seed uses the first so many.
+pub const ROOMS: [&str; 6] = ["tea", "a b", "caf\u{e9}", "\"quoted\\\"", "x", "\u{1f600}/?&"];
+
+/// An instance from its start to its end; the next one in its place has another number.
+pub type Incarnation = u32;
+
+/// Who wrote a message, and its number there; foreign ones have no client.
+pub type Key = (Option<usize>, u64);
+
+/// What a client was told of a message, if anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing (yet).
+    Nothing,
+    /// It was published.
+    Acked,
+    /// It was not published.
+    Refused,
+    /// It may have been published.
+    Unconfirmed,
+}
+
+/// A message that somebody has sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The room.
+    pub room: usize,
+    /// Its JSON text.
+    pub json: String,
+    /// The connection, and whether its sender wants it back.
+    pub session: u64,
+    /// Whether that connection gets it, if it is a member.
+    pub echo: bool,
+    /// What its sender was told.
+    pub told: Told,
+    /// Its place in the room's order.
+    pub published: Option<usize>,
+}
+
+/// What became of one message on its way to one instance.
+#[derive(Clone, Debug, Default)]
+struct Fate {
+    /// Redis wrote it to these connections; the place in each one's stream behind it.
+    sent: Vec<(WireId, u64)>,
+    /// Redis held no subscription of the room on the instance's present connection, and had held one before.
+    unheld: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Logged {
+    key: Key,
+    fates: BTreeMap<Incarnation, Fate>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// The place in the stream behind the confirmation.
+    confirmed: u64,
+    /// When Redis ended it.
+    until: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Link {
+    incarnation: Incarnation,
+    /// Every subscription there ever was on it.
+    rooms: BTreeMap<usize, Vec<Held>>,
+    at_redis: bool,
+    ended_at_instance: Option<u64>,
+}
+
+/// Whether a member of an instance is owed a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// The instance has read it.
+    Yes,
+    /// It was lost with a connection to Redis, or is on its way.
+    No,
+    /// Redis did not send it although nothing had happened to the connection: the instance gave the room up.
+    GivenUp,
+}
+
+/// How far an instance has read its subscribing connection.
+pub type Place = Option<(WireId, u64)>;
+
+/// Everything that was sent and published.
+#[derive(Debug)]
+pub struct Reference {
+    rooms: Vec<Vec<Logged>>,
+    sent: BTreeMap<Key, Sent>,
+    links: BTreeMap<WireId, Link>,
+    /// The newest of each instance.
+    newest: BTreeMap<Incarnation, WireId>,
+    /// The number of the last message of a session to a room over one publishing connection.
+    last_published: BTreeMap<(WireId, u64, usize), u64>,
+    /// Messages in all rooms.
+    pub published_total: u64,
+}
+
+impl Reference {
+    /// Nothing has been sent.
+    pub fn new(rooms: usize) -> Reference {
+        Reference {
+            rooms: vec![Vec::new(); rooms],
+            sent: BTreeMap::new(),
+            links: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            last_published: BTreeMap::new(),
+            published_total: 0,
+        }
+    }
+
+    /// The place of a room's name.
+    pub fn room(name: &str) -> Result<usize, String> {
+        ROOMS.iter().position(|room| *room == name).ok_or_else(|| format!("there is no room {name:?}"))
+    }
+
+    /// How many messages the room has had.
+    pub fn len(&self, room: usize) -> usize {
+        self.rooms[room].len()
+    }
+
+    /// Which message stands there.
+    pub fn key(&self, room: usize, index: usize) -> Key {
+        self.rooms[room][index].key
+    }
+
+    /// What is known of a message.
+    pub fn sent(&self, key: Key) -> Option<&Sent> {
+        self.sent.get(&key)
+    }
+
+    /// All messages.
+    pub fn all_sent(&self) -> impl Iterator<Item = (&Key, &Sent)> {
+        self.sent.iter()
+    }
+
+    /// Somebody sends a message.
+    pub fn send(&mut self, key: Key, sent: Sent) {
+        assert!(self.sent.insert(key, sent).is_none(), "messages are numbered");
+    }
+
+    /// The text by which a message is known everywhere.
+    pub fn text(key: Key, room: usize, padding: usize) -> String {
+        let author = key.0.map_or("f".to_owned(), |client| client.to_string());
+        format!("m|{author}|{}|{room}|{}", key.1, "x".repeat(padding))
+    }
+
+    /// Finds a message in the text of one.
+    pub fn key_of(text: &str) -> Result<Key, String> {
+        let parse = || {
+            let mut fields = text[text.find("m|")?..].split('|').skip(1);
+            let author = match fields.next()? {
+                "f" => None,
+                client => Some(client.parse().ok()?),
+            };
+            Some((author, fields.next()?.parse().ok()?))
+        };
+        parse().ok_or_else(|| format!("no message that anybody has sent: {text}"))
+    }
+
+    /// A sender hears what became of its message.
+    ///
+    /// # Errors
+    /// If that is not so.
+    pub fn told(&mut self, key: Key, told: Told) -> Result<(), String> {
+        let sent = self.sent.get_mut(&key).ok_or_else(|| format!("{key:?} was never sent"))?;
+        match (told, sent.published) {
+            (Told::Acked, None) => return Err(format!("{key:?} is acknowledged and was not published")),
+            (Told::Refused, Some(_)) => return Err(format!("{key:?} is said not to be published, and was")),
+            _ => sent.told = told,
+        }
+        Ok(())
+    }
+
+    /// Redis took a message and wrote it to these connections.
+    ///
+    /// # Errors
+    /// If it should not have been published, or not so, or not now.
+    pub fn published(
+        &mut self,
+        publisher: Option<WireId>,
+        room: &str,
+        payload: &[u8],
+        to: &[(WireId, u64)],
+    ) -> Result<(), String> {
+        let payload = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
+        let (key, room_name, room) = (Reference::key_of(payload)?, room, Reference::room(room)?);
+        let sent = self.sent.get_mut(&key).ok_or_else(|| format!("{key:?} was never sent: {payload}"))?;
+        // What a publisher of another kind sends need not be JSON.
+        let text = if key.0.is_some() { &sent.json } else { sent.json.trim_matches('"') };
+        if sent.room != room || !payload.contains(text) {
+            return Err(format!("published to {room_name} is {payload}, and sent was {sent:?}"));
+        }
+        if sent.published.is_some() || sent.told == Told::Refused {
+            return Err(format!("{key:?} is published, and before: {:?}, {:?}", sent.published, sent.told));
+        }
+        sent.published = Some(self.rooms[room].len());
+        let session = sent.session;
+        if let Some(publisher) = publisher {
+            let last = self.last_published.insert((publisher, session, room), key.1);
+            if last.is_some_and(|last| last >= key.1) {
+                return Err(format!("{key:?} is published behind the sender's own {last:?}"));
+            }
+        }
+        self.published_total += 1;
+        self.rooms[room].push(Logged { key, fates: BTreeMap::new() });
+        let fates = &mut self.rooms[room].last_mut().expect("pushed above").fates;
+        for (incarnation, wire) in &self.newest {
+            let link = &self.links[wire];
+            let last = link.rooms.get(&room).and_then(|held| held.last());
+            let unheld = link.at_redis && last.is_some_and(|held| held.until.is_some());
+            if unheld {
+                fates.insert(*incarnation, Fate { sent: Vec::new(), unheld });
+            }
+        }
+        for (wire, behind) in to {
+            let link = self.links.get(wire).ok_or("a connection subscribes that is no instance's subscriber")?;
+            fates.entry(link.incarnation).or_default().sent.push((*wire, *behind));
+        }
+        Ok(())
+    }
+
+    /// An instance opens a connection to subscribe with.
+    pub fn link_opened(&mut self, wire: WireId, incarnation: Incarnation) {
+        let link = Link { incarnation, rooms: BTreeMap::new(), at_redis: true, ended_at_instance: None };
+        self.links.insert(wire, link);
+        self.newest.insert(incarnation, wire);
+    }
+
+    /// It ends for the instance.
+    pub fn link_ended_at_instance(&mut self, wire: WireId, now: u64) {
+        if let Some(link) = self.links.get_mut(&wire) {
+            link.ended_at_instance.get_or_insert(now);
+        }
+    }
+
+    /// It ends for Redis.
+    pub fn link_ended_at_redis(&mut self, wire: WireId) {
+        if let Some(link) = self.links.get_mut(&wire) {
+            link.at_redis = false;
+        }
+    }
+
+    /// What Redis says on it from now on cannot be understood.
+    pub fn link_poisoned(&mut self, wire: WireId) {
+        self.link_ended_at_redis(wire);
+    }
+
+    /// Redis subscribes the connection; the confirmation ends there in its stream.
+    ///
+    /// # Errors
+    /// If it is none that subscribes.
+    pub fn subscribed(&mut self, wire: WireId, room: &str, confirmed: u64) -> Result<(), String> {
+        let link = self.links.get_mut(&wire).ok_or("a publishing connection subscribes")?;
+        link.rooms.entry(Reference::room(room)?).or_default().push(Held { confirmed, until: None });
+        Ok(())
+    }
+
+    /// Redis ends a subscription.
+    ///
+    /// # Errors
+    /// If it is none that subscribes.
+    pub fn unsubscribed(&mut self, wire: WireId, room: &str, now: u64) -> Result<(), String> {
+        let link = self.links.get_mut(&wire).ok_or("a publishing connection unsubscribes")?;
+        if let Some(held) = link.rooms.get_mut(&Reference::room(room)?).and_then(|held| held.last_mut()) {
+            held.until = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Whether the instance could know, at some time since `asked_at`, that Redis held the room for it.
+    pub fn was_held(&self, incarnation: Incarnation, room: usize, asked_at: u64, network: &Network) -> bool {
+        self.links.iter().filter(|(_, link)| link.incarnation == incarnation).any(|(wire, link)| {
+            link.ended_at_instance.is_none_or(|at| at >= asked_at)
+                && link.rooms.get(&room).into_iter().flatten().any(|held| {
+                    held.until.is_none_or(|until| until >= asked_at)
+                        && held.confirmed <= network.read_total(*wire, Side::Near)
+                })
+        })
+    }
+
+    /// How far the instance has read.
+    pub fn place(&self, incarnation: Incarnation, network: &Network) -> Place {
+        let wire = self.newest.get(&incarnation)?;
+        Some((*wire, network.read_total(*wire, Side::Near)))
+    }
+
+    /// Whether members of the instance are owed this message, once it has read as far as `until`, or by now.
+    pub fn owed(
+        &self,
+        (room, index): (usize, usize),
+        incarnation: Incarnation,
+        until: Option<Place>,
+        network: &Network,
+    ) -> Owed {
+        let Some(fate) = self.rooms[room][index].fates.get(&incarnation) else { return Owed::No };
+        let is_read = |(wire, behind): &(WireId, u64)| match until {
+            None => *behind <= network.read_total(*wire, Side::Near),
+            Some(None) => false,
+            Some(Some((newest, place))) => {
+                let read = network.read_total(*wire, Side::Near);
+                *wire < newest && *behind <= read || *wire == newest && *behind <= place
+            }
+        };
+        if fate.sent.iter().any(is_read) {
+            Owed::Yes
+        } else if fate.sent.is_empty() && fate.unheld {
+            Owed::GivenUp
+        } else {
+            Owed::No
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! What one connection of a client has asked for and been told, judged against the reference: membership, order, gaps, replies.
+
+use crate::network::Network;
+use crate::options::{Fault, Options};
+use crate::reference::{Incarnation, Key, Owed, Place, Reference, Told};
+use std::collections::BTreeMap;
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Commands, replies, and messages with a room.
+    Fanfare,
+    /// Commands without replies, messages bare.
+    Classic,
+    /// No commands: one room.
+    Broadcast,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To be a member; whether another such ask was waiting then.
+    Subscribe(usize, bool),
+    /// To be none; how far the instance had read when it was asked, and how many messages the room had had.
+    Unsubscribe(usize, Place, usize),
+    /// To publish.
+    Send(Key),
+    /// For a sign of life.
+    Ping,
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    ask: Ask,
+    at: u64,
+    /// Its number among all that was asked.
+    number: u64,
+}
+
+/// How the client stands with a room, as far as it was told.
+#[derive(Clone, Debug, Default)]
+struct Seat {
+    is_member: bool,
+    /// The message that comes next, once there was one in this membership.
+    next: Option<usize>,
+    /// What has been published before need not come.
+    from: usize,
+    /// One behind the last message that came in any membership.
+    behind: usize,
+    /// The number of its last request to leave.
+    left: Option<u64>,
+    /// A client without replies: it has asked to be a member, and not since been sure that it is none.
+    may_be_member: bool,
+    /// It has asked to leave and not been sure of it before it came back: what comes may be of either membership.
+    is_mixed: bool,
+}
+
+/// One connection, as the client sees it.
+#[derive(Debug)]
+pub struct View {
+    /// Its number among all connections.
+    pub session: u64,
+    /// The instance that has accepted it.
+    pub incarnation: Option<Incarnation>,
+    client: usize,
+    dialect: Dialect,
+    seats: Vec<Seat>,
+    asked: BTreeMap<u64, Asked>,
+    without_id: Vec<Asked>,
+    asks: u64,
+    /// Commands that were none, and are not answered yet.
+    pub nonsense: u64,
+    /// Messages that came.
+    pub delivered: u64,
+    /// A bare client can be taken out of a room without a word, so that no gap can be told from that.
+    tells_gaps: bool,
+    is_quiet: bool,
+    refuses_subscribe: bool,
+}
+
+impl View {
+    /// A connection that has asked for nothing.
+    pub fn new(session: u64, client: usize, dialect: Dialect, options: &Options) -> View {
+        let refuses_subscribe = options.has(Fault::RedisRefusesSubscribe);
+        View {
+            session,
+            incarnation: None,
+            client,
+            dialect,
+            seats: vec![Seat::default(); options.rooms],
+            asked: BTreeMap::new(),
+            without_id: Vec::new(),
+            asks: 0,
+            nonsense: 0,
+            delivered: 0,
+            tells_gaps: dialect == Dialect::Fanfare || !refuses_subscribe,
+            is_quiet: options.is_quiet(),
+            refuses_subscribe,
+        }
+    }
+
+    /// Notes what is asked.
+    pub fn ask(&mut self, id: Option<u64>, ask: Ask, now: u64) {
+        self.asks += 1;
+        let number = self.asks;
+        match ask {
+            Ask::Subscribe(room, _) => {
+                let seat = &mut self.seats[room];
+                seat.may_be_member = true;
+                if self.dialect != Dialect::Fanfare {
+                    seat.left = None;
+                }
+            }
+            Ask::Unsubscribe(room, ..) => {
+                let seat = &mut self.seats[room];
+                (seat.left, seat.is_mixed) = (Some(number), true);
+            }
+            _ => {}
+        }
+        if self.dialect != Dialect::Fanfare {
+            return;
+        }
+        let asked = Asked { ask, at: now, number };
+        match id {
+            Some(id) => assert!(self.asked.insert(id, asked).is_none(), "ids are used once"),
+            None if matches!(asked.ask, Ask::Send(_)) => {}
+            None => self.without_id.push(asked),
+        }
+    }
+
+    /// Whether a SUBSCRIBE for the room waits.
+    pub fn waits_for(&self, room: usize) -> bool {
+        let waits = |asked: &Asked| matches!(asked.ask, Ask::Subscribe(of, _) if of == room);
+        self.asked.values().any(waits) || self.without_id.iter().any(waits)
+    }
+
+    /// The number of its last request to leave a room, if it has not come back since.
+    pub fn left(&self, room: usize) -> Option<u64> {
+        self.seats[room].left
+    }
+
+    /// What has no answer yet, for people.
+    pub fn unanswered(&self) -> String {
+        format!("{:?} {:?}", self.asked, self.without_id)
+    }
+
+    /// Whether anything with an id has no answer yet.
+    pub fn waits(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Whether it was told that it is a member, or, where nothing is told, has asked to be one.
+    pub fn is_member(&self, room: usize) -> bool {
+        match self.dialect {
+            Dialect::Fanfare => self.seats[room].is_member,
+            _ => self.seats[room].may_be_member,
+        }
+    }
+
+    /// The newest message of the room that came, and everything before it: one behind it.
+    pub fn behind(&self, room: usize) -> usize {
+        self.seats[room].behind
+    }
+
+    fn take(&mut self, id: Option<u64>, is: impl Fn(&Ask) -> bool) -> Option<Asked> {
+        match id {
+            Some(id) => self.asked.remove(&id).filter(|asked| is(&asked.ask)),
+            None => {
+                let at = self.without_id.iter().position(|asked| is(&asked.ask))?;
+                Some(self.without_id.remove(at))
+            }
+        }
+    }
+
+    /// `SUBSCRIBED`.
+    ///
+    /// # Errors
+    /// If nobody asked, or the broker did not confirm.
+    pub fn subscribed(
+        &mut self,
+        room: usize,
+        id: Option<u64>,
+        reference: &Reference,
+        network: &Network,
+    ) -> Result<(), String> {
+        let asked = self.take(id, |ask| matches!(ask, Ask::Subscribe(of, _) if *of == room));
+        let asked = asked.ok_or("SUBSCRIBED, and nobody asked")?;
+        let incarnation = self.incarnation.ok_or("SUBSCRIBED by nobody")?;
+        if !reference.was_held(incarnation, room, asked.at, network) {
+            return Err("SUBSCRIBED, and the broker has not confirmed it".to_owned());
+        }
+        let seat = &mut self.seats[room];
+        if !seat.is_member {
+            (seat.is_member, seat.next, seat.from) = (true, None, reference.len(room));
+        }
+        Ok(())
+    }
+
+    /// `UNSUBSCRIBED`; `unasked` if it has a code.
+    ///
+    /// # Errors
+    /// If nobody asked, or something that came before it for the instance did not come to the client.
+    pub fn unsubscribed(
+        &mut self,
+        room: usize,
+        id: Option<u64>,
+        unasked: bool,
+        reference: &Reference,
+        network: &Network,
+    ) -> Result<(), String> {
+        if unasked {
+            if !self.refuses_subscribe {
+                return Err("UNSUBSCRIBED unasked, and the broker refuses nothing".to_owned());
+            }
+        } else {
+            let asked = self.take(id, |ask| matches!(ask, Ask::Unsubscribe(of, ..) if *of == room));
+            let asked = asked.ok_or("UNSUBSCRIBED, and nobody asked")?;
+            // Without an id, a SUBSCRIBE that it undoes is not answered.
+            self.without_id.retain(|other| {
+                !matches!(other.ask, Ask::Subscribe(of, _) if of == room) || other.number > asked.number
+            });
+            if let Ask::Unsubscribe(_, place, len) = asked.ask {
+                self.check_gap(room, len, Some(place), reference, network)?;
+            }
+        }
+        self.seats[room].is_member = false;
+        self.seats[room].next = None;
+        Ok(())
+    }
+
+    /// A client without replies is sure now that it has left, if it has not come back since.
+    pub fn has_left(&mut self, room: usize, left: u64) {
+        let seat = &mut self.seats[room];
+        if seat.left == Some(left) {
+            (seat.may_be_member, seat.is_mixed, seat.next) = (false, false, None);
+        }
+    }
+
+    /// A message.
+    ///
+    /// # Errors
+    /// If the client should not get it, or should have got others before it.
+    pub fn message(&mut self, room: usize, text: &str, reference: &Reference, network: &Network) -> Result<(), String> {
+        let key = Reference::key_of(text)?;
+        let sent = reference.sent(key).ok_or_else(|| format!("{key:?} was never sent"))?;
+        let index = sent.published.ok_or_else(|| format!("{key:?} comes and was not published"))?;
+        if sent.room != room {
+            return Err(format!("{key:?} comes in room {room} and was sent to {}", sent.room));
+        }
+        if sent.session == self.session && !sent.echo {
+            return Err(format!("{key:?} comes back to its sender, who did not want it"));
+        }
+        if !self.is_member(room) {
+            return Err(format!("{key:?} comes to somebody who is not in room {room}"));
+        }
+        if index < self.seats[room].behind {
+            return Err(format!(
+                "{key:?}, number {index} of room {room}, comes behind number {}",
+                self.seats[room].behind - 1
+            ));
+        }
+        if self.dialect == Dialect::Fanfare || self.seats[room].next.is_some() && !self.seats[room].is_mixed {
+            self.check_gap(room, index, None, reference, network)?;
+        }
+        let seat = &mut self.seats[room];
+        let is_mixed = self.dialect != Dialect::Fanfare && seat.is_mixed;
+        (seat.next, seat.behind) = ((!is_mixed).then_some(index + 1), index + 1);
+        self.delivered += 1;
+        Ok(())
+    }
+
+    /// Whether everything before `until` that is owed has come.
+    fn check_gap(
+        &self,
+        room: usize,
+        until: usize,
+        place: Option<Place>,
+        reference: &Reference,
+        network: &Network,
+    ) -> Result<(), String> {
+        let seat = &self.seats[room];
+        let Some(incarnation) = self.incarnation.filter(|_| self.tells_gaps && self.is_member(room)) else {
+            return Ok(());
+        };
+        for index in seat.next.unwrap_or(seat.from)..until {
+            let key = reference.key(room, index);
+            let sent = reference.sent(key).expect("what is published was sent");
+            if sent.session == self.session && !sent.echo {
+                continue;
+            }
+            match reference.owed((room, index), incarnation, place, network) {
+                Owed::No => {}
+                Owed::Yes => return Err(format!("{key:?}, number {index} of room {room}, has not come")),
+                Owed::GivenUp => {
+                    return Err(format!("{key:?}, number {index} of room {room}: no subscription, and no outage"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything has come, now that nothing is on its way.
+    ///
+    /// # Errors
+    /// What has not.
+    pub fn check_all(&self, reference: &Reference, network: &Network) -> Result<(), String> {
+        for (room, seat) in self.seats.iter().enumerate() {
+            let counts = match self.dialect {
+                Dialect::Fanfare => seat.is_member,
+                _ => seat.next.is_some() && !seat.is_mixed,
+            };
+            if counts {
+                self.check_gap(room, reference.len(room), None, reference, network)?;
+            }
+        }
+        if !self.asked.is_empty() {
+            return Err(format!("not answered: {:?}", self.asked));
+        }
+        Ok(())
+    }
+
+    /// `ACK`.
+    ///
+    /// # Errors
+    /// If nobody asked, or it is not so.
+    pub fn acked(&mut self, id: u64, reference: &mut Reference) -> Result<(), String> {
+        match self.asked.remove(&id).map(|asked| asked.ask) {
+            Some(Ask::Send(key)) => reference.told(key, Told::Acked),
+            other => Err(format!("ACK to {other:?}")),
+        }
+    }
+
+    /// `PONG`.
+    ///
+    /// # Errors
+    /// If nobody asked.
+    pub fn ponged(&mut self, id: Option<u64>) -> Result<(), String> {
+        self.take(id, |ask| *ask == Ask::Ping).map(drop).ok_or_else(|| "PONG, and nobody asked".to_owned())
+    }
+
+    /// `ERROR`.
+    ///
+    /// # Errors
+    /// If there is no reason for it.
+    pub fn refused(
+        &mut self,
+        code: &str,
+        id: Option<u64>,
+        room: Option<usize>,
+        reference: &mut Reference,
+    ) -> Result<(), String> {
+        let is_malformed =
+            matches!(code, "bad_json" | "unknown_type" | "missing_field" | "bad_field" | "binary_not_supported");
+        if id.is_none() && is_malformed && self.nonsense > 0 {
+            self.nonsense -= 1;
+            return Ok(());
+        }
+        let asked = match (id, room) {
+            (Some(id), _) => self.asked.remove(&id),
+            // One that has to wait for an earlier one, where it is that.
+            (None, Some(room)) => self.take(None, |ask| match ask {
+                Ask::Subscribe(of, waits) => *of == room && (*waits || code != "pending"),
+                _ => false,
+            }),
+            (None, None) => None,
+        };
+        let Some(Asked { ask, number, .. }) = asked else { return Err(format!("ERROR {code}, and nobody asked")) };
+        match (ask, code) {
+            (Ask::Subscribe(_, true), "pending") => Ok(()),
+            (Ask::Subscribe(room, _), "cancelled") if self.seats[room].left.is_some_and(|left| left > number) => Ok(()),
+            (Ask::Subscribe(room, _), "broker_refused") if self.refuses_subscribe => {
+                // Who had been a member before an outage is none any more.
+                self.seats[room].is_member = false;
+                self.seats[room].next = None;
+                Ok(())
+            }
+            (Ask::Send(key), "broker_unavailable" | "broker_busy" | "broker_refused") if !self.is_quiet => {
+                reference.told(key, Told::Refused)
+            }
+            (Ask::Send(key), "unconfirmed") if !self.is_quiet => reference.told(key, Told::Unconfirmed),
+            (ask, code) => Err(format!("client {}: ERROR {code} to {ask:?}", self.client)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! The judge can say no: each rule broken once, and the one loss that is allowed.
+
+use super::*;
+use crate::network::{Read, Side, WireId};
+use crate::options::{Narrowed, rng};
+use crate::reference::{ROOMS, Sent};
+use crate::timeline::Timeline;
+
+const ROOM: usize = 0;
+const INCARNATION: Incarnation = 1;
+
+/// One instance, one room, and one client that asked to be a member.
+struct Scene {
+    reference: Reference,
+    network: Network,
+    timeline: Timeline,
+    view: View,
+    link: WireId,
+    /// Bytes that Redis has written to the link.
+    said: u64,
+    sent: u64,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let mut options = Options::draw(0, &Narrowed::default());
+        (options.rooms, options.wires.link_capacity.min) = (1, options.wires.link_capacity.max);
+        options.faults.clear();
+        let mut scene = Scene {
+            reference: Reference::new(1),
+            network: Network::new(options.wires.clone(), rng(0, "network")),
+            timeline: Timeline::default(),
+            view: View::new(1, 0, Dialect::Fanfare, &options),
+            link: 0,
+            said: 0,
+            sent: 0,
+        };
+        scene.view.incarnation = Some(INCARNATION);
+        scene.view.ask(Some(1), Ask::Subscribe(ROOM, false), 0);
+        scene.connect();
+        scene
+    }
+
+    /// A member, and as many messages as given, published and read by its instance.
+    fn with_messages(count: usize) -> Scene {
+        let mut scene = Scene::new();
+        scene.subscribe();
+        scene.read();
+        scene.subscribed().unwrap();
+        (0..count).for_each(|_| scene.publish());
+        scene.read();
+        scene
+    }
+
+    fn connect(&mut self) {
+        (self.link, self.said) = (self.network.open(true), 0);
+        self.reference.link_opened(self.link, INCARNATION);
+    }
+
+    fn disconnect(&mut self) {
+        self.reference.link_ended_at_redis(self.link);
+        self.reference.link_ended_at_instance(self.link, self.timeline.now);
+    }
+
+    /// Redis says something of one byte.
+    fn say(&mut self) {
+        self.said += 1;
+        assert_eq!(self.network.write(self.link, Side::Far, b".", &mut self.timeline), Ok(1));
+    }
+
+    /// The instance reads everything.
+    fn read(&mut self) {
+        while self.timeline.next(u64::MAX).is_some() {}
+        assert!(matches!(self.network.read(self.link, Side::Near, 1_000, &mut self.timeline), Read::Bytes(_)));
+    }
+
+    fn subscribe(&mut self) {
+        self.say();
+        self.reference.subscribed(self.link, ROOMS[ROOM], self.said).unwrap();
+    }
+
+    fn subscribed(&mut self) -> Result<(), String> {
+        self.view.subscribed(ROOM, Some(1), &self.reference, &self.network)
+    }
+
+    fn text(number: u64) -> String {
+        Reference::text((Some(1), number), ROOM, 0)
+    }
+
+    fn publish_to(&mut self, to: &[(WireId, u64)]) {
+        self.sent += 1;
+        let (key, text) = ((Some(1), self.sent), Scene::text(self.sent));
+        let sent =
+            Sent { room: ROOM, json: text.clone(), session: 9, echo: true, told: Told::Nothing, published: None };
+        self.reference.send(key, sent);
+        self.reference.published(None, ROOMS[ROOM], text.as_bytes(), to).unwrap();
+    }
+
+    fn publish(&mut self) {
+        self.say();
+        self.publish_to(&[(self.link, self.said)]);
+    }
+
+    fn message(&mut self, number: u64) -> Result<(), String> {
+        self.view.message(ROOM, &Scene::text(number), &self.reference, &self.network)
+    }
+}
+
+#[test]
+fn messages_in_order_are_fine_and_everything_has_come() {
+    let mut scene = Scene::with_messages(2);
+    scene.message(1).unwrap();
+    assert!(scene.view.check_all(&scene.reference, &scene.network).is_err(), "the second has not come");
+    scene.message(2).unwrap();
+    scene.view.check_all(&scene.reference, &scene.network).unwrap();
+}
+
+#[test]
+fn another_order_a_second_copy_and_a_gap_are_not() {
+    let mut scene = Scene::with_messages(3);
+    assert!(scene.message(2).is_err(), "the first is owed");
+    scene.message(1).unwrap();
+    assert!(scene.message(1).is_err(), "twice");
+    assert!(scene.message(3).is_err(), "the second is owed");
+    scene.message(2).unwrap();
+    scene.message(3).unwrap();
+    assert!(scene.message(2).is_err(), "backwards");
+}
+
+#[test]
+fn only_members_get_messages() {
+    let mut scene = Scene::new();
+    scene.subscribe();
+    scene.publish();
+    scene.read();
+    assert!(scene.message(1).is_err(), "before SUBSCRIBED");
+    scene.subscribed().unwrap();
+    scene.publish();
+    scene.read();
+    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, None, 0), 0);
+    scene.view.unsubscribed(ROOM, Some(2), false, &scene.reference, &scene.network).unwrap();
+    assert!(scene.message(2).is_err(), "after UNSUBSCRIBED");
+}
+
+#[test]
+fn who_leaves_gets_what_its_instance_had_read_when_it_asked_to() {
+    let mut scene = Scene::with_messages(1);
+    let place = scene.reference.place(INCARNATION, &scene.network);
+    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, place, scene.reference.len(ROOM)), 0);
+    assert!(scene.view.unsubscribed(ROOM, Some(2), false, &scene.reference, &scene.network).is_err());
+}
+
+#[test]
+fn subscribed_needs_the_brokers_word() {
+    let mut scene = Scene::new();
+    assert!(scene.subscribed().is_err(), "nobody has asked Redis");
+    let mut scene = Scene::new();
+    scene.subscribe();
+    assert!(scene.subscribed().is_err(), "the confirmation has not been read");
+}
+
+#[test]
+fn what_is_published_in_an_outage_is_lost_and_nothing_else() {
+    let mut scene = Scene::with_messages(1);
+    scene.message(1).unwrap();
+    // On its way when the connection ends, and then while there is none.
+    scene.publish();
+    scene.disconnect();
+    scene.publish_to(&[]);
+    scene.connect();
+    scene.publish_to(&[]);
+    scene.subscribe();
+    scene.publish();
+    scene.publish();
+    scene.read();
+    assert!(scene.message(6).is_err(), "the outage is over");
+    scene.message(5).unwrap();
+    scene.message(6).unwrap();
+}
+
+#[test]
+fn a_room_with_members_is_not_given_up() {
+    let mut scene = Scene::with_messages(1);
+    scene.message(1).unwrap();
+    scene.reference.unsubscribed(scene.link, ROOMS[ROOM], 0).unwrap();
+    scene.publish_to(&[]);
+    assert!(scene.view.check_all(&scene.reference, &scene.network).is_err());
+}
+
+#[test]
+fn what_a_sender_is_told_is_true() {
+    let mut scene = Scene::with_messages(1);
+    let published = (Some(1), 1);
+    assert!(scene.reference.told(published, Told::Refused).is_err());
+    scene.reference.told(published, Told::Acked).unwrap();
+    let sent = Sent { told: Told::Nothing, published: None, ..scene.reference.sent(published).unwrap().clone() };
+    scene.reference.send((Some(1), 2), sent);
+    assert!(scene.reference.told((Some(1), 2), Told::Acked).is_err());
+    assert!(scene.view.acked(77, &mut scene.reference).is_err(), "nobody asked");
+}
