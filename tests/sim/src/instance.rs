@@ -8,9 +8,9 @@ use crate::reference::Incarnation;
 use crate::timeline::{Happening, Moment};
 use crate::trace;
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisConfig, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Actions, Config, ConnId, Core, Delivery, Event, Turn};
+use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
 use fanfare_tests::Frame;
 use fastrand::Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -87,8 +87,9 @@ impl Instance {
     /// A new one at this place.
     pub fn new(options: &Options, incarnation: Incarnation, place: usize) -> Instance {
         let mut rng = rng(options.seed, &format!("instance {incarnation}"));
-        let core = Core::new(Config { seed: rng.u64(..), node: rng.u64(..), ..options.core.clone() });
-        let session = RedisSession::new(RedisConfig { seed: rng.u64(..), ..options.session.clone() });
+        let (mut core, mut session) = (options.core.clone(), options.session.clone());
+        (core.seed, core.node, session.seed) = (rng.u64(..), rng.u64(..), rng.u64(..));
+        let (core, session) = (Core::new(core), RedisSession::new(session));
         Instance {
             incarnation,
             core,

@@ -2,7 +2,8 @@
 //! which few kinds of faults are on reaches states that a mixture of all of them hides).
 
 use fanfare_core::broker::redis::RedisConfig;
-use fanfare_core::{Compression, Config, PublishFormat, Rate};
+use fanfare_core::{Config, PublishFormat, Rate};
+use fanfare_tests::compression;
 use fastrand::Rng;
 use std::fmt;
 use std::str::FromStr;
@@ -294,38 +295,34 @@ impl Options {
             commands_per_turn: pick(r, &[1, 4, 1_000]),
             foreign_pause: (r.u32(0..3) == 0).then_some(Span { min: 10_000, max: 1_000_000 }),
         };
-        let session = RedisConfig {
-            password: redis.password.clone(),
-            username: None,
-            publishes_in_flight_max: if quiet { 16_384 } else { pick(r, &[8, 16_384]) },
-            connect_timeout: millis(r, 500, 5_000),
-            probe_interval: millis(r, 200, 5_000),
-            probe_timeout: millis(r, 300, 5_000),
-            backoff_min: millis(r, 10, 50),
-            backoff_max: millis(r, 50, 5_000),
-            prefix: pick(r, &["fanfare:", "", "é:"]).to_owned(),
-            ..RedisConfig::default()
-        };
+        let mut session = RedisConfig::default();
+        session.password = redis.password.clone();
+        session.username = None;
+        session.publishes_in_flight_max = if quiet { 16_384 } else { pick(r, &[8, 16_384]) };
+        session.connect_timeout = millis(r, 500, 5_000);
+        session.probe_interval = millis(r, 200, 5_000);
+        session.probe_timeout = millis(r, 300, 5_000);
+        session.backoff_min = millis(r, 10, 50);
+        session.backoff_max = millis(r, 50, 5_000);
+        session.prefix = pick(r, &["fanfare:", "", "é:"]).to_owned();
         let linger_max = pick(r, &[0, 300, 2_000]);
-        let core = Config {
-            // Such limits are tested by themselves; here they would only end connections.
-            messages: Rate::NONE,
-            bytes: Rate::NONE,
-            pings: Rate::NONE,
-            outbox_bytes_max: if quiet { 1 << 20 } else { pick(r, &[600, 5_000, 100_000, 1 << 20]) },
-            outbox_total_bytes_max: if quiet { 1 << 28 } else { pick(r, &[4_000, 100_000, 1 << 28]) },
-            members_per_turn_max: pick(r, &[1, 3, 16, 1_024]),
-            group_members_max: pick(r, &[1, 2, 5, 64]),
-            errors_max: pick(r, &[2, 100]),
-            room_linger: millis(r, 0, linger_max),
-            ping_interval: millis(r, 1_000, 25_000),
-            pong_timeout: millis(r, 1_000, 10_000),
-            close_timeout: millis(r, 500, 5_000),
-            handshake_timeout: millis(r, 2_000, 10_000),
-            compression: (r.u32(0..5) > 0).then(|| Compression { threshold_bytes: pick(r, &[0, 64, 256]), level: 1 }),
-            publish_format: if r.u32(0..5) == 0 { PublishFormat::Classic } else { PublishFormat::Fanfare },
-            ..Config::default()
-        };
+        let mut core = Config::default();
+        // Such limits are tested by themselves; here they would only end connections.
+        core.messages = Rate::NONE;
+        core.bytes = Rate::NONE;
+        core.pings = Rate::NONE;
+        core.outbox_bytes_max = if quiet { 1 << 20 } else { pick(r, &[600, 5_000, 100_000, 1 << 20]) };
+        core.outbox_total_bytes_max = if quiet { 1 << 28 } else { pick(r, &[4_000, 100_000, 1 << 28]) };
+        core.members_per_turn_max = pick(r, &[1, 3, 16, 1_024]);
+        core.group_members_max = pick(r, &[1, 2, 5, 64]);
+        core.errors_max = pick(r, &[2, 100]);
+        core.room_linger = millis(r, 0, linger_max);
+        core.ping_interval = millis(r, 1_000, 25_000);
+        core.pong_timeout = millis(r, 1_000, 10_000);
+        core.close_timeout = millis(r, 500, 5_000);
+        core.handshake_timeout = millis(r, 2_000, 10_000);
+        core.compression = (r.u32(0..5) > 0).then(|| compression(pick(r, &[0, 64, 256]), 1));
+        core.publish_format = if r.u32(0..5) == 0 { PublishFormat::Classic } else { PublishFormat::Fanfare };
         let mut options = Options {
             seed,
             quiet,
