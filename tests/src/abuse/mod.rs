@@ -34,7 +34,7 @@ const ALLOWANCE_BYTES: u64 = 4 << 20;
 /// A server under attack.
 pub struct Siege<'a> {
     server: &'a Server,
-    bytes_max: u64,
+    bytes_max: AtomicU64,
     exchanged: AtomicU64,
     /// How many they were when the attack began.
     exchanged_before: AtomicU64,
@@ -53,7 +53,7 @@ impl<'a> Siege<'a> {
     pub fn lay(server: &'a Server, bytes_max: u64, attack: impl FnOnce(&Siege<'a>)) {
         let siege = Siege {
             server,
-            bytes_max,
+            bytes_max: AtomicU64::new(bytes_max),
             exchanged: AtomicU64::new(0),
             exchanged_before: AtomicU64::new(0),
             over: AtomicBool::new(false),
@@ -91,6 +91,11 @@ impl<'a> Siege<'a> {
     /// The server.
     pub fn server(&self) -> &'a Server {
         self.server
+    }
+
+    /// The attack has become larger than was known before: it may take so many bytes.
+    pub fn allow(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Release);
     }
 
     /// Whether the pair has said enough for the attack to end.
@@ -176,7 +181,7 @@ impl<'a> Siege<'a> {
 
     fn judge_memory(&self, before: u64) {
         let grown = self.server.memory_bytes_peak().saturating_sub(before);
-        let allowed = self.bytes_max + ALLOWANCE_BYTES + Adapter::under_test().arenas_bytes();
+        let allowed = self.bytes_max.load(Ordering::Acquire) + ALLOWANCE_BYTES + Adapter::under_test().arenas_bytes();
         assert!(grown <= allowed, "the server's memory grew by {grown} bytes; {allowed} would have been in order");
     }
 }
