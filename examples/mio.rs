@@ -52,7 +52,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         broker.poll_events(|event| turn.feed(Event::Broker(event)));
         for event in &events {
             if event.token() == LISTENER {
-                while let Ok((mut stream, peer)) = listener.accept() {
+                loop {
+                    let (mut stream, peer) = match listener.accept() {
+                        Ok(accepted) => accepted,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        // Of the connection that it would have been; the next one may be well.
+                        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                        // Where descriptors run out, this small server ends; the real one waits until somebody has left.
+                        Err(error) => return Err(error.into()),
+                    };
                     // Whoever is refused is closed by being dropped.
                     let Ok(conn) = turn.open_from(peer.ip()) else { continue };
                     let token = Token(conn.to_bits() as usize);

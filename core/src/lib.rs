@@ -312,7 +312,7 @@
 //! | `io_uring` | completions instead of readiness; bounded queues |
 //! | `axum_hub` | only the hub, with Redis or alone |
 //!
-//! `adapters/mio` is the production server, and `tests/wasm/server.mjs` one in Node, where the core is WebAssembly.
+//! `adapters/mio` is the production server, `adapters/threaded` the same on blocking threads, and `tests/wasm/server.mjs` one in Node, where the core is WebAssembly.
 //!
 //! # What may change
 //!

@@ -188,7 +188,7 @@ impl Launch {
 }
 
 impl Server {
-    /// A ready server with its defaults: the embedded broker, no operations port.
+    /// A ready server with its defaults: the broker that the suite is run with, no operations port.
     pub fn start() -> Server {
         Server::launch().start()
     }

@@ -128,8 +128,8 @@ fn instances_with_different_prefixes_do_not_hear_each_other() {
 
 #[test]
 fn the_embedded_broker_stays_within_its_instance() {
-    let one = Server::start();
-    let two = Server::start();
+    let one = Server::launch().embedded().start();
+    let two = Server::launch().embedded().start();
     let mut in_one = Client::member(&one, "r");
     let mut in_two = Client::member(&two, "r");
     in_one.publish("r", "1");

@@ -1,4 +1,4 @@
-//! One instance with the embedded broker: who gets what, and in which order.
+//! One instance: who gets what, and in which order.
 
 use fanfare_tests::{Client, Server, assert_one_order};
 

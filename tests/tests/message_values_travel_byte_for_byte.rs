@@ -53,7 +53,7 @@ fn expect_every_value(sender: &mut Client, other: &mut Client) {
 
 #[test]
 fn through_the_embedded_broker() {
-    let server = Server::start();
+    let server = Server::launch().embedded().start();
     let mut sender = Client::member(&server, "r");
     let mut other = Client::member(&server, "r");
     expect_every_value(&mut sender, &mut other);

@@ -90,7 +90,7 @@ impl Gate {
     pub fn update(&mut self, open: usize, lasting: usize, now: Time) {
         self.measure(open, now);
         let told = &self.shortage.told_full;
-        let full = self.shortage.is_full() && (told.load(Relaxed) || lasting > self.reopens_at());
+        let full = self.shortage.is_full() && (told.load(Relaxed) || lasting > self.places.open_again_at());
         if told.load(Relaxed) != full && told.swap(full, Relaxed) != full && !self.refused {
             if full {
                 tracing::warn!(connections = open, "accepting paused");
@@ -100,15 +100,9 @@ impl Gate {
         }
     }
 
-    /// Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
-    fn reopens_at(&self) -> usize {
-        self.places.connections_max + self.places.surplus_max / 2
-    }
-
     fn measure(&mut self, open: usize, now: Time) {
         let was_full = self.shortage.is_full();
-        let most = self.places.connections_max + self.places.surplus_max;
-        let full = if was_full { open > self.reopens_at() } else { open >= most };
+        let full = if was_full { open > self.places.open_again_at() } else { open >= self.places.full_at() };
         if full != was_full {
             self.shortage.full.store(full, Relaxed);
         }

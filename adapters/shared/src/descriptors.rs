@@ -12,6 +12,19 @@ pub struct Places {
     pub surplus_max: usize,
 }
 
+impl Places {
+    /// So many connections, and no more are taken.
+    pub fn full_at(&self) -> usize {
+        self.connections_max + self.surplus_max
+    }
+
+    /// So many, and more are taken again: half the surplus has left, since a gate that moves with every connection would only
+    /// make noise.
+    pub fn open_again_at(&self) -> usize {
+        self.connections_max + self.surplus_max / 2
+    }
+}
+
 /// One in sixteen places is for those who are turned away, and at most this many.
 const SURPLUS_MAX: usize = 128;
 

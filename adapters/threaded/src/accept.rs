@@ -8,7 +8,7 @@ use fanfare_adapter::listen::{ACCEPT_PAUSE, is_of_the_connection};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{Shutdown, shutdown};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -61,8 +61,7 @@ impl Drop for Place {
         let gate = &self.0;
         let mut state = gate.lock();
         state.open -= 1;
-        // Open again only when half the surplus has left: a gate that moves with every connection would only make noise.
-        if state.full && state.open <= gate.places.connections_max + gate.places.surplus_max / 2 {
+        if state.full && state.open <= gate.places.open_again_at() {
             state.full = false;
             gate.left.notify_all();
         }
@@ -138,7 +137,7 @@ impl Gate {
             }
             match self.listener.accept() {
                 Ok((stream, peer)) => {
-                    if inbox.send(self.admit(stream, peer)).is_err() {
+                    if inbox.send(Inbound::Accepted(self.admit(stream), peer)).is_err() {
                         return;
                     }
                 }
@@ -153,12 +152,12 @@ impl Gate {
         }
     }
 
-    fn admit(self: &Arc<Gate>, stream: TcpStream, peer: SocketAddr) -> Inbound {
+    pub(crate) fn admit(self: &Arc<Gate>, stream: TcpStream) -> Client {
         self.granted(Lack::Descriptor);
         let mut state = self.lock();
         state.open += 1;
-        state.full |= state.open >= self.places.connections_max + self.places.surplus_max;
-        Inbound::Accepted(Client { stream, _place: Place(Arc::clone(self)) }, peer)
+        state.full |= state.open >= self.places.full_at();
+        Client { stream, _place: Place(Arc::clone(self)) }
     }
 
     /// Returns whether there is one; there will never be one once the server is stopping.

@@ -14,6 +14,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A thread here does little; what is not touched of its stack costs no memory.
 const STACK_BYTES: usize = 64 * 1024;
@@ -22,6 +23,8 @@ const STACK_BYTES: usize = 64 * 1024;
 const MAPPINGS_PER_THREAD: usize = 4;
 /// Everything else has one in so many of the kernel's mappings: stacks that are kept for new threads, the heap, the program.
 const OTHER_MAPPINGS: usize = 8;
+/// How often a connection that lags is tried where the system has no thread left to wait for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What is read of a client that sends little, which is kept on its thread's stack.
 const READ_BYTES: usize = 1024;
 /// What is read at once of a client for as long as it fills every read.
@@ -41,6 +44,9 @@ pub struct Connections {
     open: HashMap<ConnId, Arc<Connection>>,
     inbox: Sender<Inbound>,
     threads: Arc<Threads>,
+    /// Those that lag and have no thread to wait for them, and when they are looked at again.
+    unwaited: Vec<ConnId>,
+    look_again_at: Option<Instant>,
 }
 
 /// How many threads there are, and may be.
@@ -57,7 +63,13 @@ struct Counted(Arc<Threads>);
 impl Connections {
     /// None yet, and no more than these threads. What they have to say goes to the inbox.
     pub fn new(inbox: Sender<Inbound>, threads: Threads) -> Connections {
-        Connections { open: HashMap::new(), inbox, threads: Arc::new(threads) }
+        Connections {
+            open: HashMap::new(),
+            inbox,
+            threads: Arc::new(threads),
+            unwaited: Vec::new(),
+            look_again_at: None,
+        }
     }
 
     /// Keeps a new connection's socket, and starts the thread that reads it.
@@ -79,7 +91,7 @@ impl Connections {
 
     /// Writes once, and does not wait: how much was taken, or `None` if the socket failed. Where that is not all, an
     /// [`Inbound::Writable`] follows.
-    pub fn write(&self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
         let connection = self.open.get(&conn)?;
         let written = loop {
             match send(&connection.client.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -89,14 +101,25 @@ impl Connections {
                 Err(_) => return None,
             }
         };
-        if written < bytes.len()
-            && let Err(error) = self.await_writable(conn, Arc::clone(connection))
-        {
-            // Nobody would ever tell that it takes more: it could only hang.
-            tracing::warn!(%error, "cannot wait for a slow connection");
-            return None;
+        if written < bytes.len() && self.await_writable(conn, Arc::clone(connection)).is_err() {
+            self.unwaited.push(conn);
+            self.look_again_at.get_or_insert_with(|| Instant::now() + LOOK_AGAIN);
         }
         Some(written)
+    }
+
+    /// When connections have to be looked at for which there is no thread to wait.
+    pub fn look_again_at(&self) -> Option<Instant> {
+        self.look_again_at
+    }
+
+    /// These connections, if it is time: whoever is not writable yet will take nothing, and come again.
+    pub fn look_again(&mut self) -> Vec<ConnId> {
+        if self.look_again_at.is_none_or(|at| at > Instant::now()) {
+            return Vec::new();
+        }
+        self.look_again_at = None;
+        std::mem::take(&mut self.unwaited)
     }
 
     /// A full socket is rare, and a thread that comes and goes with it is cheaper than one that sleeps beside every reader.
@@ -192,7 +215,34 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accept::Gate;
+    use fanfare_adapter::descriptors::Places;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc;
+
+    #[test]
+    fn who_lags_and_has_no_thread_is_looked_at_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let gate = Gate::new(listener, Places { connections_max: 1, surplus_max: 1 }).unwrap();
+        let (inbox, _inbound) = crossbeam_channel::bounded(1);
+        // The one thread is that which reads.
+        let mut connections = Connections::new(inbox, Threads { running: AtomicUsize::new(0), max: 1 });
+        let conn = ConnId::new(0, 1);
+        connections.insert(conn, gate.admit(stream)).unwrap();
+        assert_eq!((connections.look_again_at(), connections.look_again()), (None, vec![]));
+        let bytes = vec![0; 1 << 20];
+        while connections.write(conn, &bytes) == Some(bytes.len()) {}
+        assert!(connections.look_again_at().is_some());
+        let mut again = Vec::new();
+        while again.is_empty() {
+            again = connections.look_again();
+        }
+        assert_eq!((again, connections.look_again_at()), (vec![conn], None));
+        connections.close(conn);
+        drop(peer);
+    }
 
     #[test]
     fn there_are_no_more_threads_than_may_be() {

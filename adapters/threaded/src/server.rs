@@ -91,8 +91,10 @@ impl ThreadedServer {
         if self.broker.is_ready() {
             return Some(Duration::ZERO);
         }
-        let next = [self.core.next_timeout(), self.stop_at].into_iter().flatten().min()?;
-        Some(next.since(self.now()))
+        let next = [self.core.next_timeout(), self.stop_at].into_iter().flatten().min();
+        let next = next.map(|next| next.since(self.now()));
+        let look = self.connections.look_again_at().map(|at| at.saturating_duration_since(Instant::now()));
+        next.into_iter().chain(look).min()
     }
 
     fn turn(&mut self) {
@@ -108,6 +110,9 @@ impl ThreadedServer {
             if began.elapsed() >= CLIENTS_TIME {
                 break;
             }
+        }
+        for conn in connections.look_again().into_iter().filter(|conn| connections.is_open(*conn)) {
+            turn.feed(Event::Writable { conn });
         }
         turn.feed(Event::Timeout);
         if let Some(signal) = signalled

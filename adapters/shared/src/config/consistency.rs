@@ -84,7 +84,7 @@ fn too_many_workers(config: &Config, sources: &[Source], program: &Program) -> O
         key: "workers".to_owned(),
         from: sources[position("workers").expect("the table holds workers")].clone(),
         wrong: format!("{} event loops are more than {name} can run", config.workers),
-        right: format!("at most {workers_max}, or another adapter: `fanfare` runs any number"),
+        right: format!("at most {workers_max}, or another adapter: `fanfare` runs up to 64"),
     })
 }
 
