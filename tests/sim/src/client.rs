@@ -22,6 +22,8 @@ struct Connection {
     incoming: Incoming,
     /// What the wire has not taken yet.
     unsent: Vec<u8>,
+    /// Bytes that it has said, those that the wire has not taken yet among them.
+    said: u64,
     is_upgraded: bool,
     /// It has sent a close frame, or a FIN: nothing follows.
     is_over: bool,
@@ -301,15 +303,19 @@ impl Client {
     }
 
     fn command(&mut self, kind: &str, fields: &str, ask: Ask, around: &mut Surroundings<'_>) {
-        let Some(connection) = &mut self.connection else { return };
+        if self.connection.is_none() {
+            return;
+        }
         let id = (!chance(&mut self.rng, self.options.clients.without_id)).then(|| {
             self.ids += 1;
             self.ids << 8 | self.number as u64
         });
-        connection.view.ask(id, ask, around.timeline.now);
-        let id = id.map_or(String::new(), |id| format!(",\"id\":{id}"));
-        trace!(around.trace, around.timeline, "client {} says {kind}{fields}{id}", self.number);
-        self.message(format!("{{\"type\":\"{kind}\"{fields}{id}}}").as_bytes(), around);
+        let id_field = id.map_or(String::new(), |id| format!(",\"id\":{id}"));
+        trace!(around.trace, around.timeline, "client {} says {kind}{fields}{id_field}", self.number);
+        self.message(format!("{{\"type\":\"{kind}\"{fields}{id_field}}}").as_bytes(), around);
+        if let Some(connection) = &mut self.connection {
+            connection.view.ask(id, ask, connection.said, around.timeline.now);
+        }
     }
 
     /// Says something that is no command, or no frame. Says whether it could.
@@ -376,6 +382,7 @@ impl Client {
     fn write(&mut self, bytes: &[u8], around: &mut Surroundings<'_>) {
         if let Some(connection) = self.connection.as_mut().filter(|of| !of.is_over) {
             connection.unsent.extend_from_slice(bytes);
+            connection.said += bytes.len() as u64;
         }
         self.flush(around);
     }
@@ -399,9 +406,10 @@ impl Client {
         trace!(around.trace, around.timeline, "client {} opens wire {wire} to instance {place}", self.number);
         self.connection = Some(Connection {
             wire,
-            view: View::new(session, self.number, self.dialect, &self.options),
+            view: View::new(session, wire, self.number, self.dialect, &self.options),
             incoming: Incoming::new(self.offers_compression),
             unsent: Vec::new(),
+            said: 0,
             is_upgraded: false,
             is_over: false,
             is_rude: false,
@@ -424,18 +432,20 @@ impl Client {
                 format!("/broadcast/{}", encoded(ROOMS[*self.wants.first().expect("a broadcaster has its room")]))
             }
         };
-        let Some(connection) = &mut self.connection else { return };
-        if by_url || self.dialect == Dialect::Broadcast {
+        if by_url {
             for (number, room) in self.wants.iter().enumerate() {
-                if by_url {
-                    path += if number == 0 { "?room=" } else { "&room=" };
-                    path += &encoded(ROOMS[*room]);
-                }
-                connection.view.ask(None, Ask::Subscribe(*room, false), around.timeline.now);
+                path += if number == 0 { "?room=" } else { "&room=" };
+                path += &encoded(ROOMS[*room]);
             }
         }
         let head = upgrade_request(&path, further);
         self.write(head.as_bytes(), around);
+        let Some(connection) = self.connection.as_mut().filter(|_| by_url || self.dialect == Dialect::Broadcast) else {
+            return;
+        };
+        for room in &self.wants {
+            connection.view.ask(None, Ask::Subscribe(*room, false), connection.said, around.timeline.now);
+        }
     }
 
     /// Looks whether the server is there; gives up where it is not. Says whether it did.

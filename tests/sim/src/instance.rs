@@ -376,6 +376,7 @@ impl Adapter {
             socket.is_ready = false;
             match around.network.read(socket.wire, Side::Far, options.read_bytes, &mut around.timeline) {
                 Read::Bytes(mut data) => {
+                    around.reference.client_read(socket.wire, self.incarnation, &around.network);
                     turn.feed(Event::Bytes { conn, data: &mut data });
                     self.make_ready(conn);
                 }

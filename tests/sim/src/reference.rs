@@ -101,6 +101,8 @@ pub struct Reference {
     links: BTreeMap<WireId, Link>,
     /// The newest of each instance.
     newest: BTreeMap<Incarnation, WireId>,
+    /// What instances have read of each client's wire so far, and how far each had read Redis by then.
+    client_reads: BTreeMap<WireId, Vec<(u64, Place)>>,
     /// The number of the last message of a session to a room over one publishing connection.
     last_published: BTreeMap<(WireId, u64, usize), u64>,
     /// Messages in all rooms.
@@ -115,6 +117,7 @@ impl Reference {
             sent: BTreeMap::new(),
             links: BTreeMap::new(),
             newest: BTreeMap::new(),
+            client_reads: BTreeMap::new(),
             last_published: BTreeMap::new(),
             published_total: 0,
         }
@@ -288,6 +291,40 @@ impl Reference {
                         && held.confirmed <= network.read_total(*wire, Side::Near)
                 })
         })
+    }
+
+    /// An instance has read something that a client says.
+    pub fn client_read(&mut self, wire: WireId, incarnation: Incarnation, network: &Network) {
+        let place = self.place(incarnation, network);
+        self.client_reads.entry(wire).or_default().push((network.read_total(wire, Side::Far), place));
+    }
+
+    /// The first message of the room that whoever was told SUBSCRIBED is owed; `asked` is the place behind its request in what it
+    /// says. Both the request and the broker's confirmation stand before it in what the instance has read.
+    ///
+    /// Of several confirmations that the instance has read by now the last counts: which of them it was that made the
+    /// client a member cannot be told from outside.
+    pub fn owed_from(
+        &self,
+        room: usize,
+        incarnation: Incarnation,
+        asked: (WireId, u64),
+        network: &Network,
+    ) -> Result<usize, String> {
+        let reads = self.client_reads.get(&asked.0).map_or(&[][..], Vec::as_slice);
+        let (_, request) = reads.iter().find(|(total, _)| *total >= asked.1).ok_or("the request has not been read")?;
+        let links = self.links.iter().filter(|(_, link)| link.incarnation == incarnation);
+        let confirmations = links.flat_map(|(wire, link)| {
+            let read = network.read_total(*wire, Side::Near);
+            let held = link.rooms.get(&room).into_iter().flatten().filter(move |held| held.confirmed <= read);
+            held.map(|held| (*wire, held.confirmed))
+        });
+        let from = confirmations.max().max(*request);
+        let is_behind = |logged: &Logged| {
+            let fate = logged.fates.get(&incarnation);
+            fate.is_some_and(|fate| fate.sent.iter().any(|place| Some(*place) > from))
+        };
+        Ok(self.rooms[room].iter().position(is_behind).unwrap_or(self.len(room)))
     }
 
     /// How far the instance has read.

@@ -1,6 +1,6 @@
 //! What one connection of a client has asked for and been told, judged against the reference: membership, order, gaps, replies.
 
-use crate::network::Network;
+use crate::network::{Network, WireId};
 use crate::options::{Fault, Options};
 use crate::reference::{Incarnation, Key, Owed, Place, Reference, Told};
 use std::collections::BTreeMap;
@@ -33,6 +33,8 @@ pub enum Ask {
 struct Asked {
     ask: Ask,
     at: u64,
+    /// The place behind it in what the client says.
+    end: u64,
     /// Its number among all that was asked.
     number: u64,
 }
@@ -43,7 +45,7 @@ struct Seat {
     is_member: bool,
     /// The message that comes next, once there was one in this membership.
     next: Option<usize>,
-    /// What has been published before need not come.
+    /// What stands before in the room's order need not come.
     from: usize,
     /// One behind the last message that came in any membership.
     behind: usize,
@@ -62,6 +64,7 @@ pub struct View {
     pub session: u64,
     /// The instance that has accepted it.
     pub incarnation: Option<Incarnation>,
+    wire: WireId,
     client: usize,
     dialect: Dialect,
     seats: Vec<Seat>,
@@ -80,11 +83,12 @@ pub struct View {
 
 impl View {
     /// A connection that has asked for nothing.
-    pub fn new(session: u64, client: usize, dialect: Dialect, options: &Options) -> View {
+    pub fn new(session: u64, wire: WireId, client: usize, dialect: Dialect, options: &Options) -> View {
         let refuses_subscribe = options.has(Fault::RedisRefusesSubscribe);
         View {
             session,
             incarnation: None,
+            wire,
             client,
             dialect,
             seats: vec![Seat::default(); options.rooms],
@@ -99,8 +103,8 @@ impl View {
         }
     }
 
-    /// Notes what is asked.
-    pub fn ask(&mut self, id: Option<u64>, ask: Ask, now: u64) {
+    /// Notes what is asked; in what the client says it ends at `end`.
+    pub fn ask(&mut self, id: Option<u64>, ask: Ask, end: u64, now: u64) {
         self.asks += 1;
         let number = self.asks;
         match ask {
@@ -120,7 +124,7 @@ impl View {
         if self.dialect != Dialect::Fanfare {
             return;
         }
-        let asked = Asked { ask, at: now, number };
+        let asked = Asked { ask, at: now, end, number };
         match id {
             Some(id) => assert!(self.asked.insert(id, asked).is_none(), "ids are used once"),
             None if matches!(asked.ask, Ask::Send(_)) => {}
@@ -183,15 +187,16 @@ impl View {
         reference: &Reference,
         network: &Network,
     ) -> Result<(), String> {
-        let asked = self.take(id, |ask| matches!(ask, Ask::Subscribe(of, _) if *of == room));
-        let asked = asked.ok_or("SUBSCRIBED, and nobody asked")?;
+        let is_asked = |ask: &Ask| matches!(ask, Ask::Subscribe(of, _) if *of == room);
+        let asked = self.take(id, is_asked).ok_or("SUBSCRIBED, and nobody asked")?;
         let incarnation = self.incarnation.ok_or("SUBSCRIBED by nobody")?;
         if !reference.was_held(incarnation, room, asked.at, network) {
             return Err("SUBSCRIBED, and the broker has not confirmed it".to_owned());
         }
+        let from = reference.owed_from(room, incarnation, (self.wire, asked.end), network)?;
         let seat = &mut self.seats[room];
         if !seat.is_member {
-            (seat.is_member, seat.next, seat.from) = (true, None, reference.len(room));
+            (seat.is_member, seat.next, seat.from) = (true, None, from);
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ struct Scene {
     network: Network,
     timeline: Timeline,
     view: View,
+    wire: WireId,
     link: WireId,
     /// Bytes that Redis has written to the link.
     said: u64,
@@ -22,21 +23,33 @@ struct Scene {
 }
 
 impl Scene {
+    /// The instance has read what the client asked, and Redis has said nothing yet.
     fn new() -> Scene {
+        let mut scene = Scene::unheard();
+        scene.hear();
+        scene
+    }
+
+    /// What the client asked is on its way.
+    fn unheard() -> Scene {
         let mut options = Options::draw(0, &Narrowed::default());
         (options.rooms, options.wires.link_capacity.min) = (1, options.wires.link_capacity.max);
         options.faults.clear();
+        let (mut network, mut timeline) = (Network::new(options.wires.clone(), rng(0, "network")), Timeline::default());
+        let wire = network.open(false);
+        assert_eq!(network.write(wire, Side::Near, b"?", &mut timeline), Ok(1));
         let mut scene = Scene {
             reference: Reference::new(1),
-            network: Network::new(options.wires.clone(), rng(0, "network")),
-            timeline: Timeline::default(),
-            view: View::new(1, 0, Dialect::Fanfare, &options),
+            network,
+            timeline,
+            view: View::new(1, wire, 0, Dialect::Fanfare, &options),
+            wire,
             link: 0,
             said: 0,
             sent: 0,
         };
         scene.view.incarnation = Some(INCARNATION);
-        scene.view.ask(Some(1), Ask::Subscribe(ROOM, false), 0);
+        scene.view.ask(Some(1), Ask::Subscribe(ROOM, false), 1, 0);
         scene.connect();
         scene
     }
@@ -72,6 +85,13 @@ impl Scene {
     fn read(&mut self) {
         while self.timeline.next(u64::MAX).is_some() {}
         assert!(matches!(self.network.read(self.link, Side::Near, 1_000, &mut self.timeline), Read::Bytes(_)));
+    }
+
+    /// The instance reads what the client asked.
+    fn hear(&mut self) {
+        while self.timeline.next(u64::MAX).is_some() {}
+        assert_eq!(self.network.read(self.wire, Side::Far, 1_000, &mut self.timeline), Read::Bytes(b"?".to_vec()));
+        self.reference.client_read(self.wire, INCARNATION, &self.network);
     }
 
     fn subscribe(&mut self) {
@@ -137,7 +157,7 @@ fn only_members_get_messages() {
     scene.subscribed().unwrap();
     scene.publish();
     scene.read();
-    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, None, 0), 0);
+    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, None, 0), 2, 0);
     scene.view.unsubscribed(ROOM, Some(2), false, &scene.reference, &scene.network).unwrap();
     assert!(scene.message(2).is_err(), "after UNSUBSCRIBED");
 }
@@ -146,7 +166,7 @@ fn only_members_get_messages() {
 fn who_leaves_gets_what_its_instance_had_read_when_it_asked_to() {
     let mut scene = Scene::with_messages(1);
     let place = scene.reference.place(INCARNATION, &scene.network);
-    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, place, scene.reference.len(ROOM)), 0);
+    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, place, scene.reference.len(ROOM)), 2, 0);
     assert!(scene.view.unsubscribed(ROOM, Some(2), false, &scene.reference, &scene.network).is_err());
 }
 
@@ -157,6 +177,61 @@ fn subscribed_needs_the_brokers_word() {
     let mut scene = Scene::new();
     scene.subscribe();
     assert!(scene.subscribed().is_err(), "the confirmation has not been read");
+}
+
+#[test]
+fn subscribed_needs_the_request_to_have_been_read() {
+    let mut scene = Scene::unheard();
+    scene.subscribe();
+    scene.read();
+    assert!(scene.subscribed().is_err());
+}
+
+#[test]
+fn what_is_read_behind_the_confirmation_is_owed() {
+    let mut scene = Scene::new();
+    scene.subscribe();
+    scene.publish();
+    scene.publish();
+    scene.read();
+    scene.subscribed().unwrap();
+    assert!(scene.view.check_all(&scene.reference, &scene.network).is_err(), "nothing has come");
+    assert!(scene.message(2).is_err(), "the first is owed");
+    scene.message(1).unwrap();
+    scene.message(2).unwrap();
+    scene.view.check_all(&scene.reference, &scene.network).unwrap();
+}
+
+#[test]
+fn what_is_read_before_the_request_is_not_owed_and_what_is_read_behind_it_is() {
+    let mut scene = Scene::unheard();
+    scene.subscribe();
+    scene.publish();
+    scene.read();
+    // Published before the instance reads the request, and read after it.
+    scene.publish();
+    scene.hear();
+    scene.publish();
+    scene.read();
+    scene.subscribed().unwrap();
+    assert!(scene.message(3).is_err(), "the second is owed");
+    scene.message(2).unwrap();
+    scene.message(3).unwrap();
+}
+
+#[test]
+fn what_comes_on_a_new_connection_is_owed_from_its_confirmation() {
+    let mut scene = Scene::new();
+    scene.disconnect();
+    scene.connect();
+    scene.publish_to(&[]);
+    scene.subscribe();
+    scene.publish();
+    scene.publish();
+    scene.read();
+    scene.subscribed().unwrap();
+    assert!(scene.message(3).is_err(), "the second is owed");
+    scene.message(2).unwrap();
 }
 
 #[test]
