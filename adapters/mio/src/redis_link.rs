@@ -47,8 +47,6 @@ struct Link {
     /// Attempts since the last that came up. Each begins with another address, since the one tried first may take all
     /// the time there is and never answer.
     attempts: usize,
-    /// Why it is not up, as the hub was told last.
-    told: Option<String>,
 }
 
 /// Redis on the poll.
@@ -115,31 +113,13 @@ impl RedisLinks {
         if self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.session.timeout(now);
         }
-        self.session.poll_events(&mut report);
-        self.tell_failures(report);
-    }
-
-    /// Tells the hub why Redis is still away. The session's own events end with the loss of a connection that was up;
-    /// why none can be had since then, or ever could, is what an operator needs to know.
-    fn tell_failures(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
         let stats = self.session.stats();
-        for (role, stats) in [(Role::Subscriber, stats.subscriber), (Role::Publisher, stats.publisher)] {
-            let Link { told, attempts, .. } = &mut self.links[role as usize];
+        for (link, stats) in self.links.iter_mut().zip([stats.subscriber, stats.publisher]) {
             if stats.state == LinkState::Up {
-                *attempts = 0;
+                link.attempts = 0;
             }
-            let reason = stats.last_error.filter(|_| stats.state != LinkState::Up);
-            if told.as_deref() == reason {
-                continue;
-            }
-            *told = reason.map(str::to_owned);
-            let Some(reason) = reason else { continue };
-            let reason = &format!("Redis: {reason}");
-            report(match role {
-                Role::Subscriber => BrokerEvent::Down { reason },
-                Role::Publisher => BrokerEvent::PublisherDown { reason },
-            });
         }
+        self.session.poll_events(report);
     }
 
     fn read_link(

@@ -8,7 +8,7 @@ use crate::reference::Incarnation;
 use crate::timeline::{Happening, Moment};
 use crate::trace;
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, RedisSession, Role};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
 use fanfare_tests::Frame;
@@ -51,8 +51,6 @@ struct Adapter {
     writable: Vec<ConnId>,
     incoming: VecDeque<WireId>,
     links: [Option<Link>; 2],
-    /// Why each link is not up, as the hub was told last.
-    told: [Option<String>; 2],
     /// Connections that are no more.
     gone: Vec<ConnId>,
     drives_midway: bool,
@@ -103,7 +101,6 @@ impl Instance {
                 writable: Vec::new(),
                 incoming: VecDeque::new(),
                 links: [None, None],
-                told: [None, None],
                 gone: Vec::new(),
                 drives_midway: options.drives_midway,
                 hash: DefaultHasher::new(),
@@ -323,20 +320,6 @@ impl Adapter {
             session.timeout(now);
         }
         session.poll_events(|event| turn.feed(Event::Broker(event)));
-        let stats = session.stats();
-        for (role, stats) in [(Role::Subscriber, stats.subscriber), (Role::Publisher, stats.publisher)] {
-            let reason = stats.last_error.filter(|_| stats.state != LinkState::Up);
-            let told = &mut self.told[role as usize];
-            if told.as_deref() == reason {
-                continue;
-            }
-            *told = reason.map(str::to_owned);
-            let Some(reason) = reason else { continue };
-            turn.feed(Event::Broker(match role {
-                Role::Subscriber => BrokerEvent::Down { reason },
-                Role::Publisher => BrokerEvent::PublisherDown { reason },
-            }));
-        }
     }
 
     fn established(&self, role: Role) -> Option<WireId> {

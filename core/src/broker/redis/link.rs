@@ -111,9 +111,10 @@ impl Link {
         }
     }
 
-    /// Ends the connection or the attempt, and plans the next one. Says whether it was up.
+    /// Ends the connection or the attempt, and plans the next one. Says whether that is news: it was up, or the reason for
+    /// which there is none has changed.
     pub(super) fn lose(&mut self, reason: &str, now: Time, config: &RedisConfig) -> bool {
-        let was_up = self.is_up();
+        let is_news = self.is_up() || self.last_error.as_deref() != Some(reason);
         if let State::Up { since } = self.state
             // Shorter, and a server that takes every connection and ends it soon after would be visited again and
             // again at the shortest wait.
@@ -126,8 +127,10 @@ impl Link {
         self.inbox = Inbox::default();
         self.outbox = Outbox::default();
         self.probe_deadline = None;
-        self.last_error = Some(reason.to_owned());
-        was_up
+        if is_news {
+            self.last_error = Some(reason.to_owned());
+        }
+        is_news
     }
 
     /// Whether there is a connection or an attempt that could be lost.

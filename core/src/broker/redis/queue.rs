@@ -21,12 +21,12 @@ pub(super) struct EventQueue {
 }
 
 impl EventQueue {
-    pub(super) fn down(&mut self, reason: &str) {
-        self.events.push_back(Queued::Down { reason: reason.to_owned() });
+    pub(super) fn down(&mut self, reason: String) {
+        self.events.push_back(Queued::Down { reason });
     }
 
-    pub(super) fn publisher_down(&mut self, reason: &str) {
-        self.events.push_back(Queued::PublisherDown { reason: reason.to_owned() });
+    pub(super) fn publisher_down(&mut self, reason: String) {
+        self.events.push_back(Queued::PublisherDown { reason });
     }
 
     pub(super) fn publish_failed(&mut self, id: PublishId, error: PublishError) {

@@ -135,7 +135,7 @@ impl RedisSession {
             Ok(()) => self.link(role).0.inbox = inbox,
             Err(stopped) => {
                 let reason = match stopped {
-                    Stopped::Malformed(error) => format!("Redis broke the protocol: {error}"),
+                    Stopped::Malformed(error) => format!("broke the protocol: {error}"),
                     Stopped::Refused(reason) => reason,
                 };
                 self.give_up(role, &reason, now);
@@ -274,15 +274,17 @@ impl RedisSession {
         if link.is_waiting() {
             return;
         }
-        let was_up = link.lose(reason, now, config);
+        let is_news = link.lose(reason, now, config);
         match role {
             Role::Subscriber => self.subscriber.lose(),
             Role::Publisher => self.publisher.lose(sent_total, &mut self.events),
         }
-        match role {
-            Role::Subscriber if was_up => self.events.down(reason),
-            Role::Publisher if was_up => self.events.publisher_down(reason),
-            _ => {}
+        if is_news {
+            let reason = format!("Redis: {reason}");
+            match role {
+                Role::Subscriber => self.events.down(reason),
+                Role::Publisher => self.events.publisher_down(reason),
+            }
         }
     }
 

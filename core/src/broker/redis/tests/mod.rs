@@ -22,13 +22,18 @@ struct Script {
     events: Vec<String>,
 }
 
+/// A reason without what every reason begins with.
+fn of_redis(reason: &str) -> &str {
+    reason.strip_prefix("Redis: ").expect("a reason says whose it is")
+}
+
 /// One line per event.
 fn written(event: BrokerEvent<'_>) -> String {
     match event {
         BrokerEvent::Up => "up".to_owned(),
-        BrokerEvent::Down { reason } => format!("down: {reason}"),
+        BrokerEvent::Down { reason } => format!("down: {}", of_redis(reason)),
         BrokerEvent::PublisherUp => "publisher up".to_owned(),
-        BrokerEvent::PublisherDown { reason } => format!("publisher down: {reason}"),
+        BrokerEvent::PublisherDown { reason } => format!("publisher down: {}", of_redis(reason)),
         BrokerEvent::Subscribed { room } => format!("subscribed {room}"),
         BrokerEvent::Unsubscribed { room } => format!("unsubscribed {room}"),
         BrokerEvent::SubscribeFailed { room, reason } => format!("failed {room}: {reason}"),

@@ -78,7 +78,9 @@ fn a_server_without_hello_is_spoken_to_in_resp2() {
         assert_eq!(script.sent(Role::Subscriber), [["PING"]]);
         script.hear(Role::Subscriber, &push(b'*', &["message", "fanfare:a", "hi"]));
         script.hear(Role::Subscriber, b"*2\r\n$4\r\npong\r\n$0\r\n\r\n");
-        assert_eq!(script.events(), ["subscribed a", "message a: hi"]);
+        let mut events = script.events();
+        events.retain(|event| !event.starts_with("publisher"));
+        assert_eq!(events, ["subscribed a", "message a: hi"]);
     }
 }
 
@@ -99,13 +101,13 @@ fn a_refused_set_up_is_dropped_with_a_reason_and_tried_again_for_ever() {
         (b"-ERR cannot use 'tr0ub4dor&3'\r\n", "HELLO refused: ERR"),
         (b"_\r\n-LOADING Redis is loading\r\n", "SELECT 5 refused: LOADING Redis is loading"),
         (b"_\r\n-ERR DB index is out of range\r\n", "SELECT 5 refused: ERR DB index is out of range"),
-        (b"HTTP/1.1 400\r\n", "Redis broke the protocol: a reply cannot start with byte 0x48"),
+        (b"HTTP/1.1 400\r\n", "broke the protocol: a reply cannot start with byte 0x48"),
     ];
     let mut script = connecting(config());
-    for (refusal, reason) in refusals.iter().cycle().take(40) {
+    for (refusal, reason) in refusals.iter().cycle().take(42) {
         script.sent(Role::Subscriber);
         script.hear(Role::Subscriber, refusal);
-        assert!(script.events().is_empty(), "never up, so never down");
+        assert!(script.events().contains(&format!("down: {reason}")));
         assert_eq!(script.session.stats().subscriber.last_error, Some(*reason));
         assert_eq!(script.session.stats().trouble(), Some(*reason));
         assert_eq!(script.session.poll_connection(script.now), Some((Role::Subscriber, ConnectionRequest::Drop)));
