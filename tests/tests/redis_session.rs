@@ -340,7 +340,8 @@ fn refusals_are_told_without_the_password() {
         driver.until("refusal", |driver| driver.session.stats().publisher.last_error.is_some());
         let told = driver.session.stats().publisher.last_error.unwrap();
         assert!(told.starts_with(reason), "{told}");
-        assert!(driver.heard.is_empty());
+        let of_failure = |event: &Heard| matches!(event, Heard::Down | Heard::PublisherDown);
+        assert!(driver.heard.contains(&Heard::PublisherDown) && driver.heard.iter().all(of_failure));
     }
 }
 

@@ -87,6 +87,8 @@ pub(super) struct History {
     now: Time,
     links: [Link; 2],
     up: [bool; 2],
+    /// Why each link is not up, as was told last.
+    down: [String; 2],
     /// What is outstanding per room: `true` for a subscription.
     asked: BTreeMap<String, bool>,
     held: BTreeSet<String>,
@@ -115,6 +117,7 @@ impl History {
             now: Time::from_millis(1_000),
             links: Default::default(),
             up: [false; 2],
+            down: Default::default(),
             asked: BTreeMap::new(),
             held: BTreeSet::new(),
             waiting: BTreeSet::new(),
@@ -248,20 +251,21 @@ impl History {
     }
 
     fn listen(&mut self, events: impl FnOnce(&mut RedisSession, &mut dyn FnMut(BrokerEvent<'_>))) {
-        let History { session, up, asked, held, waiting, password, .. } = self;
+        let History { session, up, down, asked, held, waiting, password, .. } = self;
+        let check_down = |up: &mut bool, down: &mut String, reason: &str| {
+            check_reason(reason, *password);
+            let told = std::mem::replace(down, reason.to_owned());
+            assert!(std::mem::take(up) || told != reason, "told twice: {reason}");
+        };
         events(session, &mut |event| match event {
-            BrokerEvent::Up => assert!(!std::mem::replace(&mut up[0], true), "up and down alternate"),
-            BrokerEvent::PublisherUp => assert!(!std::mem::replace(&mut up[1], true), "up and down alternate"),
+            BrokerEvent::Up => assert!(!std::mem::replace(&mut up[0], true), "up twice"),
+            BrokerEvent::PublisherUp => assert!(!std::mem::replace(&mut up[1], true), "up twice"),
             BrokerEvent::Down { reason } => {
-                assert!(std::mem::take(&mut up[0]), "up and down alternate");
-                check_reason(reason, *password);
+                check_down(&mut up[0], &mut down[0], reason);
                 asked.clear();
                 held.clear();
             }
-            BrokerEvent::PublisherDown { reason } => {
-                assert!(std::mem::take(&mut up[1]), "up and down alternate");
-                check_reason(reason, *password);
-            }
+            BrokerEvent::PublisherDown { reason } => check_down(&mut up[1], &mut down[1], reason),
             BrokerEvent::Subscribed { room } => {
                 assert_eq!(asked.remove(room), Some(true), "{room} was not asked for");
                 held.insert(room.to_owned());
