@@ -8,16 +8,22 @@ use fanfare_tests::{Adapter, Frame, RawClient, Server, code, opcode};
 const MESSAGE_BYTES: u64 = 2 * (64 << 10);
 
 #[test]
-fn more_silent_connections_than_allowed_push_out_the_oldest() {
-    const SILENT: usize = 1_200;
+fn more_unfinished_requests_than_allowed_push_out_the_oldest() {
+    const UNFINISHED: usize = 1_200;
     const PENDING_MAX: usize = 1_024;
     // Each worker knows the oldest of its own.
     let limits = Server::launch().workers(1).flag("--limits-pending-upgrades-max", PENDING_MAX);
     let server = limits.flag("--timeouts-handshake-ms", 60_000).ops().start();
-    Siege::lay(&server, SILENT as u64 * Adapter::under_test().connection_bytes(), |siege| {
-        let mut peers: Vec<RawClient> = (0..SILENT).map(|_| RawClient::connect(server.address())).collect();
+    Siege::lay(&server, UNFINISHED as u64 * Adapter::under_test().connection_bytes(), |siege| {
+        // Each says something: who is silent is accepted after a second, in no order.
+        let begun = || {
+            let mut peer = RawClient::connect(server.address());
+            peer.write("GET /");
+            peer
+        };
+        let mut peers: Vec<RawClient> = (0..UNFINISHED).map(|_| begun()).collect();
         // In the order in which they came.
-        for mut peer in peers.drain(..SILENT - PENDING_MAX) {
+        for mut peer in peers.drain(..UNFINISHED - PENDING_MAX) {
             assert_eq!(peer.read_head().status, 503);
         }
         siege.wait_for_metrics("the others are waited for", |metrics| {

@@ -18,7 +18,7 @@ use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
 use mio::net::{TcpListener, UnixStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -209,7 +209,7 @@ impl Server {
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
         if let Some(gate) = gate {
-            heads += accept(gate, sockets, share, registry, &mut turn, now);
+            heads += accept(gate, sockets, share, &mut turn, now);
         }
         if let Some(share) = share {
             turn.feed(Event::Elsewhere(share.reserve(heads.min(sockets.ready()))));
@@ -217,7 +217,7 @@ impl Server {
                 turn.feed(Event::ReadyElsewhere(readiness.as_ref().copied().map_err(String::as_str)));
             }
         }
-        read(sockets, &mut buffer[..READ_BYTES], &mut turn);
+        read(sockets, &mut buffer[..READ_BYTES], registry, &mut turn);
         turn.feed(Event::Timeout);
         if let Some(signal) = signalled
             && let Some(mut closed) = gate.take()
@@ -287,32 +287,14 @@ fn open(sockets: &Sockets, share: Option<&Share>) -> usize {
 }
 
 /// Takes new connections, at least one, until the time for it is up. Returns how many there were.
-fn accept(
-    gate: &mut Gate,
-    sockets: &mut Sockets,
-    share: &mut Option<Share>,
-    registry: &mio::Registry,
-    turn: &mut Turn<'_>,
-    now: Time,
-) -> usize {
+fn accept(gate: &mut Gate, sockets: &mut Sockets, share: &mut Option<Share>, turn: &mut Turn<'_>, now: Time) -> usize {
     let (mut began, mut accepted) = (None, 0);
-    while let Some((mut stream, peer)) = gate.accept(open(sockets, share.as_ref()), now) {
+    while let Some((stream, peer)) = gate.accept(open(sockets, share.as_ref()), now) {
         // The gate lets in no more than the core takes.
         let Ok(conn) = turn.open_from(peer.ip()) else { return accepted };
         accepted += 1;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        match registry.register(&mut stream, Token(conn.to_bits() as usize), interest) {
-            Ok(()) => {
-                sockets.insert(conn, stream);
-                share.iter_mut().for_each(Share::opened);
-                // Most clients' requests are here by now: reading at once saves a turn.
-                sockets.make_ready(conn);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot poll a connection");
-                turn.feed(Event::Closed { conn });
-            }
-        }
+        sockets.insert(conn, stream);
+        share.iter_mut().for_each(Share::opened);
         if began.get_or_insert_with(Instant::now).elapsed() >= ACCEPT_TIME {
             return accepted;
         }
@@ -321,7 +303,7 @@ fn accept(
 }
 
 /// Reads from those who are ready, each once, until the time for it is up.
-fn read(sockets: &mut Sockets, buffer: &mut [u8], turn: &mut Turn<'_>) {
+fn read(sockets: &mut Sockets, buffer: &mut [u8], registry: &Registry, turn: &mut Turn<'_>) {
     if sockets.ready() == 0 {
         return;
     }
@@ -338,17 +320,15 @@ fn read(sockets: &mut Sockets, buffer: &mut [u8], turn: &mut Turn<'_>) {
             Taken::Nothing => {}
             Taken::End => turn.feed(Event::Closed { conn }),
         }
+        if let Err(error) = sockets.watch(conn, registry) {
+            tracing::warn!(%error, "cannot poll a connection");
+            turn.feed(Event::Closed { conn });
+        }
         time_is_up = reads >= READS_PER_TURN || began.elapsed() >= READ_TIME;
     }
 }
 
-fn carry_out(
-    mut actions: Actions<'_>,
-    sockets: &mut Sockets,
-    broker: &mut Broker,
-    registry: &mio::Registry,
-    now: Time,
-) {
+fn carry_out(mut actions: Actions<'_>, sockets: &mut Sockets, broker: &mut Broker, registry: &Registry, now: Time) {
     let mut asked = false;
     while let Some(action) = actions.next() {
         match action {

@@ -29,8 +29,10 @@ enum Stream {
 struct Connection {
     stream: Stream,
     established: bool,
-    /// There has been an edge since the last read had nothing.
+    /// There has been an edge since the last read took all there was.
     readable: bool,
+    /// The peer's end has been reported, which makes no further edge.
+    ending: bool,
     writable: bool,
 }
 
@@ -96,7 +98,8 @@ impl RedisLinks {
     pub fn event(&mut self, token: Token, event: &mio::event::Event) {
         let Some(index) = self.tokens.iter().position(|own| *own == token) else { return };
         if let Some(connection) = &mut self.links[index].connection {
-            connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            connection.ending |= event.is_read_closed() || event.is_error();
+            connection.readable |= event.is_readable() || connection.ending;
             connection.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
         }
     }
@@ -139,6 +142,7 @@ impl RedisLinks {
                 Ok(0) => return self.lost(role, "it closed the connection", registry, now),
                 Ok(bytes) => {
                     taken += bytes;
+                    connection.readable = bytes == buffer.len() || connection.ending;
                     self.session.input(role, &buffer[..bytes], now, &mut *report);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -237,7 +241,7 @@ impl RedisLinks {
     fn adopt(&mut self, role: Role, mut stream: Stream, registry: &Registry) -> io::Result<()> {
         registry.register(stream.source(), self.tokens[role as usize], Interest::READABLE | Interest::WRITABLE)?;
         self.links[role as usize].connection =
-            Some(Connection { stream, established: false, readable: false, writable: false });
+            Some(Connection { stream, established: false, readable: false, ending: false, writable: false });
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use crate::ready::{Ready, Round};
 use fanfare_core::ConnId;
 use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
@@ -31,6 +32,8 @@ pub enum Taken {
 struct Socket {
     stream: TcpStream,
     generation: u32,
+    /// It is registered with the poll.
+    watched: bool,
     /// It stands on the ready list.
     ready: bool,
     /// Its last read was of more than [`LIGHT_BYTES_MAX`].
@@ -62,7 +65,8 @@ impl Sockets {
         self.open == 0
     }
 
-    /// Keeps a new connection's socket.
+    /// Keeps a new connection's socket, which stands on the ready list: its client has spoken, or has been silent so long that
+    /// the kernel did not wait for it. Reading before it is registered with the poll saves the edge of what has been read by then.
     pub fn insert(&mut self, conn: ConnId, stream: TcpStream) {
         if self.slots.len() <= conn.slot() {
             self.slots.resize_with(conn.slot() + 1, || None);
@@ -70,6 +74,7 @@ impl Sockets {
         let socket = Socket {
             stream,
             generation: conn.generation(),
+            watched: false,
             ready: false,
             heavy: false,
             ending: false,
@@ -79,6 +84,19 @@ impl Sockets {
         let before = self.slots[conn.slot()].replace(socket);
         debug_assert!(before.is_none(), "a slot is closed before it is used again");
         self.open += 1;
+        self.make_ready(conn);
+    }
+
+    /// Registers the socket with the poll, unless it is: to be called after a read. An edge follows at once if there is more by
+    /// now.
+    ///
+    /// # Errors
+    /// If it cannot be registered, for instance for want of memory.
+    pub fn watch(&mut self, conn: ConnId, registry: &Registry) -> io::Result<()> {
+        let Some(socket) = self.get(conn).filter(|socket| !socket.watched) else { return Ok(()) };
+        socket.watched = true;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut socket.stream, Token(conn.to_bits() as usize), interest)
     }
 
     /// Closes the connection's socket, which also takes it off the poll.
