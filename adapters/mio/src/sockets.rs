@@ -87,13 +87,13 @@ impl Sockets {
         self.make_ready(conn);
     }
 
-    /// Registers the socket with the poll, unless it is: to be called after a read. An edge follows at once if there is more by
-    /// now.
+    /// Registers the socket with the poll, unless it is, or has been read to its end: to be called after a read. An edge follows
+    /// at once if there is more by now.
     ///
     /// # Errors
     /// If it cannot be registered, for instance for want of memory.
     pub fn watch(&mut self, conn: ConnId, registry: &Registry) -> io::Result<()> {
-        let Some(socket) = self.get(conn).filter(|socket| !socket.watched) else { return Ok(()) };
+        let Some(socket) = self.get(conn).filter(|socket| !socket.watched && !socket.ended) else { return Ok(()) };
         socket.watched = true;
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut socket.stream, Token(conn.to_bits() as usize), interest)
