@@ -16,7 +16,7 @@ use crate::hub::run::{KEPT_BYTES_MAX, Runs};
 use crate::hub::stream::Streams;
 use crate::hub::subscriptions::{Broker, Joins};
 use crate::limits;
-use crate::limits::meter::{Pace, Rates};
+use crate::limits::meter::{Pace, Rates, Spares};
 use crate::limits::pending::Pending;
 use crate::limits::sources::Sources;
 use crate::metrics::Metrics;
@@ -44,6 +44,7 @@ pub struct Core {
     pub(crate) rates: Rates,
     /// Connections with a meter, each once, and some that have gone.
     pub(crate) metered: VecDeque<ConnId>,
+    pub(crate) spare_meters: Spares,
     pub(crate) wheel: Wheel,
     pub(crate) rooms: Rooms,
     pub(crate) backlog: Backlog,
@@ -120,6 +121,7 @@ impl Core {
             sources: Sources::new(config.connections_per_address_max, config.connects_per_address, config.seed),
             rates: limits::rates(&config),
             metered: VecDeque::new(),
+            spare_meters: Spares::default(),
             wheel: Wheel::default(),
             rooms: Rooms::new(config.seed, usize::from(config.group_members_max)),
             backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),

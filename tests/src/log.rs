@@ -70,7 +70,8 @@ impl Log {
         }
     }
 
-    /// How many JSON lines with this `message` have been logged so far.
+    /// How many JSON lines with this `message` have been read so far. What has been logged may be on its way still, for a thread of
+    /// the server's own writes it: wait for a line that must be there, and for the end where there must be no more.
     pub fn count(&self, message: &str) -> usize {
         let state = self.shared.state.lock().expect("no reader panics");
         state.lines.iter().filter(|line| entry(line, message).is_some()).count()
@@ -85,7 +86,7 @@ impl Log {
         state.ended
     }
 
-    /// All that has been logged so far.
+    /// All that has been read so far. What has been logged may be on its way still, as for [`Log::count`].
     pub fn text(&self) -> String {
         self.shared.state.lock().expect("no reader panics").lines.join("\n")
     }

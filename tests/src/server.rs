@@ -307,6 +307,19 @@ impl Server {
         self.process.wait("the server exits")
     }
 
+    /// Ends it in order and gives all that it has ever logged: what is not there was not said. Clients must have gone, or
+    /// answer the close.
+    ///
+    /// # Panics
+    ///
+    /// If it fails, or after [`crate::DEADLINE`].
+    pub fn log_to_its_end(&mut self) -> &Log {
+        self.signal(Signal::TERM);
+        assert_eq!(self.wait_for_exit().code(), Some(0));
+        assert!(self.log.wait_for_end(), "somebody holds its standard error open");
+        &self.log
+    }
+
     /// Whether the process is still there.
     pub fn is_running(&mut self) -> bool {
         self.process.exited().is_none()

@@ -1,6 +1,6 @@
 //! The password of Redis appears in no log, at any level, in any form, whatever goes wrong.
 
-use fanfare_tests::{Client, Launch, Redis, Server, Signal};
+use fanfare_tests::{Client, Launch, Redis, Server};
 
 const PASSWORD: &str = "correct-horse-battery";
 
@@ -14,11 +14,8 @@ fn life(launch: Launch, redis: &mut Redis) -> String {
     server.wait_for_log("redis lost");
     redis.start_again();
     server.wait_until_ready();
-    server.signal(Signal::TERM);
     drop(client);
-    server.wait_for_exit();
-    assert!(server.log().wait_for_end());
-    server.log().text()
+    server.log_to_its_end().text()
 }
 
 #[test]
@@ -41,7 +38,7 @@ fn by_environment_with_a_user() {
 #[test]
 fn when_it_is_wrong() {
     let redis = Redis::launch().password("another").start();
-    let server = Server::launch()
+    let mut server = Server::launch()
         .flag("--redis-url", format!("redis://:{PASSWORD}@127.0.0.1:{}", redis.port()))
         .flag("--log-level", "debug")
         .not_ready()
@@ -50,7 +47,8 @@ fn when_it_is_wrong() {
     fanfare_tests::eventually("redis has refused it", || redis.cli(&["ACL", "LOG"]).contains("auth").then_some(()));
     drop(redis);
     assert!(!reason.contains(PASSWORD), "{reason}");
-    assert!(!server.log().text().contains(PASSWORD), "{}", server.log().text());
+    let log = server.log_to_its_end().text();
+    assert!(!log.contains(PASSWORD), "{log}");
 }
 
 #[test]
@@ -73,9 +71,11 @@ fn when_the_url_is_refused() {
 
 #[test]
 fn messages_of_clients_are_no_log_lines_either() {
-    let server = Server::launch().flag("--log-level", "debug").start();
+    let mut server = Server::launch().flag("--log-level", "debug").start();
     let mut client = Client::member(&server, "r");
     client.publish("r", r#""between you and me""#);
     client.expect_message("r", r#""between you and me""#);
-    assert!(!server.log().text().contains("between you and me"), "{}", server.log().text());
+    drop(client);
+    let log = server.log_to_its_end().text();
+    assert!(!log.contains("between you and me"), "{log}");
 }

@@ -202,7 +202,7 @@ fn nothing_else_is_served_there() {
 
 #[test]
 fn it_is_closed_unless_asked_for() {
-    let server = Server::start();
+    let mut server = Server::start();
     Client::member(&server, "r").fence();
-    assert_eq!(server.log().count("operations port listening"), 0);
+    assert_eq!(server.log_to_its_end().count("operations port listening"), 0);
 }

@@ -150,7 +150,7 @@ fn the_limit_of_connections_is_that_of_all_workers() {
 #[test]
 fn the_descriptors_are_those_of_all_workers() {
     // In reserve are 64, and 16 for each worker beyond the first; and a sixteenth of the rest is for those who are refused.
-    let server = Server::launch().workers(WORKERS).descriptors_max(160).ops().start();
+    let mut server = Server::launch().workers(WORKERS).descriptors_max(160).ops().start();
     let places = 60;
     // Nobody hangs up who is refused.
     let attempts: Vec<RawClient> = (0..200)
@@ -169,7 +169,9 @@ fn the_descriptors_are_those_of_all_workers() {
         .collect();
     let all = clients.len() as f64;
     server.wait_for_metrics("all are counted", |metrics| metrics.value("fanfare_connections") == all);
-    let [paused, resumed] = ["accepting paused", "accepting resumed"].map(|message| server.log().count(message));
+    drop(clients);
+    let log = server.log_to_its_end();
+    let [paused, resumed] = ["accepting paused", "accepting resumed"].map(|message| log.count(message));
     assert!(paused == resumed || paused == resumed + 1, "{paused} and {resumed}");
 }
 
@@ -260,7 +262,7 @@ fn figures_are_sums() {
 #[test]
 fn all_are_ready_or_none_and_the_log_tells_it_once() {
     let mut redis = Redis::start();
-    let server = Server::launch().workers(WORKERS).redis(&redis).flag("--redis-backoff-ms-max", 200).ops().start();
+    let mut server = Server::launch().workers(WORKERS).redis(&redis).flag("--redis-backoff-ms-max", 200).ops().start();
     let answers = |status| (0..CLIENTS).all(|_| get(server.address(), "/readyz").status == status);
     // The first that is ready says so of all.
     assert!(answers(200));
@@ -271,8 +273,9 @@ fn all_are_ready_or_none_and_the_log_tells_it_once() {
     server.log().wait_for("redis connected", 2);
     assert!(answers(200));
     assert_eq!(get(server.ops_address(), "/readyz").status, 200);
+    let log = server.log_to_its_end();
     for (message, lines) in [("listening", 1), ("redis connecting", 1), ("redis connected", 2), ("redis lost", 1)] {
-        assert_eq!(server.log().count(message), lines, "{message}");
+        assert_eq!(log.count(message), lines, "{message}");
     }
 }
 
@@ -281,7 +284,7 @@ fn none_is_ready_while_one_is_not() {
     let redis = Redis::start();
     // Whoever loses a connection is away for as long as the test lasts.
     let backoff = ["--redis-backoff-ms-min", "600000", "--redis-backoff-ms-max", "600000"];
-    let server = Server::launch().workers(WORKERS).redis(&redis).args(backoff).ops().start();
+    let mut server = Server::launch().workers(WORKERS).redis(&redis).args(backoff).ops().start();
     let clients = redis.clients();
     let link = clients.iter().find(|client| client.contains(" name=fanfare-")).expect("the workers' connections");
     let id = link.split(' ').find_map(|field| field.strip_prefix("id=")).expect("an id");
@@ -290,5 +293,5 @@ fn none_is_ready_while_one_is_not() {
         (0..CLIENTS).all(|_| get(server.address(), "/readyz").status == 503).then_some(())
     });
     assert_eq!(get(server.ops_address(), "/readyz").status, 503);
-    assert_eq!(server.log().count("redis lost"), 1);
+    assert_eq!(server.log_to_its_end().count("redis lost"), 1);
 }

@@ -15,6 +15,7 @@ use fanfare_adapter::signals;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -90,23 +91,23 @@ impl program::Server for Workers {
     /// If one of them fails, the others may be running still: the process should end.
     fn run(mut self) -> io::Result<usize> {
         match &mut self.servers[..] {
-            [alone] => alone.run(),
-            _ => run_together(self.servers),
+            [alone] => or_abort(|| alone.run()),
+            _ => run_together(self.servers.into_iter().map(|mut server| move || server.run())),
         }
     }
 }
 
-/// Returns how many connections were left in all.
-fn run_together(servers: Vec<Server>) -> io::Result<usize> {
+/// Returns how many connections were left in all, or what befell the first of them that failed.
+fn run_together<R: FnOnce() -> io::Result<usize> + Send + 'static>(
+    workers: impl IntoIterator<Item = R>,
+) -> io::Result<usize> {
     let (end, ends) = channel();
-    for (worker, mut server) in servers.into_iter().enumerate() {
+    for (worker, run) in workers.into_iter().enumerate() {
         let end = end.clone();
         // Linux keeps 15 bytes of a name.
         thread::Builder::new().name(format!("fanfare-loop-{worker}")).spawn(move || {
-            // Where a panic does not abort the process, it is told here that nobody serves these connections any more.
-            let outcome = catch_unwind(AssertUnwindSafe(|| server.run()));
             // Nobody listens any more where another worker failed before.
-            let _ = end.send((worker, outcome.unwrap_or_else(|_| Err(io::Error::other("it panicked")))));
+            let _ = end.send((worker, or_abort(run)));
         })?;
     }
     drop(end);
@@ -116,4 +117,68 @@ fn run_together(servers: Vec<Server>) -> io::Result<usize> {
             outcome.map_err(|error| io::Error::new(error.kind(), format!("worker {worker}: {error}")))?;
     }
     Ok(connections_left)
+}
+
+/// A worker that panics leaves its connections without anybody to serve them, so the process ends. In the release profile panics do
+/// that by themselves (`panic = "abort"`), and nothing is ever caught here; where they unwind it ends in the same way.
+fn or_abort<T>(run: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| process::abort())
+}
+
+/// A loop fails only if its poll does, for which the kernel has no reason but a bug: nothing from outside brings it about. So it is
+/// other work that fails here.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    /// The same number on every Linux.
+    const SIGABRT: i32 = 6;
+
+    type Work = Box<dyn FnOnce() -> io::Result<usize> + Send>;
+
+    fn for_ever() -> Work {
+        Box::new(|| {
+            loop {
+                thread::park();
+            }
+        })
+    }
+
+    #[test]
+    fn what_all_of_them_left_is_summed_up() {
+        let work = [1, 20, 300].map(|left| move || Ok(left));
+        assert_eq!(run_together(work).unwrap(), 321);
+    }
+
+    #[test]
+    fn the_failure_of_one_is_told_while_others_still_run() {
+        let work: [Work; 3] = [for_ever(), Box::new(|| Err(io::ErrorKind::OutOfMemory.into())), for_ever()];
+        let error = run_together(work).unwrap_err();
+        assert_eq!((error.kind(), &error.to_string()[..]), (io::ErrorKind::OutOfMemory, "worker 1: out of memory"));
+    }
+
+    /// Runs this test again in a process of its own, to see how it ends.
+    #[test]
+    fn a_panic_of_one_ends_the_process() {
+        const WORKERS: &str = "FANFARE_TEST_PANIC_AMONG";
+        let panic: Work = Box::new(|| panic!("a bug"));
+        match env::var(WORKERS).as_deref() {
+            Ok("one") => return or_abort(panic).map(drop).unwrap(),
+            Ok(_) => return run_together([for_ever(), panic]).map(drop).unwrap(),
+            Err(_) => {}
+        }
+        for workers in ["one", "two"] {
+            let name = "workers::tests::a_panic_of_one_ends_the_process";
+            let again = Command::new(env::current_exe().unwrap())
+                .args([name, "--exact", "--nocapture"])
+                .env(WORKERS, workers)
+                .output()
+                .unwrap();
+            assert_eq!(again.status.signal(), Some(SIGABRT), "{workers}: {again:?}");
+            assert!(String::from_utf8_lossy(&again.stderr).contains("a bug"), "{workers}: {again:?}");
+        }
+    }
 }

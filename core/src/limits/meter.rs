@@ -4,6 +4,9 @@
 use super::rate::Rate;
 use crate::time::Time;
 
+/// Meters that nobody needs now are kept, as many as a busy turn makes: 10 KB.
+const SPARES_MAX: usize = 256;
+
 /// What a connection is limited in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
@@ -55,6 +58,33 @@ pub(crate) struct Meter {
     debts: [u64; 3],
 }
 
+/// Meters of connections that owe nothing any more, for the next who do: a client that sends a few messages a second, of which
+/// some come closer together, needs one again and again, and a message shall allocate nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    #[expect(clippy::vec_box, reason = "they come from one connection and go to another as they are")]
+    meters: Vec<Box<Meter>>,
+}
+
+impl Spares {
+    fn filled(&mut self, meter: Meter) -> Box<Meter> {
+        match self.meters.pop() {
+            Some(mut spare) => {
+                *spare = meter;
+                spare
+            }
+            None => Box::new(meter),
+        }
+    }
+
+    /// Takes what a connection needs no more.
+    pub fn keep(&mut self, meter: Box<Meter>) {
+        if self.meters.len() < SPARES_MAX {
+            self.meters.push(meter);
+        }
+    }
+}
+
 impl Meter {
     /// Charges so many things to a connection, whose meter is made if the silence before the event does not make good for
     /// all that the event has used. Returns `false`, and charges nothing, where they are too many.
@@ -63,6 +93,7 @@ impl Meter {
     /// silence of up to a second made good for is not remembered, and a WebSocket begins as if after one.
     pub fn charge(
         meter: &mut Option<Box<Meter>>,
+        spares: &mut Spares,
         pace: &mut Pace,
         rates: &Rates,
         limit: Limit,
@@ -81,7 +112,7 @@ impl Meter {
                     pace.used[at] = used;
                     return true;
                 }
-                meter.insert(Box::new(Meter::new(pace, rates, now)))
+                meter.insert(spares.filled(Meter::new(pace, rates, now)))
             }
         };
         meter.drain(rates, now);
@@ -125,13 +156,14 @@ mod tests {
     /// One connection as the core drives its meter: `last_seen` is the time of the event before.
     struct Connection {
         meter: Option<Box<Meter>>,
+        spares: Spares,
         rates: Rates,
         seen: u64,
     }
 
     impl Connection {
         fn new(per_second: u64, burst: u64) -> Connection {
-            Connection { meter: None, rates: [Rate { per_second, burst }; 3], seen: 0 }
+            Connection { meter: None, spares: Spares::default(), rates: [Rate { per_second, burst }; 3], seen: 0 }
         }
 
         /// How many of an event's things are allowed, one after the other.
@@ -141,14 +173,16 @@ mod tests {
             let mut allowed = 0;
             for _ in 0..things {
                 let now = Time::from_micros(now);
-                allowed += u64::from(Meter::charge(&mut self.meter, &mut pace, &self.rates, MESSAGES, 1, now));
+                let Connection { meter, spares, rates, .. } = self;
+                allowed += u64::from(Meter::charge(meter, spares, &mut pace, rates, MESSAGES, 1, now));
             }
             allowed
         }
 
         /// As the heartbeat does.
         fn settle(&mut self, now: u64) {
-            self.meter.take_if(|meter| meter.is_settled(&self.rates, Time::from_micros(now)));
+            let settled = self.meter.take_if(|meter| meter.is_settled(&self.rates, Time::from_micros(now)));
+            settled.into_iter().for_each(|meter| self.spares.keep(meter));
         }
     }
 
@@ -209,8 +243,8 @@ mod tests {
             let mut connection = Connection::new(per_second, burst);
             let (mut pace, now) = (Pace::after(now), Time::from_micros(now));
             for _ in 0..3 {
-                let Connection { meter, rates, .. } = &mut connection;
-                let allowed = Meter::charge(meter, &mut pace, rates, MESSAGES, things, now);
+                let Connection { meter, spares, rates, .. } = &mut connection;
+                let allowed = Meter::charge(meter, spares, &mut pace, rates, MESSAGES, things, now);
                 prop_assert!(allowed || things > 0);
             }
         }
@@ -245,8 +279,9 @@ mod tests {
     #[test]
     fn limits_do_not_share_their_debts() {
         let rates = [Rate { per_second: 1, burst: 2 }, Rate { per_second: 1, burst: 3 }, Rate::NONE];
-        let (mut meter, mut pace) = (None, Pace::default());
-        let mut charge = |limit, things| Meter::charge(&mut meter, &mut pace, &rates, limit, things, Time::ZERO);
+        let (mut meter, mut spares, mut pace) = (None, Spares::default(), Pace::default());
+        let mut charge =
+            |limit, things| Meter::charge(&mut meter, &mut spares, &mut pace, &rates, limit, things, Time::ZERO);
         assert!(charge(Limit::Bytes, 3));
         assert!(!charge(Limit::Bytes, 1));
         assert!(charge(Limit::Messages, 2));

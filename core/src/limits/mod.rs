@@ -69,7 +69,8 @@ impl Core {
     pub(crate) fn charge(&mut self, slot: u32, limit: Limit, things: usize) -> bool {
         let meter = &mut self.conns.get_mut(slot).meter;
         let was_metered = meter.is_some();
-        let allowed = Meter::charge(meter, &mut self.pace, &self.rates, limit, things as u64, self.now);
+        let allowed =
+            Meter::charge(meter, &mut self.spare_meters, &mut self.pace, &self.rates, limit, things as u64, self.now);
         if !was_metered && meter.is_some() {
             self.sweep_meters();
             self.metered.push_back(self.conns.id(slot));
@@ -84,15 +85,16 @@ impl Core {
         allowed
     }
 
-    /// Frees meters of connections that owe nothing any more, a few at a time.
+    /// Takes their meters from connections that owe nothing any more, a few at a time.
     pub(crate) fn sweep_meters(&mut self) {
         for _ in 0..METERS_SWEPT.min(self.metered.len()) {
             let Some(conn) = self.metered.pop_front() else { return };
             let Some(slot) = self.conns.slot(conn) else { continue };
             let meter = &mut self.conns.get_mut(slot).meter;
-            meter.take_if(|meter| meter.is_settled(&self.rates, self.now));
-            if meter.is_some() {
-                self.metered.push_back(conn);
+            match meter.take_if(|meter| meter.is_settled(&self.rates, self.now)) {
+                Some(settled) => self.spare_meters.keep(settled),
+                None if meter.is_some() => self.metered.push_back(conn),
+                None => {}
             }
         }
     }
