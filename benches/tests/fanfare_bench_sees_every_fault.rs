@@ -1,10 +1,11 @@
-//! A server by script, which loses, repeats and swaps messages, and closes connections, under the load generator.
+//! A server by script, which loses, repeats, swaps and alters messages, and closes connections, under the load generator.
 #![cfg(target_os = "linux")]
 
 mod common;
 
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use common::{Told, run};
 use serde_json::{Value, json};
@@ -21,26 +22,55 @@ fn told_of(script: Script) -> Told {
 
 /// The same with more arguments.
 fn told_with(arguments: &str, script: Script) -> Told {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("ws://{}", listener.local_addr().unwrap());
-    let server = thread::spawn(move || {
-        let enter = || accept(listener.accept().unwrap().0).unwrap();
-        let (mut publisher, mut member) = (enter(), enter());
-        let command = read(&mut member).unwrap();
-        assert_eq!(command["type"], "SUBSCRIBE");
-        member.send(json!({"type": "SUBSCRIBED", "room": command["room"]}).to_string().into()).unwrap();
+    told_by([1, 1], arguments, subscribed, move |room| {
         let mut held = Vec::new();
         for number in 0.. {
-            // The load generator is done when it has gone.
-            let Some(command) = read(&mut publisher) else { return };
-            let message = json!({"type": "MESSAGE", "message": command["message"], "room": command["roomId"]});
-            if script(number, message.to_string().into(), &mut member, &mut held).is_err() {
+            let Some(command) = room.next(0) else { return };
+            if script(number, text(&message(&command)), &mut room.members[0], &mut held).is_err() {
                 return;
             }
         }
+    })
+}
+
+/// Everybody who has come to a server by script.
+struct Room {
+    publishers: Vec<WebSocket<TcpStream>>,
+    members: Vec<WebSocket<TcpStream>>,
+}
+
+impl Room {
+    /// What a publisher says next; none when the load generator has gone.
+    fn next(&mut self, publisher: usize) -> Option<Value> {
+        read(&mut self.publishers[publisher])
+    }
+}
+
+/// Puts a server of so many publishers and members, which answers a `SUBSCRIBE` as `confirm` says and then does as `serve`
+/// says, under a load of 20 messages, or of the time that `arguments` say.
+fn told_by(
+    [publishers, members]: [usize; 2],
+    arguments: &str,
+    confirm: fn(&Value) -> Value,
+    serve: impl FnOnce(&mut Room) + Send + 'static,
+) -> Told {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let mut enter = |_| accept(listener.accept().unwrap().0).unwrap();
+        let publishers = (0..publishers).map(&mut enter).collect();
+        let mut members: Vec<_> = (0..members).map(&mut enter).collect();
+        for member in &mut members {
+            let command = read(member).unwrap();
+            assert_eq!(command["type"], "SUBSCRIBE");
+            member.send(text(&confirm(&command))).unwrap();
+        }
+        serve(&mut Room { publishers, members });
     });
-    let told =
-        run(&format!("{url} --connections 1 --publishers 1 --messages 20 --in-flight 4 --warm-up 0 {arguments}"));
+    let told = run(&format!(
+        "{url} --connections {members} --publishers {publishers} --in-flight 4 --warm-up 0 {} {arguments}",
+        if arguments.contains("--seconds") { "" } else { "--messages 20" }
+    ));
     server.join().unwrap();
     told
 }
@@ -49,11 +79,51 @@ fn read(socket: &mut WebSocket<TcpStream>) -> Option<Value> {
     serde_json::from_str(socket.read().ok()?.to_text().ok()?).ok()
 }
 
+fn text(value: &Value) -> Message {
+    value.to_string().into()
+}
+
+/// The right answer to a `SUBSCRIBE`.
+fn subscribed(command: &Value) -> Value {
+    json!({"type": "SUBSCRIBED", "room": command["room"]})
+}
+
+/// What members get of a `SEND_MESSAGE`.
+fn message(command: &Value) -> Value {
+    json!({"type": "MESSAGE", "message": command["message"], "room": command["roomId"]})
+}
+
+/// Runs it with one member who gets one of the messages as `alter` makes it, and checks that the run fails and says `why`,
+/// in words and in JSON.
+fn assert_noticed(why: &str, alter: fn(&mut Value)) {
+    let told = told_by([1, 1], "", subscribed, move |room| {
+        for number in 0.. {
+            let Some(command) = room.next(0) else { return };
+            let mut message = message(&command);
+            if number == 9 {
+                alter(&mut message);
+            }
+            if room.members[0].send(text(&message)).is_err() {
+                return;
+            }
+        }
+    });
+    assert_fails(&told, &["connection 0", why]);
+}
+
+fn assert_fails(told: &Told, why: &[&str]) {
+    assert!(!told.success, "{}", told.json);
+    for why in why {
+        assert!(told.stderr.contains(why), "no {why} in {}", told.stderr);
+        assert!(told.json["error"].as_str().is_some_and(|error| error.contains(why)), "no {why} in {}", told.json);
+    }
+}
+
 #[test]
 fn nothing_is_wrong_with_a_server_that_does_its_work() {
     let told = told_of(|_, message, member, _| member.send(message));
     assert!(told.success, "{}", told.stderr);
-    assert_eq!((told.faults(), &told.json["deliveries"]), ([0, 0, 0], &json!(20)));
+    assert_eq!((told.faults(), &told.json["deliveries"]), ([0, 0, 0, 0], &json!(20)));
 }
 
 #[test]
@@ -61,7 +131,7 @@ fn a_lost_message_is_missed() {
     let told =
         told_with("--patience 2", |number, message, member, _| if number == 3 { Ok(()) } else { member.send(message) });
     assert!(!told.success && told.stderr.contains("not every message"), "{}", told.stderr);
-    assert_eq!((told.faults(), &told.json["deliveries"]), ([1, 0, 0], &json!(19)));
+    assert_eq!((told.faults(), &told.json["deliveries"]), ([1, 0, 0, 0], &json!(19)));
 }
 
 #[test]
@@ -73,7 +143,7 @@ fn a_repeated_message_is_noticed() {
         member.send(message)
     });
     assert!(!told.success);
-    assert_eq!((told.faults(), &told.json["deliveries"]), ([0, 1, 0], &json!(20)));
+    assert_eq!((told.faults(), &told.json["deliveries"]), ([0, 1, 0, 0], &json!(20)));
 }
 
 #[test]
@@ -87,7 +157,7 @@ fn two_swapped_messages_are_out_of_order() {
         held.drain(..).try_for_each(|message| member.send(message))
     });
     assert!(!told.success);
-    assert_eq!((told.faults(), &told.json["deliveries"]), ([0, 0, 1], &json!(20)));
+    assert_eq!((told.faults(), &told.json["deliveries"]), ([0, 0, 1, 0], &json!(20)));
 }
 
 #[test]
@@ -106,7 +176,110 @@ fn a_connection_that_is_closed_ends_it_with_what_was_counted() {
     // which nothing new was sent any more: at least the message that the server answered with it.
     let [messages, deliveries, unfinished] =
         ["messages", "deliveries", "unfinished"].map(|key| told.json[key].as_u64().unwrap());
-    assert_eq!((deliveries, deliveries + unfinished, told.faults()), (10, messages, [0, 0, 0]));
+    assert_eq!((deliveries, deliveries + unfinished, told.faults()), (10, messages, [0, 0, 0, 0]));
     assert!((1..=4).contains(&unfinished), "{unfinished}");
     assert!(told.json["error"].as_str().unwrap().contains("4008"));
+}
+
+#[test]
+fn members_who_get_two_publishers_messages_in_different_orders_are_noticed() {
+    let serve = |room: &mut Room, swapped: Option<usize>| {
+        for round in 0.. {
+            let (Some(one), Some(other)) = (room.next(0), room.next(1)) else { return };
+            let both = [text(&message(&one)), text(&message(&other))];
+            for (index, member) in room.members.iter_mut().enumerate() {
+                let mut both = both.clone();
+                if swapped == Some(round) && index == 1 {
+                    both.reverse();
+                }
+                if both.into_iter().any(|message| member.send(message).is_err()) {
+                    return;
+                }
+            }
+        }
+    };
+    let told = told_by([2, 3], "", subscribed, move |room| serve(room, None));
+    assert!(told.success, "{}", told.stderr);
+    assert_eq!((told.faults(), &told.json["deliveries"]), ([0, 0, 0, 0], &json!(60)));
+
+    let told = told_by([2, 3], "", subscribed, move |room| serve(room, Some(4)));
+    assert!(!told.success, "{}", told.json);
+    let [lost, duplicated, out_of_order, against_room_order] = told.faults();
+    assert_eq!([lost, duplicated, out_of_order], [0, 0, 0]);
+    // One member against two: which of them came first sets the order.
+    assert!((1..=2).contains(&against_room_order), "{against_room_order}");
+}
+
+#[test]
+fn a_message_that_is_cut_or_altered_is_noticed() {
+    fn alter(message: &mut Value, how: impl FnOnce(&str) -> String) {
+        message["message"] = how(message["message"].as_str().unwrap()).into();
+    }
+    assert_noticed("in other words", |message| alter(message, |text| text[..40].to_owned()));
+    assert_noticed("in other words", |message| alter(message, |text| format!("{}y", &text[..text.len() - 1])));
+    assert_noticed("in other words", |message| alter(message, |text| format!("{text}x")));
+    assert_noticed("not whole", |message| alter(message, |text| text[..20].to_owned()));
+    assert_noticed("in other words", |message| message["message"] = json!([message["message"]]));
+    assert_noticed("another moment", |message| {
+        alter(message, |text| format!("{}ffffffffffffffff{}", &text[..24], &text[40..]))
+    });
+}
+
+#[test]
+fn a_message_under_the_name_of_another_room_is_noticed() {
+    assert_noticed("as one of \"r0001\"", |message| message["room"] = "r0001".into());
+    assert_noticed("as one of null", |message| message["room"] = Value::Null);
+}
+
+#[test]
+fn a_message_to_a_publisher_is_noticed() {
+    let told = told_by([1, 1], "", subscribed, |room| {
+        while let Some(command) = room.next(0) {
+            let message = text(&message(&command));
+            if room.members[0].send(message.clone()).is_err() || room.publishers[0].send(message).is_err() {
+                return;
+            }
+        }
+    });
+    assert_fails(&told, &["publisher 0", "to who is in no room"]);
+}
+
+#[test]
+fn a_confirmation_of_another_room_or_a_second_one_is_noticed() {
+    let told = told_by(
+        [1, 1],
+        "",
+        |_| json!({"type": "SUBSCRIBED", "room": "r0001"}),
+        |room| {
+            while room.next(0).is_some() {}
+        },
+    );
+    assert_fails(&told, &["connection 0", "SUBSCRIBED", "'r0001'"]);
+    let told = told_by([1, 1], "", subscribed, |room| {
+        // The load generator may have gone already.
+        let _ = room.members[0].send(text(&json!({"type": "SUBSCRIBED", "room": "r0000"})));
+        while room.next(0).is_some() {}
+    });
+    assert_fails(&told, &["connection 0", "SUBSCRIBED", "'r0000'"]);
+}
+
+#[test]
+fn a_duplicate_that_comes_late_is_noticed() {
+    for extent in ["", "--seconds 0.2"] {
+        let told = told_by([1, 1], &format!("{extent} --linger 3"), subscribed, |room| {
+            let mut last = None;
+            room.publishers[0].get_ref().set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            // Nothing has come for so long: it was the last one.
+            while let Some(command) = room.next(0) {
+                let message = text(&message(&command));
+                room.members[0].send(message.clone()).unwrap();
+                last = Some(message);
+            }
+            room.members[0].send(last.unwrap()).unwrap();
+            room.publishers[0].get_ref().set_read_timeout(None).unwrap();
+            while room.next(0).is_some() {}
+        });
+        assert!(!told.success, "{}", told.json);
+        assert_eq!(told.faults(), [0, 1, 0, 0]);
+    }
 }

@@ -1,5 +1,5 @@
-//! Whether every member got every message once and in order: one number for each stream that it listens to, and a note
-//! of what is missing where something is.
+//! Whether every member got every message once and in the order of its publisher: one number for each stream that it
+//! listens to, and a note of what is missing where something is. The order of a room's publishers is `in_flight`'s.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,8 +11,10 @@ pub struct Faults {
     pub lost: u64,
     /// Came again.
     pub duplicated: u64,
-    /// Came behind a later one.
+    /// Came behind a later one of the same publisher.
     pub out_of_order: u64,
+    /// Came in another order than to other members of the room.
+    pub against_room_order: u64,
 }
 
 impl Faults {
@@ -72,16 +74,17 @@ impl Checker {
         true
     }
 
-    /// What is wrong so far, not counting what may still come behind the last that came to a place.
-    pub fn faults(&self) -> Faults {
-        self.faults
-    }
-
-    /// What is wrong if nothing comes any more: `sent` says how many messages went to the stream of a place.
-    pub fn faults_at_the_end(&self, sent: impl Fn(usize) -> u32) -> Faults {
+    /// What is wrong if nothing comes any more: `sent` says how many messages went to the stream of a place. Where it says
+    /// none, what may still come behind the last that came to a place is not counted.
+    pub fn faults(&self, sent: impl Fn(usize) -> u32) -> Faults {
         let tail = |(place, &next): (usize, &u32)| u64::from(sent(place).saturating_sub(next));
         let never_came: u64 = self.next.iter().enumerate().map(tail).sum();
         Faults { lost: self.faults.lost + never_came, ..self.faults }
+    }
+
+    /// Whether one of `sent` messages has not come to `place`.
+    pub fn has_lost(&self, place: usize, sent: u32) -> bool {
+        self.next[place] < sent || self.missing.get(&place).is_some_and(|ranges| !ranges.is_empty())
     }
 }
 
@@ -93,7 +96,7 @@ mod tests {
     fn faults(sequences: &[u32], sent: u32) -> Faults {
         let mut checker = Checker::new(1);
         let fresh = sequences.iter().filter(|&&sequence| checker.take(0, sequence)).count() as u64;
-        let faults = checker.faults_at_the_end(|_| sent);
+        let faults = checker.faults(|_| sent);
         assert_eq!(fresh + faults.lost, u64::from(sent), "{sequences:?}");
         faults
     }
@@ -116,14 +119,16 @@ mod tests {
     #[test]
     fn a_message_behind_a_later_one_is_out_of_order_and_not_lost() {
         assert_eq!(faults(&[0, 2, 1, 3], 4), Faults { out_of_order: 1, ..Faults::default() });
-        assert_eq!(faults(&[5, 2, 4, 0], 6), Faults { out_of_order: 3, lost: 2, duplicated: 0 });
+        assert_eq!(faults(&[5, 2, 4, 0], 6), Faults { out_of_order: 3, lost: 2, ..Faults::default() });
     }
 
     #[test]
     fn places_do_not_disturb_one_another() {
         let mut checker = Checker::new(2);
         assert!(checker.take(0, 0) && checker.take(1, 0) && checker.take(1, 2));
-        assert_eq!(checker.faults(), Faults { lost: 1, ..Faults::default() });
-        assert_eq!(checker.faults_at_the_end(|place| [1, 3][place]), checker.faults());
+        assert_eq!(checker.faults(|_| 0), Faults { lost: 1, ..Faults::default() });
+        assert_eq!(checker.faults(|place| [1, 3][place]), checker.faults(|_| 0));
+        assert_eq!([0, 1].map(|place| checker.has_lost(place, 1)), [false, true]);
+        assert!(checker.take(1, 1) && !checker.has_lost(1, 3) && checker.has_lost(1, 4));
     }
 }

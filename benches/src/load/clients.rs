@@ -91,14 +91,27 @@ struct Connection {
     unsent: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Connecting,
     /// The request asks for so many rooms; where it is none, they are asked for when the response is there.
     Upgrading(u32),
-    /// So many rooms are not confirmed yet.
-    Subscribing(u32),
+    /// Some of its rooms are not confirmed yet.
+    Subscribing(Awaited),
     Ready,
+}
+
+/// Which of a member's rooms are not confirmed yet, and how many those are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Awaited {
+    rooms: Box<[bool]>,
+    left: u32,
+}
+
+impl Awaited {
+    fn new(rooms: u32) -> Awaited {
+        Awaited { rooms: vec![true; rooms as usize].into(), left: rooms }
+    }
 }
 
 impl Clients {
@@ -337,7 +350,7 @@ impl Connection {
             match asked {
                 0 => self.subscribe(member, traffic)?,
                 // Some or all of the answers may stand right behind the response.
-                rooms => self.stage = Stage::Subscribing(rooms),
+                rooms => self.stage = Stage::Subscribing(Awaited::new(rooms)),
             }
             // Tens of thousands of these buffers would lie idle from now on.
             self.unsent.shrink_to_fit();
@@ -349,7 +362,7 @@ impl Connection {
             {
                 continue;
             }
-            self.hear_other(&frame, traffic)?;
+            self.hear_other(&frame, member, traffic)?;
         }
         Ok(taken)
     }
@@ -373,28 +386,42 @@ impl Connection {
             wire::write_subscribe(room, &mut commands);
             rooms += 1;
         }
-        self.stage = Stage::Subscribing(rooms);
+        self.stage = Stage::Subscribing(Awaited::new(rooms));
         self.send(&commands)
     }
 
+    /// Takes note that the server says that `room` has been joined.
+    fn confirmed(&mut self, member: Option<usize>, room: &str, traffic: &Traffic) -> Result<()> {
+        let nth = member.and_then(|member| traffic.nth_room_called(member, room));
+        let (Stage::Subscribing(awaited), Some(nth)) = (&mut self.stage, nth) else {
+            return Err(Error::new(format!("SUBSCRIBED came for '{room}', which it did not ask to join")));
+        };
+        if !std::mem::take(&mut awaited.rooms[nth]) {
+            return Err(Error::new(format!("SUBSCRIBED came twice for '{room}'")));
+        }
+        awaited.left -= 1;
+        if awaited.left == 0 {
+            self.stage = Stage::Ready;
+        }
+        Ok(())
+    }
+
     /// Acts on what is no message of the load.
-    fn hear_other(&mut self, frame: &wire::Frame<'_>, traffic: &mut Traffic) -> Result<()> {
+    fn hear_other(&mut self, frame: &wire::Frame<'_>, member: Option<usize>, traffic: &mut Traffic) -> Result<()> {
         let payload = frame.payload;
         match frame.opcode {
             wire::TEXT => match Reply::of(payload) {
-                Reply::Subscribed => {
-                    self.stage = match self.stage {
-                        Stage::Subscribing(rooms @ 2..) => Stage::Subscribing(rooms - 1),
-                        _ => Stage::Ready,
-                    };
-                }
+                Reply::Subscribed(room) => self.confirmed(member, &room, traffic)?,
                 Reply::Error => {
                     let text = String::from_utf8_lossy(payload);
                     let advice = if text.contains("too_fast") { TOO_FAST } else { "" };
                     return Err(Error::new(format!("the server answered {text}{advice}")));
                 }
-                Reply::Message => traffic.hear_foreign(),
-                Reply::Other => {}
+                Reply::Message => {
+                    traffic.check_foreign(member, payload)?;
+                    traffic.hear_foreign();
+                }
+                Reply::Other => traffic.check_foreign(member, payload)?,
             },
             wire::PING => {
                 let mut pong = Vec::new();
@@ -419,21 +446,21 @@ impl Connection {
 
 /// What a text is that is no message of the load.
 enum Reply {
-    Subscribed,
+    /// The room with this name has been joined.
+    Subscribed(String),
     Error,
     Message,
     Other,
 }
 
 impl Reply {
-    /// Fanfare's own are told by how they begin; another server may have its keys in another order.
     fn of(text: &[u8]) -> Reply {
-        if text.starts_with(wire::SUBSCRIBED_PREFIX) {
-            return Reply::Subscribed;
-        }
         let value: Option<Value> = serde_json::from_slice(text).ok();
         match value.as_ref().and_then(|value| value["type"].as_str()) {
-            Some("SUBSCRIBED") => Reply::Subscribed,
+            Some("SUBSCRIBED") => {
+                let room = value.as_ref().and_then(|value| value["room"].as_str());
+                Reply::Subscribed(room.unwrap_or_default().to_owned())
+            }
             Some("ERROR") => Reply::Error,
             Some("MESSAGE") => Reply::Message,
             _ => Reply::Other,

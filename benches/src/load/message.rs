@@ -1,7 +1,12 @@
 //! What a message of the load says, and how it is found again in what a server makes of it: at the place where it was
-//! the time before. Nothing here parses JSON, and nothing allocates.
+//! the time before, in the same words. JSON is parsed only where those have changed.
 
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+
+use serde_json::Value;
+
+use crate::{Context, Error, Result};
 
 /// Bytes of a header, the least that a message can have.
 pub const HEADER_BYTES: usize = 40;
@@ -20,6 +25,9 @@ pub struct Header {
     pub due_ns: u64,
 }
 
+/// So much of what a server said is shown in an error.
+const SHOWN_BYTES: usize = 300;
+
 /// The words of one run.
 #[derive(Clone, Debug)]
 pub struct Words {
@@ -27,6 +35,16 @@ pub struct Words {
     filler: String,
     /// Where in a payload the header stood the last time.
     offset: usize,
+    pattern: Option<Pattern>,
+}
+
+/// A `MESSAGE` that has been parsed, which others are compared with. They may differ from it in the room's name and in the
+/// header of the text; what differs elsewhere is parsed as well.
+#[derive(Clone, Debug)]
+struct Pattern {
+    example: Vec<u8>,
+    name: Range<usize>,
+    text: Range<usize>,
 }
 
 impl Words {
@@ -36,7 +54,7 @@ impl Words {
         let mut tag = *b"#0000000";
         let digits = format!("{:016x}", RandomState::new().hash_one(0));
         tag[1..].copy_from_slice(&digits.as_bytes()[..TAG_BYTES - 1]);
-        Words { tag, filler: "x".repeat(bytes.saturating_sub(HEADER_BYTES)), offset: 0 }
+        Words { tag, filler: "x".repeat(bytes.saturating_sub(HEADER_BYTES)), offset: 0, pattern: None }
     }
 
     /// Writes the message that begins with `header`.
@@ -60,10 +78,69 @@ impl Words {
 
     #[cold]
     fn search(&mut self, payload: &[u8]) -> Option<Header> {
-        let offset = payload.windows(TAG_BYTES).position(|bytes| bytes == self.tag)?;
+        let offset = self.tag_in(payload)?;
         let header = Header::parse(payload[offset..].first_chunk()?)?;
         self.offset = offset;
         Some(header)
+    }
+
+    fn tag_in(&self, payload: &[u8]) -> Option<usize> {
+        payload.windows(TAG_BYTES).position(|bytes| bytes == self.tag)
+    }
+
+    /// Whether `payload` says anything of this run.
+    pub fn are_in(&self, payload: &[u8]) -> bool {
+        self.tag_in(payload).is_some()
+    }
+
+    /// Checks that `payload`, whose header was found just now, is a `MESSAGE` of `room` with the whole text.
+    #[inline]
+    pub fn check(&mut self, payload: &[u8], room: &str) -> Result<()> {
+        match &self.pattern {
+            Some(pattern) if pattern.fits(payload, room, &self.filler) => Ok(()),
+            _ => self.parse(payload, room),
+        }
+    }
+
+    #[cold]
+    fn parse(&mut self, payload: &[u8], room: &str) -> Result<()> {
+        let shown = || String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)]).into_owned();
+        let header = payload.get(self.offset..).and_then(|rest| rest.first_chunk()).and_then(Header::parse);
+        let mut text = String::new();
+        self.write(header.ok_or_else(|| Error::new("no header"))?, &mut text);
+        let value: Value = serde_json::from_slice(payload).context(format!("no JSON came: {}", shown()))?;
+        if value["type"] != "MESSAGE" || value["message"] != text.as_str() {
+            return Err(Error::new(format!("a message came in other words than it was sent: {}", shown())));
+        }
+        if value["room"] != room {
+            return Err(Error::new(format!("a message of {room} came as one of {}: {}", value["room"], shown())));
+        }
+        self.pattern = Pattern::of(payload, room, self.offset..self.offset + text.len());
+        Ok(())
+    }
+}
+
+impl Pattern {
+    /// None where it cannot be told which of its bytes are the name.
+    fn of(payload: &[u8], room: &str, text: Range<usize>) -> Option<Pattern> {
+        let quoted = format!("\"{room}\"");
+        let mut found = payload.windows(quoted.len()).enumerate().filter(|(_, bytes)| *bytes == quoted.as_bytes());
+        let (Some((quote, _)), None) = (found.next(), found.next()) else { return None };
+        let name = quote + 1..quote + 1 + room.len();
+        Some(Pattern { example: payload.to_vec(), name, text })
+    }
+
+    #[inline]
+    fn fits(&self, payload: &[u8], room: &str, filler: &str) -> bool {
+        let Pattern { example, name, text } = self;
+        let [first, second] = if name.start < text.start { [name, text] } else { [text, name] };
+        let is_like = |part: Range<usize>| payload.get(part.clone()) == example.get(part);
+        payload.len() == example.len()
+            && is_like(0..first.start)
+            && payload[name.clone()] == *room.as_bytes()
+            && is_like(first.end..second.start)
+            && payload[text.start + HEADER_BYTES..text.end] == *filler.as_bytes()
+            && is_like(second.end..example.len())
     }
 }
 
@@ -124,6 +201,47 @@ mod tests {
         assert_eq!(words.header_in(message.replace('#', "%").as_bytes()), None);
         assert_eq!(words.header_in(br#"{"type":"PONG"}"#), None);
         assert_eq!(words.header_in(message.replace("00000002", "0000000g").as_bytes()), None);
+    }
+
+    /// Whether a message of room r0001 is taken in this form, compared with the one before or parsed.
+    fn passes(words: &mut Words, payload: &str) -> bool {
+        assert!(words.header_in(payload.as_bytes()).is_some());
+        let compared = words.check(payload.as_bytes(), "r0001").is_ok();
+        words.pattern = None;
+        assert_eq!(words.check(payload.as_bytes(), "r0001").is_ok(), compared, "{payload}");
+        compared
+    }
+
+    #[test]
+    fn a_message_is_taken_whole_in_its_own_room_and_in_any_form_of_json() {
+        let (mut words, mut text) = (Words::new(64), String::new());
+        words.write(Header { stream: 1, sequence: 2, due_ns: 3 }, &mut text);
+        let fanfares = |room: &str, text: &str| format!(r#"{{"type":"MESSAGE","room":"{room}","message":"{text}"}}"#);
+        let good = fanfares("r0001", &text);
+        let others = [
+            format!(r#"{{"message": "{text}", "time": 12, "room": "r0001", "type": "MESSAGE"}}"#),
+            format!(r#"{{"type":"MESSAGE","from":"r0001","room":"r0001","message":"{text}","offset":7}}"#),
+        ];
+        for good in [&good, &good, &others[0], &others[0], &others[1], &others[1], &good] {
+            assert!(passes(&mut words, good), "{good}");
+            let length = text.len();
+            for bad in [
+                good.replace(r#""room":"r0001""#, r#""room":"r0002""#)
+                    .replace(r#""room": "r0001""#, r#""room": "r0002""#),
+                good.replace(&text, &text[..HEADER_BYTES]),
+                good.replace(&text, &text[..length - 1]),
+                good.replace(&text, &format!("{text}x")),
+                good.replace(&text, &format!("x{text}")),
+                good.replace(&text, &format!("{}y", &text[..length - 1])),
+                good.replace("MESSAGE", "MASSAGE"),
+                good.replace('}', "!"),
+            ] {
+                assert!(!passes(&mut words, &bad), "{bad}");
+                // As a pattern there is a good one.
+                words.header_in(good.as_bytes());
+                words.check(good.as_bytes(), "r0001").unwrap();
+            }
+        }
     }
 
     #[test]

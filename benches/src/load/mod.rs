@@ -4,6 +4,7 @@
 pub mod check;
 pub mod clients;
 pub mod compare;
+pub mod in_flight;
 pub mod message;
 pub mod options;
 pub mod pace;

@@ -101,6 +101,10 @@ pub struct Options {
     #[arg(long, value_name = "TIME", default_value = "10", value_parser = seconds)]
     pub patience: Duration,
 
+    /// Seconds to go on listening at the end, for what should not come.
+    #[arg(long, value_name = "TIME", default_value = "0.1", value_parser = seconds)]
+    pub linger: Duration,
+
     /// The server's process on this machine, to measure what it costs.
     #[arg(long, conflicts_with = "start")]
     pub pid: Option<u32>,
@@ -163,6 +167,7 @@ impl Options {
             extent: self.messages.map_or(Extent::Time(self.seconds), Extent::Messages),
             warm_up: self.warm_up,
             patience: self.patience,
+            linger: self.linger,
         })
     }
 

@@ -22,10 +22,10 @@ pub enum Pace {
 }
 
 impl Pace {
-    /// That of `load` for so many rooms, with so many streams to each. A schedule begins at `now`.
-    pub fn new(load: Load, rooms: usize, lanes: usize, now: u64) -> Pace {
+    /// That of `load` for so many rooms. A schedule begins at `now`.
+    pub fn new(load: Load, rooms: usize, now: u64) -> Pace {
         match load {
-            Load::InFlight(messages) => Pace::Window(Window::new(messages as usize, rooms, lanes)),
+            Load::InFlight(messages) => Pace::Window(Window::new(messages as usize, rooms)),
             Load::Rate(per_second) => Pace::Schedule(Schedule { start_ns: now, per_second, sent: 0, rooms }),
         }
     }
@@ -47,18 +47,11 @@ impl Pace {
         }
     }
 
-    /// A message is on its way to so many members.
-    pub fn sent(&mut self, stream: usize, members: u32) {
-        if let Pace::Window(window) = self {
-            window.sent(stream, members);
-        }
-    }
-
-    /// A member has it.
+    /// A message has reached every member of `room`.
     #[inline]
-    pub fn arrived(&mut self, stream: usize, sequence: u32) {
+    pub fn completed(&mut self, room: usize) {
         if let Pace::Window(window) = self {
-            window.arrived(stream, sequence);
+            window.completed(room);
         }
     }
 }
@@ -68,25 +61,13 @@ impl Pace {
 pub struct Window {
     places: usize,
     queue: VecDeque<usize>,
-    lanes: usize,
-    streams: Vec<InFlight>,
-}
-
-/// The messages of a stream that have not reached everybody.
-#[derive(Clone, Debug, Default)]
-struct InFlight {
-    /// The number of the first of them.
-    first: u32,
-    /// How many members each has not reached yet.
-    left: VecDeque<u32>,
 }
 
 impl Window {
-    fn new(places: usize, rooms: usize, lanes: usize) -> Window {
+    fn new(places: usize, rooms: usize) -> Window {
         // Each room as often as it may have a message on its way, so that none has two more than another.
         let turns = places.div_ceil(rooms);
-        let queue = (0..turns).flat_map(|_| 0..rooms).collect();
-        Window { places, queue, lanes, streams: vec![InFlight::default(); rooms * lanes] }
+        Window { places, queue: (0..turns).flat_map(|_| 0..rooms).collect() }
     }
 
     #[inline]
@@ -98,30 +79,9 @@ impl Window {
         self.queue.pop_front()
     }
 
-    fn sent(&mut self, stream: usize, members: u32) {
-        self.streams[stream].left.push_back(members);
-    }
-
-    #[inline]
-    fn arrived(&mut self, stream: usize, sequence: u32) {
-        let in_flight = &mut self.streams[stream];
-        // Older than the first: it was complete without this one, which somebody else had twice.
-        let index = sequence.wrapping_sub(in_flight.first) as usize;
-        let Some(left) = in_flight.left.get_mut(index).filter(|left| **left > 0) else { return };
-        *left -= 1;
-        if *left == 0 {
-            self.completed(stream);
-        }
-    }
-
-    fn completed(&mut self, stream: usize) {
-        let in_flight = &mut self.streams[stream];
-        while in_flight.left.front() == Some(&0) {
-            in_flight.left.pop_front();
-            in_flight.first += 1;
-        }
+    fn completed(&mut self, room: usize) {
         self.places += 1;
-        self.queue.push_back(stream / self.lanes);
+        self.queue.push_back(room);
     }
 }
 
@@ -161,36 +121,22 @@ mod tests {
 
     #[test]
     fn a_window_sends_again_only_when_everybody_has_one() {
-        let mut pace = Pace::new(Load::InFlight(2), 1, 1, 0);
+        let mut pace = Pace::new(Load::InFlight(2), 1, 0);
         assert_eq!(all(&mut pace, 7), [(0, 7), (0, 7)]);
-        pace.sent(0, 2);
-        pace.sent(0, 2);
-        // Both members have the second message, one has the first.
-        for sequence in [1, 0] {
-            pace.arrived(0, sequence);
-        }
         assert_eq!(all(&mut pace, 8), []);
-        pace.arrived(0, 1);
-        assert_eq!(all(&mut pace, 9), [(0, 9)]);
-        pace.sent(0, 2);
-        pace.arrived(0, 0);
-        assert_eq!(all(&mut pace, 9), [(0, 9)]);
-        pace.sent(0, 2);
-        // What nobody expects any more frees no place.
-        for sequence in [0, 1, 1] {
-            pace.arrived(0, sequence);
+        for now in [9, 10] {
+            pace.completed(0);
+            assert_eq!(all(&mut pace, now), [(0, now)]);
         }
-        assert_eq!(all(&mut pace, 9), []);
     }
 
     #[test]
     fn rooms_take_turns_where_a_window_is_smaller_than_their_number() {
-        let mut pace = Pace::new(Load::InFlight(2), 3, 1, 0);
+        let mut pace = Pace::new(Load::InFlight(2), 3, 0);
         assert_eq!(all(&mut pace, 0), [(0, 0), (1, 0)]);
         let mut rooms = Vec::new();
         for room in [0, 1, 2, 0] {
-            pace.sent(room, 1);
-            pace.arrived(room, u32::from(rooms.len() == 3));
+            pace.completed(room);
             rooms.extend(all(&mut pace, 0).into_iter().map(|(room, _)| room));
         }
         assert_eq!(rooms, [2, 0, 1, 2]);
@@ -198,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_schedule_is_kept_to_the_nanosecond_and_nothing_is_left_out() {
-        let mut pace = Pace::new(Load::Rate(3), 2, 1, 100);
+        let mut pace = Pace::new(Load::Rate(3), 2, 100);
         assert_eq!(all(&mut pace, 99), []);
         assert_eq!(all(&mut pace, 100), [(0, 100)]);
         assert_eq!(pace.next_due(), Some(333_333_433));

@@ -56,6 +56,10 @@ pub fn text(settings: &Settings, outcome: &Outcome) -> String {
             grouped(faults.out_of_order),
         ),
     );
+    if faults.against_room_order > 0 {
+        let count = grouped(faults.against_room_order);
+        line(&mut out, format_args!("order       {count} deliveries came in another order than to others in the room"));
+    }
     if outcome.unfinished > 0 {
         line(&mut out, format_args!("cut off     {} deliveries were still to come", grouped(outcome.unfinished)));
     }
@@ -169,6 +173,7 @@ pub fn outcome_json(outcome: &Outcome) -> Value {
         "sent_late_us": latency_json(&outcome.lateness),
         "messages": total.sent, "deliveries": total.deliveries, "foreign": total.foreign,
         "lost": faults.lost, "duplicated": faults.duplicated, "out_of_order": faults.out_of_order,
+        "against_room_order": faults.against_room_order,
         "unfinished": outcome.unfinished,
         "interrupted": outcome.interrupted, "error": outcome.failure.as_ref().map(ToString::to_string),
     })

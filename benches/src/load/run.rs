@@ -39,6 +39,8 @@ pub struct Settings {
     pub warm_up: Duration,
     /// How long nothing may arrive while something should.
     pub patience: Duration,
+    /// How long something may arrive when nothing should: a duplicate that is late.
+    pub linger: Duration,
 }
 
 /// How much is measured.
@@ -235,6 +237,11 @@ impl Run<'_> {
     }
 
     fn load(&mut self) -> Result<()> {
+        self.load_to_the_last()?;
+        self.turn_for(self.settings.linger)
+    }
+
+    fn load_to_the_last(&mut self) -> Result<()> {
         self.told.1 = self.clients.now();
         self.watch.begin();
         self.traffic.resume(u64::MAX, self.clients.now());

@@ -1,8 +1,11 @@
 //! Messages on their way: what is sent next, what has arrived where, how long it took. No sockets and no clock.
 
+use std::collections::{HashMap, HashSet};
+
 use hdrhistogram::Histogram;
 
 use super::check::{Checker, Faults};
+use super::in_flight::{Arrival, InFlight};
 use super::message::{Header, Words};
 use super::pace::{Load, Pace};
 use super::plan::Plan;
@@ -28,6 +31,11 @@ pub struct Traffic {
     names: Vec<String>,
     words: Words,
     checker: Checker,
+    in_flight: InFlight,
+    /// How far each member has come in the order of each of its rooms.
+    latest: Vec<u32>,
+    /// Messages of a room that came in another order than to others, in each room where that happened.
+    disagreements: HashMap<usize, u64>,
     load: Load,
     pace: Option<Pace>,
     /// Messages that may still be sent.
@@ -70,6 +78,9 @@ impl Traffic {
             names: (0..rooms).map(|room| plan.name_of(room)).collect(),
             words: Words::new(message_bytes),
             checker: Checker::new(plan.members * plan.rooms_each * lanes),
+            in_flight: InFlight::new(rooms, lanes),
+            latest: vec![0; plan.members * plan.rooms_each],
+            disagreements: HashMap::new(),
             load,
             pace: None,
             allowance: 0,
@@ -91,7 +102,7 @@ impl Traffic {
     pub fn resume(&mut self, messages: u64, now: u64) {
         self.allowance = messages;
         if !matches!(self.pace, Some(Pace::Window(_))) {
-            self.pace = Some(Pace::new(self.load, self.plan.rooms, self.plan.lanes(), now));
+            self.pace = Some(Pace::new(self.load, self.plan.rooms, now));
         }
     }
 
@@ -124,9 +135,7 @@ impl Traffic {
         self.allowance -= 1;
         self.tally.sent += 1;
         self.expected += u64::from(self.audience[room]);
-        if let Some(pace) = &mut self.pace {
-            pace.sent(stream, self.audience[room]);
-        }
+        self.in_flight.sent(stream, due_ns, self.audience[room]);
         if due_ns >= self.record_from_ns && matches!(self.load, Load::Rate(_)) {
             self.lateness.saturating_record(now - due_ns);
         }
@@ -161,14 +170,25 @@ impl Traffic {
         if nth >= self.plan.rooms_each {
             return Err(Error::new(format!("a message of {} came, a room it is not in", self.names[room])));
         }
+        self.words.check(payload, &self.names[room])?;
         self.tally.bytes += wire_bytes as u64;
-        if self.checker.take((member * self.plan.rooms_each + nth) * lanes + lane, sequence) {
+        let membership = member * self.plan.rooms_each + nth;
+        if self.checker.take(membership * lanes + lane, sequence) {
             self.tally.deliveries += 1;
             if due_ns >= self.record_from_ns {
                 self.latency.saturating_record(now.saturating_sub(due_ns));
             }
-            if let Some(pace) = &mut self.pace {
-                pace.arrived(stream, sequence);
+            let latest = &mut self.latest[membership];
+            let (arrival, agrees) = self.in_flight.arrived(room, stream, sequence, due_ns, latest);
+            if !agrees {
+                *self.disagreements.entry(room).or_default() += 1;
+            }
+            match (arrival, &mut self.pace) {
+                (Arrival::Completed, Some(pace)) => pace.completed(room),
+                (Arrival::Altered, _) => {
+                    return Err(Error::new("a message came with another moment than it was sent with"));
+                }
+                _ => {}
             }
         }
         Ok(true)
@@ -177,6 +197,24 @@ impl Traffic {
     /// Takes note of a message that is not of this run.
     pub fn hear_foreign(&mut self) {
         self.tally.foreign += 1;
+    }
+
+    /// Checks that a text that [`Traffic::hear`] does not know is not of this run: such a one is not whole, or has come to a
+    /// publisher, which is in no room.
+    pub fn check_foreign(&self, member: Option<usize>, payload: &[u8]) -> Result<()> {
+        if !self.words.are_in(payload) {
+            return Ok(());
+        }
+        let why = if member.is_some() { "that is not whole" } else { "to who is in no room" };
+        Err(Error::new(format!("a message came {why}: {}", String::from_utf8_lossy(payload))))
+    }
+
+    /// Which of the rooms of `member` is called `name`.
+    pub fn nth_room_called(&self, member: usize, name: &str) -> Option<usize> {
+        let room: usize = name.strip_prefix(self.plan.room_prefix.as_str())?.parse().ok()?;
+        let nth =
+            (self.names.get(room)? == name).then(|| self.plan.nth_room(self.first_rooms[member] as usize, room))?;
+        (nth < self.plan.rooms_each).then_some(nth)
     }
 
     /// The names of the rooms of `member`.
@@ -212,16 +250,34 @@ impl Traffic {
 
     /// What is wrong so far, if what is on its way still comes.
     pub fn faults(&self) -> Faults {
-        self.checker.faults()
+        self.faults_of(|_, _| 0)
     }
 
     /// What is wrong, if nothing comes any more.
     pub fn faults_at_the_end(&self) -> Faults {
+        self.faults_of(|room, lane| self.sequences[room * self.plan.lanes() + lane])
+    }
+
+    /// What is wrong, where so many messages have certainly been sent to a room on a lane.
+    fn faults_of(&self, sent: impl Fn(usize, usize) -> u32) -> Faults {
         let (lanes, each) = (self.plan.lanes(), self.plan.rooms_each);
-        self.checker.faults_at_the_end(|place| {
+        let room_and_lane = |place: usize| {
             let (member, nth, lane) = (place / lanes / each, place / lanes % each, place % lanes);
-            let room = self.plan.nth_room_of(member, nth);
-            self.sequences[room * lanes + lane]
-        })
+            (self.plan.nth_room_of(member, nth), lane)
+        };
+        let sent_to = |place| {
+            let (room, lane) = room_and_lane(place);
+            sent(room, lane)
+        };
+        let faults = self.checker.faults(sent_to);
+        if self.disagreements.is_empty() {
+            return faults;
+        }
+        // Who has lost a message may agree with nobody and be right.
+        let places = 0..self.latest.len() * lanes;
+        let lossy = places.filter(|&place| self.checker.has_lost(place, sent_to(place)));
+        let lossy: HashSet<usize> = lossy.map(|place| room_and_lane(place).0).collect();
+        let disagreements = self.disagreements.iter().filter(|(room, _)| !lossy.contains(room));
+        Faults { against_room_order: disagreements.map(|(_, count)| count).sum(), ..faults }
     }
 }

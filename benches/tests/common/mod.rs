@@ -36,9 +36,9 @@ impl Told {
         Told { success: output.status.success(), json, stderr }
     }
 
-    /// Lost, duplicated and out of order.
-    pub fn faults(&self) -> [u64; 3] {
-        ["lost", "duplicated", "out_of_order"].map(|key| self.json[key].as_u64().expect(key))
+    /// Lost, duplicated, out of order of their publisher, and of the room.
+    pub fn faults(&self) -> [u64; 4] {
+        ["lost", "duplicated", "out_of_order", "against_room_order"].map(|key| self.json[key].as_u64().expect(key))
     }
 }
 
