@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A benchmark ends at its first error, so nobody tells kinds apart: the text is all there is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error(String);
 
 /// The result of everything that can end a benchmark.

@@ -111,7 +111,7 @@ fn ctrl_c_ends_it_early_with_what_it_has() {
     server.wait_for_metrics("messages are delivered", |metrics| metrics.value("fanfare_deliveries_total") > 1_000.0);
     kill_process(pid, Signal::INT).unwrap();
     let told = Told::of(&running.0.take().unwrap().wait_with_output().unwrap());
-    assert!(!told.success && told.json["interrupted"] == true);
+    assert!(!told.success && told.json["interrupted"] == true && told.json["error"] == "interrupted");
     assert!(told.json["measured"]["deliveries"].as_u64().unwrap() > 0);
     // What was on its way has come, or it would count as lost.
     assert_eq!(told.faults(), [0, 0, 0, 0]);

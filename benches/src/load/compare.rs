@@ -49,7 +49,7 @@ pub fn compare(settings: &Settings, own: &Own, pairs: u32, watch: &mut Watch) ->
 }
 
 fn measure(settings: &Settings, own: &Own, who: Subject, watch: &mut Watch) -> Result<(Round, Outcome)> {
-    let mut outcome =
+    let outcome =
         if who == Subject::Floor { measure_floor(settings, own, watch)? } else { own.measure(settings, watch)? };
     match outcome.verdict() {
         Some(error) => Err(error),

@@ -42,7 +42,7 @@ pub fn measure(options: &Options) -> Result<()> {
     }
     let own = Own::new(options)?;
     if options.floor {
-        let mut compared = compare::compare(&settings, &own, options.pairs, &mut watch);
+        let mut compared = compare::compare(&settings, &own, options.pairs(), &mut watch);
         print(json, Some(&own), || compared.text(&settings), || compared.json(&settings))?;
         return compared.failure().map_or(Ok(()), Err);
     }
@@ -89,7 +89,7 @@ impl Own {
     }
 }
 
-fn tell(settings: &Settings, mut outcome: Outcome, json: bool, own: Option<&Own>) -> Result<()> {
+fn tell(settings: &Settings, outcome: Outcome, json: bool, own: Option<&Own>) -> Result<()> {
     print(json, own, || report::text(settings, &outcome), || report::json(settings, &outcome))?;
     outcome.verdict().map_or(Ok(()), Err)
 }

@@ -23,6 +23,9 @@ const RATE_OF_A_PUBLISHER: usize = 500;
 /// real.
 const PUBLISHERS_OF_A_WINDOW: usize = 16;
 
+/// Turns of the floor and the server unless told otherwise: the least with a median.
+const PAIRS: u32 = 3;
+
 /// What `fanfare-bench` takes.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -35,12 +38,12 @@ pub struct Options {
     #[arg(required_unless_present = "start", conflicts_with = "start")]
     pub url: Option<String>,
 
-    /// Start a fanfare of this program's own instead, without limits on messages, and measure what it costs.
+    /// Start a fanfare of this program's own instead, without the limits on messages that the load would run into, and measure what it costs.
     #[arg(long)]
     pub start: bool,
 
     /// Give it a redis-server of its own, too, which must be in PATH.
-    #[arg(long, requires = "start")]
+    #[arg(long)]
     pub redis: bool,
 
     /// Connections that listen.
@@ -110,12 +113,12 @@ pub struct Options {
     pub pid: Option<u32>,
 
     /// Put the bare loop of `send` under the same load in turns with the server, and tell the ratios of what they cost.
-    #[arg(long, requires = "start")]
+    #[arg(long)]
     pub floor: bool,
 
-    /// How often the floor and the server take turns.
-    #[arg(long, value_name = "N", default_value_t = 3, requires = "floor", value_parser = value_parser!(u32).range(1..))]
-    pub pairs: u32,
+    /// How often the floor and the server take turns [default: 3].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub pairs: Option<u32>,
 
     /// What every benchmark of the real server takes.
     #[command(flatten)]
@@ -133,9 +136,7 @@ impl Options {
         if self.room_prefix.contains(|c: char| c.is_control() || c == '"' || c == '\\') {
             return Err(Error::new("--room-prefix: no quotes, backslashes and control characters, please"));
         }
-        if !self.start && (self.common.no_pin || !self.common.server_arg.is_empty()) {
-            return Err(Error::new("--no-pin and --server-arg are for a server that --start starts"));
-        }
+        self.check_combination()?;
         let load = self.rate.map_or(Load::InFlight(self.in_flight), Load::Rate);
         let publishers = match (self.publishers, load) {
             (Some(given), _) => given as usize,
@@ -171,16 +172,44 @@ impl Options {
         })
     }
 
+    /// Checks what clap does not: there, an option that conflicts with one that is given is not missed by those that require it.
+    fn check_combination(&self) -> Result<()> {
+        for (given, flag) in [
+            (self.redis, "--redis"),
+            (self.floor, "--floor"),
+            (self.common.no_pin, "--no-pin"),
+            (!self.common.server_arg.is_empty(), "--server-arg"),
+        ] {
+            if given && !self.start {
+                return Err(Error::new(format!("{flag} is for a server that --start starts")));
+            }
+        }
+        if self.pairs.is_some() && !self.floor {
+            return Err(Error::new("--pairs is for --floor"));
+        }
+        Ok(())
+    }
+
+    /// How often the floor and the server take turns.
+    pub fn pairs(&self) -> u32 {
+        self.pairs.unwrap_or(PAIRS)
+    }
+
     /// What a server is started with: no limits that this load would run into, and what `--server-arg` says.
     pub fn server_arguments(&self) -> Vec<String> {
         let given = &self.common.server_arg;
         let mut arguments = given.clone();
         let rooms = self.rooms_per_connection.max(128).to_string();
-        for (flag, value) in [
+        let mut limits = vec![
             ("--limits-messages-per-second", "0"),
             ("--limits-bytes-per-second", "0"),
             ("--limits-rooms-per-connection-max", &rooms),
-        ] {
+        ];
+        if self.redis {
+            // The most that they take. What is beyond them is dropped, and nobody told.
+            limits.extend([("--redis-publishes-in-flight-max", "1048576"), ("--redis-buffer-bytes-max", "1073741824")]);
+        }
+        for (flag, value) in limits {
             if !given.iter().any(|argument| argument.split('=').next() == Some(flag)) {
                 arguments.push(format!("{flag}={value}"));
             }
@@ -192,4 +221,40 @@ impl Options {
 fn seconds(text: &str) -> std::result::Result<Duration, String> {
     let seconds = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &str) -> Options {
+        Options::try_parse_from(std::iter::once("fanfare-bench").chain(arguments.split_whitespace())).unwrap()
+    }
+
+    #[test]
+    fn what_is_for_a_server_of_its_own_is_refused_with_a_url() {
+        for flag in ["--redis", "--floor", "--no-pin", "--server-arg=--workers=2"] {
+            let told =
+                |arguments: &str| options(arguments).settings(u64::MAX).map(drop).map_err(|error| error.to_string());
+            let error = told(&format!("ws://localhost {flag}")).unwrap_err();
+            assert!(flag.starts_with(error.split(' ').next().unwrap()), "{flag}: {error}");
+            assert_eq!(told(&format!("--start {flag}")), Ok(()));
+        }
+        assert!(options("ws://localhost --pairs 2").settings(u64::MAX).is_err());
+        assert!(options("--start --pairs 2").settings(u64::MAX).is_err());
+        assert_eq!([options("--start --floor").pairs(), options("--start --floor --pairs 2").pairs()], [3, 2]);
+    }
+
+    #[test]
+    fn a_server_of_its_own_has_no_limit_that_the_load_runs_into_but_those_it_is_given() {
+        let flag = "--redis-publishes-in-flight-max=";
+        let of = |arguments: &str| options(arguments).server_arguments();
+        assert!(!of("--start").iter().any(|argument| argument.starts_with(flag)));
+        assert!(of("--start --redis").contains(&format!("{flag}1048576")));
+        let given = of(&format!("--start --redis --server-arg={flag}5"));
+        assert_eq!(
+            given.iter().filter(|argument| argument.starts_with(flag)).collect::<Vec<_>>(),
+            [&format!("{flag}5")]
+        );
+    }
 }

@@ -175,7 +175,7 @@ pub fn outcome_json(outcome: &Outcome) -> Value {
         "lost": faults.lost, "duplicated": faults.duplicated, "out_of_order": faults.out_of_order,
         "against_room_order": faults.against_room_order,
         "unfinished": outcome.unfinished,
-        "interrupted": outcome.interrupted, "error": outcome.failure.as_ref().map(ToString::to_string),
+        "interrupted": outcome.interrupted, "error": outcome.verdict().map(|error| error.to_string()),
     })
 }
 

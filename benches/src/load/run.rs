@@ -20,6 +20,10 @@ const PAUSE_AFTER_THE_LAST: Duration = Duration::from_millis(5);
 /// How often the progress is told, and Ctrl-C is looked for where nothing else happens.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Where to look for messages that were lost.
+const LOST: &str = "\n  A message without an id that a server cannot publish is dropped, and the sender not told. Fanfare counts \
+those: fanfare_broker_publishes_dropped_total of its metrics.";
+
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -371,10 +375,12 @@ impl Moment {
 
 impl Outcome {
     /// Why it does not count, if it does not.
-    pub fn verdict(&mut self) -> Option<Error> {
-        let wrong = if self.faults.none() { None } else { Some("not every message arrived once and in order") };
-        let early = self.interrupted.then_some("interrupted");
-        self.failure.take().or(wrong.or(early).map(Error::new))
+    pub fn verdict(&self) -> Option<Error> {
+        let wrong = || {
+            let advice = if self.faults.lost > 0 { LOST } else { "" };
+            (!self.faults.none()).then(|| Error::new(format!("not every message arrived once and in order{advice}")))
+        };
+        self.failure.clone().or_else(wrong).or_else(|| self.interrupted.then(|| Error::new("interrupted")))
     }
 }
 
