@@ -36,7 +36,7 @@ mod linux {
         for &attack in setup.options.attacks() {
             attacks.push(abuse::measure(&setup, attack, |number, pair| {
                 let (number, pairs, name) = (number + 1, setup.options.pairs, attack.name());
-                eprintln!("{name}, {number} of {pairs}: {:.1} times the quiet p99", pair.p99_ratio());
+                report::say(format_args!("{name}, {number} of {pairs}: {:.1} times the quiet p99", pair.p99_ratio()));
             })?);
         }
         let json = setup.options.common.json;

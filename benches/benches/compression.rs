@@ -29,7 +29,7 @@ mod linux {
         let setup = Setup { options, binary, placement };
         let sizes = compression::measure(&setup, |size, pair| {
             let (bytes, cpu) = (pair.bytes_ratio(), pair.cpu_ratio());
-            eprintln!("{size} bytes: {bytes:.3} of the bytes, {cpu:.3} of the processor time");
+            report::say(format_args!("{size} bytes: {bytes:.3} of the bytes, {cpu:.3} of the processor time"));
         })?;
         let json = setup.options.common.json;
         let report = Report { machine, setup, sizes };

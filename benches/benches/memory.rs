@@ -81,7 +81,7 @@ mod linux {
         for &rooms in all {
             for connections in counts.iter().map(|&count| count as usize) {
                 if given || connections * rooms.of_each() <= MEMBERSHIPS_MAX {
-                    eprintln!("{connections} connections, {rooms}");
+                    report::say(format_args!("{connections} connections, {rooms}"));
                     idle.push(Idle::measure(connections, rooms)?);
                 }
             }

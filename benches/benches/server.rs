@@ -41,13 +41,17 @@ mod linux {
             // The floor knows no rooms.
             let rooms = if subject == Subject::Floor { &[Rooms::One] } else { options.rooms() };
             for &rooms in rooms {
-                eprintln!("idle subscribers: {subject}, {rooms}");
+                report::say(format_args!("idle subscribers: {subject}, {rooms}"));
                 idle.push(idle::measure(&setup, subject, rooms)?);
             }
         }
         let tell = |lap: u32, round: &fan_out::Round| {
             let (lap, laps) = (lap + 1, options.pairs);
-            eprintln!("fan-out, lap {lap} of {laps}: {} {:.3} µs per delivery", round.subject, round.total_us());
+            report::say(format_args!(
+                "fan-out, lap {lap} of {laps}: {} {:.3} µs per delivery",
+                round.subject,
+                round.total_us()
+            ));
         };
         let laps = if options.no_fan_out { Vec::new() } else { fan_out::measure(&setup, &servers, tell)? };
 
@@ -66,7 +70,7 @@ mod linux {
             };
         }
         if !redis_is_here && !options.embedded {
-            eprintln!("redis-server is not in PATH: only the embedded broker is measured");
+            report::say(format_args!("redis-server is not in PATH: only the embedded broker is measured"));
         }
         Ok(if redis_is_here && !options.embedded {
             vec![Subject::Embedded, Subject::Redis]

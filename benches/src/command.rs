@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{Result, child};
+use crate::{Result, child, report};
 
 /// What a benchmark can be besides itself: the first argument that says so, and what is done with the others.
 pub type Role = (&'static str, fn(&[String]) -> Result<()>);
@@ -21,7 +21,7 @@ pub fn run(roles: &[Role], measure: impl FnOnce() -> Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            report::say(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }

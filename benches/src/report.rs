@@ -218,6 +218,12 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Writes a line to stderr.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    // Whoever closed it does not listen.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 pub(crate) fn figure(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.3}"))
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::process::Child;
 
 use common::{Told, command, run};
@@ -138,4 +139,45 @@ fn a_server_that_is_full_or_not_there_is_named() {
     drop(server);
     let told = run(&format!("{url} --connections 1"));
     assert!(!told.success && told.stderr.contains("nobody listens there"), "{}", told.stderr);
+}
+
+#[test]
+fn a_lap_beside_the_floor_that_fails_is_told_with_what_there_was() {
+    let told = run(
+        "--start --floor --pairs 2 --connections 20 --messages 5 --warm-up 0 --server-arg=--limits-connections-max=5",
+    );
+    assert!(!told.success && told.stderr.contains("503"), "{}", told.stderr);
+    assert!(told.json["error"].as_str().unwrap().contains("503"));
+    let laps = told.json["laps"].as_array().unwrap();
+    assert_eq!((laps.len(), &laps[0]["floor"]["deliveries"]), (1, &100.into()), "{:#}", told.json);
+    assert!(laps[0]["server"]["error"].as_str().unwrap().contains("503"));
+    assert!(told.json["ratios"].is_null());
+}
+
+#[test]
+fn ctrl_c_between_laps_beside_the_floor_keeps_those_before() {
+    let mut child = command("--start --floor --pairs 100 --connections 10 --seconds 0.3 --warm-up 0")
+        .spawn()
+        .expect("it can be run");
+    let (pid, stderr) = (Pid::from_child(&child), child.stderr.take().unwrap());
+    let mut running = Running(Some(child));
+    let mut lines = BufReader::new(stderr).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("lap 1 of 100: embedded")), "no first lap");
+    kill_process(pid, Signal::INT).unwrap();
+    let told = Told::of(&running.0.take().unwrap().wait_with_output().unwrap());
+    let errors: Vec<String> = lines.collect();
+    assert!(!told.success && errors.iter().any(|line| line.contains("interrupted")), "{errors:?}");
+    assert!(told.json["error"].as_str().unwrap().contains("interrupted"));
+    for who in ["floor", "server"] {
+        assert_complete(&told.json["laps"][0][who]);
+    }
+    assert!(told.json["ratios"]["total_median"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn an_error_that_nobody_reads_is_an_error_all_the_same() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command("ws://127.0.0.1:1 --connections 1").stderr(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -9,52 +9,53 @@ use crate::fan_out::{Comparison, Lap, Round};
 use crate::floor::Floor;
 use crate::report::{ratios_json, ratios_text, write_rounds};
 use crate::subject::Subject;
-use crate::{Error, Result};
+use crate::{Error, Result, report::say};
 
 /// All laps of one comparison, up to where it failed, if it did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Compared {
-    outcomes: Vec<[Outcome; 2]>,
+    turns: Vec<Turns>,
+    /// Of those in which nothing was wrong.
     laps: Vec<Lap>,
     failure: Option<Error>,
+}
+
+/// What came of one turn of each; the last lap may lack one that came to nothing.
+#[derive(Debug, Default)]
+struct Turns {
+    floor: Option<Outcome>,
+    server: Option<Outcome>,
 }
 
 /// Takes turns, `pairs` times, every other time the server first, so that a machine that slowly gets faster or slower
 /// favours nobody. Every run is a fresh process with fresh connections.
 pub fn compare(settings: &Settings, own: &Own, pairs: u32, watch: &mut Watch) -> Compared {
-    let mut compared = Compared { outcomes: Vec::new(), laps: Vec::new(), failure: None };
+    let mut compared = Compared::default();
     for lap in 0..pairs {
-        let mut measure = |who| {
-            let (round, outcome) = measure(settings, own, who, watch)?;
-            eprintln!("lap {} of {pairs}: {who} {:.3} µs per delivery", lap + 1, round.total_us());
-            Ok((round, outcome))
-        };
-        let both = if lap % 2 == 0 {
-            measure(Subject::Floor).and_then(|floor| Ok((floor, measure(own.subject())?)))
-        } else {
-            measure(own.subject()).and_then(|server| Ok((measure(Subject::Floor)?, server)))
-        };
-        match both {
-            Ok(((floor, at_floor), (server, at_server))) => {
-                compared.laps.push(Lap { floor, servers: vec![server] });
-                compared.outcomes.push([at_floor, at_server]);
-            }
-            Err(error) => {
-                compared.failure = Some(error);
-                break;
-            }
+        compared.turns.push(Turns::default());
+        let mut order = [Subject::Floor, own.subject()];
+        if lap % 2 == 1 {
+            order.reverse();
         }
+        let mut rounds = Vec::new();
+        for who in order {
+            match compared.measure(settings, own, who, watch) {
+                Ok(round) => rounds.push(round),
+                Err(error) => {
+                    compared.failure = Some(error);
+                    return compared;
+                }
+            }
+            say(format_args!(
+                "lap {} of {pairs}: {who} {:.3} µs per delivery",
+                lap + 1,
+                rounds[rounds.len() - 1].total_us()
+            ));
+        }
+        rounds.sort_by_key(|round| round.subject != Subject::Floor);
+        compared.laps.push(Lap { floor: rounds.remove(0), servers: rounds });
     }
     compared
-}
-
-fn measure(settings: &Settings, own: &Own, who: Subject, watch: &mut Watch) -> Result<(Round, Outcome)> {
-    let outcome =
-        if who == Subject::Floor { measure_floor(settings, own, watch)? } else { own.measure(settings, watch)? };
-    match outcome.verdict() {
-        Some(error) => Err(error),
-        None => Ok((round(who, &outcome)?, outcome)),
-    }
 }
 
 fn measure_floor(settings: &Settings, own: &Own, watch: &mut Watch) -> Result<Outcome> {
@@ -75,12 +76,27 @@ fn round(subject: Subject, outcome: &Outcome) -> Result<Round> {
 }
 
 impl Compared {
-    /// For people: the load, the server's last run, every lap and the ratios.
+    /// Has `who` take its turn in the last lap.
+    fn measure(&mut self, settings: &Settings, own: &Own, who: Subject, watch: &mut Watch) -> Result<Round> {
+        let floor = who == Subject::Floor;
+        let outcome = if floor { measure_floor(settings, own, watch)? } else { own.measure(settings, watch)? };
+        let round = outcome.verdict().map_or_else(|| round(who, &outcome), Err);
+        if let Some(turns) = self.turns.last_mut() {
+            *(if floor { &mut turns.floor } else { &mut turns.server }) = Some(outcome);
+        }
+        round
+    }
+
+    /// For people: the load, the server's last run, every lap and the ratios. Of a lap that failed, all there is.
     pub fn text(&self, settings: &Settings) -> String {
-        let mut out = match self.outcomes.last() {
-            Some([_, at_server]) => report::text(settings, at_server),
-            None => String::new(),
-        };
+        let mut out = String::new();
+        let last_server = self.turns.iter().rev().find_map(|turns| turns.server.as_ref());
+        out.push_str(&last_server.map(|outcome| report::text(settings, outcome)).unwrap_or_default());
+        let at_floor = self.turns.last().and_then(|turns| turns.floor.as_ref());
+        if let Some(outcome) = at_floor.filter(|outcome| outcome.verdict().is_some()) {
+            out.push_str("\nthe floor, in the lap that failed\n");
+            out.push_str(&report::text(settings, outcome));
+        }
         if self.laps.is_empty() {
             return out;
         }
@@ -95,8 +111,9 @@ impl Compared {
     pub fn json(&self, settings: &Settings) -> Value {
         json!({
             "settings": report::settings_json(settings),
-            "laps": self.outcomes.iter().map(|[floor, server]| json!({
-                "floor": report::outcome_json(floor), "server": report::outcome_json(server),
+            "laps": self.turns.iter().map(|turns| json!({
+                "floor": turns.floor.as_ref().map(report::outcome_json),
+                "server": turns.server.as_ref().map(report::outcome_json),
             })).collect::<Vec<_>>(),
             "error": self.failure.as_ref().map(ToString::to_string),
             "ratios": self.comparison().as_ref().map(ratios_json),
