@@ -23,7 +23,7 @@ const ACCEPT: u8 = b'a';
 const SEND: u8 = b's';
 
 /// The floor does next to nothing before it answers; this only ends a wait for one that hangs.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running floor, seen from the benchmark. Dropping it ends it.
 #[derive(Debug)]
@@ -41,8 +41,7 @@ impl Floor {
         let mut command = Command::new(this_program);
         command.args([FLOOR, &rooms.to_string(), &rooms_each.to_string()]);
         let child = Child::start("the floor", &command, cpu)?;
-        let address =
-            child.wait_for("listening", ANSWER_WITHIN, |line| line.strip_prefix("listening ")?.parse().ok())?;
+        let address = child.wait_for("listening", ANSWER_WITHIN, address_in)?;
         let commands = TcpStream::connect(address).context("cannot command the floor")?;
         commands.set_nodelay(true).context("cannot command the floor")?;
         Ok(Floor { child, address, commands })
@@ -131,7 +130,12 @@ fn number(commands: &mut impl Read) -> Result<usize> {
     Ok(u32::from_le_bytes(bytes) as usize)
 }
 
-fn say(line: &str) -> Result<()> {
+/// Where a floor that says this line listens.
+pub(crate) fn address_in(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("listening ")?.parse().ok()
+}
+
+pub(crate) fn say(line: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("standard output")
 }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod fan_out;
 pub mod floor;
 pub mod idle;
+pub mod joining;
 pub mod latency;
 pub mod load;
 pub mod machine;

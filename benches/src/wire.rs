@@ -157,6 +157,20 @@ pub fn write_message(room: &str, message: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// Appends the frame in which a server says that `room` has been joined.
+pub fn write_subscribed(room: &str, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"SUBSCRIBED","room":"{room}"}}"#);
+    write_header(TEXT, 0, text.len(), out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Appends the response to every request for an upgrade of these clients.
+pub fn write_upgraded(out: &mut Vec<u8>) {
+    let head =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
+    out.extend_from_slice(format!("{head}{ACCEPT}\r\n\r\n").as_bytes());
+}
+
 /// The content of a compressed message (RFC 7692 §7.2.2), of at most `bytes_max` bytes.
 pub fn inflate(payload: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
     let whole = [payload, &[0x00, 0x00, 0xFF, 0xFF]].concat();
@@ -278,6 +292,9 @@ mod tests {
         let good = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
         assert_eq!(upgraded(good.as_bytes()).unwrap(), Some(good.len()));
         assert_eq!(upgraded(&good.as_bytes()[..40]).unwrap(), None);
+        let mut own = Vec::new();
+        write_upgraded(&mut own);
+        assert_eq!(upgraded(&own).unwrap(), Some(own.len()));
         assert!(upgraded(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\n\r\n").is_err());
         assert!(upgraded(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n").is_err());
     }

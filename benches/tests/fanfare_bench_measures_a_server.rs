@@ -59,6 +59,29 @@ fn a_server_of_its_own_through_redis_beside_the_floor() {
     assert!((300 * 25..=300 * 26).contains(&deliveries), "{deliveries}");
     assert!(told.json["ratios"]["total_median"].as_f64().unwrap() > 0.0);
     assert!(server["connecting"]["server_cpu_us_each"].as_f64().unwrap() > 0.0);
+    assert_beside_the_floor_of_joining(&told, 1);
+}
+
+/// That each of the laps has let as many in at a bare loop, and that it tells the ratios.
+fn assert_beside_the_floor_of_joining(told: &Told, laps: usize) {
+    let ratios = told.json["joining_ratios"]["total"].as_array().unwrap();
+    assert_eq!((ratios.len(), told.json["laps"].as_array().unwrap().len()), (laps, laps));
+    for (lap, ratio) in told.json["laps"].as_array().unwrap().iter().zip(ratios) {
+        let [floor, server] = [&lap["joining_floor"], &lap["server"]["connecting"]]
+            .map(|way| way["server_cpu_us_each"].as_f64().unwrap());
+        assert!(floor > 0.0 && server > 0.0);
+        // JSON's digits may be rounded when they are read.
+        assert!((ratio.as_f64().unwrap() - server / floor).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn joining_by_the_url_beside_the_floor_of_that() {
+    let told = run(
+        "--start --floor --pairs 2 --join-by-url --connections 60 --rooms 7 --rooms-per-connection 3 --messages 20 --warm-up 0",
+    );
+    assert!(told.success, "{}", told.stderr);
+    assert_beside_the_floor_of_joining(&told, 2);
 }
 
 #[test]

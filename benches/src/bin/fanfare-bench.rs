@@ -7,8 +7,10 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    use fanfare_benches::floor;
     use fanfare_benches::load::{self, options::Options};
+    use fanfare_benches::{floor, joining};
 
-    fanfare_benches::command::run(&[(floor::FLOOR, floor::run)], || load::measure(&Options::from_command_line()))
+    let roles: [fanfare_benches::command::Role; 2] =
+        [(floor::FLOOR, floor::run), (joining::JOINING_FLOOR, joining::run)];
+    fanfare_benches::command::run(&roles, || load::measure(&Options::from_command_line()))
 }

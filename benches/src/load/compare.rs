@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::run::{Outcome, Settings};
+use super::clients::Joining;
+use super::run::{Connecting, Outcome, Settings, run_joining};
 use super::watch::Watch;
 use super::{Own, report};
-use crate::fan_out::{Comparison, Lap, Round};
+use crate::fan_out::{Comparison, Lap, Round, median};
 use crate::floor::Floor;
-use crate::report::{ratios_json, ratios_text, write_rounds};
+use crate::report::{figure, line, ratios_json, ratios_text, say, write_rounds};
 use crate::subject::Subject;
-use crate::{Error, Result, report::say};
+use crate::{Error, Result};
 
 /// All laps of one comparison, up to where it failed, if it did.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Compared {
 /// What came of one turn of each; the last lap may lack one that came to nothing.
 #[derive(Debug, Default)]
 struct Turns {
+    /// Joining at the floor of that, right before the floor's turn.
+    joining: Option<Connecting>,
     floor: Option<Outcome>,
     server: Option<Outcome>,
 }
@@ -79,6 +82,9 @@ impl Compared {
     /// Has `who` take its turn in the last lap.
     fn measure(&mut self, settings: &Settings, own: &Own, who: Subject, watch: &mut Watch) -> Result<Round> {
         let floor = who == Subject::Floor;
+        if floor && let Some(turns) = self.turns.last_mut() {
+            turns.joining = Some(run_joining(settings, own.placement.measured, watch)?);
+        }
         let outcome = if floor { measure_floor(settings, own, watch)? } else { own.measure(settings, watch)? };
         let round = outcome.verdict().map_or_else(|| round(who, &outcome), Err);
         if let Some(turns) = self.turns.last_mut() {
@@ -104,19 +110,53 @@ impl Compared {
         write_rounds(&mut out, &self.laps);
         out.push('\n');
         out.push_str(&self.comparison().as_ref().map(ratios_text).unwrap_or_default());
+        self.write_joins(settings, &mut out);
         out
+    }
+
+    /// What joining has cost at the floor and at the server in µs, in each lap that has both.
+    fn joins(&self) -> Vec<[f64; 2]> {
+        let server = |turns: &Turns| turns.server.as_ref()?.connecting?.cpu_us();
+        self.turns.iter().filter_map(|turns| Some([turns.joining?.cpu_us()?, server(turns)?])).collect()
+    }
+
+    fn write_joins(&self, settings: &Settings, out: &mut String) {
+        let (joins, how) = (self.joins(), if settings.joining == Joining::ByUrl { "URL" } else { "SUBSCRIBE" });
+        line(
+            out,
+            format_args!(
+                "\nprocessor time per connection in µs to let it in by {how}, beside a bare loop of the same calls"
+            ),
+        );
+        line(out, format_args!("  {:<5} {:>8} {:>8} {:>8}", "lap", "floor", "server", "x"));
+        for ([floor, server], lap) in joins.iter().zip(1..) {
+            line(out, format_args!("  {lap:<5} {floor:>8.1} {server:>8.1} {:>8.3}", server / floor));
+        }
+        let ratios = ratios(&joins);
+        line(
+            out,
+            format_args!(
+                "  median of the laps' ratios {} (from {} to {})",
+                figure(median(&ratios)),
+                figure(ratios.iter().copied().reduce(f64::min)),
+                figure(ratios.iter().copied().reduce(f64::max)),
+            ),
+        );
     }
 
     /// For scripts.
     pub fn json(&self, settings: &Settings) -> Value {
+        let joins = ratios(&self.joins());
         json!({
             "settings": report::settings_json(settings),
             "laps": self.turns.iter().map(|turns| json!({
+                "joining_floor": turns.joining.as_ref().map(report::connecting_json),
                 "floor": turns.floor.as_ref().map(report::outcome_json),
                 "server": turns.server.as_ref().map(report::outcome_json),
             })).collect::<Vec<_>>(),
             "error": self.failure.as_ref().map(ToString::to_string),
             "ratios": self.comparison().as_ref().map(ratios_json),
+            "joining_ratios": { "total": joins, "total_median": median(&joins) },
         })
     }
 
@@ -128,4 +168,8 @@ impl Compared {
     fn comparison(&self) -> Option<Comparison> {
         Comparison::of(&self.laps, 0)
     }
+}
+
+fn ratios(joins: &[[f64; 2]]) -> Vec<f64> {
+    joins.iter().map(|[floor, server]| server / floor).collect()
 }

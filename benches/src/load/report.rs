@@ -179,7 +179,8 @@ pub fn outcome_json(outcome: &Outcome) -> Value {
     })
 }
 
-fn connecting_json(connecting: &Connecting) -> Value {
+/// The members' way in.
+pub fn connecting_json(connecting: &Connecting) -> Value {
     json!({
         "seconds": connecting.took.as_secs_f64(), "connections_per_second": connecting.per_second(),
         "server_cpu_us_each": connecting.cpu_us(), "server_memory_bytes_each": connecting.bytes_each(),

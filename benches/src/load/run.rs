@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::traffic::{Tally, Traffic};
 use super::watch::Watch;
 use crate::floor::{ACCEPT_BATCH, Floor};
+use crate::joining::JoiningFloor;
 use crate::process::CpuTime;
 use crate::{Error, Result, idle};
 
@@ -127,6 +128,20 @@ pub fn run_floor(settings: &Settings, floor: &mut Floor, watch: &mut Watch) -> R
     run_with(&settings, target, Some(pid), watch, |run| run.attach(floor))
 }
 
+/// Has the members join at the floor of joining, and nothing else. It tells all of them the same, so they are in the same
+/// rooms, as many as each has to join.
+pub fn run_joining(settings: &Settings, cpu: Option<usize>, watch: &mut Watch) -> Result<Connecting> {
+    let plan = Plan { publishers: 0, rooms: settings.plan.rooms_each, ..settings.plan.clone() };
+    let rooms: Vec<String> = (0..plan.rooms).map(|room| plan.name_of(room)).collect();
+    let floor = JoiningFloor::start(settings.joining == Joining::ByUrl, &rooms, cpu)?;
+    let settings = Settings { plan, ..settings.clone() };
+    let kind = Kind::Server { host: floor.address().to_string(), path: "/".to_owned() };
+    let mut run = Run::new(&settings, Target { address: floor.address(), kind }, Some(floor.child().pid()), watch)?;
+    let joined = run.join();
+    run.watch.end();
+    joined.map_err(|error| floor.child().explain(&error))
+}
+
 fn run_with(
     settings: &Settings,
     target: Target,
@@ -134,20 +149,7 @@ fn run_with(
     watch: &mut Watch,
     connect: impl FnOnce(&mut Run<'_>) -> Result<()>,
 ) -> Result<Outcome> {
-    let traffic = Traffic::new(settings.plan.clone(), settings.load, settings.message_bytes)?;
-    let clients = Clients::new(target, settings.plan.publishers, settings.joining)?;
-    let mut run = Run {
-        settings,
-        pid,
-        watch,
-        clients,
-        traffic,
-        connecting: None,
-        begin: None,
-        measured: None,
-        told: (Tally::default(), 0),
-        waited: false,
-    };
+    let mut run = Run::new(settings, target, pid, watch)?;
     let failure = connect(&mut run).and_then(|()| run.load()).err();
     let cut_off = failure.is_some() && !run.waited;
     if run.measured.is_none() {
@@ -184,19 +186,40 @@ struct Run<'a> {
     waited: bool,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(settings: &'a Settings, target: Target, pid: Option<u32>, watch: &'a mut Watch) -> Result<Run<'a>> {
+        Ok(Run {
+            settings,
+            pid,
+            watch,
+            clients: Clients::new(target, settings.plan.publishers, settings.joining)?,
+            traffic: Traffic::new(settings.plan.clone(), settings.load, settings.message_bytes)?,
+            connecting: None,
+            begin: None,
+            measured: None,
+            told: (Tally::default(), 0),
+            waited: false,
+        })
+    }
+
     fn connect(&mut self) -> Result<()> {
-        let Plan { publishers, members, .. } = self.settings.plan;
-        self.open(publishers)?;
+        self.open(self.settings.plan.publishers)?;
         let before = self.settled_memory()?;
+        let connecting = self.join()?;
+        self.connecting = Some(connecting);
+        let memory = before.zip(self.settled_memory()?).map(|(before, after)| [before, after]);
+        self.connecting = Some(Connecting { memory, ..connecting });
+        Ok(())
+    }
+
+    /// Lets the members in.
+    fn join(&mut self) -> Result<Connecting> {
+        let Plan { publishers, members, .. } = self.settings.plan;
         let (began, cpu) = (self.clients.now(), self.server_time());
         self.open(publishers + members)?;
         let took = Duration::from_nanos(self.clients.now() - began);
         let cpu = self.server_time().zip(cpu).map(|(after, before)| after.since(before));
-        self.connecting = Some(Connecting { took, members, cpu, memory: None });
-        let memory = before.zip(self.settled_memory()?).map(|(before, after)| [before, after]);
-        self.connecting = Some(Connecting { took, members, cpu, memory });
-        Ok(())
+        Ok(Connecting { took, members, cpu, memory: None })
     }
 
     /// The floor takes connections in batches, and nobody is measured meanwhile.
