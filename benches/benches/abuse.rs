@@ -29,7 +29,7 @@ mod linux {
         machine::raise_descriptor_limit()?;
         let binary = server::binary()?;
         let machine = Machine::look(&server::workspace());
-        let placement = Placement::split_for_attack(!options.common.no_pin)?;
+        let placement = Placement::split_for_attack(options.common.pins(&binary)?)?;
         let setup = Setup { options, binary, placement };
 
         let mut attacks = Vec::new();

@@ -25,7 +25,7 @@ mod linux {
         machine::raise_descriptor_limit()?;
         let binary = server::binary()?;
         let machine = Machine::look(&server::workspace());
-        let placement = Placement::split(!options.common.no_pin)?;
+        let placement = Placement::split(options.common.pins(&binary)?)?;
         let setup = Setup { options, binary, placement };
         let sizes = compression::measure(&setup, |size, pair| {
             let (bytes, cpu) = (pair.bytes_ratio(), pair.cpu_ratio());

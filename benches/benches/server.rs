@@ -34,7 +34,8 @@ mod linux {
         let json = options.common.json;
         let binary = server::binary()?;
         let machine = Machine::look(&server::workspace());
-        let setup = Setup::new(options.clone(), binary, Placement::split(!options.common.no_pin)?)?;
+        let placement = Placement::split(options.common.pins(&binary)?)?;
+        let setup = Setup::new(options.clone(), binary, placement)?;
 
         let mut idle = Vec::new();
         for subject in std::iter::once(Subject::Floor).chain(servers.iter().copied()) {

@@ -1,9 +1,12 @@
 //! The command lines of the benchmarks that start the real server.
 
+use std::path::Path;
+
 use clap::{Args, Parser};
 
+use crate::report::say;
 use crate::rooms::Rooms;
-use crate::{Error, Result};
+use crate::{Error, Result, server};
 
 /// What stands below the options of every one of these benchmarks.
 pub const AFTER_HELP: &str =
@@ -58,7 +61,8 @@ pub struct Options {
 /// What every benchmark of the real server takes.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
-    /// Let the kernel place the processes, instead of the server on one processor and the load on the others.
+    /// Let the kernel place the processes, instead of the server on one processor and the load on the others. It does so,
+    /// too, where --server-arg asks for several workers.
     #[arg(long)]
     pub no_pin: bool,
 
@@ -73,6 +77,23 @@ pub struct Common {
     /// Cargo adds it when it runs benchmarks, and leaves it out when it runs tests.
     #[arg(long, hide = true)]
     pub bench: bool,
+}
+
+impl Common {
+    /// Whether the server has a processor to itself. One with several workers needs more than one, and goes where the
+    /// kernel puts it, as everything else does then.
+    pub fn pins(&self, binary: &Path) -> Result<bool> {
+        if self.no_pin {
+            return Ok(false);
+        }
+        let workers = server::workers(binary, &self.server_arg)?;
+        if workers > 1 {
+            say(format_args!(
+                "the server has {workers} workers: all processes are placed by the kernel, as with --no-pin"
+            ));
+        }
+        Ok(workers == 1)
+    }
 }
 
 impl Options {

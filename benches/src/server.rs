@@ -29,14 +29,8 @@ impl Server {
         cpu: Option<usize>,
         more_arguments: &[String],
     ) -> Result<Server> {
-        let mut command = Command::new(binary);
+        let mut command = unconfigured(binary);
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", "info"]);
-        // What the caller's own servers are configured with must not leak into the measured one.
-        for (key, _) in std::env::vars_os() {
-            if key == "PORT" || key == "REDIS_URL" || key.to_string_lossy().starts_with("FANFARE_") {
-                command.env_remove(key);
-            }
-        }
         if let Some(url) = redis_url {
             command.args(["--redis-url", url]);
         }
@@ -64,6 +58,31 @@ impl Server {
     pub fn child(&self) -> &Child {
         &self.child
     }
+}
+
+/// `binary`, into which nothing leaks of what the caller's own servers are configured with.
+fn unconfigured(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (key, _) in std::env::vars_os() {
+        if key == "PORT" || key == "REDIS_URL" || key.to_string_lossy().starts_with("FANFARE_") {
+            command.env_remove(key);
+        }
+    }
+    command
+}
+
+/// How many workers `binary` has with these arguments, as it says itself.
+pub fn workers(binary: &Path, arguments: &[String]) -> Result<usize> {
+    let mut command = unconfigured(binary);
+    let output =
+        command.arg("check-config").args(arguments).output().context(format!("cannot run {}", binary.display()))?;
+    if !output.status.success() {
+        return Err(Error::new(format!("fanfare: {}", String::from_utf8_lossy(&output.stderr).trim_end())));
+    }
+    let configuration = String::from_utf8_lossy(&output.stdout);
+    let value = configuration.lines().find_map(|line| line.strip_prefix("workers = ")?.split_whitespace().next());
+    // A server that knows no such setting has one.
+    value.map_or(Ok(1), |value| value.parse().context("workers"))
 }
 
 enum Fact {

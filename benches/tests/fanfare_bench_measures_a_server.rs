@@ -204,3 +204,33 @@ fn an_error_that_nobody_reads_is_an_error_all_the_same() {
     let output = command("ws://127.0.0.1:1 --connections 1").stderr(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn a_server_of_several_workers_is_not_confined_to_one_processor() {
+    let load = "--start --connections 40 --rooms 2 --messages 50 --warm-up 0";
+    let told = run(&format!("{load} --server-arg=--workers=2"));
+    assert!(told.success, "{}", told.stderr);
+    assert!(
+        told.json["machine"]["measured_processor"].is_null() && told.stderr.contains("2 workers"),
+        "{}",
+        told.stderr
+    );
+    let told = run(load);
+    assert!(told.success && !told.stderr.contains("workers"), "{}", told.stderr);
+    let [cores, processor] = ["cores", "measured_processor"].map(|key| &told.json["machine"][key]);
+    assert_eq!(processor.is_u64(), cores.as_u64().unwrap() > 1);
+}
+
+#[test]
+fn a_server_that_has_had_others_before_is_not_told_to_take_no_memory() {
+    let server = Server::start();
+    let arguments = format!("{} --pid {} --connections 500 --messages 5 --warm-up 0", server.url(), server.id());
+    let [first, second] = [run(&arguments), run(&arguments)];
+    assert!(first.success && second.success, "{}{}", first.stderr, second.stderr);
+    let bytes = |told: &Told| told.json["connecting"]["server_memory_bytes_each"].as_f64();
+    assert!(bytes(&first).unwrap() > 0.0);
+    assert!(bytes(&second).is_none_or(|bytes| bytes > 0.0));
+    // Five messages take no half second.
+    assert!(first.json["measured"]["server_cpu_user_us_per_delivery"].is_null());
+    assert!(first.json["measured"]["server_cpu_us_per_delivery"].as_f64().unwrap() > 0.0);
+}

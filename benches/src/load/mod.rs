@@ -63,11 +63,12 @@ pub struct Own {
 impl Own {
     /// As `options` say. From now on this process leaves a processor to the server.
     fn new(options: &Options) -> Result<Own> {
+        let binary = server::binary()?;
         Ok(Own {
             // Before the placement, after which this process may use fewer processors.
             machine: Machine::look(&server::workspace()),
-            binary: server::binary()?,
-            placement: Placement::split(!options.common.no_pin)?,
+            placement: Placement::split(options.common.pins(&binary)?)?,
+            binary,
             redis: options.redis,
             arguments: options.server_arguments(),
         })

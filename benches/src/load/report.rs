@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::clients::Joining;
 use super::pace::Load;
 use super::run::{Connecting, Extent, Measured, Outcome, Settings};
-use crate::report::{figure, line};
+use crate::report::line;
 
 /// What is told of the latencies.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
@@ -74,7 +74,11 @@ pub fn text(settings: &Settings, outcome: &Outcome) -> String {
 
 fn write_connecting(out: &mut String, connecting: &Connecting) {
     let cpu = connecting.cpu_us().map_or(String::new(), |us| format!("; server {us:.1} µs each"));
-    let bytes = connecting.bytes_each().map_or(String::new(), |bytes| format!(", {bytes:.0} bytes each"));
+    let bytes = match (connecting.memory, connecting.bytes_each()) {
+        (None, _) => String::new(),
+        (Some(_), None) => ", - bytes each (its memory has not grown: it has had others before)".to_owned(),
+        (Some(_), Some(bytes)) => format!(", {bytes:.0} bytes each"),
+    };
     let rate = grouped(connecting.per_second().round() as u64);
     line(out, format_args!("connecting  {:.3} s: {rate} connections/s{cpu}{bytes}", connecting.took.as_secs_f64()));
 }
@@ -93,15 +97,14 @@ fn write_measured(out: &mut String, measured: &Measured) {
         ),
     );
     if let (Some(total), Some(server)) = (measured.total_us(), measured.server) {
-        let user = measured.user_us();
+        let shares = match measured.user_us() {
+            Some(user) => format!("user {user:.3}, system {:.3}", total - user),
+            None => "user and system: too short to tell".to_owned(),
+        };
+        let busy = measured.busy(server) * 100.0;
         line(
             out,
-            format_args!(
-                "server      {total:.3} µs of processor time per delivery (user {}, system {}), {:.0} % busy",
-                figure(user),
-                figure(user.map(|user| total - user)),
-                measured.busy(server) * 100.0,
-            ),
+            format_args!("server      {total:.3} µs of processor time per delivery ({shares}), {busy:.0} % busy"),
         );
     }
     let own = measured.busy(measured.own);

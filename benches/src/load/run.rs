@@ -18,6 +18,10 @@ use crate::{Error, Result, idle};
 /// The last member has its message a moment before the server is done with it; after this pause it is.
 const PAUSE_AFTER_THE_LAST: Duration = Duration::from_millis(5);
 
+/// Samples of the mode that a server is in, below which they do not tell its share of user mode: with half a second of
+/// them, a twentieth is told to within three hundredths.
+const TICKS_MIN: u64 = 50;
+
 /// How often the progress is told, and Ctrl-C is looked for where nothing else happens.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -418,10 +422,11 @@ impl Connecting {
         Some(self.cpu?.total_ns as f64 / 1e3 / self.members as f64)
     }
 
-    /// Anonymous memory of the server for each member.
+    /// Anonymous memory of the server for each member. None where it has not grown: a server that has had as many before
+    /// uses what they have left.
     pub fn bytes_each(&self) -> Option<f64> {
         let [before, after] = self.memory?;
-        Some((after as f64 - before as f64) / self.members as f64)
+        Some(after.checked_sub(before).filter(|&bytes| bytes > 0)? as f64 / self.members as f64)
     }
 }
 
@@ -436,9 +441,10 @@ impl Measured {
         self.each(self.server?.total_ns as f64)
     }
 
-    /// Its share in user mode, sampled: see [`CpuTime::user_ns`].
+    /// Its share in user mode, sampled: see [`CpuTime::user_ns`]. None where there are too few samples.
     pub fn user_us(&self) -> Option<f64> {
-        self.each(self.server?.user_ns()?)
+        let server = self.server.filter(|cpu| cpu.user_ticks + cpu.system_ticks >= TICKS_MIN)?;
+        self.each(server.user_ns()?)
     }
 
     /// The part of the time in which who has used `cpu` was at work: 1 is one processor.
@@ -448,5 +454,26 @@ impl Measured {
 
     fn each(&self, ns: f64) -> Option<f64> {
         (self.tally.deliveries > 0).then(|| ns / 1e3 / self.tally.deliveries as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_has_not_grown_is_not_called_none_at_all() {
+        let of = |memory| Connecting { took: Duration::from_secs(1), members: 10, cpu: None, memory }.bytes_each();
+        assert_eq!([Some([5, 45]), Some([5, 5]), Some([5, 1]), None].map(of), [Some(4.0), None, None, None]);
+    }
+
+    #[test]
+    fn the_share_of_user_mode_is_told_only_by_enough_samples() {
+        let of = |user_ticks, system_ticks| {
+            let tally = Tally { deliveries: 10, ..Tally::default() };
+            let server = Some(CpuTime { total_ns: 40_000, user_ticks, system_ticks });
+            Measured { took: Duration::from_secs(1), tally, server, own: CpuTime::default() }.user_us()
+        };
+        assert_eq!([of(25, 75), of(0, 100), of(0, 49), of(49, 0)], [Some(1.0), Some(0.0), None, None]);
     }
 }
