@@ -162,6 +162,27 @@ fn a_server_that_is_full_or_not_there_is_named() {
     drop(server);
     let told = run(&format!("{url} --connections 1"));
     assert!(!told.success && told.stderr.contains("nobody listens there"), "{}", told.stderr);
+    assert_eq!(told.stderr.matches("publisher 0").count(), 1, "{}", told.stderr);
+}
+
+#[test]
+fn a_server_that_confirms_nothing_is_named_with_what_it_owes() {
+    let server = Server::start();
+    let told = run(&format!(
+        "{}/classic --connections 3 --publishers 2 --rooms 2 --rooms-per-connection 2 --patience 1",
+        server.url()
+    ));
+    assert!(!told.success);
+    for text in ["after 2 of 5 connections", "no SUBSCRIBED", "2 of the rooms of connection 0"] {
+        assert!(told.stderr.contains(text), "no {text} in {}", told.stderr);
+    }
+}
+
+#[test]
+fn a_process_that_does_not_exist_is_named_by_its_option() {
+    let output = command("ws://127.0.0.1:1 --pid 999999999").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("--pid 999999999"), "{stderr}");
 }
 
 #[test]

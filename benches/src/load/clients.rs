@@ -157,7 +157,22 @@ impl Clients {
     pub fn open(&mut self) -> Result<()> {
         let index = self.sockets.connections.len();
         let connected = TcpStream::connect(self.sockets.address);
-        self.add(connected.map_err(|error| self.sockets.cannot_connect(index, &error))?)
+        let explain = |error| self.sockets.explain(index, &self.sockets.cannot_connect(&error));
+        self.add(connected.map_err(explain)?)
+    }
+
+    /// What the first of those waits for that are not ready.
+    pub fn what_is_missing(&self) -> Option<String> {
+        let (index, connection) =
+            self.sockets.connections.iter().enumerate().find(|(_, connection)| connection.stage != Stage::Ready)?;
+        let name = self.sockets.name(index);
+        Some(match &connection.stage {
+            Stage::Subscribing(awaited) => {
+                format!("no SUBSCRIBED has come for {} of the rooms of {name}", awaited.left)
+            }
+            Stage::Upgrading(_) => format!("{name} has had no answer to its request for an upgrade"),
+            Stage::Connecting | Stage::Ready => format!("{name} is not connected"),
+        })
     }
 
     fn add(&mut self, mut stream: TcpStream) -> Result<()> {
@@ -218,7 +233,7 @@ impl Sockets {
         Error::new(format!("{}: {error}", self.name(index)))
     }
 
-    fn cannot_connect(&self, index: usize, error: &std::io::Error) -> Error {
+    fn cannot_connect(&self, error: &std::io::Error) -> Error {
         let advice = match error.kind() {
             ErrorKind::AddrNotAvailable => {
                 "; all local ports towards this server are taken (net.ipv4.ip_local_port_range)"
@@ -226,7 +241,7 @@ impl Sockets {
             ErrorKind::ConnectionRefused => "; nobody listens there",
             _ => "",
         };
-        Error::new(format!("{} cannot connect to {}: {error}{advice}", self.name(index), self.address))
+        Error::new(format!("cannot connect to {}: {error}{advice}", self.address))
     }
 
     /// Hands every message that is due to its publisher, and sends all of them.
@@ -264,7 +279,7 @@ impl Sockets {
         match failed.map_or_else(|| stream.peer_addr().map(drop), Err) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
-            Err(error) => return Err(self.cannot_connect(index, &error)),
+            Err(error) => return Err(self.cannot_connect(&error)),
         }
         let member = index.checked_sub(self.publishers);
         let connection = &mut self.connections[index];

@@ -24,7 +24,7 @@ use crate::machine::{self, Machine, Placement};
 use crate::redis::Redis;
 use crate::server::{self, Server};
 use crate::subject::Subject;
-use crate::{Result, report as paper};
+use crate::{Context, Result, process, report as paper};
 use options::Options;
 use run::{Outcome, Settings};
 use watch::Watch;
@@ -37,6 +37,9 @@ pub fn measure(options: &Options) -> Result<()> {
     let mut watch = Watch::new()?;
     if !options.start {
         let url = options.url.as_deref().unwrap_or_default();
+        if let Some(pid) = options.pid {
+            process::anonymous_bytes(pid).context(format!("--pid {pid}"))?;
+        }
         let outcome = run::run(&settings, target::resolve(url)?, options.pid, &mut watch)?;
         return tell(&settings, outcome, json, None);
     }

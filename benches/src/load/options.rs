@@ -35,7 +35,7 @@ const PAIRS: u32 = 3;
 )]
 pub struct Options {
     /// The server, as ws://host:port/path.
-    #[arg(required_unless_present = "start", conflicts_with = "start")]
+    #[arg(conflicts_with = "start")]
     pub url: Option<String>,
 
     /// Start a fanfare of this program's own instead, without the limits on messages that the load would run into, and measure what it costs.
@@ -89,7 +89,7 @@ pub struct Options {
     pub size: u32,
 
     /// How long to measure.
-    #[arg(short, long, value_name = "TIME", default_value = "10", value_parser = seconds)]
+    #[arg(short, long, value_name = "TIME", default_value = "10", value_parser = some_seconds)]
     pub seconds: Duration,
 
     /// How many messages to measure, instead of a time.
@@ -101,7 +101,7 @@ pub struct Options {
     pub warm_up: Duration,
 
     /// Seconds in which nothing arrives, after which what is still on its way is lost.
-    #[arg(long, value_name = "TIME", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", default_value = "10", value_parser = some_seconds)]
     pub patience: Duration,
 
     /// Seconds to go on listening at the end, for what should not come.
@@ -174,6 +174,11 @@ impl Options {
 
     /// Checks what clap does not: there, an option that conflicts with one that is given is not missed by those that require it.
     fn check_combination(&self) -> Result<()> {
+        if self.url.is_none() && !self.start {
+            return Err(Error::new(
+                "a server is needed: ws://host:port/path, or --start for one of this program's own",
+            ));
+        }
         for (given, flag) in [
             (self.redis, "--redis"),
             (self.floor, "--floor"),
@@ -223,6 +228,11 @@ fn seconds(text: &str) -> std::result::Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+fn some_seconds(text: &str) -> std::result::Result<Duration, String> {
+    let time = seconds(text)?;
+    if time.is_zero() { Err("no time at all".to_owned()) } else { Ok(time) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,6 +253,18 @@ mod tests {
         assert!(options("ws://localhost --pairs 2").settings(u64::MAX).is_err());
         assert!(options("--start --pairs 2").settings(u64::MAX).is_err());
         assert_eq!([options("--start --floor").pairs(), options("--start --floor --pairs 2").pairs()], [3, 2]);
+    }
+
+    #[test]
+    fn a_server_and_some_time_are_needed() {
+        let error = options("").settings(u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("ws://") && error.contains("--start"), "{error}");
+        for arguments in ["--start -s 0", "--start --seconds 1e-12", "--start --patience 0", "--start -s -1"] {
+            let arguments = std::iter::once("fanfare-bench").chain(arguments.split_whitespace());
+            assert!(Options::try_parse_from(arguments).is_err());
+        }
+        let none = options("--start --warm-up 0 --linger 0").settings(u64::MAX).unwrap();
+        assert!(none.warm_up.is_zero() && none.linger.is_zero());
     }
 
     #[test]

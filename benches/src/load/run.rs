@@ -262,7 +262,8 @@ impl<'a> Run<'a> {
             if ready > before {
                 heard_at = self.clients.now();
             } else if self.clients.now() >= heard_at + patience {
-                return Err(Error::new(format!("after {ready} of {total} connections no more got in")));
+                let missing = self.clients.what_is_missing().unwrap_or_default();
+                return Err(Error::new(format!("after {ready} of {total} connections no more got in: {missing}")));
             }
         }
     }
