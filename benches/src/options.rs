@@ -119,16 +119,33 @@ impl Options {
 
     /// Checks what depends on the machine: descriptors for every connection.
     pub fn check(&self, descriptors: u64) -> Result<()> {
-        // Of the server: 64 in reserve, and up to 128 places for those who are told 503.
-        const DESCRIPTORS_BESIDE_MEMBERS: u64 = 192;
-        let wanted = u64::from(self.members) + DESCRIPTORS_BESIDE_MEMBERS;
-        if descriptors < wanted {
-            return Err(Error::new(format!(
-                "{} members need {wanted} file descriptors and the hard limit is {descriptors}; \
-                 raise it (ulimit -Hn) or pass a smaller --members",
-                self.members
-            )));
-        }
-        Ok(())
+        check_descriptors(&format!("{} members", self.members), self.members(), descriptors, "--members")
+    }
+}
+
+/// Checks that this process and a server may open so many `connections`, which errors call `what`, and `option` makes fewer.
+pub fn check_descriptors(what: &str, connections: usize, descriptors: u64, option: &str) -> Result<()> {
+    // Of the server: 64 in reserve, and up to 128 places for those who are told 503.
+    const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 192;
+    let wanted = connections as u64 + DESCRIPTORS_BESIDE_CONNECTIONS;
+    if descriptors < wanted {
+        return Err(Error::new(format!(
+            "{what} need {wanted} file descriptors and the hard limit is {descriptors}; raise it (ulimit -Hn) or pass a \
+             smaller {option}"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_descriptors_are_told_with_what_to_do() {
+        let check = |descriptors| check_descriptors("10 members", 10, descriptors, "--members");
+        assert!(check(202).is_ok());
+        let error = check(201).unwrap_err().to_string();
+        assert!(["10 members", "202", "201", "--members"].iter().all(|text| error.contains(text)), "{error}");
     }
 }

@@ -113,11 +113,12 @@ impl Report {
 
 /// What each of the laps has cost, and all of them together.
 pub(crate) fn write_rounds(out: &mut String, laps: &[Lap]) {
+    let to_all = if laps.iter().any(|lap| lap.floor.to_everybody.is_some()) { "to all, ms" } else { "" };
     line(
         out,
         format_args!(
-            "  {:<5} {:<9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>14}",
-            "lap", "", "total", "user", "system", "x total", "x user", "to all, ms"
+            "  {:<5} {:<9} {:>8} {:>8} {:>8} {:>8} {:>8} {to_all:>14}",
+            "lap", "", "total", "user", "system", "x total", "x user"
         ),
     );
     for (lap, number) in laps.iter().zip(1..) {

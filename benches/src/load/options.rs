@@ -9,11 +9,8 @@ use super::message::HEADER_BYTES;
 use super::pace::Load;
 use super::plan::Plan;
 use super::run::{Extent, Settings};
-use crate::options::{AFTER_HELP, Common};
+use crate::options::{AFTER_HELP, Common, check_descriptors};
 use crate::{Error, Result};
-
-/// Descriptors that are no connections, here and in a server.
-const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 192;
 
 /// Messages a second that a publisher sends at most unless told otherwise: half of what a server takes of one
 /// connection by default.
@@ -151,14 +148,8 @@ impl Options {
             room_prefix: self.room_prefix.clone(),
         };
         plan.check()?;
-        let wanted = u64::from(self.connections) + publishers as u64 + DESCRIPTORS_BESIDE_CONNECTIONS;
-        if descriptors < wanted {
-            return Err(Error::new(format!(
-                "{} connections and {publishers} publishers need {wanted} file descriptors and the hard limit is \
-                 {descriptors}; raise it (ulimit -Hn) or pass a smaller --connections",
-                self.connections
-            )));
-        }
+        let what = format!("{} connections and {publishers} publishers", self.connections);
+        check_descriptors(&what, plan.members + publishers, descriptors, "--connections")?;
         Ok(Settings {
             plan,
             load,
