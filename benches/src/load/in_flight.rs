@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use super::message::{Due, Header};
+
 /// The messages of all streams. Those of one room have one order, promised to all its members: here it is the one in
 /// which they first came to anybody, and whoever gets them otherwise disagrees.
 #[derive(Clone, Debug)]
@@ -13,7 +15,7 @@ pub struct InFlight {
     ranked: Vec<u32>,
 }
 
-/// A message behind one that never comes is kept until the end of the run: 16 bytes each.
+/// A message behind one that never comes is kept until the end of the run: 32 bytes each.
 #[derive(Clone, Debug, Default)]
 struct Stream {
     /// The number of the first message here.
@@ -23,6 +25,7 @@ struct Stream {
 
 #[derive(Clone, Copy, Debug)]
 struct Message {
+    due: Due,
     due_ns: u64,
     /// How many members it has not reached.
     left: u32,
@@ -32,13 +35,13 @@ struct Message {
 
 /// What the arrival of a message at a member means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// Others have not got it yet.
-    Expected,
+pub struct Arrival {
+    /// When it was to be sent, in ns since the run began.
+    pub due_ns: u64,
     /// It has reached everybody.
-    Completed,
-    /// It is not the message that was sent: its moment is another.
-    Altered,
+    pub completed: bool,
+    /// It came behind the same messages as at the others.
+    pub agrees: bool,
 }
 
 impl InFlight {
@@ -49,28 +52,19 @@ impl InFlight {
 
     /// The next message of `stream` is on its way to so many members.
     pub fn sent(&mut self, stream: usize, due_ns: u64, members: u32) {
-        self.streams[stream].messages.push_back(Message { due_ns, left: members, rank: 0 });
+        let message = Message { due: Due::of(due_ns), due_ns, left: members, rank: 0 };
+        self.streams[stream].messages.push_back(message);
     }
 
-    /// A member has it for the first time. `latest` is that member's own: the last place in the order of the room that
-    /// it has come to, 0 at first. Also says whether the member agrees with the others; with one stream in a room that
-    /// is not asked, for its numbers tell the order.
+    /// A member has the message of `header` for the first time. `latest` is that member's own: the last place in the order
+    /// of the room that it has come to, 0 at first. With one stream in a room nobody disagrees, for the numbers tell its
+    /// order. None of a message that is not as it was sent.
     #[inline]
-    pub fn arrived(
-        &mut self,
-        room: usize,
-        stream: usize,
-        sequence: u32,
-        due_ns: u64,
-        latest: &mut u32,
-    ) -> (Arrival, bool) {
-        let in_flight = &mut self.streams[stream];
-        let index = sequence.wrapping_sub(in_flight.first) as usize;
-        // What has reached everybody is not here, and cannot come to anybody for the first time.
-        let Some(message) = in_flight.messages.get_mut(index) else { return (Arrival::Expected, true) };
-        if message.due_ns != due_ns {
-            return (Arrival::Altered, true);
-        }
+    pub fn arrived(&mut self, room: usize, header: Header, latest: &mut u32) -> Option<Arrival> {
+        let in_flight = &mut self.streams[header.stream as usize];
+        let index = header.sequence.wrapping_sub(in_flight.first) as usize;
+        let message =
+            in_flight.messages.get_mut(index).filter(|message| message.due == header.due && message.left > 0)?;
         if message.rank == 0 {
             self.ranked[room] += 1;
             message.rank = self.ranked[room];
@@ -78,14 +72,14 @@ impl InFlight {
         let agrees = message.rank > *latest || self.lanes == 1;
         *latest = message.rank.max(*latest);
         message.left -= 1;
-        if message.left > 0 {
-            return (Arrival::Expected, agrees);
+        let arrival = Arrival { due_ns: message.due_ns, completed: message.left == 0, agrees };
+        if arrival.completed {
+            while in_flight.messages.front().is_some_and(|message| message.left == 0) {
+                in_flight.messages.pop_front();
+                in_flight.first += 1;
+            }
         }
-        while in_flight.messages.front().is_some_and(|message| message.left == 0) {
-            in_flight.messages.pop_front();
-            in_flight.first += 1;
-        }
-        (Arrival::Completed, agrees)
+        Some(arrival)
     }
 }
 
@@ -108,8 +102,8 @@ mod tests {
             let mut disagree = 0;
             for (member, at) in schedule {
                 let (stream, sequence) = of_members[member][at];
-                let (arrival, agrees) = in_flight.arrived(0, stream, sequence, 7, &mut latest[member]);
-                assert_ne!(arrival, Arrival::Altered);
+                let header = Header { stream: stream as u32, sequence, due: Due::of(7) };
+                let agrees = in_flight.arrived(0, header, &mut latest[member]).unwrap().agrees;
                 disagree += usize::from(!agrees);
             }
             assert!(in_flight.streams.iter().all(|stream| stream.messages.is_empty()));
@@ -131,10 +125,11 @@ mod tests {
         let mut in_flight = InFlight::new(1, 1);
         (0..2).for_each(|_| in_flight.sent(0, 7, 2));
         let mut latest = [0; 2];
-        assert_eq!(in_flight.arrived(0, 0, 1, 7, &mut latest[0]).0, Arrival::Expected);
-        assert_eq!(in_flight.arrived(0, 0, 1, 7, &mut latest[1]).0, Arrival::Completed);
-        assert_eq!(in_flight.arrived(0, 0, 0, 7, &mut latest[1]).0, Arrival::Expected);
-        assert_eq!(in_flight.arrived(0, 0, 0, 8, &mut latest[0]).0, Arrival::Altered);
-        assert_eq!(in_flight.arrived(0, 0, 0, 7, &mut latest[0]).0, Arrival::Completed);
+        let mut completes = |sequence, due_ns, member: usize| {
+            let header = Header { stream: 0, sequence, due: Due::of(due_ns) };
+            in_flight.arrived(0, header, &mut latest[member]).map(|arrival| arrival.completed)
+        };
+        assert_eq!([completes(1, 7, 0), completes(1, 7, 1)], [Some(false), Some(true)]);
+        assert_eq!([completes(0, 7, 1), completes(0, 8, 0), completes(0, 7, 0)], [Some(false), None, Some(true)]);
     }
 }

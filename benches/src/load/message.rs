@@ -21,8 +21,19 @@ pub struct Header {
     pub stream: u32,
     /// Counted from 0 in each stream.
     pub sequence: u32,
-    /// When it was to be sent, in ns since the run began.
-    pub due_ns: u64,
+    /// When it was to be sent.
+    pub due: Due,
+}
+
+/// The digits of a moment, in ns since the run began. Whoever has sent them need not read but only compare them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due([u8; 16]);
+
+impl Due {
+    /// Those of `ns`.
+    pub fn of(ns: u64) -> Due {
+        Due(std::array::from_fn(|digit| b"0123456789abcdef"[(ns >> (60 - 4 * digit)) as usize & 0xF]))
+    }
 }
 
 /// So much of what a server said is shown in an error.
@@ -38,13 +49,14 @@ pub struct Words {
     pattern: Option<Pattern>,
 }
 
-/// A `MESSAGE` that has been parsed, which others are compared with. They may differ from it in the room's name and in the
-/// header of the text; what differs elsewhere is parsed as well.
+/// A `MESSAGE` that has been parsed, which others are compared with. They may differ from it in the header of the text, and
+/// in the room's name, which is put into it whenever the room is another; what differs elsewhere is parsed as well.
 #[derive(Clone, Debug)]
 struct Pattern {
     example: Vec<u8>,
+    header: usize,
     name: Range<usize>,
-    text: Range<usize>,
+    room: usize,
 }
 
 impl Words {
@@ -60,10 +72,11 @@ impl Words {
     /// Writes the message that begins with `header`.
     pub fn write(&self, header: Header, out: &mut String) {
         use std::fmt::Write as _;
-        let Header { stream, sequence, due_ns } = header;
+        let Header { stream, sequence, due } = header;
         out.push_str(&String::from_utf8_lossy(&self.tag));
         // Writing to a string cannot fail.
-        let _ = write!(out, "{stream:08x}{sequence:08x}{due_ns:016x}");
+        let _ = write!(out, "{stream:08x}{sequence:08x}");
+        out.extend(due.0.map(char::from));
         out.push_str(&self.filler);
     }
 
@@ -93,54 +106,52 @@ impl Words {
         self.tag_in(payload).is_some()
     }
 
-    /// Checks that `payload`, whose header was found just now, is a `MESSAGE` of `room` with the whole text.
+    /// Checks that `payload`, whose header was found just now, is a `MESSAGE` of `room`, called `name`, with the whole text.
     #[inline]
-    pub fn check(&mut self, payload: &[u8], room: &str) -> Result<()> {
-        match &self.pattern {
-            Some(pattern) if pattern.fits(payload, room, &self.filler) => Ok(()),
-            _ => self.parse(payload, room),
+    pub fn check(&mut self, payload: &[u8], room: usize, name: &str) -> Result<()> {
+        if self.pattern.as_mut().is_some_and(|pattern| pattern.fits(payload, room, name)) {
+            return Ok(());
         }
+        self.parse(payload, room, name)
     }
 
     #[cold]
-    fn parse(&mut self, payload: &[u8], room: &str) -> Result<()> {
+    fn parse(&mut self, payload: &[u8], room: usize, name: &str) -> Result<()> {
         let shown = || String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)]).into_owned();
-        let header = payload.get(self.offset..).and_then(|rest| rest.first_chunk()).and_then(Header::parse);
-        let mut text = String::new();
-        self.write(header.ok_or_else(|| Error::new("no header"))?, &mut text);
+        let header = payload.get(self.offset..self.offset + HEADER_BYTES).unwrap_or_default();
+        let text = String::from_utf8_lossy(header).into_owned() + &self.filler;
         let value: Value = serde_json::from_slice(payload).context(format!("no JSON came: {}", shown()))?;
         if value["type"] != "MESSAGE" || value["message"] != text.as_str() {
             return Err(Error::new(format!("a message came in other words than it was sent: {}", shown())));
         }
-        if value["room"] != room {
-            return Err(Error::new(format!("a message of {room} came as one of {}: {}", value["room"], shown())));
+        if value["room"] != name {
+            return Err(Error::new(format!("a message of {name} came as one of {}: {}", value["room"], shown())));
         }
-        self.pattern = Pattern::of(payload, room, self.offset..self.offset + text.len());
+        self.pattern = Pattern::of(payload, self.offset, room, name);
         Ok(())
     }
 }
 
 impl Pattern {
     /// None where it cannot be told which of its bytes are the name.
-    fn of(payload: &[u8], room: &str, text: Range<usize>) -> Option<Pattern> {
-        let quoted = format!("\"{room}\"");
+    fn of(payload: &[u8], header: usize, room: usize, name: &str) -> Option<Pattern> {
+        let quoted = format!("\"{name}\"");
         let mut found = payload.windows(quoted.len()).enumerate().filter(|(_, bytes)| *bytes == quoted.as_bytes());
         let (Some((quote, _)), None) = (found.next(), found.next()) else { return None };
-        let name = quote + 1..quote + 1 + room.len();
-        Some(Pattern { example: payload.to_vec(), name, text })
+        Some(Pattern { example: payload.to_vec(), header, name: quote + 1..quote + 1 + name.len(), room })
     }
 
     #[inline]
-    fn fits(&self, payload: &[u8], room: &str, filler: &str) -> bool {
-        let Pattern { example, name, text } = self;
-        let [first, second] = if name.start < text.start { [name, text] } else { [text, name] };
-        let is_like = |part: Range<usize>| payload.get(part.clone()) == example.get(part);
-        payload.len() == example.len()
-            && is_like(0..first.start)
-            && payload[name.clone()] == *room.as_bytes()
-            && is_like(first.end..second.start)
-            && payload[text.start + HEADER_BYTES..text.end] == *filler.as_bytes()
-            && is_like(second.end..example.len())
+    fn fits(&mut self, payload: &[u8], room: usize, name: &str) -> bool {
+        if room != self.room {
+            // All are of one length.
+            self.example[self.name.clone()].copy_from_slice(name.as_bytes());
+            self.room = room;
+        }
+        let behind = self.header + HEADER_BYTES;
+        payload.len() == self.example.len()
+            && payload[..self.header] == self.example[..self.header]
+            && payload[behind..] == self.example[behind..]
     }
 }
 
@@ -148,11 +159,7 @@ impl Header {
     #[inline]
     fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
         let eight = |at: usize| bytes[at..].first_chunk().and_then(hexadecimal);
-        Some(Header {
-            stream: eight(8)?,
-            sequence: eight(16)?,
-            due_ns: u64::from(eight(24)?) << 32 | u64::from(eight(32)?),
-        })
+        Some(Header { stream: eight(8)?, sequence: eight(16)?, due: Due(*bytes.last_chunk()?) })
     }
 }
 
@@ -182,10 +189,11 @@ mod tests {
     #[test]
     fn a_header_is_found_wherever_the_server_puts_the_message() {
         let mut words = Words::new(64);
-        let header = Header { stream: 0xdead_beef, sequence: 19, due_ns: 0x0123_4567_89ab_cdef };
+        let header = Header { stream: 0xdead_beef, sequence: 19, due: Due::of(0x0123_4567_89ab_cdef) };
         let mut message = String::new();
         words.write(header, &mut message);
         assert_eq!(message.len(), 64);
+        assert!(message[8..].starts_with("deadbeef000000130123456789abcdefxx"), "{message}");
         let long = format!(r#"{{"type":"MESSAGE","room":"r0001","message":"{message}"}}"#);
         for payload in [&long, &message, &long] {
             assert_eq!(words.header_in(payload.as_bytes()), Some(header));
@@ -195,7 +203,7 @@ mod tests {
     #[test]
     fn other_texts_and_other_runs_are_not_mistaken_for_messages() {
         let (mut words, mut message) = (Words::new(HEADER_BYTES), String::new());
-        words.write(Header { stream: 1, sequence: 2, due_ns: 3 }, &mut message);
+        words.write(Header { stream: 1, sequence: 2, due: Due::of(3) }, &mut message);
         assert_eq!(message.len(), HEADER_BYTES);
         assert_eq!(words.header_in(&message.as_bytes()[..HEADER_BYTES - 1]), None);
         assert_eq!(words.header_in(message.replace('#', "%").as_bytes()), None);
@@ -206,16 +214,16 @@ mod tests {
     /// Whether a message of room r0001 is taken in this form, compared with the one before or parsed.
     fn passes(words: &mut Words, payload: &str) -> bool {
         assert!(words.header_in(payload.as_bytes()).is_some());
-        let compared = words.check(payload.as_bytes(), "r0001").is_ok();
+        let compared = words.check(payload.as_bytes(), 1, "r0001").is_ok();
         words.pattern = None;
-        assert_eq!(words.check(payload.as_bytes(), "r0001").is_ok(), compared, "{payload}");
+        assert_eq!(words.check(payload.as_bytes(), 1, "r0001").is_ok(), compared, "{payload}");
         compared
     }
 
     #[test]
     fn a_message_is_taken_whole_in_its_own_room_and_in_any_form_of_json() {
         let (mut words, mut text) = (Words::new(64), String::new());
-        words.write(Header { stream: 1, sequence: 2, due_ns: 3 }, &mut text);
+        words.write(Header { stream: 1, sequence: 2, due: Due::of(3) }, &mut text);
         let fanfares = |room: &str, text: &str| format!(r#"{{"type":"MESSAGE","room":"{room}","message":"{text}"}}"#);
         let good = fanfares("r0001", &text);
         let others = [
@@ -237,9 +245,13 @@ mod tests {
                 good.replace('}', "!"),
             ] {
                 assert!(!passes(&mut words, &bad), "{bad}");
-                // As a pattern there is a good one.
+                // Of another room, a good one is as good; it is the pattern of the next.
+                let other =
+                    good.replace(r#"room":"r0001"#, r#"room":"r0002"#).replace(r#"room": "r0001"#, r#"room": "r0002"#);
                 words.header_in(good.as_bytes());
-                words.check(good.as_bytes(), "r0001").unwrap();
+                words.check(good.as_bytes(), 1, "r0001").unwrap();
+                words.check(other.as_bytes(), 2, "r0002").unwrap();
+                assert!(words.check(good.as_bytes(), 2, "r0002").is_err());
             }
         }
     }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use hdrhistogram::Histogram;
 
 use super::check::{Checker, Faults};
-use super::in_flight::{Arrival, InFlight};
-use super::message::{Header, Words};
+use super::in_flight::InFlight;
+use super::message::{Due, Header, Words};
 use super::pace::{Load, Pace};
 use super::plan::Plan;
 use crate::latency::histogram;
@@ -140,7 +140,7 @@ impl Traffic {
             self.lateness.saturating_record(now - due_ns);
         }
         // `new` has checked that streams fit.
-        let header = Header { stream: stream as u32, sequence, due_ns };
+        let header = Header { stream: stream as u32, sequence, due: Due::of(due_ns) };
         Outgoing { publisher: self.plan.publisher(room, lane), room, header }
     }
 
@@ -159,8 +159,8 @@ impl Traffic {
     /// Takes note of what has come to `member` at `now`, and says whether it is a message of this run.
     #[inline]
     pub fn hear(&mut self, member: usize, payload: &[u8], wire_bytes: usize, now: u64) -> Result<bool> {
-        let Some(Header { stream, sequence, due_ns }) = self.words.header_in(payload) else { return Ok(false) };
-        let stream = stream as usize;
+        let Some(header) = self.words.header_in(payload) else { return Ok(false) };
+        let (stream, sequence) = (header.stream as usize, header.sequence);
         let lanes = self.plan.lanes();
         let (room, lane) = if lanes == 1 { (stream, 0) } else { (stream / lanes, stream % lanes) };
         if room >= self.plan.rooms || sequence >= self.sequences[stream] {
@@ -170,25 +170,22 @@ impl Traffic {
         if nth >= self.plan.rooms_each {
             return Err(Error::new(format!("a message of {} came, a room it is not in", self.names[room])));
         }
-        self.words.check(payload, &self.names[room])?;
+        self.words.check(payload, room, &self.names[room])?;
         self.tally.bytes += wire_bytes as u64;
         let membership = member * self.plan.rooms_each + nth;
         if self.checker.take(membership * lanes + lane, sequence) {
             self.tally.deliveries += 1;
-            if due_ns >= self.record_from_ns {
-                self.latency.saturating_record(now.saturating_sub(due_ns));
+            let Some(arrival) = self.in_flight.arrived(room, header, &mut self.latest[membership]) else {
+                return Err(Error::new("a message came with another moment than it was sent with"));
+            };
+            if arrival.due_ns >= self.record_from_ns {
+                self.latency.saturating_record(now.saturating_sub(arrival.due_ns));
             }
-            let latest = &mut self.latest[membership];
-            let (arrival, agrees) = self.in_flight.arrived(room, stream, sequence, due_ns, latest);
-            if !agrees {
+            if !arrival.agrees {
                 *self.disagreements.entry(room).or_default() += 1;
             }
-            match (arrival, &mut self.pace) {
-                (Arrival::Completed, Some(pace)) => pace.completed(room),
-                (Arrival::Altered, _) => {
-                    return Err(Error::new("a message came with another moment than it was sent with"));
-                }
-                _ => {}
+            if let (true, Some(pace)) = (arrival.completed, &mut self.pace) {
+                pace.completed(room);
             }
         }
         Ok(true)
