@@ -283,3 +283,47 @@ fn a_duplicate_that_comes_late_is_noticed() {
         assert_eq!(told.faults(), [0, 1, 0, 0]);
     }
 }
+
+#[test]
+fn the_order_of_a_room_that_has_lost_messages_is_not_judged() {
+    let told = told_by([2, 2], "--patience 1", subscribed, |room| {
+        for round in 0.. {
+            let (Some(one), Some(other)) = (room.next(0), room.next(1)) else { return };
+            for (index, member) in room.members.iter_mut().enumerate() {
+                // For the first member, the second message comes first to anybody, and rightly.
+                let lost = round == 4 && index == 0;
+                if (!lost && member.send(text(&message(&one))).is_err()) || member.send(text(&message(&other))).is_err()
+                {
+                    return;
+                }
+            }
+        }
+    });
+    assert_fails(&told, &["not every message"]);
+    assert_eq!((told.faults(), &told.json["deliveries"]), ([1, 0, 0, 0], &json!(39)));
+}
+
+#[test]
+fn a_server_that_falls_silent_ends_a_run_of_any_length() {
+    let told = told_with(
+        "--seconds 600 --patience 1",
+        |number, message, member, _| {
+            if number < 10 { member.send(message) } else { Ok(()) }
+        },
+    );
+    assert_fails(&told, &["nothing has arrived for 1s"]);
+    // What is on its way in a window of four.
+    assert_eq!((told.faults(), &told.json["deliveries"]), ([4, 0, 0, 0], &json!(10)));
+}
+
+#[test]
+fn a_message_of_somebody_else_is_counted_and_no_fault() {
+    let told = told_of(|number, message, member, _| {
+        if number == 3 {
+            member.send(text(&json!({"type": "MESSAGE", "room": "r0000", "message": "#1234567 from elsewhere"})))?;
+        }
+        member.send(message)
+    });
+    assert!(told.success, "{}", told.stderr);
+    assert_eq!((told.faults(), &told.json["foreign"]), ([0, 0, 0, 0], &json!(1)));
+}

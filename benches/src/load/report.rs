@@ -76,7 +76,7 @@ fn write_connecting(out: &mut String, connecting: &Connecting) {
     let cpu = connecting.cpu_us().map_or(String::new(), |us| format!("; server {us:.1} µs each"));
     let bytes = match (connecting.memory, connecting.bytes_each()) {
         (None, _) => String::new(),
-        (Some(_), None) => ", - bytes each (its memory has not grown: it has had others before)".to_owned(),
+        (Some(_), None) => ", - bytes each (its memory has not grown)".to_owned(),
         (Some(_), Some(bytes)) => format!(", {bytes:.0} bytes each"),
     };
     let rate = grouped(connecting.per_second().round() as u64);

@@ -424,7 +424,7 @@ impl Connecting {
     }
 
     /// Anonymous memory of the server for each member. None where it has not grown: a server that has had as many before
-    /// uses what they have left.
+    /// uses what they have left, and a few may fit into pages that are there already.
     pub fn bytes_each(&self) -> Option<f64> {
         let [before, after] = self.memory?;
         Some(after.checked_sub(before).filter(|&bytes| bytes > 0)? as f64 / self.members as f64)
