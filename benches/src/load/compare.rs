@@ -24,7 +24,7 @@ pub struct Compared {
 /// What came of one turn of each; the last lap may lack one that came to nothing.
 #[derive(Debug, Default)]
 struct Turns {
-    /// Joining at the floor of that, right before the floor's turn.
+    /// Joining at the floor of that, right before it is the server's turn.
     joining: Option<Connecting>,
     floor: Option<Outcome>,
     server: Option<Outcome>,
@@ -82,7 +82,7 @@ impl Compared {
     /// Has `who` take its turn in the last lap.
     fn measure(&mut self, settings: &Settings, own: &Own, who: Subject, watch: &mut Watch) -> Result<Round> {
         let floor = who == Subject::Floor;
-        if floor && let Some(turns) = self.turns.last_mut() {
+        if !floor && let Some(turns) = self.turns.last_mut() {
             turns.joining = Some(run_joining(settings, own.placement.measured, watch)?);
         }
         let outcome = if floor { measure_floor(settings, own, watch)? } else { own.measure(settings, watch)? };
