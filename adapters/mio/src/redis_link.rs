@@ -29,10 +29,8 @@ enum Stream {
 struct Connection {
     stream: Stream,
     established: bool,
-    /// There has been an edge since the last read took all there was.
+    /// There has been an edge since the last read had nothing.
     readable: bool,
-    /// The peer's end has been reported, which makes no further edge.
-    ending: bool,
     writable: bool,
 }
 
@@ -98,8 +96,7 @@ impl RedisLinks {
     pub fn event(&mut self, token: Token, event: &mio::event::Event) {
         let Some(index) = self.tokens.iter().position(|own| *own == token) else { return };
         if let Some(connection) = &mut self.links[index].connection {
-            connection.ending |= event.is_read_closed() || event.is_error();
-            connection.readable |= event.is_readable() || connection.ending;
+            connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
             connection.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
         }
     }
@@ -140,9 +137,10 @@ impl RedisLinks {
             }
             match connection.stream.read(buffer) {
                 Ok(0) => return self.lost(role, "it closed the connection", registry, now),
+                // Once more, even where that was all there was: under load the next messages have come meanwhile, and leave
+                // together with these.
                 Ok(bytes) => {
                     taken += bytes;
-                    connection.readable = bytes == buffer.len() || connection.ending;
                     self.session.input(role, &buffer[..bytes], now, &mut *report);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -241,7 +239,7 @@ impl RedisLinks {
     fn adopt(&mut self, role: Role, mut stream: Stream, registry: &Registry) -> io::Result<()> {
         registry.register(stream.source(), self.tokens[role as usize], Interest::READABLE | Interest::WRITABLE)?;
         self.links[role as usize].connection =
-            Some(Connection { stream, established: false, readable: false, ending: false, writable: false });
+            Some(Connection { stream, established: false, readable: false, writable: false });
         Ok(())
     }
 
