@@ -185,6 +185,16 @@ impl Redis {
         self.process.take().expect("it is running").kill();
     }
 
+    /// Bytes that the kernel has for it, of all who connected over TCP, and that it has not read.
+    pub fn unread_bytes(&self) -> u64 {
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+        let local = format!(":{:04X}", self.port);
+        // Columns: number, local address, remote address, state, the queues of what is to be sent and to be read.
+        let queues = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let established = queues.filter(|columns| columns[1].ends_with(&local) && columns[3] == "01");
+        established.map(|columns| u64::from_str_radix(&columns[4][9..], 16).expect("a number")).sum()
+    }
+
     /// Freezes it: connections stay, and nothing is answered.
     ///
     /// # Panics

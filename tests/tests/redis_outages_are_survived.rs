@@ -257,8 +257,9 @@ fn what_was_sent_before_the_end_and_not_confirmed_is_called_so() {
     let server = launch(&redis).start();
     let mut client = Client::connect(&server);
     redis.pause();
+    let before = redis.unread_bytes();
     client.send(r#"{"type":"SEND_MESSAGE","roomId":"r","message":"m","id":"maybe"}"#);
-    client.fence();
+    eventually("it has been sent", || (redis.unread_bytes() > before).then_some(()));
     redis.kill();
     assert_eq!(client.expect_error("unconfirmed")["id"], "maybe");
     server.wait_for_metrics("the failure is counted", |metrics| {

@@ -97,9 +97,11 @@ fn what_was_acknowledged_is_delivered_before_the_end() {
 
 #[test]
 fn clients_that_never_answer_are_not_waited_for() {
-    let mut server = Server::launch().flag("--timeouts-shutdown-ms", 300).start();
+    let mut server = Server::launch().flag("--timeouts-shutdown-ms", 300).ops().start();
     let mut clients: Vec<RawClient> = (0..3).map(|_| RawClient::upgraded(server.address())).collect();
-    let _unfinished = RawClient::connect(server.address());
+    let mut unfinished = RawClient::connect(server.address());
+    unfinished.write("GET /");
+    server.wait_for_metrics("its request is waited for", |metrics| metrics.value("fanfare_pending_upgrades") == 1.0);
     server.signal(Signal::TERM);
     for client in &mut clients {
         assert_eq!(client.recv_close(), Some(code::RESTART));

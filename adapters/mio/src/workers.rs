@@ -133,17 +133,18 @@ mod tests {
     use std::env;
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
+    use std::time::Duration;
 
     /// The same number on every Linux.
     const SIGABRT: i32 = 6;
 
     type Work = Box<dyn FnOnce() -> io::Result<usize> + Send>;
 
-    fn for_ever() -> Work {
+    /// Longer than any of these tests takes, unless it fails.
+    fn for_long() -> Work {
         Box::new(|| {
-            loop {
-                thread::park();
-            }
+            thread::sleep(Duration::from_secs(10));
+            Ok(0)
         })
     }
 
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_failure_of_one_is_told_while_others_still_run() {
-        let work: [Work; 3] = [for_ever(), Box::new(|| Err(io::ErrorKind::OutOfMemory.into())), for_ever()];
+        let work: [Work; 3] = [for_long(), Box::new(|| Err(io::ErrorKind::OutOfMemory.into())), for_long()];
         let error = run_together(work).unwrap_err();
         assert_eq!((error.kind(), &error.to_string()[..]), (io::ErrorKind::OutOfMemory, "worker 1: out of memory"));
     }
@@ -167,7 +168,7 @@ mod tests {
         let panic: Work = Box::new(|| panic!("a bug"));
         match env::var(WORKERS).as_deref() {
             Ok("one") => return or_abort(panic).map(drop).unwrap(),
-            Ok(_) => return run_together([for_ever(), panic]).map(drop).unwrap(),
+            Ok(_) => return run_together([for_long(), panic]).map(drop).unwrap(),
             Err(_) => {}
         }
         for workers in ["one", "two"] {

@@ -58,7 +58,7 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     // Frames are small and leave when they are ready. Every connection inherits it, without a system call of its own.
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
-    deferral::set(&socket)?;
+    deferral::set(&socket);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -71,7 +71,6 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 mod deferral {
     use nix::sys::socket::setsockopt;
     use nix::sys::socket::sockopt::SetStruct;
-    use std::io;
     use std::os::fd::AsFd;
 
     /// How long a client may be silent before it is accepted all the same, that it may be told to go: TCP's first wait for an
@@ -81,10 +80,15 @@ mod deferral {
     #[derive(Clone, Copy)]
     struct DeferAccept;
 
+    // No crate has this option, and the standard library's is not stable yet. nix's macro for options of one's own calls
+    // setsockopt(2) with the address and the size of an `i32`, which is what tcp(7) says this one takes.
     nix::setsockopt_impl!(DeferAccept, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, i32, SetStruct<i32>);
 
-    pub fn set(listener: &impl AsFd) -> io::Result<()> {
-        Ok(setsockopt(listener, DeferAccept, &SECONDS)?)
+    /// A kernel without it accepts at once, which is only slower.
+    pub fn set(listener: &impl AsFd) {
+        if let Err(error) = setsockopt(listener, DeferAccept, &SECONDS) {
+            tracing::debug!(%error, "connections are accepted before they have spoken");
+        }
     }
 }
 

@@ -151,6 +151,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn no_more_meters_are_kept_than_a_bound() {
+        let mut spares = Spares::default();
+        for _ in 0..SPARES_MAX + 1 {
+            spares.keep(Box::new(Meter::new(&Pace::default(), &[Rate::NONE; 3], Time::ZERO)));
+        }
+        assert_eq!(spares.meters.len(), SPARES_MAX);
+    }
+
     const MESSAGES: Limit = Limit::Messages;
 
     /// One connection as the core drives its meter: `last_seen` is the time of the event before.

@@ -7,7 +7,6 @@ use crate::options::{Options, rng};
 use crate::reference::Incarnation;
 use crate::timeline::{Happening, Moment};
 use crate::trace;
-use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::redis::{ConnectionRequest, RedisSession, Role};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};

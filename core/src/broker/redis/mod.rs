@@ -26,8 +26,9 @@
 //!
 //! # What holds
 //!
-//! - After `Up` comes `Down`, and `Down` again whenever an attempt to connect fails for another reason than the one told
-//!   last; so with `PublisherUp` and `PublisherDown`. After `Down` the session knows of no room: whoever wants messages
+//! - `Down` ends an `Up`, and tells before the first and after any `Down` why there is no connection, whenever an attempt
+//!   fails for another reason than the one told last; so with `PublisherUp` and `PublisherDown`. Reasons in events begin
+//!   with `Redis: `. After `Down` the session knows of no room: whoever wants messages
 //!   asks again after `Up`. What is asked of a subscriber that is not up is forgotten.
 //! - Every publish with an id is answered exactly once; those that Redis was sent, in the order they were made, and
 //!   before the `PublisherDown` that may end them. Those that could not be sent are answered at once, so ahead of
