@@ -158,6 +158,8 @@ struct World {
     held: BTreeSet<String>,
     asked: BTreeMap<String, bool>,
     up: [bool; 2],
+    /// Why each role is not up, as was told last.
+    down: [String; 2],
 }
 
 impl World {
@@ -175,6 +177,7 @@ impl World {
             held: BTreeSet::new(),
             asked: BTreeMap::new(),
             up: [false; 2],
+            down: Default::default(),
         }
     }
 
@@ -274,17 +277,26 @@ impl World {
         self.hear(events);
     }
 
+    fn forget_subscriptions(&mut self, role: Role) {
+        if role == Role::Subscriber {
+            self.held.clear();
+            self.asked.clear();
+        }
+    }
+
     /// The hub's part: takes events, then asks for what is missing.
     fn hear(&mut self, events: Vec<Heard>) {
         for event in events {
             match event {
-                Heard::Up(role, up) => {
-                    assert!(!up || !self.up[role as usize], "up twice");
-                    self.up[role as usize] = up;
-                    if role == Role::Subscriber {
-                        self.held.clear();
-                        self.asked.clear();
-                    }
+                Heard::Up(role) => {
+                    assert!(!std::mem::replace(&mut self.up[role as usize], true), "up twice");
+                    self.forget_subscriptions(role);
+                }
+                Heard::Down(role, reason) => {
+                    let was_up = std::mem::take(&mut self.up[role as usize]);
+                    assert!(was_up || self.down[role as usize] != reason, "told twice: {reason}");
+                    self.down[role as usize] = reason;
+                    self.forget_subscriptions(role);
                 }
                 Heard::Subscribed(room) => {
                     assert_eq!(self.asked.remove(&room), Some(true));
@@ -352,7 +364,8 @@ impl World {
 
 /// An event that may be kept.
 enum Heard {
-    Up(Role, bool),
+    Up(Role),
+    Down(Role, String),
     Subscribed(String),
     Unsubscribed(String),
     Failed(String),
@@ -362,10 +375,10 @@ enum Heard {
 impl From<BrokerEvent<'_>> for Heard {
     fn from(event: BrokerEvent<'_>) -> Heard {
         match event {
-            BrokerEvent::Up => Heard::Up(Role::Subscriber, true),
-            BrokerEvent::Down { .. } => Heard::Up(Role::Subscriber, false),
-            BrokerEvent::PublisherUp => Heard::Up(Role::Publisher, true),
-            BrokerEvent::PublisherDown { .. } => Heard::Up(Role::Publisher, false),
+            BrokerEvent::Up => Heard::Up(Role::Subscriber),
+            BrokerEvent::Down { reason } => Heard::Down(Role::Subscriber, reason.to_owned()),
+            BrokerEvent::PublisherUp => Heard::Up(Role::Publisher),
+            BrokerEvent::PublisherDown { reason } => Heard::Down(Role::Publisher, reason.to_owned()),
             BrokerEvent::Subscribed { room } => Heard::Subscribed(room.to_owned()),
             BrokerEvent::Unsubscribed { room } => Heard::Unsubscribed(room.to_owned()),
             BrokerEvent::SubscribeFailed { room, .. } => Heard::Failed(room.to_owned()),
