@@ -402,6 +402,15 @@ impl<'c> Turn<'c> {
         }
     }
 
+    /// [`Core::readiness`] as of the events fed so far, so that it can be told to others before a request that is fed next is
+    /// answered by it.
+    ///
+    /// # Errors
+    /// Why it is not ready, for people.
+    pub fn readiness(&self) -> Result<(), &str> {
+        self.core.readiness()
+    }
+
     /// Ends the feeding. The actions must be drained before the next turn can begin.
     pub fn finish(self) -> Actions<'c> {
         self.core.make_room();

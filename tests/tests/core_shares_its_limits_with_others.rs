@@ -1,6 +1,7 @@
 //! Cores that make up one server: what others hold counts against the limits of connections, and who of them is not ready is
 //! told at `/readyz`.
 
+use fanfare_core::broker::BrokerEvent;
 use fanfare_core::{Config, ConnId, Elsewhere, Event};
 use fanfare_tests::lone_core::{LoneCore, text_to};
 use fanfare_tests::{config, upgrade_request};
@@ -64,4 +65,18 @@ fn it_is_ready_when_the_others_are() {
     assert_eq!(lone.core.readiness(), Ok(()));
     lone.turn(|turn| turn.feed(Event::ReadyElsewhere(Ok(()))));
     assert!(readyz(&mut lone).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn what_it_says_of_itself_can_be_told_within_the_turn() {
+    let mut lone = LoneCore::new(Config::default());
+    lone.turn(|turn| {
+        assert_eq!(turn.readiness(), Ok(()));
+        turn.feed(Event::Broker(BrokerEvent::Down { reason: "away" }));
+        assert_eq!(turn.readiness(), Err("away"));
+        turn.feed(Event::Broker(BrokerEvent::Up));
+        assert_eq!(turn.readiness(), Ok(()));
+        turn.feed(Event::Shutdown);
+        assert_eq!(turn.readiness(), Err("shutting down"));
+    });
 }

@@ -79,10 +79,6 @@ pub struct Server {
     signals: [SignalPipe; 2],
     started: Instant,
     buffer: Box<[u8]>,
-    /// What all workers were told last.
-    readiness: Option<Result<(), String>>,
-    /// The version of the other workers' readiness that the core was told last.
-    others_seen: Option<u64>,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
     accept_errors: u64,
@@ -135,8 +131,6 @@ impl Server {
             signals,
             started: Instant::now(),
             buffer: vec![0; BUFFER_BYTES].into(),
-            readiness: None,
-            others_seen: None,
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
             accept_errors: 0,
@@ -184,7 +178,7 @@ impl Server {
     }
 
     fn turn(&mut self, events: &Events, now: Time) {
-        let Server { poll, core, sockets, gate, broker, signals, buffer, seat, others_seen, .. } = self;
+        let Server { poll, core, sockets, gate, broker, signals, buffer, seat, .. } = self;
         let share = &mut seat.share;
         let mut heads = share.as_ref().map_or(0, |_| core.metrics().pending_upgrades_now as usize);
         let registry = poll.registry();
@@ -208,12 +202,14 @@ impl Server {
         }
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
+        // Before any request is answered: whoever hears of one worker that all are ready hears the same of every other.
+        seat.readiness.tell(turn.readiness());
         if let Some(gate) = gate {
             heads += accept(gate, sockets, share, &mut turn, now);
         }
         if let Some(share) = share {
             turn.feed(Event::Elsewhere(share.reserve(heads.min(sockets.ready()))));
-            if let Some(readiness) = seat.readiness.of_others(seat.worker, others_seen) {
+            if let Some(readiness) = seat.readiness.of_others() {
                 turn.feed(Event::ReadyElsewhere(readiness.as_ref().copied().map_err(String::as_str)));
             }
         }
@@ -251,17 +247,7 @@ impl Server {
 
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
-        let readiness = self.core.readiness();
-        let changed = match (&self.readiness, readiness) {
-            (Some(Ok(())), Ok(())) => false,
-            (Some(Err(before)), Err(now)) => before != now,
-            _ => true,
-        };
-        if changed {
-            let readiness = readiness.map_err(str::to_owned);
-            self.seat.readiness.tell(self.seat.worker, readiness.clone());
-            self.readiness = Some(readiness);
-        }
+        self.seat.readiness.tell(self.core.readiness());
         if let Some(board) = &self.seat.board {
             let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
             self.broker.describe(&mut snapshot);

@@ -31,8 +31,8 @@ pub struct Seat {
     pub shortage: Arc<Shortage>,
     /// Where figures are shown.
     pub board: Option<Arc<Board>>,
-    /// Whether all are ready.
-    pub readiness: Arc<Readiness>,
+    /// Its own and the others'.
+    pub readiness: Readiness,
     /// `None` where there are no other workers.
     pub share: Option<Share>,
     /// The embedded broker, where there are other workers and no Redis.
@@ -63,17 +63,18 @@ impl Workers {
 
         let has_redis = config.redis.target.is_some();
         let shortage = Arc::<Shortage>::default();
-        let readiness = Arc::new(Readiness::new(workers, has_redis, board.clone()));
+        let readiness = Readiness::of_workers(workers, has_redis, board.clone());
         let counts = (workers > 1).then(|| Arc::new(Counts::new(places.connections_max)));
         let exchange = (workers > 1 && !has_redis).then(|| Arc::new(Exchange::new(workers)));
         let mut servers = Vec::with_capacity(workers);
-        for (worker, (listener, signals)) in listeners.into_iter().zip(signals).enumerate() {
+        for (worker, ((listener, signals), readiness)) in listeners.into_iter().zip(signals).zip(readiness).enumerate()
+        {
             let seat = Seat {
                 worker,
                 places,
                 shortage: Arc::clone(&shortage),
                 board: board.clone(),
-                readiness: Arc::clone(&readiness),
+                readiness,
                 share: counts.clone().map(Share::new),
                 exchange: exchange.clone(),
             };

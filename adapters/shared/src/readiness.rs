@@ -5,9 +5,20 @@ use crate::ops::Board;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The readiness of all workers. It is written, under a lock, only when one of them changes.
+/// What one worker says of its own readiness, and hears of the others'.
 #[derive(Debug)]
 pub struct Readiness {
+    all: Arc<All>,
+    worker: usize,
+    /// What it said last.
+    told: Option<Result<(), String>>,
+    /// The version that it heard of last.
+    seen: Option<u64>,
+}
+
+/// Written, under a lock, only when a worker changes.
+#[derive(Debug)]
+struct All {
     state: Mutex<State>,
     /// Counts changes.
     version: AtomicU64,
@@ -27,39 +38,62 @@ struct State {
 }
 
 impl Readiness {
-    /// Nobody has said anything. With Redis, its coming and going is logged.
-    pub fn new(workers: usize, has_redis: bool, board: Option<Arc<Board>>) -> Readiness {
+    /// Of the only worker. It has not said anything. With Redis, its coming and going is logged.
+    pub fn alone(has_redis: bool, board: Option<Arc<Board>>) -> Readiness {
+        Readiness::of(All::new(1, has_redis, board), 0)
+    }
+
+    /// Of each of so many workers, as [`Readiness::alone`].
+    pub fn of_workers(workers: usize, has_redis: bool, board: Option<Arc<Board>>) -> Vec<Readiness> {
+        let all = All::new(workers, has_redis, board);
+        (0..workers).map(|worker| Readiness::of(Arc::clone(&all), worker)).collect()
+    }
+
+    fn of(all: Arc<All>, worker: usize) -> Readiness {
+        Readiness { all, worker, told: None, seen: None }
+    }
+
+    /// This worker begins to stop, so that what becomes of Redis is worth no line any more. Returns whether it is the first.
+    pub fn stop(&self) -> bool {
+        !self.all.stopping.swap(true, Ordering::Relaxed)
+    }
+
+    /// How this worker is. Nothing follows from what it has said before.
+    pub fn tell(&mut self, readiness: Result<(), &str>) {
+        let told = self.told.as_ref().map(|told| told.as_ref().copied().map_err(String::as_str));
+        if told == Some(readiness) {
+            return;
+        }
+        let readiness = readiness.map_err(str::to_owned);
+        let mut state = self.all.lock();
+        state.workers[self.worker] = Some(readiness.clone());
+        self.all.version.fetch_add(1, Ordering::Release);
+        state.tell_whole(self.all.stopping.load(Ordering::Relaxed));
+        drop(state);
+        self.told = Some(readiness);
+    }
+
+    /// Whether the other workers are ready, if anybody has changed since this was last asked.
+    pub fn of_others(&mut self) -> Option<Result<(), String>> {
+        let version = self.all.version.load(Ordering::Acquire);
+        if self.seen.replace(version) == Some(version) {
+            return None;
+        }
+        let state = self.all.lock();
+        let others = state.workers.iter().enumerate().filter(|(other, _)| *other != self.worker);
+        let unready = others.map(|(_, readiness)| readiness).find(|readiness| **readiness != Some(Ok(())));
+        Some(unready.map_or(Ok(()), |unready| unready.clone().unwrap_or_else(|| Err("starting".to_owned()))))
+    }
+}
+
+impl All {
+    fn new(workers: usize, has_redis: bool, board: Option<Arc<Board>>) -> Arc<All> {
         let workers = vec![None; workers].into();
-        Readiness {
+        Arc::new(All {
             state: Mutex::new(State { workers, whole: None, board, has_redis, outage_logged: false }),
             version: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
-        }
-    }
-
-    /// A worker begins to stop, so that what becomes of Redis is worth no line any more. Returns whether it is the first.
-    pub fn stop(&self) -> bool {
-        !self.stopping.swap(true, Ordering::Relaxed)
-    }
-
-    /// This worker's readiness has changed.
-    pub fn tell(&self, worker: usize, readiness: Result<(), String>) {
-        let mut state = self.lock();
-        state.workers[worker] = Some(readiness);
-        self.version.fetch_add(1, Ordering::Release);
-        state.tell_whole(self.stopping.load(Ordering::Relaxed));
-    }
-
-    /// Whether the other workers are ready, if anybody's readiness has changed since the version that was `seen`.
-    pub fn of_others(&self, worker: usize, seen: &mut Option<u64>) -> Option<Result<(), String>> {
-        let version = self.version.load(Ordering::Acquire);
-        if seen.replace(version) == Some(version) {
-            return None;
-        }
-        let state = self.lock();
-        let others = state.workers.iter().enumerate().filter(|(other, _)| *other != worker);
-        let unready = others.map(|(_, readiness)| readiness).find(|readiness| **readiness != Some(Ok(())));
-        Some(unready.map_or(Ok(()), |unready| unready.clone().unwrap_or_else(|| Err("starting".to_owned()))))
+        })
     }
 
     /// A state is whole whoever panicked.
@@ -127,27 +161,38 @@ mod tests {
     #[test]
     fn the_server_is_ready_when_all_workers_are() {
         let board = Arc::new(Board::new(2));
-        let readiness = Readiness::new(2, false, Some(Arc::clone(&board)));
+        let mut workers = Readiness::of_workers(2, false, Some(Arc::clone(&board)));
+        let [first, second] = &mut workers[..] else { unreachable!("as many as asked for") };
         let away = || Err("away".to_owned());
-        let mut seen = [None; 2];
-        let mut others = |worker: usize| readiness.of_others(worker, &mut seen[worker]);
-        assert_eq!(others(0), Some(Err("starting".to_owned())));
-        readiness.tell(1, Ok(()));
-        assert_eq!((others(0), others(0)), (Some(Ok(())), None));
-        assert_eq!(others(1), Some(Err("starting".to_owned())));
+        assert_eq!(first.of_others(), Some(Err("starting".to_owned())));
+        second.tell(Ok(()));
+        assert_eq!((first.of_others(), first.of_others()), (Some(Ok(())), None));
+        assert_eq!(second.of_others(), Some(Err("starting".to_owned())));
         assert_eq!(board.readiness(), Err("starting".to_owned()));
-        readiness.tell(0, Ok(()));
-        assert_eq!((others(1), board.readiness()), (Some(Ok(())), Ok(())));
-        readiness.tell(1, away());
-        assert_eq!((others(0), others(1), board.readiness()), (Some(away()), Some(Ok(())), away()));
-        readiness.tell(0, away());
-        readiness.tell(1, Ok(()));
-        assert_eq!((others(0), others(1), board.readiness()), (Some(Ok(())), Some(away()), away()));
+        first.tell(Ok(()));
+        assert_eq!((second.of_others(), board.readiness()), (Some(Ok(())), Ok(())));
+        second.tell(Err("away"));
+        assert_eq!((first.of_others(), second.of_others(), board.readiness()), (Some(away()), Some(Ok(())), away()));
+        first.tell(Err("away"));
+        second.tell(Ok(()));
+        assert_eq!((first.of_others(), second.of_others(), board.readiness()), (Some(Ok(())), Some(away()), away()));
+    }
+
+    #[test]
+    fn what_a_worker_repeats_is_no_news() {
+        let mut workers = Readiness::of_workers(2, false, None);
+        let [first, second] = &mut workers[..] else { unreachable!("as many as asked for") };
+        for readiness in [Err("away"), Err("far away"), Ok(())] {
+            first.tell(readiness);
+            assert_eq!(second.of_others(), Some(readiness.map_err(str::to_owned)));
+            first.tell(readiness);
+            assert_eq!(second.of_others(), None);
+        }
     }
 
     #[test]
     fn only_the_first_to_stop_is_the_first() {
-        let readiness = Readiness::new(3, false, None);
-        assert_eq!([(); 3].map(|()| readiness.stop()), [true, false, false]);
+        let workers = Readiness::of_workers(3, false, None);
+        assert_eq!(workers.iter().map(Readiness::stop).collect::<Vec<_>>(), [true, false, false]);
     }
 }

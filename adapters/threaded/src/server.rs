@@ -39,8 +39,6 @@ pub struct ThreadedServer {
     broker: Broker,
     board: Option<Arc<Board>>,
     readiness: Readiness,
-    /// What it was told last.
-    told: Option<Result<(), String>>,
     started: Instant,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
@@ -73,9 +71,8 @@ impl ThreadedServer {
             connections: Connections::new(senders.clients, threads),
             gate,
             broker,
-            readiness: Readiness::new(1, config.redis.target.is_some(), board.clone()),
+            readiness: Readiness::alone(config.redis.target.is_some(), board.clone()),
             board,
-            told: None,
             started: Instant::now(),
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
@@ -99,11 +96,13 @@ impl ThreadedServer {
 
     fn turn(&mut self) {
         let now = self.now();
-        let ThreadedServer { core, inbox, connections, gate, broker, .. } = self;
+        let ThreadedServer { core, inbox, connections, gate, broker, readiness, .. } = self;
         let mut signalled = None;
         let mut turn = core.turn(now);
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(inbox, REPORTS_PER_TURN, |event| turn.feed(Event::Broker(event)));
+        // Before any request is answered: what `/readyz` says here, the operations port says as well.
+        readiness.tell(turn.readiness());
         let began = Instant::now();
         for inbound in inbox.clients().take(EVENTS_PER_TURN) {
             feed(inbound, &mut turn, connections, gate, &mut signalled);
@@ -129,11 +128,7 @@ impl ThreadedServer {
 
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
-        let readiness = self.core.readiness().map_err(str::to_owned);
-        if self.told.as_ref() != Some(&readiness) {
-            self.readiness.tell(0, readiness.clone());
-            self.told = Some(readiness);
-        }
+        self.readiness.tell(self.core.readiness());
         if let Some(board) = &self.board {
             let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
             self.broker.describe(&mut snapshot);
