@@ -268,6 +268,32 @@ fn what_was_sent_before_the_end_and_not_confirmed_is_called_so() {
 }
 
 #[test]
+fn more_rooms_than_redis_answers_for_hold_up_nobody() {
+    const CLIENTS: usize = 20;
+    const ROOMS_EACH: usize = 100;
+    let redis = Redis::start();
+    let server = launch(&redis).start();
+    let mut idle = Client::connect(&server);
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(&server)).collect();
+    redis.pause();
+    for (index, client) in clients.iter_mut().enumerate() {
+        for number in 0..ROOMS_EACH {
+            client.send(format!(r#"{{"type":"SUBSCRIBE","room":"room {index}.{number}"}}"#));
+        }
+        // What redis does not answer is answered later, everything else now.
+        client.fence();
+        idle.fence();
+    }
+    redis.resume();
+    for client in &mut clients {
+        for _ in 0..ROOMS_EACH {
+            assert_eq!(client.recv_json()["type"], "SUBSCRIBED");
+        }
+    }
+    assert_eq!(redis.channels(), CLIENTS * ROOMS_EACH);
+}
+
+#[test]
 fn more_publishes_than_may_be_in_flight_are_answered_busy() {
     let redis = Redis::start();
     let server = launch(&redis).flag("--redis-publishes-in-flight-max", 3).start();

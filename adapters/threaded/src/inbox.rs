@@ -58,11 +58,15 @@ impl Inbox {
         let mut select = Select::new();
         select.recv(&self.broker);
         select.recv(&self.clients);
-        match timeout {
-            // Which of them it is does not matter, nor whether the time was up: a turn takes both.
-            Some(timeout) => drop(select.ready_timeout(timeout)),
-            None => drop(select.ready()),
-        }
+        // Which of them it is does not matter: a turn takes both.
+        wait(select, timeout);
+    }
+
+    /// The same, where clients have to wait.
+    pub fn wait_for_broker(&self, timeout: Option<Duration>) {
+        let mut select = Select::new();
+        select.recv(&self.broker);
+        wait(select, timeout);
     }
 
     /// What clients have said, oldest first, as long as there is something.
@@ -73,5 +77,13 @@ impl Inbox {
     /// What the broker's threads have said, oldest first, as long as there is something.
     pub fn broker(&self) -> TryIter<'_, Report> {
         self.broker.try_iter()
+    }
+}
+
+/// Whether the time was up does not matter: a turn takes what there is.
+fn wait(mut select: Select<'_>, timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => drop(select.ready_timeout(timeout)),
+        None => drop(select.ready()),
     }
 }
