@@ -402,13 +402,9 @@ impl<'c> Turn<'c> {
         }
     }
 
-    /// [`Core::readiness`] as of the events fed so far, so that it can be told to others before a request that is fed next is
-    /// answered by it.
-    ///
-    /// # Errors
-    /// Why it is not ready, for people.
-    pub fn readiness(&self) -> Result<(), &str> {
-        self.core.readiness()
+    /// The core as of the events fed so far: what others have to hear of it before anybody is answered.
+    pub fn core(&self) -> &Core {
+        self.core
     }
 
     /// Ends the feeding. The actions must be drained before the next turn can begin.

@@ -71,12 +71,12 @@ fn it_is_ready_when_the_others_are() {
 fn what_it_says_of_itself_can_be_told_within_the_turn() {
     let mut lone = LoneCore::new(Config::default());
     lone.turn(|turn| {
-        assert_eq!(turn.readiness(), Ok(()));
+        assert_eq!(turn.core().readiness(), Ok(()));
         turn.feed(Event::Broker(BrokerEvent::Down { reason: "away" }));
-        assert_eq!(turn.readiness(), Err("away"));
+        assert_eq!(turn.core().readiness(), Err("away"));
         turn.feed(Event::Broker(BrokerEvent::Up));
-        assert_eq!(turn.readiness(), Ok(()));
+        assert_eq!(turn.core().readiness(), Ok(()));
         turn.feed(Event::Shutdown);
-        assert_eq!(turn.readiness(), Err("shutting down"));
+        assert_eq!(turn.core().readiness(), Err("shutting down"));
     });
 }

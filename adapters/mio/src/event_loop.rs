@@ -203,7 +203,7 @@ impl Server {
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
         // Before any request is answered: whoever hears of one worker that all are ready hears the same of every other.
-        seat.readiness.tell(turn.readiness());
+        seat.readiness.tell(turn.core().readiness());
         if let Some(gate) = gate {
             heads += accept(gate, sockets, share, &mut turn, now);
         }
@@ -226,6 +226,10 @@ impl Server {
             let _ = registry.deregister(closed.listener());
             self.stop_at = Some(now + self.shutdown_timeout);
             turn.feed(Event::Shutdown);
+        }
+        if let Some(share) = share {
+            // Before anybody is answered: whoever hears that one worker is done with a place finds it at any other.
+            share.release(turn.core().metrics().connections_now as usize);
         }
         carry_out(turn.finish(), sockets, broker, registry, now);
         if broker.answers_at_once() {

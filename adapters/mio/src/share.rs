@@ -59,7 +59,7 @@ impl Share {
         self.counts.connections.fetch_add(1, Relaxed);
     }
 
-    /// Keeps places for so many upgrades until the end of the turn, or for as many as there are: nobody else can take them, so
+    /// Keeps places for so many upgrades until they are [released](Share::release), or for as many as there are: nobody else can take them, so
     /// all together never have too many. Returns what the core has to hear of the others.
     pub fn reserve(&mut self, upgrades: usize) -> Elsewhere {
         let Counts { connections, websockets, websockets_max, .. } = &*self.counts;
@@ -74,9 +74,18 @@ impl Share {
         }
     }
 
-    /// The turn ends, and this is what the worker has: what it kept and did not use is free again.
-    pub fn settle(&mut self, connections: usize, websockets: usize) {
+    /// The worker has so many WebSockets, and upgrades no more in this turn: what it kept and did not use is free again.
+    pub fn release(&mut self, websockets: usize) {
         debug_assert!(websockets <= self.websockets, "no upgrade without a place");
+        if websockets != self.websockets {
+            self.counts.websockets.fetch_sub(self.websockets - websockets, Relaxed);
+            self.websockets = websockets;
+        }
+    }
+
+    /// The turn ends, and this is what the worker has.
+    pub fn settle(&mut self, connections: usize, websockets: usize) {
+        self.release(websockets);
         if connections != self.connections {
             self.counts.connections.fetch_sub(self.connections - connections, Relaxed);
             self.connections = connections;
@@ -85,10 +94,6 @@ impl Share {
             // Wraps where there are fewer, and so does the sum.
             self.counts.lasting.fetch_add(connections.wrapping_sub(self.lasting), Relaxed);
             self.lasting = connections;
-        }
-        if websockets != self.websockets {
-            self.counts.websockets.fetch_sub(self.websockets - websockets, Relaxed);
-            self.websockets = websockets;
         }
     }
 }
@@ -107,7 +112,7 @@ mod tests {
         one.settle(0, 2);
         assert_eq!(other.reserve(5).websockets, 2);
         assert_eq!(one.reserve(1).websockets, 1);
-        other.settle(0, 1);
+        other.release(1);
         one.settle(0, 1);
         assert_eq!(one.reserve(9).websockets, 1);
     }

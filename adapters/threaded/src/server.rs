@@ -113,7 +113,7 @@ impl ThreadedServer {
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(inbox, REPORTS_PER_TURN, |event| turn.feed(Event::Broker(event)));
         // Before any request is answered: what `/readyz` says here, the operations port says as well.
-        readiness.tell(turn.readiness());
+        readiness.tell(turn.core().readiness());
         let events_max = pace.events_max(broker.unanswered(), now);
         if events_max > 0 {
             pace.heard(broker.unanswered(), now);
