@@ -2,12 +2,13 @@
 //! that they wait in the kernel's backlog.
 
 use crate::inbox::Inbound;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{SendError, Sender};
 use fanfare_adapter::descriptors::Places;
 use fanfare_adapter::listen::{ACCEPT_PAUSE, is_of_the_connection};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{Shutdown, shutdown};
 use std::io;
+use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -125,31 +126,45 @@ impl Gate {
     /// The system had one of it.
     pub fn granted(&self, lack: Lack) {
         let mut state = self.lock();
-        if std::mem::take(&mut state.refused[lack as usize]) && !state.refuses() {
+        if mem::take(&mut state.refused[lack as usize]) && !state.refuses() {
             tracing::info!(connections = state.open, "accepting resumed");
         }
     }
 
     fn run(self: &Arc<Gate>, inbox: &Sender<Inbound>) {
+        // Ends with the server: nobody takes anything any more.
+        let _ = self.accept(inbox);
+    }
+
+    fn accept(self: &Arc<Gate>, inbox: &Sender<Inbound>) -> Result<(), SendError<Inbound>> {
+        let mut shown = self.figures();
+        let mut show = || {
+            let figures = self.figures();
+            if mem::replace(&mut shown, figures) != figures { inbox.send(Inbound::Figures) } else { Ok(()) }
+        };
         while self.wait_for_a_place() {
+            show()?;
             if self.lock().refuses() {
                 thread::sleep(ACCEPT_PAUSE);
             }
             match self.listener.accept() {
-                Ok((stream, peer)) => {
-                    if inbox.send(Inbound::Accepted(self.admit(stream), peer)).is_err() {
-                        return;
-                    }
-                }
+                Ok((stream, peer)) => inbox.send(Inbound::Accepted(self.admit(stream), peer))?,
                 // Linux finds a descriptor before it looks for a connection: there is one again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.granted(Lack::Descriptor);
+                    show()?;
                     wait_until_readable(&self.listener);
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => self.refused(Lack::Descriptor, &error),
             }
         }
+        Ok(())
+    }
+
+    /// What the metrics show of it.
+    fn figures(&self) -> (u64, bool) {
+        (self.errors(), self.is_paused())
     }
 
     pub(crate) fn admit(self: &Arc<Gate>, stream: TcpStream) -> Client {

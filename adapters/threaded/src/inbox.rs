@@ -23,6 +23,8 @@ pub enum Inbound {
     Ended(ConnId),
     /// A socket that had taken less than it was given takes more.
     Writable(ConnId),
+    /// The gate's figures have changed, and nothing else may.
+    Figures,
     /// The process was asked to end, by this signal.
     Signal(&'static str),
 }

@@ -227,7 +227,8 @@ fn feed(
         }
         Inbound::Ended(conn) if connections.is_open(conn) => turn.feed(Event::Closed { conn }),
         Inbound::Writable(conn) if connections.is_open(conn) => turn.feed(Event::Writable { conn }),
-        Inbound::Bytes(..) | Inbound::Ended(_) | Inbound::Writable(_) => {}
+        // A turn ends with the figures.
+        Inbound::Bytes(..) | Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures => {}
         Inbound::Signal(name) => *signalled = Some(name),
     }
 }
