@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::abuse::Siege;
 use crate::{DEADLINE, Frame, RawClient, code, opcode};
 
@@ -66,7 +68,8 @@ impl Flood<'_> {
                     peer.unsent = (self.wave)(outcome.waves).into();
                     outcome.waves += 1;
                 }
-                let here = peer.write(&mut moved) && (!self.reads || peer.read(&mut moved, &mut outcome));
+                let here = peer.write(&mut moved)
+                    && if self.reads { peer.read(&mut moved, &mut outcome) } else { !peer.is_hung_up() };
                 if !here {
                     *peer = Peer::new(address);
                     outcome.ended += 1;
@@ -114,6 +117,13 @@ impl Peer {
             }
         }
         true
+    }
+
+    /// Whether the server sends no more, for a peer that does not read up to there. Writing may not tell for a minute: a kernel
+    /// that has closed a connection while nothing more was taken goes on saying so.
+    fn is_hung_up(&self) -> bool {
+        let mut polled = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        poll(&mut polled, Some(&Timespec::default())).expect("an open socket can be polled") > 0
     }
 
     /// Reads what is there; `false` at the end of the connection.
