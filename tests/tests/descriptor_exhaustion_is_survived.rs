@@ -61,7 +61,7 @@ fn expect_no_spinning(server: &Server) {
 
 #[test]
 fn two_hundred_attempts_under_a_limit_of_128() {
-    let server = Server::launch().descriptors_max(128).start();
+    let server = Server::launch().descriptors_max(128).ops().start();
     let mut members: Vec<RawClient> = (0..10).map(|_| RawClient::upgraded(server.address())).collect();
     let mut attempts: Vec<Attempt> = (0..200).map(|_| Attempt::new(&server)).collect();
 
@@ -93,6 +93,7 @@ fn two_hundred_attempts_under_a_limit_of_128() {
 
     // Room again: whoever comes next gets in.
     drop(attempts);
+    server.wait_for_metrics("the gate is open", |metrics| metrics.value("fanfare_accepts_paused") == 0.0);
     let mut newcomer = eventually("a newcomer gets in", || RawClient::try_upgrade(server.address()).ok());
     expect_pong(&mut newcomer);
     for member in &mut members {

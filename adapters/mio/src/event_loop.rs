@@ -200,9 +200,12 @@ impl Server {
                 }
             }
         }
+        // What becomes of Redis from here on is worth no line in the log.
+        let is_first_to_stop = signalled.is_some() && seat.readiness.stop();
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
-        // Before any request is answered: whoever hears of one worker that all are ready hears the same of every other.
+        // Before any request is answered: whoever hears of one worker that all are ready, and then connects to another, hears the
+        // same there.
         seat.readiness.tell(turn.core().readiness());
         if let Some(gate) = gate {
             heads += accept(gate, sockets, share, &mut turn, now);
@@ -218,7 +221,7 @@ impl Server {
         if let Some(signal) = signalled
             && let Some(mut closed) = gate.take()
         {
-            if seat.readiness.stop() {
+            if is_first_to_stop {
                 tracing::info!(signal, connections = open(sockets, share.as_ref()), "shutting down");
             }
             self.accept_errors = closed.errors();
@@ -226,9 +229,11 @@ impl Server {
             let _ = registry.deregister(closed.listener());
             self.stop_at = Some(now + self.shutdown_timeout);
             turn.feed(Event::Shutdown);
+            // Before the clients are told.
+            seat.readiness.tell(turn.core().readiness());
         }
         if let Some(share) = share {
-            // Before anybody is answered: whoever hears that one worker is done with a place finds it at any other.
+            // Before anybody is answered: what a request has kept at this worker must not fail one that follows it at another.
             share.release(turn.core().metrics().connections_now as usize);
         }
         carry_out(turn.finish(), sockets, broker, registry, now);

@@ -58,7 +58,7 @@ impl Readiness {
         !self.all.stopping.swap(true, Ordering::Relaxed)
     }
 
-    /// How this worker is. Nothing follows from what it has said before.
+    /// How this worker is. What it has said before is not told again.
     pub fn tell(&mut self, readiness: Result<(), &str>) {
         let told = self.told.as_ref().map(|told| told.as_ref().copied().map_err(String::as_str));
         if told == Some(readiness) {

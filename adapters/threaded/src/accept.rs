@@ -132,27 +132,28 @@ impl Gate {
     }
 
     fn run(self: &Arc<Gate>, inbox: &Sender<Inbound>) {
-        // Ends with the server: nobody takes anything any more.
+        // It ends with the server: nobody takes anything any more.
         let _ = self.accept(inbox);
     }
 
     fn accept(self: &Arc<Gate>, inbox: &Sender<Inbound>) -> Result<(), SendError<Inbound>> {
         let mut shown = self.figures();
-        let mut show = || {
-            let figures = self.figures();
-            if mem::replace(&mut shown, figures) != figures { inbox.send(Inbound::Figures) } else { Ok(()) }
-        };
         while self.wait_for_a_place() {
-            show()?;
+            self.show(&mut shown, inbox)?;
             if self.lock().refuses() {
                 thread::sleep(ACCEPT_PAUSE);
             }
             match self.listener.accept() {
-                Ok((stream, peer)) => inbox.send(Inbound::Accepted(self.admit(stream), peer))?,
+                Ok((stream, peer)) => {
+                    let client = self.admit(stream);
+                    // The turn that takes it shows them.
+                    shown = self.figures();
+                    inbox.send(Inbound::Accepted(client, peer))?;
+                }
                 // Linux finds a descriptor before it looks for a connection: there is one again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.granted(Lack::Descriptor);
-                    show()?;
+                    self.show(&mut shown, inbox)?;
                     wait_until_readable(&self.listener);
                 }
                 Err(error) if is_of_the_connection(&error) => {}
@@ -165,6 +166,12 @@ impl Gate {
     /// What the metrics show of it.
     fn figures(&self) -> (u64, bool) {
         (self.errors(), self.is_paused())
+    }
+
+    /// Has them shown, if they are not those that were `shown` last.
+    fn show(&self, shown: &mut (u64, bool), inbox: &Sender<Inbound>) -> Result<(), SendError<Inbound>> {
+        let figures = self.figures();
+        if mem::replace(shown, figures) == figures { Ok(()) } else { inbox.send(Inbound::Figures) }
     }
 
     pub(crate) fn admit(self: &Arc<Gate>, stream: TcpStream) -> Client {

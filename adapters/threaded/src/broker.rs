@@ -76,14 +76,6 @@ impl Broker {
         }
     }
 
-    /// How many subscriptions, and ends of them, Redis has not answered yet.
-    pub fn unanswered(&self) -> usize {
-        match self {
-            Broker::Memory(_) => 0,
-            Broker::Redis(redis) => redis.unanswered(),
-        }
-    }
-
     /// Publishes that have not been confirmed.
     pub fn publishes_in_flight(&self) -> usize {
         match self {

@@ -23,7 +23,7 @@ pub enum Inbound {
     Ended(ConnId),
     /// A socket that had taken less than it was given takes more.
     Writable(ConnId),
-    /// The gate's figures have changed, and nothing else may.
+    /// The gate's figures have changed, which a turn shows.
     Figures,
     /// The process was asked to end, by this signal.
     Signal(&'static str),
@@ -60,15 +60,11 @@ impl Inbox {
         let mut select = Select::new();
         select.recv(&self.broker);
         select.recv(&self.clients);
-        // Which of them it is does not matter: a turn takes both.
-        wait(select, timeout);
-    }
-
-    /// The same, where clients have to wait.
-    pub fn wait_for_broker(&self, timeout: Option<Duration>) {
-        let mut select = Select::new();
-        select.recv(&self.broker);
-        wait(select, timeout);
+        match timeout {
+            // Which of them it is does not matter, nor whether the time was up: a turn takes both.
+            Some(timeout) => drop(select.ready_timeout(timeout)),
+            None => drop(select.ready()),
+        }
     }
 
     /// What clients have said, oldest first, as long as there is something.
@@ -79,13 +75,5 @@ impl Inbox {
     /// What the broker's threads have said, oldest first, as long as there is something.
     pub fn broker(&self) -> TryIter<'_, Report> {
         self.broker.try_iter()
-    }
-}
-
-/// Whether the time was up does not matter: a turn takes what there is.
-fn wait(mut select: Select<'_>, timeout: Option<Duration>) {
-    match timeout {
-        Some(timeout) => drop(select.ready_timeout(timeout)),
-        None => drop(select.ready()),
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! - One thread owns the core. It sleeps until somebody has something for it ([`inbox`]), takes what there is as one turn,
 //!   and carries out what the core says ([`server`]).
-//!   Clients wait while Redis owes too many answers ([`pace`]).
 //! - Each connection has a thread that reads it ([`connections`]). Nobody waits to write: the core's thread gives the kernel
 //!   what it takes at once, and the core keeps the rest, once for all who lag, within the limits of the configuration. It *is*
 //!   the bounded write queue. While a connection lags, a second thread waits until its socket takes more.
@@ -18,6 +17,5 @@ pub mod accept;
 pub mod broker;
 pub mod connections;
 pub mod inbox;
-pub mod pace;
 pub mod redis;
 pub mod server;

@@ -4,7 +4,6 @@ use crate::accept::{Gate, Lack};
 use crate::broker::Broker;
 use crate::connections::{Connections, Threads};
 use crate::inbox::{Inbound, Inbox, Senders};
-use crate::pace::Pace;
 use fanfare_adapter::PAGE;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
@@ -22,6 +21,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Of clients' events in one turn: a message waits until the turn that reads it has ended.
+const EVENTS_PER_TURN: usize = 64;
 /// How long a turn takes clients' events, at least one: a client that floods the server must not hold up what Redis brings.
 const CLIENTS_TIME: Duration = Duration::from_micros(200);
 /// Of the broker's reports in one turn: a message costs a write to each member.
@@ -38,7 +39,6 @@ pub struct ThreadedServer {
     broker: Broker,
     board: Option<Arc<Board>>,
     readiness: Readiness,
-    pace: Pace,
     started: Instant,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
@@ -73,7 +73,6 @@ impl ThreadedServer {
             broker,
             readiness: Readiness::alone(config.redis.target.is_some(), board.clone()),
             board,
-            pace: Pace::default(),
             started: Instant::now(),
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
@@ -82,16 +81,6 @@ impl ThreadedServer {
 
     fn now(&self) -> Time {
         Time::from_micros(self.started.elapsed().as_micros() as u64)
-    }
-
-    /// Sleeps until there is something to do.
-    fn wait(&self) {
-        let clients_wait = self.pace.wait(self.broker.unanswered(), self.now());
-        let timeout = self.timeout().into_iter().chain(clients_wait).min();
-        match clients_wait {
-            None => self.inbox.wait(timeout),
-            Some(_) => self.inbox.wait_for_broker(timeout),
-        }
     }
 
     /// How long there is nothing to do unless somebody says something.
@@ -107,19 +96,15 @@ impl ThreadedServer {
 
     fn turn(&mut self) {
         let now = self.now();
-        let ThreadedServer { core, inbox, connections, gate, broker, readiness, pace, .. } = self;
+        let ThreadedServer { core, inbox, connections, gate, broker, readiness, .. } = self;
         let mut signalled = None;
         let mut turn = core.turn(now);
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(inbox, REPORTS_PER_TURN, |event| turn.feed(Event::Broker(event)));
         // Before any request is answered: what `/readyz` says here, the operations port says as well.
         readiness.tell(turn.core().readiness());
-        let events_max = pace.events_max(broker.unanswered(), now);
-        if events_max > 0 {
-            pace.heard(broker.unanswered(), now);
-        }
         let began = Instant::now();
-        for inbound in inbox.clients().take(events_max) {
+        for inbound in inbox.clients().take(EVENTS_PER_TURN) {
             feed(inbound, &mut turn, connections, gate, &mut signalled);
             if began.elapsed() >= CLIENTS_TIME {
                 break;
@@ -132,11 +117,13 @@ impl ThreadedServer {
         if let Some(signal) = signalled
             && self.stop_at.is_none()
         {
-            self.readiness.stop();
+            readiness.stop();
             tracing::info!(signal, connections = gate.open(), "shutting down");
             gate.stop();
             self.stop_at = Some(now + self.shutdown_timeout);
             turn.feed(Event::Shutdown);
+            // Before the clients are told.
+            readiness.tell(turn.core().readiness());
         }
         carry_out(turn.finish(), connections, broker);
     }
@@ -170,7 +157,7 @@ impl Server for ThreadedServer {
         // What is known before anybody has said anything is worth telling, too.
         self.tell(Instant::now());
         while !self.has_stopped() {
-            self.wait();
+            self.inbox.wait(self.timeout());
             let began = Instant::now();
             self.turn();
             self.tell(began);

@@ -10,11 +10,15 @@ use redis::{Value, cmd};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Commands of one write.
 const BATCH_MAX: usize = 512;
+/// With so many unanswered commands no more are written, until there are half as many: a message comes after all answers that
+/// Redis owes, and after those that nobody has taken from the socket yet, so it would be late by as many. Enough for
+/// Redis to have some at hand while one of the threads waits for a processor.
+const UNANSWERED_MAX: usize = 1_024;
 
 /// Something to ask of Redis.
 #[derive(Debug)]
@@ -39,8 +43,13 @@ pub struct Publish {
     pub(super) bytes: usize,
 }
 
-/// What was asked and not answered yet; `None` once nothing will be answered any more.
-type Awaited = Mutex<Option<VecDeque<Ask>>>;
+/// What was asked and not answered yet.
+struct Awaited {
+    /// `None` once nothing will be answered any more.
+    asks: Mutex<Option<VecDeque<Ask>>>,
+    /// There are few, or none ever again.
+    few: Condvar,
+}
 
 /// The end that reads.
 pub(super) struct Conversation<'a> {
@@ -72,7 +81,7 @@ impl Conversation<'_> {
     /// Reports what Redis says until the connection ends, and returns why it did. Every publish is answered.
     pub(super) fn hold(link: &Link, mut connection: Connection) -> Result<Reason, Over> {
         let (asks, asked) = unbounded();
-        let awaited = Arc::new(Mutex::new(Some(VecDeque::new())));
+        let awaited = Arc::new(Awaited::new());
         let answers = Answers { counts: Arc::clone(&link.counts), inbox: link.reporter() };
         let writer = Writer {
             socket: Arc::clone(&connection.socket),
@@ -89,7 +98,7 @@ impl Conversation<'_> {
         let conversation = Conversation { link, awaited, answers };
         let reason = conversation.listen(&mut connection)?;
         connection.socket.shutdown();
-        let unanswered = lock(&conversation.awaited).take().unwrap_or_default();
+        let unanswered = conversation.awaited.end();
         for ask in unanswered {
             conversation.answers.fail(ask, PublishError::Unconfirmed)?;
         }
@@ -116,7 +125,7 @@ impl Conversation<'_> {
 
     /// What was asked first.
     fn answered(&self) -> Option<Ask> {
-        lock(&self.awaited).as_mut()?.pop_front()
+        self.awaited.answered()
     }
 
     /// The number of those who were sent a message, or a PONG.
@@ -192,9 +201,52 @@ fn unasked() -> Result<(), Reason> {
     Err("it answered what it was not asked".to_owned())
 }
 
-/// A list of asks is whole whoever panicked.
-fn lock(awaited: &Awaited) -> MutexGuard<'_, Option<VecDeque<Ask>>> {
-    awaited.lock().unwrap_or_else(PoisonError::into_inner)
+impl Awaited {
+    fn new() -> Awaited {
+        Awaited { asks: Mutex::new(Some(VecDeque::new())), few: Condvar::new() }
+    }
+
+    /// Takes what was asked first.
+    fn answered(&self) -> Option<Ask> {
+        let mut asks = self.lock();
+        let asks = asks.as_mut()?;
+        let first = asks.pop_front();
+        if asks.len() == UNANSWERED_MAX / 2 {
+            self.few.notify_one();
+        }
+        first
+    }
+
+    /// Nothing will be answered any more. Takes everything.
+    fn end(&self) -> VecDeque<Ask> {
+        let asks = self.lock().take();
+        self.few.notify_one();
+        asks.unwrap_or_default()
+    }
+
+    /// Waits while there are many; then these are asked as well, unless nothing will be answered any more: they come back.
+    fn ask(&self, batch: Vec<Ask>) -> Result<(), Vec<Ask>> {
+        let mut asks = self.lock();
+        if asks.as_ref().is_some_and(|asks| asks.len() >= UNANSWERED_MAX) {
+            let many =
+                |asks: &mut Option<VecDeque<Ask>>| asks.as_ref().is_some_and(|asks| asks.len() > UNANSWERED_MAX / 2);
+            asks = self.few.wait_while(asks, many).unwrap_or_else(PoisonError::into_inner);
+        }
+        match asks.as_mut() {
+            Some(asks) => asks.extend(batch),
+            None => return Err(batch),
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().as_ref().is_some_and(VecDeque::is_empty)
+    }
+
+    /// A list of asks is whole whoever panicked.
+    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Ask>>> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Writer {
@@ -204,16 +256,13 @@ impl Writer {
             let mut bytes = Vec::new();
             batch.iter().for_each(|ask| ask.encode(&self.config.prefix, &mut bytes));
             // Noted before it is written: the replies may come sooner than this thread goes on.
-            match lock(&self.awaited).as_mut() {
-                Some(awaited) => awaited.extend(batch),
-                None => {
-                    for ask in batch {
-                        if self.answers.fail(ask, PublishError::Unavailable).is_err() {
-                            return;
-                        }
+            if let Err(batch) = self.awaited.ask(batch) {
+                for ask in batch {
+                    if self.answers.fail(ask, PublishError::Unavailable).is_err() {
+                        return;
                     }
-                    continue;
                 }
+                continue;
             }
             if (&mut &*self.socket).write_all(&bytes).is_err() {
                 // Whoever reads has to know, and answers for what was written.
@@ -230,10 +279,8 @@ impl Writer {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Disconnected) => return None,
                 // Whatever has no answer yet is probe enough.
-                Err(RecvTimeoutError::Timeout) => match &*lock(&self.awaited) {
-                    Some(awaited) if awaited.is_empty() => Ask::Ping,
-                    _ => continue,
-                },
+                Err(RecvTimeoutError::Timeout) if self.awaited.is_empty() => Ask::Ping,
+                Err(RecvTimeoutError::Timeout) => continue,
             };
             return Some([first].into_iter().chain(self.asks.try_iter().take(BATCH_MAX - 1)).collect());
         }

@@ -53,8 +53,6 @@ pub struct RedisLinks {
     asks: [Option<Sender<Ask>>; 2],
     /// How often each came up.
     ups: [u64; 2],
-    /// Subscriptions, and ends of them, that the connection of now has not answered.
-    unanswered: usize,
     /// Publishes that were not even handed over.
     refused: Vec<(PublishId, PublishError)>,
     counts: Arc<Counts>,
@@ -79,22 +77,17 @@ impl RedisLinks {
         for role in Role::ALL {
             Link::new(role, &config, address, &counts, inbox).start()?;
         }
-        Ok(RedisLinks { config, asks: [None, None], ups: [0; 2], unanswered: 0, refused: Vec::new(), counts })
+        Ok(RedisLinks { config, asks: [None, None], ups: [0; 2], refused: Vec::new(), counts })
     }
 
     /// Takes an `Action::Subscribe`.
     pub fn subscribe(&mut self, room: &str) {
-        self.ask_subscriber(Ask::Subscribe(room.to_owned()));
+        self.ask(Role::Subscriber, Ask::Subscribe(room.to_owned()));
     }
 
     /// Takes an `Action::Unsubscribe`.
     pub fn unsubscribe(&mut self, room: &str) {
-        self.ask_subscriber(Ask::Unsubscribe(room.to_owned()));
-    }
-
-    fn ask_subscriber(&mut self, ask: Ask) {
-        self.unanswered += usize::from(self.asks[Role::Subscriber as usize].is_some());
-        self.ask(Role::Subscriber, ask);
+        self.ask(Role::Subscriber, Ask::Unsubscribe(room.to_owned()));
     }
 
     /// If the connection has gone, its `Down` is on the way, which answers for subscriptions; publishes are answered one by one.
@@ -129,11 +122,6 @@ impl RedisLinks {
     /// Takes a thread's report and passes it on.
     pub fn note(&mut self, said: Report, report: &mut impl FnMut(BrokerEvent<'_>)) {
         match &said {
-            Report::Subscribed(_) | Report::Unsubscribed(_) | Report::SubscribeFailed(..) => self.unanswered -= 1,
-            Report::Down(Role::Subscriber, _) => self.unanswered = 0,
-            _ => {}
-        }
-        match &said {
             Report::Up(role, asks) => {
                 self.asks[*role as usize] = Some(asks.clone());
                 self.ups[*role as usize] += 1;
@@ -167,11 +155,6 @@ impl RedisLinks {
     /// Reports these.
     pub fn refusals(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
         self.refused.drain(..).for_each(|(id, error)| report(BrokerEvent::PublishFailed { id, error }));
-    }
-
-    /// Subscriptions, and ends of them, that Redis has not answered yet.
-    pub fn unanswered(&self) -> usize {
-        self.unanswered
     }
 
     /// Publishes that Redis has not answered yet.
