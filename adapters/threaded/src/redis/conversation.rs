@@ -1,5 +1,5 @@
-//! What is said on one connection: a thread writes what is asked, all that waits at once; the link's thread reads the replies,
-//! which come in the order of asking, and the messages between them.
+//! What is said on one connection: a thread writes what is asked, all that waits at once, until too much is unanswered; the link's
+//! thread reads the replies, which come in the order of asking, and the messages between them.
 
 use super::link::{Connection, Link, Over, Socket, error_text};
 use super::{Counts, Report};
