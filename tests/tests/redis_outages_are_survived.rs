@@ -1,5 +1,7 @@
 //! Redis is killed, absent, frozen: clients stay, are told the truth, and everything flows again afterwards.
 
+use std::collections::BTreeSet;
+
 use fanfare_tests::{Adapter, Client, Launch, Redis, Server, Signal, eventually, get};
 
 /// A server that comes back to Redis quickly.
@@ -289,7 +291,7 @@ fn rooms_that_redis_does_not_answer_for_hold_up_nobody() {
     }
     if Adapter::under_test() == Adapter::Threaded {
         // It reads messages slower than it can ask, so it does not ask for everything at once.
-        let command = "*2\r\n$9\r\nSUBSCRIBE\r\n$19\r\nfanfare:room 39.99\r\n";
+        let command = "*2\r\n$9\r\nSUBSCRIBE\r\n$18\r\nfanfare:room 39.99\r\n";
         let unread = redis.unread_bytes();
         assert!(unread < 2_000 * command.len() as u64, "{unread} bytes are on the way");
     }
@@ -300,6 +302,43 @@ fn rooms_that_redis_does_not_answer_for_hold_up_nobody() {
         }
     }
     assert_eq!(redis.channels(), CLIENTS * ROOMS_EACH);
+}
+
+/// More than a connection to Redis has on the way at once, whichever server it is.
+#[test]
+fn thousands_of_publishes_that_wait_for_redis_are_all_answered() {
+    const CLIENTS: usize = 40;
+    const MESSAGES_EACH: u64 = 100;
+    for comes_back in [true, false] {
+        let mut redis = Redis::start();
+        let server = launch(&redis).start();
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(&server)).collect();
+        redis.pause();
+        for client in &mut clients {
+            for id in 0..MESSAGES_EACH {
+                client.send(format!(r#"{{"type":"SEND_MESSAGE","roomId":"r","message":{id},"id":{id}}}"#));
+            }
+            client.fence();
+        }
+        match comes_back {
+            true => redis.resume(),
+            false => redis.kill(),
+        }
+        for client in &mut clients {
+            // In any order: those on the way and those that wait may be answered by two threads.
+            let mut unanswered: BTreeSet<u64> = (0..MESSAGES_EACH).collect();
+            while !unanswered.is_empty() {
+                let answer = client.recv_json();
+                let is_due = if comes_back {
+                    answer["type"] == "ACK"
+                } else {
+                    // Those that had not even been sent are known not to have been published.
+                    answer["code"] == "unconfirmed" || answer["code"] == "broker_unavailable"
+                };
+                assert!(is_due && answer["id"].as_u64().is_some_and(|id| unanswered.remove(&id)), "{answer}");
+            }
+        }
+    }
 }
 
 #[test]
