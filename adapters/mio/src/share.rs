@@ -59,8 +59,8 @@ impl Share {
         self.counts.connections.fetch_add(1, Relaxed);
     }
 
-    /// Keeps places for so many upgrades until they are [released](Share::release), or for as many as there are: nobody else can take them, so
-    /// all together never have too many. Returns what the core has to hear of the others.
+    /// Keeps places for so many upgrades until they are [released](Share::release), or for as many as there are: nobody else can
+    /// take them, so all together never have too many. Returns what the core has to hear of the others.
     pub fn reserve(&mut self, upgrades: usize) -> Elsewhere {
         let Counts { connections, websockets, websockets_max, .. } = &*self.counts;
         if upgrades > 0 {
