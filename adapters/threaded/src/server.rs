@@ -100,9 +100,12 @@ impl ThreadedServer {
         let mut signalled = None;
         let mut turn = core.turn(now);
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
-        broker.read(inbox, REPORTS_PER_TURN, |event| turn.feed(Event::Broker(event)));
-        // Before any request is answered: what `/readyz` says here, the operations port says as well.
-        readiness.tell(turn.core().readiness());
+        broker.read(inbox, REPORTS_PER_TURN, |event| {
+            turn.feed(Event::Broker(event));
+            // Before any request is answered: what `/readyz` says here, the operations port says as well. And after each event:
+            // a connection may have gone and come back since the last turn, which is worth its lines in the log.
+            readiness.tell(turn.core().readiness());
+        });
         let began = Instant::now();
         for inbound in inbox.clients().take(EVENTS_PER_TURN) {
             feed(inbound, &mut turn, connections, gate, &mut signalled);
