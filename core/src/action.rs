@@ -140,7 +140,7 @@ impl<'c> Actions<'c> {
                 let run = core.runs.get(key);
                 let group = core.rooms.get(run.room).group_at(run.group);
                 let source = Source::Run { run: index as u32, one_of_several, joint: &mut core.joint };
-                (core.runs.bytes(key), &group.members()[..group.full as usize], source)
+                (core.runs.part(key), &group.members()[..group.full as usize], source)
             }
             Step::Joint(pieces) => {
                 let Core { joint, streams, runs, conns, gathered, .. } = core;

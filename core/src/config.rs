@@ -33,7 +33,9 @@ use std::time::Duration;
 /// assert_eq!((config.outbox_bytes_max, config.outbox_total_bytes_max), (1024 * 1024, 256 * 1024 * 1024));
 /// assert_eq!((config.members_per_turn_max, config.group_members_max), (1_024, 64));
 /// assert_eq!(config.messages, Rate { per_second: 1_000, burst: 2_000 });
-/// assert_eq!(config.bytes, Rate { per_second: 1024 * 1024, burst: 4 * 1024 * 1024 });
+/// assert_eq!(config.bytes, Rate { per_second: 1024 * 1024, burst: 2 * 1024 * 1024 });
+/// assert_eq!(config.deliveries, Rate { per_second: 50_000, burst: 100_000 });
+/// assert_eq!(config.unfinished_total_bytes_max, 64 * 1024 * 1024);
 /// assert_eq!(config.pings, Rate { per_second: 10, burst: 100 });
 /// assert_eq!(config.errors_max, 100);
 /// // No limit of addresses, any page may connect, and no proxy is trusted.
@@ -41,7 +43,7 @@ use std::time::Duration;
 /// assert!(config.origins.is_empty() && config.proxies.trusted.is_empty());
 /// assert_eq!((config.handshake_timeout, config.close_timeout), (Duration::from_secs(10), Duration::from_secs(5)));
 /// assert_eq!((config.ping_interval, config.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
-/// assert_eq!(config.room_linger, Duration::from_secs(2));
+/// assert_eq!((config.message_timeout, config.room_linger), (Duration::from_secs(30), Duration::from_secs(2)));
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
 /// assert_eq!((config.default_dialect, config.echo), (Dialect::Fanfare, false));
 /// assert_eq!(config.publish_format, PublishFormat::Fanfare);
@@ -82,10 +84,19 @@ pub struct Config {
     /// Text and binary messages of one connection, each as many times as it has frames. One more is refused with `too_fast`, or
     /// closes it with 4029 where the dialect has no replies, or where it is not whole yet.
     pub messages: Rate,
-    /// Bytes read from one connection (else close 4029). The burst is at least what the adapter reads at once.
+    /// Bytes of work that one connection makes (else close 4029): what is read of it; what more a message inflates to, or grows to
+    /// where it is published; and what is said in reply at once. The burst is at least what the adapter reads at once, and best no
+    /// more than `outbox_bytes_max` and what a socket takes, or one sender's burst can be too much for a member that keeps up.
     pub bytes: Rate,
     /// Pings and pongs of one connection (else close 4029).
     pub pings: Rate,
+    /// What members on this instance are given of one connection's messages: one for each member and started KiB. One more message
+    /// is refused with `too_fast`, or closes the connection with 4029 where the dialect has no replies. A message may always be sent
+    /// after a pause, however many members there are.
+    pub deliveries: Rate,
+    /// Bytes held of unfinished messages, of all connections together; over it those that have been unfinished for longest are
+    /// closed with 4008.
+    pub unfinished_total_bytes_max: usize,
     /// Connections that are no WebSocket: those whose request head is coming in, and those whose client has been answered
     /// and has not hung up. Beyond it, or where they take more than half the surplus, the oldest of the
     /// answered ones is ended, or else the oldest; at least 1.
@@ -107,6 +118,8 @@ pub struct Config {
     pub pong_timeout: Duration,
     /// From a close frame sent, or a final response, to the end of the connection.
     pub close_timeout: Duration,
+    /// From a message's first byte to its last (else close 4008).
+    pub message_timeout: Duration,
     /// How long a room without members stays subscribed, so that a page's reload causes no churn at the broker.
     pub room_linger: Duration,
     /// How messages are compressed for clients that offer permessage-deflate (RFC 7692); `None` declines it.
@@ -150,8 +163,10 @@ impl Default for Config {
             outbox_total_bytes_max: 256 * 1024 * 1024,
             errors_max: 100,
             messages: Rate { per_second: 1_000, burst: 2_000 },
-            bytes: Rate { per_second: 1024 * 1024, burst: 4 * 1024 * 1024 },
+            bytes: Rate { per_second: 1024 * 1024, burst: 2 * 1024 * 1024 },
             pings: Rate { per_second: 10, burst: 100 },
+            deliveries: Rate { per_second: 50_000, burst: 100_000 },
+            unfinished_total_bytes_max: 64 * 1024 * 1024,
             pending_upgrades_max: 16_384,
             connections_per_address_max: 0,
             connects_per_address: Rate { per_second: 0, burst: 100 },
@@ -161,6 +176,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            message_timeout: Duration::from_secs(30),
             room_linger: Duration::from_secs(2),
             compression: Some(Compression::default()),
             default_dialect: Dialect::Fanfare,

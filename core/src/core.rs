@@ -19,6 +19,8 @@ use crate::limits;
 use crate::limits::meter::{Pace, Rates, Spares};
 use crate::limits::pending::Pending;
 use crate::limits::sources::Sources;
+use crate::limits::unfinished::Unfinished;
+use crate::limits::unread::Unread;
 use crate::metrics::Metrics;
 use crate::time::Time;
 use crate::wheel::Wheel;
@@ -29,6 +31,9 @@ use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+
+/// Close code for a client that takes too long to read or to send: in the range that means "reconnect with backoff".
+pub(crate) const TOO_SLOW: u16 = 4008;
 
 /// The state machine of one instance. See the [crate's guide](crate).
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub struct Core {
     /// Connections with a meter, each once, and some that have gone.
     pub(crate) metered: VecDeque<ConnId>,
     pub(crate) spare_meters: Spares,
+    pub(crate) unfinished: Unfinished,
+    pub(crate) unread: Unread,
     pub(crate) wheel: Wheel,
     pub(crate) rooms: Rooms,
     pub(crate) backlog: Backlog,
@@ -80,6 +87,8 @@ pub struct Core {
     pub(crate) fired: Vec<u32>,
     /// Of the connection whose bytes are being read.
     pub(crate) pace: Pace,
+    /// Bytes of work that it has made beyond those that were read, and has not been charged for yet.
+    pub(crate) surplus_bytes: usize,
     /// For one text that is being built.
     pub(crate) scratch: Vec<u8>,
 }
@@ -122,6 +131,8 @@ impl Core {
             rates: limits::rates(&config),
             metered: VecDeque::new(),
             spare_meters: Spares::default(),
+            unfinished: Unfinished::new(config.seed),
+            unread: Unread::new(config.seed),
             wheel: Wheel::default(),
             rooms: Rooms::new(config.seed, usize::from(config.group_members_max)),
             backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),
@@ -146,6 +157,7 @@ impl Core {
             ends: Vec::new(),
             fired: Vec::new(),
             pace: Pace::default(),
+            surplus_bytes: 0,
             scratch: Vec::new(),
             config,
         }
@@ -163,11 +175,29 @@ impl Core {
 
     /// When to feed [`Event::Timeout`] at the latest, if nothing happens before. A time in the past means at once.
     pub fn next_timeout(&self) -> Option<Time> {
-        if self.broker.resubscribe_from.is_some() || self.runs.wait() {
+        if self.broker.resubscribe_from.is_some() || self.runs.wait() || !self.unread.is_empty() {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
-        [self.wheel.next(), lingering].into_iter().flatten().min()
+        let unfinished = self.unfinished.next(self.config.message_timeout);
+        [self.wheel.next(), lingering, unfinished].into_iter().flatten().min()
+    }
+
+    /// Whether bytes of this connection are kept that have not been looked at yet, because those before them made much work. They are
+    /// looked at in the next turns. Until then leave unread what else its socket has: it would only wait here instead of there.
+    pub fn keeps_unread(&self, conn: ConnId) -> bool {
+        !self.unread.is_empty() && self.conns.slot(conn).is_some_and(|slot| self.unread.has(slot))
+    }
+
+    /// Whether [`Core::keeps_unread`] holds for any connection: then a turn without an event has something to do as well.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Whether so much waits to be written to members of rooms that the broker's messages are best left with it for the moment. The
+    /// next turns write; a driver that goes on reading nevertheless gets longer turns.
+    pub fn is_congested(&self) -> bool {
+        self.runs.is_congested()
     }
 
     /// Connections of every kind: WebSockets, request heads coming in, and those that are ending.
@@ -197,6 +227,7 @@ impl Core {
             memberships_now: self.rooms.memberships(),
             unsent_bytes_now: self.backlog.unsent_bytes() as u64,
             stored_frame_bytes_now: self.backlog.stored_bytes() as u64,
+            unfinished_bytes_now: self.unfinished.bytes() as u64,
             ..self.metrics
         }
     }
@@ -273,7 +304,7 @@ impl Core {
             return self.end_now(slot);
         }
         let mut last = Vec::new();
-        encode::close(&mut last, Some(4008), "too slow");
+        encode::close(&mut last, Some(TOO_SLOW), "too slow");
         if self.backlog.cut(&mut self.conns, slot, &last) {
             self.await_close(slot);
         } else {
@@ -395,11 +426,18 @@ impl<'c> Turn<'c> {
                 None => core.metrics.stale_ids += 1,
             },
             Event::Broker(event) => core.broker_event(event),
-            Event::Timeout => core.timeout(),
+            Event::Timeout => core.timeout(&mut |_| false),
             Event::Shutdown => core.shutdown(),
             Event::Elsewhere(elsewhere) => core.elsewhere = elsewhere,
             Event::ReadyElsewhere(readiness) => core.unready_elsewhere = readiness.err().map(Into::into),
         }
+    }
+
+    /// The same as [`Event::Timeout`], for adapters that may have left bytes of clients unread in this turn: `has_unread` tells
+    /// whether a connection has some, and is asked where a deadline is over that they may have met. Such a connection is looked at
+    /// again a moment later, so that no client is given up for what the server has not read.
+    pub fn timeout(&mut self, mut has_unread: impl FnMut(ConnId) -> bool) {
+        self.core.timeout(&mut has_unread);
     }
 
     /// The core as of the events fed so far: what others have to hear of it before anybody is answered.

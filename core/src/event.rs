@@ -77,7 +77,9 @@ pub enum Event<'a> {
     },
     /// The broker reports.
     Broker(BrokerEvent<'a>),
-    /// The time given to [`Core::next_timeout`](crate::Core::next_timeout) has come, or may have: to feed it early is harmless.
+    /// The time given to [`Core::next_timeout`](crate::Core::next_timeout) has come, or may have: to feed it early is harmless. It means
+    /// that everything which clients have sent by now has been fed; an adapter that bounds its turns says
+    /// [`Turn::timeout`](crate::Turn::timeout) instead.
     Timeout,
     /// Close everyone with 1012, refuse newcomers, and answer `/readyz` with 503 from now on.
     Shutdown,

@@ -32,6 +32,7 @@ impl Core {
         assert!(self.lingering.is_empty() && self.joins.is_empty(), "somebody waits for a room");
         assert!(self.senders.is_empty(), "somebody waits for the outcome of a publish");
         assert!(self.wheel.is_empty() && self.heads.is_empty(), "a timer or a request head is left");
+        assert!(self.unfinished.is_empty() && self.unread.is_empty(), "unfinished or unread bytes are left");
         assert_eq!((self.backlog.unsent_bytes(), self.backlog.stored_bytes()), (0, 0), "bytes are left");
         assert!(!self.runs.wait(), "a run is left");
     }
@@ -72,6 +73,7 @@ impl Core {
         self.sources.check_invariants(|source| sources.get(&source).copied().unwrap_or(0));
         self.check_pending();
         self.check_meters();
+        self.check_unfinished();
     }
 
     fn check_meters(&self) {
@@ -81,6 +83,25 @@ impl Core {
             self.metered.iter().filter_map(|conn| self.conns.slot(*conn)).filter(is_metered).collect();
         queued.sort_unstable();
         assert_eq!(queued, metered, "a meter is looked at in its turn");
+    }
+
+    fn check_unfinished(&self) {
+        let mut bytes = 0;
+        for (slot, held) in self.unfinished.iter() {
+            assert_eq!(self.conns.get(slot).decoder.held_bytes(), held, "what is held of slot {slot} is counted");
+            bytes += held;
+        }
+        assert_eq!(self.unfinished.bytes(), bytes);
+        assert!(bytes <= self.config.unfinished_total_bytes_max, "all together hold no more than allowed");
+        for slot in self.conns.slots() {
+            let held = self.conns.get(slot).decoder.held_bytes();
+            assert!(
+                held == 0 || self.unfinished.iter().any(|(other, _)| other == slot),
+                "slot {slot} holds {held} bytes"
+            );
+        }
+        let is_read = |slot: u32| matches!(self.conns.get(slot).phase, Phase::Open | Phase::Closing);
+        assert!(self.unread.slots().all(is_read), "only frames are kept unread");
     }
 
     fn check_pending(&self) {

@@ -1,13 +1,14 @@
 //! A connection's life: request head, frames, heartbeat, closing, in the phases of `conn::Phase`.
 
 use crate::config::Config;
-use crate::conn::{Ending, NONE, Phase, coarse, fine, mark};
-use crate::core::Core;
+use crate::conn::{Conn, Ending, NONE, Phase, coarse, fine, mark};
+use crate::core::{Core, TOO_SLOW};
 use crate::dialect::{self, Dialect};
 use crate::error::{Refused, Violation};
 use crate::event::ConnId;
-use crate::limits::meter::Limit;
+use crate::limits::meter::{Limit, Pace};
 use crate::limits::pending::Pending;
+use crate::limits::unread::SURPLUS_BYTES_PER_STEP;
 use crate::protocol::command::check_room_name;
 use crate::ws::Message;
 use crate::ws::decoder::{Decoded, Decoder, Limits};
@@ -15,11 +16,14 @@ use crate::ws::deflate::Agreed;
 use crate::ws::encode;
 use crate::ws::handshake::{self, Kind, Response};
 use core::net::IpAddr;
+use std::time::Duration;
 
 /// Close code for a connection that gave no sign of life: in the range that means "reconnect with backoff".
 const NO_SIGN_OF_LIFE: u16 = 4000;
 /// RFC 6455's registry: the service restarts.
 const SERVICE_RESTART: u16 = 1012;
+/// When a deadline is over and bytes of the client have yet to be read, it is judged again after so long.
+const UNREAD_RECHECK: Duration = Duration::from_millis(50);
 /// The page is one file: whatever is not in it is not loaded, nor is it framed.
 const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                             connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
@@ -111,6 +115,10 @@ impl Core {
         }
         if !matches!(phase, Phase::Open | Phase::Closing) {
             conn.meter = None;
+            if matches!(before, Phase::Open | Phase::Closing) {
+                self.unfinished.forget(slot);
+                self.unread.take(slot);
+            }
         }
         if before != phase {
             self.pending.leave(before);
@@ -148,7 +156,11 @@ impl Core {
         match phase {
             Phase::Open | Phase::Closing if !self.may_read(slot, bytes) => {}
             Phase::Open | Phase::Closing => match message.check(self.config.message_bytes_max) {
-                Ok(()) => self.message(slot, message),
+                Ok(()) => {
+                    self.surplus_bytes = 0;
+                    self.message(slot, message);
+                    self.charge_surplus(slot);
+                }
                 Err(violation) => self.violation(slot, violation),
             },
             // There is no end of file to wait for behind it.
@@ -335,6 +347,30 @@ impl Core {
         if !self.may_read(slot, data.len()) {
             return;
         }
+        if self.unread.has(slot) {
+            return self.unread.keep(self.conns.id(slot), data);
+        }
+        self.read_frames(slot, data);
+    }
+
+    /// Looks at the bytes of the connection whose turn it is to have those looked at that were kept.
+    fn read_kept(&mut self) {
+        let conns = &self.conns;
+        if let Some(conn) = self.unread.next(|conn| conns.slot(conn).is_some()) {
+            self.read_kept_of(conn.slot() as u32);
+        }
+    }
+
+    fn read_kept_of(&mut self, slot: u32) {
+        let Some(mut kept) = self.unread.take(slot) else { return };
+        // The silence before them has made good for what came first.
+        self.pace = Pace::default();
+        self.read_frames(slot, &mut kept);
+    }
+
+    /// Looks at frames, until all are read or they have made so much work that it is somebody else's turn; the rest is kept.
+    fn read_frames(&mut self, slot: u32, data: &mut [u8]) {
+        self.surplus_bytes = 0;
         // Out of the record while its messages are acted upon, for they borrow from it.
         let conn = self.conns.get_mut(slot);
         let mut decoder = std::mem::take(&mut conn.decoder);
@@ -345,7 +381,7 @@ impl Core {
         };
         let mut inflater = std::mem::take(&mut self.inflater);
         let mut at = 0;
-        while at < data.len() && self.reads_frames(slot) {
+        while at < data.len() && self.surplus_bytes < SURPLUS_BYTES_PER_STEP && self.reads_frames(slot) {
             match decoder.next(&mut data[at..], limits, &mut inflater) {
                 Ok((taken, decoded)) => {
                     at += taken;
@@ -357,12 +393,65 @@ impl Core {
                 }
                 Err(violation) => self.violation(slot, violation),
             }
+            self.surplus_bytes += inflater.take_surplus();
         }
         self.inflater = inflater;
+        self.charge_surplus(slot);
         if self.reads_frames(slot) {
             decoder.settle();
+            let held_bytes = decoder.held_bytes();
             self.conns.get_mut(slot).decoder = decoder;
+            self.hold_unfinished(slot, held_bytes);
+            if at < data.len() {
+                self.unread.keep(self.conns.id(slot), &data[at..]);
+            }
         }
+    }
+
+    /// Charges a WebSocket for the work that its messages made beyond their bytes. They have been acted upon, so nothing is lost where
+    /// it is thrown out for them.
+    fn charge_surplus(&mut self, slot: u32) {
+        let bytes = std::mem::take(&mut self.surplus_bytes);
+        if bytes > 0 && self.reads_frames(slot) {
+            self.may_read(slot, bytes);
+        }
+    }
+
+    /// Notes that so many bytes are held of an unfinished message, none where there is none.
+    fn hold_unfinished(&mut self, slot: u32, bytes: usize) {
+        if bytes > 0 {
+            self.unfinished.hold(self.conns.id(slot), bytes, self.now);
+            while self.unfinished.bytes() > self.config.unfinished_total_bytes_max
+                && let Some(oldest) = self.unfinished.pop()
+            {
+                self.close_unfinished(oldest, "too many messages are unfinished");
+            }
+        } else if !self.unfinished.is_empty() {
+            self.unfinished.forget(slot);
+        }
+    }
+
+    /// Closes those whose messages have not become whole in time.
+    fn end_unfinished(&mut self, has_unread: &mut dyn FnMut(ConnId) -> bool) {
+        while let Some(conn) = self.unfinished.pop_older(self.config.message_timeout, self.now) {
+            if self.unread.has(conn.slot() as u32) || has_unread(conn) {
+                // How it goes on is known when these have been read.
+                self.unfinished.begin_again(conn, self.now);
+            } else {
+                self.close_unfinished(conn, "a message did not end in time");
+            }
+        }
+    }
+
+    fn close_unfinished(&mut self, conn: ConnId, reason: &str) {
+        let Some(slot) = self.conns.slot(conn) else { return };
+        if self.conns.get(slot).phase == Phase::Open {
+            self.metrics.unfinished_closes += 1;
+            self.depart(slot, true);
+            encode::close(self.stream(slot), Some(TOO_SLOW), reason);
+        }
+        // In the midst of a message no close frame of its own can be looked for.
+        self.discard(slot);
     }
 
     fn reads_frames(&self, slot: u32) -> bool {
@@ -433,6 +522,13 @@ impl Core {
             // A client may half-close after its request and still read the answer.
             Phase::Refused | Phase::Discarding => self.end_when_written(slot, Ending::Close),
             Phase::Head | Phase::Open | Phase::Closing => {
+                // What it said before it went counts.
+                while self.unread.has(slot) {
+                    self.read_kept_of(slot);
+                }
+                if matches!(self.conns.get(slot).phase, Phase::Refused | Phase::Discarding) {
+                    return self.end_when_written(slot, Ending::Close);
+                }
                 self.depart(slot, false);
                 self.discard(slot);
                 self.end_now(slot);
@@ -440,20 +536,27 @@ impl Core {
         }
     }
 
-    pub(crate) fn timeout(&mut self) {
+    pub(crate) fn timeout(&mut self, has_unread: &mut dyn FnMut(ConnId) -> bool) {
+        self.read_kept();
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.expire(self.now, &mut fired);
         for slot in fired.drain(..) {
-            self.timer(slot);
+            self.timer(slot, has_unread);
         }
         self.fired = fired;
+        self.end_unfinished(has_unread);
         self.end_lingering();
         self.resubscribe();
         self.sweep_meters();
     }
 
-    fn timer(&mut self, slot: u32) {
-        match self.conns.get(slot).phase {
+    fn timer(&mut self, slot: u32, has_unread: &mut dyn FnMut(ConnId) -> bool) {
+        let Conn { phase, pinged, .. } = *self.conns.get(slot);
+        let is_judged = phase == Phase::Head || phase == Phase::Open && pinged;
+        if is_judged && (self.unread.has(slot) || has_unread(self.conns.id(slot))) {
+            return self.wheel.set(slot, self.now + UNREAD_RECHECK);
+        }
+        match phase {
             Phase::Head => {
                 self.metrics.upgrades_timed_out += 1;
                 self.respond(slot, Response::TIMED_OUT, false);

@@ -68,10 +68,16 @@ pub struct Metrics {
     pub protocol_closes: u64,
     /// Messages beyond a connection's rate: refused, or the connection closed for it.
     pub limited_messages: u64,
-    /// Reads beyond a connection's rate of bytes, for which it was closed.
+    /// Reads beyond a connection's rate of bytes, or what they made of work, for which it was closed.
     pub limited_bytes: u64,
     /// Pings and pongs beyond a connection's rate, for which it was closed.
     pub limited_pings: u64,
+    /// Messages beyond a connection's rate of deliveries: refused, or the connection closed for it.
+    pub limited_deliveries: u64,
+    /// Bytes held of messages that are not whole yet.
+    pub unfinished_bytes_now: u64,
+    /// Connections closed with 4008 because a message did not become whole, in time or within the memory for all.
+    pub unfinished_closes: u64,
     /// Connections closed with 4029 because they sent too fast.
     pub rate_closes: u64,
     /// Publishes confirmed to a client with `ACK`.

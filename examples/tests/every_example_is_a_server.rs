@@ -63,11 +63,11 @@ fn two_clients_meet(one: SocketAddr, other: SocketAddr) {
 /// Somebody reads nothing while large messages come, and then finds all of them whole; nobody else waits for that.
 fn a_late_reader_misses_nothing(address: SocketAddr) {
     let mut slow = slow_member(address, "news");
-    let mut senders = [(); 3].map(|()| member(address, "news"));
+    let mut senders = [(); 5].map(|()| member(address, "news"));
     let texts: Vec<String> =
         (0..UNREAD).map(|number| format!("\"{}\"", number.to_string().repeat(LARGE_BYTES))).collect();
     for (number, text) in texts.iter().enumerate() {
-        senders[number % 3].publish("news", text);
+        senders[number % 5].publish("news", text);
         for sender in &mut senders {
             sender.expect_message("news", text);
         }

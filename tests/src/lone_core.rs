@@ -91,9 +91,13 @@ impl LoneCore {
         self.turn(|turn| turn.feed(Event::Broker(event)))
     }
 
-    /// Feeds one client's bytes.
+    /// Feeds one client's bytes, and has turns until all of them have been looked at.
     pub fn bytes(&mut self, conn: ConnId, bytes: impl AsRef<[u8]>) -> Vec<Said> {
-        self.turn(|turn| turn.feed(Event::Bytes { conn, data: &mut bytes.as_ref().to_vec() }))
+        let mut said = self.turn(|turn| turn.feed(Event::Bytes { conn, data: &mut bytes.as_ref().to_vec() }));
+        while self.core.has_unread() {
+            said.extend(self.turn(|_| {}));
+        }
+        said
     }
 
     /// Feeds one client's command.

@@ -32,8 +32,8 @@ fn they_are_closed_one_and_all_while_their_rooms_are_busy() {
         let mut talkers: Vec<Client> = Vec::new();
         let mut said = 0;
         loop {
-            // New ones now and then, for one alone may say only so much: 40 of these messages are 2.4 MB.
-            if said % 40 == 0 {
+            // New ones now and then, for one alone may say only so much: 20 of these messages are 1.2 MB.
+            if said % 20 == 0 {
                 talkers = rooms.iter().map(|room| Client::member(&server, room)).collect();
             }
             for (room, talker) in rooms.iter().zip(&mut talkers) {

@@ -24,7 +24,7 @@ fn rest(lone: &mut LoneCore) -> (usize, Vec<Said>) {
     while lone.core.next_timeout().is_some_and(|timeout| timeout <= lone.now) {
         said.extend(lone.turn(|_| {}));
         turns += 1;
-        assert!(turns < MEMBERS, "it comes to an end");
+        assert!(turns < 10 * MEMBERS, "it comes to an end");
     }
     (turns, said)
 }
@@ -102,17 +102,64 @@ fn whoever_comes_and_goes_meanwhile_gets_what_is_its_own() {
 }
 
 #[test]
-fn more_than_may_wait_goes_out_at_once() {
-    let (mut lone, _) = crowd();
-    let text = "x".repeat(60_000);
-    let payloads = 80;
-    let said = lone.turn(|turn| {
-        for _ in 0..payloads {
-            turn.feed(Event::Broker(BrokerEvent::Message { room: "large", payload: text.as_bytes() }));
-        }
+fn more_than_should_wait_is_told_and_goes_out_a_part_at_a_time() {
+    let (mut lone, members) = crowd();
+    assert!(!lone.core.is_congested());
+    let mut said = large_messages(&mut lone, 80);
+    assert!(lone.core.is_congested());
+    assert!(receivers(&said) <= 64, "{} writes in one turn", receivers(&said));
+    said.extend(rest(&mut lone).1);
+    assert!(!lone.core.is_congested());
+    let parts = said.iter().filter_map(|said| match said {
+        Said::Sent(_, bytes) => Some(bytes.len()),
+        _ => None,
     });
+    assert!(parts.max() <= Some(64 * 1024), "a part is what a socket takes at once");
+    for conn in members {
+        assert_eq!(text_to(&said, conn).matches("MESSAGE").count(), 80, "each of them, once");
+    }
+}
+
+#[test]
+fn more_than_may_wait_goes_out_at_once() {
+    let (mut lone, members) = crowd();
+    let said = large_messages(&mut lone, 300);
     assert_eq!(receivers(&said), MEMBERS);
     assert_eq!(rest(&mut lone).0, 0);
+    assert_eq!(text_to(&said, members[7]).matches("MESSAGE").count(), 300);
+}
+
+#[test]
+fn whoever_comes_and_goes_between_the_parts_gets_what_is_its_own() {
+    let (mut lone, members) = crowd();
+    let (leaver, joiner) = (members[3], lone.client());
+    let mut said = large_messages(&mut lone, 3);
+    said.extend(lone.command(joiner, r#"{"type":"SUBSCRIBE","room":"large"}"#));
+    said.extend(lone.turn(|_| {}));
+    said.extend(message(&mut lone, "large", "after"));
+    said.extend(lone.command(leaver, r#"{"type":"UNSUBSCRIBE","room":"large"}"#));
+    said.extend(message(&mut lone, "large", "the end"));
+    said.extend(rest(&mut lone).1);
+    let text = text_to(&said, joiner);
+    assert_eq!(text.matches("MESSAGE").count(), 2, "what follows its SUBSCRIBED");
+    assert!(text.find("SUBSCRIBED") < text.find("after") && text.find("after") < text.find("the end"));
+    let text = text_to(&said, leaver);
+    assert_eq!(text.matches("MESSAGE").count(), 4, "what precedes its UNSUBSCRIBED");
+    assert!(text.find("after") < text.find("UNSUBSCRIBED") && !text.contains("the end"));
+    for conn in members.iter().filter(|conn| **conn != leaver) {
+        let text = text_to(&said, *conn);
+        assert!(text.matches("MESSAGE").count() == 5 && text.find("after") < text.find("the end"));
+    }
+}
+
+/// The room gets so many messages of 60,000 bytes in one turn.
+fn large_messages(lone: &mut LoneCore, count: usize) -> Vec<Said> {
+    let text = "x".repeat(60_000);
+    lone.turn(|turn| {
+        for _ in 0..count {
+            turn.feed(Event::Broker(BrokerEvent::Message { room: "large", payload: text.as_bytes() }));
+        }
+    })
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn the_rate_is_kept_however_finely_a_client_spreads_its_messages() {
         let mut lone = LoneCore::new(config(|config| {
             config.messages = messages;
             config.errors_max = u16::MAX;
+            config.bytes = Rate::NONE;
         }));
         let conn = lone.client();
         // 2 s, and 50 messages a second more than allowed, if not many more.

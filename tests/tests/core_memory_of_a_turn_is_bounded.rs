@@ -16,8 +16,16 @@ fn highest_kib() -> u64 {
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
 }
 
-/// Feeds a turn; what is sent is counted, and not kept.
+/// Feeds a turn, and has more until everything is said; what is sent is counted, and not kept.
 fn bytes_sent(lone: &mut LoneCore, feed: impl FnOnce(&mut Turn<'_>)) -> usize {
+    let mut bytes = bytes_sent_in_a_turn(lone, feed);
+    while lone.core.next_timeout().is_some_and(|next| next <= lone.now) {
+        bytes += bytes_sent_in_a_turn(lone, |turn| turn.feed(Event::Timeout));
+    }
+    bytes
+}
+
+fn bytes_sent_in_a_turn(lone: &mut LoneCore, feed: impl FnOnce(&mut Turn<'_>)) -> usize {
     let mut turn = lone.core.turn(lone.now);
     feed(&mut turn);
     let (mut actions, mut bytes) = (turn.finish(), 0);

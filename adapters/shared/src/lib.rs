@@ -2,6 +2,7 @@
 //! operations port, the page, the signals, and how a program starts and ends. No event loop, no threads for clients.
 
 pub mod config;
+pub mod cost;
 pub mod descriptors;
 pub mod listen;
 pub mod logging;

@@ -48,6 +48,8 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
     core.messages = rate(limits.messages_per_second, limits.messages_burst);
     core.bytes = rate(limits.bytes_per_second, limits.bytes_burst);
     core.pings = rate(limits.pings_per_second, limits.pings_burst);
+    core.deliveries = rate(limits.deliveries_per_second, limits.deliveries_burst);
+    core.unfinished_total_bytes_max = limits.unfinished_total_bytes_max.div_ceil(config.workers);
     core.pending_upgrades_max = limits.pending_upgrades_max.div_ceil(config.workers);
     core.connections_per_address_max = limits.connections_per_address_max;
     core.connects_per_address = rate(limits.connects_per_address_per_second, limits.connects_per_address_burst);
@@ -57,6 +59,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
     core.ping_interval = timeouts.ping_interval;
     core.pong_timeout = timeouts.pong_timeout;
     core.close_timeout = timeouts.close;
+    core.message_timeout = timeouts.message;
     core.room_linger = timeouts.room_linger;
     core.compression = compression.enabled.then(|| {
         let mut settings = fanfare_core::Compression::default();
@@ -127,6 +130,9 @@ mod tests {
             bytes_burst: 3,
             pings_per_second: 3,
             pings_burst: 3,
+            deliveries_per_second: 3,
+            deliveries_burst: 3,
+            unfinished_total_bytes_max: 3,
             pending_upgrades_max: 3,
             connections_per_address_max: 3,
             connects_per_address_per_second: 3,
@@ -138,6 +144,7 @@ mod tests {
             ping_interval: three,
             pong_timeout: three,
             close: three,
+            message: three,
             room_linger: three,
             shutdown: three,
         };

@@ -121,14 +121,25 @@ impl MemoryBroker {
         !self.started || !self.inbox.is_empty()
     }
 
+    /// The memory that is in use, until everything has been reported.
+    pub fn size_bytes(&self) -> usize {
+        self.inbox.size_bytes()
+    }
+
     /// Reports everything asked since the last call, in order.
-    pub fn poll_events(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
+    pub fn poll_events(&mut self, report: impl FnMut(BrokerEvent<'_>)) {
+        self.poll_some(usize::MAX, report);
+    }
+
+    /// Reports what was asked, in order, until nothing is left or messages of `bytes_max` have been reported: for drivers that bound
+    /// their turns.
+    pub fn poll_some(&mut self, bytes_max: usize, mut report: impl FnMut(BrokerEvent<'_>)) {
         if !self.started {
             self.started = true;
             report(BrokerEvent::Up);
             report(BrokerEvent::PublisherUp);
         }
-        self.inbox.poll_events(usize::MAX, report);
+        self.inbox.poll_events(bytes_max, report);
     }
 }
 

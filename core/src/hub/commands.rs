@@ -31,6 +31,7 @@ impl Core {
         }
         self.scratch.clear();
         write(&mut self.scratch);
+        self.surplus_bytes += self.scratch.len();
         encode::text(self.streams.of(&mut self.conns, slot), &self.scratch);
     }
 
@@ -53,6 +54,22 @@ impl Core {
             } else {
                 self.close(slot, TOO_MANY_ERRORS, "too many malformed commands");
             }
+        }
+    }
+
+    /// Refuses what is beyond a rate, where that can be told; nothing may be lost silently.
+    pub(crate) fn refuse_too_fast(
+        &mut self,
+        slot: u32,
+        limit: Limit,
+        reason: &str,
+        id: Option<&CommandId>,
+        room: Option<&str>,
+    ) {
+        if self.conns.get(slot).dialect.has_replies() {
+            self.error(slot, ErrorCode::TooFast, reason, id, room);
+        } else {
+            self.close_too_fast(slot, limit);
         }
     }
 
@@ -148,6 +165,10 @@ impl Core {
     }
 
     pub(crate) fn send_message(&mut self, slot: u32, room: &str, message: &str, echo: bool, id: Option<CommandId>) {
+        if !self.charge_deliveries(slot, room, message.len()) {
+            let reason = "more deliveries a second than the messages of a connection may make";
+            return self.refuse_too_fast(slot, Limit::Deliveries, reason, id.as_ref(), Some(room));
+        }
         self.metrics.messages_in += 1;
         let conn = self.conns.id(slot);
         let publish = id.map(|id| self.senders.push(conn, id));

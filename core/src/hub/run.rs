@@ -3,6 +3,7 @@
 
 use crate::conn::NONE;
 use crate::dialect::Form;
+use crate::ws::encode;
 use std::collections::VecDeque;
 
 /// A burst may grow a buffer; what is beyond this many bytes is given back at the end of the turn.
@@ -14,9 +15,17 @@ pub(super) const KEPT_BUFFERS_MAX: usize = 1_024;
 const LARGE_BUFFERS_MAX: usize = 16;
 /// Of the others, so much is kept; with the large ones, 8 MiB in all.
 const SMALL_BUFFER_BYTES: usize = 4 * 1024;
-/// What waits to be said holds at most about so many bytes in all; beyond it, all of it is due: then nothing more comes in until
-/// everybody has been written to.
+/// What waits to be said holds at most about so many bytes in all, beside what comes in within a turn: drivers leave the broker's messages
+/// with it beyond that.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Beyond it all of it is due, because a driver has gone on nevertheless: a long turn, but no memory without end.
+const WAITING_BYTES_DUE: usize = 4 * WAITING_BYTES_MAX;
+
+/// A run is handed out so many bytes at a time, in whole frames and at least one: about what a socket takes at once, and between two
+/// such parts others have their turn, and a member that keeps up has read the first.
+const PART_BYTES_MAX: usize = 64 * 1024;
+/// To write so many bytes to a member costs about as much as to write to it at all: copying them takes as long as the call.
+const BYTES_PER_MEMBER: usize = 4 * 1024;
 
 /// The share of a turn that large rooms have. They are better off with short turns: what comes in between them joins what they
 /// wait for. Of small rooms, where little is joined, it is the turn itself that costs.
@@ -42,6 +51,8 @@ struct Track {
     runs: VecDeque<u32>,
     /// How many runs are handed out in this turn.
     due: u32,
+    /// It is of a large room.
+    is_large: bool,
 }
 
 impl Track {
@@ -70,6 +81,8 @@ pub(crate) struct Run {
     pub group: usize,
     track: u32,
     start: u64,
+    /// While it is due: the end of the part that is handed out.
+    end: u64,
     /// Where the run begins for each member from `Group::full` on, in the order of the members, counted from its start.
     pub late: VecDeque<u32>,
     /// Members when it was begun.
@@ -95,10 +108,9 @@ pub(crate) struct Runs {
     due: Vec<u32>,
     /// Of all tracks.
     bytes: usize,
-    /// The runs of a longer track wait for nothing more: a socket that keeps up would be given more at once than it takes.
-    track_bytes_max: usize,
-    /// Such tracks.
-    overlong: Vec<u32>,
+    /// How much of a run is handed out at once: no more than half of what a connection may leave unread, or one that keeps up would
+    /// be given more than that.
+    part_bytes_max: usize,
 }
 
 impl Runs {
@@ -114,8 +126,7 @@ impl Runs {
             large: VecDeque::new(),
             due: Vec::new(),
             bytes: 0,
-            track_bytes_max: outbox_bytes_max / 2,
-            overlong: Vec::new(),
+            part_bytes_max: PART_BYTES_MAX.min(outbox_bytes_max / 2),
         }
     }
 
@@ -130,7 +141,10 @@ impl Runs {
         let key = self.free_tracks.pop().unwrap_or(self.tracks.len() as u32);
         match self.tracks.get_mut(key as usize) {
             Some(track) => track.form = form,
-            None => self.tracks.push(Track { form, bytes: Vec::new(), base: 0, runs: VecDeque::new(), due: 0 }),
+            None => {
+                let runs = VecDeque::new();
+                self.tracks.push(Track { form, bytes: Vec::new(), base: 0, runs, due: 0, is_large: false });
+            }
         }
         key
     }
@@ -143,10 +157,6 @@ impl Runs {
             return None;
         }
         self.bytes += track.bytes.len() - before;
-        // One message alone, however long, is the same for a socket whenever it comes.
-        if before > 0 && track.bytes.len() > self.track_bytes_max && !self.overlong.contains(&key) {
-            self.overlong.push(key);
-        }
         Some(start)
     }
 
@@ -166,24 +176,40 @@ impl Runs {
             Some(run) => {
                 (run.room, run.group, run.members, run.track, run.start) = (room, group, members, track, start);
             }
-            None => self.list.push(Run { room, group, track, start, late: VecDeque::new(), members, due: false }),
+            None => {
+                self.list.push(Run { room, group, track, start, end: 0, late: VecDeque::new(), members, due: false });
+            }
         }
-        let runs = &mut self.tracks[track as usize].runs;
+        let is_large = in_all >= self.large_members;
+        let Track { runs, is_large: place, .. } = &mut self.tracks[track as usize];
         runs.push_back(key);
         if runs.len() == 1 {
-            if in_all < self.large_members { &mut self.small } else { &mut self.large }.push_back(track);
+            *place = is_large;
+            self.wait_in_line(track);
         }
         key
+    }
+
+    /// The track has its first run that waits.
+    fn wait_in_line(&mut self, track: u32) {
+        if self.tracks[track as usize].is_large { &mut self.large } else { &mut self.small }.push_back(track);
     }
 
     pub fn get(&self, run: u32) -> &Run {
         &self.list[run as usize]
     }
 
+    /// All of a run, also what is not handed out in this turn.
     pub fn bytes(&self, run: u32) -> &[u8] {
         let run = self.get(run);
         let track = &self.tracks[run.track as usize];
         &track.bytes[(run.start - track.base) as usize..]
+    }
+
+    /// The part of a run that is handed out in this turn.
+    pub fn part(&self, run: u32) -> &[u8] {
+        let Run { start, end, .. } = *self.get(run);
+        &self.bytes(run)[..(end - start) as usize]
     }
 
     /// Where in the run this position of its track is.
@@ -200,28 +226,29 @@ impl Runs {
         Some((&mut self.list[run as usize], bytes))
     }
 
-    /// Chooses the runs of this turn: of small rooms all, room by room, until so many members are to be written to; and of large
-    /// ones a group of each in turn, for a sixteenth as many members, at least one. All of them, where too much waits.
+    /// Chooses the runs of this turn: of small rooms all, room by room, until so many members are to be written to, of whom those
+    /// that get much count more than once; and of large ones a group of each in turn, for a sixteenth as many, at least one.
     pub fn choose_due(&mut self, members_max: usize) {
-        let members_max = if self.bytes > WAITING_BYTES_MAX { usize::MAX } else { members_max };
-        for track in std::mem::take(&mut self.overlong) {
-            if !self.tracks[track as usize].runs.is_empty() {
-                self.small.retain(|other| *other != track);
-                self.large.retain(|other| *other != track);
-                while self.take(track).is_some() {}
-            }
-        }
+        let (members_max, part_max) = match self.bytes > WAITING_BYTES_DUE {
+            true => (usize::MAX, usize::MAX),
+            false => (members_max, self.part_bytes_max),
+        };
         let mut members = 0;
         while members < members_max
             && let Some(track) = self.small.pop_front()
         {
-            while let Some(more) = self.take(track) {
+            while members < members_max
+                && let Some(more) = self.take(track, part_max)
+            {
                 members += more;
+            }
+            if !self.tracks[track as usize].runs.is_empty() {
+                self.small.push_front(track);
             }
         }
         let mut members = 0;
         while let Some(track) = self.large.pop_front() {
-            members += self.take(track).unwrap_or(0);
+            members += self.take(track, part_max).unwrap_or(0);
             if !self.tracks[track as usize].runs.is_empty() {
                 self.large.push_back(track);
             }
@@ -231,15 +258,26 @@ impl Runs {
         }
     }
 
-    /// The track's next run is due; how many members that is.
-    fn take(&mut self, track: u32) -> Option<usize> {
+    /// The track's next run is due, or a part of it; how many members that counts for.
+    fn take(&mut self, track: u32, part_max: usize) -> Option<usize> {
         let track = &mut self.tracks[track as usize];
         let key = track.runs.pop_front()?;
         track.due += 1;
         self.due.push(key);
         let run = &mut self.list[key as usize];
         run.due = true;
-        Some(run.members)
+        let bytes = &track.bytes[(run.start - track.base) as usize..];
+        let part = match bytes.len() <= part_max {
+            true => bytes.len(),
+            false => encode::next_frame_start(bytes, 1).max(encode::last_frame_end(bytes, part_max)),
+        };
+        run.end = run.start + part as u64;
+        Some(run.members.saturating_mul(1 + part / BYTES_PER_MEMBER))
+    }
+
+    /// Whether so much waits that nothing more should come in.
+    pub fn is_congested(&self) -> bool {
+        self.bytes > WAITING_BYTES_MAX
     }
 
     pub fn due(&self) -> &[u32] {
@@ -248,7 +286,7 @@ impl Runs {
 
     /// The bytes of the run at this index of [`Runs::due`].
     pub fn due_bytes(&self, index: u32) -> &[u8] {
-        self.bytes(self.due[index as usize])
+        self.part(self.due[index as usize])
     }
 
     /// Whether this run is handed out in this turn; `NONE` is not.
@@ -261,19 +299,25 @@ impl Runs {
         !self.small.is_empty() || !self.large.is_empty()
     }
 
-    /// The turn is over: tells `done` the room and the group of each run that was due.
+    /// The turn is over: tells `done` the room and the group of each run that was handed out to its end. The others wait again, with
+    /// what is left of them.
     pub fn forget_due(&mut self, mut done: impl FnMut(u32, usize)) {
         // The first that was freed is the last to be used again: the other way round the same few buffers serve.
         while let Some(key) = self.due.pop() {
             let run = &mut self.list[key as usize];
-            done(run.room, run.group);
-            run.late.clear();
-            run.late.shrink_to(KEPT_BUFFERS_MAX);
             run.due = false;
             let track_key = run.track;
-            self.free.push(key);
             let track = &mut self.tracks[track_key as usize];
             track.due -= 1;
+            if run.end < track.end() {
+                self.go_on_with(key);
+            } else {
+                done(run.room, run.group);
+                run.late.clear();
+                run.late.shrink_to(KEPT_BUFFERS_MAX);
+                self.free.push(key);
+            }
+            let track = &mut self.tracks[track_key as usize];
             match track.runs.front() {
                 _ if track.due > 0 => {}
                 None => self.free_track(track_key),
@@ -289,6 +333,22 @@ impl Runs {
             self.free.retain(|key| (*key as usize) < KEPT_BUFFERS_MAX);
             self.tracks.truncate(KEPT_BUFFERS_MAX);
             self.free_tracks.retain(|key| (*key as usize) < KEPT_BUFFERS_MAX);
+        }
+    }
+
+    /// A part of the run has been handed out: it waits for the rest among its track's others, in the order of their starts.
+    fn go_on_with(&mut self, key: u32) {
+        let run = &mut self.list[key as usize];
+        let part = (run.end - run.start) as u32;
+        run.late.iter_mut().for_each(|start| *start = start.saturating_sub(part));
+        run.start = run.end;
+        let (start, track) = (run.start, run.track);
+        let runs = &self.tracks[track as usize].runs;
+        let place = runs.partition_point(|other| self.list[*other as usize].start <= start);
+        let is_first = runs.is_empty();
+        self.tracks[track as usize].runs.insert(place, key);
+        if is_first {
+            self.wait_in_line(track);
         }
     }
 

@@ -342,7 +342,8 @@ impl Core {
             let run = self.runs.get(*key);
             let group = self.rooms.get(run.room).group_at(run.group);
             for (conn, start) in group.members()[group.full as usize..].iter().zip(&run.late) {
-                let part = *start as usize..self.runs.bytes(*key).len();
+                let end = self.runs.part(*key).len();
+                let part = (*start as usize).min(end)..end;
                 self.streams.add_part(&mut self.conns, conn.slot() as u32, *key, part);
             }
         }

@@ -4,7 +4,7 @@
 use super::rate::Rate;
 use crate::time::Time;
 
-/// Meters that nobody needs now are kept, as many as a busy turn makes: 10 KB.
+/// Meters that nobody needs now are kept, as many as a busy turn makes: 12 KB.
 const SPARES_MAX: usize = 256;
 
 /// What a connection is limited in.
@@ -16,7 +16,16 @@ pub(crate) enum Limit {
     Bytes,
     /// Pings and pongs.
     Pings,
+    /// What the members of rooms are given of its messages, in units of [`DELIVERY_BYTES`] for each of them.
+    Deliveries,
 }
+
+/// How many kinds of limits there are.
+const LIMITS: usize = 4;
+
+/// A delivery of up to so many bytes is one, a longer one as many as it has of them: about as much as the kernel takes as long to
+/// copy as to be called.
+pub(crate) const DELIVERY_BYTES: usize = 1_024;
 
 impl Limit {
     /// The reason of the close.
@@ -25,12 +34,13 @@ impl Limit {
             Limit::Messages => "too fast",
             Limit::Bytes => "too many bytes a second",
             Limit::Pings => "too many pings a second",
+            Limit::Deliveries => "too many deliveries a second",
         }
     }
 }
 
 /// The rates of every connection, by [`Limit`].
-pub(crate) type Rates = [Rate; 3];
+pub(crate) type Rates = [Rate; LIMITS];
 
 /// A silence makes good for at most this much of what comes after it. Without a meter nobody knows what came before the
 /// silence, so a longer one could be used to double the burst.
@@ -41,13 +51,13 @@ pub(crate) const SILENCE_US_MAX: u64 = 1_000_000;
 pub(crate) struct Pace {
     /// Before the event, at most [`SILENCE_US_MAX`].
     silence_us: u64,
-    used: [u64; 3],
+    used: [u64; LIMITS],
 }
 
 impl Pace {
     /// An event after this silence, in microseconds.
     pub fn after(silence_us: u64) -> Pace {
-        Pace { silence_us: silence_us.min(SILENCE_US_MAX), used: [0; 3] }
+        Pace { silence_us: silence_us.min(SILENCE_US_MAX), used: [0; LIMITS] }
     }
 }
 
@@ -55,7 +65,7 @@ impl Pace {
 #[derive(Debug)]
 pub(crate) struct Meter {
     at: Time,
-    debts: [u64; 3],
+    debts: [u64; LIMITS],
 }
 
 /// Meters of connections that owe nothing any more, for the next who do: a client that sends a few messages a second, of which
@@ -125,8 +135,7 @@ impl Meter {
 
     /// What the event has used becomes debts, although the silence has made good for it: the stricter way.
     fn new(pace: &Pace, rates: &Rates, at: Time) -> Meter {
-        let debt = |index: usize| rates[index].charged(0, pace.used[index]).unwrap_or(0);
-        Meter { at, debts: [debt(0), debt(1), debt(2)] }
+        Meter { at, debts: std::array::from_fn(|index| rates[index].charged(0, pace.used[index]).unwrap_or(0)) }
     }
 
     fn drain(&mut self, rates: &Rates, now: Time) {
@@ -142,7 +151,7 @@ impl Meter {
     /// Whether nothing is owed any more, so that the connection needs no meter.
     pub fn is_settled(&mut self, rates: &Rates, now: Time) -> bool {
         self.drain(rates, now);
-        self.debts == [0; 3]
+        self.debts == [0; LIMITS]
     }
 }
 
@@ -155,7 +164,7 @@ mod tests {
     fn no_more_meters_are_kept_than_a_bound() {
         let mut spares = Spares::default();
         for _ in 0..SPARES_MAX + 1 {
-            spares.keep(Box::new(Meter::new(&Pace::default(), &[Rate::NONE; 3], Time::ZERO)));
+            spares.keep(Box::new(Meter::new(&Pace::default(), &[Rate::NONE; LIMITS], Time::ZERO)));
         }
         assert_eq!(spares.meters.len(), SPARES_MAX);
     }
@@ -172,7 +181,7 @@ mod tests {
 
     impl Connection {
         fn new(per_second: u64, burst: u64) -> Connection {
-            Connection { meter: None, spares: Spares::default(), rates: [Rate { per_second, burst }; 3], seen: 0 }
+            Connection { meter: None, spares: Spares::default(), rates: [Rate { per_second, burst }; LIMITS], seen: 0 }
         }
 
         /// How many of an event's things are allowed, one after the other.
@@ -287,7 +296,7 @@ mod tests {
 
     #[test]
     fn limits_do_not_share_their_debts() {
-        let rates = [Rate { per_second: 1, burst: 2 }, Rate { per_second: 1, burst: 3 }, Rate::NONE];
+        let rates = [Rate { per_second: 1, burst: 2 }, Rate { per_second: 1, burst: 3 }, Rate::NONE, Rate::NONE];
         let (mut meter, mut spares, mut pace) = (None, Spares::default(), Pace::default());
         let mut charge =
             |limit, things| Meter::charge(&mut meter, &mut spares, &mut pace, &rates, limit, things, Time::ZERO);

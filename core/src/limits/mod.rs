@@ -7,6 +7,8 @@ pub(crate) mod pending;
 mod proxy;
 mod rate;
 pub(crate) mod sources;
+pub(crate) mod unfinished;
+pub(crate) mod unread;
 
 pub use origin::Origin;
 pub use proxy::{Network, Proxies};
@@ -20,7 +22,7 @@ use crate::time::Time;
 use crate::ws::encode;
 use crate::ws::handshake::Response;
 use core::net::IpAddr;
-use meter::{Limit, Meter, Pace, Rates, SILENCE_US_MAX};
+use meter::{DELIVERY_BYTES, Limit, Meter, Pace, Rates, SILENCE_US_MAX};
 use proxy::Start;
 use std::time::Duration;
 
@@ -42,10 +44,11 @@ pub(crate) fn is_source(source: u32) -> bool {
 
 /// The rates of every connection, where [`Meter`] looks for them.
 pub(crate) fn rates(config: &Config) -> Rates {
-    let mut rates = [Rate::NONE; 3];
+    let mut rates = Rates::default();
     rates[Limit::Messages as usize] = config.messages;
     rates[Limit::Bytes as usize] = config.bytes;
     rates[Limit::Pings as usize] = config.pings;
+    rates[Limit::Deliveries as usize] = config.deliveries;
     rates
 }
 
@@ -80,9 +83,21 @@ impl Core {
                 Limit::Messages => self.metrics.limited_messages += 1,
                 Limit::Bytes => self.metrics.limited_bytes += 1,
                 Limit::Pings => self.metrics.limited_pings += 1,
+                Limit::Deliveries => self.metrics.limited_deliveries += 1,
             }
         }
         allowed
+    }
+
+    /// Charges the connection what the members of a room on this instance are given of a message. One message may always be sent
+    /// after a pause, however many they are: it costs no more than the whole burst.
+    pub(crate) fn charge_deliveries(&mut self, slot: u32, room: &str, message_bytes: usize) -> bool {
+        if !self.config.deliveries.is_limited() {
+            return true;
+        }
+        let members = self.rooms.find(room).map_or(0, |room| self.rooms.get(room).members());
+        let deliveries = members.saturating_mul(message_bytes.div_ceil(DELIVERY_BYTES));
+        members == 0 || self.charge(slot, Limit::Deliveries, deliveries.min(self.config.deliveries.burst as usize))
     }
 
     /// Takes their meters from connections that owe nothing any more, a few at a time.

@@ -5,7 +5,7 @@
 const MILLION: u64 = 1_000_000;
 
 /// So many a second in the long run, and so many at once. There is nothing more to a rate, so it can be written down whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {
     /// The long-term average; 0 means that there is no limit.
     pub per_second: u64,

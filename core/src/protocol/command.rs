@@ -66,7 +66,7 @@ pub struct Refusal<'a> {
     pub reason: Cow<'static, str>,
     /// The client's correlation id, where it could be read.
     pub id: Option<CommandId>,
-    /// The room, where it could be read.
+    /// The room, where it could be read; of a name that is too long, its beginning.
     pub room: Option<Cow<'a, str>>,
 }
 
@@ -136,7 +136,10 @@ pub fn parse(frame: &str, room_name_bytes_max: usize) -> Result<Command<'_>, Ref
     };
     match request {
         Ok(request) => Ok(Command { id, request }),
-        Err((code, reason)) => Err(Refusal { code, reason, id, room: room.ok().flatten() }),
+        Err((code, reason)) => {
+            let room = room.ok().flatten().map(|room| shortened(room, room_name_bytes_max));
+            Err(Refusal { code, reason, id, room })
+        }
     }
 }
 
@@ -218,6 +221,18 @@ fn parse_id(json: &RawValue) -> Result<CommandId, Fault> {
     Ok(CommandId::new(raw))
 }
 
+/// As much of a text as a room's name may have: what comes back is no longer for a name that is none.
+fn shortened(room: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
+    let end = room.floor_char_boundary(bytes_max);
+    match room {
+        Cow::Borrowed(room) => Cow::Borrowed(&room[..end]),
+        Cow::Owned(mut room) => {
+            room.truncate(end);
+            Cow::Owned(room)
+        }
+    }
+}
+
 /// What is wrong with a room's name, for people.
 pub(crate) fn check_room_name(room: &str, bytes_max: usize) -> Result<(), Cow<'static, str>> {
     if room.is_empty() {
@@ -296,6 +311,19 @@ mod tests {
     fn a_reason_does_not_repeat_what_was_sent() {
         for frame in [format!("\"{}\"", "x".repeat(10_000)), format!("{{\"type\":{}", "x".repeat(10_000))] {
             assert!(parse(&frame, 128).unwrap_err().reason.len() < 200);
+        }
+    }
+
+    #[test]
+    fn a_refusal_repeats_no_more_of_a_name_than_one_may_have() {
+        for (name, shown) in [
+            ("x".repeat(65_000), "x".repeat(129)),
+            ("é".repeat(65), "é".repeat(64)),
+            ("\\u00e9".repeat(65), "é".repeat(64)),
+        ] {
+            let frame = format!(r#"{{"type":"SUBSCRIBE","room":"{name}"}}"#);
+            let refusal = parse(&frame, 129).unwrap_err();
+            assert_eq!((refusal.code, refusal.room.as_deref()), (ErrorCode::RoomInvalid, Some(&*shown)));
         }
     }
 

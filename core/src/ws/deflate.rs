@@ -253,6 +253,8 @@ pub(super) fn deflated_bytes_max(payload_bytes: usize) -> usize {
 pub struct Inflater {
     machine: Option<Box<Decompress>>,
     out: Vec<u8>,
+    /// Since it was last taken.
+    surplus_bytes: usize,
 }
 
 impl Inflater {
@@ -260,6 +262,11 @@ impl Inflater {
     pub fn settle(&mut self) {
         self.out.clear();
         self.out.shrink_to(KEPT_BYTES_MAX);
+    }
+
+    /// How many bytes more than went in have come out since the last call.
+    pub fn take_surplus(&mut self) -> usize {
+        std::mem::take(&mut self.surplus_bytes)
     }
 
     /// The message in these bytes, all of its fragments joined.
@@ -279,12 +286,13 @@ impl Inflater {
             self.push(&TAIL, bytes_max)?;
             self.push(&END, bytes_max)?
         };
+        self.surplus_bytes += self.out.len().saturating_sub(compressed.len());
         if ended { Ok(&self.out) } else { Err(Violation::Deflate) }
     }
 
     /// Inflates a part of a message; returns whether it ended with a block marked as the last one.
     fn push(&mut self, mut input: &[u8], bytes_max: usize) -> Result<bool, Violation> {
-        let Inflater { machine: Some(machine), out } = self else { unreachable!("made for this message") };
+        let Inflater { machine: Some(machine), out, .. } = self else { unreachable!("made for this message") };
         loop {
             if out.len() == out.capacity() {
                 let room = bytes_max.saturating_add(1).saturating_sub(out.len());

@@ -234,7 +234,9 @@ impl Instance {
                 turn.feed(Event::Writable { conn });
             }
         }
-        adapter.read_redis(session, &mut turn, now, around);
+        if !turn.core().is_congested() {
+            adapter.read_redis(session, &mut turn, now, around);
+        }
         while let Some(wire) = adapter.incoming.pop_front() {
             match turn.open() {
                 Ok(conn) => adapter.insert(conn, wire),
@@ -245,7 +247,7 @@ impl Instance {
         if std::mem::take(&mut self.stale_due) {
             self.stale_fed += adapter.feed_stale(&mut turn, &mut self.rng);
         }
-        turn.feed(Event::Timeout);
+        turn.timeout(|conn| adapter.sockets.get(&conn).is_some_and(|socket| socket.is_ready));
         if std::mem::take(&mut self.shutdown_due) {
             turn.feed(Event::Shutdown);
         }
@@ -356,6 +358,10 @@ impl Adapter {
             let Some(conn) = self.ready.pop_front() else { return };
             let Some(socket) = self.sockets.get_mut(&conn) else { continue };
             socket.is_ready = false;
+            if turn.core().keeps_unread(conn) {
+                self.make_ready(conn);
+                continue;
+            }
             match around.network.read(socket.wire, Side::Far, options.read_bytes, &mut around.timeline) {
                 Read::Bytes(mut data) => {
                     around.reference.client_read(socket.wire, self.incarnation, &around.network);

@@ -288,14 +288,15 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "limits.bytes_per_second",
         default: "1048576",
-        help: "Bytes read from one connection, on the average; more close it with 4029. 0: no limit",
+        help: "Bytes read from one connection, on the average, and what more they make of work: what messages inflate to, what is \
+               said in reply at once; more close it with 4029. 0: no limit",
         environment_alias: None,
         kind: &Number { unit: Unit::Bytes, range: 0..=TIB, field: field!(limits.bytes_per_second) },
     },
     Key {
         name: "limits.bytes_burst",
-        default: "4194304",
-        help: "Bytes read from one connection at once, after a pause",
+        default: "2097152",
+        help: "Bytes of one connection at once, after a pause",
         environment_alias: None,
         // Less would be in the way of a client's ordinary messages.
         kind: &Number { unit: Unit::Bytes, range: 64 * KIB..=TIB, field: field!(limits.bytes_burst) },
@@ -313,6 +314,30 @@ pub(crate) static KEYS: &[Key] = &[
         help: "WebSocket pings and pongs of one connection at once, after a pause",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(limits.pings_burst) },
+    },
+    Key {
+        name: "limits.deliveries_per_second",
+        default: "50000",
+        help: "Deliveries that the messages of one connection make to members on this instance, on the average: one for each member \
+               and started KiB; further messages are refused with too_fast, or close the connection with 4029 where the dialect has \
+               no replies. 0: no limit",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 0..=GIB, field: field!(limits.deliveries_per_second) },
+    },
+    Key {
+        name: "limits.deliveries_burst",
+        default: "100000",
+        help: "Deliveries of one connection at once, after a pause; one message may always be sent, however many members there are",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(limits.deliveries_burst) },
+    },
+    Key {
+        name: "limits.unfinished_total_bytes_max",
+        default: "67108864",
+        help: "Memory for messages of all connections that have begun and are not whole; over it those that began first are closed \
+               with 4008",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: 64 * KIB..=TIB, field: field!(limits.unfinished_total_bytes_max) },
     },
     Key {
         name: "limits.pending_upgrades_max",
@@ -419,6 +444,13 @@ pub(crate) static KEYS: &[Key] = &[
         kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.close) },
     },
     Key {
+        name: "timeouts.message_ms",
+        default: "30000",
+        help: "Time for a client to finish a message that it has begun before it is closed with 4008",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.message) },
+    },
+    Key {
         name: "timeouts.room_linger_ms",
         default: "2000",
         help: "How long the subscription of an empty room is kept, so that a page reload makes no churn; 0: not at all",
@@ -479,6 +511,9 @@ fn blank() -> Config {
             bytes_burst: 0,
             pings_per_second: 0,
             pings_burst: 0,
+            deliveries_per_second: 0,
+            deliveries_burst: 0,
+            unfinished_total_bytes_max: 0,
             pending_upgrades_max: 0,
             connections_per_address_max: 0,
             connects_per_address_per_second: 0,
@@ -491,6 +526,7 @@ fn blank() -> Config {
             ping_interval: Duration::ZERO,
             pong_timeout: Duration::ZERO,
             close: Duration::ZERO,
+            message: Duration::ZERO,
             room_linger: Duration::ZERO,
             shutdown: Duration::ZERO,
         },

@@ -132,6 +132,12 @@ pub struct Limits {
     pub pings_per_second: usize,
     /// `limits.pings_burst`: pings and pongs of one connection at once.
     pub pings_burst: usize,
+    /// `limits.deliveries_per_second`: what members on this instance are given of one connection's messages; 0 is no limit.
+    pub deliveries_per_second: usize,
+    /// `limits.deliveries_burst`: the same at once.
+    pub deliveries_burst: usize,
+    /// `limits.unfinished_total_bytes_max`: memory for messages that are not whole.
+    pub unfinished_total_bytes_max: usize,
     /// `limits.pending_upgrades_max`: connections that are no WebSocket; never 0.
     pub pending_upgrades_max: usize,
     /// `limits.connections_per_address_max`: open connections from one address.
@@ -164,6 +170,8 @@ pub struct Timeouts {
     pub pong_timeout: Duration,
     /// `timeouts.close_ms`: for a client to answer a close frame.
     pub close: Duration,
+    /// `timeouts.message_ms`: from a message's first byte to its last.
+    pub message: Duration,
     /// `timeouts.room_linger_ms`: how long the subscription of an empty room is kept.
     pub room_linger: Duration,
     /// `timeouts.shutdown_ms`: for flushing to clients when the server stops.

@@ -199,12 +199,23 @@ pub(crate) const FAMILIES: &[Family] = &[
             ("limit=\"messages\"") s => s.core.limited_messages,
             ("limit=\"bytes\"") s => s.core.limited_bytes,
             ("limit=\"pings\"") s => s.core.limited_pings,
+            ("limit=\"deliveries\"") s => s.core.limited_deliveries,
         ],
     ),
     counter(
         "fanfare_rate_closes_total",
         "Connections closed with 4029 because they sent too fast.",
         samples![s => s.core.rate_closes],
+    ),
+    gauge(
+        "fanfare_unfinished_bytes",
+        "Bytes held of clients' messages that are not whole yet.",
+        samples![s => s.core.unfinished_bytes_now],
+    ),
+    counter(
+        "fanfare_unfinished_closes_total",
+        "Connections closed with 4008 because a message did not become whole, in time or within the memory for all.",
+        samples![s => s.core.unfinished_closes],
     ),
     counter(
         "fanfare_publishes_total",

@@ -53,7 +53,7 @@ impl Publisher {
         config: &RedisConfig,
         events: &mut EventQueue,
     ) {
-        let bytes_waiting = outbox.end() - self.answered_to;
+        let bytes_waiting = self.unanswered_bytes(outbox);
         let bytes_more = command::publish_bytes_max(&config.prefix, room, payload);
         if self.publishes >= config.publishes_in_flight_max
             || bytes_waiting + bytes_more as u64 > config.buffer_bytes_max as u64
@@ -63,6 +63,11 @@ impl Publisher {
         command::publish(outbox.tail(), &config.prefix, room, payload);
         self.unanswered.push_back(Unanswered { asked: Asked::Publish(id), end: outbox.end() });
         self.publishes += 1;
+    }
+
+    /// Bytes written to the connection that have no answer.
+    pub(super) fn unanswered_bytes(&self, outbox: &Outbox) -> u64 {
+        outbox.end().saturating_sub(self.answered_to)
     }
 
     /// A publish that was not confirmed.

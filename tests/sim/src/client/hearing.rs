@@ -144,7 +144,10 @@ impl Client {
             1012 => options.has(Fault::InstanceShutdown),
             1013 => options.has(Fault::RedisRefusesSubscribe) && self.dialect == Dialect::Broadcast,
             4000 => HOLD_UPS.iter().any(|fault| options.has(*fault)),
-            4008 => around.network.was_full(connection.wire, Side::Far),
+            // It did not read what it was sent, or the rest of a message that it had begun did not come.
+            4008 => {
+                around.network.was_full(connection.wire, Side::Far) || HOLD_UPS.iter().any(|fault| options.has(*fault))
+            }
             _ => false,
         };
         if !answers && !is_fair {

@@ -1,0 +1,66 @@
+//! Bytes that were read of a connection and have not been looked at, because those before them made more work than a turn has for one
+//! connection. They wait here, and have their turn one connection after the other.
+
+use crate::core::Seeded;
+use crate::event::ConnId;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+
+/// A connection's bytes are looked at until they have made so many bytes of work beyond themselves: one message of the largest
+/// kind by default, which is less than half a millisecond's work.
+pub(crate) const SURPLUS_BYTES_PER_STEP: usize = 32 * 1024;
+
+/// All such bytes.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    bytes: HashMap<u32, Vec<u8>, Seeded>,
+    /// Whose turn is next; some of them have gone.
+    queue: VecDeque<ConnId>,
+}
+
+impl Unread {
+    pub fn new(seed: u64) -> Unread {
+        Unread { bytes: HashMap::with_hasher(Seeded::new(seed)), queue: VecDeque::new() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether bytes of this slot's connection wait.
+    pub fn has(&self, slot: u32) -> bool {
+        !self.bytes.is_empty() && self.bytes.contains_key(&slot)
+    }
+
+    /// Keeps more bytes, behind those that wait already.
+    pub fn keep(&mut self, conn: ConnId, more: &[u8]) {
+        let slot = conn.slot() as u32;
+        self.bytes
+            .entry(slot)
+            .or_insert_with(|| {
+                self.queue.push_back(conn);
+                Vec::new()
+            })
+            .extend_from_slice(more);
+    }
+
+    /// Takes what waits of this slot's connection. Its place in the queue goes when it comes up.
+    pub fn take(&mut self, slot: u32) -> Option<Vec<u8>> {
+        self.bytes.remove(&slot)
+    }
+
+    /// The connection whose turn it is.
+    pub fn next(&mut self, is_here: impl Fn(ConnId) -> bool) -> Option<ConnId> {
+        while let Some(conn) = self.queue.pop_front() {
+            if self.has(conn.slot() as u32) && is_here(conn) {
+                return Some(conn);
+            }
+        }
+        None
+    }
+
+    /// For checks: the slots.
+    pub fn slots(&self) -> impl Iterator<Item = u32> {
+        self.bytes.keys().copied()
+    }
+}
