@@ -9,6 +9,11 @@ use fanfare_core::broker::{BrokerEvent, PublishId};
 use fanfare_core::time::Time;
 use mio::{Registry, Token};
 
+/// Of messages from the embedded broker that are reported in one turn: some hundreds of the usual size, or one of the largest.
+pub(crate) const BYTES_PER_TURN: usize = 64 * 1024;
+/// What waits in the embedded broker of an instance alone from which on clients that make much work are not read.
+const MEMORY_BYTES_PRESSING: usize = 1024 * 1024;
+
 /// The broker.
 #[derive(Debug)]
 pub enum Broker {
@@ -55,12 +60,29 @@ impl Broker {
         }
     }
 
-    /// Reports everything that the hub has to hear.
-    pub fn read(&mut self, buffer: &mut [u8], registry: &Registry, now: Time, report: impl FnMut(BrokerEvent<'_>)) {
+    /// Reports what the hub has to hear, as much as a turn takes; while the hub is `congested`, no messages.
+    pub fn read(
+        &mut self,
+        buffer: &mut [u8],
+        registry: &Registry,
+        now: Time,
+        congested: bool,
+        report: impl FnMut(BrokerEvent<'_>),
+    ) {
         match self {
-            Broker::Memory(memory) => memory.poll_events(report),
+            Broker::Redis(redis) => redis.read(buffer, registry, now, congested, report),
+            _ if congested => {}
+            Broker::Memory(memory) => memory.poll_some(BYTES_PER_TURN, report),
             Broker::Exchange(exchange) => exchange.read(report),
-            Broker::Redis(redis) => redis.read(buffer, registry, now, report),
+        }
+    }
+
+    /// Whether it has so much to do that less should be asked of it.
+    pub fn is_pressed(&self) -> bool {
+        match self {
+            Broker::Memory(memory) => memory.size_bytes() >= MEMORY_BYTES_PRESSING,
+            Broker::Exchange(exchange) => exchange.is_pressed(),
+            Broker::Redis(redis) => redis.is_pressed(),
         }
     }
 

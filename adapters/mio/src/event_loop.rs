@@ -47,6 +47,9 @@ const _: () = assert!(READ_BYTES <= BUFFER_BYTES, "a client is read into the sam
 /// pending connections of its own have to make room.
 const PLACES_RECHECK: Duration = Duration::from_millis(100);
 
+/// While the broker is behind, clients that make much work wait: so often the loop looks whether it still is.
+const PRESSED_RECHECK: Duration = Duration::from_millis(1);
+
 /// A signal's pipe on the poll, where reading must not block.
 #[derive(Debug)]
 struct SignalPipe {
@@ -165,8 +168,11 @@ impl Server {
     /// How long the poll may sleep.
     fn timeout(&mut self) -> Option<Duration> {
         let accepts = self.gate.as_ref().is_some_and(Gate::is_ready);
-        if accepts || self.sockets.ready() > 0 || self.broker.is_ready() {
+        if accepts || self.broker.is_ready() || self.sockets.ready_light() > 0 {
             return Some(Duration::ZERO);
+        }
+        if self.sockets.ready() > 0 {
+            return Some(if self.broker.is_pressed() { PRESSED_RECHECK } else { Duration::ZERO });
         }
         let gate = self.gate.as_ref().and_then(Gate::next_timeout);
         let paused = self.gate.as_ref().is_some_and(Gate::is_paused);
@@ -203,7 +209,8 @@ impl Server {
         // What becomes of Redis from here on is worth no line in the log.
         let is_first_to_stop = signalled.is_some() && seat.readiness.stop();
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
-        broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
+        let congested = turn.core().is_congested();
+        broker.read(buffer, registry, now, congested, |event| turn.feed(Event::Broker(event)));
         // Before any request is answered: whoever hears of one worker that all are ready, and then connects to another, hears the
         // same there.
         seat.readiness.tell(turn.core().readiness());
@@ -216,8 +223,10 @@ impl Server {
                 turn.feed(Event::ReadyElsewhere(readiness.as_ref().copied().map_err(String::as_str)));
             }
         }
-        read(sockets, &mut buffer[..READ_BYTES], registry, &mut turn);
-        turn.feed(Event::Timeout);
+        // What is kept unread in the core has its turn below, and is as much work as one of those who make much.
+        let pressed = congested || broker.is_pressed() || turn.core().has_unread();
+        read(sockets, &mut buffer[..READ_BYTES], registry, &mut turn, pressed, now);
+        turn.timeout(|conn| sockets.has_unread(conn));
         if let Some(signal) = signalled
             && let Some(mut closed) = gate.take()
         {
@@ -239,8 +248,9 @@ impl Server {
         carry_out(turn.finish(), sockets, broker, registry, now);
         if broker.answers_at_once() {
             // Messages need not wait until others have been read.
+            let congested = core.is_congested();
             let mut turn = core.turn(now);
-            broker.read(buffer, registry, now, |event| turn.feed(Event::Broker(event)));
+            broker.read(buffer, registry, now, congested, |event| turn.feed(Event::Broker(event)));
             carry_out(turn.finish(), sockets, broker, registry, now);
         }
         if let Some(share) = share {
@@ -297,14 +307,20 @@ fn accept(gate: &mut Gate, sockets: &mut Sockets, share: &mut Option<Share>, tur
     accepted
 }
 
-/// Reads from those who are ready, each once, until the time for it is up.
-fn read(sockets: &mut Sockets, buffer: &mut [u8], registry: &Registry, turn: &mut Turn<'_>) {
+/// Reads from those who are ready, each once, until the time for it is up; while the broker is `pressed`, only from those who make
+/// little work.
+fn read(sockets: &mut Sockets, buffer: &mut [u8], registry: &Registry, turn: &mut Turn<'_>, pressed: bool, now: Time) {
     if sockets.ready() == 0 {
         return;
     }
-    let (began, mut reads, mut round) = (Instant::now(), 0, sockets.round());
-    let mut time_is_up = false;
+    let (began, mut reads, mut round) = (Instant::now(), 0, sockets.round(pressed));
+    let (mut time_is_up, mut until) = (false, Duration::ZERO);
     while let Some(conn) = sockets.next_ready(&mut round, time_is_up) {
+        if turn.core().keeps_unread(conn) {
+            // What more it has stays where it is until the core has come to the end of what it has read.
+            sockets.make_ready(conn);
+            continue;
+        }
         reads += 1;
         match sockets.read(conn, buffer) {
             Taken::Last(taken) => turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] }),
@@ -319,7 +335,9 @@ fn read(sockets: &mut Sockets, buffer: &mut [u8], registry: &Registry, turn: &mu
             tracing::warn!(%error, "cannot poll a connection");
             turn.feed(Event::Closed { conn });
         }
-        time_is_up = reads >= READS_PER_TURN || began.elapsed() >= READ_TIME;
+        let from = std::mem::replace(&mut until, began.elapsed());
+        sockets.charge(conn, until - from, now);
+        time_is_up = reads >= READS_PER_TURN || until >= READ_TIME;
     }
 }
 

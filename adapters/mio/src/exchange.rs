@@ -1,7 +1,7 @@
 //! The embedded broker of several workers: which of them is subscribed to a room, and an inbox for each. A lock is held no
 //! longer than it takes to copy a message, and nobody waits for a reader.
 
-use crate::redis_link::BYTES_PER_TURN;
+use crate::broker::BYTES_PER_TURN;
 use fanfare_core::broker::memory::Inbox;
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use mio::Waker;
@@ -17,6 +17,9 @@ const SHARDS: usize = 64;
 /// sixth of a second behind by then. What it is reading may be as much again, and as others look before they add, each of
 /// them may go beyond by one message.
 const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// From so much on, workers read no clients that make much work, so that others find room.
+const INBOX_BYTES_PRESSING: usize = INBOX_BYTES_MAX / 4;
 
 /// A bit for each worker that is subscribed.
 type Subscribers = u64;
@@ -180,6 +183,12 @@ impl ExchangeLink {
             own.size_bytes.store(0, Release);
         }
         self.reading.poll_events(BYTES_PER_TURN, report);
+    }
+
+    /// Whether any worker is behind with its reading.
+    pub fn is_pressed(&self) -> bool {
+        let is_behind = |mailbox: &Mailbox| mailbox.size_bytes.load(Acquire) >= INBOX_BYTES_PRESSING;
+        self.exchange.mailboxes.iter().any(is_behind)
     }
 
     /// Publishes without an id that were refused.

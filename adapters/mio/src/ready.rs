@@ -1,54 +1,71 @@
 //! The ready list: connections that may have bytes, and in which order a turn reads them. It knows no socket and no clock.
 
+use fanfare_adapter::cost::CLASSES;
 use fanfare_core::ConnId;
 use std::collections::VecDeque;
 
-/// Connections that are ready to be read. Those whose last read was small come first; those who send much share what time is
-/// left, and have one read in every turn whatever time is left. Within either, it is first come, first served.
+/// From which class the first of those who make much work is taken, turn by turn: of each class all have their turn, and of those who
+/// cost more each has it more seldom.
+const ROTA: [usize; 7] = [1, 2, 1, 3, 1, 2, 1];
+const _: () = assert!(CLASSES == 4, "each class has its turns");
+
+/// Connections that are ready to be read, by what they cost. Those who make little work come first; of the others one is read in every
+/// turn whatever time is left, and more while there is time. Within a class, it is first come, first served.
 #[derive(Debug, Default)]
 pub struct Ready {
-    light: VecDeque<ConnId>,
-    heavy: VecDeque<ConnId>,
+    classes: [VecDeque<ConnId>; CLASSES],
+    /// Where the rota stands.
+    turn: usize,
 }
 
 /// One turn's way through the list: nobody is read twice, and whoever is put on the list meanwhile waits for the next turn.
 #[derive(Debug)]
 pub struct Round {
-    light: usize,
-    heavy: usize,
-    /// A heavy one has been read.
-    heavy_read: bool,
+    left: [usize; CLASSES],
+    /// The class whose turn it is among those who make much work; none once one of them has been read.
+    rota: Option<usize>,
 }
 
 impl Ready {
-    /// Puts a connection at the end. It must not be on the list.
-    pub fn push(&mut self, conn: ConnId, heavy: bool) {
-        if heavy { &mut self.heavy } else { &mut self.light }.push_back(conn);
+    /// Puts a connection at the end of its class, below [`CLASSES`]. It must not be on the list.
+    pub fn push(&mut self, conn: ConnId, class: usize) {
+        self.classes[class].push_back(conn);
     }
 
     /// How many are on the list, some of which may have gone.
     pub fn waiting(&self) -> usize {
-        self.light.len() + self.heavy.len()
+        self.classes.iter().map(VecDeque::len).sum()
     }
 
-    /// Begins a turn.
-    pub fn round(&self) -> Round {
-        Round { light: self.light.len(), heavy: self.heavy.len(), heavy_read: false }
+    /// How many of them make little work.
+    pub fn waiting_light(&self) -> usize {
+        self.classes[0].len()
     }
 
-    /// Takes the next connection of this turn off the list. Once the time is up, that is one heavy connection at most, and only
-    /// if none has been read yet: however many light ones there are, they cannot keep the heavy ones waiting for ever.
+    /// Begins a turn; one that is `pressed` has time for nobody who makes much work.
+    pub fn round(&mut self, pressed: bool) -> Round {
+        let mut left = self.classes.each_ref().map(VecDeque::len);
+        if pressed {
+            left[1..].fill(0);
+        }
+        let is_there = |class: &usize| left[*class] > 0;
+        let rota = Some(ROTA[self.turn % ROTA.len()]).filter(is_there).or_else(|| (1..CLASSES).find(is_there));
+        if rota.is_some() {
+            self.turn += 1;
+        }
+        Round { left, rota }
+    }
+
+    /// Takes the next connection of this turn off the list. Once the time is up, that is one that makes much work at most, and only if
+    /// none has been read yet: however many others there are, they cannot keep these waiting for ever.
     pub fn next(&mut self, round: &mut Round, time_is_up: bool) -> Option<ConnId> {
-        if round.light > 0 && !time_is_up {
-            round.light -= 1;
-            return self.light.pop_front();
-        }
-        if round.heavy > 0 && !(time_is_up && round.heavy_read) {
-            round.heavy -= 1;
-            round.heavy_read = true;
-            return self.heavy.pop_front();
-        }
-        None
+        let class = match time_is_up {
+            false if round.left[0] > 0 => 0,
+            false => round.rota.take().or_else(|| (1..CLASSES).find(|class| round.left[*class] > 0))?,
+            true => round.rota.take()?,
+        };
+        round.left[class] -= 1;
+        self.classes[class].pop_front()
     }
 }
 
@@ -62,17 +79,21 @@ mod tests {
 
     fn ready(light: impl IntoIterator<Item = u32>, heavy: impl IntoIterator<Item = u32>) -> Ready {
         let mut ready = Ready::default();
-        light.into_iter().for_each(|slot| ready.push(conn(slot), false));
-        heavy.into_iter().for_each(|slot| ready.push(conn(slot), true));
+        light.into_iter().for_each(|slot| ready.push(conn(slot), 0));
+        heavy.into_iter().for_each(|slot| ready.push(conn(slot), 1));
         ready
     }
 
     /// A turn with time for so many reads; everybody has more to be read afterwards, and is as heavy as before.
     fn turn(ready: &mut Ready, reads: usize, is_heavy: impl Fn(usize) -> bool) -> Vec<usize> {
-        let (mut round, mut read) = (ready.round(), Vec::new());
+        turn_of_classes(ready, reads, |slot| usize::from(is_heavy(slot)))
+    }
+
+    fn turn_of_classes(ready: &mut Ready, reads: usize, class: impl Fn(usize) -> usize) -> Vec<usize> {
+        let (mut round, mut read) = (ready.round(false), Vec::new());
         while let Some(conn) = ready.next(&mut round, read.len() >= reads) {
             read.push(conn.slot());
-            ready.push(conn, is_heavy(conn.slot()));
+            ready.push(conn, class(conn.slot()));
         }
         read
     }
@@ -97,6 +118,34 @@ mod tests {
         let mut ready = ready(0..10, 11..14);
         let turns = [(); 4].map(|()| turn(&mut ready, 3, |slot| slot > 10));
         assert_eq!(turns, [[0, 1, 2, 11], [3, 4, 5, 12], [6, 7, 8, 13], [9, 0, 1, 11]]);
+    }
+
+    #[test]
+    fn who_costs_more_is_read_more_seldom_and_still_is() {
+        let mut ready = Ready::default();
+        (1..4).for_each(|class| ready.push(conn(class), class as usize));
+        let turns = [(); 7].map(|()| turn_of_classes(&mut ready, 0, |slot| slot)[0]);
+        assert_eq!(turns, [1, 2, 1, 3, 1, 2, 1]);
+        assert_eq!(turn_of_classes(&mut ready, 2, |slot| slot), [1, 2]);
+        assert_eq!(turn_of_classes(&mut ready, 2, |slot| slot), [2, 1]);
+    }
+
+    #[test]
+    fn a_class_without_anybody_leaves_its_turn_to_another() {
+        let mut ready = Ready::default();
+        ready.push(conn(3), 3);
+        for _ in 0..7 {
+            assert_eq!(turn_of_classes(&mut ready, 0, |slot| slot), [3]);
+        }
+    }
+
+    #[test]
+    fn a_turn_under_pressure_reads_those_who_make_little_work() {
+        let mut ready = ready([1, 2], [11]);
+        let mut round = ready.round(true);
+        let read: Vec<usize> = std::iter::from_fn(|| ready.next(&mut round, false)).map(ConnId::slot).collect();
+        assert_eq!(read, [1, 2]);
+        assert_eq!(ready.waiting(), 1);
     }
 
     #[test]

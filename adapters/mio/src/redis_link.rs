@@ -13,11 +13,16 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is read of one connection in one turn: about as many messages as a turn should fan out before it is the clients'
 /// turn again.
-pub(crate) const BYTES_PER_TURN: usize = 256 * 1024;
+const BYTES_PER_TURN: usize = 256 * 1024;
+/// For how long a connection is read in one turn: what is in so many bytes can be much work, such as messages that are compressed
+/// anew for members of several forms.
+const TIME_PER_TURN: Duration = Duration::from_micros(500);
+/// While Redis has not answered so large a part of what it may owe, clients that make much work are not read.
+const PRESSING_PART: u64 = 4;
 
 #[derive(Debug)]
 enum Stream {
@@ -53,6 +58,7 @@ struct Link {
 #[derive(Debug)]
 pub struct RedisLinks {
     session: RedisSession,
+    buffer_bytes_max: u64,
     address: RedisAddress,
     links: [Link; 2],
     tokens: [Token; 2],
@@ -71,6 +77,7 @@ impl RedisLinks {
         waker: Arc<Waker>,
     ) -> io::Result<RedisLinks> {
         Ok(RedisLinks {
+            buffer_bytes_max: config.buffer_bytes_max as u64,
             session: RedisSession::new(config),
             address,
             links: Default::default(),
@@ -101,16 +108,32 @@ impl RedisLinks {
         }
     }
 
-    /// Reads what is there, does what is due, and reports everything that the hub has to hear.
-    pub fn read(&mut self, buffer: &mut [u8], registry: &Registry, now: Time, mut report: impl FnMut(BrokerEvent<'_>)) {
+    /// Whether Redis is behind with its answers.
+    pub fn is_pressed(&self) -> bool {
+        self.session.unanswered_bytes() > self.buffer_bytes_max / PRESSING_PART
+    }
+
+    /// Reads what is there, does what is due, and reports everything that the hub has to hear; while the hub is `congested`, no
+    /// messages.
+    pub fn read(
+        &mut self,
+        buffer: &mut [u8],
+        registry: &Registry,
+        now: Time,
+        congested: bool,
+        mut report: impl FnMut(BrokerEvent<'_>),
+    ) {
         while let Some((role, answer)) = self.resolver.poll() {
             self.resolved(role, answer, registry, now);
         }
         for role in Role::ALL {
             self.establish(role, registry, now);
-            self.read_link(role, buffer, registry, now, &mut report);
+            if role == Role::Publisher || !congested {
+                self.read_link(role, buffer, registry, now, &mut report);
+            }
         }
-        if self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
+        // Who is not read cannot be late.
+        if !congested && self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.session.timeout(now);
         }
         let stats = self.session.stats();
@@ -130,9 +153,13 @@ impl RedisLinks {
         now: Time,
         report: &mut impl FnMut(BrokerEvent<'_>),
     ) {
-        let mut taken = 0;
+        let (mut taken, began) = (0, Instant::now());
         while let Some(connection) = self.links[role as usize].connection.as_mut() {
-            if !connection.established || !connection.readable || taken >= BYTES_PER_TURN {
+            if !connection.established
+                || !connection.readable
+                || taken >= BYTES_PER_TURN
+                || taken > 0 && began.elapsed() >= TIME_PER_TURN
+            {
                 return;
             }
             match connection.stream.read(buffer) {

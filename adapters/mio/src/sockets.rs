@@ -1,19 +1,18 @@
 //! The clients' sockets by connection slot, and who is ready to be read.
 
 use crate::ready::{Ready, Round};
+use fanfare_adapter::cost::Cost;
 use fanfare_core::ConnId;
+use fanfare_core::time::Time;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::time::Duration;
 
 /// At most this much of one connection in one turn: of the smallest frames it is more than a thousand, which is as long as the
 /// others should wait for one client. What a connection has beyond it waits for the next turn.
 pub const READ_BYTES: usize = 8 * 1024;
-
-/// Who sent more at once stands with the heavy ones on the ready list. Commands of people are far smaller, those of machines
-/// that have to be quick can be.
-const LIGHT_BYTES_MAX: usize = 1_024;
 
 /// What a read gave.
 #[derive(Debug)]
@@ -36,8 +35,8 @@ struct Socket {
     watched: bool,
     /// It stands on the ready list.
     ready: bool,
-    /// Its last read was of more than [`LIGHT_BYTES_MAX`].
-    heavy: bool,
+    /// What reading it has cost lately, which is where it stands on the ready list.
+    cost: Cost,
     /// The peer's end has been reported, so a short read does not mean that nothing is there.
     ending: bool,
     /// The end has been read; there is nothing more to read.
@@ -76,7 +75,7 @@ impl Sockets {
             generation: conn.generation(),
             watched: false,
             ready: false,
-            heavy: false,
+            cost: Cost::default(),
             ending: false,
             ended: false,
             blocked: false,
@@ -129,8 +128,8 @@ impl Sockets {
         let Some(socket) = self.get(conn) else { return };
         if !socket.ready && !socket.ended {
             socket.ready = true;
-            let heavy = socket.heavy;
-            self.ready.push(conn, heavy);
+            let class = socket.cost.class();
+            self.ready.push(conn, class);
         }
     }
 
@@ -139,9 +138,27 @@ impl Sockets {
         self.ready.waiting()
     }
 
-    /// Begins a turn of reading.
-    pub fn round(&self) -> Round {
-        self.ready.round()
+    /// How many of them make little work.
+    pub fn ready_light(&self) -> usize {
+        self.ready.waiting_light()
+    }
+
+    /// Begins a turn of reading; one that is `pressed` leaves out those who make much work.
+    pub fn round(&mut self, pressed: bool) -> Round {
+        self.ready.round(pressed)
+    }
+
+    /// Notes what it has cost to read a connection and to act upon that.
+    pub fn charge(&mut self, conn: ConnId, took: Duration, now: Time) {
+        if let Some(socket) = self.get(conn) {
+            socket.cost.add(took, now);
+        }
+    }
+
+    /// Whether the peer has sent something, or its end, that has not been read. Asks the kernel: an edge may not have been seen yet.
+    pub fn has_unread(&mut self, conn: ConnId) -> bool {
+        let Some(socket) = self.get(conn).filter(|socket| !socket.ended) else { return false };
+        !matches!(socket.stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Takes the next connection of this turn off the ready list: see [`Ready::next`].
@@ -159,11 +176,7 @@ impl Sockets {
     pub fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Taken {
         let Some(socket) = self.get(conn) else { return Taken::Nothing };
         loop {
-            let outcome = socket.stream.read(buffer);
-            if let Ok(bytes) = outcome {
-                socket.heavy = bytes > LIGHT_BYTES_MAX;
-            }
-            match outcome {
+            match socket.stream.read(buffer) {
                 Ok(0) => {
                     socket.ended = true;
                     return Taken::End;

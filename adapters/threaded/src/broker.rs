@@ -1,13 +1,18 @@
 //! Which broker this instance uses: the embedded one, or Redis.
 
-use crate::inbox::{Inbox, Senders};
-use crate::redis::RedisLinks;
+use crate::inbox::Senders;
+use crate::redis::{RedisLinks, Report};
 use fanfare_adapter::config::Config;
 use fanfare_adapter::ops::Snapshot;
 use fanfare_adapter::settings::{Drawn, session_config};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::{BrokerEvent, PublishId};
 use std::io;
+
+/// Of messages from the embedded broker that are reported in one turn: some hundreds of the usual size, or one of the largest.
+const BYTES_PER_TURN: usize = 64 * 1024;
+/// What waits in the embedded broker from which on clients that make much work are not heard.
+const MEMORY_BYTES_PRESSING: usize = 1024 * 1024;
 
 /// The broker.
 #[derive(Debug)]
@@ -65,14 +70,22 @@ impl Broker {
         }
     }
 
-    /// Reports what the hub has to hear: of Redis, at most `reports_max` reports and what was refused here.
-    pub fn read(&mut self, inbox: &Inbox, reports_max: usize, mut report: impl FnMut(BrokerEvent<'_>)) {
+    /// Reports what the hub has to hear, as much as a turn takes: of Redis, what `reports` says and what was refused here.
+    pub fn read(&mut self, reports: impl Iterator<Item = Report>, mut report: impl FnMut(BrokerEvent<'_>)) {
         match self {
-            Broker::Memory(memory) => memory.poll_events(report),
+            Broker::Memory(memory) => memory.poll_some(BYTES_PER_TURN, report),
             Broker::Redis(redis) => {
-                inbox.broker().take(reports_max).for_each(|said| redis.note(said, &mut report));
+                reports.for_each(|said| redis.note(said, &mut report));
                 redis.refusals(report);
             }
+        }
+    }
+
+    /// Whether it has so much to do that less should be asked of it.
+    pub fn is_pressed(&self) -> bool {
+        match self {
+            Broker::Memory(memory) => memory.size_bytes() >= MEMORY_BYTES_PRESSING,
+            Broker::Redis(redis) => redis.is_pressed(),
         }
     }
 

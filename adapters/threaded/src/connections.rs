@@ -1,18 +1,22 @@
 //! The clients' sockets: a thread that reads each of them, writes that never wait, and who tells when a full socket takes more.
 
 use crate::accept::Client;
-use crate::inbox::Inbound;
-use crossbeam_channel::Sender;
+use crate::inbox::{Inbound, Senders};
+use fanfare_adapter::cost::Cost;
 use fanfare_core::ConnId;
+use fanfare_core::time::Time;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,13 +40,24 @@ struct Connection {
     client: Client,
     /// It was closed here. What a peer goes on sending would still be read: shutdown(2) does not keep it from coming.
     closed: AtomicBool,
+    /// Reads that are on their way to the thread that owns the core.
+    on_their_way: AtomicUsize,
+    /// It has made much work lately.
+    heavy: AtomicBool,
+}
+
+/// An open connection as the thread that owns the core sees it.
+#[derive(Debug)]
+struct Open {
+    connection: Arc<Connection>,
+    cost: Cost,
 }
 
 /// All open connections.
 #[derive(Debug)]
 pub struct Connections {
-    open: HashMap<ConnId, Arc<Connection>>,
-    inbox: Sender<Inbound>,
+    open: HashMap<ConnId, Open>,
+    inbox: Senders,
     threads: Arc<Threads>,
     /// Those that lag and have no thread to wait for them, and when they are looked at again.
     unwaited: Vec<ConnId>,
@@ -62,7 +77,7 @@ struct Counted(Arc<Threads>);
 
 impl Connections {
     /// None yet, and no more than these threads. What they have to say goes to the inbox.
-    pub fn new(inbox: Sender<Inbound>, threads: Threads) -> Connections {
+    pub fn new(inbox: Senders, threads: Threads) -> Connections {
         Connections {
             open: HashMap::new(),
             inbox,
@@ -77,10 +92,15 @@ impl Connections {
     /// # Errors
     /// If the system has no thread left. The socket is closed.
     pub fn insert(&mut self, conn: ConnId, client: Client) -> io::Result<()> {
-        let connection = Arc::new(Connection { client, closed: AtomicBool::new(false) });
+        let connection = Arc::new(Connection {
+            client,
+            closed: AtomicBool::new(false),
+            on_their_way: AtomicUsize::new(0),
+            heavy: AtomicBool::new(false),
+        });
         let (reader, inbox) = (Arc::clone(&connection), self.inbox.clone());
         self.threads.spawn("fanfare-read", move || reader.read(conn, &inbox))?;
-        self.open.insert(conn, connection);
+        self.open.insert(conn, Open { connection, cost: Cost::default() });
         Ok(())
     }
 
@@ -89,10 +109,32 @@ impl Connections {
         self.open.contains_key(&conn)
     }
 
+    /// A read of the connection has been taken out of the inbox.
+    pub fn taken(&self, conn: ConnId) {
+        if let Some(open) = self.open.get(&conn) {
+            open.connection.on_their_way.fetch_sub(1, Release);
+        }
+    }
+
+    /// Notes what it has cost to act upon what a connection said.
+    pub fn charge(&mut self, conn: ConnId, took: Duration, now: Time) {
+        if let Some(open) = self.open.get_mut(&conn) {
+            open.cost.add(took, now);
+            open.connection.heavy.store(open.cost.class() > 0, Relaxed);
+        }
+    }
+
+    /// Whether the peer has sent something, or its end, that has not been taken.
+    pub fn has_unread(&self, conn: ConnId) -> bool {
+        let Some(Open { connection, .. }) = self.open.get(&conn) else { return false };
+        let peek = || recv(&connection.client.stream, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        connection.on_their_way.load(Acquire) > 0 || !matches!(peek(), Err(Errno::AGAIN))
+    }
+
     /// Writes once, and does not wait: how much was taken, or `None` if the socket failed. Where that is not all, an
     /// [`Inbound::Writable`] follows.
     pub fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
-        let connection = self.open.get(&conn)?;
+        let Open { connection, .. } = self.open.get(&conn)?;
         let written = loop {
             match send(&connection.client.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(written) => break written,
@@ -124,7 +166,7 @@ impl Connections {
 
     /// A full socket is rare, and a thread that comes and goes with it is cheaper than one that sleeps beside every reader.
     fn await_writable(&self, conn: ConnId, connection: Arc<Connection>) -> io::Result<()> {
-        let inbox = self.inbox.clone();
+        let inbox = self.inbox.clients.clone();
         self.threads.spawn("fanfare-wait", move || {
             // A socket that fails or is closed meanwhile counts as writable: the next write tells.
             while let Err(Errno::INTR) = poll(&mut [PollFd::new(&connection.client.stream, PollFlags::OUT)], None) {}
@@ -135,7 +177,7 @@ impl Connections {
 
     /// Sends a FIN.
     pub fn shutdown(&self, conn: ConnId) {
-        if let Some(connection) = self.open.get(&conn) {
+        if let Some(Open { connection, .. }) = self.open.get(&conn) {
             // Fails only where the peer has gone, of which reading will tell.
             let _ = connection.client.stream.shutdown(Shutdown::Write);
         }
@@ -143,7 +185,7 @@ impl Connections {
 
     /// Ends the connection. Its threads notice and leave; with the last of them the descriptor is closed.
     pub fn close(&mut self, conn: ConnId) {
-        if let Some(connection) = self.open.remove(&conn) {
+        if let Some(Open { connection, .. }) = self.open.remove(&conn) {
             connection.closed.store(true, Relaxed);
             // Fails only where the peer has gone, which its threads have noticed, too.
             let _ = connection.client.stream.shutdown(Shutdown::Both);
@@ -185,8 +227,8 @@ impl Drop for Counted {
 
 impl Connection {
     /// Reads until the end. A full inbox stops it, and so, once the kernel's buffers are full, the client.
-    fn read(&self, conn: ConnId, inbox: &Sender<Inbound>) {
-        let mut stream = &self.client.stream;
+    fn read(&self, conn: ConnId, inbox: &Senders) {
+        let (mut stream, mut queue) = (&self.client.stream, &inbox.clients);
         let (mut short, mut long) = ([0; READ_BYTES], Vec::new());
         loop {
             let buffer = if long.is_empty() { &mut short[..] } else { &mut long[..] };
@@ -195,7 +237,11 @@ impl Connection {
                 Ok(bytes) => {
                     let filled = bytes == buffer.len();
                     let inbound = Inbound::Bytes(conn, buffer[..bytes].to_vec());
-                    if self.closed.load(Relaxed) || inbox.send(inbound).is_err() {
+                    // It changes from one queue to the other where nothing that it said before is left in either.
+                    if self.on_their_way.fetch_add(1, AcqRel) == 0 {
+                        queue = if self.heavy.load(Relaxed) { &inbox.heavy } else { &inbox.clients };
+                    }
+                    if self.closed.load(Relaxed) || queue.send(inbound).is_err() {
                         return;
                     }
                     match filled {
@@ -207,8 +253,8 @@ impl Connection {
                 Err(_) => break,
             }
         }
-        // Nobody listens any more where the server has ended.
-        let _ = inbox.send(Inbound::Ended(conn));
+        // Behind what it said; nobody listens any more where the server has ended.
+        let _ = queue.send(Inbound::Ended(conn));
     }
 }
 
@@ -226,7 +272,7 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
         let gate = Gate::new(listener, Places { connections_max: 1, surplus_max: 1 }).unwrap();
-        let (inbox, _inbound) = crossbeam_channel::bounded(1);
+        let (_inbound, inbox) = crate::inbox::Inbox::new();
         // The one thread is that which reads.
         let mut connections = Connections::new(inbox, Threads { running: AtomicUsize::new(0), max: 1 });
         let conn = ConnId::new(0, 1);

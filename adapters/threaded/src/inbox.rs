@@ -1,4 +1,4 @@
-//! What the other threads have for the one that owns the core: two bounded queues, so that whoever fills one has to wait.
+//! What the other threads have for the one that owns the core: three bounded queues, so that whoever fills one has to wait.
 
 use crate::accept::Client;
 use crate::redis::Report;
@@ -33,6 +33,7 @@ pub enum Inbound {
 #[derive(Debug)]
 pub struct Inbox {
     clients: Receiver<Inbound>,
+    heavy: Receiver<Inbound>,
     broker: Receiver<Report>,
     /// A queue whose senders have all gone is ready for ever, and with the embedded broker there are none.
     _to_broker: Sender<Report>,
@@ -43,6 +44,8 @@ pub struct Inbox {
 pub struct Senders {
     /// For [`Inbound`].
     pub clients: Sender<Inbound>,
+    /// For what clients say that make much work: it waits for the others.
+    pub heavy: Sender<Inbound>,
     /// For the threads that speak with Redis.
     pub broker: Sender<Report>,
 }
@@ -51,17 +54,23 @@ impl Inbox {
     /// An empty one.
     pub fn new() -> (Inbox, Senders) {
         let (to_clients, clients) = bounded(FROM_CLIENTS_MAX);
+        let (to_heavy, heavy) = bounded(FROM_CLIENTS_MAX);
         let (to_broker, broker) = bounded(FROM_BROKER_MAX);
-        (Inbox { clients, broker, _to_broker: to_broker.clone() }, Senders { clients: to_clients, broker: to_broker })
+        let inbox = Inbox { clients, heavy, broker, _to_broker: to_broker.clone() };
+        (inbox, Senders { clients: to_clients, heavy: to_heavy, broker: to_broker })
     }
 
-    /// Sleeps until there is something, or the time is up; without a time, for as long as it takes.
-    pub fn wait(&self, timeout: Option<Duration>) {
+    /// Sleeps until there is something, or the time is up; without a time, for as long as it takes. What makes much work counts only
+    /// where `heavy` says so.
+    pub fn wait(&self, timeout: Option<Duration>, heavy: bool) {
         let mut select = Select::new();
         select.recv(&self.broker);
         select.recv(&self.clients);
+        if heavy {
+            select.recv(&self.heavy);
+        }
         match timeout {
-            // Which of them it is does not matter, nor whether the time was up: a turn takes both.
+            // Which of them it is does not matter, nor whether the time was up: a turn takes all.
             Some(timeout) => drop(select.ready_timeout(timeout)),
             None => drop(select.ready()),
         }
@@ -70,6 +79,11 @@ impl Inbox {
     /// What clients have said, oldest first, as long as there is something.
     pub fn clients(&self) -> TryIter<'_, Inbound> {
         self.clients.try_iter()
+    }
+
+    /// What clients that make much work have said, oldest first, as long as there is something.
+    pub fn heavy(&self) -> TryIter<'_, Inbound> {
+        self.heavy.try_iter()
     }
 
     /// What the broker's threads have said, oldest first, as long as there is something.

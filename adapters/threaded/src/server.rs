@@ -4,6 +4,7 @@ use crate::accept::{Gate, Lack};
 use crate::broker::Broker;
 use crate::connections::{Connections, Threads};
 use crate::inbox::{Inbound, Inbox, Senders};
+use crate::redis::Report;
 use fanfare_adapter::PAGE;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
@@ -27,6 +28,10 @@ const EVENTS_PER_TURN: usize = 64;
 const CLIENTS_TIME: Duration = Duration::from_micros(200);
 /// Of the broker's reports in one turn: a message costs a write to each member.
 const REPORTS_PER_TURN: usize = 64;
+/// How long a turn takes the broker's reports, at least one: a message may have to be compressed for members of several forms.
+const BROKER_TIME: Duration = Duration::from_micros(500);
+/// While the broker is behind, clients that make much work wait: so often the server looks whether it still is.
+const PRESSED_RECHECK: Duration = Duration::from_millis(1);
 
 /// The running server.
 #[derive(Debug)]
@@ -68,7 +73,7 @@ impl ThreadedServer {
             address,
             core: Core::new(core_config(config, places, drawn, PAGE)),
             inbox,
-            connections: Connections::new(senders.clients, threads),
+            connections: Connections::new(senders, threads),
             gate,
             broker,
             readiness: Readiness::alone(config.redis.target.is_some(), board.clone()),
@@ -90,8 +95,9 @@ impl ThreadedServer {
         }
         let next = [self.core.next_timeout(), self.stop_at].into_iter().flatten().min();
         let next = next.map(|next| next.since(self.now()));
+        let pressed = self.broker.is_pressed().then_some(PRESSED_RECHECK);
         let look = self.connections.look_again_at().map(|at| at.saturating_duration_since(Instant::now()));
-        next.into_iter().chain(look).min()
+        next.into_iter().chain(look).chain(pressed).min()
     }
 
     fn turn(&mut self) {
@@ -100,15 +106,27 @@ impl ThreadedServer {
         let mut signalled = None;
         let mut turn = core.turn(now);
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
-        broker.read(inbox, REPORTS_PER_TURN, |event| {
-            turn.feed(Event::Broker(event));
-            // Before any request is answered: what `/readyz` says here, the operations port says as well. And after each event:
-            // a connection may have gone and come back since the last turn, which is worth its lines in the log.
-            readiness.tell(turn.core().readiness());
-        });
+        let congested = turn.core().is_congested();
+        if !congested {
+            broker.read(reports(inbox), |event| {
+                turn.feed(Event::Broker(event));
+                // Before any request is answered: what `/readyz` says here, the operations port says as well. And after each event:
+                // a connection may have gone and come back since the last turn, which is worth its lines in the log.
+                readiness.tell(turn.core().readiness());
+            });
+        }
         let began = Instant::now();
+        // What is kept unread in the core has its turn below, and is as much work as what makes much.
+        let pressed = congested || broker.is_pressed() || turn.core().has_unread();
         for inbound in inbox.clients().take(EVENTS_PER_TURN) {
-            feed(inbound, &mut turn, connections, gate, &mut signalled);
+            feed(inbound, &mut turn, connections, gate, &mut signalled, now);
+            if began.elapsed() >= CLIENTS_TIME {
+                break;
+            }
+        }
+        // One at least of those, too.
+        for inbound in inbox.heavy().take(if pressed { 0 } else { EVENTS_PER_TURN }) {
+            feed(inbound, &mut turn, connections, gate, &mut signalled, now);
             if began.elapsed() >= CLIENTS_TIME {
                 break;
             }
@@ -116,7 +134,7 @@ impl ThreadedServer {
         for conn in connections.look_again().into_iter().filter(|conn| connections.is_open(*conn)) {
             turn.feed(Event::Writable { conn });
         }
-        turn.feed(Event::Timeout);
+        turn.timeout(|conn| connections.has_unread(conn));
         if let Some(signal) = signalled
             && self.stop_at.is_none()
         {
@@ -160,13 +178,23 @@ impl Server for ThreadedServer {
         // What is known before anybody has said anything is worth telling, too.
         self.tell(Instant::now());
         while !self.has_stopped() {
-            self.inbox.wait(self.timeout());
+            self.inbox.wait(self.timeout(), !self.broker.is_pressed());
             let began = Instant::now();
             self.turn();
             self.tell(began);
         }
         Ok(self.core.connections())
     }
+}
+
+/// What the broker's threads have said, as much as a turn takes.
+fn reports(inbox: &Inbox) -> impl Iterator<Item = Report> {
+    let (began, mut taken) = (Instant::now(), 0);
+    std::iter::from_fn(move || {
+        taken += 1;
+        let in_time = taken == 1 || taken <= REPORTS_PER_TURN && began.elapsed() < BROKER_TIME;
+        in_time.then(|| inbox.broker().next()).flatten()
+    })
 }
 
 /// No more places than there can be threads: whoever comes later is told so, and is not cut off.
@@ -198,6 +226,7 @@ fn feed(
     connections: &mut Connections,
     gate: &Gate,
     signalled: &mut Option<&'static str>,
+    now: Time,
 ) {
     match inbound {
         Inbound::Accepted(client, peer) => {
@@ -213,7 +242,10 @@ fn feed(
         }
         // Its thread may have spoken just before it was closed here.
         Inbound::Bytes(conn, mut data) if connections.is_open(conn) => {
-            turn.feed(Event::Bytes { conn, data: &mut data })
+            connections.taken(conn);
+            let began = Instant::now();
+            turn.feed(Event::Bytes { conn, data: &mut data });
+            connections.charge(conn, began.elapsed(), now);
         }
         Inbound::Ended(conn) if connections.is_open(conn) => turn.feed(Event::Closed { conn }),
         Inbound::Writable(conn) if connections.is_open(conn) => turn.feed(Event::Writable { conn }),
