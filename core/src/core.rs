@@ -41,6 +41,8 @@ pub struct Core {
     /// Connections that are no WebSocket.
     pub(crate) pending: Pending,
     pub(crate) sources: Sources,
+    /// Trusted proxies' addresses, by the slot of a connection whose client has still to be told; while addresses are limited.
+    pub(crate) introducers: HashMap<u32, IpAddr, Seeded>,
     pub(crate) rates: Rates,
     /// Connections with a meter, each once, and some that have gone.
     pub(crate) metered: VecDeque<ConnId>,
@@ -119,6 +121,7 @@ impl Core {
             heads: HashMap::with_hasher(Seeded::new(config.seed)),
             pending: Pending::default(),
             sources: Sources::new(config.connections_per_address_max, config.connects_per_address, config.seed),
+            introducers: HashMap::with_hasher(Seeded::new(config.seed)),
             rates: limits::rates(&config),
             metered: VecDeque::new(),
             spare_meters: Spares::default(),
@@ -179,7 +182,7 @@ impl Core {
     /// [`Event::ReadyElsewhere`] tells.
     ///
     /// # Errors
-    /// Why not, for people.
+    /// Why not, for those who run the server. Clients are told less: the broker's own words may name machines and users.
     pub fn readiness(&self) -> Result<(), &str> {
         if self.draining {
             return Err("shutting down");

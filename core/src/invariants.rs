@@ -32,6 +32,7 @@ impl Core {
         assert!(self.lingering.is_empty() && self.joins.is_empty(), "somebody waits for a room");
         assert!(self.senders.is_empty(), "somebody waits for the outcome of a publish");
         assert!(self.wheel.is_empty() && self.heads.is_empty(), "a timer or a request head is left");
+        assert!(self.introducers.is_empty(), "a proxy's address is left");
         assert_eq!((self.backlog.unsent_bytes(), self.backlog.stored_bytes()), (0, 0), "bytes are left");
         assert!(!self.runs.wait(), "a run is left");
     }

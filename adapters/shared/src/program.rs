@@ -3,6 +3,7 @@
 use crate::config::{self, Command, Config};
 use crate::logging;
 use crate::ops::{Board, Ops};
+use fanfare_core::Origins;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
@@ -90,6 +91,11 @@ fn serve<S: Server>(
         tracing::info!(
             page = format!("http://{address}/"),
             "only this machine can connect; --listen 0.0.0.0:{port} opens up"
+        );
+    }
+    if config.origins == Origins::Any {
+        tracing::warn!(
+            "any web page may connect: origins is *, so whatever page a visitor has open can speak for this visitor"
         );
     }
     if config.redis.target.is_none() {
