@@ -102,7 +102,7 @@ fn serve<S: Server>(
         tracing::info!("embedded broker: this instance stands alone; --redis-url makes it one of many");
     }
     let _ops = match (config.ops_listen, board) {
-        (Some(listen), Some(board)) => Some(Ops::start(listen, board)?),
+        (Some(listen), Some(board)) => Some(Ops::start(listen, &config.ops_hosts, board)?),
         _ => None,
     };
     let connections_left = server.run()?;
