@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{Builder, JoinHandle};
@@ -28,6 +28,7 @@ use super::board::Board;
 use super::exposition;
 use super::guard::guard;
 use crate::config::HostName;
+use crate::listen;
 
 /// A scraper, a prober and some curious people at once. One more takes the place of whoever has said nothing for longest.
 const CONNECTIONS_MAX: usize = 16;
@@ -76,7 +77,8 @@ impl Ops {
     }
 
     fn try_start(listen: SocketAddr, names: &[HostName], board: Arc<Board>) -> io::Result<Ops> {
-        let listener = TcpListener::bind(listen)?;
+        // As clients' are: a flood that says nothing stays the kernel's, and is not in the way in its queue.
+        let listener = listen::open(listen, false)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
