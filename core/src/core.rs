@@ -365,6 +365,9 @@ impl<'c> Turn<'c> {
     /// speaks to; with none, that is the dialect's own. `peer` is who shall be counted by the limits of addresses, so behind a
     /// proxy the client; `None` counts nobody.
     ///
+    /// What the server's own upgrades are judged by as well is for the framework to ask: which pages may connect
+    /// ([`Origins::allow`](crate::Origins::allow)), and which subprotocol is selected ([`Dialect::subprotocol`]).
+    ///
     /// # Errors
     /// [`Refused`], best told before the upgrade is answered: [`Refused::Full`] and [`Refused::ShuttingDown`] by status 503,
     /// [`Refused::Address`] by 429, [`Refused::Rooms`] by 400.

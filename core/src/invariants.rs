@@ -2,7 +2,7 @@
 
 use crate::conn::{Ending, NONE, Phase};
 use crate::core::{Core, Seeded};
-use crate::limits::is_source;
+use crate::limits::{awaits_introduction, is_source};
 use hashbrown::HashMap;
 
 impl Core {
@@ -39,6 +39,8 @@ impl Core {
 
     fn check_connections(&self) {
         let (mut live, mut open, mut heads) = (0, 0, 0);
+        let are_awaited = self.introducers.keys().all(|slot| awaits_introduction(self.conns.get(*slot).source));
+        assert!(are_awaited, "a proxy is kept for a connection whose client has been told");
         let mut sources = HashMap::<u32, usize, _>::with_hasher(Seeded::new(0));
         for slot in self.conns.slots() {
             let conn = self.conns.get(slot);

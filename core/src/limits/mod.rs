@@ -40,6 +40,11 @@ pub(crate) fn is_source(source: u32) -> bool {
     source < FORWARDED
 }
 
+/// Whether a trusted proxy has still to say whose connection it is.
+pub(crate) fn awaits_introduction(source: u32) -> bool {
+    matches!(source, PROXIED | FORWARDED)
+}
+
 /// The rates of every connection, where [`Meter`] looks for them.
 pub(crate) fn rates(config: &Config) -> Rates {
     let mut rates = [Rate::NONE; 3];
