@@ -1,7 +1,7 @@
 //! The core's configuration: every bound it keeps, with its default and unit.
 
-use crate::dialect::Dialect;
-use crate::limits::{Origin, Proxies, Rate};
+use crate::dialect::{Dialect, Subprotocols};
+use crate::limits::{Origins, Proxies, Rate};
 use crate::ws::deflate::Compression;
 use std::time::Duration;
 
@@ -23,13 +23,14 @@ use std::time::Duration;
 /// Those of the server, but for what identifies an instance: `seed` and `node` are 0, and should be drawn at random.
 ///
 /// ```
-/// # use fanfare_core::{Config, Dialect, PublishFormat, Rate};
+/// # use fanfare_core::{Config, Dialect, Origins, PublishFormat, Rate, Subprotocols};
 /// # use std::time::Duration;
 /// let config = Config::default();
 /// assert_eq!((config.connections_max, config.surplus_connections_max), (10_000, 128));
 /// assert_eq!((config.message_bytes_max, config.frames_per_message_max), (64 * 1024, 1_024));
 /// assert_eq!((config.rooms_per_connection_max, config.room_name_bytes_max), (128, 128));
-/// assert_eq!((config.request_head_bytes_max, config.pending_upgrades_max), (8 * 1024, 16_384));
+/// assert_eq!((config.request_head_bytes_max, config.request_headers_max), (8 * 1024, 100));
+/// assert_eq!(config.pending_upgrades_max, 16_384);
 /// assert_eq!((config.outbox_bytes_max, config.outbox_total_bytes_max), (1024 * 1024, 256 * 1024 * 1024));
 /// assert_eq!((config.members_per_turn_max, config.group_members_max), (1_024, 64));
 /// assert_eq!(config.messages, Rate { per_second: 1_000, burst: 2_000 });
@@ -38,14 +39,14 @@ use std::time::Duration;
 /// assert_eq!(config.unfinished_total_bytes_max, 64 * 1024 * 1024);
 /// assert_eq!(config.pings, Rate { per_second: 10, burst: 100 });
 /// assert_eq!(config.errors_max, 100);
-/// // No limit of addresses, any page may connect, and no proxy is trusted.
+/// // No limit of addresses; the pages that may connect are those of the same host; no proxy is trusted.
 /// assert_eq!((config.connections_per_address_max, config.connects_per_address.is_limited()), (0, false));
-/// assert!(config.origins.is_empty() && config.proxies.trusted.is_empty());
+/// assert!(config.origins == Origins::SameHost && config.proxies.trusted.is_empty());
 /// assert_eq!((config.handshake_timeout, config.close_timeout), (Duration::from_secs(10), Duration::from_secs(5)));
 /// assert_eq!((config.ping_interval, config.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
 /// assert_eq!((config.message_timeout, config.room_linger), (Duration::from_secs(30), Duration::from_secs(2)));
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
-/// assert_eq!((config.default_dialect, config.echo), (Dialect::Fanfare, false));
+/// assert_eq!((config.default_dialect, config.subprotocols, config.echo), (Dialect::Fanfare, Subprotocols::Own, false));
 /// assert_eq!(config.publish_format, PublishFormat::Fanfare);
 /// ```
 #[derive(Clone, Debug)]
@@ -70,6 +71,8 @@ pub struct Config {
     pub room_name_bytes_max: usize,
     /// Bytes of an HTTP request head (else 431).
     pub request_head_bytes_max: usize,
+    /// Header fields of an HTTP request head (else 431). Up to 100 are read without an allocation.
+    pub request_headers_max: usize,
     /// Bytes that one connection's socket has not taken yet (else close 4008).
     pub outbox_bytes_max: usize,
     /// Bytes of frames kept for all lagging connections together; over it the slowest are closed with 4008.
@@ -106,8 +109,8 @@ pub struct Config {
     pub connections_per_address_max: usize,
     /// New connections from one address (else 429).
     pub connects_per_address: Rate,
-    /// The pages that may open a WebSocket (else 403); none means any. A request without an `Origin` is no page's.
-    pub origins: Vec<Origin>,
+    /// The pages that may open a WebSocket (else 403). A request without an `Origin` is no page's.
+    pub origins: Origins,
     /// Whom to believe about a client's address.
     pub proxies: Proxies,
     /// From the connection's opening to the end of its request head (else 408).
@@ -126,6 +129,8 @@ pub struct Config {
     pub compression: Option<Compression>,
     /// What `/` and `/ws` speak.
     pub default_dialect: Dialect,
+    /// Which subprotocols are selected in [`Dialect::Fanfare`].
+    pub subprotocols: Subprotocols,
     /// Whether [`Dialect::Echo`] is served at `/echo`.
     pub echo: bool,
     /// The form of what is published.
@@ -159,6 +164,7 @@ impl Default for Config {
             rooms_per_connection_max: 128,
             room_name_bytes_max: 128,
             request_head_bytes_max: 8 * 1024,
+            request_headers_max: 100,
             outbox_bytes_max: 1024 * 1024,
             outbox_total_bytes_max: 256 * 1024 * 1024,
             errors_max: 100,
@@ -170,7 +176,7 @@ impl Default for Config {
             pending_upgrades_max: 16_384,
             connections_per_address_max: 0,
             connects_per_address: Rate { per_second: 0, burst: 100 },
-            origins: Vec::new(),
+            origins: Origins::SameHost,
             proxies: Proxies::default(),
             handshake_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(25),
@@ -180,6 +186,7 @@ impl Default for Config {
             room_linger: Duration::from_secs(2),
             compression: Some(Compression::default()),
             default_dialect: Dialect::Fanfare,
+            subprotocols: Subprotocols::Own,
             echo: false,
             publish_format: PublishFormat::Fanfare,
             page: b"<!doctype html><title>Fanfare</title><p>A WebSocket server.",

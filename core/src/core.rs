@@ -46,6 +46,8 @@ pub struct Core {
     /// Connections that are no WebSocket.
     pub(crate) pending: Pending,
     pub(crate) sources: Sources,
+    /// Trusted proxies' addresses, by the slot of a connection whose client has still to be told; while addresses are limited.
+    pub(crate) introducers: HashMap<u32, IpAddr, Seeded>,
     pub(crate) rates: Rates,
     /// Connections with a meter, each once, and some that have gone.
     pub(crate) metered: VecDeque<ConnId>,
@@ -128,6 +130,7 @@ impl Core {
             heads: HashMap::with_hasher(Seeded::new(config.seed)),
             pending: Pending::default(),
             sources: Sources::new(config.connections_per_address_max, config.connects_per_address, config.seed),
+            introducers: HashMap::with_hasher(Seeded::new(config.seed)),
             rates: limits::rates(&config),
             metered: VecDeque::new(),
             spare_meters: Spares::default(),
@@ -209,7 +212,7 @@ impl Core {
     /// [`Event::ReadyElsewhere`] tells.
     ///
     /// # Errors
-    /// Why not, for people.
+    /// Why not, for those who run the server. Clients are told less: the broker's own words may name machines and users.
     pub fn readiness(&self) -> Result<(), &str> {
         if self.draining {
             return Err("shutting down");
@@ -392,6 +395,9 @@ impl<'c> Turn<'c> {
     /// It joins `rooms` at once, as with `?room=` in a URL. With [`Dialect::Broadcast`] the first of them is the one that it
     /// speaks to; with none, that is the dialect's own. `peer` is who shall be counted by the limits of addresses, so behind a
     /// proxy the client; `None` counts nobody.
+    ///
+    /// What the server's own upgrades are judged by as well is for the framework to ask: which pages may connect
+    /// ([`Origins::allow`](crate::Origins::allow)), and which subprotocol is selected ([`Dialect::subprotocol`]).
     ///
     /// # Errors
     /// [`Refused`], best told before the upgrade is answered: [`Refused::Full`] and [`Refused::ShuttingDown`] by status 503,

@@ -2,7 +2,7 @@
 
 use crate::conn::{Ending, NONE, Phase};
 use crate::core::{Core, Seeded};
-use crate::limits::is_source;
+use crate::limits::{awaits_introduction, is_source};
 use hashbrown::HashMap;
 
 impl Core {
@@ -33,12 +33,15 @@ impl Core {
         assert!(self.senders.is_empty(), "somebody waits for the outcome of a publish");
         assert!(self.wheel.is_empty() && self.heads.is_empty(), "a timer or a request head is left");
         assert!(self.unfinished.is_empty() && self.unread.is_empty(), "unfinished or unread bytes are left");
+        assert!(self.introducers.is_empty(), "a proxy's address is left");
         assert_eq!((self.backlog.unsent_bytes(), self.backlog.stored_bytes()), (0, 0), "bytes are left");
         assert!(!self.runs.wait(), "a run is left");
     }
 
     fn check_connections(&self) {
         let (mut live, mut open, mut heads) = (0, 0, 0);
+        let are_awaited = self.introducers.keys().all(|slot| awaits_introduction(self.conns.get(*slot).source));
+        assert!(are_awaited, "a proxy is kept for a connection whose client has been told");
         let mut sources = HashMap::<u32, usize, _>::with_hasher(Seeded::new(0));
         for slot in self.conns.slots() {
             let conn = self.conns.get(slot);

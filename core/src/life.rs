@@ -14,7 +14,7 @@ use crate::ws::Message;
 use crate::ws::decoder::{Decoded, Decoder, Limits};
 use crate::ws::deflate::Agreed;
 use crate::ws::encode;
-use crate::ws::handshake::{self, Kind, Response};
+use crate::ws::handshake::{self, Kind, Offered, Parsed, Response};
 use core::net::IpAddr;
 use std::time::Duration;
 
@@ -187,7 +187,7 @@ impl Core {
             // An empty line may precede the request line (RFC 9112 §2.2).
             if data.first().is_some_and(|byte| !matches!(byte, b'A'..=b'Z' | b'\r' | b'\n')) {
                 self.metrics.upgrades_invalid += 1;
-                return self.respond(slot, Response::bad_request("not an HTTP request"), false);
+                return self.respond(slot, Response::not_http(data[0]), false);
             }
             return match handshake::head_end(&data[..data.len().min(bytes_max)], 0) {
                 Some(end) => {
@@ -216,30 +216,45 @@ impl Core {
 
     /// Answers a whole request head; `rest` is what the client sent after it.
     fn answer(&mut self, slot: u32, head: &[u8], rest: &mut [u8]) {
-        let parsed = match handshake::parse(head) {
+        let parsed = match handshake::parse(head, self.config.request_headers_max) {
             Ok(parsed) => parsed,
             Err(response) => {
                 self.metrics.upgrades_invalid += 1;
                 return self.respond(slot, response, false);
             }
         };
+        let is_forwarded = self.is_forwarded(slot);
         if !self.admits_forwarded(slot, &parsed.forwarded_for) {
             return;
         }
         match parsed.kind {
-            Kind::Get { head_only } => {
+            Kind::Get { head_only, no_upgrade, wants_websocket } => {
+                if self.is_of_a_websocket(&parsed, wants_websocket) {
+                    self.metrics.upgrades_invalid += 1;
+                    return self.respond(slot, Response::upgrade_required(no_upgrade), head_only);
+                }
                 self.metrics.http_requests += 1;
                 self.get(slot, parsed.path, head_only);
             }
-            Kind::Upgrade { .. } if !self.allows(parsed.origin) => {
+            Kind::Options => {
+                self.metrics.http_requests += 1;
+                self.respond(slot, Response::OPTIONS, false);
+            }
+            Kind::Upgrade { .. } if !self.allows(&parsed, is_forwarded) => {
                 self.metrics.upgrades_refused_origin += 1;
                 self.respond(slot, Response::ORIGIN, false);
             }
-            Kind::Upgrade { key, subprotocol, compression } => {
+            Kind::Upgrade { key, subprotocols, compression } => {
                 let compression = compression.filter(|_| self.config.compression.is_some());
-                self.upgrade(slot, (parsed.path, parsed.query), key, subprotocol, compression, rest);
+                self.upgrade(slot, (parsed.path, parsed.query), key, subprotocols, compression, rest);
             }
         }
+    }
+
+    /// Whether a request without an upgrade is for a WebSocket all the same. At `/` there is a page, too.
+    fn is_of_a_websocket(&self, parsed: &Parsed<'_>, wants_websocket: bool) -> bool {
+        let is_one = || !matches!(dialect::route(parsed.path, parsed.query, &self.config), Err(None));
+        (parsed.path != "/" || wants_websocket) && is_one()
     }
 
     fn upgrade(
@@ -247,7 +262,7 @@ impl Core {
         slot: u32,
         (path, query): (&str, &str),
         key: &str,
-        subprotocol: bool,
+        subprotocols: Offered<'_>,
         compression: Option<Agreed>,
         rest: &mut [u8],
     ) {
@@ -272,7 +287,7 @@ impl Core {
             return self.respond(slot, Response::unavailable("as many connections as allowed are open"), false);
         }
         self.metrics.upgrades_accepted += 1;
-        let subprotocol = subprotocol && route.dialect == Dialect::Fanfare;
+        let subprotocol = route.dialect.subprotocol(subprotocols, self.config.subprotocols);
         handshake::write_accept(self.stream(slot), key, subprotocol, compression);
         let conn = self.conns.get_mut(slot);
         conn.dialect = route.dialect;
@@ -285,15 +300,17 @@ impl Core {
         self.frames(slot, rest);
     }
 
-    /// Whether a page of this origin may connect. Programs send none.
-    fn allows(&self, origin: Option<&str>) -> bool {
-        let origins = &self.config.origins;
-        origins.is_empty() || origin.is_none_or(|origin| origins.iter().any(|allowed| allowed.allows(origin)))
+    /// Whether the page that asks may connect. A trusted proxy may know this server by another name than the page does.
+    fn allows(&self, parsed: &Parsed<'_>, is_forwarded: bool) -> bool {
+        let forwarded = parsed.forwarded_host.iter().filter(|_| is_forwarded);
+        let forwarded =
+            forwarded.filter_map(|hosts| std::str::from_utf8(hosts).ok()).flat_map(|hosts| hosts.split(','));
+        self.config.origins.allow(parsed.origin, parsed.host.into_iter().chain(forwarded.map(str::trim)))
     }
 
     fn get(&mut self, slot: u32, path: &str, head_only: bool) {
-        match path {
-            "/" => {
+        match dialect::without_trailing_slash(path) {
+            "" => {
                 let page = Response {
                     headers: PAGE_HEADERS,
                     content_type: "text/html; charset=utf-8",
@@ -303,11 +320,14 @@ impl Core {
             }
             "/healthz" => self.respond(slot, Response::text("200 OK", "ok\n"), head_only),
             "/readyz" => {
-                let reason = self.readiness().err().or(self.unready_elsewhere.as_deref());
-                let reason = reason.map(|reason| format!("{reason}\n"));
-                let response = match &reason {
-                    None => Response::text("200 OK", "ready\n"),
-                    Some(reason) => Response::unavailable(reason),
+                // Strangers read this: why the broker is away is for those who run the server.
+                let response = match self.readiness() {
+                    Err(_) if self.draining => Response::unavailable("shutting down\n"),
+                    Err(_) => Response::unavailable("the broker cannot be reached\n"),
+                    Ok(()) if self.unready_elsewhere.is_some() => {
+                        Response::unavailable("another worker is not ready\n")
+                    }
+                    Ok(()) => Response::text("200 OK", "ready\n"),
                 };
                 self.respond(slot, response, head_only);
             }

@@ -12,12 +12,13 @@ mod broker;
 use axum::Router;
 use axum::extract::ws::{self, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use broker::{Broker, News};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Message, Refused};
+use fanfare_core::ws::handshake::Offered;
+use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Message, Origins, Refused, Subprotocols};
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::error::Error;
@@ -76,8 +77,20 @@ async fn upgrade(
     State(hub): State<Sender<Input>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Query(query): Query<Vec<(String, String)>>,
-    upgrade: WebSocketUpgrade,
+    headers: HeaderMap,
+    mut upgrade: WebSocketUpgrade,
 ) -> Response {
+    // Only the pages of this host: a browser would let any page in.
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if !Origins::SameHost.allow(text(header::ORIGIN), text(header::HOST)) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    // What the server's own upgrades select.
+    let offered = Offered::read(upgrade.requested_protocols().map(HeaderValue::as_bytes));
+    let selected = Dialect::Fanfare.subprotocol(offered, Subprotocols::Own).map(HeaderValue::from_str);
+    if let Some(Ok(selected)) = selected {
+        upgrade.set_selected_protocol(selected);
+    }
     let rooms = query.into_iter().filter(|(name, _)| name == "room").map(|(_, room)| room).collect();
     let (socket, messages) = channel(MESSAGES_MAX);
     let (answer, opened) = oneshot::channel();

@@ -129,6 +129,23 @@ fn an_axum_hub_is_asked_before_axum_answers() {
 }
 
 #[test]
+fn an_axum_hub_decides_like_the_server_on_pages_and_subprotocols() {
+    let hub = Example::start("axum_hub", &[""; 0]);
+    let own = format!("Origin: http://{}\r\n", hub.address());
+    let ask = |fields: &str| RawClient::upgraded_with(hub.address(), "/ws", fields);
+    for (offer, selected) in [("chat, fanfare.v1", Some("fanfare.v1")), ("chat", None), ("fanfare.token.s3cret", None)]
+    {
+        let (_, response) = ask(&format!("Sec-WebSocket-Protocol: {offer}\r\n")).expect("an upgrade");
+        assert_eq!(response.field("sec-websocket-protocol"), selected, "{offer}");
+    }
+    // The request's Host is `localhost`.
+    assert!(ask("Origin: http://LOCALHOST\r\n").is_ok());
+    for origin in [&*own, "Origin: https://evil.example\r\n", "Origin: null\r\n"] {
+        assert_eq!(ask(origin).err().map(|refusal| refusal.status), Some(403), "{origin}");
+    }
+}
+
+#[test]
 fn axum_hubs_on_one_redis_act_as_one() {
     let mut redis = Redis::start();
     let address = format!("127.0.0.1:{}", redis.port());

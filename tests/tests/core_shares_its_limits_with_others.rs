@@ -60,7 +60,7 @@ fn it_is_ready_when_the_others_are() {
     assert!(readyz(&mut lone).starts_with("HTTP/1.1 200"));
     lone.turn(|turn| turn.feed(Event::ReadyElsewhere(Err("another is away"))));
     let response = readyz(&mut lone);
-    assert!(response.starts_with("HTTP/1.1 503") && response.ends_with("another is away\n"), "{response}");
+    assert!(response.starts_with("HTTP/1.1 503") && response.ends_with("another worker is not ready\n"), "{response}");
     // Its own word is about itself.
     assert_eq!(lone.core.readiness(), Ok(()));
     lone.turn(|turn| turn.feed(Event::ReadyElsewhere(Ok(()))));

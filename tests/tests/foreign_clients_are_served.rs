@@ -29,6 +29,14 @@ fn a_node_server_shares_its_rooms_while_it_is_phased_out() {
     assert!(printed.contains("all is well"), "{printed}");
 }
 
+#[test]
+fn ws_is_given_the_subprotocols_that_a_node_server_selects() {
+    let server = Server::start();
+    let urls = ["classic", "broadcast"].map(|dialect| format!("{}/{dialect}", server.url()));
+    let printed = run_node("tests/node/subprotocols.mjs", &[&urls[0], &urls[1]], &[]);
+    assert!(printed.contains("all is well"), "{printed}");
+}
+
 /// The same frames byte for byte, without a library in between.
 #[test]
 fn the_classic_frames_are_understood_as_they_are() {

@@ -83,10 +83,18 @@ fn those_who_do_not_hang_up_make_room_for_others() {
 }
 
 #[test]
-fn a_flood_of_silent_connections_keeps_nobody_out() {
+fn a_flood_of_connections_that_ask_for_nothing_keeps_nobody_out() {
     let server = server();
     let mut neighbour = Client::member(&server, "r");
-    let silent: Vec<RawClient> = (0..500).map(|_| RawClient::connect(server.address())).collect();
+    let flood = |begins: &str| -> Vec<RawClient> {
+        let connect = |_| {
+            let mut client = RawClient::connect(server.address());
+            client.write_or_gone(begins);
+            client
+        };
+        (0..500).map(connect).collect()
+    };
+    let silent = flood("");
     let mut notices_nothing = |text: &str| {
         let mut newcomer = Client::connect(&server);
         newcomer.fence();
@@ -100,5 +108,8 @@ fn a_flood_of_silent_connections_keeps_nobody_out() {
             && metrics.value(r#"fanfare_upgrades_total{outcome="evicted"}"#) >= 490.0
     });
     notices_nothing("2");
-    drop(silent);
+    // Those who have said something are the server's at once.
+    let unfinished = flood("GET /ws HTTP/1.1\r\nHost: h\r\n");
+    notices_nothing("3");
+    drop((silent, unfinished));
 }

@@ -1,6 +1,6 @@
 //! What a browser, a load balancer or a lost program gets from the main port without an upgrade.
 
-use fanfare_tests::{RawClient, Response, Server, get, http};
+use fanfare_tests::{RawClient, Response, Server, eventually, get, http};
 
 fn head_of(server: &Server, path: &str) -> Response {
     let mut client = RawClient::connect(server.address());
@@ -57,6 +57,58 @@ fn a_query_is_not_part_of_the_path() {
 }
 
 #[test]
+fn a_slash_at_the_end_means_nothing() {
+    let server = Server::launch().ops().start();
+    for path in ["/healthz/", "/readyz/"] {
+        assert_eq!(get(server.address(), path).status, 200, "{path}");
+        assert_eq!(get(server.ops_address(), path).status, 200, "{path}");
+    }
+    assert_eq!(get(server.ops_address(), "/metrics/").status, 200);
+    for path in ["//", "/healthz//"] {
+        assert_eq!(get(server.address(), path).status, 404, "{path}");
+        assert_eq!(get(server.ops_address(), path).status, 404, "{path}");
+    }
+}
+
+/// HAProxy's `option httpchk` is the first of these.
+#[test]
+fn what_may_be_asked_for_is_told() {
+    let server = Server::launch().ops().start();
+    for request in [
+        "OPTIONS / HTTP/1.0\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "OPTIONS /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    ] {
+        for address in [server.address(), server.ops_address()] {
+            let mut client = RawClient::connect(address);
+            client.write(request);
+            let response = client.read_response();
+            assert_eq!((response.status, response.field("allow")), (204, Some("GET, HEAD, OPTIONS")), "{request}");
+            // RFC 9110 §8.6.
+            assert_eq!(response.field("content-length"), None, "{}", response.head);
+            client.expect_end();
+        }
+    }
+}
+
+#[test]
+fn strangers_are_not_told_why_the_broker_is_away() {
+    let address = { std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address") };
+    let server = Server::launch().flag("--redis-url", format!("redis://{address}")).not_ready().ops().start();
+    eventually("the reason is known", || {
+        get(server.ops_address(), "/readyz").text().contains("onnection refused").then_some(())
+    });
+    let response = get(server.address(), "/readyz");
+    assert_eq!(response.status, 503);
+    // One worker may still be at its first attempt, which is another's reason.
+    assert!(
+        ["the broker cannot be reached\n", "another worker is not ready\n"].contains(&&*response.text()),
+        "{}",
+        response.text()
+    );
+}
+
+#[test]
 fn other_paths_are_not_found() {
     let server = Server::start();
     for path in ["/favicon.ico", "/metrics", "/healthz/x", "/..", "/admin"] {
@@ -68,7 +120,7 @@ fn other_paths_are_not_found() {
 #[test]
 fn other_methods_are_answered_with_those_allowed() {
     let server = Server::start();
-    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+    for method in ["POST", "PUT", "DELETE", "TRACE", "PATCH"] {
         let request =
             format!("{method} /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let response = http(server.address(), request);

@@ -193,6 +193,63 @@ fn readiness_follows_redis() {
     wait_for(200);
 }
 
+/// How many connections the port holds.
+const CONNECTIONS_MAX: usize = 16;
+
+#[test]
+fn silent_connections_keep_no_probe_out() {
+    let server = Server::launch().ops().start();
+    // Each round is a flood that fills all places, half of it with requests that do not end.
+    let mut silent: Vec<RawClient> = Vec::new();
+    for _ in 0..5 {
+        for number in 0..2 * CONNECTIONS_MAX {
+            let mut client = RawClient::connect(server.ops_address());
+            if number % 2 == 0 {
+                client.write("GET /metr");
+            }
+            silent.push(client);
+        }
+        assert_eq!(get(server.ops_address(), "/healthz").status, 200);
+    }
+    // Nobody had to be waited for: those that came last are still there, and are served as soon as they ask.
+    for mut client in silent.split_off(silent.len() - CONNECTIONS_MAX / 2).into_iter().skip(1).step_by(2) {
+        client.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(client.read_response().status, 200);
+    }
+}
+
+#[test]
+fn it_is_served_under_its_own_names_only() {
+    let server = Server::launch().ops().flag("--ops-hosts", "fanfare.internal").start();
+    let ask = |headers: &str| {
+        http(server.ops_address(), format!("GET /metrics HTTP/1.1\r\n{headers}Connection: close\r\n\r\n"))
+    };
+    for host in
+        ["127.0.0.1", "10.0.0.7:9090", "[::1]:9090", "localhost:9090", "fanfare.internal", "Fanfare.INTERNAL:9090"]
+    {
+        assert_eq!(ask(&format!("Host: {host}\r\n")).status, 200, "{host}");
+    }
+    // HTTP/1.0 has none.
+    assert_eq!(http(server.ops_address(), "GET /readyz HTTP/1.0\r\n\r\n").status, 200);
+    for host in
+        ["evil.example:9090", "internal", "fanfare.internal.evil.example", "", "127.0.0.1\r\nHost: evil.example"]
+    {
+        let response = ask(&format!("Host: {host}\r\n"));
+        assert_eq!(response.status, 421, "{host}: {}", response.head);
+        assert!(response.text().contains("ops_hosts"), "{}", response.text());
+    }
+    assert!(ask("Host: prometheus.example:9090\r\n").text().contains("--ops-hosts prometheus.example"));
+    // A page of another origin, by a script and by an image; and a link that somebody follows.
+    for (headers, status) in [
+        ("Origin: https://evil.example\r\n", 403),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n", 403),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n", 200),
+        ("Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\n", 200),
+    ] {
+        assert_eq!(ask(&format!("Host: localhost\r\n{headers}")).status, status, "{headers}");
+    }
+}
+
 #[test]
 fn nothing_else_is_served_there() {
     let server = Server::launch().ops().start();

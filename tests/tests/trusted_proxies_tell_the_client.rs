@@ -64,6 +64,47 @@ fn forwarded_for_is_believed_from_its_trusted_end_on() {
 }
 
 #[test]
+fn who_is_not_told_counts_for_the_proxy() {
+    let server = launch().start();
+    let forwarded = |headers: &str| upgrade(PROXY, server.address(), b"", headers);
+    let (status, mut first) = forwarded("X-Forwarded-For: unknown\r\n");
+    assert_eq!(status, 101);
+    let untold =
+        ["unknown", "_hidden", "", " , ", "fe80::1%eth0", "192.0.2.1, unknown", "\"192.0.2.1\"", "unknown, 127.0.0.1"];
+    for untold in untold {
+        assert_eq!(forwarded(&format!("X-Forwarded-For: {untold}\r\n")).0, 429, "{untold}");
+    }
+    wait_for_refusals(&server, untold.len() as f64);
+    // That is nobody else's limit: neither a client's who is told, nor the proxy's own.
+    let (status, mut second) = forwarded("X-Forwarded-For: 192.0.2.1\r\n");
+    assert_eq!(status, 101);
+    let mut own = ["", "", "X-Forwarded-For: 127.0.0.1\r\n"].map(|headers| {
+        let (status, client) = forwarded(headers);
+        assert_eq!(status, 101, "{headers}");
+        client
+    });
+    for client in [&mut first, &mut second].into_iter().chain(&mut own) {
+        expect_pong(client);
+    }
+    drop(first);
+    eventually("the place is free", || (forwarded("X-Forwarded-For: _other\r\n").0 == 101).then_some(()));
+}
+
+#[test]
+fn clients_without_an_ip_address_count_for_the_balancer() {
+    let server = launch().flag("--proxy-protocol", "on").start();
+    // PROXY for somebody of a kind that is not told, and for one on a Unix socket.
+    let unspecified = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0".to_vec();
+    let unix = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8"[..], &[0; 216]].concat();
+    let (status, mut first) = upgrade(PROXY, server.address(), &unspecified, "");
+    assert_eq!(status, 101);
+    for start in [&unspecified, &unix] {
+        assert_eq!(upgrade(PROXY, server.address(), start, "X-Forwarded-For: 192.0.2.9\r\n").0, 429);
+    }
+    expect_pong(&mut first);
+}
+
+#[test]
 fn forwarded_for_of_a_stranger_is_not_read() {
     let server = launch().start();
     let forwarded =

@@ -28,6 +28,27 @@ fn both_paths_answer_101_with_the_accept_of_the_key() {
 }
 
 #[test]
+fn a_slash_at_the_end_of_the_path_means_nothing() {
+    let server = Server::launch().flag("--echo", "on").start();
+    for path in ["/ws/", "/fanfare/", "/classic/", "/echo/", "/broadcast/", "/broadcast/r/", "/ws/?token=abc"] {
+        let (response, _) = upgrade(&server, upgrade_request(path, ""));
+        assert_eq!(response.status, 101, "{path}: {}", response.head);
+    }
+    // Two members of one room, which is not called `r/`.
+    let [mut one, mut two] = ["/broadcast/r", "/broadcast/r/"].map(|path| {
+        let (mut client, _) = RawClient::upgraded_with(server.address(), path, "").expect("an upgrade");
+        client.send_text("here I am");
+        // Its own message: it is subscribed from here on, and the neighbour may have been before.
+        while client.recv_text() != "here I am" {}
+        client
+    });
+    two.send_text("hello");
+    for client in [&mut one, &mut two] {
+        while client.recv_text() != "hello" {}
+    }
+}
+
+#[test]
 fn a_query_does_not_change_the_path() {
     let server = Server::start();
     let (response, mut client) = upgrade(&server, upgrade_request("/ws?token=abc", ""));
@@ -57,6 +78,48 @@ fn unknown_subprotocols_are_served_without_one() {
         let (response, mut client) = upgrade(&server, upgrade_request("/ws", offer));
         assert_eq!(response.status, 101, "{offer}: {}", response.head);
         assert_eq!(response.field("sec-websocket-protocol"), None, "{offer}");
+        expect_pong(&mut client);
+    }
+}
+
+#[test]
+fn the_dialects_of_node_servers_select_the_first_subprotocol() {
+    let server = Server::launch().flag("--default-dialect", "classic").start();
+    for path in ["/", "/classic", "/broadcast", "/broadcast/r"] {
+        for (offer, selected) in [
+            ("chat", Some("chat")),
+            ("bearer, abc.def-ghi", Some("bearer")),
+            ("json\r\nSec-WebSocket-Protocol: chat", Some("json")),
+            ("fanfare.token.s3cret, chat", Some("chat")),
+            ("fanfare.token.s3cret", None),
+            // That would be another dialect.
+            ("fanfare.v1", None),
+            ("", None),
+        ] {
+            let request = upgrade_request(path, &format!("Sec-WebSocket-Protocol: {offer}\r\n"));
+            let (response, _) = upgrade(&server, request);
+            assert_eq!(response.status, 101, "{path} {offer}: {}", response.head);
+            assert_eq!(response.field("sec-websocket-protocol"), selected, "{path} {offer}");
+            assert!(!response.head.contains("s3cret"), "{}", response.head);
+        }
+    }
+}
+
+#[test]
+fn fanfare_selects_the_first_subprotocol_where_it_is_told_to() {
+    let server = Server::launch().flag("--subprotocols", "first").start();
+    for (offer, selected) in [
+        ("chat", Some("chat")),
+        ("chat, fanfare.v1", Some("fanfare.v1")),
+        ("fanfare.token.s3cret, fanfare.v1", Some("fanfare.v1")),
+        ("fanfare.token.s3cret, bearer", Some("bearer")),
+        ("fanfare.v2", None),
+    ] {
+        let (response, mut client) =
+            upgrade(&server, upgrade_request("/ws", &format!("Sec-WebSocket-Protocol: {offer}\r\n")));
+        assert_eq!(response.status, 101, "{offer}: {}", response.head);
+        assert_eq!(response.field("sec-websocket-protocol"), selected, "{offer}");
+        assert!(!response.head.contains("s3cret"), "{}", response.head);
         expect_pong(&mut client);
     }
 }
@@ -150,6 +213,26 @@ fn the_limit_of_the_head_is_configured() {
     let server = Server::launch().flag("--limits-request-head-bytes-max", 1024).start();
     assert_eq!(upgrade(&server, head_of(1024)).0.status, 101);
     assert_eq!(upgrade(&server, head_of(1025)).0.status, 431);
+}
+
+#[test]
+fn header_fields_have_a_limit_of_their_own() {
+    // The sixth is the one that is added last.
+    let with = |fields: usize| upgrade_request("/ws", &"X-Padding:\r\n".repeat(fields - 5));
+    let (default, more, few) = (
+        Server::start(),
+        Server::launch().flag("--limits-request-headers-max", 400).start(),
+        Server::launch().flag("--limits-request-headers-max", 16).start(),
+    );
+    for (server, max) in [(&default, 100), (&more, 400), (&few, 16)] {
+        let (response, mut client) = upgrade(server, with(max));
+        assert_eq!(response.status, 101, "{max}: {}", response.head);
+        expect_pong(&mut client);
+        let (response, _) = upgrade(server, with(max + 1));
+        assert_eq!(response.status, 431, "{max}: {}", response.head);
+        assert!(response.text().contains("limits.request_headers_max"), "{}", response.text());
+    }
+    assert!(upgrade(&default, head_of(9_000)).0.text().contains("limits.request_head_bytes_max"));
 }
 
 /// A valid upgrade request of this many bytes.

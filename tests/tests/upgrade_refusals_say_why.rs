@@ -36,6 +36,62 @@ fn no_version_at_all_is_refused() {
     assert!(matches!(response.status, 400 | 426), "{}", response.head);
 }
 
+/// What misconfigured proxies do to a request: the status, and words of the sentence that says so.
+#[test]
+fn what_a_proxy_has_done_is_said() {
+    let server = Server::launch().flag("--echo", "on").start();
+    let upgrade = "Upgrade: websocket";
+    let connection = "Connection: Upgrade";
+    let no_upgrade = with(upgrade, "");
+    let by_http_1_0 = |request: &str| request.replacen("HTTP/1.1", "HTTP/1.0", 1);
+    let plain = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    for (request, status, words) in [
+        (no_upgrade.clone(), 426, "no Upgrade header arrived; does a proxy drop it?"),
+        (no_upgrade.replace(connection, "Connection: close"), 426, "no Upgrade header arrived"),
+        (no_upgrade.replace("/ws", "/"), 426, "no Upgrade header arrived"),
+        (by_http_1_0(&no_upgrade.replace(connection, "Connection: close")), 426, "HTTP/1.0 arrived"),
+        (plain("/ws"), 426, "no Upgrade header arrived"),
+        (plain("/ws/"), 426, "no Upgrade header arrived"),
+        (plain("/fanfare"), 426, "no Upgrade header arrived"),
+        (plain("/classic?x"), 426, "no Upgrade header arrived"),
+        (plain("/echo"), 426, "no Upgrade header arrived"),
+        (plain("/broadcast"), 426, "no Upgrade header arrived"),
+        (plain("/broadcast/room"), 426, "no Upgrade header arrived"),
+        (with(upgrade, "Upgrade: h2c"), 426, "another protocol than websocket"),
+        (with("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8"), 426, "version 13"),
+        (with(connection, ""), 400, "the Connection header does not name Upgrade"),
+        (with(connection, "Connection: keep-alive"), 400, "the Connection header does not name Upgrade"),
+        (by_http_1_0(&upgrade_request("/ws", "")), 400, "HTTP/1.0 arrived"),
+        (with("Host: localhost", ""), 400, "no Host header arrived"),
+        (with("Host: localhost", "Host: localhost\r\nHost: localhost"), 400, "more than one Host header"),
+        (with(connection, "Connection: Upgrade\r\nContent-Length: 5") + "hello", 400, "has no body"),
+        (with(connection, "Connection: Upgrade\r\nTransfer-Encoding: chunked") + "0\r\n\r\n", 400, "has no body"),
+        (upgrade_request("/ws", "").replacen("GET", "POST", 1), 405, "a WebSocket is asked for by GET"),
+        ("CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n".to_owned(), 405, "CONNECT is for proxies"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 505, "HTTP/2"),
+        ("\x16\x03\x01\x02\0\x01\0\x01\u{7c}\x03\x03".to_owned(), 400, "TLS arrived"),
+        ("hello\r\n\r\n".to_owned(), 400, "not an HTTP request"),
+    ] {
+        let response = ask(&server, &request);
+        let text = response.text();
+        assert!(response.status == status && text.contains(words), "{request:?}: {}: {text}", response.head);
+        if status == 426 {
+            assert_eq!(response.field("upgrade"), Some("websocket"), "{}", response.head);
+            assert!(response.fields.contains(&("connection".to_owned(), "Upgrade".to_owned())), "{}", response.head);
+            assert_eq!(response.field("sec-websocket-version"), Some("13"), "{}", response.head);
+        }
+    }
+    // What is no WebSocket's is served as ever, whatever else is offered.
+    for request in [
+        plain("/"),
+        "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n"
+            .to_owned(),
+        "GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello".to_owned(),
+    ] {
+        assert_eq!(ask(&server, &request).status, 200, "{request}");
+    }
+}
+
 #[test]
 fn a_request_without_a_host_is_bad() {
     let server = Server::start();

@@ -48,7 +48,8 @@ fn open_together(mut address: SocketAddr, sockets: usize) -> io::Result<Vec<TcpL
     Ok(listeners)
 }
 
-fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+/// Opens a listening socket, which blocks; `shared` with others of this process.
+pub(crate) fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if shared {
         set_socket_reuseport(&socket, true)?;

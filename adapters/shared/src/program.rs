@@ -3,6 +3,7 @@
 use crate::config::{self, Command, Config};
 use crate::logging;
 use crate::ops::{Board, Ops};
+use fanfare_core::Origins;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
@@ -92,11 +93,16 @@ fn serve<S: Server>(
             "only this machine can connect; --listen 0.0.0.0:{port} opens up"
         );
     }
+    if config.origins == Origins::Any {
+        tracing::warn!(
+            "any web page may connect: origins is *, so whatever page a visitor has open can speak for this visitor"
+        );
+    }
     if config.redis.target.is_none() {
         tracing::info!("embedded broker: this instance stands alone; --redis-url makes it one of many");
     }
     let _ops = match (config.ops_listen, board) {
-        (Some(listen), Some(board)) => Some(Ops::start(listen, board)?),
+        (Some(listen), Some(board)) => Some(Ops::start(listen, &config.ops_hosts, board)?),
         _ => None,
     };
     let connections_left = server.run()?;

@@ -42,6 +42,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
     core.rooms_per_connection_max = limits.rooms_per_connection_max as u16;
     core.room_name_bytes_max = limits.room_name_bytes_max;
     core.request_head_bytes_max = limits.request_head_bytes_max;
+    core.request_headers_max = limits.request_headers_max;
     core.outbox_bytes_max = limits.outbox_bytes_max;
     core.outbox_total_bytes_max = limits.outbox_total_bytes_max.div_ceil(config.workers);
     core.errors_max = limits.errors_max as u16;
@@ -67,6 +68,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
         settings
     });
     core.default_dialect = config.default_dialect;
+    core.subprotocols = config.subprotocols;
     core.echo = config.echo;
     core.publish_format = config.redis.format;
     core.page = page;
@@ -88,7 +90,7 @@ pub fn session_config(redis: &config::Redis, target: &RedisTarget, drawn: Drawn)
 mod tests {
     use super::*;
     use crate::config::{Limits, Timeouts};
-    use fanfare_core::{Dialect, PublishFormat};
+    use fanfare_core::{Dialect, Origins, PublishFormat, Subprotocols};
     use std::time::Duration;
 
     /// Whoever embeds the core has the same limits as whoever runs the server, unless they say otherwise.
@@ -108,7 +110,8 @@ mod tests {
         const NOT_AN_OPERATORS: [&str; 2] = ["members_per_turn_max", "group_members_max"];
         let of_the_core = fanfare_core::Config::default();
         let mut config = Config { default_dialect: Dialect::Classic, echo: true, ..Config::default() };
-        config.origins = vec!["https://example.com".parse().expect("an origin")];
+        config.origins = Origins::Any;
+        config.subprotocols = Subprotocols::First;
         config.proxies.protocol = true;
         config.compression.enabled = false;
         config.redis.format = PublishFormat::Classic;
@@ -121,6 +124,7 @@ mod tests {
             rooms_per_connection_max: 3,
             room_name_bytes_max: 3,
             request_head_bytes_max: 3,
+            request_headers_max: 3,
             outbox_bytes_max: 3,
             outbox_total_bytes_max: 3,
             errors_max: 3,

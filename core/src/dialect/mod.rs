@@ -5,6 +5,9 @@ mod broadcast;
 mod classic;
 mod echo;
 mod fanfare;
+mod subprotocol;
+
+pub use subprotocol::Subprotocols;
 
 use crate::config::Config;
 use crate::core::Core;
@@ -105,8 +108,9 @@ pub(crate) fn route<'a>(
     query: &'a str,
     config: &Config,
 ) -> Result<Route<'a>, Option<Cow<'static, str>>> {
+    let path = without_trailing_slash(path);
     let dialect = match path {
-        "/" | "/ws" => config.default_dialect,
+        "" | "/ws" => config.default_dialect,
         "/fanfare" => Dialect::Fanfare,
         "/classic" => Dialect::Classic,
         "/echo" if config.echo => Dialect::Echo,
@@ -122,6 +126,11 @@ pub(crate) fn route<'a>(
         _ => dialect.own_rooms().iter().copied().map(Cow::Borrowed).collect(),
     };
     Ok(Route { dialect, rooms })
+}
+
+/// The path without the slash at its end, which means nothing: of a room's name it is one only if it is written as `%2F`.
+pub(crate) fn without_trailing_slash(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
 }
 
 /// The room that this part of a URL names, percent-encoded.
@@ -177,12 +186,21 @@ mod tests {
         assert_eq!(chosen("/echo"), Ok((Dialect::Echo, vec![])));
         assert_eq!(chosen("/broadcast"), Ok((Dialect::Broadcast, vec!["global_chat".into()])));
         assert_eq!(chosen("/broadcast/caf%C3%A9%2F1"), Ok((Dialect::Broadcast, vec!["café/1".into()])));
-        for wrong in ["/broadcast/", "/broadcast/%0A", "/broadcast/%FF"] {
+        for wrong in ["/broadcast//", "/broadcast/%0A", "/broadcast/%FF"] {
             assert!(matches!(chosen(wrong), Err(Some(_))), "{wrong}");
         }
-        for nothing in ["/elsewhere", "/classic/", "/wsx"] {
+        for nothing in ["/elsewhere", "/classic//", "/wsx", "//", "//ws", "/ws/x"] {
             assert_eq!(chosen(nothing), Err(None), "{nothing}");
         }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_means_nothing() {
+        let config = Config { echo: true, ..Config::default() };
+        for path in ["/ws", "/fanfare", "/classic", "/echo", "/broadcast", "/broadcast/a", "/broadcast/a/b"] {
+            assert_eq!(chosen(&format!("{path}/"), "", &config), chosen(path, "", &config), "{path}");
+        }
+        assert_eq!(chosen("/broadcast/a%2F", "", &config), Ok((Dialect::Broadcast, vec!["a/".into()])));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(crate) mod sources;
 pub(crate) mod unfinished;
 pub(crate) mod unread;
 
-pub use origin::Origin;
+pub use origin::{Origin, Origins};
 pub use proxy::{Network, Proxies};
 pub use rate::Rate;
 
@@ -23,7 +23,7 @@ use crate::ws::encode;
 use crate::ws::handshake::Response;
 use core::net::IpAddr;
 use meter::{DELIVERY_BYTES, Limit, Meter, Pace, Rates, SILENCE_US_MAX};
-use proxy::Start;
+use proxy::{Client, Start};
 use std::time::Duration;
 
 /// Close code for a client that sends too fast: in the range that means "reconnect with backoff".
@@ -40,6 +40,11 @@ const FORWARDED: u32 = NONE - 2;
 /// Whether this is a source of [`sources::Sources`].
 pub(crate) fn is_source(source: u32) -> bool {
     source < FORWARDED
+}
+
+/// Whether a trusted proxy has still to say whose connection it is.
+pub(crate) fn awaits_introduction(source: u32) -> bool {
+    matches!(source, PROXIED | FORWARDED)
 }
 
 /// The rates of every connection, where [`Meter`] looks for them.
@@ -173,28 +178,38 @@ impl Core {
     pub(crate) fn introduce(&mut self, slot: u32, address: IpAddr) {
         let address = address.to_canonical();
         let proxies = &self.config.proxies;
-        let source = if !proxies.trusts(address) {
-            match self.sources.arrive(address, self.now) {
-                Ok(source) => source,
-                Err(over) => {
-                    self.metrics.upgrades_refused_address += 1;
-                    return self.respond(slot, Response::too_many(over.reason), false);
-                }
-            }
-        } else if proxies.protocol {
-            PROXIED
-        } else {
-            FORWARDED
-        };
+        if !proxies.trusts(address) {
+            return self.count(slot, address);
+        }
+        let source = if proxies.protocol { PROXIED } else { FORWARDED };
         self.conns.get_mut(slot).source = source;
+        // Who it is matters only where somebody has to be counted.
+        if self.sources.is_limited() {
+            self.introducers.insert(slot, address);
+        }
     }
 
     /// The client of a trusted proxy is known, or will not be. It is not asked for again, and cannot send a second PROXY
     /// header, but may be a proxy that is trusted in its turn.
-    fn introduce_client(&mut self, slot: u32, client: Option<IpAddr>) {
+    fn introduce_client(&mut self, slot: u32, client: Client) {
         self.conns.get_mut(slot).source = NONE;
-        if let Some(client) = client {
-            self.introduce(slot, client);
+        let introducer = self.introducers.remove(&slot);
+        match (client, introducer) {
+            (Client::Named(client), _) => self.introduce(slot, client),
+            // Whoever is not told counts with all others of this proxy who are not, lest it be a way around the limits.
+            (Client::Untold, Some(proxy)) => self.count(slot, proxy),
+            (Client::Untold, None) | (Client::Own, _) => {}
+        }
+    }
+
+    /// Counts the connection for this address, or refuses it.
+    fn count(&mut self, slot: u32, address: IpAddr) {
+        match self.sources.arrive(address, self.now) {
+            Ok(source) => self.conns.get_mut(slot).source = source,
+            Err(over) => {
+                self.metrics.upgrades_refused_address += 1;
+                self.respond(slot, Response::too_many(over.reason), false);
+            }
         }
     }
 
@@ -219,12 +234,14 @@ impl Core {
                 self.metrics.upgrades_invalid += 1;
                 return self.respond(slot, Response::bad_request("a malformed PROXY protocol header"), false);
             }
-            Start::Other => (0, None),
+            Start::Other => (0, Client::Own),
             Start::Header(bytes, client) => (bytes, client),
         };
-        self.introduce_client(slot, client);
+        if client != Client::Own {
+            self.introduce_client(slot, client);
+        }
         let conn = self.conns.get_mut(slot);
-        if conn.source == PROXIED || conn.source == NONE && client.is_none() {
+        if conn.source == PROXIED {
             conn.source = FORWARDED;
         }
         if conn.phase == Phase::Head && bytes < data.len() {
@@ -243,13 +260,19 @@ impl Core {
             return true;
         }
         let proxies = &self.config.proxies;
-        let client = if proxies.forwarded_for { proxies.client(forwarded_for) } else { None };
+        let client = if proxies.forwarded_for { proxies.client(forwarded_for) } else { Client::Own };
         self.introduce_client(slot, client);
         self.conns.get(slot).phase == Phase::Head
     }
 
+    /// Whether what the request says of `X-Forwarded-Host` is a trusted proxy's word.
+    pub(crate) fn is_forwarded(&self, slot: u32) -> bool {
+        self.config.proxies.forwarded_for && self.conns.get(slot).source == FORWARDED
+    }
+
     /// The connection has gone.
     pub(crate) fn leave_source(&mut self, slot: u32) {
+        self.introducers.remove(&slot);
         let source = std::mem::replace(&mut self.conns.get_mut(slot).source, NONE);
         if is_source(source) {
             self.sources.leave(source, self.now);

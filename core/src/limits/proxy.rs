@@ -15,7 +15,8 @@ pub struct Proxies {
     pub trusted: Vec<Network>,
     /// Whether their connections may begin with a PROXY protocol header, version 1 or 2.
     pub protocol: bool,
-    /// Whether their `X-Forwarded-For` is read: of its addresses the last that is not trusted is the client's.
+    /// Whether their `X-Forwarded-For` is read: of its addresses the last that is not trusted is the client's. With it goes
+    /// `X-Forwarded-Host`, as another name by which clients know this server.
     pub forwarded_for: bool,
 }
 
@@ -30,18 +31,31 @@ impl Proxies {
         self.trusted.iter().any(|network| network.contains(address))
     }
 
-    /// The client of a trusted proxy, by all values of `X-Forwarded-For` in their order. `None` where there is nobody
-    /// but trusted ones, or what should be an address is none.
-    pub(crate) fn client(&self, forwarded_for: &[&[u8]]) -> Option<IpAddr> {
+    /// The client of a trusted proxy, by all values of `X-Forwarded-For` in their order.
+    pub(crate) fn client(&self, forwarded_for: &[&[u8]]) -> Client {
         let entries = forwarded_for.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
+        // An empty header is one that tells nothing, and not none.
+        let mut told = if forwarded_for.is_empty() { Client::Own } else { Client::Untold };
         for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
-            let address = parse_address(entry)?;
-            if !self.trusts(address) {
-                return Some(address);
+            match parse_address(entry) {
+                Some(address) if self.trusts(address) => told = Client::Own,
+                Some(address) => return Client::Named(address),
+                None => return Client::Untold,
             }
         }
-        None
+        told
     }
+}
+
+/// Who is behind a trusted proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// This address.
+    Named(IpAddr),
+    /// Somebody, of whom it does not say an address: `unknown`, a pseudonym, or what only looks like one.
+    Untold,
+    /// Nobody but itself and other trusted ones, as with health checks.
+    Own,
 }
 
 /// An address as proxies write it: some add the port, and some then put IPv6 in brackets.
@@ -100,9 +114,9 @@ pub(crate) enum Start {
     Other,
     /// The beginning of a PROXY protocol header.
     Unfinished,
-    /// A header of so many bytes, and the client it names. It may name none: for the proxy's own connections, such as
-    /// health checks, and for clients of other kinds.
-    Header(usize, Option<IpAddr>),
+    /// A header of so many bytes, and whom it names. Version 1 has one word, `UNKNOWN`, for the proxy's own connections and for
+    /// clients of other kinds: it counts as the former, which is what balancers send it for.
+    Header(usize, Client),
     /// A header that is none.
     Malformed,
 }
@@ -136,9 +150,9 @@ fn start_v1(data: &[u8]) -> Start {
         Ok(header) if header.header.len() == line.len() => Start::Header(
             line.len(),
             match header.addresses {
-                v1::Addresses::Tcp4(addresses) => Some(addresses.source_address.into()),
-                v1::Addresses::Tcp6(addresses) => Some(addresses.source_address.into()),
-                v1::Addresses::Unknown => None,
+                v1::Addresses::Tcp4(addresses) => Client::Named(addresses.source_address.into()),
+                v1::Addresses::Tcp6(addresses) => Client::Named(addresses.source_address.into()),
+                v1::Addresses::Unknown => Client::Own,
             },
         ),
         _ => Start::Malformed,
@@ -155,9 +169,11 @@ fn start_v2(data: &[u8], bytes_max: usize) -> Start {
         Ok(header) => Start::Header(
             header.header.len(),
             match (header.command, header.addresses) {
-                (v2::Command::Proxy, v2::Addresses::IPv4(addresses)) => Some(addresses.source_address.into()),
-                (v2::Command::Proxy, v2::Addresses::IPv6(addresses)) => Some(addresses.source_address.into()),
-                _ => None,
+                (v2::Command::Local, _) => Client::Own,
+                (_, v2::Addresses::IPv4(addresses)) => Client::Named(addresses.source_address.into()),
+                (_, v2::Addresses::IPv6(addresses)) => Client::Named(addresses.source_address.into()),
+                // Of a Unix socket, or of a kind that the specification does not have.
+                (_, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => Client::Untold,
             },
         ),
         Err(v2::ParseError::Incomplete(..) | v2::ParseError::Partial(..)) => Start::Unfinished,
@@ -207,7 +223,11 @@ mod tests {
         let proxies = proxies(&["10.0.0.0/8", "::1"]);
         let client = |values: &[&str]| {
             let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
-            proxies.client(&values).map(|address| address.to_string()).unwrap_or_default()
+            match proxies.client(&values) {
+                Client::Named(address) => address.to_string(),
+                Client::Untold => "?".to_owned(),
+                Client::Own => String::new(),
+            }
         };
         assert_eq!(client(&["192.0.2.1"]), "192.0.2.1");
         assert_eq!(client(&["1.1.1.1, 192.0.2.1, 10.0.0.7"]), "192.0.2.1");
@@ -216,11 +236,23 @@ mod tests {
         assert_eq!(client(&["[2001:db8::1]:4711,10.1.1.1"]), "2001:db8::1");
         assert_eq!(client(&["[2001:db8::1]"]), "2001:db8::1");
         assert_eq!(client(&["::ffff:192.0.2.1"]), "192.0.2.1");
-        // Nobody can be told from these, and what stands further left may be anybody's invention.
-        for nobody in ["", "10.0.0.1", "1.1.1.1, unknown", "1.1.1.1, \u{e9}", "1.1.1.1, _hidden, 10.0.0.1"] {
-            assert_eq!(client(&[nobody]), "", "{nobody}");
+        // Somebody is there, and what stands further left may be anybody's invention.
+        for untold in [
+            "",
+            " , ",
+            "unknown",
+            "1.1.1.1, unknown",
+            "1.1.1.1, \u{e9}",
+            "_hidden, 10.0.0.1",
+            "fe80::1%eth0",
+            "1.1.1.1:x",
+        ] {
+            assert_eq!(client(&[untold]), "?", "{untold}");
         }
-        assert_eq!(client(&[]), "");
+        // The proxies' own.
+        for own in [&[][..], &["10.0.0.1"], &["::1, 10.0.0.1", ""]] {
+            assert_eq!(client(own), "", "{own:?}");
+        }
     }
 
     #[test]
@@ -238,10 +270,16 @@ mod tests {
             (v2_header(0x21, 0x21, &v6), Some("2001:db8::1")),
             (v2_header(0x20, 0x11, &v4), None),
             (v2_header(0x20, 0, &[]), None),
-            (v2_header(0x21, 0x31, &[0; 216]), None),
+            (v2_header(0x21, 0x31, &[0; 216]), Some("?")),
+            (v2_header(0x21, 0, &[]), Some("?")),
         ] {
             let shown = String::from_utf8_lossy(&header).into_owned();
-            let expected = Start::Header(header.len(), client.map(ip));
+            let client = match client {
+                Some("?") => Client::Untold,
+                Some(address) => Client::Named(ip(address)),
+                None => Client::Own,
+            };
+            let expected = Start::Header(header.len(), client);
             assert_eq!(start(&header, 1_024), expected, "{shown:?}");
             // What follows need not be text, and a part of it is not enough.
             assert_eq!(start(&[&header[..], b"GET / \xff\r\n"].concat(), 1_024), expected, "{shown:?}");

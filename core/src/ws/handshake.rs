@@ -4,16 +4,30 @@
 use super::deflate::{self, Agreed};
 use httparse::{EMPTY_HEADER, Header, Request, Status};
 use std::io::Write;
+use std::mem::MaybeUninit;
 use tungstenite::handshake::derive_accept_key;
 
-/// Browsers send about 20; 64 leaves room for proxies.
-const HEADERS_MAX: usize = 64;
+pub use super::response::Response;
+
+/// Header fields that are read without an allocation: all that there may be, by default.
+const FEW_HEADERS: usize = 100;
 
 const PROXY_OF_STRANGER: &str =
     "not an HTTP request; a PROXY protocol header is taken from trusted proxies only, with proxy.protocol = on";
 
-/// The subprotocol that is this server's own; selected when a client offers it.
+/// The subprotocol of the dialect [`Fanfare`](crate::Dialect::Fanfare); selected there when a client offers it.
 pub const SUBPROTOCOL: &str = "fanfare.v1";
+/// How the names of all subprotocols begin that have a meaning here.
+const OWN_SUBPROTOCOLS: &[u8] = b"fanfare.";
+
+const NO_UPGRADE: &str = "a WebSocket is here, and no Upgrade header arrived; does a proxy drop it? (nginx: \
+                          `proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection \"upgrade\"`)";
+const NO_UPGRADE_HTTP_1_0: &str = "a WebSocket is here, and HTTP/1.0 arrived, without an Upgrade header; is a proxy not told to \
+                                   pass it on? (nginx: `proxy_http_version 1.1`, and `proxy_set_header` for Upgrade and \
+                                   Connection)";
+const OTHER_UPGRADE: &str = "a WebSocket is here, and the Upgrade header names another protocol than websocket, such as h2c, \
+                             which is not spoken here";
+const UPGRADE_BY_HEAD: &str = "a WebSocket is here, and is asked for by GET";
 
 /// Where the request head ends in `data`, given that it does not end in the first `searched` bytes.
 ///
@@ -42,6 +56,10 @@ pub struct Parsed<'a> {
     pub query: &'a str,
     /// The page that asks, as browsers tell; empty where that is told twice, or is no text.
     pub origin: Option<&'a str>,
+    /// What the client calls this server: the value of `Host`, unless that is missing, as in HTTP/1.0, or no text.
+    pub host: Option<&'a str>,
+    /// All values of `X-Forwarded-Host`, in their order.
+    pub forwarded_host: Vec<&'a [u8]>,
     /// All values of `X-Forwarded-For`, in their order.
     pub forwarded_for: Vec<&'a [u8]>,
     /// What is asked for.
@@ -55,8 +73,8 @@ pub enum Kind<'a> {
     Upgrade {
         /// The value of `Sec-WebSocket-Key`.
         key: &'a str,
-        /// The client offers [`SUBPROTOCOL`].
-        subprotocol: bool,
+        /// The subprotocols that the client offers.
+        subprotocols: Offered<'a>,
         /// The client offers compression, in a form that can be agreed upon.
         compression: Option<Agreed>,
     },
@@ -64,82 +82,165 @@ pub enum Kind<'a> {
     Get {
         /// The method is HEAD: the headers without the body.
         head_only: bool,
+        /// Other header fields are those of a client that wants a WebSocket.
+        wants_websocket: bool,
+        /// Where a WebSocket lives at the path: why the request is none for it, for people.
+        no_upgrade: &'static str,
     },
+    /// What may be asked for: the method is OPTIONS.
+    Options,
 }
 
-/// Parses a whole request head, as [`head_end`] found it.
+/// The subprotocols that a client offers (RFC 6455 §4.1): as much of them as a choice needs.
+///
+/// Those whose name begins with `fanfare.` are this server's own: [`SUBPROTOCOL`], and `fanfare.token.` and a secret, which is
+/// for the server's eyes only and never sent back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offered<'a> {
+    /// [`SUBPROTOCOL`] is among them.
+    pub own: bool,
+    /// The first that is not this server's own.
+    pub first: Option<&'a str>,
+}
+
+impl<'a> Offered<'a> {
+    /// Reads the values of all `Sec-WebSocket-Protocol` header fields, in their order. What is no name is passed over.
+    pub fn read(values: impl IntoIterator<Item = &'a [u8]>) -> Offered<'a> {
+        let mut offered = Offered::default();
+        for token in values.into_iter().flat_map(tokens) {
+            if token == SUBPROTOCOL.as_bytes() {
+                offered.own = true;
+            } else if offered.first.is_none() && is_token(token) && !token.starts_with(OWN_SUBPROTOCOLS) {
+                offered.first = std::str::from_utf8(token).ok();
+            }
+        }
+        offered
+    }
+}
+
+/// Parses a whole request head, as [`head_end`] found it, with at most so many header fields.
 ///
 /// # Errors
 /// The response that tells the client what is wrong.
-pub fn parse(head: &[u8]) -> Result<Parsed<'_>, Response<'static>> {
-    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
-    let mut request = Request::new(&mut headers);
-    match request.parse(head) {
+pub fn parse(head: &[u8], headers_max: usize) -> Result<Parsed<'_>, Response<'static>> {
+    let mut few = [const { MaybeUninit::uninit() }; FEW_HEADERS];
+    let mut request = Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut few[..headers_max.min(FEW_HEADERS)]) {
+        Err(httparse::Error::TooManyHeaders) if headers_max > FEW_HEADERS => {
+            // The shortest line of a header field has four bytes.
+            let mut many = vec![EMPTY_HEADER; headers_max.min(head.len() / 4)];
+            let mut request = Request::new(&mut many);
+            let status = request.parse(head);
+            understand(head, status, &request)
+        }
+        status => understand(head, status, &request),
+    }
+}
+
+fn understand<'a>(
+    head: &'a [u8],
+    status: httparse::Result<usize>,
+    request: &Request<'_, 'a>,
+) -> Result<Parsed<'a>, Response<'static>> {
+    match status {
         Ok(Status::Complete(_)) => {}
         // So does the signature of version 2 begin.
         Ok(Status::Partial) if head == b"\r\n\r\n" => return Err(Response::bad_request(PROXY_OF_STRANGER)),
         Ok(Status::Partial) => return Err(Response::bad_request("the request head ends too early")),
-        Err(httparse::Error::TooManyHeaders) => return Err(Response::HEAD_TOO_LARGE),
+        Err(httparse::Error::TooManyHeaders) => return Err(Response::TOO_MANY_HEADERS),
         // Its first line has the shape of a request of another version.
         Err(httparse::Error::Version) if head.starts_with(b"PROXY ") => {
             return Err(Response::bad_request(PROXY_OF_STRANGER));
         }
-        Err(httparse::Error::Version) => {
-            return Err(Response::text("505 HTTP Version Not Supported", "HTTP/1.1 is spoken here"));
+        Err(httparse::Error::Version) => return Err(Response::VERSION),
+        Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
+            return Err(Response::bad_request("a header field is malformed"));
         }
         Err(_) => return Err(Response::bad_request("not an HTTP request")),
     }
     let (method, target, version) =
         (request.method.unwrap_or(""), request.path.unwrap_or(""), request.version.unwrap_or(0));
     let headers = &*request.headers;
-    if !matches!(method, "GET" | "HEAD") {
-        return Err(Response {
-            headers: "Allow: GET, HEAD\r\n",
-            ..Response::text("405 Method Not Allowed", "only GET and HEAD are served here")
-        });
+    let asks_for_websocket = || values(headers, "Upgrade").any(|value| has_token(value, "websocket"));
+    if !matches!(method, "GET" | "HEAD" | "OPTIONS") {
+        return Err(Response::not_allowed(match method {
+            "CONNECT" => "CONNECT is for proxies, and this server is none",
+            _ if asks_for_websocket() => {
+                "a WebSocket is asked for by GET; does a proxy or a redirect change the method?"
+            }
+            _ => "only GET, HEAD and OPTIONS are served here",
+        }));
     }
     // RFC 9112 §3.2: one Host header, and without exception in HTTP/1.1.
-    let hosts = values(headers, "Host").count();
-    if hosts > 1 || hosts == 0 && version >= 1 {
-        return Err(Response::bad_request("one Host header is needed"));
+    let mut hosts = values(headers, "Host");
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Response::bad_request("more than one Host header arrived; does a proxy add one?"));
+    }
+    if host.is_none() && version >= 1 {
+        return Err(Response::bad_request("no Host header arrived, which HTTP/1.1 requires; does a proxy drop it?"));
     }
     let (path, query) = path_and_query(target);
     let origin = values(headers, "Origin")
         .next()
         .map(|_| single(headers, "Origin").and_then(|origin| std::str::from_utf8(origin).ok()).unwrap_or(""));
-    let forwarded_for = values(headers, "X-Forwarded-For").collect();
-    let parsed = |kind| Parsed { path, query, origin, forwarded_for, kind };
-    if method == "HEAD" || !values(headers, "Upgrade").any(|value| has_token(value, "websocket")) {
-        return Ok(parsed(Kind::Get { head_only: method == "HEAD" }));
+    let parsed = |kind| Parsed {
+        path,
+        query,
+        origin,
+        host: host.and_then(|host| std::str::from_utf8(host.trim_ascii()).ok()),
+        forwarded_host: values(headers, "X-Forwarded-Host").collect(),
+        forwarded_for: values(headers, "X-Forwarded-For").collect(),
+        kind,
+    };
+    match method {
+        "OPTIONS" => Ok(parsed(Kind::Options)),
+        "GET" if asks_for_websocket() => upgrade(headers, version).map(parsed),
+        _ => Ok(parsed(Kind::Get {
+            head_only: method == "HEAD",
+            wants_websocket: values(headers, "Sec-WebSocket-Key").next().is_some(),
+            no_upgrade: match values(headers, "Upgrade").next() {
+                Some(_) if asks_for_websocket() => UPGRADE_BY_HEAD,
+                Some(_) => OTHER_UPGRADE,
+                None if version < 1 => NO_UPGRADE_HTTP_1_0,
+                None => NO_UPGRADE,
+            },
+        })),
     }
-    if version < 1 {
-        return Err(Response::bad_request(
-            "a WebSocket needs HTTP/1.1 (a proxy in between may have to be told: nginx by `proxy_http_version 1.1`)",
-        ));
-    }
-    upgrade(headers).map(parsed)
 }
 
-/// The checks of RFC 6455 §4.2.1.
-fn upgrade<'a>(headers: &[Header<'a>]) -> Result<Kind<'a>, Response<'static>> {
+/// The checks of RFC 6455 §4.2.1, of a request that names `websocket` in its Upgrade header.
+fn upgrade<'a>(headers: &[Header<'a>], version: u8) -> Result<Kind<'a>, Response<'static>> {
+    if version < 1 {
+        return Err(Response::bad_request(
+            "a WebSocket needs HTTP/1.1, and HTTP/1.0 arrived; is a proxy not told? (nginx: `proxy_http_version 1.1`)",
+        ));
+    }
     if !values(headers, "Connection").any(|value| has_token(value, "upgrade")) {
-        return Err(Response::bad_request("the Connection header must name Upgrade"));
+        return Err(Response::bad_request(
+            "the Connection header does not name Upgrade; does a proxy replace it? (nginx: \
+             `proxy_set_header Connection \"upgrade\"`)",
+        ));
+    }
+    // Its bytes would be read as frames (RFC 9110 §7.8 wants the body first, then the new protocol).
+    let mut lengths = values(headers, "Content-Length");
+    if lengths.any(|length| length.trim_ascii() != b"0") || values(headers, "Transfer-Encoding").next().is_some() {
+        return Err(Response::bad_request("a request for a WebSocket has no body; does a proxy add one?"));
     }
     if single(headers, "Sec-WebSocket-Version") != Some(b"13") {
-        return Err(Response {
-            // RFC 6455 §4.4 asks for the first, RFC 9110 §15.5.22 and §7.8 for the others.
-            headers: "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
-            ..Response::text("426 Upgrade Required", "WebSocket version 13 is spoken here")
-        });
+        return Err(Response::upgrade_required(
+            "WebSocket version 13 is spoken here, named by one Sec-WebSocket-Version",
+        ));
     }
     let key = single(headers, "Sec-WebSocket-Key")
         .and_then(|key| std::str::from_utf8(key).ok())
         .filter(|key| is_key(key))
-        .ok_or(Response::bad_request("one Sec-WebSocket-Key of 16 bytes in base64 is needed"))?;
-    let subprotocol = values(headers, "Sec-WebSocket-Protocol")
-        .any(|value| tokens(value).any(|token| token == SUBPROTOCOL.as_bytes()));
+        .ok_or(Response::bad_request(
+            "one Sec-WebSocket-Key of 16 bytes in base64 is needed; does a proxy drop or change it?",
+        ))?;
+    let subprotocols = Offered::read(values(headers, "Sec-WebSocket-Protocol"));
     let compression = deflate::negotiate(values(headers, "Sec-WebSocket-Extensions"))?;
-    Ok(Kind::Upgrade { key, subprotocol, compression })
+    Ok(Kind::Upgrade { key, subprotocols, compression })
 }
 
 fn values<'h, 'a: 'h>(headers: &'h [Header<'a>], name: &'h str) -> impl Iterator<Item = &'a [u8]> + 'h {
@@ -162,6 +263,12 @@ fn has_token(value: &[u8], token: &str) -> bool {
     tokens(value).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
 }
 
+/// A token of RFC 9110 §5.6.2: what a subprotocol's name is.
+fn is_token(text: &[u8]) -> bool {
+    let is_of_a_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(is_of_a_token)
+}
+
 /// 16 bytes in base64: 22 characters and two of padding.
 fn is_key(key: &str) -> bool {
     let (digits, padding) = key.as_bytes().split_at(key.len().min(22));
@@ -171,22 +278,25 @@ fn is_key(key: &str) -> bool {
 /// Path and query of an origin-form or absolute-form target (RFC 9112 §3.2).
 fn path_and_query(target: &str) -> (&str, &str) {
     let whole = match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        Some((_, rest)) if !target.starts_with('/') => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
         _ => target,
     };
     let whole = whole.split('#').next().unwrap_or(whole);
-    whole.split_once('?').unwrap_or((whole, ""))
+    let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
+    (if path.is_empty() { "/" } else { path }, query)
 }
 
 /// Appends the 101 that opens a WebSocket.
-pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: bool, compression: Option<Agreed>) {
+///
+/// `subprotocol` is the one that is selected, if any: see [`Dialect::subprotocol`](crate::Dialect::subprotocol).
+pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: Option<&str>, compression: Option<Agreed>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
     out.extend_from_slice(derive_accept_key(key.as_bytes()).as_bytes());
-    if subprotocol {
+    if let Some(subprotocol) = subprotocol {
         out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
-        out.extend_from_slice(SUBPROTOCOL.as_bytes());
+        out.extend_from_slice(subprotocol.as_bytes());
     }
     if let Some(agreed) = compression {
         write!(out, "\r\nSec-WebSocket-Extensions: {agreed}").expect("a Vec takes every write");
@@ -198,73 +308,6 @@ pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: bool, compression
 pub fn response_bytes(sent: &[u8]) -> usize {
     // No frame of a server begins with `H`: that would be a fragment with reserved bits.
     if sent.first() == Some(&b'H') { head_end(sent, 0).unwrap_or(sent.len()) } else { 0 }
-}
-
-/// A response other than 101, to be made by hand or by its functions. The connection ends with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Response<'a> {
-    /// Code and reason phrase.
-    pub status: &'static str,
-    /// Further header lines, each ended.
-    pub headers: &'static str,
-    /// The media type of the body.
-    pub content_type: &'static str,
-    /// The body.
-    pub body: &'a [u8],
-}
-
-impl<'a> Response<'a> {
-    /// The request head is larger than allowed.
-    pub const HEAD_TOO_LARGE: Response<'static> =
-        Response::text("431 Request Header Fields Too Large", "the request head is too large");
-    /// The request head did not come in time.
-    pub const TIMED_OUT: Response<'static> =
-        Response::text("408 Request Timeout", "the request head did not come in time");
-    /// Too many connections wait, and this is the one that has waited longest.
-    pub const EVICTED: Response<'static> =
-        Response::unavailable("too many others are waiting, and the request head has not come");
-    /// The page that asks is not one of those that may.
-    pub const ORIGIN: Response<'static> = Response::text("403 Forbidden", "pages of this origin may not connect here");
-    /// Nothing lives at this path.
-    pub const NOT_FOUND: Response<'static> =
-        Response::text("404 Not Found", "nothing here; a WebSocket is at / and /ws, and at the paths of its dialects");
-
-    /// A response for people and scripts, in plain text.
-    pub const fn text(status: &'static str, body: &'a str) -> Response<'a> {
-        Response { status, headers: "", content_type: "text/plain; charset=utf-8", body: body.as_bytes() }
-    }
-
-    /// 400, with what is wrong.
-    pub const fn bad_request(body: &'a str) -> Response<'a> {
-        Response::text("400 Bad Request", body)
-    }
-
-    /// 503, with the advice to come back in a second: long enough for a place to become free, short for a person.
-    pub const fn unavailable(body: &'a str) -> Response<'a> {
-        Response { headers: "Retry-After: 1\r\n", ..Response::text("503 Service Unavailable", body) }
-    }
-
-    /// 429, with the advice to come back in a second.
-    pub const fn too_many(body: &'a str) -> Response<'a> {
-        Response { headers: "Retry-After: 1\r\n", ..Response::text("429 Too Many Requests", body) }
-    }
-
-    /// Appends the response; with `head_only` its headers alone.
-    pub fn write(&self, out: &mut Vec<u8>, head_only: bool) {
-        write!(
-            out,
-            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}Cache-Control: no-store\r\n\
-             X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
-            self.status,
-            self.content_type,
-            self.body.len(),
-            self.headers
-        )
-        .expect("a Vec takes every write");
-        if !head_only {
-            out.extend_from_slice(self.body);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -290,26 +333,38 @@ mod tests {
     ];
 
     /// The status of the refusal of a good upgrade with one header changed, taken away (empty) or added.
-    fn refusal(name: &str, value: &str, keep: bool) -> String {
+    fn outcome(name: &str, value: &str, keep: bool) -> String {
         let mut headers: Vec<_> = GOOD.into_iter().filter(|header| keep || header.0 != name).collect();
         if !value.is_empty() {
             headers.push((name, value));
         }
         let head = request("GET /ws HTTP/1.1", &headers);
-        match parse(&head) {
+        match parse(&head, 20) {
             Ok(parsed) => format!("{:?}", parsed.kind),
-            Err(response) => response.status[..3].to_owned(),
+            Err(response) => format!("{} {}", &response.status[..3], std::str::from_utf8(response.body).unwrap()),
         }
+    }
+
+    /// Its status alone, or the word for what was understood.
+    fn refusal(name: &str, value: &str, keep: bool) -> String {
+        outcome(name, value, keep).split(' ').next().unwrap().to_owned()
     }
 
     #[test]
     fn the_rfc_example_is_accepted() {
         let head = request("GET /ws?token=1 HTTP/1.1", &GOOD);
-        let kind = Kind::Upgrade { key: KEY, subprotocol: false, compression: None };
-        let expected = Parsed { path: "/ws", query: "token=1", origin: None, forwarded_for: Vec::new(), kind };
-        assert_eq!(parse(&head).unwrap(), expected);
+        let expected = Parsed {
+            path: "/ws",
+            query: "token=1",
+            origin: None,
+            host: Some("h"),
+            forwarded_host: Vec::new(),
+            forwarded_for: Vec::new(),
+            kind: Kind::Upgrade { key: KEY, subprotocols: Offered::default(), compression: None },
+        };
+        assert_eq!(parse(&head, 5).unwrap(), expected);
         let mut out = Vec::new();
-        write_accept(&mut out, KEY, true, None);
+        write_accept(&mut out, KEY, Some(SUBPROTOCOL), None);
         let out = String::from_utf8(out).unwrap();
         assert!(out.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(out.ends_with("Sec-WebSocket-Protocol: fanfare.v1\r\n\r\n"));
@@ -330,37 +385,78 @@ mod tests {
         assert_eq!(refusal("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZ", false), "400");
         assert_eq!(refusal("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ====", false), "400");
         assert_eq!(refusal("Sec-WebSocket-Key", KEY, true), "400");
-        assert!(refusal("Sec-WebSocket-Protocol", "chat, fanfare.v1", true).contains("subprotocol: true"));
+        assert!(
+            outcome("Sec-WebSocket-Protocol", "chat, fanfare.v1", true).contains("own: true, first: Some(\"chat\")")
+        );
         assert_eq!(refusal("Sec-WebSocket-Extensions", "permessage-deflate;", true), "400");
-        assert!(refusal("Sec-WebSocket-Extensions", "permessage-deflate", true).contains("window: Wide"));
+        assert!(outcome("Sec-WebSocket-Extensions", "permessage-deflate", true).contains("window: Wide"));
+        assert_eq!(refusal("Content-Length", "0", true), "Upgrade");
+        for body in [("Content-Length", "1"), ("Content-Length", "x"), ("Transfer-Encoding", "chunked")] {
+            assert!(outcome(body.0, body.1, true).starts_with("400 a request for a WebSocket has no body"));
+        }
+    }
+
+    #[test]
+    fn a_missing_upgrade_is_told_from_another_one() {
+        let get =
+            |line: &str, upgrade: &[(&str, &str)]| match parse(&request(line, &[&GOOD[..1], upgrade].concat()), 20)
+                .unwrap()
+                .kind
+            {
+                Kind::Get { no_upgrade, wants_websocket, .. } => (no_upgrade, wants_websocket),
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(get("GET /ws HTTP/1.1", &[]), (NO_UPGRADE, false));
+        assert_eq!(get("GET /ws HTTP/1.1", &GOOD[3..]), (NO_UPGRADE, true));
+        assert_eq!(get("GET /ws HTTP/1.0", &GOOD[2..]), (NO_UPGRADE_HTTP_1_0, true));
+        assert_eq!(get("GET /ws HTTP/1.1", &[("Upgrade", "h2c")]), (OTHER_UPGRADE, false));
+        assert_eq!(get("HEAD /ws HTTP/1.1", &GOOD[1..]), (UPGRADE_BY_HEAD, true));
+    }
+
+    #[test]
+    fn header_fields_are_counted_by_a_limit_of_their_own() {
+        let with = |count: usize| {
+            request(
+                "GET / HTTP/1.1",
+                &vec![("Host", "h"); 1].into_iter().chain(vec![("a", ""); count - 1]).collect::<Vec<_>>(),
+            )
+        };
+        for max in [1, 99, 100, 101, 500] {
+            assert_eq!(parse(&with(max), max).map(|parsed| parsed.path), Ok("/"), "{max}");
+            assert_eq!(parse(&with(max + 1), max), Err(Response::TOO_MANY_HEADERS), "{max}");
+        }
     }
 
     #[test]
     fn other_requests() {
         let get = |line: &str| {
-            parse(&request(line, &[("Host", "h")]))
+            parse(&request(line, &[("Host", "h")]), 1)
                 .map_err(|response| response.status[..3].to_owned())
                 .map(|parsed| format!("{parsed:?}"))
         };
         assert!(get("GET http://h:1/healthz?x HTTP/1.1").unwrap().contains("/healthz"));
         assert!(get("HEAD / HTTP/1.0").unwrap().contains("head_only: true"));
+        assert!(get("GET http://h?room=/x HTTP/1.1").unwrap().contains(r#"path: "/", query: "room=/x""#));
+        assert!(get("OPTIONS * HTTP/1.1").unwrap().contains("kind: Options"));
         assert_eq!(get("POST / HTTP/1.1").unwrap_err(), "405");
+        assert_eq!(get("CONNECT h:443 HTTP/1.1").unwrap_err(), "405");
+        assert_eq!(get("PRI * HTTP/2.0").unwrap_err(), "505");
         assert_eq!(get("GET / HTTP/2.0").unwrap_err(), "505");
         assert_eq!(get("nonsense").unwrap_err(), "400");
         assert!(get("\r\nGET / HTTP/1.1").is_ok());
-        assert_eq!(parse(&request("GET / HTTP/1.1", &[])).unwrap_err().status, "400 Bad Request");
+        assert_eq!(parse(&request("GET / HTTP/1.1", &[]), 9).unwrap_err().status, "400 Bad Request");
         assert_eq!(
-            parse(&request("GET / HTTP/1.0", &[("Host", "a"), ("Host", "b")])).unwrap_err().status,
+            parse(&request("GET / HTTP/1.0", &[("Host", "a"), ("Host", "b")]), 9).unwrap_err().status,
             "400 Bad Request"
         );
-        assert!(parse(&request("GET / HTTP/1.0", &[])).is_ok());
+        assert!(parse(&request("GET / HTTP/1.0", &[]), 9).is_ok());
     }
 
     #[test]
     fn origin_and_forwarded_addresses_are_told() {
         let told = |headers: &[(&str, &str)]| {
             let head = request("GET / HTTP/1.1", &[&[("Host", "h")], headers].concat());
-            let parsed = parse(&head).unwrap();
+            let parsed = parse(&head, 9).unwrap();
             (parsed.origin.map(str::to_owned), parsed.forwarded_for.concat())
         };
         assert_eq!(told(&[("origin", "https://a")]), (Some("https://a".to_owned()), Vec::new()));

@@ -6,6 +6,7 @@ pub mod encode;
 pub mod handshake;
 mod mask;
 mod message;
+mod response;
 mod utf8;
 
 pub use message::{Message, Messages};

@@ -6,8 +6,11 @@ use crate::lone_core::{LoneCore, Said};
 use crate::{Frame, config};
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::ws::handshake::{self, Kind, Parsed};
-use fanfare_core::{ConnId, Dialect, Event};
+use fanfare_core::{ConnId, Dialect, Event, Subprotocols};
 use tungstenite::handshake::derive_accept_key;
+
+/// Few, so that the limit is met.
+const HEADERS_MAX: usize = 12;
 
 /// What is searched for the end of a head from every place, which takes the square of the length.
 const SEARCHED_BYTES_MAX: usize = 400;
@@ -39,6 +42,8 @@ fn the_end_is_found_from_everywhere(stream: &[u8]) {
 fn circumstances(choice: u8) -> LoneCore {
     let dialects = [Dialect::Fanfare, Dialect::Classic, Dialect::Broadcast, Dialect::Echo];
     let mut lone = LoneCore::new(config(|config| {
+        config.request_headers_max = HEADERS_MAX;
+        config.subprotocols = if choice & 0x40 == 0 { Subprotocols::Own } else { Subprotocols::First };
         config.request_head_bytes_max = [8 * 1024, 512, 200, 64][usize::from(choice & 3)];
         config.default_dialect = dialects[usize::from(choice >> 2 & 3)];
         config.echo = choice & 0x10 != 0;
@@ -100,9 +105,24 @@ fn check(stream: &[u8], answer: &[u8], said: &[Said]) {
     assert!(head.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\r' | b'\n')), "{}", head.escape_ascii());
     let response = Response::parse(std::str::from_utf8(head).expect("ASCII"));
     let request = handshake::head_end(stream, 0).map(|end| &stream[..end]);
-    let parsed = request.map(handshake::parse);
+    let parsed = request.map(|head| handshake::parse(head, HEADERS_MAX));
     if response.status == 101 {
-        let Some(Ok(Parsed { kind: Kind::Upgrade { key, .. }, .. })) = parsed else { panic!("{parsed:?}") };
+        let Some(Ok(Parsed { kind: Kind::Upgrade { key, .. }, origin, host, .. })) = parsed else {
+            panic!("{parsed:?}")
+        };
+        if let Some(origin) = origin {
+            // Without ports, which is less than what is asked of it: a host is what stands before the last colon, or all.
+            let [origin, host] = [origin.split_once("://").map(|(_, host)| host), host].map(|host| {
+                let host = host.expect("a page of this host").to_ascii_lowercase();
+                host.trim_end_matches(|of_port: char| of_port.is_ascii_digit()).trim_end_matches(':').to_owned()
+            });
+            assert_eq!(origin, host);
+        }
+        if let Some(selected) = response.field("sec-websocket-protocol") {
+            assert!(selected == handshake::SUBPROTOCOL || !selected.starts_with("fanfare."), "{selected}");
+            let stream = String::from_utf8_lossy(stream);
+            assert!(stream.contains(selected), "{selected} was offered");
+        }
         assert_eq!(response.field("sec-websocket-accept"), Some(&*derive_accept_key(key.as_bytes())));
         assert_eq!(response.field("upgrade"), Some("websocket"));
         assert_eq!(response.field("connection"), Some("Upgrade"));
@@ -116,7 +136,11 @@ fn check(stream: &[u8], answer: &[u8], said: &[Said]) {
     assert!((200..=599).contains(&response.status), "{}", response.head);
     assert!(said.iter().any(is_end), "the connection ends with the response");
     assert!(response.fields.contains(&("connection".to_owned(), "close".to_owned())), "{}", response.head);
+    if response.status == 204 {
+        assert!(body.is_empty() && response.field("content-length").is_none(), "{}", response.head);
+        return;
+    }
     let length: usize = response.field("content-length").expect("a length").parse().expect("a number");
-    let bodiless = matches!(parsed, Some(Ok(Parsed { kind: Kind::Get { head_only: true }, .. })));
+    let bodiless = matches!(parsed, Some(Ok(Parsed { kind: Kind::Get { head_only: true, .. }, .. })));
     assert_eq!(body.len(), if bodiless && body.is_empty() { 0 } else { length });
 }

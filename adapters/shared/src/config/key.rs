@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use fanfare_core::Origins;
+
 use super::{Config, RedisTarget};
 
 /// One configuration key: the only place where its name, default, bounds and meaning are written.
@@ -349,15 +351,7 @@ pub(crate) struct List<T: 'static> {
 
 impl<T: FromStr<Err = &'static str> + Display> Kind for List<T> {
     fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
-        let items: Vec<&str> = match given {
-            Given::List(items) => items.iter().map(String::as_str).collect(),
-            _ => match read_text(given)?.trim() {
-                "" => Vec::new(),
-                text => text.split(',').collect(),
-            },
-        };
-        let read = |item: &str| item.trim().parse().map_err(|why| format!("{}: {why}", quoted_item(item)));
-        *(self.field.get_mut)(config) = items.into_iter().map(read).collect::<Result<_, _>>()?;
+        *(self.field.get_mut)(config) = read_items(&items(given)?)?;
         Ok(())
     }
 
@@ -372,6 +366,58 @@ impl<T: FromStr<Err = &'static str> + Display> Kind for List<T> {
 
     fn value_name(&self) -> String {
         self.value_name.to_owned()
+    }
+}
+
+fn items(given: &Given) -> Result<Vec<&str>, String> {
+    Ok(match given {
+        Given::List(items) => items.iter().map(|item| item.trim()).collect(),
+        _ => match read_text(given)?.trim() {
+            "" => Vec::new(),
+            text => text.split(',').map(str::trim).collect(),
+        },
+    })
+}
+
+fn read_items<T: FromStr<Err = &'static str>>(items: &[&str]) -> Result<Vec<T>, String> {
+    let read = |item: &&str| item.parse().map_err(|why| format!("{}: {why}", quoted_item(item)));
+    items.iter().map(read).collect()
+}
+
+/// The pages that may connect.
+pub(crate) struct OriginList {
+    pub(crate) field: Field<Origins>,
+}
+
+impl Kind for OriginList {
+    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+        let items = items(given)?;
+        *(self.field.get_mut)(config) = match items[..] {
+            [] => Origins::SameHost,
+            ["*"] => Origins::Any,
+            _ if items.contains(&"*") => return Err("* is every page, and stands alone".to_owned()),
+            _ => Origins::List(read_items(&items)?),
+        };
+        Ok(())
+    }
+
+    fn show(&self, config: &Config) -> toml::Value {
+        let items = match (self.field.get)(config) {
+            Origins::SameHost => Vec::new(),
+            Origins::Any => vec!["*".to_owned()],
+            Origins::List(origins) => origins.iter().map(ToString::to_string).collect(),
+        };
+        toml::Value::Array(items.into_iter().map(toml::Value::String).collect())
+    }
+
+    fn right(&self) -> String {
+        "origins such as https://example.com or https://*.example.com:8443, separated by commas (in the file an array of texts), \
+         or * for any page, or an empty text for those of the same host and port"
+            .to_owned()
+    }
+
+    fn value_name(&self) -> String {
+        "ORIGINS".to_owned()
     }
 }
 

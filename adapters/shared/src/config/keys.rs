@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use fanfare_core::broker::redis::RedisConfig;
-use fanfare_core::{Dialect, Proxies, PublishFormat};
+use fanfare_core::{Dialect, Origins, Proxies, PublishFormat, Subprotocols};
 
 use super::key::{
-    Address, Choice, Field, Given, Key, List, Milliseconds, Number, OptionalAddress, RedisUrl, Text, Unit,
+    Address, Choice, Field, Given, Key, List, Milliseconds, Number, OptionalAddress, OriginList, RedisUrl, Text, Unit,
 };
 use super::{Compression, Config, Limits, Log, LogFormat, LogLevel, Redis, Timeouts};
 
@@ -55,6 +55,19 @@ pub(crate) static KEYS: &[Key] = &[
         kind: &OptionalAddress { field: field!(ops_listen) },
     },
     Key {
+        name: "ops_hosts",
+        default: "",
+        help: "The names by which the operations port may be asked for, beside localhost and IP addresses; others get 421, for \
+               a web page can have a name of its own lead to this machine",
+        environment_alias: None,
+        kind: &List {
+            value_name: "HOSTS",
+            right: "host names such as fanfare.internal, without ports, separated by commas (in the file an array of texts), or \
+                    an empty text for none",
+            field: field!(ops_hosts),
+        },
+    },
+    Key {
         name: "workers",
         default: "1",
         help: "Event loops, each a thread that keeps one processor busy. They share the port, the rooms and the figures",
@@ -72,6 +85,17 @@ pub(crate) static KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "subprotocols",
+        default: "own",
+        help: "Which WebSocket subprotocols are selected in the dialect fanfare: own for fanfare.v1 alone, first for the first \
+               that a client offers as well, for clients that fail without one. The other dialects select the first",
+        environment_alias: None,
+        kind: &Choice {
+            choices: &[("own", Subprotocols::Own), ("first", Subprotocols::First)],
+            field: field!(subprotocols),
+        },
+    },
+    Key {
         name: "echo",
         default: "off",
         help: "Whether /echo sends every message back, as conformance suites want it",
@@ -81,15 +105,10 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "origins",
         default: "",
-        help: "The web pages whose scripts may connect, by the Origin that browsers send; others get 403. None: any. \
-               Programs that send no Origin are not kept out",
+        help: "The web pages whose scripts may connect, by the Origin that browsers send; others get 403. None: those of the \
+               same host and port. *: any. Programs that send no Origin are not kept out",
         environment_alias: None,
-        kind: &List {
-            value_name: "ORIGINS",
-            right: "origins such as https://example.com or https://*.example.com:8443, separated by commas (in the file \
-                    an array of texts), or an empty text for any",
-            field: field!(origins),
-        },
+        kind: &OriginList { field: field!(origins) },
     },
     Key {
         name: "log.format",
@@ -247,6 +266,13 @@ pub(crate) static KEYS: &[Key] = &[
         help: "The largest HTTP request head (request line and header fields, cookies included); a larger one gets 431",
         environment_alias: None,
         kind: &Number { unit: Unit::Bytes, range: KIB..=64 * KIB, field: field!(limits.request_head_bytes_max) },
+    },
+    Key {
+        name: "limits.request_headers_max",
+        default: "100",
+        help: "Header fields of an HTTP request; more get 431. Browsers send about 20, and every proxy adds some",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 16..=4_096, field: field!(limits.request_headers_max) },
     },
     Key {
         name: "limits.outbox_bytes_max",
@@ -411,7 +437,8 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "proxy.forwarded_for",
         default: "on",
-        help: "Whether X-Forwarded-For of trusted proxies is read: its last address that is not trusted is the client's",
+        help: "Whether X-Forwarded-For of trusted proxies is read: its last address that is not trusted is the client's. \
+               X-Forwarded-Host is read with it, where origins is not set",
         environment_alias: None,
         kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(proxies.forwarded_for) },
     },
@@ -488,10 +515,12 @@ fn blank() -> Config {
     Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         ops_listen: None,
+        ops_hosts: Vec::new(),
         workers: 0,
         default_dialect: Dialect::Fanfare,
+        subprotocols: Subprotocols::Own,
         echo: false,
-        origins: Vec::new(),
+        origins: Origins::SameHost,
         log: Log { format: LogFormat::Text, level: LogLevel::Info },
         redis: Redis { target: None, format: PublishFormat::Fanfare, session: RedisConfig::default() },
         limits: Limits {
@@ -502,6 +531,7 @@ fn blank() -> Config {
             rooms_per_connection_max: 0,
             room_name_bytes_max: 0,
             request_head_bytes_max: 0,
+            request_headers_max: 0,
             outbox_bytes_max: 0,
             outbox_total_bytes_max: 0,
             errors_max: 0,

@@ -6,6 +6,7 @@
 mod command_line;
 mod consistency;
 mod file;
+mod host;
 mod key;
 mod keys;
 mod load;
@@ -16,10 +17,11 @@ mod show;
 mod tests;
 
 use fanfare_core::broker::redis::RedisConfig;
-use fanfare_core::{Dialect, Origin, Proxies, PublishFormat};
+use fanfare_core::{Dialect, Origins, Proxies, PublishFormat, Subprotocols};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use host::HostName;
 pub use load::{Command, Loaded, Program, Stop, load};
 pub use problem::{ConfigError, Problem, Source};
 pub use redis_url::{Password, RedisAddress, RedisTarget, RedisUrlError};
@@ -33,14 +35,18 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `ops_listen`: where metrics are served; `None` means that there is no operations port.
     pub ops_listen: Option<SocketAddr>,
+    /// `ops_hosts`: the names by which the operations port may be asked for.
+    pub ops_hosts: Vec<HostName>,
     /// `workers`: how many event loops there are; from 1 to 64.
     pub workers: usize,
     /// `default_dialect`: what `/` and `/ws` speak.
     pub default_dialect: Dialect,
+    /// `subprotocols`: which are selected in the dialect `fanfare`.
+    pub subprotocols: Subprotocols,
     /// `echo`: whether `/echo` is served.
     pub echo: bool,
-    /// `origins`: the pages that may connect; none means any.
-    pub origins: Vec<Origin>,
+    /// `origins`: the pages that may connect.
+    pub origins: Origins,
     /// Section `log`.
     pub log: Log,
     /// Section `redis`.
@@ -114,6 +120,8 @@ pub struct Limits {
     pub room_name_bytes_max: usize,
     /// `limits.request_head_bytes_max`: request line and header fields.
     pub request_head_bytes_max: usize,
+    /// `limits.request_headers_max`: header fields of a request.
+    pub request_headers_max: usize,
     /// `limits.outbox_bytes_max`: unsent bytes of one connection before it is closed as too slow.
     pub outbox_bytes_max: usize,
     /// `limits.outbox_total_bytes_max`: unsent bytes of all connections together.

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use fanfare_core::Origins;
+
 use super::keys::{KEYS, SECTIONS};
 use super::*;
 
@@ -261,19 +263,36 @@ fn lists_stand_in_one_text_or_in_an_array() {
     let array = TomlFile::new("origins = ['https://a.example', 'http://b.example:81']\n[proxy]\ntrusted = []\n");
     let text = TomlFile::new("origins = 'https://a.example, http://b.example:81'\n[proxy]\ntrusted = ''\n");
     let flag = loaded(&["--origins", "https://a.example,http://b.example:81"], &[]);
-    assert_eq!(flag.origins.len(), 2);
+    assert!(matches!(&flag.origins, Origins::List(list) if list.len() == 2));
     for file in [array, text] {
         assert_eq!(loaded(&["--config", file.path()], &[]), flag);
     }
     for (wrong, why) in [
         ("origins = 'https://a.example,'", "\"\": an origin begins with its scheme"),
         ("origins = ['https://a.example', 1]", "it is an array of other things than texts"),
+        ("origins = ['*', 'https://a.example']", "* is every page, and stands alone"),
+        ("origins = 'null'", "\"null\": no list can have it"),
+        ("ops_hosts = 'a.example:9090'", "\"a.example:9090\": a host's name has letters"),
         ("origins = 1", "it is a number; a text stands in quotes"),
         ("listen = ['a']", "it is an array"),
         ("limits.errors_max = ['a']", "it is an array"),
     ] {
         assert_says(&error(&["--config", TomlFile::new(wrong).path()], &[]), &[why, "right: "]);
     }
+}
+
+#[test]
+fn who_may_connect_is_the_same_host_a_list_or_everybody() {
+    assert_eq!(loaded(&[], &[]).origins, Origins::SameHost);
+    assert_eq!(loaded(&["--origins", ""], &[("FANFARE_ORIGINS", "*")]).origins, Origins::SameHost);
+    for any in [loaded(&["--origins", "*"], &[]), loaded(&[], &[("FANFARE_ORIGINS", " * ")])] {
+        assert_eq!(any.origins, Origins::Any);
+    }
+    let shown = try_load(&["--origins", "*", "--ops-hosts", "Fanfare.internal,b"], &[]).unwrap().to_toml();
+    assert!(
+        shown.contains("origins = [\"*\"]") && shown.contains("ops_hosts = [\"fanfare.internal\", \"b\"]"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -1,29 +1,36 @@
 //! The operations port's HTTP server and its thread.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle as Task, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::board::Board;
 use super::exposition;
+use super::guard::guard;
+use crate::config::HostName;
+use crate::listen;
 
-/// A scraper, a prober and some curious people at once; more wait in the backlog.
+/// A scraper, a prober and some curious people at once. One more takes the place of whoever has said nothing for longest.
 const CONNECTIONS_MAX: usize = 16;
 /// For a whole connection, which carries one request. A scrape takes a millisecond; a peer that stalls gives its place
 /// back.
@@ -60,24 +67,27 @@ impl std::error::Error for StartError {
 }
 
 impl Ops {
-    /// Binds the address, then serves the board from a thread of its own, and logs `operations port listening`.
+    /// Binds the address, then serves the board from a thread of its own, and logs `operations port listening`. It may be asked
+    /// for by IP address, as `localhost`, and by these names.
     ///
     /// # Errors
     /// If the address cannot be bound, or the thread cannot be made.
-    pub fn start(listen: SocketAddr, board: Arc<Board>) -> Result<Ops, StartError> {
-        Ops::try_start(listen, board).map_err(|error| StartError { listen, error })
+    pub fn start(listen: SocketAddr, names: &[HostName], board: Arc<Board>) -> Result<Ops, StartError> {
+        Ops::try_start(listen, names, board).map_err(|error| StartError { listen, error })
     }
 
-    fn try_start(listen: SocketAddr, board: Arc<Board>) -> io::Result<Ops> {
-        let listener = TcpListener::bind(listen)?;
+    fn try_start(listen: SocketAddr, names: &[HostName], board: Arc<Board>) -> io::Result<Ops> {
+        // As clients' are: a flood that says nothing stays the kernel's, and is not in the way in its queue.
+        let listener = listen::open(listen, false)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
+        let router = router(board, names.into());
         let thread = Builder::new().name("fanfare-ops".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("it was made for this runtime");
-                tokio::spawn(accept(listener, router(board)));
+                tokio::spawn(accept(listener, router));
                 // Leaving the runtime ends the task above and its connections. Either outcome means to stop.
                 let _ = stopped.await;
             });
@@ -102,12 +112,17 @@ impl Drop for Ops {
     }
 }
 
-fn router(board: Arc<Board>) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get("ok"))
-        .route("/readyz", get(readyz))
+fn router(board: Arc<Board>, names: Arc<[HostName]>) -> Router {
+    let mut router = Router::new();
+    for end in ["", "/"] {
+        router = router
+            .route(&format!("/metrics{end}"), get(metrics))
+            .route(&format!("/healthz{end}"), get("ok"))
+            .route(&format!("/readyz{end}"), get(readyz));
+    }
+    router
         .fallback((StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz and /readyz"))
+        .layer(middleware::from_fn_with_state(names, guard))
         .with_state(board)
 }
 
@@ -122,17 +137,29 @@ async fn readyz(State(board): State<Arc<Board>>) -> impl IntoResponse {
     }
 }
 
+/// A connection.
+struct Peer {
+    task: Task<()>,
+    /// Its request has come.
+    has_asked: Arc<AtomicBool>,
+}
+
 async fn accept(listener: tokio::net::TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // In the order in which they came.
+    let mut peers = VecDeque::with_capacity(CONNECTIONS_MAX);
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = serve(stream, router.clone());
-                tokio::spawn(async move {
+                make_room(&mut peers);
+                let has_asked = Arc::new(AtomicBool::new(false));
+                let connection = serve(stream, router.clone(), Arc::clone(&has_asked));
+                let task = tokio::spawn(async move {
                     let _ = timeout(CONNECTION_TIME_MAX, connection).await;
-                    drop(place);
                 });
+                peers.push_back(Peer { task, has_asked });
+                // The runtime looks for what has come and lets everybody read it, before the next can take anybody's place: so a
+                // flood of connections that say nothing is in the way of none that asks at once.
+                yield_now().await;
             }
             Err(error) => {
                 tracing::debug!(%error, "the operations port could not accept");
@@ -142,8 +169,24 @@ async fn accept(listener: tokio::net::TcpListener, router: Router) {
     }
 }
 
+/// Ends the oldest that has asked for nothing, or else the oldest, where there would be too many.
+fn make_room(peers: &mut VecDeque<Peer>) {
+    peers.retain(|peer| !peer.task.is_finished());
+    if peers.len() < CONNECTIONS_MAX {
+        return;
+    }
+    let oldest = peers.iter().position(|peer| !peer.has_asked.load(Relaxed)).unwrap_or(0);
+    if let Some(peer) = peers.remove(oldest) {
+        peer.task.abort();
+    }
+}
+
 /// One request and its response. What goes wrong between is the peer's own affair.
-fn serve(stream: TcpStream, router: Router) -> impl Future<Output = hyper::Result<()>> {
+fn serve(stream: TcpStream, router: Router, has_asked: Arc<AtomicBool>) -> impl Future<Output = hyper::Result<()>> {
+    let router = router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        has_asked.store(true, Relaxed);
+        next.run(request)
+    }));
     http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
 }
 
@@ -156,7 +199,8 @@ mod tests {
 
     fn start() -> (Ops, Arc<Board>) {
         let board = Arc::new(Board::new(1));
-        (Ops::start("127.0.0.1:0".parse().unwrap(), Arc::clone(&board)).unwrap(), board)
+        let names = ["test".parse().unwrap()];
+        (Ops::start("127.0.0.1:0".parse().unwrap(), &names, Arc::clone(&board)).unwrap(), board)
     }
 
     /// Status line and headers in lower case, and the body.
@@ -212,7 +256,7 @@ mod tests {
     #[test]
     fn a_taken_port_is_told_at_the_start() {
         let (ops, board) = start();
-        let error = Ops::start(ops.address(), board).unwrap_err().to_string();
+        let error = Ops::start(ops.address(), &[], board).unwrap_err().to_string();
         let expected = format!("cannot open the operations port on {} (ops_listen): ", ops.address());
         assert!(error.starts_with(&expected) && error.to_lowercase().contains("in use"), "{error}");
     }

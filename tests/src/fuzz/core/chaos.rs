@@ -6,7 +6,7 @@ use crate::{compression, opcode, proxies, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{
-    Action, Config, ConnId, Core, Dialect, Event, Message, Proxies, PublishFormat, Rate, Refused, Turn,
+    Action, Config, ConnId, Core, Dialect, Event, Message, Origins, Proxies, PublishFormat, Rate, Refused, Turn,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -364,7 +364,7 @@ fn config(choice: u8) -> Config {
         config.pending_upgrades_max = if addresses { 3 } else { 100 };
         config.connections_per_address_max = if addresses { 2 } else { 0 };
         config.connects_per_address = if addresses { Rate { per_second: 1, burst: 3 } } else { Rate::NONE };
-        config.origins = if addresses { origins.into() } else { Vec::new() };
+        config.origins = if addresses { Origins::List(origins.into()) } else { Origins::SameHost };
         config.proxies = if addresses { proxies(trusted, true) } else { Proxies::default() };
         config.compression = Some(compression(0, 1));
         config.room_linger = Duration::from_millis(if choice & 4 == 0 { 500 } else { 0 });
