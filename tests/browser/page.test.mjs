@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { after, afterEach, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
 import WebSocket from 'ws';
-import { startServer, until } from './server.mjs';
+import { freePort, startProxy, startRedis, startServer, until } from './server.mjs';
 
 const DEADLINE_MS = 15_000;
 
@@ -36,7 +36,7 @@ afterEach(async () => {
 });
 
 /** A page in a browser context of its own. Whatever it reports as an error fails the test, policy violations included. */
-async function open({ url = server.url, hash = '', prepare = () => {}, ...options } = {}) {
+async function open({ url = server.url, path = '/', hash = '', prepare = () => {}, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   contexts.push(context);
   context.setDefaultTimeout(DEADLINE_MS);
@@ -44,11 +44,13 @@ async function open({ url = server.url, hash = '', prepare = () => {}, ...option
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('dialog', (dialog) => { complaints.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
   page.on('console', (message) => {
-    // The browser itself reports a server that is away; the page has no say in it.
-    if (message.type() === 'error' && !message.text().startsWith('WebSocket connection to')) complaints.push(message.text());
+    // The browser itself reports a server that is away, refuses a WebSocket or is not ready; the page has no say in it.
+    const isAway = /^WebSocket connection to|^Failed to load resource: net::ERR_/.test(message.text());
+    const isUnready = /status of 503/.test(message.text()) && message.location().url.endsWith('/readyz');
+    if (message.type() === 'error' && !isAway && !isUnready) complaints.push(message.text());
   });
   await prepare(page);
-  await page.goto(`${url}/${hash}`);
+  await page.goto(`${url}${path}${hash}`);
   return page;
 }
 
@@ -67,7 +69,8 @@ async function say(page, text) {
   await page.keyboard.press('Enter');
 }
 
-const delivered = (page, text) => said(page, text).and(page.locator('.delivered')).waitFor();
+/** The server has confirmed it. */
+const isSent = (page, text) => said(page, text).and(page.locator('.sent')).waitFor();
 
 /** A member that is no browser: can send any JSON value, and many of them. */
 async function member(room) {
@@ -105,12 +108,12 @@ test('two pages in one room see what each other says, in one order', async () =>
   await said(ben, 'hello from ann').waitFor();
   await say(ben, 'hello from ben');
   await said(ann, 'hello from ben').waitFor();
-  await delivered(ann, 'hello from ann');
-  await delivered(ben, 'hello from ben');
+  await isSent(ann, 'hello from ann');
+  await isSent(ben, 'hello from ben');
   for (const page of [ann, ben]) {
     assert.deepEqual(await page.locator('.said p').allTextContents(), ['hello from ann', 'hello from ben']);
   }
-  await ann.locator('#latency', { hasText: /^\d+ ms$/ }).waitFor();
+  await ann.locator('#latency', { hasText: /^[\d.]+ ms$/ }).waitFor();
 });
 
 test('the page needs its own dialect, whatever other clients speak at /', async () => {
@@ -119,7 +122,7 @@ test('the page needs its own dialect, whatever other clients speak at /', async 
     const page = await open({ url: classic.url });
     await join(page, 'dialects');
     await say(page, 'hello');
-    await delivered(page, 'hello');
+    await isSent(page, 'hello');
   } finally {
     await classic.stop();
   }
@@ -185,7 +188,7 @@ test('a room that was left sends nothing more', async () => {
   await until('the server confirms', () => ben.events.some(({ type, room }) => type === 'UNSUBSCRIBED' && room === 'left'));
   assert.equal(await roomEntry(ben, 'left').count(), 0);
   await say(ann, 'to the room that was left');
-  await delivered(ann, 'to the room that was left');
+  await isSent(ann, 'to the room that was left');
   await roomEntry(ann, 'kept').locator('.pick').click();
   await say(ann, 'to the room that was kept');
   await said(ben, 'to the room that was kept').waitFor();
@@ -198,7 +201,9 @@ test('the keyboard alone joins, sends, switches and leaves', async () => {
   const press = (...keys) => keys.reduce((done, key) => done.then(() => page.keyboard.press(key)), Promise.resolve());
   const focused = () => page.evaluate(() => document.activeElement.ariaLabel || document.activeElement.labels?.[0]?.textContent || document.activeElement.textContent);
 
-  await press('Tab');
+  assert.equal(await focused(), 'Room to join');
+  assert.equal(await page.evaluate(() => getSelection().toString()), 'lobby', 'typing replaces what is suggested');
+  await press('Shift+Tab');
   assert.equal(await focused(), 'Disconnect');
   await press('Tab');
   assert.equal(await focused(), 'Room to join');
@@ -210,7 +215,7 @@ test('the keyboard alone joins, sends, switches and leaves', async () => {
   await press('Shift+Enter');
   await page.keyboard.type('in two lines');
   await press('Enter');
-  await delivered(page, 'typed\nin two lines');
+  await isSent(page, 'typed\nin two lines');
   assert.equal(await page.getByLabel('Message', { exact: true }).inputValue(), '');
 
   const order = [];
@@ -225,15 +230,20 @@ test('the keyboard alone joins, sends, switches and leaves', async () => {
 });
 
 test('nothing is wider than a small phone', async () => {
-  const page = await open({ viewport: { width: 360, height: 640 } });
+  const page = await open({ viewport: { width: 320, height: 568 } });
   await join(page, 'w'.repeat(128));
-  await join(page, 'narrow');
+  const other = await member('w'.repeat(128));
+  for (const room of ['one', 'two', 'three', 'four', 'narrow']) await join(page, room);
+  other.send('unread');
+  await page.locator('.badge', { hasText: '1 unread' }).waitFor();
+  other.close();
   await say(page, 'x'.repeat(3000));
-  await delivered(page, 'x'.repeat(3000));
+  await isSent(page, 'x'.repeat(3000));
   await page.getByText('Use it from your own code').click();
-  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 360);
-  const wide = await page.evaluate(() => [...document.querySelectorAll('body *')]
-    .filter((node) => node.getBoundingClientRect().right > 360).map((node) => node.outerHTML.slice(0, 80)));
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 320);
+  // The rooms are a row that scrolls.
+  const wide = await page.evaluate(() => [...document.querySelectorAll('body *:not(#rooms *)')]
+    .filter((node) => node.getBoundingClientRect().right > 320).map((node) => node.outerHTML.slice(0, 80)));
   assert.deepEqual(wide, []);
 });
 
@@ -243,6 +253,7 @@ test('the lines for one\'s own code work as they are printed', async () => {
   await page.getByText('Use it from your own code').click();
   const code = await page.locator('#snippet').textContent();
   assert.ok(code.includes(server.ws));
+  assert.ok(!code.includes('roomId'), 'one name for one thing');
   await page.addScriptTag({ content: code });
   await said(page, 'Hello').waitFor();
 });
@@ -261,7 +272,7 @@ test('a room keeps its last 500 messages', async () => {
 test('a room the server refuses is named, with the reason', async () => {
   const page = await open();
   await phase(page, 'Connected');
-  await page.getByLabel('Room to join').fill('é'.repeat(128));
+  await page.getByLabel('Room to join').fill('no\u0085controls');
   await page.keyboard.press('Enter');
   await page.getByRole('alert').filter({ hasText: /^Could not join .+\(room_invalid\)$/ }).waitFor();
   assert.equal(await page.locator('#rooms li').count(), 0);
@@ -280,7 +291,7 @@ for (const signal of ['SIGTERM', 'SIGKILL']) {
     own = await startServer(own.port);
     await Promise.all([ann, ben].map((page) => until('both rooms are joined again',
       async () => await page.locator('#rooms [data-state=joined]').count() === 2)));
-    await delivered(ann, 'written while away');
+    await isSent(ann, 'written while away');
     await say(ben, 'after');
     await said(ann, 'after').waitFor();
     await say(ann, 'also after');
@@ -310,21 +321,22 @@ test('a message is pending until its ACK; a refused one says why and can be sent
   await say(page, 'slowly');
   await said(page, 'slowly').and(page.locator('.sending')).waitFor();
   (await until('an ACK', () => held.pop()))();
-  await delivered(page, 'slowly');
+  await isSent(page, 'slowly');
 
   answer = 'refuse';
   await say(page, 'again');
   await said(page, 'again').getByText('Not sent: the broker is away (broker_unavailable)').waitFor();
   answer = 'pass';
   await said(page, 'again').getByRole('button', { name: 'Retry' }).click();
-  await delivered(page, 'again');
+  await isSent(page, 'again');
   assert.equal(await said(page, 'again').count(), 1);
 });
 
 /** A page whose connections the test can close, on a clock that the test moves. */
-async function openOnClock({ mute = () => false } = {}) {
+async function openOnClock({ mute = () => false, ...options } = {}) {
   const routes = [];
   const page = await open({
+    ...options,
     prepare: async (p) => {
       await p.clock.install();
       await p.routeWebSocket(/\/fanfare$/, (route) => {
@@ -362,8 +374,302 @@ test('a server that stops answering is taken for gone', async () => {
   const { page, routes } = await openOnClock({ mute: ({ type }) => silent && type === 'PONG' });
   await page.locator('#latency', { hasText: 'ms' }).waitFor();
   silent = true;
-  await page.clock.runFor(25_000);
+  await page.clock.runFor(5000);
   assert.equal(routes.length, 1);
   await until('a second connection', async () => { await page.clock.runFor(1000); return routes.length === 2; });
   await page.locator('#rooms [data-state=joined]').waitFor();
+});
+
+/** What is wrong as long as it is, in the page's words. */
+const outage = (page, text) => page.locator('#outage', { hasText: text }).waitFor();
+
+const noOutage = (page) => until('the page says that all is well', async () => await page.locator('#outage').textContent() === '');
+
+test('behind a proxy that adds a path the page finds everything below it', async (t) => {
+  const proxy = await startProxy('/chat/', server.port);
+  t.after(proxy.stop);
+  for (const path of ['/chat', '/chat/']) {
+    const asked = [];
+    const page = await open({
+      url: proxy.url,
+      path,
+      prepare: (p) => p.on('websocket', (socket) => asked.push(socket.url())),
+    });
+    await join(page, 'below');
+    await say(page, path);
+    await isSent(page, path);
+    assert.deepEqual(asked, [`${proxy.url.replace('http', 'ws')}/chat/fanfare`]);
+    assert.ok((await page.locator('#snippet').textContent()).includes(asked[0]));
+  }
+});
+
+test('a WebSocket that is refused has its likely reasons told, and so has a server that is away', async (t) => {
+  const picky = await startServer(undefined, '--origins', 'https://example.com');
+  t.after(() => picky.stop('SIGKILL'));
+  const page = await open({ url: picky.url });
+  await outage(page, `The server answers, but the WebSocket is refused: by its setting “origins” (this page is of ${picky.url})`);
+  await picky.stop();
+  await outage(page, `Nothing answers at 127.0.0.1:${picky.port}`);
+});
+
+test('a proxy that answers for a server that is away is not taken for it', async (t) => {
+  const own = await startServer();
+  const proxy = await startProxy('/', own.port);
+  t.after(() => Promise.all([proxy.stop(), own.stop('SIGKILL')]));
+  const page = await open({ url: proxy.url });
+  await phase(page, 'Connected');
+  await own.stop();
+  complaints = [];
+  await outage(page, /something else answers at .* with status 502/);
+  // The browser reports the 502 as an error.
+  complaints = complaints.filter((text) => !text.includes('status of 502'));
+});
+
+test('a broker that is away is told, and what waits for it goes on when it is back', async (t) => {
+  const port = await freePort();
+  const lone = await startServer(undefined, '--redis-url', `redis://127.0.0.1:${port}`);
+  const proxy = await startProxy('/chat/', lone.port);
+  let redis;
+  t.after(() => Promise.all([proxy.stop(), lone.stop('SIGKILL'), redis?.stop()]));
+  const page = await open({ url: proxy.url, path: '/chat/', hash: '#waits' });
+  await outage(page, 'cut off from its broker');
+  await phase(page, 'Not ready');
+  await page.locator('#state', { hasText: 'waits for the broker' }).waitFor();
+  await say(page, 'early');
+
+  redis = await startRedis(port);
+  await page.locator('#rooms [data-state=joined]').waitFor();
+  await phase(page, 'Connected');
+  await noOutage(page);
+  await isSent(page, 'early');
+
+  await redis.stop();
+  await until('the server has noticed', async () => (await fetch(`${lone.url}/readyz`)).status === 503);
+  await say(page, 'late');
+  await said(page, 'late').getByText('Not sent: ').waitFor();
+  await outage(page, 'cut off from its broker');
+  await say(page, 'meanwhile');
+  redis = await startRedis(port);
+  await page.locator('.note', { hasText: 'The server is ready again' }).waitFor();
+  await noOutage(page);
+  await isSent(page, 'meanwhile');
+  await said(page, 'late').getByRole('button', { name: 'Retry' }).click();
+  await isSent(page, 'late');
+});
+
+test('a server that is ready and owes nothing is not asked', async () => {
+  const asked = [];
+  const page = await open({
+    prepare: async (p) => {
+      p.on('request', (request) => asked.push(new URL(request.url()).pathname));
+      await p.clock.install();
+    },
+  });
+  await join(page, 'quiet');
+  await say(page, 'quiet');
+  await isSent(page, 'quiet');
+  await page.clock.runFor(120_000);
+  assert.ok(!asked.includes('/readyz'), String(asked));
+});
+
+test('a message that the server would not take is not sent, and is not lost', async (t) => {
+  const narrow = await startServer(undefined, '--limits-message-bytes-max', '2000');
+  t.after(() => narrow.stop('SIGKILL'));
+  const commands = [];
+  let sockets = 0;
+  const page = await open({
+    url: narrow.url,
+    prepare: (p) => p.on('websocket', (socket) => {
+      sockets++;
+      socket.on('framesent', ({ payload }) => commands.push(payload));
+    }),
+  });
+  await join(page, 'narrow');
+  // Characters that fit, and bytes that do not; then text that grows as JSON.
+  for (const text of ['é'.repeat(1000), '"'.repeat(1000)]) {
+    await say(page, text);
+    await page.getByRole('alert').filter({ hasText: /^Too long to send: 2,\d+ bytes as JSON, and the server takes 2,000 at most/ }).waitFor();
+    assert.equal(await page.getByLabel('Message', { exact: true }).inputValue(), text);
+    await page.locator('#hint', { hasText: 'of 2,000 bytes: too long' }).waitFor();
+    await page.getByLabel('Message', { exact: true }).fill('');
+    assert.match(await page.locator('#hint').textContent(), /Enter sends/);
+  }
+  assert.equal(await page.locator('.said').count(), 0);
+
+  // The longest that the page takes, the server takes.
+  const input = page.getByLabel('Message', { exact: true });
+  const most = await page.evaluate(() => {
+    const text = document.getElementById('text'), hint = document.getElementById('hint');
+    for (text.value = 'x'.repeat(1800); !hint.classList.contains('over'); text.oninput()) text.value += 'x';
+    text.value = text.value.slice(1);
+    text.oninput();
+    return text.value;
+  });
+  await input.press('Enter');
+  await isSent(page, most);
+  assert.equal(sockets, 1);
+  assert.ok(commands.every((text) => Buffer.byteLength(text) <= 2000));
+  assert.ok(commands.some((text) => Buffer.byteLength(text) > 1980));
+});
+
+test('the latency shown is not that of the start', async () => {
+  const pongs = [];
+  let hold = true;
+  const page = await open({
+    prepare: async (p) => {
+      await p.clock.install({ time: 0 });
+      await p.clock.pauseAt(1000);
+      await p.routeWebSocket(/\/fanfare$/, (route) => {
+        const upstream = route.connectToServer();
+        upstream.onMessage((text) => {
+          const isPong = JSON.parse(text).type === 'PONG';
+          if (isPong && hold) pongs.push(() => route.send(text)); else route.send(text);
+          if (isPong) hold = false;
+        });
+      });
+    },
+  });
+  const pong = await until('the first PONG', () => pongs.pop());
+  await page.clock.runFor(70);
+  pong();
+  // Time stands still but for the test's hand, so that the others take none at all.
+  await until('a latency', async () => {
+    await page.clock.runFor(100);
+    return await page.locator('#latency').textContent();
+  });
+  assert.equal(await page.locator('#latency').textContent(), '0.1 ms');
+});
+
+for (const [width, height] of [[360, 640], [740, 360]]) {
+  test(`the room that was joined last is in sight at ${width} x ${height}`, async () => {
+    const page = await open({ viewport: { width, height } });
+    for (let n = 1; n <= 9; n++) await join(page, `room number ${n}`);
+    const isInSight = (name) => roomEntry(page, name).evaluate((entry) => {
+      const [inner, outer] = [entry, entry.parentElement].map((node) => node.getBoundingClientRect());
+      return inner.left >= outer.left && inner.right <= outer.right && inner.top >= outer.top && inner.bottom <= outer.bottom;
+    });
+    assert.ok(await isInSight('room number 9'));
+    await page.getByLabel('Room to join').fill('room number 1');
+    await page.keyboard.press('Enter');
+    assert.ok(await isInSight('room number 1'));
+  });
+}
+
+test('who reads further up is told of newer messages, and not torn away', async () => {
+  const page = await open();
+  await join(page, 'long');
+  const other = await member('long');
+  for (let n = 1; n <= 40; n++) other.send(`number ${n}`);
+  await said(page, 'number 40').waitFor();
+  await page.locator('#log').evaluate((log) => { log.scrollTop = 0; });
+  await until('the page sees the scrolling', async () => {
+    other.send('one more');
+    return await page.locator('#newer').isVisible();
+  });
+  other.send('the last');
+  await said(page, 'the last').waitFor();
+  assert.equal(await page.locator('#log').evaluate((log) => log.scrollTop), 0);
+  const button = page.getByRole('button', { name: /^Go to \d+ new messages$/ });
+  await until('a title that counts', async () => /^\(\d+\) long · Fanfare$/.test(await page.title()));
+  await button.click();
+  await button.waitFor({ state: 'hidden' });
+  await until('the end', () => page.locator('#log').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 2));
+  await until('the title', async () => await page.title() === 'long · Fanfare');
+  other.close();
+});
+
+test('the title says the room and what is unread', async () => {
+  const page = await open();
+  assert.equal(await page.title(), 'Fanfare');
+  await join(page, 'one');
+  await join(page, 'two');
+  assert.equal(await page.title(), 'two · Fanfare');
+  const other = await member('one');
+  other.send('x');
+  other.send('y');
+  await until('a title that counts', async () => await page.title() === '(2) two · Fanfare');
+  await roomEntry(page, 'one').locator('.pick').click();
+  assert.equal(await page.title(), 'one · Fanfare');
+  other.close();
+});
+
+test('a reload comes back to all rooms, and to the one that was shown', async () => {
+  const page = await open();
+  const names = ['first', 'second', 'third "quoted"'];
+  for (const name of names) await join(page, name);
+  await join(page, 'left');
+  await page.getByRole('button', { name: 'Leave left' }).click();
+  await roomEntry(page, 'second').locator('.pick').click();
+  await page.reload();
+  await until('all rooms', async () => await page.locator('#rooms [data-state=joined]').count() === 3);
+  assert.deepEqual(await page.locator('#rooms bdi').allTextContents(), names);
+  assert.equal(await page.locator('h2').textContent(), 'second');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'text');
+});
+
+test('names are shown in full, and measured as the server measures them', async (t) => {
+  const own = await startServer(undefined, '--limits-room-name-bytes-max', '90');
+  t.after(() => own.stop('SIGKILL'));
+  const commands = [];
+  const page = await open({
+    url: own.url,
+    viewport: { width: 320, height: 568 },
+    prepare: (p) => p.on('websocket', (socket) => socket.on('framesent', ({ payload }) => commands.push(payload))),
+  });
+  const longest = 'ż'.repeat(45);
+  await join(page, longest);
+  assert.equal(await roomEntry(page, longest).locator('.pick').getAttribute('title'), longest);
+  assert.equal(await page.locator('h2').textContent(), longest);
+  assert.ok(await page.locator('h2').evaluate((node) => node.scrollWidth <= node.clientWidth && node.scrollHeight <= node.clientHeight));
+
+  const name = page.getByLabel('Room to join');
+  await name.fill(`${longest}!`);
+  await name.press('Enter');
+  assert.equal(await name.evaluate((node) => node.validationMessage), "a room's name has at most 90 bytes, and this one has 91 in UTF-8");
+  await page.evaluate((room) => { location.hash = `#${room}`; }, 'y'.repeat(70_000));
+  await page.getByRole('alert').filter({ hasText: 'at most 90 bytes, and this one has 70000' }).waitFor();
+  await phase(page, 'Connected');
+  assert.equal(commands.filter((text) => text.includes('SUBSCRIBE')).length, 1);
+
+  const linked = await open({ url: own.url, hash: `#${'y'.repeat(91)}` });
+  await phase(linked, 'Connected');
+  await linked.getByRole('alert').filter({ hasText: 'at most 90 bytes, and this one has 91' }).waitFor();
+});
+
+for (const [width, height] of [[320, 568], [360, 640], [740, 360], [360, 400], [1280, 800]]) {
+  test(`everything one needs is on a screen of ${width} x ${height}`, async () => {
+    const { page, routes } = await openOnClock({ viewport: { width, height } });
+    for (const room of ['team updates', 'support', 'a rather long name of a room', 'news']) await join(page, room);
+    const beyond = () => page.evaluate(() => ['#toggle', '#join button', '#name', '#log', '#text', '#write button', 'summary']
+      .filter((name) => {
+        const { left, right, top, bottom, height } = document.querySelector(name).getBoundingClientRect();
+        return left < 0 || top < 0 || right > innerWidth || bottom > innerHeight || height < 20;
+      }));
+    assert.deepEqual(await beyond(), []);
+    assert.equal(await page.evaluate(() => document.documentElement.scrollHeight), height);
+    await page.clock.pauseAt(Date.now() + 3_600_000);
+    await routes.at(-1).close({ code: 4008, reason: 'too slow' });
+    await phase(page, /Reconnecting in \d+ s/);
+    assert.deepEqual(await beyond(), []);
+  });
+}
+
+test('in forced colours the dots, the shown room and the messages can be told', async () => {
+  const page = await open({ forcedColors: 'active' });
+  await join(page, 'one');
+  await join(page, 'two');
+  const dots = () => page.evaluate(() => ['#phase', '#rooms li:first-child .pick', '#rooms li:last-child .pick'].map((name) => {
+    const { backgroundColor, borderTopColor } = getComputedStyle(document.querySelector(name), '::before');
+    return [backgroundColor, borderTopColor];
+  }));
+  const canvas = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const shown = await page.locator('#rooms li:last-child').evaluate((node) => getComputedStyle(node).backgroundColor);
+  assert.notEqual(shown, canvas);
+  for (const [at, [fill, line]] of (await dots()).entries()) {
+    const around = at === 2 ? shown : canvas;
+    assert.ok(fill !== around && !/^rgba.*, 0\)$/.test(fill) && line !== around, `${fill} ${line} on ${around}`);
+  }
+  await page.getByRole('button', { name: 'Disconnect' }).click();
+  await phase(page, 'Closed');
+  for (const [fill] of (await dots()).slice(1)) assert.match(fill, /^rgba.*, 0\)$/, 'an empty ring');
 });

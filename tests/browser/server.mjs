@@ -1,9 +1,10 @@
-// The real server as a child process: started on a free port, ready when it says so, and never left behind.
-// What the tests expect of it is not here.
+// The real server as a child process: started on a free port, ready when it says so, and never left behind. Around it, a
+// redis-server and a reverse proxy. What the tests expect of them is not here.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import http from 'node:http';
+import { connect, createServer } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 
 /** Longer than a loaded machine needs for a start or a stop; only a broken server reaches it. */
@@ -28,7 +29,7 @@ export async function until(what, fact) {
 }
 
 /** A port nobody listens on. It can be lost to another process before its use; a start that fails says so. */
-async function freePort() {
+export async function freePort() {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const { port } = probe.address();
@@ -73,4 +74,70 @@ export async function startServer(port, ...args) {
     throw error;
   }
   return server;
+}
+
+/** Starts a redis-server that keeps nothing. */
+export async function startRedis(port) {
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', '/tmp'];
+  const child = spawn('redis-server', args, { stdio: 'ignore' });
+  let failure = '';
+  child.on('error', (error) => { failure = error.message; });
+  const answers = () => new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
+    socket.on('data', () => { socket.destroy(); resolve(true); });
+    socket.on('error', () => resolve(false));
+  });
+  await until('redis-server answers', () => {
+    if (failure || child.exitCode !== null) throw new Error(`redis-server did not start: ${failure}`);
+    return answers();
+  });
+  return {
+    async stop() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const gone = once(child, 'exit');
+      child.kill('SIGKILL');
+      await gone;
+    },
+  };
+}
+
+/** A reverse proxy as people configure it: what comes below `path`, upgrades too, goes to the port without it; 502 if nobody is there. */
+export async function startProxy(path, port) {
+  const inner = (url) => (url === path.slice(0, -1) ? '/' : url.startsWith(path) ? url.slice(path.length - 1) : null);
+  const sockets = new Set();
+  const proxy = http.createServer((request, response) => {
+    const below = inner(request.url);
+    if (below === null) return response.writeHead(404).end();
+    const upstream = http.request({ port, host: '127.0.0.1', path: below, method: request.method, headers: request.headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    upstream.on('error', () => response.writeHead(502).end());
+    request.pipe(upstream);
+  });
+  proxy.on('connection', (socket) => sockets.add(socket.on('close', () => sockets.delete(socket))));
+  proxy.on('upgrade', (request, socket, head) => {
+    const below = inner(request.url);
+    if (below === null) return socket.end('HTTP/1.1 404 Not Found\r\n\r\n');
+    const upstream = connect(port, '127.0.0.1', () => {
+      const fields = request.rawHeaders.map((text, at) => text + (at % 2 ? '\r\n' : ': ')).join('');
+      upstream.write(`GET ${below} HTTP/1.1\r\n${fields}\r\n`);
+      upstream.write(head);
+      upstream.pipe(socket).pipe(upstream);
+    });
+    upstream.on('error', () => socket.end('HTTP/1.1 502 Bad Gateway\r\n\r\n'));
+    upstream.on('close', () => socket.destroy());
+    socket.on('error', () => upstream.destroy());
+    socket.on('close', () => upstream.destroy());
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  return {
+    url: `http://127.0.0.1:${proxy.address().port}`,
+    async stop() {
+      sockets.forEach((socket) => socket.destroy());
+      proxy.close();
+      await once(proxy, 'close');
+    },
+  };
 }

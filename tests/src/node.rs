@@ -9,7 +9,7 @@ use crate::binary::workspace_root;
 use crate::process::{Process, wait_or_kill};
 
 /// A browser takes its time to start on a busy machine.
-const NODE_DEADLINE: Duration = Duration::from_secs(120);
+const NODE_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Runs `node` with a script, named from the root of the workspace, whose `node_modules` lie beside it, and gives what
 /// it printed.

@@ -8,7 +8,6 @@ use crate::redis_link::RedisLinks;
 use crate::share::Share;
 use crate::sockets::{READ_BYTES, Sockets, Taken};
 use crate::workers::Seat;
-use fanfare_adapter::PAGE;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::ops::Snapshot;
 use fanfare_adapter::program::StartError;
@@ -122,7 +121,7 @@ impl Server {
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }
         };
-        let core = Core::new(core_config(config, seat.places, drawn, PAGE));
+        let core = Core::new(core_config(config, seat.places, drawn, seat.page));
         let gate = Gate::new(listener, seat.places).sharing(Arc::clone(&seat.shortage));
         Ok(Server {
             seat,

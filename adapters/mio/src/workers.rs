@@ -9,6 +9,7 @@ use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
 use fanfare_adapter::listen::{listen, listen_together};
 use fanfare_adapter::ops::Board;
+use fanfare_adapter::page::page;
 use fanfare_adapter::program::{self, StartError};
 use fanfare_adapter::readiness::Readiness;
 use fanfare_adapter::signals;
@@ -27,6 +28,8 @@ pub struct Seat {
     pub worker: usize,
     /// Of all workers together.
     pub places: Places,
+    /// The page at `/`.
+    pub page: &'static [u8],
     /// Of places and descriptors.
     pub shortage: Arc<Shortage>,
     /// Where figures are shown.
@@ -64,6 +67,7 @@ impl Workers {
         let has_redis = config.redis.target.is_some();
         let shortage = Arc::<Shortage>::default();
         let readiness = Readiness::of_workers(workers, has_redis, board.clone());
+        let page = page(&config.limits);
         let counts = (workers > 1).then(|| Arc::new(Counts::new(places.connections_max)));
         let exchange = (workers > 1 && !has_redis).then(|| Arc::new(Exchange::new(workers)));
         let mut servers = Vec::with_capacity(workers);
@@ -72,6 +76,7 @@ impl Workers {
             let seat = Seat {
                 worker,
                 places,
+                page,
                 shortage: Arc::clone(&shortage),
                 board: board.clone(),
                 readiness,

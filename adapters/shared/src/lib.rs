@@ -7,10 +7,8 @@ pub mod descriptors;
 pub mod listen;
 pub mod logging;
 pub mod ops;
+pub mod page;
 pub mod program;
 pub mod readiness;
 pub mod settings;
 pub mod signals;
-
-/// What `GET /` serves: a page to try the server with.
-pub const PAGE: &[u8] = include_bytes!("page.html");

@@ -5,11 +5,11 @@ use crate::broker::Broker;
 use crate::connections::{Connections, Threads};
 use crate::inbox::{Inbound, Inbox, Senders};
 use crate::redis::Report;
-use fanfare_adapter::PAGE;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
 use fanfare_adapter::listen::listen;
 use fanfare_adapter::ops::{Board, Snapshot};
+use fanfare_adapter::page::page;
 use fanfare_adapter::program::{Server, StartError};
 use fanfare_adapter::readiness::Readiness;
 use fanfare_adapter::settings::{Drawn, core_config};
@@ -71,7 +71,7 @@ impl ThreadedServer {
         gate.start(senders.clients.clone()).map_err(failed("cannot start the thread that accepts"))?;
         Ok(ThreadedServer {
             address,
-            core: Core::new(core_config(config, places, drawn, PAGE)),
+            core: Core::new(core_config(config, places, drawn, page(&config.limits))),
             inbox,
             connections: Connections::new(senders, threads),
             gate,
