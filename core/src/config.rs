@@ -35,7 +35,7 @@ use std::time::Duration;
 /// assert_eq!(config.messages, Rate { per_second: 1_000, burst: 2_000 });
 /// assert_eq!(config.bytes, Rate { per_second: 1024 * 1024, burst: 4 * 1024 * 1024 });
 /// assert_eq!(config.pings, Rate { per_second: 10, burst: 100 });
-/// assert_eq!(config.errors_max, 100);
+/// assert_eq!((config.errors_max, config.errors_per_minute), (100, 60));
 /// // No limit of addresses, any page may connect, and no proxy is trusted.
 /// assert_eq!((config.connections_per_address_max, config.connects_per_address.is_limited()), (0, false));
 /// assert!(config.origins.is_empty() && config.proxies.trusted.is_empty());
@@ -77,8 +77,10 @@ pub struct Config {
     pub members_per_turn_max: usize,
     /// Members of a room that are written to at once, without anybody else having a turn in between: 1 to 256.
     pub group_members_max: u16,
-    /// Malformed commands before a connection is closed with 4509; every good one forgives one.
+    /// Malformed commands before a connection is closed with 4509. Every good one forgives one, and so does time.
     pub errors_max: u16,
+    /// Malformed commands of one connection that a minute forgives, evenly; 0 means that time forgives none.
+    pub errors_per_minute: u32,
     /// Text and binary messages of one connection, each as many times as it has frames. One more is refused with `too_fast`, or
     /// closes it with 4029 where the dialect has no replies, or where it is not whole yet.
     pub messages: Rate,
@@ -149,6 +151,7 @@ impl Default for Config {
             outbox_bytes_max: 1024 * 1024,
             outbox_total_bytes_max: 256 * 1024 * 1024,
             errors_max: 100,
+            errors_per_minute: 60,
             messages: Rate { per_second: 1_000, burst: 2_000 },
             bytes: Rate { per_second: 1024 * 1024, burst: 4 * 1024 * 1024 },
             pings: Rate { per_second: 10, burst: 100 },

@@ -45,6 +45,8 @@ pub struct Core {
     /// Connections with a meter, each once, and some that have gone.
     pub(crate) metered: VecDeque<ConnId>,
     pub(crate) spare_meters: Spares,
+    /// Of connections with errors that are not forgiven, by slot: until when time has forgiven them.
+    pub(crate) erring: HashMap<u32, Time, Seeded>,
     pub(crate) wheel: Wheel,
     pub(crate) rooms: Rooms,
     pub(crate) backlog: Backlog,
@@ -122,6 +124,7 @@ impl Core {
             rates: limits::rates(&config),
             metered: VecDeque::new(),
             spare_meters: Spares::default(),
+            erring: HashMap::with_hasher(Seeded::new(config.seed)),
             wheel: Wheel::default(),
             rooms: Rooms::new(config.seed, usize::from(config.group_members_max)),
             backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),

@@ -32,6 +32,7 @@ impl Core {
         assert!(self.lingering.is_empty() && self.joins.is_empty(), "somebody waits for a room");
         assert!(self.senders.is_empty(), "somebody waits for the outcome of a publish");
         assert!(self.wheel.is_empty() && self.heads.is_empty(), "a timer or a request head is left");
+        assert!(self.erring.is_empty(), "an error is left");
         assert_eq!((self.backlog.unsent_bytes(), self.backlog.stored_bytes()), (0, 0), "bytes are left");
         assert!(!self.runs.wait(), "a run is left");
     }
@@ -47,6 +48,9 @@ impl Core {
             if is_source(conn.source) {
                 *sources.entry(conn.source).or_default() += 1;
             }
+            let errs = self.erring.contains_key(&slot);
+            assert_eq!(conn.errors > 0, errs, "time forgives the errors of whoever has any");
+            assert!(!errs || conn.phase == Phase::Open, "only an open connection errs");
             let is_read = matches!(conn.phase, Phase::Open | Phase::Closing);
             assert!(is_read || conn.meter.is_none(), "only a connection whose frames are read is metered");
             assert!(conn.phase == Phase::Open || conn.rooms.len() == 0, "only an open connection is in rooms");

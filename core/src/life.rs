@@ -112,6 +112,9 @@ impl Core {
         if !matches!(phase, Phase::Open | Phase::Closing) {
             conn.meter = None;
         }
+        if phase != Phase::Open && std::mem::take(&mut conn.errors) > 0 {
+            self.erring.remove(&slot);
+        }
         if before != phase {
             self.pending.leave(before);
             self.enter_pending(self.conns.id(slot), phase);

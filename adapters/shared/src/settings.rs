@@ -45,6 +45,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
     core.outbox_bytes_max = limits.outbox_bytes_max;
     core.outbox_total_bytes_max = limits.outbox_total_bytes_max.div_ceil(config.workers);
     core.errors_max = limits.errors_max as u16;
+    core.errors_per_minute = limits.errors_per_minute as u32;
     core.messages = rate(limits.messages_per_second, limits.messages_burst);
     core.bytes = rate(limits.bytes_per_second, limits.bytes_burst);
     core.pings = rate(limits.pings_per_second, limits.pings_burst);
@@ -121,6 +122,7 @@ mod tests {
             outbox_bytes_max: 3,
             outbox_total_bytes_max: 3,
             errors_max: 3,
+            errors_per_minute: 3,
             messages_per_second: 3,
             messages_burst: 3,
             bytes_per_second: 3,

@@ -315,7 +315,7 @@ impl Options {
         core.outbox_total_bytes_max = if quiet { 1 << 28 } else { pick(r, &[4_000, 100_000, 1 << 28]) };
         core.members_per_turn_max = pick(r, &[1, 3, 16, 1_024]);
         core.group_members_max = pick(r, &[1, 2, 5, 64]);
-        core.errors_max = pick(r, &[2, 100]);
+        (core.errors_max, core.errors_per_minute) = (pick(r, &[2, 100]), pick(r, &[0, 60, 6_000]));
         core.room_linger = millis(r, 0, linger_max);
         core.ping_interval = millis(r, 1_000, 25_000);
         core.pong_timeout = millis(r, 1_000, 10_000);

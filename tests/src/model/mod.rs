@@ -11,7 +11,7 @@ mod socket;
 
 pub use history::{Bounds, Step};
 
-use client::{Client, Membership};
+use client::{Client, ERRORS_MAX, ERRORS_PER_MINUTE, Membership};
 use received::{Token, frames, ids_of, message_of, rooms_of};
 use socket::{Socket, say};
 
@@ -27,7 +27,6 @@ use std::time::Duration;
 const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
 /// Small, so that the limit is met.
 const ROOMS_PER_CONNECTION_MAX: u16 = 3;
-const ERRORS_MAX: u16 = 2;
 
 #[derive(Debug)]
 enum Ask {
@@ -70,6 +69,7 @@ impl World {
             config.members_per_turn_max = bounds.members_per_turn_max;
             config.group_members_max = bounds.group_members_max;
             config.errors_max = ERRORS_MAX;
+            config.errors_per_minute = ERRORS_PER_MINUTE;
             config.rooms_per_connection_max = ROOMS_PER_CONNECTION_MAX;
             config.ping_interval = Duration::from_secs(1_000_000);
             config.room_linger = Duration::from_millis(500);
@@ -238,10 +238,7 @@ impl World {
             Step::Nonsense(client) => {
                 let Some(conn) = self.client(client) else { return };
                 let model = self.model.get_mut(&conn).expect("every client has a model");
-                if model.errors == ERRORS_MAX {
-                    model.over = true;
-                }
-                model.errors = (model.errors + 1).min(ERRORS_MAX);
+                model.over |= model.err(self.now);
                 let opcode = if model.broadcasts { opcode::BINARY } else { opcode::TEXT };
                 self.say(turn, conn, &Frame::new(opcode, "nonsense"));
             }
@@ -340,7 +337,7 @@ impl World {
     /// Sends what every member of the first room gets.
     fn broadcast(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let model = self.model.get_mut(&conn).expect("every client has a model");
-        model.errors = model.errors.saturating_sub(1);
+        model.forgive();
         self.say(turn, conn, &Frame::text(format!(r#"[{},null,"{}"]"#, self.sent, ROOMS[0])));
     }
 
@@ -349,7 +346,7 @@ impl World {
         self.commands += 1;
         let mut id = String::new();
         let model = self.model.get_mut(&conn).expect("every client has a model");
-        model.errors = model.errors.saturating_sub(1);
+        model.forgive();
         if self.commands.is_multiple_of(2) {
             if !model.bare {
                 model.ids.insert(self.commands);
@@ -559,7 +556,9 @@ impl World {
         for (conn, model) in &mut self.model {
             let Some(socket) = self.sockets.get(conn) else { continue };
             let frames = frames(&socket.received);
-            if frames.iter().any(|frame| frame.opcode == opcode::CLOSE) {
+            if let Some(close) = frames.iter().find(|frame| frame.opcode == opcode::CLOSE) {
+                let errs = close.payload.starts_with(&4509_u16.to_be_bytes());
+                assert!(model.errs || !errs, "{conn:?} is closed for errors that time forgives");
                 model.over = true;
             }
             model.check(*conn, &socket.received);
