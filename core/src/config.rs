@@ -41,7 +41,7 @@ use std::time::Duration;
 /// assert!(config.origins.is_empty() && config.proxies.trusted.is_empty());
 /// assert_eq!((config.handshake_timeout, config.close_timeout), (Duration::from_secs(10), Duration::from_secs(5)));
 /// assert_eq!((config.ping_interval, config.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
-/// assert_eq!(config.room_linger, Duration::from_secs(2));
+/// assert_eq!((config.drain_timeout, config.room_linger), (Duration::from_millis(2_500), Duration::from_secs(2)));
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
 /// assert_eq!((config.default_dialect, config.echo), (Dialect::Fanfare, false));
 /// assert_eq!(config.publish_format, PublishFormat::Fanfare);
@@ -109,6 +109,8 @@ pub struct Config {
     pub pong_timeout: Duration,
     /// From a close frame sent, or a final response, to the end of the connection.
     pub close_timeout: Duration,
+    /// From [`Event::Shutdown`](crate::Event::Shutdown) to the close of connections that still wait for an answer.
+    pub drain_timeout: Duration,
     /// How long a room without members stays subscribed, so that a page's reload causes no churn at the broker.
     pub room_linger: Duration,
     /// How messages are compressed for clients that offer permessage-deflate (RFC 7692); `None` declines it.
@@ -164,6 +166,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_millis(2_500),
             room_linger: Duration::from_secs(2),
             compression: Some(Compression::default()),
             default_dialect: Dialect::Fanfare,

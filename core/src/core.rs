@@ -5,6 +5,7 @@ use crate::action::{Actions, End};
 use crate::config::Config;
 use crate::conn::{Conns, Ending, NONE, Phase, mark};
 use crate::dialect::Dialect;
+use crate::drain::Drain;
 use crate::error::Refused;
 use crate::event::{ConnId, Elsewhere, Event};
 use crate::hub::asks::{Asks, Senders};
@@ -56,7 +57,8 @@ pub struct Core {
     /// Rooms that lost their last member, in the order in which that was noticed: one that had a member in between may
     /// stand behind later deadlines, and so lingers up to twice as long.
     pub(crate) lingering: VecDeque<(Time, u32)>,
-    pub(crate) draining: bool,
+    /// Exists once it has been told to stop.
+    pub(crate) drain: Option<Drain>,
     pub(crate) elsewhere: Elsewhere,
     /// Why the others that make up the server with this core are not ready.
     pub(crate) unready_elsewhere: Option<Box<str>>,
@@ -132,7 +134,7 @@ impl Core {
             senders: Senders::default(),
             joins: Joins::with_hasher(Seeded::new(config.seed)),
             lingering: VecDeque::new(),
-            draining: false,
+            drain: None,
             elsewhere: Elsewhere::default(),
             unready_elsewhere: None,
             metrics: Metrics::default(),
@@ -170,7 +172,7 @@ impl Core {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
-        [self.wheel.next(), lingering].into_iter().flatten().min()
+        [self.wheel.next(), lingering, self.drained_at()].into_iter().flatten().min()
     }
 
     /// Connections of every kind: WebSockets, request heads coming in, and those that are ending.
@@ -184,7 +186,7 @@ impl Core {
     /// # Errors
     /// Why not, for people.
     pub fn readiness(&self) -> Result<(), &str> {
-        if self.draining {
+        if self.is_draining() {
             return Err("shutting down");
         }
         self.broker.readiness()
@@ -413,6 +415,7 @@ impl<'c> Turn<'c> {
     /// Ends the feeding. The actions must be drained before the next turn can begin.
     pub fn finish(self) -> Actions<'c> {
         self.core.make_room();
+        self.core.close_the_settled();
         self.core.runs.choose_due(self.core.config.members_per_turn_max);
         self.core.give_the_late_their_part();
         Actions::new(self.core)

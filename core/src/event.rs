@@ -79,7 +79,9 @@ pub enum Event<'a> {
     Broker(BrokerEvent<'a>),
     /// The time given to [`Core::next_timeout`](crate::Core::next_timeout) has come, or may have: to feed it early is harmless.
     Timeout,
-    /// Close everyone with 1012, refuse newcomers, and answer `/readyz` with 503 from now on.
+    /// Close everyone with 1012, those who wait for an answer when they have it, or after
+    /// [`Config::drain_timeout`](crate::Config::drain_timeout); refuse newcomers, and answer `/readyz` with 503 from now on. What
+    /// clients have said and nobody has read is not acted upon any more: read it before.
     Shutdown,
     /// Other cores share this one's limits of connections, and hold so many. It counts until it is said again.
     Elsewhere(Elsewhere),

@@ -18,6 +18,7 @@ impl Core {
         assert!(self.backlog.doomed.is_empty() && !self.backlog.is_over_budget(), "a turn ends within the limits");
         self.check_connections();
         self.check_rooms();
+        self.check_drain();
     }
 
     /// Checks that nothing is left once every connection has ended, every room has lingered, and the broker has answered

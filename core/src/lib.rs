@@ -330,6 +330,7 @@ mod conn;
 mod core;
 mod delivery;
 mod dialect;
+mod drain;
 mod error;
 mod event;
 mod hub;

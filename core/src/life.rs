@@ -18,8 +18,6 @@ use core::net::IpAddr;
 
 /// Close code for a connection that gave no sign of life: in the range that means "reconnect with backoff".
 const NO_SIGN_OF_LIFE: u16 = 4000;
-/// RFC 6455's registry: the service restarts.
-const SERVICE_RESTART: u16 = 1012;
 /// The page is one file: whatever is not in it is not loaded, nor is it framed.
 const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                             connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
@@ -52,7 +50,7 @@ impl Core {
             self.metrics.upgrades_invalid += 1;
             return Err(Refused::Rooms);
         }
-        if self.draining {
+        if self.is_draining() {
             self.metrics.upgrades_refused_draining += 1;
             return Err(Refused::ShuttingDown);
         }
@@ -254,7 +252,7 @@ impl Core {
                 return self.respond(slot, response, false);
             }
         };
-        if self.draining {
+        if self.is_draining() {
             self.metrics.upgrades_refused_draining += 1;
             return self.respond(slot, Response::unavailable("shutting down"), false);
         }
@@ -388,6 +386,8 @@ impl Core {
             return;
         }
         match message {
+            // It is told to come back in a moment.
+            Message::Text(_) | Message::Binary(_) if self.is_draining() => {}
             Message::Text(_) | Message::Binary(_) if !self.charge(slot, Limit::Messages, 1) => {
                 self.too_fast(slot, message)
             }
@@ -496,24 +496,6 @@ impl Core {
             self.end_now(slot);
         } else {
             self.end_when_written(slot, Ending::Close);
-        }
-    }
-
-    pub(crate) fn shutdown(&mut self) {
-        self.draining = true;
-        for slot in self.conns.slots() {
-            match self.conns.get(slot).phase {
-                Phase::Open => self.close(slot, SERVICE_RESTART, "the server restarts"),
-                Phase::Head if self.heads.remove(&slot).is_some() => {
-                    self.metrics.upgrades_refused_draining += 1;
-                    self.respond(slot, Response::unavailable("shutting down"), false);
-                }
-                Phase::Head => {
-                    self.discard(slot);
-                    self.end_now(slot);
-                }
-                _ => {}
-            }
         }
     }
 }

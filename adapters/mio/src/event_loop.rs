@@ -13,7 +13,7 @@ use fanfare_adapter::config::Config;
 use fanfare_adapter::ops::Snapshot;
 use fanfare_adapter::program::StartError;
 use fanfare_adapter::settings::{Drawn, core_config, session_config};
-use fanfare_adapter::signals::Signal;
+use fanfare_adapter::signals::{Signal, last_round};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
@@ -81,6 +81,8 @@ pub struct Server {
     buffer: Box<[u8]>,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
+    /// Until then it reads what clients had sent before it was told to stop.
+    reads_until: Option<Time>,
     accept_errors: u64,
 }
 
@@ -133,6 +135,7 @@ impl Server {
             buffer: vec![0; BUFFER_BYTES].into(),
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
+            reads_until: None,
             accept_errors: 0,
         })
     }
@@ -165,7 +168,7 @@ impl Server {
     /// How long the poll may sleep.
     fn timeout(&mut self) -> Option<Duration> {
         let accepts = self.gate.as_ref().is_some_and(Gate::is_ready);
-        if accepts || self.sockets.ready() > 0 || self.broker.is_ready() {
+        if accepts || self.reads_until.is_some() || self.sockets.ready() > 0 || self.broker.is_ready() {
             return Some(Duration::ZERO);
         }
         let gate = self.gate.as_ref().and_then(Gate::next_timeout);
@@ -182,7 +185,7 @@ impl Server {
         let share = &mut seat.share;
         let mut heads = share.as_ref().map_or(0, |_| core.metrics().pending_upgrades_now as usize);
         let registry = poll.registry();
-        let mut signalled = None;
+        let (mut signalled, mut spoke) = (None, false);
         let mut turn = core.turn(now);
         for event in events {
             match event.token() {
@@ -193,6 +196,7 @@ impl Server {
                     signalled = signals.iter_mut().filter_map(SignalPipe::take).next().or(signalled);
                 }
                 Token(bits) => {
+                    spoke = true;
                     let conn = ConnId::from_bits(bits as u64);
                     if sockets.event(conn, event) {
                         turn.feed(Event::Writable { conn });
@@ -228,6 +232,12 @@ impl Server {
             // Closing the listener, which dropping it does, takes it off the poll as well; this only makes it plain.
             let _ = registry.deregister(closed.listener());
             self.stop_at = Some(now + self.shutdown_timeout);
+            self.reads_until = Some(now + last_round(self.shutdown_timeout));
+            // The poll has told of nothing that came since it was last asked.
+            spoke = true;
+        }
+        let has_read_all = !spoke && sockets.ready() == 0;
+        if self.reads_until.take_if(|until| has_read_all || *until <= now).is_some() {
             turn.feed(Event::Shutdown);
             // Before the clients are told.
             seat.readiness.tell(turn.core().readiness());

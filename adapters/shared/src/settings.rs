@@ -59,6 +59,8 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
     core.pong_timeout = timeouts.pong_timeout;
     core.close_timeout = timeouts.close;
     core.room_linger = timeouts.room_linger;
+    // The rest is for the close itself.
+    core.drain_timeout = timeouts.shutdown / 2;
     core.compression = compression.enabled.then(|| {
         let mut settings = fanfare_core::Compression::default();
         (settings.threshold_bytes, settings.level) = (compression.threshold_bytes, compression.level as u8);

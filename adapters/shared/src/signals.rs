@@ -6,9 +6,18 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// A shell reports the end by a signal as 128 and the signal's number.
 const EXIT_STATUS_BASE: i32 = 128;
+
+/// How long a server that is told to stop goes on to read, where clients do not cease to send.
+const LAST_ROUND_MAX: Duration = Duration::from_millis(250);
+
+/// How long it may go on to read what was sent before: whoever sent that is answered, of the time that there is to stop.
+pub fn last_round(shutdown_timeout: Duration) -> Duration {
+    LAST_ROUND_MAX.min(shutdown_timeout / 4)
+}
 
 /// One signal's pipe.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use crate::inbox::Inbound;
 use crossbeam_channel::Sender;
 use fanfare_core::ConnId;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{SendFlags, send};
 use std::collections::HashMap;
 use std::fs;
@@ -87,6 +87,11 @@ impl Connections {
     /// Whether the connection has not been closed here.
     pub fn is_open(&self, conn: ConnId) -> bool {
         self.open.contains_key(&conn)
+    }
+
+    /// Whether anybody has sent something that has not been read yet.
+    pub fn have_unread(&self) -> bool {
+        self.open.values().any(|connection| ioctl_fionread(&connection.client.stream).is_ok_and(|bytes| bytes > 0))
     }
 
     /// Writes once, and does not wait: how much was taken, or `None` if the socket failed. Where that is not all, an

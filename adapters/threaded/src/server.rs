@@ -12,7 +12,7 @@ use fanfare_adapter::ops::{Board, Snapshot};
 use fanfare_adapter::program::{Server, StartError};
 use fanfare_adapter::readiness::Readiness;
 use fanfare_adapter::settings::{Drawn, core_config};
-use fanfare_adapter::signals::{self, Signal};
+use fanfare_adapter::signals::{self, Signal, last_round};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, Core, Delivery, Event, Turn};
 use std::io::{self, Read};
@@ -42,7 +42,20 @@ pub struct ThreadedServer {
     started: Instant,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
+    last_round: Option<LastRound>,
 }
+
+/// Reads what clients had sent before the server was told to stop.
+#[derive(Clone, Copy, Debug)]
+struct LastRound {
+    /// If nobody has said anything by then, everything has been read.
+    quiet_at: Time,
+    /// No longer than this.
+    until: Time,
+}
+
+/// The silence that ends the last round: long enough for a thread that has read something to hand it over.
+const QUIET: Duration = Duration::from_millis(20);
 
 impl ThreadedServer {
     /// Opens everything and starts the threads. With a board, figures are published on it.
@@ -76,6 +89,7 @@ impl ThreadedServer {
             started: Instant::now(),
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
+            last_round: None,
         })
     }
 
@@ -88,7 +102,8 @@ impl ThreadedServer {
         if self.broker.is_ready() {
             return Some(Duration::ZERO);
         }
-        let next = [self.core.next_timeout(), self.stop_at].into_iter().flatten().min();
+        let round = self.last_round.map(|round| round.quiet_at.min(round.until));
+        let next = [self.core.next_timeout(), self.stop_at, round].into_iter().flatten().min();
         let next = next.map(|next| next.since(self.now()));
         let look = self.connections.look_again_at().map(|at| at.saturating_duration_since(Instant::now()));
         next.into_iter().chain(look).min()
@@ -97,7 +112,7 @@ impl ThreadedServer {
     fn turn(&mut self) {
         let now = self.now();
         let ThreadedServer { core, inbox, connections, gate, broker, readiness, .. } = self;
-        let mut signalled = None;
+        let (mut signalled, mut spoke) = (None, false);
         let mut turn = core.turn(now);
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         broker.read(inbox, REPORTS_PER_TURN, |event| {
@@ -108,6 +123,7 @@ impl ThreadedServer {
         });
         let began = Instant::now();
         for inbound in inbox.clients().take(EVENTS_PER_TURN) {
+            spoke |= matches!(inbound, Inbound::Accepted(..) | Inbound::Bytes(..));
             feed(inbound, &mut turn, connections, gate, &mut signalled);
             if began.elapsed() >= CLIENTS_TIME {
                 break;
@@ -124,6 +140,15 @@ impl ThreadedServer {
             tracing::info!(signal, connections = gate.open(), "shutting down");
             gate.stop();
             self.stop_at = Some(now + self.shutdown_timeout);
+            let until = now + last_round(self.shutdown_timeout);
+            self.last_round = Some(LastRound { quiet_at: now + QUIET, until });
+        }
+        if let Some(round) = &mut self.last_round
+            && (spoke || round.quiet_at <= now && connections.have_unread())
+        {
+            round.quiet_at = now + QUIET;
+        }
+        if self.last_round.take_if(|round| round.quiet_at.min(round.until) <= now).is_some() {
             turn.feed(Event::Shutdown);
             // Before the clients are told.
             readiness.tell(turn.core().readiness());

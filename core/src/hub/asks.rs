@@ -93,6 +93,11 @@ impl Senders {
         PublishId::new(self.first + self.queue.len() as u64 - 1)
     }
 
+    /// Who waits for an outcome, once for each.
+    pub fn waiting(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.queue.iter().flatten().map(|sender| sender.conn)
+    }
+
     /// Whether nobody waits for an outcome.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -55,6 +55,11 @@ impl Default for Broker {
 }
 
 impl Broker {
+    /// Whether subscriptions can be made.
+    pub fn takes_subscriptions(&self) -> bool {
+        self.down.is_none()
+    }
+
     pub fn readiness(&self) -> Result<(), &str> {
         match self.down.as_ref().or(self.publisher_down.as_ref()) {
             Some(reason) => Err(reason),

@@ -247,6 +247,8 @@ impl Instance {
         }
         turn.feed(Event::Timeout);
         if std::mem::take(&mut self.shutdown_due) {
+            let wires = adapter.conns.keys().copied();
+            around.reference.stops(wires, &around.network, around.timeline.now);
             turn.feed(Event::Shutdown);
         }
         adapter.carry_out(turn.finish(), session, now, around);

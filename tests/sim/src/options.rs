@@ -320,6 +320,7 @@ impl Options {
         core.ping_interval = millis(r, 1_000, 25_000);
         core.pong_timeout = millis(r, 1_000, 10_000);
         core.close_timeout = millis(r, 500, 5_000);
+        core.drain_timeout = millis(r, 0, 3_000);
         core.handshake_timeout = millis(r, 2_000, 10_000);
         core.compression = (r.u32(0..5) > 0).then(|| compression(pick(r, &[0, 64, 256]), 1));
         core.publish_format = if r.u32(0..5) == 0 { PublishFormat::Classic } else { PublishFormat::Fanfare };

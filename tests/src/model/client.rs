@@ -28,6 +28,8 @@ pub(super) struct Client {
     pub broadcasts: bool,
     /// Someone else reads and writes its frames.
     pub by_message: bool,
+    /// Its messages with an id whose outcome it has not been told.
+    pub unanswered: u64,
     /// It asked for its own end, or the server ended it: what was expected may not come any more.
     pub over: bool,
 }
@@ -60,6 +62,11 @@ impl Client {
         if !self.bare || matches!(token, Token::Message(_)) {
             self.expected.entry(room.to_owned()).or_default().push(token);
         }
+    }
+
+    /// Whether an instance that stops has something to tell it yet.
+    pub fn is_owed(&self, up: bool) -> bool {
+        !self.bare && (self.unanswered > 0 || up && self.rooms.values().any(|room| room.waiting))
     }
 
     /// What it received is the beginning of what was expected, in every room.
