@@ -30,6 +30,18 @@ fn everyone_is_told_to_come_back_and_the_exit_is_clean() {
 }
 
 #[test]
+fn signals_without_a_meaning_are_ignored_and_said() {
+    let server = Server::start();
+    let mut client = Client::member(&server, "r");
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        server.signal(signal);
+        eventually("a line says so", || server.log().text().contains(&format!("\"signal\":\"{name}\"")).then_some(()));
+    }
+    server.signal(Signal::PIPE);
+    client.publish_acknowledged("r", "1");
+}
+
+#[test]
 fn with_redis_it_ends_as_cleanly() {
     let redis = Redis::start();
     let mut server = Server::launch().redis(&redis).start();

@@ -1,5 +1,6 @@
 //! The operations port's HTTP server and its thread.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -22,6 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use super::board::Board;
 use super::exposition;
+use crate::listen::hint;
 
 /// A scraper, a prober and some curious people at once; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 16;
@@ -49,28 +51,34 @@ pub struct StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let StartError { listen, error } = self;
-        write!(f, "cannot open the operations port on {listen} (ops_listen): {error}")
+        write!(f, "cannot open the operations port on {listen} (ops_listen): {error}{}", hint(*listen, error))
     }
 }
 
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.error)
     }
 }
 
 impl Ops {
-    /// Binds the address, then serves the board from a thread of its own, and logs `operations port listening`.
+    /// Binds the address.
     ///
     /// # Errors
-    /// If the address cannot be bound, or the thread cannot be made.
-    pub fn start(listen: SocketAddr, board: Arc<Board>) -> Result<Ops, StartError> {
-        Ops::try_start(listen, board).map_err(|error| StartError { listen, error })
+    /// If it cannot be bound.
+    pub fn bind(listen: SocketAddr) -> Result<TcpListener, StartError> {
+        let bound = TcpListener::bind(listen).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        bound.map_err(|error| StartError { listen, error })
     }
 
-    fn try_start(listen: SocketAddr, board: Arc<Board>) -> io::Result<Ops> {
-        let listener = TcpListener::bind(listen)?;
-        listener.set_nonblocking(true)?;
+    /// Serves the board on a bound port from a thread of its own, and logs `operations port listening`.
+    ///
+    /// # Errors
+    /// If the thread cannot be made.
+    pub fn start(listener: TcpListener, board: Arc<Board>) -> Result<Ops, Box<dyn Error>> {
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
@@ -156,7 +164,8 @@ mod tests {
 
     fn start() -> (Ops, Arc<Board>) {
         let board = Arc::new(Board::new(1));
-        (Ops::start("127.0.0.1:0".parse().unwrap(), Arc::clone(&board)).unwrap(), board)
+        let port = Ops::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        (Ops::start(port, Arc::clone(&board)).unwrap(), board)
     }
 
     /// Status line and headers in lower case, and the body.
@@ -211,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_told_at_the_start() {
-        let (ops, board) = start();
-        let error = Ops::start(ops.address(), board).unwrap_err().to_string();
+        let (ops, _board) = start();
+        let error = Ops::bind(ops.address()).unwrap_err().to_string();
         let expected = format!("cannot open the operations port on {} (ops_listen): ", ops.address());
         assert!(error.starts_with(&expected) && error.to_lowercase().contains("in use"), "{error}");
     }
