@@ -43,7 +43,7 @@ use std::time::Duration;
 /// assert_eq!((config.ping_interval, config.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
 /// assert_eq!((config.drain_timeout, config.room_linger), (Duration::from_millis(2_500), Duration::from_secs(2)));
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
-/// assert_eq!((config.default_dialect, config.echo), (Dialect::Fanfare, false));
+/// assert_eq!((config.default_dialect, config.echo, config.journal), (Dialect::Fanfare, false, false));
 /// assert_eq!(config.publish_format, PublishFormat::Fanfare);
 /// ```
 #[derive(Clone, Debug)]
@@ -119,6 +119,8 @@ pub struct Config {
     pub default_dialect: Dialect,
     /// Whether [`Dialect::Echo`] is served at `/echo`.
     pub echo: bool,
+    /// Whether what becomes of connections is kept for [`Core::journal`](crate::Core::journal), for a log.
+    pub journal: bool,
     /// The form of what is published.
     pub publish_format: PublishFormat,
     /// The body of the response to `GET /`: an HTML page.
@@ -171,6 +173,7 @@ impl Default for Config {
             compression: Some(Compression::default()),
             default_dialect: Dialect::Fanfare,
             echo: false,
+            journal: false,
             publish_format: PublishFormat::Fanfare,
             page: b"<!doctype html><title>Fanfare</title><p>A WebSocket server.",
         }

@@ -16,6 +16,7 @@ use crate::hub::rooms::Rooms;
 use crate::hub::run::{KEPT_BYTES_MAX, Runs};
 use crate::hub::stream::Streams;
 use crate::hub::subscriptions::{Broker, Joins};
+use crate::journal::Journal;
 use crate::limits;
 use crate::limits::meter::{Pace, Rates, Spares};
 use crate::limits::pending::Pending;
@@ -63,6 +64,7 @@ pub struct Core {
     /// Why the others that make up the server with this core are not ready.
     pub(crate) unready_elsewhere: Option<Box<str>>,
     pub(crate) metrics: Metrics,
+    pub(crate) journal: Journal,
     pub(crate) deflater: Deflater,
     /// Out of its place while a connection's frames are read.
     pub(crate) inflater: Inflater,
@@ -138,6 +140,7 @@ impl Core {
             elsewhere: Elsewhere::default(),
             unready_elsewhere: None,
             metrics: Metrics::default(),
+            journal: Journal::new(config.journal, config.seed),
             deflater: Deflater::new(config.compression.unwrap_or_default()),
             inflater: Inflater::default(),
             asks: Asks::default(),
@@ -271,6 +274,7 @@ impl Core {
             return self.end_now(slot);
         }
         self.metrics.slow_closes += 1;
+        self.journal.ends(slot, Some(4008), "too slow");
         self.depart(slot, false);
         if self.conns.is_marked(slot, mark::TORN) {
             self.conns.unmark(slot, mark::DOOMED | mark::TORN);

@@ -73,6 +73,10 @@ impl Core {
         assert_eq!(live, self.conns.live());
         assert!(self.wheel.len() <= live, "only connections that are alive have a timer");
         assert_eq!((open, heads), (self.metrics.connections_now, self.metrics.pending_upgrades_now));
+        assert!(
+            self.journal.tells_of().is_none_or(|told| told as u64 == open),
+            "the end of whoever is open will be told"
+        );
         assert!(self.heads.keys().all(|slot| self.conns.get(*slot).phase == Phase::Head));
         self.sources.check_invariants(|source| sources.get(&source).copied().unwrap_or(0));
         self.check_pending();

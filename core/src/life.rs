@@ -88,6 +88,7 @@ impl Core {
     /// What is the same for every WebSocket that begins.
     fn begin_websocket(&mut self, slot: u32) {
         self.begin_rested(slot);
+        self.journal.opened(self.conns.id(slot), self.conns.get(slot).dialect, self.now);
         self.wheel.set(slot, self.now + self.config.ping_interval);
     }
 
@@ -112,6 +113,9 @@ impl Core {
         }
         if phase != Phase::Open && std::mem::take(&mut conn.errors) > 0 {
             self.erring.remove(&slot);
+        }
+        if before == Phase::Open {
+            self.journal.closed(self.conns.id(slot), self.now);
         }
         if before != phase {
             self.pending.leave(before);
@@ -306,6 +310,7 @@ impl Core {
 
     /// Sends a response other than 101, and ends the connection after it.
     pub(crate) fn respond(&mut self, slot: u32, response: Response<'_>, head_only: bool) {
+        self.journal.answered(self.conns.id(slot), &response);
         response.write(self.stream(slot), head_only);
         self.discard(slot);
     }
@@ -385,6 +390,9 @@ impl Core {
             }
             return;
         }
+        if matches!(message, Message::Text(_) | Message::Binary(_)) {
+            self.journal.heard(slot);
+        }
         match message {
             // It is told to come back in a moment.
             Message::Text(_) | Message::Binary(_) if self.is_draining() => {}
@@ -399,6 +407,7 @@ impl Core {
             Message::Ping(payload) => encode::pong(self.stream(slot), payload),
             Message::Pong(_) => {}
             Message::Close(body) => {
+                self.journal.ends(slot, body.map(|(code, _)| code), "the client closed");
                 self.depart(slot, true);
                 encode::close(self.stream(slot), body.map(|(code, _)| code), "");
                 self.discard(slot);
@@ -411,6 +420,7 @@ impl Core {
     fn violation(&mut self, slot: u32, violation: Violation) {
         if self.conns.get(slot).phase == Phase::Open {
             self.metrics.protocol_closes += 1;
+            self.journal.ends(slot, Some(violation.close_code()), violation.reason());
             self.depart(slot, true);
             encode::close(self.stream(slot), Some(violation.close_code()), violation.reason());
         }
@@ -419,6 +429,7 @@ impl Core {
 
     /// Ends a WebSocket with a close frame, behind everything that is its own so far.
     pub(crate) fn close(&mut self, slot: u32, code: u16, reason: &str) {
+        self.journal.ends(slot, Some(code), reason);
         self.depart(slot, true);
         encode::close(self.stream(slot), Some(code), reason);
         self.await_close(slot);
@@ -486,6 +497,7 @@ impl Core {
 
     fn give_up(&mut self, slot: u32) {
         self.metrics.heartbeat_closes += 1;
+        self.journal.ends(slot, Some(NO_SIGN_OF_LIFE), "no sign of life");
         self.depart(slot, false);
         let lags = self.conns.is_marked(slot, mark::LAGGING);
         if !lags {

@@ -10,6 +10,7 @@ use crate::sockets::{READ_BYTES, Sockets, Taken};
 use crate::workers::Seat;
 use fanfare_adapter::PAGE;
 use fanfare_adapter::config::Config;
+use fanfare_adapter::journal::{self, Refusals};
 use fanfare_adapter::ops::Snapshot;
 use fanfare_adapter::program::StartError;
 use fanfare_adapter::settings::{Drawn, core_config, session_config};
@@ -84,6 +85,7 @@ pub struct Server {
     /// Until then it reads what clients had sent before it was told to stop.
     reads_until: Option<Time>,
     accept_errors: u64,
+    refusals: Refusals,
 }
 
 impl Server {
@@ -137,6 +139,7 @@ impl Server {
             stop_at: None,
             reads_until: None,
             accept_errors: 0,
+            refusals: Refusals::default(),
         })
     }
 
@@ -176,8 +179,9 @@ impl Server {
         let concerned = self.seat.share.as_ref().is_some_and(|share| paused || share.has_pending());
         let recheck = concerned.then(|| self.now() + PLACES_RECHECK);
         let next = [self.core.next_timeout(), self.broker.next_timeout(), gate, recheck, self.stop_at];
-        let next = next.into_iter().flatten().min()?;
-        Some(next.since(self.now()))
+        let next = next.into_iter().flatten().min().map(|next| next.since(self.now()));
+        let look = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
+        next.into_iter().chain(look).min()
     }
 
     fn turn(&mut self, events: &Events, now: Time) {
@@ -212,7 +216,7 @@ impl Server {
         // same there.
         seat.readiness.tell(turn.core().readiness());
         if let Some(gate) = gate {
-            heads += accept(gate, sockets, share, &mut turn, now);
+            heads += accept(gate, sockets, share, &mut turn, (seat.worker, now));
         }
         if let Some(share) = share {
             turn.feed(Event::Elsewhere(share.reserve(heads.min(sockets.ready()))));
@@ -267,6 +271,8 @@ impl Server {
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
         self.seat.readiness.tell(self.core.readiness());
+        journal::write(self.seat.worker, &mut self.core);
+        self.refusals.look(self.seat.worker, &self.core, Instant::now);
         if let Some(board) = &self.seat.board {
             let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
             self.broker.describe(&mut snapshot);
@@ -292,12 +298,19 @@ fn open(sockets: &Sockets, share: Option<&Share>) -> usize {
 }
 
 /// Takes new connections, at least one, until the time for it is up. Returns how many there were.
-fn accept(gate: &mut Gate, sockets: &mut Sockets, share: &mut Option<Share>, turn: &mut Turn<'_>, now: Time) -> usize {
+fn accept(
+    gate: &mut Gate,
+    sockets: &mut Sockets,
+    share: &mut Option<Share>,
+    turn: &mut Turn<'_>,
+    (worker, now): (usize, Time),
+) -> usize {
     let (mut began, mut accepted) = (None, 0);
     while let Some((stream, peer)) = gate.accept(open(sockets, share.as_ref()), now) {
         // The gate lets in no more than the core takes.
         let Ok(conn) = turn.open_from(peer.ip()) else { return accepted };
         accepted += 1;
+        journal::accepted(worker, conn, peer);
         sockets.insert(conn, stream);
         share.iter_mut().for_each(Share::opened);
         if began.get_or_insert_with(Instant::now).elapsed() >= ACCEPT_TIME {

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod descriptors;
+pub mod journal;
 pub mod listen;
 pub mod logging;
 pub mod ops;

@@ -1,6 +1,6 @@
 //! From the configuration that people write to what the core and its Redis session are made with.
 
-use crate::config::{self, Config, RedisTarget};
+use crate::config::{self, Config, LogLevel, RedisTarget};
 use crate::descriptors::Places;
 use fanfare_core::Rate;
 use fanfare_core::broker::redis::RedisConfig;
@@ -68,6 +68,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
     });
     core.default_dialect = config.default_dialect;
     core.echo = config.echo;
+    core.journal = config.log.level == LogLevel::Debug;
     core.publish_format = config.redis.format;
     core.page = page;
     core
@@ -110,6 +111,7 @@ mod tests {
         let mut config = Config { default_dialect: Dialect::Classic, echo: true, ..Config::default() };
         config.origins = vec!["https://example.com".parse().expect("an origin")];
         config.proxies.protocol = true;
+        config.log.level = LogLevel::Debug;
         config.compression.enabled = false;
         config.redis.format = PublishFormat::Classic;
         // No default is 3, and no duration 3 s.

@@ -7,6 +7,7 @@ use crate::inbox::{Inbound, Inbox, Senders};
 use fanfare_adapter::PAGE;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
+use fanfare_adapter::journal::{self, Refusals};
 use fanfare_adapter::listen::listen;
 use fanfare_adapter::ops::{Board, Snapshot};
 use fanfare_adapter::program::{Server, StartError};
@@ -42,6 +43,7 @@ pub struct ThreadedServer {
     started: Instant,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
+    refusals: Refusals,
     last_round: Option<LastRound>,
 }
 
@@ -67,6 +69,7 @@ impl ThreadedServer {
         let threads = Threads::within_the_mappings();
         let places = descriptors::places(&config.limits, 1, descriptors::raise_limit()).map_err(StartError)?;
         let places = within(&threads, places, config.limits.connections_max);
+        board.iter().for_each(|board| board.set_limits(config, places));
         let listener = listen(config.listen)?;
         let address = listener.local_addr().map_err(failed("cannot read the listener's address"))?;
         let drawn = Drawn::new().map_err(failed("cannot draw random numbers"))?;
@@ -89,6 +92,7 @@ impl ThreadedServer {
             started: Instant::now(),
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
+            refusals: Refusals::default(),
             last_round: None,
         })
     }
@@ -106,7 +110,8 @@ impl ThreadedServer {
         let next = [self.core.next_timeout(), self.stop_at, round].into_iter().flatten().min();
         let next = next.map(|next| next.since(self.now()));
         let look = self.connections.look_again_at().map(|at| at.saturating_duration_since(Instant::now()));
-        next.into_iter().chain(look).min()
+        let refusals = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
+        next.into_iter().chain(look).chain(refusals).min()
     }
 
     fn turn(&mut self) {
@@ -159,6 +164,8 @@ impl ThreadedServer {
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
         self.readiness.tell(self.core.readiness());
+        journal::write(0, &mut self.core);
+        self.refusals.look(0, &self.core, Instant::now);
         if let Some(board) = &self.board {
             let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
             self.broker.describe(&mut snapshot);
@@ -228,6 +235,7 @@ fn feed(
         Inbound::Accepted(client, peer) => {
             // The gate lets in no more than the core takes.
             let Ok(conn) = turn.open_from(peer.ip()) else { return };
+            journal::accepted(0, conn, peer);
             match connections.insert(conn, client) {
                 Ok(()) => gate.granted(Lack::Thread),
                 Err(error) => {

@@ -81,6 +81,7 @@ impl Core {
         room: Option<&str>,
     ) {
         self.metrics.command_errors += 1;
+        self.journal.refused(self.conns.id(slot), code.as_str(), room);
         self.reply(slot, |out| reply::error(out, code, reason, id, room));
         if (code.is_malformed() || code == ErrorCode::TooFast) && self.count_error(slot) {
             match code {
@@ -125,6 +126,7 @@ impl Core {
         let place = self.rooms.join(room, form, conn, Seat::new(position, !held), &mut self.runs);
         self.conns.enter_room(slot, Membership { room, place });
         if held {
+            self.journal.joined(conn, name);
             self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
         } else {
             self.joins.insert((slot, room), id);
@@ -141,6 +143,7 @@ impl Core {
                 self.error(slot, ErrorCode::Cancelled, reason, Some(&waiting), Some(name));
             }
             self.leave(slot, position);
+            self.journal.left(self.conns.id(slot), name);
         }
         self.reply(slot, |out| reply::unsubscribed(out, name, id.as_ref(), None));
     }
@@ -184,7 +187,7 @@ impl Core {
     pub(crate) fn send_message(&mut self, slot: u32, room: &str, message: &str, echo: bool, id: Option<CommandId>) {
         self.metrics.messages_in += 1;
         let conn = self.conns.id(slot);
-        let publish = id.map(|id| self.senders.push(conn, id));
+        let publish = id.map(|id| self.senders.push(conn, id, self.now));
         let except = (!echo).then_some(conn);
         let Self { config, asks, .. } = self;
         asks.push(Kind::Publish(publish), room, |out| match config.publish_format {

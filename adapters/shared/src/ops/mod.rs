@@ -4,6 +4,7 @@
 mod board;
 mod exposition;
 mod families;
+mod process;
 mod server;
 
 pub use board::{Board, Figures, Snapshot};
