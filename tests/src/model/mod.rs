@@ -577,9 +577,10 @@ impl World {
 
     fn note_publish(&mut self, payload: &[u8], id: Option<PublishId>) {
         let Some(id) = id else { return };
-        let number = number_of(payload).expect("a message of the model's own");
-        let conn = self.senders.remove(&number).expect("it was sent with an id");
-        self.publishes.insert(id, conn);
+        // One that is none of the model's own is of no interest to it.
+        if let Some(conn) = number_of(payload).and_then(|number| self.senders.remove(&number)) {
+            self.publishes.insert(id, conn);
+        }
     }
 
     fn is_asked(&self, room: &str) -> bool {
