@@ -38,15 +38,17 @@ use std::time::Duration;
 /// assert_eq!(config.deliveries, Rate { per_second: 50_000, burst: 100_000 });
 /// assert_eq!(config.unfinished_total_bytes_max, 64 * 1024 * 1024);
 /// assert_eq!(config.pings, Rate { per_second: 10, burst: 100 });
-/// assert_eq!(config.errors_max, 100);
+/// assert_eq!((config.errors_max, config.errors_per_minute), (100, 60));
 /// // No limit of addresses; the pages that may connect are those of the same host; no proxy is trusted.
 /// assert_eq!((config.connections_per_address_max, config.connects_per_address.is_limited()), (0, false));
 /// assert!(config.origins == Origins::SameHost && config.proxies.trusted.is_empty());
 /// assert_eq!((config.handshake_timeout, config.close_timeout), (Duration::from_secs(10), Duration::from_secs(5)));
 /// assert_eq!((config.ping_interval, config.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
-/// assert_eq!((config.message_timeout, config.room_linger), (Duration::from_secs(30), Duration::from_secs(2)));
+/// assert_eq!((config.message_timeout, config.drain_timeout), (Duration::from_secs(30), Duration::from_millis(2_500)));
+/// assert_eq!(config.room_linger, Duration::from_secs(2));
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
-/// assert_eq!((config.default_dialect, config.subprotocols, config.echo), (Dialect::Fanfare, Subprotocols::Own, false));
+/// assert_eq!((config.default_dialect, config.subprotocols), (Dialect::Fanfare, Subprotocols::Own));
+/// assert_eq!((config.echo, config.journal), (false, false));
 /// assert_eq!(config.publish_format, PublishFormat::Fanfare);
 /// ```
 #[derive(Clone, Debug)]
@@ -82,8 +84,10 @@ pub struct Config {
     pub members_per_turn_max: usize,
     /// Members of a room that are written to at once, without anybody else having a turn in between: 1 to 256.
     pub group_members_max: u16,
-    /// Malformed commands before a connection is closed with 4509; every good one forgives one.
+    /// Malformed commands before a connection is closed with 4509. Every good one forgives one, and so does time.
     pub errors_max: u16,
+    /// Malformed commands of one connection that a minute forgives, evenly; 0 means that time forgives none.
+    pub errors_per_minute: u32,
     /// Text and binary messages of one connection, each as many times as it has frames. One more is refused with `too_fast`, or
     /// closes it with 4029 where the dialect has no replies, or where it is not whole yet.
     pub messages: Rate,
@@ -123,6 +127,8 @@ pub struct Config {
     pub close_timeout: Duration,
     /// From a message's first byte to its last (else close 4008).
     pub message_timeout: Duration,
+    /// From [`Event::Shutdown`](crate::Event::Shutdown) to the close of connections that still wait for an answer.
+    pub drain_timeout: Duration,
     /// How long a room without members stays subscribed, so that a page's reload causes no churn at the broker.
     pub room_linger: Duration,
     /// How messages are compressed for clients that offer permessage-deflate (RFC 7692); `None` declines it.
@@ -133,6 +139,8 @@ pub struct Config {
     pub subprotocols: Subprotocols,
     /// Whether [`Dialect::Echo`] is served at `/echo`.
     pub echo: bool,
+    /// Whether what becomes of connections is kept for [`Core::journal`](crate::Core::journal), for a log.
+    pub journal: bool,
     /// The form of what is published.
     pub publish_format: PublishFormat,
     /// The body of the response to `GET /`: an HTML page.
@@ -168,6 +176,7 @@ impl Default for Config {
             outbox_bytes_max: 1024 * 1024,
             outbox_total_bytes_max: 256 * 1024 * 1024,
             errors_max: 100,
+            errors_per_minute: 60,
             messages: Rate { per_second: 1_000, burst: 2_000 },
             bytes: Rate { per_second: 1024 * 1024, burst: 2 * 1024 * 1024 },
             pings: Rate { per_second: 10, burst: 100 },
@@ -183,11 +192,13 @@ impl Default for Config {
             pong_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             message_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_millis(2_500),
             room_linger: Duration::from_secs(2),
             compression: Some(Compression::default()),
             default_dialect: Dialect::Fanfare,
             subprotocols: Subprotocols::Own,
             echo: false,
+            journal: false,
             publish_format: PublishFormat::Fanfare,
             page: b"<!doctype html><title>Fanfare</title><p>A WebSocket server.",
         }

@@ -5,6 +5,7 @@ use crate::action::{Actions, End};
 use crate::config::Config;
 use crate::conn::{Conns, Ending, NONE, Phase, mark};
 use crate::dialect::Dialect;
+use crate::drain::Drain;
 use crate::error::Refused;
 use crate::event::{ConnId, Elsewhere, Event};
 use crate::hub::asks::{Asks, Senders};
@@ -15,6 +16,7 @@ use crate::hub::rooms::Rooms;
 use crate::hub::run::{KEPT_BYTES_MAX, Runs};
 use crate::hub::stream::Streams;
 use crate::hub::subscriptions::{Broker, Joins};
+use crate::journal::Journal;
 use crate::limits;
 use crate::limits::meter::{Pace, Rates, Spares};
 use crate::limits::pending::Pending;
@@ -54,6 +56,8 @@ pub struct Core {
     pub(crate) spare_meters: Spares,
     pub(crate) unfinished: Unfinished,
     pub(crate) unread: Unread,
+    /// Of connections with errors that are not forgiven, by slot: until when time has forgiven them.
+    pub(crate) erring: HashMap<u32, Time, Seeded>,
     pub(crate) wheel: Wheel,
     pub(crate) rooms: Rooms,
     pub(crate) backlog: Backlog,
@@ -63,11 +67,13 @@ pub struct Core {
     /// Rooms that lost their last member, in the order in which that was noticed: one that had a member in between may
     /// stand behind later deadlines, and so lingers up to twice as long.
     pub(crate) lingering: VecDeque<(Time, u32)>,
-    pub(crate) draining: bool,
+    /// Exists once it has been told to stop.
+    pub(crate) drain: Option<Drain>,
     pub(crate) elsewhere: Elsewhere,
     /// Why the others that make up the server with this core are not ready.
     pub(crate) unready_elsewhere: Option<Box<str>>,
     pub(crate) metrics: Metrics,
+    pub(crate) journal: Journal,
     pub(crate) deflater: Deflater,
     /// Out of its place while a connection's frames are read.
     pub(crate) inflater: Inflater,
@@ -136,6 +142,7 @@ impl Core {
             spare_meters: Spares::default(),
             unfinished: Unfinished::new(config.seed),
             unread: Unread::new(config.seed),
+            erring: HashMap::with_hasher(Seeded::new(config.seed)),
             wheel: Wheel::default(),
             rooms: Rooms::new(config.seed, usize::from(config.group_members_max)),
             backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),
@@ -143,10 +150,11 @@ impl Core {
             senders: Senders::default(),
             joins: Joins::with_hasher(Seeded::new(config.seed)),
             lingering: VecDeque::new(),
-            draining: false,
+            drain: None,
             elsewhere: Elsewhere::default(),
             unready_elsewhere: None,
             metrics: Metrics::default(),
+            journal: Journal::new(config.journal, config.seed),
             deflater: Deflater::new(config.compression.unwrap_or_default()),
             inflater: Inflater::default(),
             asks: Asks::default(),
@@ -183,7 +191,7 @@ impl Core {
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
         let unfinished = self.unfinished.next(self.config.message_timeout);
-        [self.wheel.next(), lingering, unfinished].into_iter().flatten().min()
+        [self.wheel.next(), lingering, unfinished, self.drained_at()].into_iter().flatten().min()
     }
 
     /// Whether bytes of this connection are kept that have not been looked at yet, because those before them made much work. They are
@@ -214,7 +222,7 @@ impl Core {
     /// # Errors
     /// Why not, for those who run the server. Clients are told less: the broker's own words may name machines and users.
     pub fn readiness(&self) -> Result<(), &str> {
-        if self.draining {
+        if self.is_draining() {
             return Err("shutting down");
         }
         self.broker.readiness()
@@ -300,6 +308,7 @@ impl Core {
             return self.end_now(slot);
         }
         self.metrics.slow_closes += 1;
+        self.journal.ends(slot, Some(TOO_SLOW), "too slow");
         self.depart(slot, false);
         if self.conns.is_marked(slot, mark::TORN) {
             self.conns.unmark(slot, mark::DOOMED | mark::TORN);
@@ -454,6 +463,7 @@ impl<'c> Turn<'c> {
     /// Ends the feeding. The actions must be drained before the next turn can begin.
     pub fn finish(self) -> Actions<'c> {
         self.core.make_room();
+        self.core.close_the_settled();
         self.core.runs.choose_due(self.core.config.members_per_turn_max);
         self.core.give_the_late_their_part();
         Actions::new(self.core)

@@ -81,7 +81,9 @@ pub enum Event<'a> {
     /// that everything which clients have sent by now has been fed; an adapter that bounds its turns says
     /// [`Turn::timeout`](crate::Turn::timeout) instead.
     Timeout,
-    /// Close everyone with 1012, refuse newcomers, and answer `/readyz` with 503 from now on.
+    /// Close everyone with 1012, those who wait for an answer when they have it, or after
+    /// [`Config::drain_timeout`](crate::Config::drain_timeout); refuse newcomers, and answer `/readyz` with 503 from now on. What
+    /// clients have said and nobody has read is not acted upon any more: read it before.
     Shutdown,
     /// Other cores share this one's limits of connections, and hold so many. It counts until it is said again.
     Elsewhere(Elsewhere),

@@ -18,6 +18,7 @@ impl Core {
         assert!(self.backlog.doomed.is_empty() && !self.backlog.is_over_budget(), "a turn ends within the limits");
         self.check_connections();
         self.check_rooms();
+        self.check_drain();
     }
 
     /// Checks that nothing is left once every connection has ended, every room has lingered, and the broker has answered
@@ -34,6 +35,7 @@ impl Core {
         assert!(self.wheel.is_empty() && self.heads.is_empty(), "a timer or a request head is left");
         assert!(self.unfinished.is_empty() && self.unread.is_empty(), "unfinished or unread bytes are left");
         assert!(self.introducers.is_empty(), "a proxy's address is left");
+        assert!(self.erring.is_empty(), "an error is left");
         assert_eq!((self.backlog.unsent_bytes(), self.backlog.stored_bytes()), (0, 0), "bytes are left");
         assert!(!self.runs.wait(), "a run is left");
     }
@@ -51,6 +53,9 @@ impl Core {
             if is_source(conn.source) {
                 *sources.entry(conn.source).or_default() += 1;
             }
+            let errs = self.erring.contains_key(&slot);
+            assert_eq!(conn.errors > 0, errs, "time forgives the errors of whoever has any");
+            assert!(!errs || conn.phase == Phase::Open, "only an open connection errs");
             let is_read = matches!(conn.phase, Phase::Open | Phase::Closing);
             assert!(is_read || conn.meter.is_none(), "only a connection whose frames are read is metered");
             assert!(conn.phase == Phase::Open || conn.rooms.len() == 0, "only an open connection is in rooms");
@@ -72,6 +77,10 @@ impl Core {
         assert_eq!(live, self.conns.live());
         assert!(self.wheel.len() <= live, "only connections that are alive have a timer");
         assert_eq!((open, heads), (self.metrics.connections_now, self.metrics.pending_upgrades_now));
+        assert!(
+            self.journal.tells_of().is_none_or(|told| told as u64 == open),
+            "the end of whoever is open will be told"
+        );
         assert!(self.heads.keys().all(|slot| self.conns.get(*slot).phase == Phase::Head));
         self.sources.check_invariants(|source| sources.get(&source).copied().unwrap_or(0));
         self.check_pending();

@@ -20,8 +20,6 @@ use std::time::Duration;
 
 /// Close code for a connection that gave no sign of life: in the range that means "reconnect with backoff".
 const NO_SIGN_OF_LIFE: u16 = 4000;
-/// RFC 6455's registry: the service restarts.
-const SERVICE_RESTART: u16 = 1012;
 /// When a deadline is over and bytes of the client have yet to be read, it is judged again after so long.
 const UNREAD_RECHECK: Duration = Duration::from_millis(50);
 /// The page is one file: whatever is not in it is not loaded, nor is it framed.
@@ -56,7 +54,7 @@ impl Core {
             self.metrics.upgrades_invalid += 1;
             return Err(Refused::Rooms);
         }
-        if self.draining {
+        if self.is_draining() {
             self.metrics.upgrades_refused_draining += 1;
             return Err(Refused::ShuttingDown);
         }
@@ -94,6 +92,7 @@ impl Core {
     /// What is the same for every WebSocket that begins.
     fn begin_websocket(&mut self, slot: u32) {
         self.begin_rested(slot);
+        self.journal.opened(self.conns.id(slot), self.conns.get(slot).dialect, self.now);
         self.wheel.set(slot, self.now + self.config.ping_interval);
     }
 
@@ -119,6 +118,12 @@ impl Core {
                 self.unfinished.forget(slot);
                 self.unread.take(slot);
             }
+        }
+        if phase != Phase::Open && std::mem::take(&mut conn.errors) > 0 {
+            self.erring.remove(&slot);
+        }
+        if before == Phase::Open {
+            self.journal.closed(self.conns.id(slot), self.now);
         }
         if before != phase {
             self.pending.leave(before);
@@ -278,7 +283,7 @@ impl Core {
                 return self.respond(slot, response, false);
             }
         };
-        if self.draining {
+        if self.is_draining() {
             self.metrics.upgrades_refused_draining += 1;
             return self.respond(slot, Response::unavailable("shutting down"), false);
         }
@@ -322,7 +327,7 @@ impl Core {
             "/readyz" => {
                 // Strangers read this: why the broker is away is for those who run the server.
                 let response = match self.readiness() {
-                    Err(_) if self.draining => Response::unavailable("shutting down\n"),
+                    Err(_) if self.is_draining() => Response::unavailable("shutting down\n"),
                     Err(_) => Response::unavailable("the broker cannot be reached\n"),
                     Ok(()) if self.unready_elsewhere.is_some() => {
                         Response::unavailable("another worker is not ready\n")
@@ -337,6 +342,7 @@ impl Core {
 
     /// Sends a response other than 101, and ends the connection after it.
     pub(crate) fn respond(&mut self, slot: u32, response: Response<'_>, head_only: bool) {
+        self.journal.answered(self.conns.id(slot), &response);
         response.write(self.stream(slot), head_only);
         self.discard(slot);
     }
@@ -468,6 +474,7 @@ impl Core {
         if self.conns.get(slot).phase == Phase::Open {
             self.metrics.unfinished_closes += 1;
             self.depart(slot, true);
+            self.journal.ends(slot, Some(TOO_SLOW), reason);
             encode::close(self.stream(slot), Some(TOO_SLOW), reason);
         }
         // In the midst of a message no close frame of its own can be looked for.
@@ -493,7 +500,12 @@ impl Core {
             }
             return;
         }
+        if matches!(message, Message::Text(_) | Message::Binary(_)) {
+            self.journal.heard(slot);
+        }
         match message {
+            // It is told to come back in a moment.
+            Message::Text(_) | Message::Binary(_) if self.is_draining() => {}
             Message::Text(_) | Message::Binary(_) if !self.charge(slot, Limit::Messages, 1) => {
                 self.too_fast(slot, message)
             }
@@ -505,6 +517,7 @@ impl Core {
             Message::Ping(payload) => encode::pong(self.stream(slot), payload),
             Message::Pong(_) => {}
             Message::Close(body) => {
+                self.journal.ends(slot, body.map(|(code, _)| code), "the client closed");
                 self.depart(slot, true);
                 encode::close(self.stream(slot), body.map(|(code, _)| code), "");
                 self.discard(slot);
@@ -517,6 +530,7 @@ impl Core {
     fn violation(&mut self, slot: u32, violation: Violation) {
         if self.conns.get(slot).phase == Phase::Open {
             self.metrics.protocol_closes += 1;
+            self.journal.ends(slot, Some(violation.close_code()), violation.reason());
             self.depart(slot, true);
             encode::close(self.stream(slot), Some(violation.close_code()), violation.reason());
         }
@@ -525,6 +539,7 @@ impl Core {
 
     /// Ends a WebSocket with a close frame, behind everything that is its own so far.
     pub(crate) fn close(&mut self, slot: u32, code: u16, reason: &str) {
+        self.journal.ends(slot, Some(code), reason);
         self.depart(slot, true);
         encode::close(self.stream(slot), Some(code), reason);
         self.await_close(slot);
@@ -606,6 +621,7 @@ impl Core {
 
     fn give_up(&mut self, slot: u32) {
         self.metrics.heartbeat_closes += 1;
+        self.journal.ends(slot, Some(NO_SIGN_OF_LIFE), "no sign of life");
         self.depart(slot, false);
         let lags = self.conns.is_marked(slot, mark::LAGGING);
         if !lags {
@@ -616,24 +632,6 @@ impl Core {
             self.end_now(slot);
         } else {
             self.end_when_written(slot, Ending::Close);
-        }
-    }
-
-    pub(crate) fn shutdown(&mut self) {
-        self.draining = true;
-        for slot in self.conns.slots() {
-            match self.conns.get(slot).phase {
-                Phase::Open => self.close(slot, SERVICE_RESTART, "the server restarts"),
-                Phase::Head if self.heads.remove(&slot).is_some() => {
-                    self.metrics.upgrades_refused_draining += 1;
-                    self.respond(slot, Response::unavailable("shutting down"), false);
-                }
-                Phase::Head => {
-                    self.discard(slot);
-                    self.end_now(slot);
-                }
-                _ => {}
-            }
         }
     }
 }

@@ -84,6 +84,7 @@ fn the_defaults_are_those_documented() {
         ("limits", "outbox_bytes_max", 1_048_576),
         ("limits", "outbox_total_bytes_max", 268_435_456),
         ("limits", "errors_max", 100),
+        ("limits", "errors_per_minute", 60),
         ("limits", "messages_per_second", 1_000),
         ("limits", "messages_burst", 2_000),
         ("limits", "bytes_per_second", 1_048_576),

@@ -2,7 +2,9 @@
 
 use std::net::TcpStream;
 
-use fanfare_tests::{Client, Frame, Launch, RawClient, Redis, Server, Signal, code, eventually, free_port, get};
+use fanfare_tests::{
+    Adapter, Client, Frame, Launch, RawClient, Redis, Server, Signal, code, eventually, free_port, get,
+};
 
 /// A port that nobody takes over when it is left: these tests look for nobody there.
 fn on_a_port_of_its_own() -> Launch {
@@ -25,6 +27,18 @@ fn everyone_is_told_to_come_back_and_the_exit_is_clean() {
         server.wait_for_log("stopped");
         assert!(TcpStream::connect(server.address()).is_err(), "somebody still listens");
     }
+}
+
+#[test]
+fn signals_without_a_meaning_are_ignored_and_said() {
+    let server = Server::start();
+    let mut client = Client::member(&server, "r");
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        server.signal(signal);
+        eventually("a line says so", || server.log().text().contains(&format!("\"signal\":\"{name}\"")).then_some(()));
+    }
+    server.signal(Signal::PIPE);
+    client.publish_acknowledged("r", "1");
 }
 
 #[test]
@@ -145,4 +159,59 @@ fn a_second_signal_ends_it_at_once() {
         server.wait_for_exit();
         holding.expect_end();
     }
+}
+
+#[test]
+fn what_was_sent_before_the_signal_is_answered_before_the_close() {
+    const MESSAGES: u64 = 200;
+    for workers in [1, 2] {
+        let redis = Redis::start();
+        let server = Server::launch();
+        let server = if Adapter::under_test() == Adapter::Mio { server.workers(workers) } else { server };
+        let server = server.redis(&redis).start();
+        let mut clients: Vec<RawClient> = (0..4).map(|_| RawClient::upgraded(server.address())).collect();
+        // Nobody answers a publish before the signal has come.
+        redis.pause();
+        for client in &mut clients {
+            let message = |id| Frame::text(format!(r#"{{"type":"SEND_MESSAGE","room":"r","message":1,"id":{id}}}"#));
+            let messages: Vec<u8> = (0..MESSAGES).flat_map(|id| message(id).masked()).collect();
+            client.write(messages);
+        }
+        server.signal(Signal::TERM);
+        server.wait_for_log("shutting down");
+        redis.resume();
+        for client in &mut clients {
+            for id in 0..MESSAGES {
+                assert_eq!(client.recv_text(), format!(r#"{{"type":"ACK","id":{id}}}"#));
+            }
+            assert_eq!(client.recv_close(), Some(code::RESTART));
+        }
+    }
+}
+
+#[test]
+fn with_the_embedded_broker_it_is_answered_as_well() {
+    for _ in 0..10 {
+        let server = Server::launch().embedded().start();
+        let mut client = RawClient::upgraded(server.address());
+        let message = |id| Frame::text(format!(r#"{{"type":"SEND_MESSAGE","room":"r","message":1,"id":{id}}}"#));
+        client.write((0..500).flat_map(|id| message(id).masked()).collect::<Vec<u8>>());
+        server.signal(Signal::TERM);
+        for id in 0..500 {
+            assert_eq!(client.recv_text(), format!(r#"{{"type":"ACK","id":{id}}}"#));
+        }
+        assert_eq!(client.recv_close(), Some(code::RESTART));
+    }
+}
+
+#[test]
+fn answers_that_do_not_come_are_not_waited_for_longer_than_half_the_time() {
+    let redis = Redis::start();
+    let mut server = Server::launch().redis(&redis).flag("--timeouts-shutdown-ms", 1_000).start();
+    let mut client = RawClient::upgraded(server.address());
+    redis.pause();
+    client.send(&Frame::text(r#"{"type":"SEND_MESSAGE","room":"r","message":1,"id":1}"#));
+    server.signal(Signal::TERM);
+    assert_eq!(client.recv_close(), Some(code::RESTART));
+    assert_eq!(server.wait_for_exit().code(), Some(0));
 }

@@ -1,6 +1,7 @@
 //! The binary as a person or a script meets it: exit codes, and which stream gets what.
 
 use fanfare_tests::{Adapter, Launch, Server};
+use std::net::TcpListener;
 
 fn texts(launch: Launch) -> (i32, String, String) {
     let output = launch.run();
@@ -28,6 +29,31 @@ fn a_wrong_value_exits_2_and_is_told_on_stderr() {
     }
     let (code, _, stderr) = texts(Server::launch().args(["--no-such-flag"]));
     assert_eq!(code, 2, "{stderr}");
+}
+
+#[test]
+fn check_config_warns_of_what_the_server_warns_of() {
+    let misspelt = |arguments: &[&str]| texts(Server::launch().args(arguments).env("FANFARE_LISTN", "x"));
+    let name = Adapter::under_test().name();
+    let warning = format!(
+        "{name}: warning: the environment variable FANFARE_LISTN means nothing; did you mean FANFARE_LISTEN?\n"
+    );
+    let (code, stdout, stderr) = misspelt(&["check-config"]);
+    assert_eq!((code, &stderr), (0, &warning));
+    let strictly = misspelt(&["check-config", "--strict"]);
+    assert_eq!(strictly, (2, stdout, warning));
+    let (code, _, stderr) = texts(Server::launch().args(["check-config", "--strict"]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_port_in_use_is_told_before_anything_is_said_of_the_other() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    for (flag, other) in [("--ops-listen", "--listen"), ("--listen", "--ops-listen")] {
+        let (code, _, stderr) = texts(Server::launch().args([flag, &address, other, "127.0.0.1:0"]));
+        assert!(code == 1 && stderr.contains(&address) && !stderr.contains("listening"), "{stderr}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use fanfare_tests::{Client, RawClient, Redis, Server, get, http};
 
-const FAMILIES: [(&str, &str); 33] = [
+const FAMILIES: [(&str, &str); 38] = [
     ("fanfare_workers", "gauge"),
     ("fanfare_connections", "gauge"),
     ("fanfare_pending_upgrades", "gauge"),
@@ -16,8 +16,8 @@ const FAMILIES: [(&str, &str); 33] = [
     ("fanfare_messages_out_total", "counter"),
     ("fanfare_messages_dropped_total", "counter"),
     ("fanfare_deliveries_total", "counter"),
-    ("fanfare_bytes_in_total", "counter"),
-    ("fanfare_bytes_out_total", "counter"),
+    ("fanfare_received_bytes_total", "counter"),
+    ("fanfare_sent_bytes_total", "counter"),
     ("fanfare_unsent_bytes", "gauge"),
     ("fanfare_stored_frame_bytes", "gauge"),
     ("fanfare_slow_closes_total", "counter"),
@@ -36,6 +36,11 @@ const FAMILIES: [(&str, &str); 33] = [
     ("fanfare_accepts_paused", "gauge"),
     ("fanfare_loop_turn_seconds", "histogram"),
     ("fanfare_build_info", "gauge"),
+    ("fanfare_publish_seconds", "histogram"),
+    ("fanfare_connections_max", "gauge"),
+    ("fanfare_pending_upgrades_max", "gauge"),
+    ("fanfare_stored_frame_max_bytes", "gauge"),
+    ("process_resident_memory_bytes", "gauge"),
 ];
 
 #[test]
@@ -116,8 +121,8 @@ fn traffic_is_counted() {
     ] {
         assert_eq!(metrics.value(name), value, "{name}");
     }
-    assert!(metrics.value("fanfare_bytes_in_total") > 11.0 * 50.0);
-    assert!(metrics.value("fanfare_bytes_out_total") > 22.0 * 40.0);
+    assert!(metrics.value("fanfare_received_bytes_total") > 11.0 * 50.0);
+    assert!(metrics.value("fanfare_sent_bytes_total") > 22.0 * 40.0);
     assert!(metrics.value("fanfare_http_requests_total") >= 1.0);
 }
 

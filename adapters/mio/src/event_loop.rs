@@ -9,10 +9,11 @@ use crate::share::Share;
 use crate::sockets::{READ_BYTES, Sockets, Taken};
 use crate::workers::Seat;
 use fanfare_adapter::config::Config;
+use fanfare_adapter::journal::{self, Refusals};
 use fanfare_adapter::ops::Snapshot;
 use fanfare_adapter::program::StartError;
 use fanfare_adapter::settings::{Drawn, core_config, session_config};
-use fanfare_adapter::signals::Signal;
+use fanfare_adapter::signals::{Signal, last_round};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
@@ -83,7 +84,10 @@ pub struct Server {
     buffer: Box<[u8]>,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
+    /// Until then it reads what clients had sent before it was told to stop.
+    reads_until: Option<Time>,
     accept_errors: u64,
+    refusals: Refusals,
 }
 
 impl Server {
@@ -135,7 +139,9 @@ impl Server {
             buffer: vec![0; BUFFER_BYTES].into(),
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
+            reads_until: None,
             accept_errors: 0,
+            refusals: Refusals::default(),
         })
     }
 
@@ -167,7 +173,7 @@ impl Server {
     /// How long the poll may sleep.
     fn timeout(&mut self) -> Option<Duration> {
         let accepts = self.gate.as_ref().is_some_and(Gate::is_ready);
-        if accepts || self.broker.is_ready() || self.sockets.ready_light() > 0 {
+        if accepts || self.reads_until.is_some() || self.broker.is_ready() || self.sockets.ready_light() > 0 {
             return Some(Duration::ZERO);
         }
         if self.sockets.ready() > 0 {
@@ -178,8 +184,9 @@ impl Server {
         let concerned = self.seat.share.as_ref().is_some_and(|share| paused || share.has_pending());
         let recheck = concerned.then(|| self.now() + PLACES_RECHECK);
         let next = [self.core.next_timeout(), self.broker.next_timeout(), gate, recheck, self.stop_at];
-        let next = next.into_iter().flatten().min()?;
-        Some(next.since(self.now()))
+        let next = next.into_iter().flatten().min().map(|next| next.since(self.now()));
+        let look = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
+        next.into_iter().chain(look).min()
     }
 
     fn turn(&mut self, events: &Events, now: Time) {
@@ -187,7 +194,7 @@ impl Server {
         let share = &mut seat.share;
         let mut heads = share.as_ref().map_or(0, |_| core.metrics().pending_upgrades_now as usize);
         let registry = poll.registry();
-        let mut signalled = None;
+        let (mut signalled, mut spoke) = (None, false);
         let mut turn = core.turn(now);
         for event in events {
             match event.token() {
@@ -198,6 +205,7 @@ impl Server {
                     signalled = signals.iter_mut().filter_map(SignalPipe::take).next().or(signalled);
                 }
                 Token(bits) => {
+                    spoke = true;
                     let conn = ConnId::from_bits(bits as u64);
                     if sockets.event(conn, event) {
                         turn.feed(Event::Writable { conn });
@@ -214,7 +222,7 @@ impl Server {
         // same there.
         seat.readiness.tell(turn.core().readiness());
         if let Some(gate) = gate {
-            heads += accept(gate, sockets, share, &mut turn, now);
+            heads += accept(gate, sockets, share, &mut turn, (seat.worker, now));
         }
         if let Some(share) = share {
             turn.feed(Event::Elsewhere(share.reserve(heads.min(sockets.ready()))));
@@ -236,6 +244,12 @@ impl Server {
             // Closing the listener, which dropping it does, takes it off the poll as well; this only makes it plain.
             let _ = registry.deregister(closed.listener());
             self.stop_at = Some(now + self.shutdown_timeout);
+            self.reads_until = Some(now + last_round(self.shutdown_timeout));
+            // The poll has told of nothing that came since it was last asked.
+            spoke = true;
+        }
+        let has_read_all = !spoke && sockets.ready() == 0;
+        if self.reads_until.take_if(|until| has_read_all || *until <= now).is_some() {
             turn.feed(Event::Shutdown);
             // Before the clients are told.
             seat.readiness.tell(turn.core().readiness());
@@ -266,6 +280,8 @@ impl Server {
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
         self.seat.readiness.tell(self.core.readiness());
+        journal::write(self.seat.worker, &mut self.core);
+        self.refusals.look(self.seat.worker, &self.core, Instant::now);
         if let Some(board) = &self.seat.board {
             let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
             self.broker.describe(&mut snapshot);
@@ -291,12 +307,19 @@ fn open(sockets: &Sockets, share: Option<&Share>) -> usize {
 }
 
 /// Takes new connections, at least one, until the time for it is up. Returns how many there were.
-fn accept(gate: &mut Gate, sockets: &mut Sockets, share: &mut Option<Share>, turn: &mut Turn<'_>, now: Time) -> usize {
+fn accept(
+    gate: &mut Gate,
+    sockets: &mut Sockets,
+    share: &mut Option<Share>,
+    turn: &mut Turn<'_>,
+    (worker, now): (usize, Time),
+) -> usize {
     let (mut began, mut accepted) = (None, 0);
     while let Some((stream, peer)) = gate.accept(open(sockets, share.as_ref()), now) {
         // The gate lets in no more than the core takes.
         let Ok(conn) = turn.open_from(peer.ip()) else { return accepted };
         accepted += 1;
+        journal::accepted(worker, conn, peer);
         sockets.insert(conn, stream);
         share.iter_mut().for_each(Share::opened);
         if began.get_or_insert_with(Instant::now).elapsed() >= ACCEPT_TIME {

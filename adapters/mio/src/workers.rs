@@ -57,6 +57,7 @@ impl Workers {
     pub fn start(config: &Config, board: Option<Arc<Board>>) -> Result<Workers, StartError> {
         let workers = config.workers;
         let places = descriptors::places(&config.limits, workers, descriptors::raise_limit()).map_err(StartError)?;
+        board.iter().for_each(|board| board.set_limits(config, places));
         let listeners = match workers {
             1 => vec![listen(config.listen)?],
             several => listen_together(config.listen, several)?,

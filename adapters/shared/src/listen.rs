@@ -31,7 +31,20 @@ pub fn listen_together(address: SocketAddr, sockets: usize) -> Result<Vec<TcpLis
 }
 
 fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> StartError {
-    move |error| StartError(format!("cannot listen on {address}: {error} (--listen chooses another address)"))
+    move |error| {
+        let hint = hint(address, &error);
+        StartError(format!("cannot listen on {address}: {error} (--listen chooses another address){hint}"))
+    }
+}
+
+/// What an ordinary user has to know of the ports that only root may bind.
+pub(crate) fn hint(address: SocketAddr, error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied && (1..1024).contains(&address.port()) {
+        "; a port below 1024 needs the capability CAP_NET_BIND_SERVICE: `AmbientCapabilities=CAP_NET_BIND_SERVICE` in a unit of \
+         systemd, `setcap cap_net_bind_service=+ep` on the program, or a proxy in front"
+    } else {
+        ""
+    }
 }
 
 fn open_together(mut address: SocketAddr, sockets: usize) -> io::Result<Vec<TcpListener>> {
@@ -105,6 +118,16 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpStream;
+
+    #[test]
+    fn an_ordinary_user_is_told_of_privileged_ports() {
+        let says = |address: &str, kind: io::ErrorKind| {
+            cannot_listen(address.parse().unwrap())(kind.into()).to_string().contains("CAP_NET_BIND_SERVICE")
+        };
+        assert!(says("0.0.0.0:80", io::ErrorKind::PermissionDenied));
+        assert!(!says("0.0.0.0:8080", io::ErrorKind::PermissionDenied));
+        assert!(!says("0.0.0.0:80", io::ErrorKind::AddrInUse));
+    }
 
     #[test]
     fn connections_send_small_frames_at_once() {

@@ -3,6 +3,7 @@
 use crate::config::{self, Command, Config};
 use crate::logging;
 use crate::ops::{Board, Ops};
+use crate::signals;
 use fanfare_core::Origins;
 use std::error::Error;
 use std::fmt;
@@ -54,10 +55,13 @@ pub fn main<S: Server>(
         Ok(loaded) => loaded,
         Err(stop) => return stop.report(),
     };
-    if loaded.command == Command::CheckConfig {
+    if let Command::CheckConfig { strict } = loaded.command {
+        for warning in &loaded.warnings {
+            let _ = writeln!(io::stderr(), "{}: warning: {warning}", program.name);
+        }
         // A reader that closes early, such as `head`, is no reason to fail.
         let _ = io::stdout().write_all(loaded.to_toml().as_bytes());
-        return ExitCode::SUCCESS;
+        return if strict && !loaded.warnings.is_empty() { ExitCode::from(2) } else { ExitCode::SUCCESS };
     }
     let _logging = match logging::start(&loaded.config.log) {
         Ok(logging) => logging,
@@ -83,6 +87,9 @@ fn serve<S: Server>(
     start: impl FnOnce(&Config, Option<Arc<Board>>) -> Result<S, StartError>,
 ) -> Result<(), Box<dyn Error>> {
     let board = config.ops_listen.map(|_| Arc::new(Board::new(config.workers)));
+    signals::ignore_others().map_err(StartError::of("cannot handle signals"))?;
+    // Both ports are taken before anything is said of either.
+    let ops = config.ops_listen.map(Ops::bind).transpose()?;
     let server = start(config, board.clone())?;
     let address = server.address();
     tracing::info!(%address, "listening");
@@ -101,8 +108,8 @@ fn serve<S: Server>(
     if config.redis.target.is_none() {
         tracing::info!("embedded broker: this instance stands alone; --redis-url makes it one of many");
     }
-    let _ops = match (config.ops_listen, board) {
-        (Some(listen), Some(board)) => Some(Ops::start(listen, &config.ops_hosts, board)?),
+    let _ops = match (ops, board) {
+        (Some(port), Some(board)) => Some(Ops::start(port, &config.ops_hosts, board)?),
         _ => None,
     };
     let connections_left = server.run()?;

@@ -1,6 +1,6 @@
 //! From the configuration that people write to what the core and its Redis session are made with.
 
-use crate::config::{self, Config, RedisTarget};
+use crate::config::{self, Config, LogLevel, RedisTarget};
 use crate::descriptors::Places;
 use fanfare_core::Rate;
 use fanfare_core::broker::redis::RedisConfig;
@@ -46,6 +46,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
     core.outbox_bytes_max = limits.outbox_bytes_max;
     core.outbox_total_bytes_max = limits.outbox_total_bytes_max.div_ceil(config.workers);
     core.errors_max = limits.errors_max as u16;
+    core.errors_per_minute = limits.errors_per_minute as u32;
     core.messages = rate(limits.messages_per_second, limits.messages_burst);
     core.bytes = rate(limits.bytes_per_second, limits.bytes_burst);
     core.pings = rate(limits.pings_per_second, limits.pings_burst);
@@ -62,6 +63,8 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
     core.close_timeout = timeouts.close;
     core.message_timeout = timeouts.message;
     core.room_linger = timeouts.room_linger;
+    // The rest is for the close itself.
+    core.drain_timeout = timeouts.shutdown / 2;
     core.compression = compression.enabled.then(|| {
         let mut settings = fanfare_core::Compression::default();
         (settings.threshold_bytes, settings.level) = (compression.threshold_bytes, compression.level as u8);
@@ -70,6 +73,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
     core.default_dialect = config.default_dialect;
     core.subprotocols = config.subprotocols;
     core.echo = config.echo;
+    core.journal = config.log.level == LogLevel::Debug;
     core.publish_format = config.redis.format;
     core.page = page;
     core
@@ -113,6 +117,7 @@ mod tests {
         config.origins = Origins::Any;
         config.subprotocols = Subprotocols::First;
         config.proxies.protocol = true;
+        config.log.level = LogLevel::Debug;
         config.compression.enabled = false;
         config.redis.format = PublishFormat::Classic;
         // No default is 3, and no duration 3 s.
@@ -128,6 +133,7 @@ mod tests {
             outbox_bytes_max: 3,
             outbox_total_bytes_max: 3,
             errors_max: 3,
+            errors_per_minute: 3,
             messages_per_second: 3,
             messages_burst: 3,
             bytes_per_second: 3,

@@ -1,14 +1,26 @@
-//! SIGTERM and SIGINT as bytes on a pipe: the first asks for an orderly end, the second ends the process at once.
+//! SIGTERM and SIGINT as bytes on a pipe: the first asks for an orderly end, the second ends the process at once. Signals that do
+//! something elsewhere and nothing here are ignored, and said.
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
 
 /// A shell reports the end by a signal as 128 and the signal's number.
 const EXIT_STATUS_BASE: i32 = 128;
+
+/// How long a server that is told to stop goes on to read, where clients do not cease to send.
+const LAST_ROUND_MAX: Duration = Duration::from_millis(250);
+
+/// How long it may go on to read what was sent before: whoever sent that is answered, of the time that there is to stop.
+pub fn last_round(shutdown_timeout: Duration) -> Duration {
+    LAST_ROUND_MAX.min(shutdown_timeout / 4)
+}
 
 /// One signal's pipe.
 #[derive(Debug)]
@@ -31,6 +43,29 @@ pub fn install(receivers: usize) -> io::Result<Vec<[Signal; 2]>> {
         flag::register(signal, Arc::clone(&asked))?;
     }
     (0..receivers).map(|_| Ok([pipe(SIGTERM, "SIGTERM")?, pipe(SIGINT, "SIGINT")?])).collect()
+}
+
+/// Ignores SIGHUP, SIGUSR1 and SIGUSR2, which would end the process, and says so in the log. On a terminal SIGHUP tells that it
+/// has been closed, and ends the process as it does any other.
+///
+/// # Errors
+/// If a handler cannot be set up, or the thread that writes the lines not be made.
+pub fn ignore_others() -> io::Result<()> {
+    let mut ignored = vec![SIGUSR1, SIGUSR2];
+    if !io::stderr().is_terminal() {
+        ignored.push(SIGHUP);
+    }
+    let mut signals = Signals::new(ignored)?;
+    thread::Builder::new().name("fanfare-signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => tracing::warn!(signal = "SIGHUP", "nothing is reloaded while it runs: restart it"),
+                SIGUSR1 => tracing::warn!(signal = "SIGUSR1", "the signal means nothing here, and is ignored"),
+                _ => tracing::warn!(signal = "SIGUSR2", "the signal means nothing here, and is ignored"),
+            }
+        }
+    })?;
+    Ok(())
 }
 
 fn pipe(signal: i32, name: &'static str) -> io::Result<Signal> {

@@ -6,7 +6,7 @@ use fanfare_adapter::cost::Cost;
 use fanfare_core::ConnId;
 use fanfare_core::time::Time;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::collections::HashMap;
 use std::fs;
@@ -129,6 +129,16 @@ impl Connections {
         let Some(Open { connection, .. }) = self.open.get(&conn) else { return false };
         let peek = || recv(&connection.client.stream, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         connection.on_their_way.load(Acquire) > 0 || !matches!(peek(), Err(Errno::AGAIN))
+    }
+
+    /// Whether anybody has sent something that has not been read yet.
+    pub fn have_unread(&self) -> bool {
+        let is_unread = |open: &Open| {
+            let Open { connection, .. } = open;
+            connection.on_their_way.load(Acquire) > 0
+                || ioctl_fionread(&connection.client.stream).is_ok_and(|bytes| bytes > 0)
+        };
+        self.open.values().any(is_unread)
     }
 
     /// Writes once, and does not wait: how much was taken, or `None` if the socket failed. Where that is not all, an

@@ -7,13 +7,14 @@ use crate::inbox::{Inbound, Inbox, Senders};
 use crate::redis::Report;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
+use fanfare_adapter::journal::{self, Refusals};
 use fanfare_adapter::listen::listen;
 use fanfare_adapter::ops::{Board, Snapshot};
 use fanfare_adapter::page::page;
 use fanfare_adapter::program::{Server, StartError};
 use fanfare_adapter::readiness::Readiness;
 use fanfare_adapter::settings::{Drawn, core_config};
-use fanfare_adapter::signals::{self, Signal};
+use fanfare_adapter::signals::{self, Signal, last_round};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, Core, Delivery, Event, Turn};
 use std::io::{self, Read};
@@ -47,7 +48,21 @@ pub struct ThreadedServer {
     started: Instant,
     shutdown_timeout: Duration,
     stop_at: Option<Time>,
+    refusals: Refusals,
+    last_round: Option<LastRound>,
 }
+
+/// Reads what clients had sent before the server was told to stop.
+#[derive(Clone, Copy, Debug)]
+struct LastRound {
+    /// If nobody has said anything by then, everything has been read.
+    quiet_at: Time,
+    /// No longer than this.
+    until: Time,
+}
+
+/// The silence that ends the last round: long enough for a thread that has read something to hand it over.
+const QUIET: Duration = Duration::from_millis(20);
 
 impl ThreadedServer {
     /// Opens everything and starts the threads. With a board, figures are published on it.
@@ -59,6 +74,7 @@ impl ThreadedServer {
         let threads = Threads::within_the_mappings();
         let places = descriptors::places(&config.limits, 1, descriptors::raise_limit()).map_err(StartError)?;
         let places = within(&threads, places, config.limits.connections_max);
+        board.iter().for_each(|board| board.set_limits(config, places));
         let listener = listen(config.listen)?;
         let address = listener.local_addr().map_err(failed("cannot read the listener's address"))?;
         let drawn = Drawn::new().map_err(failed("cannot draw random numbers"))?;
@@ -81,6 +97,8 @@ impl ThreadedServer {
             started: Instant::now(),
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
+            refusals: Refusals::default(),
+            last_round: None,
         })
     }
 
@@ -93,17 +111,19 @@ impl ThreadedServer {
         if self.broker.is_ready() {
             return Some(Duration::ZERO);
         }
-        let next = [self.core.next_timeout(), self.stop_at].into_iter().flatten().min();
+        let round = self.last_round.map(|round| round.quiet_at.min(round.until));
+        let next = [self.core.next_timeout(), self.stop_at, round].into_iter().flatten().min();
         let next = next.map(|next| next.since(self.now()));
         let pressed = self.broker.is_pressed().then_some(PRESSED_RECHECK);
         let look = self.connections.look_again_at().map(|at| at.saturating_duration_since(Instant::now()));
-        next.into_iter().chain(look).chain(pressed).min()
+        let refusals = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
+        next.into_iter().chain(look).chain(pressed).chain(refusals).min()
     }
 
     fn turn(&mut self) {
         let now = self.now();
         let ThreadedServer { core, inbox, connections, gate, broker, readiness, .. } = self;
-        let mut signalled = None;
+        let (mut signalled, mut spoke) = (None, false);
         let mut turn = core.turn(now);
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         let congested = turn.core().is_congested();
@@ -119,6 +139,7 @@ impl ThreadedServer {
         // What is kept unread in the core has its turn below, and is as much work as what makes much.
         let pressed = congested || broker.is_pressed() || turn.core().has_unread();
         for inbound in inbox.clients().take(EVENTS_PER_TURN) {
+            spoke |= matches!(inbound, Inbound::Accepted(..) | Inbound::Bytes(..));
             feed(inbound, &mut turn, connections, gate, &mut signalled, now);
             if began.elapsed() >= CLIENTS_TIME {
                 break;
@@ -126,6 +147,7 @@ impl ThreadedServer {
         }
         // One at least of those, too.
         for inbound in inbox.heavy().take(if pressed { 0 } else { EVENTS_PER_TURN }) {
+            spoke |= matches!(inbound, Inbound::Bytes(..));
             feed(inbound, &mut turn, connections, gate, &mut signalled, now);
             if began.elapsed() >= CLIENTS_TIME {
                 break;
@@ -142,6 +164,15 @@ impl ThreadedServer {
             tracing::info!(signal, connections = gate.open(), "shutting down");
             gate.stop();
             self.stop_at = Some(now + self.shutdown_timeout);
+            let until = now + last_round(self.shutdown_timeout);
+            self.last_round = Some(LastRound { quiet_at: now + QUIET, until });
+        }
+        if let Some(round) = &mut self.last_round
+            && (spoke || round.quiet_at <= now && connections.have_unread())
+        {
+            round.quiet_at = now + QUIET;
+        }
+        if self.last_round.take_if(|round| round.quiet_at.min(round.until) <= now).is_some() {
             turn.feed(Event::Shutdown);
             // Before the clients are told.
             readiness.tell(turn.core().readiness());
@@ -152,6 +183,8 @@ impl ThreadedServer {
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
         self.readiness.tell(self.core.readiness());
+        journal::write(0, &mut self.core);
+        self.refusals.look(0, &self.core, Instant::now);
         if let Some(board) = &self.board {
             let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
             self.broker.describe(&mut snapshot);
@@ -232,6 +265,7 @@ fn feed(
         Inbound::Accepted(client, peer) => {
             // The gate lets in no more than the core takes.
             let Ok(conn) = turn.open_from(peer.ip()) else { return };
+            journal::accepted(0, conn, peer);
             match connections.insert(conn, client) {
                 Ok(()) => gate.granted(Lack::Thread),
                 Err(error) => {

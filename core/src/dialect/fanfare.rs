@@ -36,6 +36,7 @@ pub fn text(core: &mut Core, slot: u32, text: &str) {
                 Request::Ping => core.pong(slot, command.id.as_ref()),
             }
         }
+        Err(_) if command::is_bare_pong(text) => {}
         Err(refusal) => {
             core.error(slot, refusal.code, &refusal.reason, refusal.id.as_ref(), refusal.room.as_deref());
         }

@@ -3,6 +3,7 @@
 use crate::broker::PublishId;
 use crate::event::ConnId;
 use crate::protocol::CommandId;
+use crate::time::Time;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -85,12 +86,19 @@ pub(crate) struct Senders {
 pub(crate) struct Sender {
     pub conn: ConnId,
     pub id: CommandId,
+    /// When it asked.
+    pub at: Time,
 }
 
 impl Senders {
-    pub fn push(&mut self, conn: ConnId, id: CommandId) -> PublishId {
-        self.queue.push_back(Some(Sender { conn, id }));
+    pub fn push(&mut self, conn: ConnId, id: CommandId, at: Time) -> PublishId {
+        self.queue.push_back(Some(Sender { conn, id, at }));
         PublishId::new(self.first + self.queue.len() as u64 - 1)
+    }
+
+    /// Who waits for an outcome, once for each.
+    pub fn waiting(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.queue.iter().flatten().map(|sender| sender.conn)
     }
 
     /// Whether nobody waits for an outcome.

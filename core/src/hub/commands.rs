@@ -9,15 +9,53 @@ use crate::hub::group::Seat;
 use crate::limits::meter::Limit;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::ws::encode;
+use std::time::Duration;
 
 /// Close code for a client that keeps sending what is no command: in the range that means "do not reconnect".
 const TOO_MANY_ERRORS: u16 = 4509;
 
+const MINUTE_US: u128 = 60_000_000;
+
 impl Core {
     /// What is well-formed forgives a malformed one.
     pub(crate) fn forgive(&mut self, slot: u32) {
+        if self.conns.get(slot).errors > 0 {
+            self.forgive_some(slot, 1);
+        }
+    }
+
+    fn forgive_some(&mut self, slot: u32, errors: u64) {
         let conn = self.conns.get_mut(slot);
-        conn.errors = conn.errors.saturating_sub(1);
+        conn.errors = u16::try_from(errors).map_or(0, |errors| conn.errors.saturating_sub(errors));
+        if conn.errors == 0 {
+            self.erring.remove(&slot);
+        }
+    }
+
+    /// Forgives what time makes good for: one error for each full share of a minute since the first that is not forgiven.
+    fn forgive_by_time(&mut self, slot: u32) {
+        let Some(until) = self.erring.get_mut(&slot) else { return };
+        let per_minute = u64::from(self.config.errors_per_minute);
+        let micros = self.now.since(*until).as_micros() as u64;
+        let errors = u64::try_from(u128::from(micros) * u128::from(per_minute) / MINUTE_US).unwrap_or(u64::MAX);
+        if errors > 0 {
+            *until = *until + Duration::from_micros((u128::from(errors) * MINUTE_US / u128::from(per_minute)) as u64);
+            self.forgive_some(slot, errors);
+        }
+    }
+
+    /// Counts an error that is the client's. Returns whether that is one too many.
+    fn count_error(&mut self, slot: u32) -> bool {
+        self.forgive_by_time(slot);
+        let conn = self.conns.get_mut(slot);
+        if conn.errors >= self.config.errors_max {
+            return true;
+        }
+        conn.errors += 1;
+        if conn.errors == 1 {
+            self.erring.insert(slot, self.now);
+        }
+        false
     }
 
     pub(crate) fn pong(&mut self, slot: u32, id: Option<&CommandId>) {
@@ -44,15 +82,12 @@ impl Core {
         room: Option<&str>,
     ) {
         self.metrics.command_errors += 1;
+        self.journal.refused(self.conns.id(slot), code.as_str(), room);
         self.reply(slot, |out| reply::error(out, code, reason, id, room));
-        if code.is_malformed() || code == ErrorCode::TooFast {
-            let conn = self.conns.get_mut(slot);
-            if conn.errors < self.config.errors_max {
-                conn.errors += 1;
-            } else if code == ErrorCode::TooFast {
-                self.close_too_fast(slot, Limit::Messages);
-            } else {
-                self.close(slot, TOO_MANY_ERRORS, "too many malformed commands");
+        if (code.is_malformed() || code == ErrorCode::TooFast) && self.count_error(slot) {
+            match code {
+                ErrorCode::TooFast => self.close_too_fast(slot, Limit::Messages),
+                _ => self.close(slot, TOO_MANY_ERRORS, "too many malformed commands"),
             }
         }
     }
@@ -108,6 +143,7 @@ impl Core {
         let place = self.rooms.join(room, form, conn, Seat::new(position, !held), &mut self.runs);
         self.conns.enter_room(slot, Membership { room, place });
         if held {
+            self.journal.joined(conn, name);
             self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
         } else {
             self.joins.insert((slot, room), id);
@@ -124,6 +160,7 @@ impl Core {
                 self.error(slot, ErrorCode::Cancelled, reason, Some(&waiting), Some(name));
             }
             self.leave(slot, position);
+            self.journal.left(self.conns.id(slot), name);
         }
         self.reply(slot, |out| reply::unsubscribed(out, name, id.as_ref(), None));
     }
@@ -171,7 +208,7 @@ impl Core {
         }
         self.metrics.messages_in += 1;
         let conn = self.conns.id(slot);
-        let publish = id.map(|id| self.senders.push(conn, id));
+        let publish = id.map(|id| self.senders.push(conn, id, self.now));
         let except = (!echo).then_some(conn);
         let Self { config, asks, .. } = self;
         asks.push(Kind::Publish(publish), room, |out| match config.publish_format {

@@ -55,6 +55,11 @@ impl Default for Broker {
 }
 
 impl Broker {
+    /// Whether subscriptions can be made.
+    pub fn takes_subscriptions(&self) -> bool {
+        self.down.is_none()
+    }
+
     pub fn readiness(&self) -> Result<(), &str> {
         match self.down.as_ref().or(self.publisher_down.as_ref()) {
             Some(reason) => Err(reason),
@@ -180,6 +185,7 @@ impl Core {
             }
         }
         for (slot, id) in waiting {
+            self.journal.joined(self.conns.id(slot), name);
             let rooms = &self.conns.get(slot).rooms;
             if let Some(position) = rooms.position(key) {
                 // Who was a member before an outage may have yet to be given what came then.
@@ -228,6 +234,9 @@ impl Core {
                 let position = group.seat(index).list_position();
                 let waiting = self.seat_the_waiting(key, at, index);
                 self.leave(slot, position);
+                if waiting.is_none() {
+                    self.journal.left(self.conns.id(slot), name);
+                }
                 match waiting {
                     _ if self.conns.get(slot).dialect == Dialect::Broadcast => {
                         // Without its room there is nothing left for it to do here.
@@ -351,6 +360,7 @@ impl Core {
 
     fn published(&mut self, id: PublishId) {
         let Some(sender) = self.senders.take(id) else { return };
+        self.metrics.observe_publish(self.now.since(sender.at));
         self.metrics.publishes_confirmed += 1;
         if let Some(slot) = self.conns.slot(sender.conn).filter(|slot| self.conns.get(*slot).phase == Phase::Open) {
             self.reply(slot, |out| reply::ack(out, &sender.id));
@@ -359,6 +369,7 @@ impl Core {
 
     fn publish_failed(&mut self, id: PublishId, error: PublishError) {
         let Some(sender) = self.senders.take(id) else { return };
+        self.metrics.observe_publish(self.now.since(sender.at));
         self.metrics.publishes_failed += 1;
         let (code, reason) = match error {
             PublishError::Unavailable => {

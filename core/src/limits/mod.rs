@@ -122,6 +122,7 @@ impl Core {
     /// Ends a WebSocket whose client sends too fast. What it sends meanwhile is not even read as frames.
     pub(crate) fn close_too_fast(&mut self, slot: u32, limit: Limit) {
         self.metrics.rate_closes += 1;
+        self.journal.ends(slot, Some(TOO_FAST), limit.reason());
         self.depart(slot, true);
         encode::close(self.stream(slot), Some(TOO_FAST), limit.reason());
         self.discard(slot);

@@ -121,6 +121,9 @@ pub fn parse(frame: &str, room_name_bytes_max: usize) -> Result<Command<'_>, Ref
     let bad_json = |reason| Refusal { code: ErrorCode::BadJson, reason, id: None, room: None };
     // serde takes an array for the fields in their order, and repeats any other value in its error, however long.
     if !frame.trim_ascii_start().starts_with('{') {
+        if bare(frame).eq_ignore_ascii_case("ping") {
+            return Ok(Command { id: None, request: Request::Ping });
+        }
         return Err(bad_json("a command is one JSON object".into()));
     }
     let fields: Fields<'_> = serde_json::from_str(frame)
@@ -141,6 +144,19 @@ pub fn parse(frame: &str, room_name_bytes_max: usize) -> Result<Command<'_>, Ref
             Err(Refusal { code, reason, id, room })
         }
     }
+}
+
+/// Whether this text is `pong`, in capitals or not, or nothing: the other half of heartbeats of clients that speak to many kinds
+/// of servers. It is no command, and asks for nothing.
+pub(crate) fn is_bare_pong(frame: &str) -> bool {
+    let word = bare(frame);
+    word.is_empty() || word.eq_ignore_ascii_case("pong")
+}
+
+/// A text without white space around it, and without the quotes of a JSON string.
+fn bare(frame: &str) -> &str {
+    let text = frame.trim_ascii();
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
 
 impl<'a> Fields<'a> {
@@ -184,7 +200,8 @@ impl<'a> Fields<'a> {
             }
             "UNSUBSCRIBE" => Ok(Request::Unsubscribe { room: room()? }),
             "SEND_MESSAGE" => self.send_message(room()?),
-            "PING" => Ok(Request::Ping),
+            // In small letters as well: it is what most clients send that know nothing of this server.
+            "PING" | "ping" => Ok(Request::Ping),
             "PRESENCE" | "HISTORY" | "AUTH" => {
                 Err((ErrorCode::NotSupported, format!("{kind} is not available on this server").into()))
             }
@@ -274,6 +291,8 @@ mod tests {
     fn each_fault_has_its_code() {
         let cases = [
             ("", "bad_json"),
+            ("pings", "bad_json"),
+            ("\"\"ping\"\"", "bad_json"),
             ("[]", "bad_json"),
             ("1", "bad_json"),
             (r#"["PING",7,null,null,0,null,null,null,null]"#, "bad_json"),
@@ -305,6 +324,18 @@ mod tests {
         assert_eq!(code(&format!(r#"{{"type":"SUBSCRIBE","room":"{}x"}}"#, "é".repeat(64))), "room_invalid");
         assert_eq!(code(&format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(64))), "ok");
         assert_eq!(code(&format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(65))), "bad_field");
+    }
+
+    #[test]
+    fn a_heartbeat_of_any_client_is_a_ping() {
+        for frame in ["ping", "PING", " Ping\r\n", "\"ping\"", r#"{"type":"ping"}"#, r#"{"type":"PING"}"#] {
+            assert_eq!(parse(frame, 128), Ok(Command { id: None, request: Request::Ping }), "{frame:?}");
+        }
+        for (frame, is_pong) in
+            [("pong", true), (" \"PONG\"", true), ("\n", true), ("", true), ("ponk", false), ("2", false)]
+        {
+            assert_eq!((code(frame), is_bare_pong(frame)), ("bad_json", is_pong), "{frame:?}");
+        }
     }
 
     #[test]

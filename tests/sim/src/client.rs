@@ -228,7 +228,8 @@ impl Client {
             0 => self.close(around),
             1 => self.drop_connection(around),
             2..6 => self.frame(Frame::new(opcode::PING, "?"), around),
-            6..10 => self.command("PING", "", Ask::Ping, around),
+            6..9 => self.command("PING", "", Ask::Ping, around),
+            9 => self.beat(around),
             10..14 => {
                 self.wants.insert(room);
                 self.subscribe(room, around);
@@ -315,6 +316,18 @@ impl Client {
         self.message(format!("{{\"type\":\"{kind}\"{fields}{id_field}}}").as_bytes(), around);
         if let Some(connection) = &mut self.connection {
             connection.view.ask(id, ask, connection.said, around.timeline.now);
+        }
+    }
+
+    /// Says what clients of other servers say to keep a connection alive.
+    fn beat(&mut self, around: &mut Surroundings<'_>) {
+        if self.dialect == Dialect::Broadcast {
+            return;
+        }
+        self.message(b"pong", around);
+        self.message(b"ping", around);
+        if let Some(connection) = &mut self.connection {
+            connection.view.ask(None, Ask::Ping, connection.said, around.timeline.now);
         }
     }
 

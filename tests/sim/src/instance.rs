@@ -249,6 +249,8 @@ impl Instance {
         }
         turn.timeout(|conn| adapter.sockets.get(&conn).is_some_and(|socket| socket.is_ready));
         if std::mem::take(&mut self.shutdown_due) {
+            let wires = adapter.conns.keys().copied();
+            around.reference.stops(wires, &around.network, around.timeline.now);
             turn.feed(Event::Shutdown);
         }
         adapter.carry_out(turn.finish(), session, now, around);

@@ -315,11 +315,12 @@ impl Options {
         core.outbox_total_bytes_max = if quiet { 1 << 28 } else { pick(r, &[4_000, 100_000, 1 << 28]) };
         core.members_per_turn_max = pick(r, &[1, 3, 16, 1_024]);
         core.group_members_max = pick(r, &[1, 2, 5, 64]);
-        core.errors_max = pick(r, &[2, 100]);
+        (core.errors_max, core.errors_per_minute) = (pick(r, &[2, 100]), pick(r, &[0, 60, 6_000]));
         core.room_linger = millis(r, 0, linger_max);
         core.ping_interval = millis(r, 1_000, 25_000);
         core.pong_timeout = millis(r, 1_000, 10_000);
         core.close_timeout = millis(r, 500, 5_000);
+        core.drain_timeout = millis(r, 0, 3_000);
         core.handshake_timeout = millis(r, 2_000, 10_000);
         core.compression = (r.u32(0..5) > 0).then(|| compression(pick(r, &[0, 64, 256]), 1));
         core.publish_format = if r.u32(0..5) == 0 { PublishFormat::Classic } else { PublishFormat::Fanfare };

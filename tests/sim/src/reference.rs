@@ -103,6 +103,8 @@ pub struct Reference {
     newest: BTreeMap<Incarnation, WireId>,
     /// What instances have read of each client's wire so far, and how far each had read Redis by then.
     client_reads: BTreeMap<WireId, Vec<(u64, Place)>>,
+    /// When the instance of a client's wire was told to stop, and how far it had read by then.
+    stops: BTreeMap<WireId, (u64, u64)>,
     /// The number of the last message of a session to a room over one publishing connection.
     last_published: BTreeMap<(WireId, u64, usize), u64>,
     /// Messages in all rooms.
@@ -118,6 +120,7 @@ impl Reference {
             links: BTreeMap::new(),
             newest: BTreeMap::new(),
             client_reads: BTreeMap::new(),
+            stops: BTreeMap::new(),
             last_published: BTreeMap::new(),
             published_total: 0,
         }
@@ -297,6 +300,16 @@ impl Reference {
     pub fn client_read(&mut self, wire: WireId, incarnation: Incarnation, network: &Network) {
         let place = self.place(incarnation, network);
         self.client_reads.entry(wire).or_default().push((network.read_total(wire, Side::Far), place));
+    }
+
+    /// The instance of these wires is told to stop.
+    pub fn stops(&mut self, wires: impl Iterator<Item = WireId>, network: &Network, now: u64) {
+        self.stops.extend(wires.map(|wire| (wire, (now, network.read_total(wire, Side::Far)))));
+    }
+
+    /// When the instance of this wire was told to stop, and how far it had read by then.
+    pub fn stop_of(&self, wire: WireId) -> Option<(u64, u64)> {
+        self.stops.get(&wire).copied()
     }
 
     /// The first message of the room that whoever was told SUBSCRIBED is owed; `asked` is the place behind its request in what it

@@ -132,6 +132,12 @@ impl View {
         }
     }
 
+    /// What it has asked for up to `end` of what it says, and was not told, but for memberships: a broker that is away gives none.
+    pub fn unanswered_before(&self, end: u64) -> Option<&Ask> {
+        let asked = self.asked.values().chain(&self.without_id).filter(|asked| asked.end <= end);
+        asked.map(|asked| &asked.ask).find(|ask| !matches!(ask, Ask::Subscribe(..)))
+    }
+
     /// Whether a SUBSCRIBE for the room waits.
     pub fn waits_for(&self, room: usize) -> bool {
         let waits = |asked: &Asked| matches!(asked.ask, Ask::Subscribe(of, _) if of == room);

@@ -2,6 +2,7 @@
 
 use super::received::{Token, frames, ids_of, rooms_of};
 use fanfare_core::ConnId;
+use fanfare_core::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,22 +17,56 @@ pub(super) struct Client {
     pub rooms: BTreeMap<String, Membership>,
     /// What it waits for or was told: the ids of its commands.
     pub ids: BTreeSet<u64>,
-    pub errors: u16,
+    /// Not forgiven, as a leaky bucket: microseconds that make good for all of them.
+    pub errors_us: u64,
+    pub errors_at: Time,
+    /// It sent one error too many.
+    pub errs: bool,
     /// It gets messages alone.
     pub bare: bool,
     /// It has one room, and no commands.
     pub broadcasts: bool,
     /// Someone else reads and writes its frames.
     pub by_message: bool,
+    /// Its messages with an id whose outcome it has not been told.
+    pub unanswered: u64,
     /// It asked for its own end, or the server ended it: what was expected may not come any more.
     pub over: bool,
 }
 
+/// Malformed commands that are borne at once; small, so that the limit is met.
+pub(super) const ERRORS_MAX: u16 = 2;
+/// How many of them a minute forgives.
+pub(super) const ERRORS_PER_MINUTE: u32 = 60;
+const US_PER_ERROR: u64 = 60_000_000 / ERRORS_PER_MINUTE as u64;
+
 impl Client {
+    /// A command that is none. Returns whether that is one too many.
+    pub fn err(&mut self, now: Time) -> bool {
+        self.errors_us = self.errors_us.saturating_sub(now.since(self.errors_at).as_micros() as u64);
+        self.errors_at = now;
+        if self.errors_us.div_ceil(US_PER_ERROR) >= u64::from(ERRORS_MAX) {
+            self.errs = true;
+            return true;
+        }
+        self.errors_us += US_PER_ERROR;
+        false
+    }
+
+    /// A good command.
+    pub fn forgive(&mut self) {
+        self.errors_us = self.errors_us.saturating_sub(US_PER_ERROR);
+    }
+
     pub fn expect(&mut self, room: &str, token: Token) {
         if !self.bare || matches!(token, Token::Message(_)) {
             self.expected.entry(room.to_owned()).or_default().push(token);
         }
+    }
+
+    /// Whether an instance that stops has something to tell it yet.
+    pub fn is_owed(&self, up: bool) -> bool {
+        !self.bare && (self.unanswered > 0 || up && self.rooms.values().any(|room| room.waiting))
     }
 
     /// What it received is the beginning of what was expected, in every room.

@@ -11,11 +11,11 @@ mod socket;
 
 pub use history::{Bounds, Step};
 
-use client::{Client, Membership};
+use client::{Client, ERRORS_MAX, ERRORS_PER_MINUTE, Membership};
 use received::{Token, frames, ids_of, message_of, rooms_of};
 use socket::{Socket, say};
 
-use crate::{Frame, compression, config, opcode, upgrade_request};
+use crate::{Frame, code, compression, config, opcode, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Rate, Refused, Turn};
@@ -25,9 +25,10 @@ use std::time::Duration;
 
 /// Room names that steps refer to by index.
 const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
+/// From the word to stop to the close of those who wait for an answer.
+const DRAIN: Duration = Duration::from_secs(3);
 /// Small, so that the limit is met.
 const ROOMS_PER_CONNECTION_MAX: u16 = 3;
-const ERRORS_MAX: u16 = 2;
 
 #[derive(Debug)]
 enum Ask {
@@ -54,7 +55,11 @@ pub struct World {
     held: BTreeSet<String>,
     /// The broker has just confirmed a room without members.
     unneeded: bool,
-    draining: bool,
+    /// It was told to stop, and tells everybody by then.
+    drained_at: Option<Time>,
+    /// Who sent the messages that have an id, by the number of the message and then of the publish.
+    senders: BTreeMap<u64, ConnId>,
+    publishes: BTreeMap<PublishId, ConnId>,
     sent: u64,
     commands: u64,
     /// The bytes of all targets of everything said, in order: equal runs give equal logs.
@@ -70,9 +75,11 @@ impl World {
             config.members_per_turn_max = bounds.members_per_turn_max;
             config.group_members_max = bounds.group_members_max;
             config.errors_max = ERRORS_MAX;
+            config.errors_per_minute = ERRORS_PER_MINUTE;
             config.rooms_per_connection_max = ROOMS_PER_CONNECTION_MAX;
             config.ping_interval = Duration::from_secs(1_000_000);
             config.room_linger = Duration::from_millis(500);
+            config.drain_timeout = DRAIN;
             config.compression = Some(compression(0, 1));
             // How fast clients are is not what the model is about.
             config.messages = Rate::NONE;
@@ -91,7 +98,9 @@ impl World {
             model: BTreeMap::new(),
             held: BTreeSet::new(),
             unneeded: false,
-            draining: false,
+            drained_at: None,
+            senders: BTreeMap::new(),
+            publishes: BTreeMap::new(),
             sent: 0,
             commands: 0,
             log: Vec::new(),
@@ -119,7 +128,8 @@ impl World {
             }
         }
         let mut turn = core.turn(self.now);
-        for id in self.refused.drain(..) {
+        for id in std::mem::take(&mut self.refused) {
+            self.told(id);
             turn.feed(Event::Broker(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable }));
         }
         let mut done = 0;
@@ -130,6 +140,7 @@ impl World {
             done += 1;
         }
         turn.feed(Event::Timeout);
+        self.end_the_settled();
         let dropped = steps[..done].iter().find_map(|step| match step {
             Step::Drop(actions, targets) => Some((*actions, *targets)),
             _ => None,
@@ -238,10 +249,7 @@ impl World {
             Step::Nonsense(client) => {
                 let Some(conn) = self.client(client) else { return };
                 let model = self.model.get_mut(&conn).expect("every client has a model");
-                if model.errors == ERRORS_MAX {
-                    model.over = true;
-                }
-                model.errors = (model.errors + 1).min(ERRORS_MAX);
+                model.over |= self.drained_at.is_none() && model.err(self.now);
                 let opcode = if model.broadcasts { opcode::BINARY } else { opcode::TEXT };
                 self.say(turn, conn, &Frame::new(opcode, "nonsense"));
             }
@@ -293,11 +301,29 @@ impl World {
                 }
             }
             Step::Shutdown => {
-                self.draining = true;
-                self.model.values_mut().for_each(|client| client.over = true);
+                self.drained_at.get_or_insert(self.now + DRAIN);
                 turn.feed(Event::Shutdown);
             }
             Step::Wait(_) | Step::Drop(..) => {}
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.drained_at.is_some()
+    }
+
+    /// At the end of a turn, whoever is owed nothing is told to come back.
+    fn end_the_settled(&mut self) {
+        let Some(drained_at) = self.drained_at else { return };
+        for client in self.model.values_mut() {
+            client.over |= self.now >= drained_at || !client.is_owed(self.up);
+        }
+    }
+
+    /// The outcome of a publish is told.
+    fn told(&mut self, id: PublishId) {
+        if let Some(client) = self.publishes.remove(&id).and_then(|conn| self.model.get_mut(&conn)) {
+            client.unanswered -= 1;
         }
     }
 
@@ -309,7 +335,7 @@ impl World {
         let conn = turn.open().expect("there is a place");
         let broadcasts = path == "/broadcast/a";
         let bare = broadcasts || path == "/classic";
-        self.begin(conn, Socket::default(), Client { over: self.draining, bare, broadcasts, ..Client::default() });
+        self.begin(conn, Socket::default(), Client { over: self.is_draining(), bare, broadcasts, ..Client::default() });
         turn.feed(Event::Bytes { conn, data: &mut upgrade_request(path, fields).into_bytes() });
     }
 
@@ -320,7 +346,7 @@ impl World {
                 let client = Client { bare: broadcasts, broadcasts, by_message: true, ..Client::default() };
                 self.begin(conn, Socket::by_message(), client);
             }
-            Err(refused) => assert_eq!((refused, self.draining), (Refused::ShuttingDown, true)),
+            Err(refused) => assert_eq!((refused, self.is_draining()), (Refused::ShuttingDown, true)),
         }
     }
 
@@ -340,7 +366,7 @@ impl World {
     /// Sends what every member of the first room gets.
     fn broadcast(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let model = self.model.get_mut(&conn).expect("every client has a model");
-        model.errors = model.errors.saturating_sub(1);
+        model.forgive();
         self.say(turn, conn, &Frame::text(format!(r#"[{},null,"{}"]"#, self.sent, ROOMS[0])));
     }
 
@@ -349,10 +375,14 @@ impl World {
         self.commands += 1;
         let mut id = String::new();
         let model = self.model.get_mut(&conn).expect("every client has a model");
-        model.errors = model.errors.saturating_sub(1);
+        model.forgive();
         if self.commands.is_multiple_of(2) {
             if !model.bare {
                 model.ids.insert(self.commands);
+            }
+            if kind == "SEND_MESSAGE" && self.drained_at.is_none() {
+                model.unanswered += 1;
+                self.senders.insert(self.sent, conn);
             }
             id = format!(r#","id":{}"#, self.commands);
         }
@@ -366,7 +396,7 @@ impl World {
         if model.broadcasts {
             return;
         }
-        if !model.over {
+        if !model.over && self.drained_at.is_none() {
             let members = model.rooms.len();
             match model.rooms.get_mut(room) {
                 Some(membership) if membership.waiting => {}
@@ -390,7 +420,7 @@ impl World {
         if model.broadcasts {
             return;
         }
-        if !model.over {
+        if !model.over && self.drained_at.is_none() {
             model.rooms.remove(room);
             model.expect(room, Token::Unsubscribed);
         }
@@ -430,6 +460,7 @@ impl World {
                     turn.feed(Event::Broker(BrokerEvent::Message { room: &room, payload: &payload }));
                 }
                 if let Some(id) = id {
+                    self.told(id);
                     turn.feed(Event::Broker(BrokerEvent::Published { id }));
                 }
             }
@@ -454,10 +485,8 @@ impl World {
         if !self.held.contains(room) {
             return;
         }
-        let text = std::str::from_utf8(payload).expect("UTF-8").split_once('\n').expect("a header line").1;
-        let value: Value = serde_json::from_str(text).expect("JSON");
+        let message = message_in(payload);
         // A message that is none of the model's own is of no interest to it.
-        let message = message_of(&value);
         let Some(number) = message[0].as_u64() else { return };
         let spared = message[1].as_u64().map(ConnId::from_bits);
         for (conn, client) in self.model.iter_mut().filter(|(_, client)| !client.over) {
@@ -475,6 +504,7 @@ impl World {
         self.held.clear();
         for ask in std::mem::take(&mut self.asks) {
             if let Ask::Publish(_, _, Some(id)) = ask {
+                self.told(id);
                 turn.feed(Event::Broker(BrokerEvent::PublishFailed { id, error: PublishError::Unconfirmed }));
             }
         }
@@ -534,10 +564,22 @@ impl World {
                 // A session that is down forgets subscriptions, and refuses publishes in the next turn.
                 Action::Subscribe { .. } | Action::Unsubscribe { .. } => {}
                 Action::Publish { room, payload, id } if self.up => {
+                    self.note_publish(payload, id);
                     self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
                 }
-                Action::Publish { id, .. } => self.refused.extend(id),
+                Action::Publish { payload, id, .. } => {
+                    self.note_publish(payload, id);
+                    self.refused.extend(id);
+                }
             }
+        }
+    }
+
+    fn note_publish(&mut self, payload: &[u8], id: Option<PublishId>) {
+        let Some(id) = id else { return };
+        // One that is none of the model's own is of no interest to it.
+        if let Some(conn) = number_of(payload).and_then(|number| self.senders.remove(&number)) {
+            self.publishes.insert(id, conn);
         }
     }
 
@@ -559,7 +601,11 @@ impl World {
         for (conn, model) in &mut self.model {
             let Some(socket) = self.sockets.get(conn) else { continue };
             let frames = frames(&socket.received);
-            if frames.iter().any(|frame| frame.opcode == opcode::CLOSE) {
+            if let Some(close) = frames.iter().find(|frame| frame.opcode == opcode::CLOSE) {
+                let restarts = close.payload.starts_with(&code::RESTART.to_be_bytes());
+                assert!(model.over || !restarts, "{conn:?} is told to come back, and has an answer to get");
+                let errs = close.payload.starts_with(&4509_u16.to_be_bytes());
+                assert!(model.errs || !errs, "{conn:?} is closed for errors that time forgives");
                 model.over = true;
             }
             model.check(*conn, &socket.received);
@@ -572,4 +618,16 @@ impl World {
             }
         }
     }
+}
+
+/// What was published, as its members get it.
+fn message_in(payload: &[u8]) -> Value {
+    let text = std::str::from_utf8(payload).expect("UTF-8").split_once('\n').expect("a header line").1;
+    let value: Value = serde_json::from_str(text).expect("JSON");
+    message_of(&value)
+}
+
+/// The number of a message of the model's own.
+fn number_of(payload: &[u8]) -> Option<u64> {
+    message_in(payload)[0].as_u64()
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use clap::builder::{Str, ValueParser};
-use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches};
 
 use super::key::Key;
 use super::keys::{KEYS, SECTIONS};
@@ -25,9 +25,10 @@ pub(crate) fn parse(
     program: &Program,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Arguments, clap::Error> {
-    let matches = definition(program).try_get_matches_from(arguments).map_err(|error| without_url(program, error))?;
+    let matches = definition(program).try_get_matches_from(arguments);
+    let matches = matches.map_err(|error| with_listen(program, without_url(program, error)))?;
     let (command, matches) = match matches.subcommand() {
-        Some((_, inner)) => (Command::CheckConfig, inner),
+        Some((_, inner)) => (Command::CheckConfig { strict: inner.get_flag("strict") }, inner),
         None => (Command::Run, &matches),
     };
     let value = |name: &str, matches: &ArgMatches| matches.get_one::<OsString>(name).cloned();
@@ -42,6 +43,27 @@ fn without_url(program: &Program, error: clap::Error) -> clap::Error {
         return definition(program).error(ErrorKind::UnknownArgument, text);
     }
     error
+}
+
+/// What other servers call the address or its port.
+const OTHER_NAMES: [&str; 6] = ["--port", "-p", "--host", "--bind", "--addr", "--address"];
+
+/// Tells whoever looks for the flags of another server where ours listens.
+fn with_listen(program: &Program, error: clap::Error) -> clap::Error {
+    let name = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) if error.kind() == ErrorKind::UnknownArgument => name.as_str(),
+        _ => return error,
+    };
+    match OTHER_NAMES.into_iter().find(|other| *other == name) {
+        None => error,
+        Some(other) => {
+            let text = format!(
+                "there is no {other}; --listen says where clients connect: --listen 127.0.0.1:PORT for this machine alone, \
+                 --listen 0.0.0.0:PORT for every network interface"
+            );
+            definition(program).error(ErrorKind::UnknownArgument, text)
+        }
+    }
 }
 
 /// Of the settings, below what the program says of itself.
@@ -74,8 +96,10 @@ fn definition(program: &Program) -> clap::Command {
     let config = flag("config", "config", "PATH", "The TOML file to read".to_owned()).help_heading("Configuration");
     clap::Command::new(program.name)
         .version(env!("CARGO_PKG_VERSION"))
-        .about(format!("{}\n\n{ABOUT}", program.about))
-        .after_help(EXAMPLES.replace("PROGRAM", program.name))
+        .about(program.about)
+        .long_about(format!("{}\n\n{ABOUT}", program.about))
+        .after_help(format!("`{} --help` explains all {} settings, and shows examples.", program.name, KEYS.len() + 1))
+        .after_long_help(EXAMPLES.replace("PROGRAM", program.name))
         .disable_help_subcommand(true)
         .next_line_help(true)
         .max_term_width(100)
@@ -83,17 +107,30 @@ fn definition(program: &Program) -> clap::Command {
             clap::Command::new("check-config")
                 .about("Check the configuration, print it as TOML with passwords as ***, and exit")
                 .next_line_help(true)
-                .max_term_width(100),
+                .max_term_width(100)
+                .arg(
+                    Arg::new("strict")
+                        .long("strict")
+                        .action(ArgAction::SetTrue)
+                        .help("Exit with 2 also where something is only warned of"),
+                ),
         )
         .arg(config)
         .args(KEYS.iter().map(key_flag))
 }
 
+/// What `-h` shows: the settings of the first day.
+const SHORT: [&str; 7] = ["listen", "ops_listen", "workers", "origins", "log.format", "log.level", "redis.url"];
+
 fn key_flag(key: &Key) -> Arg {
     let default = if key.default.is_empty() { "none" } else { key.default };
     let help = format!("{} [default: {default}]", key.help);
     let (_, heading) = SECTIONS.iter().find(|(section, _)| *section == key.section()).expect("a key has a section");
-    flag(key.name, key.flag(), key.kind.value_name(), help).help_heading(*heading)
+    let (first, _) = key.help.split_once(". ").unwrap_or((key.help, ""));
+    flag(key.name, key.flag(), key.kind.value_name(), format!("{first} [default: {default}]"))
+        .long_help(help)
+        .hide_short_help(!SHORT.contains(&key.name))
+        .help_heading(*heading)
 }
 
 fn flag(id: &'static str, long: impl Into<Str>, value_name: impl Into<Str>, help: String) -> Arg {

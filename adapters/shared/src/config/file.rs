@@ -65,7 +65,10 @@ fn parse(text: &str, path: &Path) -> Contents {
     match DeTable::parse(text) {
         Ok(table) => reading.top_level(table.get_ref()),
         // The error's own display would quote the line, which may hold a password.
-        Err(error) => reading.problem("config", error.span(), error.message().to_owned(), TOML_SHAPE.to_owned()),
+        Err(error) => {
+            let wrong = error.span().and_then(|span| unquoted(text, span.start)).unwrap_or(error.message().to_owned());
+            reading.problem("config", error.span(), wrong, TOML_SHAPE.to_owned());
+        }
     }
     let Contents { entries, mut problems } = reading.contents;
     problems.sort_by_key(|problem| match problem.from {
@@ -73,6 +76,21 @@ fn parse(text: &str, path: &Path) -> Contents {
         _ => None,
     });
     Contents { entries, problems }
+}
+
+/// What is wrong with the line at this place, if its value is a text without quotes. The value is not repeated.
+fn unquoted(text: &str, at: usize) -> Option<String> {
+    let before = text.get(..at)?;
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let (name, value) = text[start..].lines().next()?.split_once('=')?;
+    let (name, value) = (name.trim(), value.split('#').next()?.trim());
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let is_text = value.starts_with(|first: char| first.is_alphanumeric() || matches!(first, '/' | ':' | '*'))
+        && value.contains(|part: char| part.is_alphabetic() || matches!(part, '.' | ':' | '/' | '*'))
+        && value.parse::<f64>().is_err()
+        && !matches!(value, "true" | "false");
+    (is_text && !name.is_empty() && name.bytes().all(is_name))
+        .then(|| format!("the value of {name} is a text, and has to stand in quotes: {name} = \"...\""))
 }
 
 const TOML_SHAPE: &str = "valid TOML: lines of name = value, texts in quotes, under [section] headings";

@@ -1,7 +1,7 @@
 //! What a key is, and the kinds of values: how each is read, shown and explained. Which keys there are is in `keys`.
 
 use std::fmt::{Display, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -259,16 +259,45 @@ impl Kind for OptionalAddress {
 
 fn read_address(given: &Given) -> Result<SocketAddr, String> {
     let text = read_text(given)?;
-    text.parse().map_err(|_| {
-        let shown = quoted(text);
-        let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
-        match (text.rsplit_once(':').map(|(host, _)| host), port) {
-            (None, Some(_)) => format!("{shown} is a port alone, without an IP address"),
-            (Some(""), Some(_)) => format!("{shown} has no IP address before the colon"),
-            (Some(_), Some(_)) => format!("{shown} does not begin with an IP address (names are not looked up)"),
-            (_, None) => format!("{shown} is not an IP address and a port"),
-        }
-    })
+    text.parse().map_err(|_| format!("{} {}", quoted(text), why_no_address(text)))
+}
+
+fn why_no_address(text: &str) -> String {
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let v6 = |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse::<Ipv6Addr>().ok();
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    if text.parse::<Ipv4Addr>().is_ok() {
+        return format!("has no port: {text}:8080");
+    }
+    if text.ends_with(']')
+        && let Some(address) = v6(text)
+    {
+        return format!("has no port: [{address}]:8080");
+    }
+    if !is_number(port) {
+        return match v6(text) {
+            Some(address) => format!("has no brackets and no port: [{address}]:8080"),
+            None => "is not an IP address and a port".to_owned(),
+        };
+    }
+    if port.parse::<u16>().is_err() {
+        return format!("has the port {port}, and ports end at 65535");
+    }
+    if !text.contains(':') {
+        format!(
+            "is a port alone, without an IP address: 127.0.0.1:{port} (this machine only) or 0.0.0.0:{port} (every network interface)"
+        )
+    } else if host.is_empty() {
+        format!(
+            "has no IP address before the colon: 127.0.0.1:{port} (this machine only) or 0.0.0.0:{port} (every network interface)"
+        )
+    } else if let Some(address) = v6(host) {
+        format!("has an IPv6 address without its brackets: [{address}]:{port}")
+    } else if host == "localhost" {
+        format!("does not begin with an IP address (names are not looked up): 127.0.0.1:{port}")
+    } else {
+        "does not begin with an IP address (names are not looked up)".to_owned()
+    }
 }
 
 /// Free text of bounded length, which may be empty.

@@ -291,10 +291,17 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "limits.errors_max",
         default: "100",
-        help: "Malformed commands of one connection before it is closed with 4509; every good one forgives one",
+        help: "Malformed commands of one connection before it is closed with 4509; every good one forgives one, and so does time",
         environment_alias: None,
         // The core counts in 16 bits, and has to be able to count one beyond.
         kind: &Number { unit: Unit::Count, range: 1..=65_534, field: field!(limits.errors_max) },
+    },
+    Key {
+        name: "limits.errors_per_minute",
+        default: "60",
+        help: "Malformed commands of one connection that a minute forgives. 0: time forgives none",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(limits.errors_per_minute) },
     },
     Key {
         name: "limits.messages_per_second",
@@ -535,6 +542,7 @@ fn blank() -> Config {
             outbox_bytes_max: 0,
             outbox_total_bytes_max: 0,
             errors_max: 0,
+            errors_per_minute: 0,
             messages_per_second: 0,
             messages_burst: 0,
             bytes_per_second: 0,

@@ -31,7 +31,10 @@ pub enum Command {
     /// Run the server.
     Run,
     /// Print the configuration and exit.
-    CheckConfig,
+    CheckConfig {
+        /// What is only warned of elsewhere is an error.
+        strict: bool,
+    },
 }
 
 /// A valid configuration, and how it came about.

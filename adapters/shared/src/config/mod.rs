@@ -128,6 +128,8 @@ pub struct Limits {
     pub outbox_total_bytes_max: usize,
     /// `limits.errors_max`: commands in error before a connection is closed.
     pub errors_max: usize,
+    /// `limits.errors_per_minute`: how many of them a minute forgives.
+    pub errors_per_minute: usize,
     /// `limits.messages_per_second`: messages of one connection, by their frames; here and below, 0 means that there is no limit.
     pub messages_per_second: usize,
     /// `limits.messages_burst`: messages of one connection at once.

@@ -152,7 +152,7 @@ fn an_empty_prefix_is_a_value() {
 fn flags_may_stand_before_and_after_the_command() {
     for arguments in [["--listen", "[::1]:1", "check-config"], ["check-config", "--listen", "[::1]:1"]] {
         let loaded = try_load(&arguments, &[]).unwrap();
-        assert_eq!((loaded.command, loaded.config.listen.port()), (Command::CheckConfig, 1));
+        assert_eq!((loaded.command, loaded.config.listen.port()), (Command::CheckConfig { strict: false }, 1));
     }
     assert_eq!(try_load(&[], &[]).unwrap().command, Command::Run);
 }
@@ -181,7 +181,16 @@ fn a_wrong_value_is_told_with_its_key_source_reason_and_remedy() {
         ("FANFARE_LISTEN", "8080", "\"8080\" is a port alone"),
         ("FANFARE_LISTEN", ":8080", "\":8080\" has no IP address before the colon"),
         ("FANFARE_LISTEN", "localhost:8080", "\"localhost:8080\" does not begin with an IP address"),
-        ("FANFARE_OPS_LISTEN", "127.0.0.1", "\"127.0.0.1\" is not an IP address and a port"),
+        ("FANFARE_LISTEN", "localhost:8080", "127.0.0.1:8080"),
+        ("FANFARE_LISTEN", "example.com", "\"example.com\" is not an IP address and a port"),
+        ("FANFARE_LISTEN", ":99999", "\":99999\" has the port 99999, and ports end at 65535"),
+        ("FANFARE_LISTEN", "127.0.0.1:99999", "has the port 99999, and ports end at 65535"),
+        ("FANFARE_LISTEN", ":8080", "127.0.0.1:8080 (this machine only) or 0.0.0.0:8080 (every network interface)"),
+        ("FANFARE_LISTEN", "::1:8080", "has an IPv6 address without its brackets: [::1]:8080"),
+        ("FANFARE_LISTEN", ":::8080", "has an IPv6 address without its brackets: [::]:8080"),
+        ("FANFARE_LISTEN", "[::1]", "\"[::1]\" has no port: [::1]:8080"),
+        ("FANFARE_LISTEN", "fe80::a", "has no brackets and no port: [fe80::a]:8080"),
+        ("FANFARE_OPS_LISTEN", "127.0.0.1", "\"127.0.0.1\" has no port: 127.0.0.1:8080"),
         ("FANFARE_REDIS_URL", "rediss://h", "rediss:// (TLS to Redis) is not supported yet"),
         ("FANFARE_CONFIG", "/no/such/file", "cannot read /no/such/file"),
     ] {
@@ -230,6 +239,33 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_line() {
         assert_says(&text, &[&format!("\n{key}\n{}  wrong: {wrong}\n  right: {right}", line(number))]);
     }
     assert_says(&text, &["wrong in 9 places"]);
+}
+
+#[test]
+fn a_text_without_quotes_is_told() {
+    for (line, name) in [
+        ("listen = 127.0.0.1:80", "listen"),
+        ("[log]\nformat = json", "format"),
+        ("redis.url = redis://:hunter2@h", "redis.url"),
+        ("origins = *", "origins"),
+        ("listen = ::1", "listen"),
+    ] {
+        let text = error(&["--config", TomlFile::new(line).path()], &[]);
+        assert_says(&text, &[&format!("the value of {name} is a text, and has to stand in quotes: {name} = \"...\"")]);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    for line in ["workers = 1 2", "listen = \"a", "workers = [1", "= 3"] {
+        let text = error(&["--config", TomlFile::new(line).path()], &[]);
+        assert!(!text.contains("in quotes: "), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_flag_of_another_server_is_answered_with_ours() {
+    for arguments in [["--port", "80"], ["-p", "80"], ["--host", "0.0.0.0"]] {
+        let text = error(&arguments, &[]);
+        assert_says(&text, &[&format!("there is no {}; --listen says where clients connect", arguments[0])]);
+    }
 }
 
 #[test]
@@ -368,7 +404,9 @@ fn near_misses_among_variables_are_warned_of_and_others_left_alone() {
 
 #[test]
 fn the_help_text_teaches() {
-    let help = error(&["--help"], &[]);
+    let (help, short) = (error(&["--help"], &[]), error(&["-h"], &[]));
+    assert_says(&short, &["--listen <IP:PORT>", "--redis-url <URL>", "`fanfare --help` explains all"]);
+    assert!(short.lines().count() < 50 && short.len() < help.len() / 4, "{short}");
     for key in KEYS {
         assert_says(&help, &[&format!("--{} <{}>", key.flag(), key.kind.value_name())]);
     }

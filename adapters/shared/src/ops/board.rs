@@ -1,10 +1,13 @@
 //! The board between the event loops, which write figures to it, and the operations thread, which reads them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::families::{Across, FIGURES, SAMPLES, TURN_BOUNDS_US};
+use super::families::{Across, FIGURES, LIMITS, SAMPLES, TURN_BOUNDS_US};
+use crate::config::Config;
+use crate::descriptors::Places;
+use fanfare_core::Metrics;
 
 /// The figures of one moment: the core's, and what only the adapter knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +36,7 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Board {
     workers: Box<[Figures]>,
+    limits: OnceLock<[Option<usize>; LIMITS.len()]>,
     ready: AtomicBool,
     /// Why not ready; meaningless while `ready`.
     reason: Mutex<String>,
@@ -48,7 +52,11 @@ pub struct Figures {
     values: [AtomicU64; SAMPLES],
     turns: [AtomicU64; TURN_BOUNDS_US.len() + 1],
     turn_nanos: AtomicU64,
+    publishes: [AtomicU64; PUBLISH_BUCKETS],
+    publish_micros: AtomicU64,
 }
+
+const PUBLISH_BUCKETS: usize = Metrics::PUBLISH_BOUNDS_US.len() + 1;
 
 impl Figures {
     fn new() -> Figures {
@@ -56,6 +64,8 @@ impl Figures {
             values: [const { AtomicU64::new(0) }; SAMPLES],
             turns: [const { AtomicU64::new(0) }; TURN_BOUNDS_US.len() + 1],
             turn_nanos: AtomicU64::new(0),
+            publishes: [const { AtomicU64::new(0) }; PUBLISH_BUCKETS],
+            publish_micros: AtomicU64::new(0),
         };
         figures.publish(&Snapshot::default());
         figures
@@ -66,6 +76,10 @@ impl Figures {
         for (slot, (figure, _)) in self.values.iter().zip(FIGURES) {
             slot.store(figure(snapshot), Relaxed);
         }
+        for (slot, count) in self.publishes.iter().zip(snapshot.core.publish_counts) {
+            slot.store(count, Relaxed);
+        }
+        self.publish_micros.store(snapshot.core.publish_micros, Relaxed);
     }
 
     /// Counts one turn of the event loop that worked for `duration`. Only one thread may call this: as nobody else
@@ -85,6 +99,7 @@ impl Board {
     pub fn new(workers: usize) -> Board {
         Board {
             workers: (0..workers).map(|_| Figures::new()).collect(),
+            limits: OnceLock::new(),
             ready: AtomicBool::new(false),
             reason: Mutex::new("starting".to_owned()),
         }
@@ -93,6 +108,25 @@ impl Board {
     /// Where this worker, counted from 0, shows its figures.
     pub fn worker(&self, worker: usize) -> &Figures {
         &self.workers[worker]
+    }
+
+    /// Shows the limits of the server, which hold until it ends.
+    pub fn set_limits(&self, config: &Config, places: Places) {
+        let limits = &config.limits;
+        // Rounded up for each worker, as in the settings of its core.
+        let divided = |all: usize| all.div_ceil(config.workers) * config.workers;
+        let in_flight = config.redis.session.publishes_in_flight_max * config.workers;
+        let _ = self.limits.set([
+            Some(places.connections_max),
+            Some(divided(limits.pending_upgrades_max)),
+            Some(divided(limits.outbox_total_bytes_max)),
+            config.redis.target.as_ref().map(|_| in_flight),
+        ]);
+    }
+
+    /// In the order of [`LIMITS`]; none before they are known.
+    pub(crate) fn limits(&self) -> [Option<usize>; LIMITS.len()] {
+        self.limits.get().copied().unwrap_or_default()
     }
 
     /// `/readyz` says 200 from now on.
@@ -129,6 +163,13 @@ impl Board {
         let sum = |figure: &dyn Fn(&Figures) -> u64| self.workers.iter().map(figure).fold(0, u64::saturating_add);
         let turns = std::array::from_fn(|bucket| sum(&|figures| figures.turns[bucket].load(Relaxed)));
         (turns, sum(&|figures| figures.turn_nanos.load(Relaxed)))
+    }
+
+    /// Publishes of all workers per bucket, not cumulative, and the sum of their times in microseconds.
+    pub(crate) fn publishes(&self) -> ([u64; PUBLISH_BUCKETS], u64) {
+        let sum = |figure: &dyn Fn(&Figures) -> u64| self.workers.iter().map(figure).fold(0, u64::saturating_add);
+        let counts = std::array::from_fn(|bucket| sum(&|figures| figures.publishes[bucket].load(Relaxed)));
+        (counts, sum(&|figures| figures.publish_micros.load(Relaxed)))
     }
 
     /// A text is whole whoever panicked.

@@ -4,15 +4,19 @@
 use std::fmt::Write;
 
 use super::board::Board;
-use super::families::{FAMILIES, Family, Kind, TURN_BOUNDS_US, TURN_HELP, TURN_NAME};
+use super::families::{
+    FAMILIES, Family, Kind, LIMITS, PUBLISH_HELP, PUBLISH_NAME, TURN_BOUNDS_US, TURN_HELP, TURN_NAME,
+};
+use super::process;
+use fanfare_core::Metrics;
 
 /// The media type of [`render`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Every metric of the board.
 pub(crate) fn render(board: &Board) -> String {
-    // The text is about 6 KiB; one allocation, freed with the response.
-    let mut text = String::with_capacity(8 * 1024);
+    // The text is about 9 KiB; one allocation, freed with the response.
+    let mut text = String::with_capacity(12 * 1024);
     let values = board.values();
     let mut values = values.iter();
     for Family { name, kind, help, samples, .. } in FAMILIES {
@@ -29,26 +33,34 @@ pub(crate) fn render(board: &Board) -> String {
             }
         }
     }
-    turns(&mut text, board);
+    for ((name, help), limit) in LIMITS.iter().zip(board.limits()) {
+        if let Some(limit) = limit {
+            head(&mut text, name, "gauge", help);
+            let _ = writeln!(text, "{name} {limit}");
+        }
+    }
+    let (publishes, micros) = board.publishes();
+    histogram(&mut text, (PUBLISH_NAME, PUBLISH_HELP), &Metrics::PUBLISH_BOUNDS_US, &publishes, micros as f64 / 1e6);
+    let (turns, nanos) = board.turns();
+    histogram(&mut text, (TURN_NAME, TURN_HELP), &TURN_BOUNDS_US, &turns, nanos as f64 / 1e9);
+    process::render(&mut text);
     text
 }
 
-fn turns(text: &mut String, board: &Board) {
-    head(text, TURN_NAME, "histogram", TURN_HELP);
-    let (buckets, nanos) = board.turns();
+/// A histogram whose bounds are in microseconds; `counts` has one more, and is not cumulative.
+fn histogram(text: &mut String, (name, help): (&str, &str), bounds_us: &[u64], counts: &[u64], sum_seconds: f64) {
+    head(text, name, "histogram", help);
     let mut count = 0;
-    for (bound, turns) in TURN_BOUNDS_US.iter().zip(buckets) {
-        count += turns;
-        let _ = writeln!(text, "{TURN_NAME}_bucket{{le=\"{}\"}} {count}", *bound as f64 / 1e6);
+    for (bound, within) in bounds_us.iter().zip(counts) {
+        count += within;
+        let _ = writeln!(text, "{name}_bucket{{le=\"{}\"}} {count}", *bound as f64 / 1e6);
     }
     // The count is the sum of the buckets as they were read, so that it always equals the last one.
-    count += buckets[TURN_BOUNDS_US.len()];
-    let _ = writeln!(text, "{TURN_NAME}_bucket{{le=\"+Inf\"}} {count}");
-    let _ = writeln!(text, "{TURN_NAME}_sum {}", nanos as f64 / 1e9);
-    let _ = writeln!(text, "{TURN_NAME}_count {count}");
+    count += counts[bounds_us.len()];
+    let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum_seconds}\n{name}_count {count}");
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
@@ -58,6 +70,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::Config;
+    use crate::descriptors::Places;
     use crate::ops::Snapshot;
 
     /// Samples by their full name with labels; asserts the form of every line on the way.
@@ -163,7 +177,7 @@ mod tests {
         let names: BTreeSet<_> = samples.keys().map(|name| name.split('{').next().unwrap()).collect();
         for name in "connections pending_upgrades upgrades_total http_requests_total rooms memberships commands_total \
                      command_errors_total messages_in_total messages_out_total messages_dropped_total \
-                     deliveries_total bytes_in_total bytes_out_total unsent_bytes stored_frame_bytes \
+                     deliveries_total received_bytes_total sent_bytes_total unsent_bytes stored_frame_bytes \
                      slow_closes_total heartbeat_closes_total protocol_closes_total publishes_total stale_ids_total \
                      broker_up broker_reconnects_total broker_publishes_dropped_total broker_publishes_in_flight \
                      broker_oversized_total accept_errors_total accepts_paused loop_turn_seconds_bucket \
@@ -171,6 +185,51 @@ mod tests {
             .split_whitespace()
         {
             assert!(names.contains(format!("fanfare_{name}").as_str()), "{name}");
+        }
+    }
+
+    #[test]
+    fn limits_are_shown_once_they_are_known() {
+        let board = Board::new(2);
+        assert!(!render(&board).contains("_connections_max "));
+        let mut config = Config { workers: 2, ..Config::default() };
+        config.limits.pending_upgrades_max = 5;
+        board.set_limits(&config, Places { connections_max: 7, surplus_max: 1 });
+        let samples = parse(&render(&board));
+        assert_eq!(samples["fanfare_connections_max"], 7.0);
+        assert_eq!(samples["fanfare_pending_upgrades_max"], 6.0);
+        assert_eq!(samples["fanfare_stored_frame_max_bytes"], 268_435_456.0);
+        assert!(!samples.contains_key("fanfare_broker_publishes_in_flight_max"), "there is no Redis");
+    }
+
+    #[test]
+    fn the_times_of_publishes_are_summed_over_workers() {
+        let board = Board::new(2);
+        let mut snapshot = Snapshot::default();
+        (snapshot.core.publish_counts[0], snapshot.core.publish_counts[12], snapshot.core.publish_micros) =
+            (3, 1, 6_000_000);
+        board.worker(0).publish(&snapshot);
+        board.worker(1).publish(&snapshot);
+        let samples = parse(&render(&board));
+        assert_eq!(samples["fanfare_publish_seconds_bucket{le=\"0.0001\"}"], 6.0);
+        assert_eq!(samples["fanfare_publish_seconds_bucket{le=\"5\"}"], 6.0);
+        assert_eq!((samples["fanfare_publish_seconds_count"], samples["fanfare_publish_seconds_sum"]), (8.0, 12.0));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_process_is_described() {
+        let samples = parse(&render(&Board::new(1)));
+        for (name, least) in [
+            ("process_cpu_seconds_total", 0.0),
+            ("process_resident_memory_bytes", 65_536.0),
+            ("process_virtual_memory_bytes", 65_536.0),
+            ("process_threads", 1.0),
+            ("process_start_time_seconds", 1_600_000_000.0),
+            ("process_open_fds", 3.0),
+            ("process_max_fds", 3.0),
+        ] {
+            assert!(samples.get(name).is_some_and(|value| *value >= least), "{name}: {samples:?}");
         }
     }
 
@@ -183,7 +242,7 @@ mod tests {
         let text = render(&board);
         let samples = parse(&text);
         let mut buckets = Vec::new();
-        for line in text.lines().filter(|line| line.contains("_bucket{le=")) {
+        for line in text.lines().filter(|line| line.contains("loop_turn_seconds_bucket{le=")) {
             let bound = line.split('"').nth(1).unwrap().parse::<f64>().unwrap();
             buckets.push((bound, line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()));
         }

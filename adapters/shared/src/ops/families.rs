@@ -86,7 +86,7 @@ macro_rules! samples {
     };
 }
 
-/// Every metric but the histogram, in the order in which they are shown.
+/// Every metric but the limits and the histograms, in the order in which they are shown.
 pub(crate) const FAMILIES: &[Family] = &[
     flag(
         "fanfare_build_info",
@@ -153,9 +153,9 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Messages handed to a member, each member counted.",
         samples![s => s.core.deliveries],
     ),
-    counter("fanfare_bytes_in_total", "Bytes read from clients.", samples![s => s.core.bytes_in]),
+    counter("fanfare_received_bytes_total", "Bytes read from clients.", samples![s => s.core.bytes_in]),
     counter(
-        "fanfare_bytes_out_total",
+        "fanfare_sent_bytes_total",
         "Bytes of frames and responses addressed to clients.",
         samples![s => s.core.bytes_out],
     ),
@@ -271,6 +271,23 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.accepts_paused.into()],
     ),
 ];
+
+/// The limits that a server has in all, beside which its gauges are read.
+pub(crate) const LIMITS: [(&str, &str); 4] = [
+    (
+        "fanfare_connections_max",
+        "The most open WebSocket connections: limits.connections_max, or what the file descriptors allow.",
+    ),
+    ("fanfare_pending_upgrades_max", "limits.pending_upgrades_max, as it is divided among the workers."),
+    ("fanfare_stored_frame_max_bytes", "limits.outbox_total_bytes_max, as it is divided among the workers."),
+    ("fanfare_broker_publishes_in_flight_max", "redis.publishes_in_flight_max of all workers; absent without Redis."),
+];
+
+/// The histogram of the time that publishes take.
+pub(crate) const PUBLISH_NAME: &str = "fanfare_publish_seconds";
+/// Its meaning.
+pub(crate) const PUBLISH_HELP: &str =
+    "From a client's message to the broker's answer, for those whose client asked for it.";
 
 /// The histogram of the event loop's turns.
 pub(crate) const TURN_NAME: &str = "fanfare_loop_turn_seconds";

@@ -5,6 +5,7 @@ mod board;
 mod exposition;
 mod families;
 mod guard;
+mod process;
 mod server;
 
 pub use board::{Board, Figures, Snapshot};

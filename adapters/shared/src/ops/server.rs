@@ -1,10 +1,11 @@
 //! The operations port's HTTP server and its thread.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{Builder, JoinHandle};
@@ -28,7 +29,7 @@ use super::board::Board;
 use super::exposition;
 use super::guard::guard;
 use crate::config::HostName;
-use crate::listen;
+use crate::listen::{self, hint};
 
 /// A scraper, a prober and some curious people at once. One more takes the place of whoever has said nothing for longest.
 const CONNECTIONS_MAX: usize = 16;
@@ -56,30 +57,36 @@ pub struct StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let StartError { listen, error } = self;
-        write!(f, "cannot open the operations port on {listen} (ops_listen): {error}")
+        write!(f, "cannot open the operations port on {listen} (ops_listen): {error}{}", hint(*listen, error))
     }
 }
 
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.error)
     }
 }
 
 impl Ops {
-    /// Binds the address, then serves the board from a thread of its own, and logs `operations port listening`. It may be asked
-    /// for by IP address, as `localhost`, and by these names.
+    /// Binds the address.
     ///
     /// # Errors
-    /// If the address cannot be bound, or the thread cannot be made.
-    pub fn start(listen: SocketAddr, names: &[HostName], board: Arc<Board>) -> Result<Ops, StartError> {
-        Ops::try_start(listen, names, board).map_err(|error| StartError { listen, error })
+    /// If it cannot be bound.
+    pub fn bind(listen: SocketAddr) -> Result<TcpListener, StartError> {
+        // As clients' are: a flood that says nothing stays the kernel's, and is not in the way in its queue.
+        let bound = listen::open(listen, false).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        bound.map_err(|error| StartError { listen, error })
     }
 
-    fn try_start(listen: SocketAddr, names: &[HostName], board: Arc<Board>) -> io::Result<Ops> {
-        // As clients' are: a flood that says nothing stays the kernel's, and is not in the way in its queue.
-        let listener = listen::open(listen, false)?;
-        listener.set_nonblocking(true)?;
+    /// Serves the board on a bound port from a thread of its own, and logs `operations port listening`. It may be asked for by IP
+    /// address, as `localhost`, and by these names.
+    ///
+    /// # Errors
+    /// If the thread cannot be made.
+    pub fn start(listener: TcpListener, names: &[HostName], board: Arc<Board>) -> Result<Ops, Box<dyn Error>> {
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
@@ -200,7 +207,8 @@ mod tests {
     fn start() -> (Ops, Arc<Board>) {
         let board = Arc::new(Board::new(1));
         let names = ["test".parse().unwrap()];
-        (Ops::start("127.0.0.1:0".parse().unwrap(), &names, Arc::clone(&board)).unwrap(), board)
+        let port = Ops::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        (Ops::start(port, &names, Arc::clone(&board)).unwrap(), board)
     }
 
     /// Status line and headers in lower case, and the body.
@@ -255,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_told_at_the_start() {
-        let (ops, board) = start();
-        let error = Ops::start(ops.address(), &[], board).unwrap_err().to_string();
+        let (ops, _board) = start();
+        let error = Ops::bind(ops.address()).unwrap_err().to_string();
         let expected = format!("cannot open the operations port on {} (ops_listen): ", ops.address());
         assert!(error.starts_with(&expected) && error.to_lowercase().contains("in use"), "{error}");
     }

@@ -150,6 +150,13 @@ impl Client {
             }
             _ => false,
         };
+        if let (1012, Some((at, read))) = (code, around.reference.stop_of(connection.wire))
+            && around.timeline.now < at + options.core.drain_timeout.as_micros() as u64
+            && !options.has(Fault::InstanceClockJump)
+            && let Some(ask) = connection.view.unanswered_before(read)
+        {
+            return Err(format!("closed with 1012 before {ask:?} is answered"));
+        }
         if !answers && !is_fair {
             return Err(format!("closed with {code}"));
         }

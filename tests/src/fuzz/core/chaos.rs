@@ -370,6 +370,7 @@ fn config(choice: u8) -> Config {
         config.room_linger = Duration::from_millis(if choice & 4 == 0 { 500 } else { 0 });
         config.default_dialect = DIALECTS[usize::from(choice >> 3 & 3)];
         config.echo = true;
+        config.journal = choice & 2 == 0;
         config.publish_format = if choice & 0x20 == 0 { PublishFormat::Fanfare } else { PublishFormat::Classic };
     })
 }

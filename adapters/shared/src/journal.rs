@@ -1,0 +1,134 @@
+//! What becomes of connections, in the log: at `debug` a line for each, at `info` how many were refused and why. What clients
+//! have chosen is escaped, and was cut by the core.
+
+use fanfare_core::{ConnId, Core, Entry, Metrics};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// The first refusal of a kind is told at once, those that follow within this time in one line.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// A connection was accepted: the line that tells whose the others of the same `conn` are.
+pub fn accepted(worker: usize, conn: ConnId, peer: SocketAddr) {
+    tracing::debug!(worker, ?conn, %peer, "connection accepted");
+}
+
+/// Writes what has become of connections in a turn.
+pub fn write(worker: usize, core: &mut Core) {
+    for entry in core.journal() {
+        line(worker, entry);
+    }
+}
+
+fn line(worker: usize, entry: Entry) {
+    let escaped = |text: &str| text.escape_debug().to_string();
+    match entry {
+        Entry::Opened { conn, dialect } => tracing::debug!(worker, ?conn, ?dialect, "connection opened"),
+        Entry::Answered { conn, status, text } => {
+            let answer = if status < 400 { "request answered" } else { "request refused" };
+            tracing::debug!(worker, ?conn, status, reason = escaped(&text), "{answer}");
+        }
+        Entry::Joined { conn, room } => tracing::debug!(worker, ?conn, room = escaped(&room), "room joined"),
+        Entry::Left { conn, room } => tracing::debug!(worker, ?conn, room = escaped(&room), "room left"),
+        Entry::Refused { conn, code, room } => {
+            let room = room.as_deref().map(escaped);
+            tracing::debug!(worker, ?conn, code, room, "command refused");
+        }
+        Entry::Closed { conn, code, reason, age, messages } => {
+            let (reason, age_ms) = (escaped(&reason), age.as_millis() as u64);
+            tracing::debug!(worker, ?conn, code, reason, age_ms, messages, "connection closed");
+        }
+        _ => {}
+    }
+}
+
+/// Why upgrades and other requests are refused, as in the metrics, and how many were.
+type Kind = (&'static str, fn(&Metrics) -> u64);
+
+const KINDS: [Kind; 7] = [
+    ("refused_full", |metrics| metrics.upgrades_refused_full),
+    ("refused_draining", |metrics| metrics.upgrades_refused_draining),
+    ("refused_origin", |metrics| metrics.upgrades_refused_origin),
+    ("refused_address", |metrics| metrics.upgrades_refused_address),
+    ("evicted", |metrics| metrics.upgrades_evicted),
+    ("timed_out", |metrics| metrics.upgrades_timed_out),
+    ("invalid", |metrics| metrics.upgrades_invalid),
+];
+
+/// Refusals of one worker, and what was told of them.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    seen: u64,
+    kinds: [Told; KINDS.len()],
+    next: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    count: u64,
+    /// Until then nothing more is told.
+    quiet_until: Option<Instant>,
+}
+
+impl Refusals {
+    /// To be called at the end of every turn: a comparison, as long as nobody is refused.
+    #[inline]
+    pub fn look(&mut self, worker: usize, core: &Core, now: impl FnOnce() -> Instant) {
+        let seen = core.refusals();
+        if seen != self.seen || self.next.is_some() {
+            self.seen = seen;
+            let metrics = core.metrics();
+            self.tell(&metrics, now(), |outcome, count| {
+                tracing::info!(worker, outcome, count, "requests refused");
+            });
+        }
+    }
+
+    /// When there will be something to tell, if nobody is refused before.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.next
+    }
+
+    fn tell(&mut self, metrics: &Metrics, now: Instant, mut line: impl FnMut(&'static str, u64)) {
+        self.next = None;
+        for (told, (outcome, count)) in self.kinds.iter_mut().zip(KINDS) {
+            let new = count(metrics) - told.count;
+            if new == 0 {
+                continue;
+            }
+            match told.quiet_until.filter(|until| now < *until) {
+                Some(until) => self.next = Some(self.next.map_or(until, |next| next.min(until))),
+                None => {
+                    line(outcome, new);
+                    *told = Told { count: told.count + new, quiet_until: Some(now + TOLD_EVERY) };
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_kind_is_told_at_once_and_others_together() {
+        let (mut refusals, mut metrics, start) = (Refusals::default(), Metrics::default(), Instant::now());
+        let after = |refusals: &mut Refusals, metrics: &Metrics, seconds| {
+            let mut lines = Vec::new();
+            refusals.tell(metrics, start + Duration::from_secs(seconds), |outcome, count| lines.push((outcome, count)));
+            lines
+        };
+        assert_eq!(after(&mut refusals, &metrics, 0), []);
+        metrics.upgrades_refused_origin = 1;
+        assert_eq!(after(&mut refusals, &metrics, 0), [("refused_origin", 1)]);
+        assert_eq!(refusals.next_look(), None, "there is nothing to tell");
+        (metrics.upgrades_refused_origin, metrics.upgrades_refused_full) = (8, 2);
+        assert_eq!(after(&mut refusals, &metrics, 4), [("refused_full", 2)]);
+        assert_eq!(refusals.next_look(), Some(start + TOLD_EVERY));
+        assert_eq!(after(&mut refusals, &metrics, 10), [("refused_origin", 7)]);
+        assert_eq!(refusals.next_look(), None);
+        metrics.upgrades_refused_full = 3;
+        assert_eq!(after(&mut refusals, &metrics, 30), [("refused_full", 1)]);
+    }
+}
