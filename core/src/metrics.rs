@@ -82,6 +82,8 @@ pub struct Metrics {
     pub rate_closes: u64,
     /// Publishes confirmed to a client with `ACK`.
     pub publishes_confirmed: u64,
+    /// Publishes that wait for a `SUBSCRIBE` of their own connection to be confirmed.
+    pub publishes_deferred_now: u64,
     /// Publishes answered to a client with `ERROR`.
     pub publishes_failed: u64,
     /// Events that named a connection which no longer exists.

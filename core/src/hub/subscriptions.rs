@@ -6,21 +6,21 @@
 
 use crate::broker::{BrokerEvent, PublishError, PublishId, envelope};
 use crate::conn::{NONE, Phase};
-use crate::core::{Core, Seeded};
+use crate::core::Core;
 use crate::dialect::{Dialect, Form};
 use crate::hub::asks::Kind;
 use crate::hub::group::{Place, Seat};
 use crate::hub::rooms::Asked;
 use crate::protocol::{CommandId, ErrorCode, reply};
-use hashbrown::HashMap;
 use smallvec::SmallVec;
+use std::time::Duration;
 
 /// Rooms subscribed to again in one turn after an outage: a batch costs the broker about as much as a large message, and
 /// messages of rooms that are back flow in between.
 const RESUBSCRIBE_BATCH: usize = 512;
 
 /// RFC 6455's registry: the client may come back later.
-const TRY_AGAIN_LATER: u16 = 1013;
+pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
 /// A message in one of the forms in which a room's members get it.
 struct Frame {
@@ -30,9 +30,6 @@ struct Frame {
     /// Where it begins there, once it has been written; `Some(None)` where it cannot be.
     position: Option<Option<u64>>,
 }
-
-/// The waiting SUBSCRIBEs by connection slot and room.
-pub(crate) type Joins = HashMap<(u32, u32), Option<CommandId>, Seeded>;
 
 /// How the broker stands.
 #[derive(Debug)]
@@ -55,6 +52,11 @@ impl Default for Broker {
 }
 
 impl Broker {
+    /// Whether no subscription can be made.
+    pub fn is_down(&self) -> bool {
+        self.down.is_some()
+    }
+
     pub fn readiness(&self) -> Result<(), &str> {
         match self.down.as_ref().or(self.publisher_down.as_ref()) {
             Some(reason) => Err(reason),
@@ -76,6 +78,7 @@ impl Core {
                 self.broker.epoch += 1;
                 self.asks.void_subscriptions();
                 self.broker.resubscribe_from = None;
+                self.end_deferred(Duration::ZERO);
             }
             BrokerEvent::PublisherUp => self.broker.publisher_down = None,
             BrokerEvent::PublisherDown { reason } => self.broker.publisher_down = Some(reason.into()),
@@ -199,7 +202,7 @@ impl Core {
         }
         group.set_seat(index, Seat::new(seat.list_position(), false));
         let slot = group.members()[index as usize].slot() as u32;
-        self.joins.remove(&(slot, key)).map(|id| (slot, id))
+        self.end_join(slot, key).map(|id| (slot, id))
     }
 
     fn unsubscribed(&mut self, name: &str) {

@@ -6,12 +6,14 @@
 
 mod client;
 mod history;
+mod publishes;
 mod received;
 mod socket;
 
 pub use history::{Bounds, Step};
 
 use client::{Client, Membership};
+use publishes::Publishes;
 use received::{Token, frames, ids_of, message_of, rooms_of};
 use socket::{Socket, say};
 
@@ -56,6 +58,9 @@ pub struct World {
     unneeded: bool,
     draining: bool,
     sent: u64,
+    publishes: Publishes,
+    /// Who may have been closed without a word so far.
+    lagged: BTreeSet<ConnId>,
     commands: u64,
     /// The bytes of all targets of everything said, in order: equal runs give equal logs.
     pub log: Vec<u8>,
@@ -93,6 +98,8 @@ impl World {
             unneeded: false,
             draining: false,
             sent: 0,
+            publishes: Publishes::default(),
+            lagged: BTreeSet::new(),
             commands: 0,
             log: Vec::new(),
         };
@@ -130,6 +137,7 @@ impl World {
             done += 1;
         }
         turn.feed(Event::Timeout);
+        self.publishes.pass(self.now);
         let dropped = steps[..done].iter().find_map(|step| match step {
             Step::Drop(actions, targets) => Some((*actions, *targets)),
             _ => None,
@@ -138,6 +146,7 @@ impl World {
         core.check_invariants();
         if dropped.is_some() {
             let mut turn = core.turn(self.now);
+            self.lagged.extend(self.sockets.keys());
             for (conn, socket) in &mut self.sockets {
                 // Whether anything is queued is not known to an adapter that has not tried.
                 socket.blocked = socket.takes.is_some();
@@ -196,6 +205,7 @@ impl World {
         let populated: BTreeSet<String> =
             self.model.values().filter(|client| !client.over).flat_map(|client| client.rooms.keys().cloned()).collect();
         assert_eq!(self.subscriptions, populated, "subscriptions equal the rooms with members");
+        self.publishes.check_all(|conn| !self.lagged.contains(&conn));
         for (conn, _) in self.model.iter().filter(|(_, client)| client.over) {
             assert!(!self.sockets.contains_key(conn), "{conn:?} is closed in the end");
         }
@@ -226,7 +236,7 @@ impl World {
                 self.sent += 1;
                 if self.model[&conn].broadcasts {
                     self.broadcast(turn, conn);
-                    return;
+                    return self.note_send(conn, ROOMS[0], false);
                 }
                 let (room, sent) = (ROOMS[room % ROOMS.len()], self.sent);
                 let spared = if echo { "null".to_owned() } else { conn.to_bits().to_string() };
@@ -234,6 +244,7 @@ impl World {
                 let padding = " ".repeat(sent as usize % 3 * 20);
                 let fields = format!(r#""room":"{room}","message":[{sent},{spared},"{room}"{padding}],"echo":{echo}"#);
                 self.command(turn, conn, "SEND_MESSAGE", &fields);
+                self.note_send(conn, room, self.commands.is_multiple_of(2));
             }
             Step::Nonsense(client) => {
                 let Some(conn) = self.client(client) else { return };
@@ -394,6 +405,7 @@ impl World {
             model.rooms.remove(room);
             model.expect(room, Token::Unsubscribed);
         }
+        self.publishes.left(conn, room);
         self.command(turn, conn, "UNSUBSCRIBE", &format!(r#""roomId":"{room}""#));
     }
 
@@ -410,6 +422,7 @@ impl World {
             Some(Ask::Subscribe(room)) => {
                 self.subscriptions.insert(room.clone());
                 self.held.insert(room.clone());
+                self.publishes.answered(&room);
                 self.unneeded = !self.model.values().any(|client| !client.over && client.rooms.contains_key(&room));
                 for client in self.model.values_mut().filter(|client| !client.over) {
                     if let Some(membership) = client.rooms.get_mut(&room)
@@ -441,6 +454,7 @@ impl World {
             return;
         }
         let Some(Ask::Subscribe(room)) = self.asks.pop_front() else { return };
+        self.publishes.answered(&room);
         for client in self.model.values_mut().filter(|client| !client.over) {
             if let Some(Membership { waiting: false }) = client.rooms.remove(&room) {
                 client.expect(&room, Token::Unsubscribed);
@@ -450,14 +464,30 @@ impl World {
         turn.feed(Event::Broker(BrokerEvent::SubscribeFailed { room: &room, reason: "refused" }));
     }
 
+    /// A client that is still listened to has sent a message.
+    fn note_send(&mut self, conn: ConnId, room: &str, has_id: bool) {
+        let model = &self.model[&conn];
+        if model.over {
+            return;
+        }
+        let waits = model.rooms.get(room).is_some_and(|membership| membership.waiting);
+        let waits = (self.up || !waits).then_some(waits);
+        self.publishes.send(self.sent, conn, room, self.now, has_id && !model.bare, waits);
+    }
+
+    fn note_publish(&mut self, payload: &[u8]) {
+        if let Some(number) = published_message(payload)[0].as_u64() {
+            let (model, lagged) = (&self.model, &self.lagged);
+            self.publishes.publish(number, |conn| model[&conn].over || lagged.contains(&conn));
+        }
+    }
+
     fn expect_message(&mut self, room: &str, payload: &[u8]) {
         if !self.held.contains(room) {
             return;
         }
-        let text = std::str::from_utf8(payload).expect("UTF-8").split_once('\n').expect("a header line").1;
-        let value: Value = serde_json::from_str(text).expect("JSON");
         // A message that is none of the model's own is of no interest to it.
-        let message = message_of(&value);
+        let message = published_message(payload);
         let Some(number) = message[0].as_u64() else { return };
         let spared = message[1].as_u64().map(ConnId::from_bits);
         for (conn, client) in self.model.iter_mut().filter(|(_, client)| !client.over) {
@@ -473,6 +503,8 @@ impl World {
         }
         self.subscriptions.clear();
         self.held.clear();
+        let (model, lagged) = (&self.model, &self.lagged);
+        self.publishes.outage(|conn| model[&conn].over || lagged.contains(&conn));
         for ask in std::mem::take(&mut self.asks) {
             if let Ask::Publish(_, _, Some(id)) = ask {
                 turn.feed(Event::Broker(BrokerEvent::PublishFailed { id, error: PublishError::Unconfirmed }));
@@ -487,6 +519,9 @@ impl World {
         let mut actions = turn.finish();
         for number in 0.. {
             let Some(action) = (number <= actions_max).then(|| actions.next()).flatten() else { return };
+            if let Action::Publish { payload, .. } = &action {
+                self.note_publish(payload);
+            }
             match action {
                 Action::Send(mut delivery) => {
                     let bytes = delivery.bytes();
@@ -498,12 +533,16 @@ impl World {
                         self.log.extend_from_slice(bytes);
                         let socket = self.sockets.get_mut(&conn).expect("no action names a closed socket");
                         if socket.broken {
+                            self.lagged.insert(conn);
                             self.sockets.remove(&conn);
                             self.model.get_mut(&conn).expect("every client has a model").over = true;
                             delivery.gone(conn);
                             continue;
                         }
                         socket.take(&mut delivery, conn);
+                        if socket.blocked {
+                            self.lagged.insert(conn);
+                        }
                     }
                 }
                 Action::Shutdown { conn } => {
@@ -572,4 +611,10 @@ impl World {
             }
         }
     }
+}
+
+/// The array in what is published of one of the model's messages.
+fn published_message(payload: &[u8]) -> Value {
+    let text = std::str::from_utf8(payload).expect("UTF-8").split_once('\n').expect("a header line").1;
+    message_of(&serde_json::from_str(text).expect("JSON"))
 }

@@ -225,6 +225,11 @@ pub(crate) const FAMILIES: &[Family] = &[
             ("outcome=\"failed\"") s => s.core.publishes_failed,
         ],
     ),
+    gauge(
+        "fanfare_publishes_deferred",
+        "Publishes that wait until a SUBSCRIBE of their own connection for their room is confirmed.",
+        samples![s => s.core.publishes_deferred_now],
+    ),
     counter(
         "fanfare_stale_ids_total",
         "Events that named a connection which no longer existed.",
