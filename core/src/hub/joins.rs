@@ -253,11 +253,7 @@ impl Core {
     }
 
     /// Refuses a publish whose SUBSCRIBE the broker cannot confirm for now. Gives the id back where its client cannot be told.
-    fn refuse_for_an_outage(
-        &mut self,
-        (slot, room): (u32, u32),
-        id: Option<CommandId>,
-    ) -> Option<Option<CommandId>> {
+    fn refuse_for_an_outage(&mut self, (slot, room): (u32, u32), id: Option<CommandId>) -> Option<Option<CommandId>> {
         let Some(id) = id.as_ref().filter(|_| self.conns.get(slot).dialect.has_replies()) else { return Some(id) };
         self.metrics.publishes_failed += 1;
         let name = self.rooms.get(room).name.clone();
