@@ -2,7 +2,7 @@
 
 use fanfare_tests::{Client, RawClient, Redis, Server, get, http};
 
-const FAMILIES: [(&str, &str); 33] = [
+const FAMILIES: [(&str, &str); 34] = [
     ("fanfare_workers", "gauge"),
     ("fanfare_connections", "gauge"),
     ("fanfare_pending_upgrades", "gauge"),
@@ -26,6 +26,7 @@ const FAMILIES: [(&str, &str); 33] = [
     ("fanfare_rate_limited_total", "counter"),
     ("fanfare_rate_closes_total", "counter"),
     ("fanfare_publishes_total", "counter"),
+    ("fanfare_publishes_deferred", "gauge"),
     ("fanfare_stale_ids_total", "counter"),
     ("fanfare_broker_up", "gauge"),
     ("fanfare_broker_reconnects_total", "counter"),
@@ -106,7 +107,7 @@ fn traffic_is_counted() {
         ("fanfare_memberships", 3.0),
         ("fanfare_messages_in_total", 11.0),
         ("fanfare_messages_out_total", 11.0),
-        ("fanfare_messages_dropped_total", 0.0),
+        ("fanfare_messages_dropped_total{reason=\"forged\"}", 0.0),
         (r#"fanfare_publishes_total{outcome="confirmed"}"#, 1.0),
         (r#"fanfare_publishes_total{outcome="failed"}"#, 0.0),
         ("fanfare_unsent_bytes", 0.0),

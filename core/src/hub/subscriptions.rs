@@ -4,7 +4,8 @@
 //! broker holds, and the next request follows if they differ: so joining and leaving may race with the broker's answers in any
 //! order. An outage begins a new epoch, which voids every answer and every subscription of the last one at once.
 
-use crate::broker::{BrokerEvent, PublishError, PublishId, envelope};
+use crate::broker::envelope::{self, Dropped};
+use crate::broker::{BrokerEvent, PublishError, PublishId};
 use crate::conn::{NONE, Phase};
 use crate::core::Core;
 use crate::dialect::{Dialect, Form};
@@ -254,12 +255,14 @@ impl Core {
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         match envelope::open(name, payload, &mut scratch) {
-            Some((text, except)) => {
+            Ok((text, except)) => {
                 let except = except.filter(|except| except.node == self.config.node).map(|except| except.conn);
                 let spared = except.and_then(|conn| self.conns.slot(conn));
                 self.fan_out(key, text, spared);
             }
-            None => self.metrics.messages_dropped += 1,
+            Err(Dropped::NotUtf8) => self.metrics.messages_not_utf8 += 1,
+            Err(Dropped::Version) => self.metrics.messages_of_other_versions += 1,
+            Err(Dropped::Forged) => self.metrics.messages_forged += 1,
         }
         self.scratch = scratch;
     }
@@ -297,7 +300,7 @@ impl Core {
             let position = *position.get_or_insert_with(|| {
                 let deflater = &mut self.deflater;
                 let position = self.runs.write(*track, |out| form.write(deflater, out, text));
-                self.metrics.messages_dropped += u64::from(position.is_none());
+                self.metrics.messages_forged += u64::from(position.is_none());
                 position
             });
             let Some(position) = position else { continue };
