@@ -9,6 +9,7 @@ mod file;
 mod key;
 mod keys;
 mod load;
+mod prefix;
 mod problem;
 mod redis_url;
 mod show;
