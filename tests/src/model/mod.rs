@@ -13,15 +13,14 @@ mod socket;
 pub use history::{Bounds, Step};
 
 use client::{Client, Membership};
-use publishes::Publishes;
-use received::{Token, frames, ids_of, message_of, rooms_of};
+use publishes::{Publishes, published_message};
+use received::{Token, frames, ids_of, rooms_of};
 use socket::{Socket, say};
 
 use crate::{Frame, compression, config, opcode, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Rate, Refused, Turn};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -464,24 +463,6 @@ impl World {
         turn.feed(Event::Broker(BrokerEvent::SubscribeFailed { room: &room, reason: "refused" }));
     }
 
-    /// A client that is still listened to has sent a message.
-    fn note_send(&mut self, conn: ConnId, room: &str, has_id: bool) {
-        let model = &self.model[&conn];
-        if model.over {
-            return;
-        }
-        let waits = model.rooms.get(room).is_some_and(|membership| membership.waiting);
-        let waits = (self.up || !waits).then_some(waits);
-        self.publishes.send(self.sent, conn, room, self.now, has_id && !model.bare, waits);
-    }
-
-    fn note_publish(&mut self, payload: &[u8]) {
-        if let Some(number) = published_message(payload)[0].as_u64() {
-            let (model, lagged) = (&self.model, &self.lagged);
-            self.publishes.publish(number, |conn| model[&conn].over || lagged.contains(&conn));
-        }
-    }
-
     fn expect_message(&mut self, room: &str, payload: &[u8]) {
         if !self.held.contains(room) {
             return;
@@ -611,10 +592,4 @@ impl World {
             }
         }
     }
-}
-
-/// The array in what is published of one of the model's messages.
-fn published_message(payload: &[u8]) -> Value {
-    let text = std::str::from_utf8(payload).expect("UTF-8").split_once('\n').expect("a header line").1;
-    message_of(&serde_json::from_str(text).expect("JSON"))
 }

@@ -1,8 +1,11 @@
 //! What the model knows of messages on their way to the broker: a message waits while a SUBSCRIBE of its sender for the room does
 //! that was sent before it; messages of one sender to one room are published in their order; and none is lost.
 
+use super::World;
+use super::received::message_of;
 use fanfare_core::ConnId;
 use fanfare_core::time::Time;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -98,4 +101,30 @@ impl Publishes {
             assert!(!matches!(sent.fate, Fate::Waits | Fate::Due), "message {number} is lost: {sent:?}");
         }
     }
+}
+
+impl World {
+    /// A client that is still listened to has sent a message.
+    pub(super) fn note_send(&mut self, conn: ConnId, room: &str, has_id: bool) {
+        let model = &self.model[&conn];
+        if model.over {
+            return;
+        }
+        let waits = model.rooms.get(room).is_some_and(|membership| membership.waiting);
+        let waits = (self.up || !waits).then_some(waits);
+        self.publishes.send(self.sent, conn, room, self.now, has_id && !model.bare, waits);
+    }
+
+    pub(super) fn note_publish(&mut self, payload: &[u8]) {
+        if let Some(number) = published_message(payload)[0].as_u64() {
+            let (model, lagged) = (&self.model, &self.lagged);
+            self.publishes.publish(number, |conn| model[&conn].over || lagged.contains(&conn));
+        }
+    }
+}
+
+/// The array in what is published of one of the model's messages.
+pub(super) fn published_message(payload: &[u8]) -> Value {
+    let text = std::str::from_utf8(payload).expect("UTF-8").split_once('\n').expect("a header line").1;
+    message_of(&serde_json::from_str(text).expect("JSON"))
 }
