@@ -38,6 +38,7 @@ use std::time::Duration;
 /// assert_eq!(config.deliveries, Rate { per_second: 50_000, burst: 100_000 });
 /// assert_eq!(config.unfinished_total_bytes_max, 64 * 1024 * 1024);
 /// assert_eq!(config.pings, Rate { per_second: 10, burst: 100 });
+/// assert_eq!((config.deferred_bytes_max, config.deferred_total_bytes_max), (256 * 1024, 16 * 1024 * 1024));
 /// assert_eq!((config.errors_max, config.errors_per_minute), (100, 60));
 /// // No limit of addresses; the pages that may connect are those of the same host; no proxy is trusted.
 /// assert_eq!((config.connections_per_address_max, config.connects_per_address.is_limited()), (0, false));
@@ -84,6 +85,11 @@ pub struct Config {
     pub members_per_turn_max: usize,
     /// Members of a room that are written to at once, without anybody else having a turn in between: 1 to 256.
     pub group_members_max: u16,
+    /// Bytes of the messages of one connection that wait until the broker has confirmed its SUBSCRIBE for their room, each with
+    /// 64 more (else `broker_busy`, or close 1013 where the dialect has no replies). One message may always wait.
+    pub deferred_bytes_max: usize,
+    /// The same of all connections together.
+    pub deferred_total_bytes_max: usize,
     /// Malformed commands before a connection is closed with 4509. Every good one forgives one, and so does time.
     pub errors_max: u16,
     /// Malformed commands of one connection that a minute forgives, evenly; 0 means that time forgives none.
@@ -175,6 +181,10 @@ impl Default for Config {
             request_headers_max: 100,
             outbox_bytes_max: 1024 * 1024,
             outbox_total_bytes_max: 256 * 1024 * 1024,
+            // More than a message of the largest size, and a burst of small ones.
+            deferred_bytes_max: 256 * 1024,
+            // As much as may wait for Redis's answer, which is where it goes next.
+            deferred_total_bytes_max: 16 * 1024 * 1024,
             errors_max: 100,
             errors_per_minute: 60,
             messages: Rate { per_second: 1_000, burst: 2_000 },

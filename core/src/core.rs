@@ -10,12 +10,13 @@ use crate::error::Refused;
 use crate::event::{ConnId, Elsewhere, Event};
 use crate::hub::asks::{Asks, Senders};
 use crate::hub::group::GROUP_MEMBERS_MAX;
+use crate::hub::joins::Joins;
 use crate::hub::joint::Joint;
 use crate::hub::outbox::Backlog;
 use crate::hub::rooms::Rooms;
 use crate::hub::run::{KEPT_BYTES_MAX, Runs};
 use crate::hub::stream::Streams;
-use crate::hub::subscriptions::{Broker, Joins};
+use crate::hub::subscriptions::Broker;
 use crate::journal::Journal;
 use crate::limits;
 use crate::limits::meter::{Pace, Rates, Spares};
@@ -148,7 +149,7 @@ impl Core {
             backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),
             broker: Broker::default(),
             senders: Senders::default(),
-            joins: Joins::with_hasher(Seeded::new(config.seed)),
+            joins: Joins::new(&config),
             lingering: VecDeque::new(),
             drain: None,
             elsewhere: Elsewhere::default(),
@@ -186,12 +187,15 @@ impl Core {
 
     /// When to feed [`Event::Timeout`] at the latest, if nothing happens before. A time in the past means at once.
     pub fn next_timeout(&self) -> Option<Time> {
-        if self.broker.resubscribe_from.is_some() || self.runs.wait() || !self.unread.is_empty() {
+        // What a connection had yet to publish when its socket failed is asked for in the next turn.
+        let asks = self.broker.resubscribe_from.is_some() || self.asks.len() > 0;
+        if asks || self.runs.wait() || !self.unread.is_empty() {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
         let unfinished = self.unfinished.next(self.config.message_timeout);
-        [self.wheel.next(), lingering, unfinished, self.drained_at()].into_iter().flatten().min()
+        let deadlines = [self.wheel.next(), lingering, unfinished, self.joins.deadline(), self.drained_at()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Whether bytes of this connection are kept that have not been looked at yet, because those before them made much work. They are
@@ -236,6 +240,7 @@ impl Core {
             compression_bytes_out,
             rooms_now: self.rooms.populated(),
             memberships_now: self.rooms.memberships(),
+            publishes_deferred_now: self.joins.deferred() as u64,
             unsent_bytes_now: self.backlog.unsent_bytes() as u64,
             stored_frame_bytes_now: self.backlog.stored_bytes() as u64,
             unfinished_bytes_now: self.unfinished.bytes() as u64,

@@ -82,7 +82,7 @@ impl Core {
     /// broker is away nobody becomes a member.
     fn owed(&self) -> BTreeSet<u32> {
         let senders = self.senders.waiting().filter_map(|conn| self.conns.slot(conn));
-        let joining = self.joins.keys().map(|(slot, _)| *slot).filter(|_| self.broker.takes_subscriptions());
+        let joining = self.joins.slots().filter(|_| !self.broker.is_down());
         senders.chain(joining).filter(|slot| self.conns.get(*slot).dialect.has_replies()).collect()
     }
 

@@ -70,7 +70,7 @@ impl Core {
                 assert_eq!(group.members()[membership.place.index() as usize], self.conns.id(slot));
                 let seat = group.seat(membership.place.index());
                 assert_eq!(seat.list_position(), position);
-                assert_eq!(seat.is_waiting(), self.joins.contains_key(&(slot, membership.room)));
+                assert_eq!(seat.is_waiting(), self.joins.contains(slot, membership.room));
                 assert!(!(seat.is_waiting() && self.is_held(membership.room)), "nobody waits for what is held");
             }
         }
@@ -167,5 +167,7 @@ impl Core {
         assert_eq!((memberships, populated), (self.rooms.memberships(), self.rooms.populated()));
         assert_eq!(lingering, self.lingering.len(), "a room stands in the queue once");
         assert_eq!(waiting, self.joins.len(), "whoever waits has a seat");
+        self.joins.check_invariants();
+        assert!(self.joins.deferred() == 0 || !self.broker.is_down(), "nothing waits for a broker that is away");
     }
 }

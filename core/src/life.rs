@@ -582,6 +582,7 @@ impl Core {
         self.end_unfinished(has_unread);
         self.end_lingering();
         self.resubscribe();
+        self.end_overdue();
         self.sweep_meters();
     }
 

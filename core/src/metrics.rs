@@ -49,9 +49,13 @@ pub struct Metrics {
     pub messages_in: u64,
     /// Messages of rooms with members that the broker delivered to this instance.
     pub messages_out: u64,
-    /// Messages of the broker, for rooms with members, that were dropped because they are not UTF-8, or are forged so that
-    /// members who get messages bare could not be given them.
-    pub messages_dropped: u64,
+    /// Messages of the broker, for rooms with members, that were dropped because they are not UTF-8.
+    pub messages_not_utf8: u64,
+    /// The same, because an instance of another version has published them.
+    pub messages_of_other_versions: u64,
+    /// The same, because they pretend to be an instance's: no instance writes such a header, or such a text in this room. Also
+    /// those that were not given to members who get messages bare, because the message is no JSON.
+    pub messages_forged: u64,
     /// Messages handed to a member, each member counted.
     pub deliveries: u64,
     /// Bytes read from clients.
@@ -84,6 +88,8 @@ pub struct Metrics {
     pub rate_closes: u64,
     /// Publishes confirmed to a client with `ACK`.
     pub publishes_confirmed: u64,
+    /// Publishes that wait for a `SUBSCRIBE` of their own connection to be confirmed.
+    pub publishes_deferred_now: u64,
     /// Publishes answered to a client with `ERROR`.
     pub publishes_failed: u64,
     /// Publishes by the time from the ask to the answer, for those whose client asked for one: those up to each of

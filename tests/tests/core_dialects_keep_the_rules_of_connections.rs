@@ -61,13 +61,14 @@ fn what_is_no_message_is_not_handed_to_bare_members_and_counted_once() {
     let mut lone = LoneCore::new(Config::default());
     let fanfare = lone.member("r");
     let bare = [(); 3].map(|()| client_at(&mut lone, "/broadcast/r").0);
-    for text in ["", "x", "{}", r#"{"message":1,"message":2}"#, "7"] {
-        let before = (lone.core.metrics().messages_dropped, lone.core.metrics().deliveries);
+    for message in ["x", "{1}", "\"\\x\"", "[1 2]"] {
+        let text = format!(r#"{{"type":"MESSAGE","room":"r","message":{message}}}"#);
+        let before = (lone.core.metrics().messages_forged, lone.core.metrics().deliveries);
         let payload = format!("F1 {:016x} -\n{text}", 0);
         let said = lone.broker(BrokerEvent::Message { room: "r", payload: payload.as_bytes() });
-        assert!(text_to(&said, fanfare).ends_with(text));
+        assert!(text_to(&said, fanfare).ends_with(&text));
         assert!(bare.iter().all(|conn| text_to(&said, *conn).is_empty()), "{text}: {said:?}");
-        let after = (lone.core.metrics().messages_dropped, lone.core.metrics().deliveries);
+        let after = (lone.core.metrics().messages_forged, lone.core.metrics().deliveries);
         assert_eq!(after, (before.0 + 1, before.1 + 1), "{text}");
     }
     let odd = [

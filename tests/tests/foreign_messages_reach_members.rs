@@ -1,6 +1,6 @@
 //! What others publish in Redis: `redis-cli`, the Node servers this one replaces, and programs that mean no good.
 
-use fanfare_tests::{Client, Redis, Server};
+use fanfare_tests::{Client, Metrics, Redis, Server};
 use serde_json::Value;
 
 struct Set {
@@ -72,18 +72,54 @@ fn any_other_text_becomes_a_string() {
     }
 }
 
+/// The values of the counter of dropped messages.
+fn dropped(metrics: &Metrics) -> [f64; 3] {
+    ["not_utf8", "version", "forged"]
+        .map(|reason| metrics.value(&format!("fanfare_messages_dropped_total{{reason=\"{reason}\"}}")))
+}
+
 #[test]
-fn headers_that_no_server_writes_are_text() {
+fn what_only_resembles_a_header_is_text() {
     let Set { redis, servers } = set();
     let mut member = Client::member(&servers[0], "r");
     let body = r#"{"type":"MESSAGE","room":"r","message":"forged"}"#;
     for text in [
         "F1".to_owned(),
+        "F 1 ".to_owned(),
+        format!("F1\n{body}"),
+        format!("f1 0123456789abcdef -\n{body}"),
+        format!("F1x 0123456789abcdef -\n{body}"),
+        format!(" F1 0123456789abcdef -\n{body}"),
+    ] {
+        redis.publish("fanfare:r", &text);
+        assert_eq!(member.recv_message("r"), Value::from(text));
+    }
+}
+
+/// A newer instance on the same Redis may write it: nothing of it may reach clients.
+#[test]
+fn what_another_version_writes_is_dropped_and_counted() {
+    let Set { redis, servers } = set();
+    let mut member = Client::member(&servers[0], "r");
+    let body = r#"{"type":"MESSAGE","room":"r","message":1}"#;
+    for header in ["F2 0123456789abcdef - 1-x 7", "F0 0123456789abcdef -", "F12 ", "F2 "] {
+        redis.publish("fanfare:r", format!("{header}\n{body}"));
+    }
+    redis.publish("fanfare:r", "next");
+    assert_eq!(member.recv_message("r"), "next");
+    servers[0].wait_for_metrics("all are counted", |metrics| dropped(metrics) == [0.0, 4.0, 0.0]);
+}
+
+#[test]
+fn headers_and_texts_that_no_server_writes_are_dropped_and_counted() {
+    let Set { redis, servers } = set();
+    let mut member = Client::member(&servers[0], "r");
+    let body = r#"{"type":"MESSAGE","room":"r","message":"forged"}"#;
+    let headers = [
         "F1 ".to_owned(),
         "F1 0123456789abcdef".to_owned(),
         "F1 0123456789abcdef -".to_owned(),
         format!("F1 0123456789abcdef - {body}"),
-        format!("F1\n{body}"),
         format!("F1 0123456789abcde -\n{body}"),
         format!("F1 0123456789abcdef0 -\n{body}"),
         format!("F1 0123456789abcdeg -\n{body}"),
@@ -93,13 +129,24 @@ fn headers_that_no_server_writes_are_text() {
         format!("F1 0123456789abcdef - -\n{body}"),
         format!("F1  0123456789abcdef -\n{body}"),
         format!("F1 0123456789abcdef -\r\n{body}"),
-        format!("f1 0123456789abcdef -\n{body}"),
-        format!("F0 0123456789abcdef -\n{body}"),
-        format!(" F1 0123456789abcdef -\n{body}"),
-    ] {
-        redis.publish("fanfare:r", &text);
-        assert_eq!(member.recv_message("r"), Value::from(text));
+    ];
+    let texts = [
+        "",
+        "hello",
+        r#"{"type":"ERROR","code":"x","reason":"x"}"#,
+        r#"{"type":"UNSUBSCRIBED","room":"r"}"#,
+        r#"{"type":"MESSAGE","room":"another","message":1}"#,
+        r#"{"type":"MESSAGE","room":"r","message":1,"type":"UNSUBSCRIBED"}"#,
+        r#"{"type":"MESSAGE","room":"r","message":{"a":{}},"type":"ERROR","x":{}}"#,
+    ];
+    let texts = texts.map(|text| format!("F1 0123456789abcdef -\n{text}"));
+    for payload in headers.iter().chain(&texts) {
+        redis.publish("fanfare:r", payload);
     }
+    redis.publish("fanfare:r", "next");
+    assert_eq!(member.recv_message("r"), "next");
+    let forged = (headers.len() + texts.len()) as f64;
+    servers[0].wait_for_metrics("all are counted", |metrics| dropped(metrics) == [0.0, 0.0, forged]);
 }
 
 #[test]
@@ -123,7 +170,7 @@ fn bytes_that_are_not_utf8_are_dropped_and_counted() {
     }
     redis.publish("fanfare:r", "next");
     assert_eq!(member.recv_message("r"), "next");
-    server.wait_for_metrics("all four are counted", |metrics| metrics.value("fanfare_messages_dropped_total") == 4.0);
+    server.wait_for_metrics("all four are counted", |metrics| dropped(metrics) == [4.0, 0.0, 0.0]);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //!
 //! Form: `F1 <node> <except>\n<text>`. `F1` is the version, `node` 16 hexadecimal digits of the publishing instance,
 //! `except` either `-` or 16 digits of a connection there that shall not get the message (`echo: false`), and `text` the
-//! final JSON text of the `MESSAGE`, which every receiver forwards unparsed. Anything else is a foreign message.
+//! final JSON text of the `MESSAGE`, which every receiver forwards unparsed: exactly `type`, `room` and `message`, so that another
+//! set of fields is another version. What begins with `F`, digits and a space is an instance's, and is dropped where it is of
+//! another version or not as said here. Anything else is a foreign message.
 
 use crate::event::ConnId;
 use crate::protocol::reply;
@@ -17,6 +19,18 @@ pub struct Except {
     pub node: u64,
     /// Its connection there.
     pub conn: ConnId,
+}
+
+/// Why a payload is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dropped {
+    /// It is not UTF-8.
+    NotUtf8,
+    /// It is of an instance whose version this one does not know.
+    Version,
+    /// It claims to be of an instance of this version, and none writes such a header, or such a text in this room.
+    Forged,
 }
 
 /// Appends the header line; the text follows.
@@ -44,30 +58,48 @@ pub fn except_text(node: u64, conn: ConnId) -> String {
 
 /// The text of a `MESSAGE` for the members of `room`, made of a payload that was found on its channel.
 ///
-/// The text of another instance is borrowed from the payload; that of a foreign message is built in `scratch`.
-/// `None` where the payload is not UTF-8.
-pub fn open<'a>(room: &str, payload: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<(&'a [u8], Option<Except>)> {
+/// The text of another instance is borrowed from the payload; that of a foreign message is built in `scratch`. Of an instance's
+/// text is certain that no reader of JSON can take it for anything but a `MESSAGE` of this room; whether its `message` is JSON
+/// is not looked at.
+///
+/// # Errors
+/// Why there is none.
+pub fn open<'a>(
+    room: &str,
+    payload: &'a [u8],
+    scratch: &'a mut Vec<u8>,
+) -> Result<(&'a [u8], Option<Except>), Dropped> {
     // Checked here although instances publish nothing else: anyone who reaches the broker can write to the channel, and
     // a frame that is not UTF-8 would end every member's connection.
-    let payload = std::str::from_utf8(payload).ok()?;
-    if let Some((text, except)) = own(payload.as_bytes()) {
-        return Some((text, except));
+    let payload = std::str::from_utf8(payload).map_err(|_| Dropped::NotUtf8)?;
+    if let Some(rest) = payload.as_bytes().strip_prefix(VERSION) {
+        return own(rest).filter(|(text, _)| is_message(room, text)).ok_or(Dropped::Forged);
+    }
+    if is_versioned(payload.as_bytes()) {
+        return Err(Dropped::Version);
     }
     scratch.clear();
     match reply::parse_classic(payload) {
         Some(classic) => {
             reply::message(scratch, room, classic.message());
-            Some((scratch, classic.except().and_then(parse_except_text)))
+            Ok((scratch, classic.except().and_then(parse_except_text)))
         }
         None => {
             reply::message_of_text(scratch, room, payload);
-            Some((scratch, None))
+            Ok((scratch, None))
         }
     }
 }
 
-fn own(payload: &[u8]) -> Option<(&[u8], Option<Except>)> {
-    let rest = payload.strip_prefix(VERSION)?;
+/// Whether it begins as what an instance of any version publishes.
+fn is_versioned(payload: &[u8]) -> bool {
+    let Some(rest) = payload.strip_prefix(b"F") else { return false };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    digits > 0 && rest.get(digits) == Some(&b' ')
+}
+
+/// What follows the version: the header's rest, and the text.
+fn own(rest: &[u8]) -> Option<(&[u8], Option<Except>)> {
     let (node, rest) = hex(rest)?;
     let rest = rest.strip_prefix(b" ")?;
     if let Some(text) = rest.strip_prefix(b"-\n") {
@@ -76,6 +108,76 @@ fn own(payload: &[u8]) -> Option<(&[u8], Option<Except>)> {
     let (conn, rest) = hex(rest)?;
     let text = rest.strip_prefix(b"\n")?;
     Some((text, Some(Except { node, conn: ConnId::from_bits(conn) })))
+}
+
+/// Whether this is what [`reply::message`] writes for the room, but for what stands as the message.
+fn is_message(room: &str, text: &[u8]) -> bool {
+    let message = text
+        .strip_prefix(br#"{"type":"MESSAGE","room":"#)
+        .and_then(|rest| strip_name(rest, room))
+        .and_then(|rest| rest.strip_prefix(br#","message":"#))
+        .and_then(|rest| rest.strip_suffix(b"}"));
+    message.is_some_and(is_one_value)
+}
+
+/// What follows the room's name in the only JSON form in which instances write it.
+fn strip_name<'a>(text: &'a [u8], room: &str) -> Option<&'a [u8]> {
+    let mut rest = text.strip_prefix(b"\"")?;
+    if room.bytes().any(|byte| matches!(byte, b'"' | b'\\')) {
+        // Names have no control characters, so nothing else is escaped.
+        for byte in room.bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                rest = rest.strip_prefix(b"\\")?;
+            }
+            rest = rest.strip_prefix(&[byte])?;
+        }
+    } else {
+        rest = rest.strip_prefix(room.as_bytes())?;
+    }
+    rest.strip_prefix(b"\"")
+}
+
+/// Whether no reader of JSON can see an end of the value before that of the text: a field behind it could be another `type`. The
+/// usual values are told by one search for the byte that could end them.
+fn is_one_value(text: &[u8]) -> bool {
+    match text {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'"') && inner.last() != Some(&b'\\') => true,
+        [b'{', inner @ .., b'}'] if !inner.contains(&b'}') => true,
+        [b'[', inner @ .., b']'] if !inner.contains(&b']') => true,
+        [b'"' | b'{' | b'[', ..] => value_end(text) == Some(text.len()),
+        // A number or a word.
+        [_, ..] => text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')),
+        [] => false,
+    }
+}
+
+/// Where a string, an object or an array ends that begins the text.
+fn value_end(text: &[u8]) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
+    loop {
+        match text.get(at)? {
+            b'"' => at = string_end(text, at)?,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
+/// The closing quote of the string that begins there.
+fn string_end(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
 }
 
 fn hex(text: &[u8]) -> Option<(u64, &[u8])> {
@@ -112,7 +214,9 @@ fn parse_except_text(text: &str) -> Option<Except> {
 mod tests {
     use super::*;
 
-    fn opened(payload: &[u8]) -> Option<(String, Option<Except>)> {
+    const NODE: &str = "0000000000000abc";
+
+    fn opened(payload: &[u8]) -> Result<(String, Option<Except>), Dropped> {
         let mut scratch = Vec::new();
         open("r", payload, &mut scratch).map(|(text, except)| (String::from_utf8(text.to_vec()).unwrap(), except))
     }
@@ -123,9 +227,10 @@ mod tests {
         for except in [None, Some(conn)] {
             let mut payload = Vec::new();
             write_header(&mut payload, 0xabc, except);
-            payload.extend_from_slice(b"{\"any\":\"text\"}");
+            let text = r#"{"type":"MESSAGE","room":"r","message":{"any":"text"}}"#;
+            payload.extend_from_slice(text.as_bytes());
             let except = except.map(|conn| Except { node: 0xabc, conn });
-            assert_eq!(opened(&payload), Some(("{\"any\":\"text\"}".into(), except)));
+            assert_eq!(opened(&payload), Ok((text.into(), except)));
         }
     }
 
@@ -138,13 +243,117 @@ mod tests {
             ("{\"x\":1}", message(r#""{\"x\":1}""#)),
             (r#"{"type":"SEND_MESSAGE","roomId":"r","message":{"a" : 1}}"#, message(r#"{"a" : 1}"#)),
             (r#"{"type":"SEND_MESSAGE","roomId":"r"}"#, message(r#""{\"type\":\"SEND_MESSAGE\",\"roomId\":\"r\"}""#)),
-            ("F1 zz -\nforged", message(r#""F1 zz -\nforged""#)),
-            ("F1 0000000000000abc x\nforged", message(r#""F1 0000000000000abc x\nforged""#)),
+            ("F1", message(r#""F1""#)),
+            ("F1\n", message(r#""F1\n""#)),
+            ("F 1 x", message(r#""F 1 x""#)),
+            ("Formula 1 ", message(r#""Formula 1 ""#)),
+            ("f1 x", message(r#""f1 x""#)),
         ];
         for (payload, expected) in cases {
-            assert_eq!(opened(payload.as_bytes()), Some((expected, None)), "{payload}");
+            assert_eq!(opened(payload.as_bytes()), Ok((expected, None)), "{payload}");
         }
-        assert_eq!(opened(b"\xff\xfe"), None);
+        assert_eq!(opened(b"\xff\xfe"), Err(Dropped::NotUtf8));
+    }
+
+    #[test]
+    fn what_another_version_writes_is_no_text() {
+        for version in ["F2", "F0", "F10", "F01", "F99999999999999999999"] {
+            for rest in ["", &format!("{NODE} -\n"), &format!("{NODE} - 7-x 12\n{{\"type\":\"MESSAGE\"}}")] {
+                let payload = format!("{version} {rest}");
+                assert_eq!(opened(payload.as_bytes()), Err(Dropped::Version), "{payload}");
+            }
+        }
+    }
+
+    /// A text behind a good header.
+    fn claimed(text: &str) -> Result<(String, Option<Except>), Dropped> {
+        opened(format!("F1 {NODE} -\n{text}").as_bytes())
+    }
+
+    #[test]
+    fn a_header_that_no_instance_writes_is_no_text() {
+        let text = r#"{"type":"MESSAGE","room":"r","message":1}"#;
+        for header in ["", "zz -\n", NODE, &format!("{NODE} x\n"), &format!("{NODE} - -\n"), &format!("{NODE} -\r\n")] {
+            let payload = format!("F1 {header}{text}");
+            assert_eq!(opened(payload.as_bytes()), Err(Dropped::Forged), "{payload}");
+        }
+    }
+
+    #[test]
+    fn every_value_is_a_message_to_the_letter() {
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        for value in [
+            "\"\"",
+            r#""x""#,
+            r#""a \" b""#,
+            r#""\\""#,
+            r#""}],""#,
+            r#""\ud800""#,
+            "null",
+            "true",
+            "-1.5e+300",
+            "{}",
+            "[]",
+            r#"{"a" : {"type":"ERROR"} , "b":[1,{"room":"x"}]}"#,
+            r#"{"}":"]"}"#,
+            r#"[[1],{"a":"]"}]"#,
+            "[{}]",
+            &deep,
+        ] {
+            let text = format!(r#"{{"type":"MESSAGE","room":"r","message":{value}}}"#);
+            assert_eq!(claimed(&text), Ok((text.clone(), None)));
+        }
+    }
+
+    #[test]
+    fn nothing_else_passes_for_a_message() {
+        for text in [
+            "",
+            "x",
+            "{}",
+            "7",
+            r#"{"type":"ERROR","code":"x","reason":"x"}"#,
+            r#"{"type":"UNSUBSCRIBED","room":"r"}"#,
+            r#"{"type":"MESSAGE","room":"other","message":1}"#,
+            r#"{"type":"MESSAGE","room":"rr","message":1}"#,
+            r#"{"type":"MESSAGE","room":"","message":1}"#,
+            r#"{"type":"MESSAGE","room":"r","message":}"#,
+            r#"{"type":"MESSAGE","room":"r","message":1"#,
+            r#"{"type":"MESSAGE","room":"r","message":1} "#,
+            r#"{"room":"r","type":"MESSAGE","message":1}"#,
+            r#"{ "type":"MESSAGE","room":"r","message":1}"#,
+        ] {
+            assert_eq!(claimed(text), Err(Dropped::Forged), "{text}");
+        }
+        // A reader takes the last of two fields.
+        for value in [r#""x""#, "1", "null", "{}", r#"{"a":{}}"#, "[]", "[[]]", r#""\"""#] {
+            for more in
+                [r#","type":"ERROR""#, r#" ,"type":"ERROR","x":"}""#, r#","type":"ERROR","x":{}"#, "}", r#","x":[]"#]
+            {
+                let text = format!(r#"{{"type":"MESSAGE","room":"r","message":{value}{more}}}"#);
+                assert_eq!(claimed(&text), Err(Dropped::Forged), "{text}");
+            }
+        }
+        for value in ["\"", "\"x\\\"", "{", "[", "}", "]", "\"x\"}", "x y", "1,2"] {
+            let text = format!(r#"{{"type":"MESSAGE","room":"r","message":{value}}}"#);
+            assert_eq!(claimed(&text), Err(Dropped::Forged), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_compared_as_they_are_written() {
+        for room in ["r", "\"", "\\", "a\"b\\\\c\"", "\\u0041", "é😀", "null", "/"] {
+            let mut payload = Vec::new();
+            write_header(&mut payload, 1, None);
+            reply::message(&mut payload, room, "1");
+            assert!(open(room, &payload, &mut Vec::new()).is_ok(), "{room}");
+            for other in ["A", "r\\", "a\"b", "\\\\"] {
+                assert_eq!(open(other, &payload, &mut Vec::new()), Err(Dropped::Forged), "{room} {other}");
+            }
+            let raw = format!(r#"F1 {NODE} -{}{{"type":"MESSAGE","room":"{room}","message":1}}"#, '\n');
+            let is_plain = !room.contains(['"', '\\']);
+            assert_eq!(open(room, raw.as_bytes(), &mut Vec::new()).is_ok(), is_plain, "{room}");
+        }
     }
 
     #[test]
@@ -152,7 +361,7 @@ mod tests {
         let conn = ConnId::new(1, 2);
         let mut payload = Vec::new();
         reply::classic(&mut payload, "r", "\"x\"", Some(&except_text(5, conn)));
-        let (text, except) = opened(&payload).unwrap();
+        let (text, except) = opened(&payload).expect("a message");
         assert_eq!(text, r#"{"type":"MESSAGE","room":"r","message":"x"}"#);
         assert_eq!(except, Some(Except { node: 5, conn }));
     }

@@ -1,9 +1,10 @@
 //! What a client's commands do.
 
 use crate::broker::envelope;
-use crate::config::PublishFormat;
+use crate::config::{Config, PublishFormat};
 use crate::conn::Membership;
 use crate::core::Core;
+use crate::event::ConnId;
 use crate::hub::asks::Kind;
 use crate::hub::group::Seat;
 use crate::limits::meter::Limit;
@@ -114,7 +115,7 @@ impl Core {
             Some((room, position, self.conns.get(slot).rooms.as_slice()[position].place))
         });
         match known {
-            Some((room, ..)) if self.joins.contains_key(&(slot, room)) => {
+            Some((room, ..)) if self.joins.contains(slot, room) => {
                 let reason = "an earlier SUBSCRIBE for this room still waits for the broker";
                 self.error(slot, ErrorCode::Pending, reason, id.as_ref(), Some(name));
             }
@@ -125,7 +126,7 @@ impl Core {
             Some((room, position, place)) => {
                 let group = self.rooms.get_mut(room).group_at_mut(place.group());
                 group.set_seat(place.index(), Seat::new(position, true));
-                self.joins.insert((slot, room), id);
+                self.joins.insert(slot, room, id);
             }
             None => self.join(slot, name, id),
         }
@@ -146,7 +147,7 @@ impl Core {
             self.journal.joined(conn, name);
             self.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
         } else {
-            self.joins.insert((slot, room), id);
+            self.joins.insert(slot, room, id);
             self.reconcile(room);
         }
     }
@@ -155,7 +156,7 @@ impl Core {
         if let Some(room) = self.rooms.find(name)
             && let Some(position) = self.conns.get(slot).rooms.position(room)
         {
-            if let Some(Some(waiting)) = self.joins.get(&(slot, room)).cloned() {
+            if let Some(waiting) = self.joins.get(slot, room).and_then(|join| join.id.clone()) {
                 let reason = "undone by an UNSUBSCRIBE before the broker confirmed it";
                 self.error(slot, ErrorCode::Cancelled, reason, Some(&waiting), Some(name));
             }
@@ -187,7 +188,7 @@ impl Core {
 
     fn leave_room(&mut self, slot: u32, left: Membership, deliver: bool) {
         let Membership { room, place } = left;
-        self.joins.remove(&(slot, room));
+        self.end_join(slot, room);
         let run = self.rooms.get(room).group_at(place.group()).run;
         let conns = &mut self.conns;
         let part = self.rooms.leave(room, place, &mut self.runs, |conn, seat, place| {
@@ -208,18 +209,34 @@ impl Core {
         }
         self.metrics.messages_in += 1;
         let conn = self.conns.id(slot);
-        let publish = id.map(|id| self.senders.push(conn, id, self.now));
         let except = (!echo).then_some(conn);
+        let mut id = id;
+        if !self.joins.is_empty()
+            && let Some(waited_for) = self.room_waited_for(slot, room)
+        {
+            match self.defer((slot, waited_for), message, except, id) {
+                Some(at_once) => id = at_once,
+                None => return,
+            }
+        }
+        let publish = id.map(|id| self.senders.push(conn, id, self.now));
         let Self { config, asks, .. } = self;
-        asks.push(Kind::Publish(publish), room, |out| match config.publish_format {
+        asks.push(Kind::Publish(publish), room, |out| config.write_publish(out, room, message, except));
+    }
+}
+
+impl Config {
+    /// Appends what is published of a message; the connection `except` does not get it.
+    pub(super) fn write_publish(&self, out: &mut Vec<u8>, room: &str, message: &str, except: Option<ConnId>) {
+        match self.publish_format {
             PublishFormat::Fanfare => {
-                envelope::write_header(out, config.node, except);
+                envelope::write_header(out, self.node, except);
                 reply::message(out, room, message);
             }
             PublishFormat::Classic => {
-                let except = except.map(|conn| envelope::except_text(config.node, conn));
+                let except = except.map(|conn| envelope::except_text(self.node, conn));
                 reply::classic(out, room, message, except.as_deref());
             }
-        });
+        }
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod asks;
 mod commands;
 pub(crate) mod group;
+pub(crate) mod joins;
 pub(crate) mod joint;
 pub(crate) mod outbox;
 pub(crate) mod rooms;

@@ -4,23 +4,24 @@
 //! broker holds, and the next request follows if they differ: so joining and leaving may race with the broker's answers in any
 //! order. An outage begins a new epoch, which voids every answer and every subscription of the last one at once.
 
-use crate::broker::{BrokerEvent, PublishError, PublishId, envelope};
+use crate::broker::envelope::{self, Dropped};
+use crate::broker::{BrokerEvent, PublishError, PublishId};
 use crate::conn::{NONE, Phase};
-use crate::core::{Core, Seeded};
+use crate::core::Core;
 use crate::dialect::{Dialect, Form};
 use crate::hub::asks::Kind;
 use crate::hub::group::{Place, Seat};
 use crate::hub::rooms::Asked;
 use crate::protocol::{CommandId, ErrorCode, reply};
-use hashbrown::HashMap;
 use smallvec::SmallVec;
+use std::time::Duration;
 
 /// Rooms subscribed to again in one turn after an outage: a batch costs the broker about as much as a large message, and
 /// messages of rooms that are back flow in between.
 const RESUBSCRIBE_BATCH: usize = 512;
 
 /// RFC 6455's registry: the client may come back later.
-const TRY_AGAIN_LATER: u16 = 1013;
+pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
 /// A message in one of the forms in which a room's members get it.
 struct Frame {
@@ -30,9 +31,6 @@ struct Frame {
     /// Where it begins there, once it has been written; `Some(None)` where it cannot be.
     position: Option<Option<u64>>,
 }
-
-/// The waiting SUBSCRIBEs by connection slot and room.
-pub(crate) type Joins = HashMap<(u32, u32), Option<CommandId>, Seeded>;
 
 /// How the broker stands.
 #[derive(Debug)]
@@ -55,9 +53,9 @@ impl Default for Broker {
 }
 
 impl Broker {
-    /// Whether subscriptions can be made.
-    pub fn takes_subscriptions(&self) -> bool {
-        self.down.is_none()
+    /// Whether no subscription can be made.
+    pub fn is_down(&self) -> bool {
+        self.down.is_some()
     }
 
     pub fn readiness(&self) -> Result<(), &str> {
@@ -81,6 +79,7 @@ impl Core {
                 self.broker.epoch += 1;
                 self.asks.void_subscriptions();
                 self.broker.resubscribe_from = None;
+                self.end_deferred(Duration::ZERO);
             }
             BrokerEvent::PublisherUp => self.broker.publisher_down = None,
             BrokerEvent::PublisherDown { reason } => self.broker.publisher_down = Some(reason.into()),
@@ -205,7 +204,7 @@ impl Core {
         }
         group.set_seat(index, Seat::new(seat.list_position(), false));
         let slot = group.members()[index as usize].slot() as u32;
-        self.joins.remove(&(slot, key)).map(|id| (slot, id))
+        self.end_join(slot, key).map(|id| (slot, id))
     }
 
     fn unsubscribed(&mut self, name: &str) {
@@ -260,12 +259,14 @@ impl Core {
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         match envelope::open(name, payload, &mut scratch) {
-            Some((text, except)) => {
+            Ok((text, except)) => {
                 let except = except.filter(|except| except.node == self.config.node).map(|except| except.conn);
                 let spared = except.and_then(|conn| self.conns.slot(conn));
                 self.fan_out(key, text, spared);
             }
-            None => self.metrics.messages_dropped += 1,
+            Err(Dropped::NotUtf8) => self.metrics.messages_not_utf8 += 1,
+            Err(Dropped::Version) => self.metrics.messages_of_other_versions += 1,
+            Err(Dropped::Forged) => self.metrics.messages_forged += 1,
         }
         self.scratch = scratch;
     }
@@ -303,7 +304,7 @@ impl Core {
             let position = *position.get_or_insert_with(|| {
                 let deflater = &mut self.deflater;
                 let position = self.runs.write(*track, |out| form.write(deflater, out, text));
-                self.metrics.messages_dropped += u64::from(position.is_none());
+                self.metrics.messages_forged += u64::from(position.is_none());
                 position
             });
             let Some(position) = position else { continue };

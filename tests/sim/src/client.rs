@@ -7,7 +7,7 @@ use crate::cluster::Surroundings;
 use crate::incoming::Incoming;
 use crate::network::{Side, WireId};
 use crate::options::{Options, chance, rng};
-use crate::reference::{Key, ROOMS, Reference, Sent, Told};
+use crate::reference::{Key, ROOMS, Reference, Sent};
 use crate::trace;
 use crate::view::{Ask, Dialect, View};
 use fanfare_tests::{COMPRESSED, Frame, deflated, opcode, upgrade_request};
@@ -290,7 +290,8 @@ impl Client {
             true => format!("\"{text}\""),
             false => format!("{{\"is\" : \"{text}\"}}"),
         };
-        let sent = Sent { room, json: json.clone(), session, echo, told: Told::Nothing, published: None };
+        let joining_since = self.connection.as_ref()?.view.joining_since(room);
+        let sent = Sent::new(room, json.clone(), (session, echo), joining_since, around.timeline.now);
         around.reference.send(key, sent);
         trace!(around.trace, around.timeline, "client {} sends {text}", self.number);
         if self.dialect == Dialect::Broadcast {
@@ -299,6 +300,10 @@ impl Client {
             let echo = if echo { "" } else { ",\"echo\":false" };
             let fields = format!("{},\"message\":{json}{echo}", room_field(room));
             self.command("SEND_MESSAGE", &fields, Ask::Send(key), around);
+        }
+        if let Some(connection) = &mut self.connection {
+            around.reference.sent_to(key, connection.wire, connection.said);
+            connection.view.sent(room, key);
         }
         Some(key)
     }

@@ -9,7 +9,7 @@ use crate::instance::Instance;
 use crate::network::{Network, Side, WireId};
 use crate::options::{Fault, Narrowed, Options, rng};
 use crate::redis::Redis;
-use crate::reference::{Incarnation, Key, ROOMS, Reference, Sent, Told};
+use crate::reference::{Incarnation, Key, ROOMS, Reference, Sent};
 use crate::timeline::{Happening, Moment, Timeline};
 use crate::trace::Trace;
 use fastrand::Rng;
@@ -352,7 +352,7 @@ impl<'t> Cluster<'t> {
         let key = (None, self.foreign_sent);
         let text = Reference::text(key, room, 0);
         let json = format!("\"{text}\"");
-        let sent = Sent { room, json: json.clone(), session: 0, echo: true, told: Told::Nothing, published: None };
+        let sent = Sent::new(room, json.clone(), (0, true), None, self.around.timeline.now);
         self.around.reference.send(key, sent);
         let classic = format!("{{\"type\":\"SEND_MESSAGE\",\"roomId\":\"?\",\"message\":{json}}}");
         let payload = if self.foreign.bool() { text } else { classic };

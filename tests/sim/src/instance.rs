@@ -7,7 +7,7 @@ use crate::options::{Options, rng};
 use crate::reference::Incarnation;
 use crate::timeline::{Happening, Moment};
 use crate::trace;
-use fanfare_core::broker::redis::{ConnectionRequest, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
 use fanfare_tests::Frame;
@@ -53,6 +53,8 @@ struct Adapter {
     /// Connections that are no more.
     gone: Vec<ConnId>,
     drives_midway: bool,
+    /// Its clock has shown more time than has passed.
+    has_jumped: bool,
     /// What the core said, in order.
     hash: DefaultHasher,
 }
@@ -67,7 +69,7 @@ pub struct Instance {
     session: RedisSession,
     adapter: Adapter,
     /// Microseconds by which its clock shows more than the cluster's.
-    pub clock_ahead: u64,
+    clock_ahead: u64,
     /// It has no turns before.
     pub paused_until: u64,
     /// It was told to stop.
@@ -102,6 +104,7 @@ impl Instance {
                 links: [None, None],
                 gone: Vec::new(),
                 drives_midway: options.drives_midway,
+                has_jumped: false,
                 hash: DefaultHasher::new(),
             },
             // A clock that does not begin at nothing.
@@ -147,6 +150,12 @@ impl Instance {
             link.establishing = Establishing::Done(established);
         }
         self.wake(around);
+    }
+
+    /// Its clock jumps ahead by so many microseconds.
+    pub fn jump(&mut self, micros: u64) {
+        self.clock_ahead += micros;
+        self.adapter.has_jumped = true;
     }
 
     /// It is told to stop.
@@ -425,6 +434,15 @@ impl Adapter {
                 Action::Publish { room, payload, id } => {
                     ("publish", room, payload, id).hash(&mut self.hash);
                     asked = true;
+                    let subscribes = session.stats().subscriber.state == LinkState::Up && !self.has_jumped;
+                    let noted = around.reference.handed_on(
+                        payload,
+                        self.incarnation,
+                        subscribes,
+                        around.timeline.now,
+                        &around.network,
+                    );
+                    noted.expect("an instance publishes what was sent");
                     session.publish(room, payload, id);
                 }
                 Action::Subscribe { room } => {

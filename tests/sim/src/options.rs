@@ -9,6 +9,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Of so many seeds one lets each connection have no more than [`TIGHT_BYTES`] wait for a SUBSCRIBE.
+const TIGHT_ONE_IN: u64 = 5;
+/// Two short messages.
+const TIGHT_BYTES: usize = 400;
+
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
@@ -315,6 +320,9 @@ impl Options {
         core.outbox_total_bytes_max = if quiet { 1 << 28 } else { pick(r, &[4_000, 100_000, 1 << 28]) };
         core.members_per_turn_max = pick(r, &[1, 3, 16, 1_024]);
         core.group_members_max = pick(r, &[1, 2, 5, 64]);
+        if !quiet && seed.is_multiple_of(TIGHT_ONE_IN) {
+            core.deferred_bytes_max = TIGHT_BYTES;
+        }
         (core.errors_max, core.errors_per_minute) = (pick(r, &[2, 100]), pick(r, &[0, 60, 6_000]));
         core.room_linger = millis(r, 0, linger_max);
         core.ping_interval = millis(r, 1_000, 25_000);
@@ -363,6 +371,11 @@ impl Options {
     /// Whether this fault can happen.
     pub fn has(&self, fault: Fault) -> bool {
         self.faults.iter().any(|(of, _)| *of == fault)
+    }
+
+    /// Whether little may wait for a SUBSCRIBE to be confirmed, so that more is refused.
+    pub fn is_tight(&self) -> bool {
+        self.core.deferred_bytes_max == TIGHT_BYTES
     }
 
     /// Whether nothing at all goes wrong: no fault, no limit that is met, no wire that is full.

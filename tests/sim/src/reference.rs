@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// The names of the rooms; a seed uses the first so many.
 pub const ROOMS: [&str; 6] = ["tea", "a b", "caf\u{e9}", "\"quoted\\\"", "x", "\u{1f600}/?&"];
 
+/// Microseconds for which a message waits for the SUBSCRIBE before it, at least.
+const PATIENCE: u64 = 5_000_000;
+
 /// An instance from its start to its end; the next one in its place has another number.
 pub type Incarnation = u32;
 
@@ -45,6 +48,21 @@ pub struct Sent {
     pub told: Told,
     /// Its place in the room's order.
     pub published: Option<usize>,
+    /// Since when its sender has asked to be a member of the room, and has not been let go again.
+    joining_since: Option<u64>,
+    at: u64,
+    /// The wire on which it was sent, and the place behind it there.
+    behind: Option<(WireId, u64)>,
+    /// The instance handed it on before it could know that its sender was a member, although no outage was known.
+    is_early: bool,
+}
+
+impl Sent {
+    /// One that has just been sent. Who has asked to be a member of its room by then did so at `joining_since`.
+    pub fn new(room: usize, json: String, (session, echo): (u64, bool), joining_since: Option<u64>, at: u64) -> Sent {
+        let (told, published) = (Told::Nothing, None);
+        Sent { room, json, session, echo, told, published, joining_since, at, behind: None, is_early: false }
+    }
 }
 
 /// What became of one message on its way to one instance.
@@ -154,6 +172,47 @@ impl Reference {
     /// Somebody sends a message.
     pub fn send(&mut self, key: Key, sent: Sent) {
         assert!(self.sent.insert(key, sent).is_none(), "messages are numbered");
+    }
+
+    /// What a client says ends there with a message.
+    pub fn sent_to(&mut self, key: Key, wire: WireId, end: u64) {
+        self.sent.get_mut(&key).expect("it has been sent").behind = Some((wire, end));
+    }
+
+    /// An instance hands a message to its session with Redis; with `subscribes`, that can subscribe.
+    ///
+    /// # Errors
+    /// If nobody has sent it.
+    pub fn handed_on(
+        &mut self,
+        payload: &[u8],
+        incarnation: Incarnation,
+        subscribes: bool,
+        now: u64,
+        network: &Network,
+    ) -> Result<(), String> {
+        let key = Reference::key_of(&String::from_utf8_lossy(payload))?;
+        let sent = self.sent.get(&key).ok_or_else(|| format!("{key:?} was never sent"))?;
+        let is_early = subscribes
+            && now < sent.at + PATIENCE
+            && sent.joining_since.is_some_and(|since| !self.was_held(incarnation, sent.room, since, network));
+        self.sent.get_mut(&key).expect("found above").is_early = is_early;
+        Ok(())
+    }
+
+    /// Whether a message overtook the SUBSCRIBE before it, provided that this was not undone in the meantime.
+    pub fn is_early(&self, key: Key) -> bool {
+        self.sent.get(&key).is_some_and(|sent| sent.is_early)
+    }
+
+    /// A message that an instance has read to its end, and did not publish.
+    pub fn unpublished(&self) -> Option<(&Key, &Sent)> {
+        self.sent.iter().find(|(_, sent)| {
+            let is_read = |(wire, end): (WireId, u64)| {
+                self.client_reads.get(&wire).and_then(|reads| reads.last()).is_some_and(|(total, _)| *total >= end)
+            };
+            sent.published.is_none() && sent.behind.is_some_and(is_read)
+        })
     }
 
     /// The text by which a message is known everywhere.

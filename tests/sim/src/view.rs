@@ -53,6 +53,8 @@ struct Seat {
     left: Option<u64>,
     /// A client without replies: it has asked to be a member, and not since been sure that it is none.
     may_be_member: bool,
+    /// Since when it has asked to be a member, and not asked to leave or been refused since.
+    joining_since: Option<u64>,
     /// It has asked to leave and not been sure of it before it came back: what comes may be of either membership.
     is_mixed: bool,
 }
@@ -71,6 +73,8 @@ pub struct View {
     asked: BTreeMap<u64, Asked>,
     without_id: Vec<Asked>,
     asks: u64,
+    /// What it has sent to each room since it asked to be a member, behind how many asks, and was not told that it is one.
+    sent: Vec<(usize, u64, Key)>,
     /// Commands that were none, and are not answered yet.
     pub nonsense: u64,
     /// Messages that came.
@@ -79,6 +83,7 @@ pub struct View {
     tells_gaps: bool,
     is_quiet: bool,
     refuses_subscribe: bool,
+    is_tight: bool,
 }
 
 impl View {
@@ -95,11 +100,13 @@ impl View {
             asked: BTreeMap::new(),
             without_id: Vec::new(),
             asks: 0,
+            sent: Vec::new(),
             nonsense: 0,
             delivered: 0,
             tells_gaps: dialect == Dialect::Fanfare || !refuses_subscribe,
             is_quiet: options.is_quiet(),
             refuses_subscribe,
+            is_tight: options.is_tight(),
         }
     }
 
@@ -111,13 +118,16 @@ impl View {
             Ask::Subscribe(room, _) => {
                 let seat = &mut self.seats[room];
                 seat.may_be_member = true;
+                seat.joining_since.get_or_insert(now);
                 if self.dialect != Dialect::Fanfare {
                     seat.left = None;
                 }
             }
             Ask::Unsubscribe(room, ..) => {
                 let seat = &mut self.seats[room];
-                (seat.left, seat.is_mixed) = (Some(number), true);
+                (seat.left, seat.is_mixed, seat.joining_since) = (Some(number), true, None);
+                // That ends its waiting, too.
+                self.sent.retain(|(of, ..)| *of != room);
             }
             _ => {}
         }
@@ -136,6 +146,30 @@ impl View {
     pub fn unanswered_before(&self, end: u64) -> Option<&Ask> {
         let asked = self.asked.values().chain(&self.without_id).filter(|asked| asked.end <= end);
         asked.map(|asked| &asked.ask).find(|ask| !matches!(ask, Ask::Subscribe(..)))
+    }
+
+    /// Since when it has asked to be a member of the room, unless it has left since.
+    pub fn joining_since(&self, room: usize) -> Option<u64> {
+        self.seats[room].joining_since
+    }
+
+    /// It has sent a message to a room.
+    pub fn sent(&mut self, room: usize, key: Key) {
+        if self.seats[room].joining_since.is_some() {
+            self.sent.push((room, self.asks, key));
+        }
+    }
+
+    /// It is a member of the room, and has been since it asked to be: what it sent behind that must not have overtaken it.
+    fn check_sent(&mut self, room: usize, asked: u64, reference: &Reference) -> Result<(), String> {
+        let mut sent = self.sent.iter().filter(|(of, number, _)| *of == room && *number >= asked);
+        if let Some((_, _, key)) = sent.find(|(_, _, key)| reference.is_early(*key)) {
+            return Err(format!("{key:?} was handed on before the SUBSCRIBE before it was confirmed"));
+        }
+        if self.dialect == Dialect::Fanfare {
+            self.sent.retain(|(of, ..)| *of != room);
+        }
+        Ok(())
     }
 
     /// Whether a SUBSCRIBE for the room waits.
@@ -199,6 +233,7 @@ impl View {
         if !reference.was_held(incarnation, room, asked.at, network) {
             return Err("SUBSCRIBED, and the broker has not confirmed it".to_owned());
         }
+        self.check_sent(room, asked.number, reference)?;
         let from = reference.owed_from(room, incarnation, (self.wire, asked.end), network)?;
         let seat = &mut self.seats[room];
         if !seat.is_member {
@@ -269,6 +304,9 @@ impl View {
                 "{key:?}, number {index} of room {room}, comes behind number {}",
                 self.seats[room].behind - 1
             ));
+        }
+        if self.dialect != Dialect::Fanfare && !self.refuses_subscribe {
+            self.check_sent(room, 0, reference)?;
         }
         if self.dialect == Dialect::Fanfare || self.seats[room].next.is_some() && !self.seats[room].is_mixed {
             self.check_gap(room, index, None, reference, network)?;
@@ -368,6 +406,8 @@ impl View {
         }
         let asked = match (id, room) {
             (Some(id), _) => self.asked.remove(&id),
+            // Told although it cannot say which.
+            (None, Some(_)) if code == "broker_busy" && self.is_tight => return Ok(()),
             // One that has to wait for an earlier one, where it is that.
             (None, Some(room)) => self.take(None, |ask| match ask {
                 Ask::Subscribe(of, waits) => *of == room && (*waits || code != "pending"),
@@ -381,8 +421,8 @@ impl View {
             (Ask::Subscribe(room, _), "cancelled") if self.seats[room].left.is_some_and(|left| left > number) => Ok(()),
             (Ask::Subscribe(room, _), "broker_refused") if self.refuses_subscribe => {
                 // Who had been a member before an outage is none any more.
-                self.seats[room].is_member = false;
-                self.seats[room].next = None;
+                let seat = &mut self.seats[room];
+                (seat.is_member, seat.next, seat.joining_since) = (false, None, None);
                 Ok(())
             }
             (Ask::Send(key), "broker_unavailable" | "broker_busy" | "broker_refused") if !self.is_quiet => {

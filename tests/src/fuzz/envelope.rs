@@ -1,12 +1,12 @@
-//! Whatever is found on a channel: members get UTF-8 in whole frames, in the form of their dialect, and of foreign payloads
-//! always the JSON of a `MESSAGE`.
+//! Whatever is found on a channel: members get UTF-8 in whole frames, in the form of their dialect, and what no reader of JSON
+//! takes for anything but a `MESSAGE` of their room.
 
 use super::json::is_json;
 use crate::lone_core::{LoneCore, Said};
 use crate::{config, upgrade_request};
 use fanfare_core::ConnId;
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::broker::envelope::{Except, open, write_header};
+use fanfare_core::broker::envelope::{Dropped, Except, open, write_header};
 use fanfare_core::protocol::reply;
 use fanfare_core::ws::encode;
 use serde_json::Value;
@@ -23,8 +23,12 @@ pub fn envelope(data: &[u8]) {
     let room = ROOMS[usize::from(room % 4)];
     let mut scratch = Vec::new();
     let opened = open(room, payload, &mut scratch);
-    assert_eq!(opened.is_some(), std::str::from_utf8(payload).is_ok(), "what is text is delivered");
-    if let Some((text, _)) = opened {
+    match opened {
+        Ok(_) => {}
+        Err(Dropped::NotUtf8) => assert!(std::str::from_utf8(payload).is_err()),
+        Err(_) => assert!(payload.starts_with(b"F") && payload.contains(&b' '), "any other text is delivered"),
+    }
+    if let Ok((text, _)) = opened {
         check_text(room, payload, text);
         is_forwarded(room, text);
     }
@@ -33,14 +37,17 @@ pub fn envelope(data: &[u8]) {
 
 fn check_text(room: &str, payload: &[u8], text: &[u8]) {
     assert!(std::str::from_utf8(text).is_ok());
-    // The text of an instance is forwarded unparsed, so that it is JSON is the word of whoever can write to the channel.
-    if payload.starts_with(b"F1 ") && payload.ends_with(text) {
-        return;
-    }
-    assert!(is_json(text), "{}", text.escape_ascii());
     // Only the message may be beyond what serde makes a value of.
     if let Ok(value) = serde_json::from_slice::<Value>(text) {
         assert_eq!((&value["type"], &value["room"]), (&"MESSAGE".into(), &room.into()));
+        assert_eq!(value.as_object().map(serde_json::Map::len), Some(3));
+    }
+    // The text of an instance is forwarded unparsed, so that its message is JSON is the word of whoever can write to the channel.
+    if payload.starts_with(b"F1 ") {
+        return;
+    }
+    assert!(is_json(text), "{}", text.escape_ascii());
+    if let Ok(value) = serde_json::from_slice::<Value>(text) {
         assert!(
             value["message"].as_str().is_none_or(|message| message.as_bytes() == payload) || payload.contains(&b'{')
         );
@@ -55,7 +62,7 @@ fn is_forwarded(room: &str, text: &[u8]) {
         write_header(&mut payload, NODE, conn);
         payload.extend_from_slice(text);
         let except = conn.map(|conn| Except { node: NODE, conn });
-        assert_eq!(open(room, &payload, &mut Vec::new()), Some((text, except)));
+        assert_eq!(open(room, &payload, &mut Vec::new()), Ok((text, except)));
     }
 }
 
@@ -85,12 +92,21 @@ impl Members {
     }
 }
 
-fn reaches_members(room: &str, payload: &[u8], opened: Option<(&[u8], Option<Except>)>) {
+fn reaches_members(room: &str, payload: &[u8], opened: Result<(&[u8], Option<Except>), Dropped>) {
     let mut members = Members::of(room);
     let said = members.lone.broker(BrokerEvent::Message { room, payload });
-    let Some((text, except)) = opened else {
-        assert_eq!((said, members.lone.core.metrics().messages_dropped), (vec![], 1));
-        return;
+    let (text, except) = match opened {
+        Ok(opened) => opened,
+        Err(dropped) => {
+            let metrics = members.lone.core.metrics();
+            let counted = match dropped {
+                Dropped::NotUtf8 => metrics.messages_not_utf8,
+                Dropped::Version => metrics.messages_of_other_versions,
+                _ => metrics.messages_forged,
+            };
+            assert_eq!((said, counted), (vec![], 1));
+            return;
+        }
     };
     let bare = reply::parse_message(text);
     let bare = bare.as_ref().map(|bare| bare.as_bytes());

@@ -28,8 +28,6 @@ pub(super) struct Client {
     pub broadcasts: bool,
     /// Someone else reads and writes its frames.
     pub by_message: bool,
-    /// Its messages with an id whose outcome it has not been told.
-    pub unanswered: u64,
     /// It asked for its own end, or the server ended it: what was expected may not come any more.
     pub over: bool,
 }
@@ -64,9 +62,9 @@ impl Client {
         }
     }
 
-    /// Whether an instance that stops has something to tell it yet.
-    pub fn is_owed(&self, up: bool) -> bool {
-        !self.bare && (self.unanswered > 0 || up && self.rooms.values().any(|room| room.waiting))
+    /// Whether a SUBSCRIBE of its own has no answer.
+    pub fn waits_for_a_room(&self) -> bool {
+        self.rooms.values().any(|room| room.waiting)
     }
 
     /// What it received is the beginning of what was expected, in every room.

@@ -6,20 +6,21 @@
 
 mod client;
 mod history;
+mod publishes;
 mod received;
 mod socket;
 
 pub use history::{Bounds, Step};
 
 use client::{Client, ERRORS_MAX, ERRORS_PER_MINUTE, Membership};
-use received::{Token, frames, ids_of, message_of, rooms_of};
+use publishes::Publishes;
+use received::{Token, frames, ids_of, rooms_of};
 use socket::{Socket, say};
 
 use crate::{Frame, code, compression, config, opcode, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Rate, Refused, Turn};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -57,10 +58,12 @@ pub struct World {
     unneeded: bool,
     /// It was told to stop, and tells everybody by then.
     drained_at: Option<Time>,
-    /// Who sent the messages that have an id, by the number of the message and then of the publish.
-    senders: BTreeMap<u64, ConnId>,
-    publishes: BTreeMap<PublishId, ConnId>,
+    /// Who is to be told the outcome of what the broker was asked to publish.
+    owed: BTreeMap<PublishId, ConnId>,
     sent: u64,
+    publishes: Publishes,
+    /// Who may have been closed without a word so far.
+    lagged: BTreeSet<ConnId>,
     commands: u64,
     /// The bytes of all targets of everything said, in order: equal runs give equal logs.
     pub log: Vec<u8>,
@@ -99,9 +102,10 @@ impl World {
             held: BTreeSet::new(),
             unneeded: false,
             drained_at: None,
-            senders: BTreeMap::new(),
-            publishes: BTreeMap::new(),
+            owed: BTreeMap::new(),
             sent: 0,
+            publishes: Publishes::default(),
+            lagged: BTreeSet::new(),
             commands: 0,
             log: Vec::new(),
         };
@@ -140,6 +144,7 @@ impl World {
             done += 1;
         }
         turn.feed(Event::Timeout);
+        self.publishes.pass(self.now);
         self.end_the_settled();
         let dropped = steps[..done].iter().find_map(|step| match step {
             Step::Drop(actions, targets) => Some((*actions, *targets)),
@@ -149,6 +154,7 @@ impl World {
         core.check_invariants();
         if dropped.is_some() {
             let mut turn = core.turn(self.now);
+            self.lagged.extend(self.sockets.keys());
             for (conn, socket) in &mut self.sockets {
                 // Whether anything is queued is not known to an adapter that has not tried.
                 socket.blocked = socket.takes.is_some();
@@ -207,6 +213,7 @@ impl World {
         let populated: BTreeSet<String> =
             self.model.values().filter(|client| !client.over).flat_map(|client| client.rooms.keys().cloned()).collect();
         assert_eq!(self.subscriptions, populated, "subscriptions equal the rooms with members");
+        self.publishes.check_all(|conn| !self.lagged.contains(&conn));
         for (conn, _) in self.model.iter().filter(|(_, client)| client.over) {
             assert!(!self.sockets.contains_key(conn), "{conn:?} is closed in the end");
         }
@@ -237,7 +244,7 @@ impl World {
                 self.sent += 1;
                 if self.model[&conn].broadcasts {
                     self.broadcast(turn, conn);
-                    return;
+                    return self.note_send(conn, ROOMS[0], false);
                 }
                 let (room, sent) = (ROOMS[room % ROOMS.len()], self.sent);
                 let spared = if echo { "null".to_owned() } else { conn.to_bits().to_string() };
@@ -245,6 +252,7 @@ impl World {
                 let padding = " ".repeat(sent as usize % 3 * 20);
                 let fields = format!(r#""room":"{room}","message":[{sent},{spared},"{room}"{padding}],"echo":{echo}"#);
                 self.command(turn, conn, "SEND_MESSAGE", &fields);
+                self.note_send(conn, room, self.commands.is_multiple_of(2));
             }
             Step::Nonsense(client) => {
                 let Some(conn) = self.client(client) else { return };
@@ -315,16 +323,17 @@ impl World {
     /// At the end of a turn, whoever is owed nothing is told to come back.
     fn end_the_settled(&mut self) {
         let Some(drained_at) = self.drained_at else { return };
-        for client in self.model.values_mut() {
-            client.over |= self.now >= drained_at || !client.is_owed(self.up);
+        for (conn, client) in &mut self.model {
+            let is_owed = self.publishes.is_due(*conn)
+                || self.owed.values().any(|owed| owed == conn)
+                || self.up && client.waits_for_a_room();
+            client.over |= self.now >= drained_at || client.bare || !is_owed;
         }
     }
 
     /// The outcome of a publish is told.
     fn told(&mut self, id: PublishId) {
-        if let Some(client) = self.publishes.remove(&id).and_then(|conn| self.model.get_mut(&conn)) {
-            client.unanswered -= 1;
-        }
+        self.owed.remove(&id);
     }
 
     fn client(&self, number: usize) -> Option<ConnId> {
@@ -380,10 +389,6 @@ impl World {
             if !model.bare {
                 model.ids.insert(self.commands);
             }
-            if kind == "SEND_MESSAGE" && self.drained_at.is_none() {
-                model.unanswered += 1;
-                self.senders.insert(self.sent, conn);
-            }
             id = format!(r#","id":{}"#, self.commands);
         }
         self.say(turn, conn, &Frame::text(format!(r#"{{"type":"{kind}",{fields}{id}}}"#)));
@@ -424,6 +429,7 @@ impl World {
             model.rooms.remove(room);
             model.expect(room, Token::Unsubscribed);
         }
+        self.publishes.left(conn, room);
         self.command(turn, conn, "UNSUBSCRIBE", &format!(r#""roomId":"{room}""#));
     }
 
@@ -440,6 +446,7 @@ impl World {
             Some(Ask::Subscribe(room)) => {
                 self.subscriptions.insert(room.clone());
                 self.held.insert(room.clone());
+                self.publishes.answered(&room);
                 self.unneeded = !self.model.values().any(|client| !client.over && client.rooms.contains_key(&room));
                 for client in self.model.values_mut().filter(|client| !client.over) {
                     if let Some(membership) = client.rooms.get_mut(&room)
@@ -472,6 +479,7 @@ impl World {
             return;
         }
         let Some(Ask::Subscribe(room)) = self.asks.pop_front() else { return };
+        self.publishes.answered(&room);
         for client in self.model.values_mut().filter(|client| !client.over) {
             if let Some(Membership { waiting: false }) = client.rooms.remove(&room) {
                 client.expect(&room, Token::Unsubscribed);
@@ -485,8 +493,8 @@ impl World {
         if !self.held.contains(room) {
             return;
         }
-        let message = message_in(payload);
         // A message that is none of the model's own is of no interest to it.
+        let message = publishes::published_message(payload);
         let Some(number) = message[0].as_u64() else { return };
         let spared = message[1].as_u64().map(ConnId::from_bits);
         for (conn, client) in self.model.iter_mut().filter(|(_, client)| !client.over) {
@@ -502,6 +510,8 @@ impl World {
         }
         self.subscriptions.clear();
         self.held.clear();
+        let (model, lagged) = (&self.model, &self.lagged);
+        self.publishes.outage(|conn| model[&conn].over || lagged.contains(&conn));
         for ask in std::mem::take(&mut self.asks) {
             if let Ask::Publish(_, _, Some(id)) = ask {
                 self.told(id);
@@ -517,6 +527,9 @@ impl World {
         let mut actions = turn.finish();
         for number in 0.. {
             let Some(action) = (number <= actions_max).then(|| actions.next()).flatten() else { return };
+            if let Action::Publish { payload, id, .. } = &action {
+                self.note_publish(payload, *id);
+            }
             match action {
                 Action::Send(mut delivery) => {
                     let bytes = delivery.bytes();
@@ -528,12 +541,16 @@ impl World {
                         self.log.extend_from_slice(bytes);
                         let socket = self.sockets.get_mut(&conn).expect("no action names a closed socket");
                         if socket.broken {
+                            self.lagged.insert(conn);
                             self.sockets.remove(&conn);
                             self.model.get_mut(&conn).expect("every client has a model").over = true;
                             delivery.gone(conn);
                             continue;
                         }
                         socket.take(&mut delivery, conn);
+                        if socket.blocked {
+                            self.lagged.insert(conn);
+                        }
                     }
                 }
                 Action::Shutdown { conn } => {
@@ -564,22 +581,10 @@ impl World {
                 // A session that is down forgets subscriptions, and refuses publishes in the next turn.
                 Action::Subscribe { .. } | Action::Unsubscribe { .. } => {}
                 Action::Publish { room, payload, id } if self.up => {
-                    self.note_publish(payload, id);
                     self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
                 }
-                Action::Publish { payload, id, .. } => {
-                    self.note_publish(payload, id);
-                    self.refused.extend(id);
-                }
+                Action::Publish { id, .. } => self.refused.extend(id),
             }
-        }
-    }
-
-    fn note_publish(&mut self, payload: &[u8], id: Option<PublishId>) {
-        let Some(id) = id else { return };
-        // One that is none of the model's own is of no interest to it.
-        if let Some(conn) = number_of(payload).and_then(|number| self.senders.remove(&number)) {
-            self.publishes.insert(id, conn);
         }
     }
 
@@ -618,16 +623,4 @@ impl World {
             }
         }
     }
-}
-
-/// What was published, as its members get it.
-fn message_in(payload: &[u8]) -> Value {
-    let text = std::str::from_utf8(payload).expect("UTF-8").split_once('\n').expect("a header line").1;
-    let value: Value = serde_json::from_str(text).expect("JSON");
-    message_of(&value)
-}
-
-/// The number of a message of the model's own.
-fn number_of(payload: &[u8]) -> Option<u64> {
-    message_in(payload)[0].as_u64()
 }

@@ -9,7 +9,7 @@ use super::command_line::{self, Arguments};
 use super::key::{Given, Key, quoted};
 use super::keys::{KEYS, position};
 use super::problem::{ConfigError, Problem, Source};
-use super::{Config, consistency, file};
+use super::{Config, consistency, file, prefix};
 
 /// The older servers' variable for the port alone; the other one is in the table of keys.
 const PORT: &str = "PORT";
@@ -93,7 +93,11 @@ pub fn load(
     let environment: BTreeMap<_, _> = environment.into_iter().collect();
     let merged = Layers::new(flags, &environment, config_path).merge(program);
     let (config, sources) = merged.map_err(|problems| Stop::Config(ConfigError { program: program.name, problems }))?;
-    Ok(Loaded { command, config, warnings: misspelt_variables(&environment), sources })
+    let mut warnings = misspelt_variables(&environment);
+    if config.redis.target.is_some() {
+        warnings.extend(prefix::warning(&config.redis.session.prefix));
+    }
+    Ok(Loaded { command, config, warnings, sources })
 }
 
 /// What each source gave, by position in [`KEYS`].

@@ -10,6 +10,7 @@ mod host;
 mod key;
 mod keys;
 mod load;
+mod prefix;
 mod problem;
 mod redis_url;
 mod show;

@@ -145,8 +145,12 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     counter(
         "fanfare_messages_dropped_total",
-        "Messages of the broker that were dropped because they are not UTF-8.",
-        samples![s => s.core.messages_dropped],
+        "Messages of the broker that were dropped, by why.",
+        samples![
+            ("reason=\"not_utf8\"") s => s.core.messages_not_utf8,
+            ("reason=\"version\"") s => s.core.messages_of_other_versions,
+            ("reason=\"forged\"") s => s.core.messages_forged,
+        ],
     ),
     counter(
         "fanfare_deliveries_total",
@@ -224,6 +228,11 @@ pub(crate) const FAMILIES: &[Family] = &[
             ("outcome=\"confirmed\"") s => s.core.publishes_confirmed,
             ("outcome=\"failed\"") s => s.core.publishes_failed,
         ],
+    ),
+    gauge(
+        "fanfare_publishes_deferred",
+        "Publishes that wait until a SUBSCRIBE of their own connection for their room is confirmed.",
+        samples![s => s.core.publishes_deferred_now],
     ),
     counter(
         "fanfare_stale_ids_total",

@@ -117,7 +117,7 @@ impl Cluster<'_> {
             Fault::InstanceClockJump => {
                 let ahead = self.draw(fault, 60_000_000) as u64;
                 let instance = self.instances[place].as_mut()?;
-                instance.clock_ahead += ahead;
+                instance.jump(ahead);
                 instance.wake(&mut self.around);
             }
             Fault::StaleEvents => {

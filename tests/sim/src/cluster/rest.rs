@@ -156,7 +156,7 @@ impl Cluster<'_> {
             let lasts = |session| self.clients.iter().filter_map(Client::view).any(|view| view.session == session);
             let lost =
                 self.around.reference.all_sent().find(|(_, sent)| sent.published.is_none() && lasts(sent.session));
-            if let Some((key, sent)) = lost {
+            if let Some((key, sent)) = lost.or_else(|| self.around.reference.unpublished()) {
                 return Err(format!("nothing goes wrong, and {key:?} is not published: {sent:?}"));
             }
         }

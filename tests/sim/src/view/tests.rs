@@ -110,8 +110,7 @@ impl Scene {
     fn publish_to(&mut self, to: &[(WireId, u64)]) {
         self.sent += 1;
         let (key, text) = ((Some(1), self.sent), Scene::text(self.sent));
-        let sent =
-            Sent { room: ROOM, json: text.clone(), session: 9, echo: true, told: Told::Nothing, published: None };
+        let sent = Sent::new(ROOM, text.clone(), (9, true), None, 0);
         self.reference.send(key, sent);
         self.reference.published(None, ROOMS[ROOM], text.as_bytes(), to).unwrap();
     }
@@ -268,7 +267,7 @@ fn what_a_sender_is_told_is_true() {
     let published = (Some(1), 1);
     assert!(scene.reference.told(published, Told::Refused).is_err());
     scene.reference.told(published, Told::Acked).unwrap();
-    let sent = Sent { told: Told::Nothing, published: None, ..scene.reference.sent(published).unwrap().clone() };
+    let sent = Sent::new(ROOM, Scene::text(2), (9, true), None, 0);
     scene.reference.send((Some(1), 2), sent);
     assert!(scene.reference.told((Some(1), 2), Told::Acked).is_err());
     assert!(scene.view.acked(77, &mut scene.reference).is_err(), "nobody asked");

@@ -357,6 +357,8 @@ fn config(choice: u8) -> Config {
         config.request_head_bytes_max = 400;
         config.outbox_bytes_max = if choice & 1 == 0 { 1_000 } else { 1 << 20 };
         config.outbox_total_bytes_max = if choice & 2 == 0 { 2_000 } else { 1 << 20 };
+        config.deferred_bytes_max = if choice & 1 == 0 { 300 } else { 1 << 16 };
+        config.deferred_total_bytes_max = if choice & 2 == 0 { 500 } else { 1 << 16 };
         config.errors_max = 3;
         config.messages = rate(2, 5);
         config.bytes = rate(500, 1_000);
