@@ -180,7 +180,7 @@ fn a_wrong_value_is_told_with_its_key_source_reason_and_remedy() {
         ("FANFARE_LISTEN", ":8080", "\":8080\" has no IP address before the colon"),
         ("FANFARE_LISTEN", "localhost:8080", "\"localhost:8080\" does not begin with an IP address"),
         ("FANFARE_OPS_LISTEN", "127.0.0.1", "\"127.0.0.1\" is not an IP address and a port"),
-        ("FANFARE_REDIS_URL", "rediss://h", "rediss:// (TLS to Redis) is not supported yet"),
+        ("FANFARE_REDIS_URL", "rediss://h", "rediss:// and valkeys:// (TLS to Redis) are not supported yet"),
         ("FANFARE_CONFIG", "/no/such/file", "cannot read /no/such/file"),
     ] {
         assert_says(&error(&[], &[(name, value)]), &[&format!("environment variable {name}\n"), wrong, "right: "]);
