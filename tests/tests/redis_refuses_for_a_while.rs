@@ -82,7 +82,10 @@ fn a_busy_redis_is_waited_for() {
     wait_until_not_ready(&server, &redis, "BUSY");
     let lost = server.wait_for_log("redis lost");
     assert!(lost["reason"].as_str().is_some_and(|reason| reason.contains("it runs a script")), "{lost}");
-    assert_eq!((&lost["address"], &lost["prefix"]), (&format!("127.0.0.1:{}", redis.port()).into(), &"fanfare:".into()));
+    assert_eq!(
+        (&lost["address"], &lost["prefix"]),
+        (&format!("127.0.0.1:{}", redis.port()).into(), &"fanfare:".into())
+    );
     server.wait_for_metrics("the publisher is of no use", |metrics| {
         metrics.value(r#"fanfare_broker_up{link="publisher"}"#) == 0.0
     });
@@ -104,9 +107,9 @@ fn a_busy_redis_is_waited_for() {
         client.expect("again");
     }
     server.wait_for_metrics("both are up", |metrics| {
-        ["subscriber", "publisher"].iter().all(|link| {
-            metrics.value(&format!(r#"fanfare_broker_up{{link="{link}"}}"#)) == 1.0
-        })
+        ["subscriber", "publisher"]
+            .iter()
+            .all(|link| metrics.value(&format!(r#"fanfare_broker_up{{link="{link}"}}"#)) == 1.0)
     });
     assert_eq!(server.metrics().value("fanfare_broker_reconnects_total"), 0.0, "the connections lasted");
     eventually("the room left is not subscribed", || (redis.subscribers("fanfare:left") == 0).then_some(()));
@@ -199,10 +202,9 @@ fn a_replica_of_a_cluster_is_as_good_as_its_master() {
         members[1].publish("r", "1");
         members[1].expect_message("r", "1");
         members[0].send(r#"{"type":"PING"}"#);
-        let reached = members[0].recv_json()["type"] == "MESSAGE";
-        if reached {
-            members[0].expect(r#"{"type":"PONG"}"#);
-        }
+        let texts: Vec<_> =
+            std::iter::from_fn(|| Some(members[0].recv_json()).filter(|text| text["type"] != "PONG")).collect();
+        let reached = !texts.is_empty();
         reached.then_some(())
     });
 }

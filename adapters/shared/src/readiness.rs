@@ -157,12 +157,7 @@ impl State {
 
 /// Redis came, went, or could not be reached from the start; the reason of an outage that goes on may change, which is
 /// worth no line. Takes and returns whether there has been a line of this outage.
-fn log_redis(
-    name: &RedisName,
-    before: Option<&Result<(), String>>,
-    now: &Result<(), String>,
-    logged: bool,
-) -> bool {
+fn log_redis(name: &RedisName, before: Option<&Result<(), String>>, now: &Result<(), String>, logged: bool) -> bool {
     let RedisName { address, prefix } = name;
     match (before, now) {
         (_, Ok(())) => {

@@ -185,7 +185,9 @@ impl FromStr for RedisTarget {
             "redis" | "valkey" => tcp(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)?,
             "unix" | "redis+unix" | "redis+socket" | "redis-socket" | "valkey+unix" => unix(rest)?,
             "rediss" | "valkeys" | "redis+tls" | "redis+ssl" => return Err(RedisUrlError::Tls),
-            "redis-sentinel" | "redis+sentinel" | "sentinel" | "rediss-sentinel" => return Err(RedisUrlError::Sentinel),
+            "redis-sentinel" | "redis+sentinel" | "sentinel" | "rediss-sentinel" => {
+                return Err(RedisUrlError::Sentinel);
+            }
             "redis-cluster" | "redis+cluster" | "valkey-cluster" => return Err(RedisUrlError::Cluster),
             _ if rest.starts_with("//") => return Err(RedisUrlError::UnknownScheme),
             _ => return Err(RedisUrlError::NoScheme),

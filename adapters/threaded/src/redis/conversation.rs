@@ -269,8 +269,12 @@ impl Conversation<'_> {
             (Some(ask @ (Ask::Subscribe(_) | Ask::Unsubscribe(_))), Refusal::Passing) => self.awaited.refuse(ask),
             (Some(Ask::Probe { again, .. }), Refusal::Passing) => return self.probed(again, Some(text)).map(Ok),
             // Any answer to a PING is one; whoever does not tell its role passes for a master.
-            (Some(Ask::Probe { probe: Probe::Ping, again }), Refusal::Lasting) => return self.probed(again, None).map(Ok),
-            (Some(Ask::Probe { probe: Probe::Role, again }), Refusal::Lasting) => return self.role_unknown(again).map(Ok),
+            (Some(Ask::Probe { probe: Probe::Ping, again }), Refusal::Lasting) => {
+                return self.probed(again, None).map(Ok);
+            }
+            (Some(Ask::Probe { probe: Probe::Role, again }), Refusal::Lasting) => {
+                return self.role_unknown(again).map(Ok);
+            }
             (Some(Ask::Probe { probe: Probe::Cluster, .. }), Refusal::Lasting) => return self.demoted().map(Err),
             _ => {}
         }

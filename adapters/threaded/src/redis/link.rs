@@ -4,9 +4,7 @@ use super::conversation::Conversation;
 use super::{Counts, Report};
 use crossbeam_channel::Sender;
 use fanfare_adapter::config::RedisAddress;
-use fanfare_core::broker::redis::{
-    Backoff, RedisConfig, Refusal, Role, Standing, explained_end, is_of_a_cluster,
-};
+use fanfare_core::broker::redis::{Backoff, RedisConfig, Refusal, Role, Standing, explained_end, is_of_a_cluster};
 use redis::{Cmd, Parser, RedisError, RedisResult, Value, cmd};
 use rustix::net::sockopt::set_socket_linger;
 use std::fmt::Display;
@@ -148,12 +146,8 @@ impl Connection {
         let config = &link.config;
         let socket = Socket::connect(&link.address, config.connect_timeout)
             .map_err(|error| format!("cannot connect: {error}"))?;
-        let mut connection = Connection {
-            socket: Arc::new(socket),
-            tells_role: false,
-            parser: Parser::new(),
-            first: Vec::new(),
-        };
+        let mut connection =
+            Connection { socket: Arc::new(socket), tells_role: false, parser: Parser::new(), first: Vec::new() };
         // It has the whole time, too: an address before this one that did not answer may have taken as much.
         connection.sign_in(link, Instant::now() + config.connect_timeout)?;
         // Whoever says nothing for so long has not even answered a PING.
@@ -171,7 +165,11 @@ impl Connection {
         if config.database != 0 {
             steps.push(("SELECT", Step::Needed, cmd("SELECT").arg(config.database).to_owned()));
         }
-        steps.push(("CLIENT SETNAME", Step::Optional, cmd("CLIENT").arg("SETNAME").arg(&config.client_name).to_owned()));
+        steps.push((
+            "CLIENT SETNAME",
+            Step::Optional,
+            cmd("CLIENT").arg("SETNAME").arg(&config.client_name).to_owned(),
+        ));
         steps.push(("ROLE", Step::Role, cmd("ROLE")));
         steps.push(("PING", Step::Optional, cmd("PING")));
         let mut refusal = None;

@@ -231,7 +231,9 @@ mod tests {
             said(&open, "NOAUTH Authentication required."),
             "it wants a password, and the URL has none (NOAUTH Authentication required.)"
         );
-        assert!(said(&with_password("x"), "NOAUTH Authentication required.").starts_with("it did not take the sign-in"));
+        assert!(
+            said(&with_password("x"), "NOAUTH Authentication required.").starts_with("it did not take the sign-in")
+        );
         assert!(said(&open, "ERR wrong number of arguments for 'auth' command").contains("knows no users"));
         assert_eq!(said(&open, "ERR something new"), "ERR something new");
         let protected = said(&open, &format!("DENIED Redis is running in protected mode {}", "x".repeat(1_000)));
@@ -251,8 +253,7 @@ mod tests {
 
     #[test]
     fn a_text_is_bounded_and_printable() {
-        let text = RedisConfig::default()
-            .printable_error(&[b"ERR \x1b[31m\xff".as_slice(), &[b'x'; 10_000]].concat());
+        let text = RedisConfig::default().printable_error(&[b"ERR \x1b[31m\xff".as_slice(), &[b'x'; 10_000]].concat());
         assert_eq!(text.chars().count(), REASON_CHARS_MAX);
         assert!(!text.contains('\x1b'));
     }

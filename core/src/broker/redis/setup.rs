@@ -76,8 +76,10 @@ impl Setup {
         self.awaited.iter_mut().for_each(|step| *step = Step::Moot);
         if config.password.is_some() {
             self.awaited.push_back(Step::Auth);
-            let auth: Vec<&[u8]> =
-                [b"AUTH".as_slice()].into_iter().chain(config.auth_arguments().into_iter().map(str::as_bytes)).collect();
+            let auth: Vec<&[u8]> = [b"AUTH".as_slice()]
+                .into_iter()
+                .chain(config.auth_arguments().into_iter().map(str::as_bytes))
+                .collect();
             command::command(out, &auth);
         }
         self.select(config, out);

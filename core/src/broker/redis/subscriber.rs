@@ -54,13 +54,9 @@ struct Ask {
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     /// For so many of the asks that come next.
-    Channels {
-        left: usize,
-    },
+    Channels { left: usize },
     /// `again`: what it answers decides whether trouble is over.
-    Ping {
-        again: bool,
-    },
+    Ping { again: bool },
 }
 
 /// The asks of one connection after another.

@@ -3,7 +3,8 @@
 use super::*;
 
 const BUSY: &[u8] = b"-BUSY Redis is busy running a script.\r\n";
-const REFUSING: &str = "refusing: it runs a script, and does nothing else meanwhile (BUSY Redis is busy running a script.)";
+const REFUSING: &str =
+    "refusing: it runs a script, and does nothing else meanwhile (BUSY Redis is busy running a script.)";
 const DEMOTED: &str = "it is a replica, and what is published there reaches no other server";
 
 /// Waits until something is to be said on this connection.

@@ -142,7 +142,9 @@ fn whoever_wants_a_password_and_gets_none_is_told_in_words() {
     script.hear(Role::Subscriber, b"-NOAUTH HELLO must be called with the client already authenticated\r\n");
     assert_eq!(
         script.events(),
-        ["down: HELLO refused: it wants a password, and the URL has none (NOAUTH HELLO must be called with the client already authenticated)"]
+        [
+            "down: HELLO refused: it wants a password, and the URL has none (NOAUTH HELLO must be called with the client already authenticated)"
+        ]
     );
 }
 
@@ -151,21 +153,30 @@ fn a_server_that_ends_the_connection_before_it_said_a_word_may_speak_tls() {
     let mut script = connecting(RedisConfig::default());
     script.sent(Role::Subscriber);
     script.session.disconnected(Role::Subscriber, "it closed the connection", script.now);
-    assert_eq!(
-        script.events(),
-        ["down: it closed the connection before it said a word (a port that speaks TLS?)"]
-    );
+    assert_eq!(script.events(), ["down: it closed the connection before it said a word (a port that speaks TLS?)"]);
 }
 
 #[test]
 fn a_refused_set_up_is_dropped_with_a_reason_and_tried_again_for_ever() {
     let refusals: [(&[u8], &str); 9] = [
-        (b"-WRONGPASS invalid username-password pair\r\n", "HELLO refused: it does not know the user and password of the URL (WRONGPASS invalid username-password pair)"),
-        (b"-DENIED Redis is in protected mode\r\n", "HELLO refused: it runs in protected mode and takes connections of its own machine only, until it has a password (DENIED Redis is in protected mode)"),
-        (b"_\r\n+OK\r\n-BUSY a script\r\n", "ROLE refused: it runs a script, and does nothing else meanwhile (BUSY a script)"),
+        (
+            b"-WRONGPASS invalid username-password pair\r\n",
+            "HELLO refused: it does not know the user and password of the URL (WRONGPASS invalid username-password pair)",
+        ),
+        (
+            b"-DENIED Redis is in protected mode\r\n",
+            "HELLO refused: it runs in protected mode and takes connections of its own machine only, until it has a password (DENIED Redis is in protected mode)",
+        ),
+        (
+            b"_\r\n+OK\r\n-BUSY a script\r\n",
+            "ROLE refused: it runs a script, and does nothing else meanwhile (BUSY a script)",
+        ),
         (b"_\r\n+OK\r\n*1\r\n$8\r\nsentinel\r\n", "it is a Sentinel, and the URL shall name the Redis that it watches"),
         (b"-ERR max number of clients reached\r\n", "HELLO refused: ERR max number of clients reached"),
-        (b"-WRONGPASS cannot use 'tr0ub4dor&3'\r\n", "HELLO refused: it does not know the user and password of the URL (WRONGPASS)"),
+        (
+            b"-WRONGPASS cannot use 'tr0ub4dor&3'\r\n",
+            "HELLO refused: it does not know the user and password of the URL (WRONGPASS)",
+        ),
         (b"_\r\n-LOADING Redis is loading\r\n", "SELECT refused: it is loading its data (LOADING Redis is loading)"),
         (b"_\r\n-ERR DB index is out of range\r\n", "SELECT refused: ERR DB index is out of range"),
         (b"HTTP/1.1 400\r\n", "what answers there speaks HTTP, and is no Redis (a reply cannot start with byte 0x48)"),
@@ -201,10 +212,7 @@ fn an_old_server_may_refuse_too() {
             b"+OK\r\n+OK\r\n-NOAUTH Authentication required.\r\n",
             "CLIENT SETNAME refused: it did not take the sign-in (NOAUTH Authentication required.)",
         ),
-        (
-            b"+OK\r\n+OK\r\n+OK\r\n_\r\n-LOADING wait\r\n",
-            "PING refused: it is loading its data (LOADING wait)",
-        ),
+        (b"+OK\r\n+OK\r\n+OK\r\n_\r\n-LOADING wait\r\n", "PING refused: it is loading its data (LOADING wait)"),
         (
             b"-ERR unknown command `AUTH`, with args beginning with: `ann`, `tr0ub\r\n",
             "AUTH refused: ERR unknown command `AUTH`",
