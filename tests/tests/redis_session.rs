@@ -325,9 +325,9 @@ fn password_database_and_name_are_set_up() {
 fn refusals_are_told_without_the_password() {
     let server = RedisServer::start(&["--requirepass", "correct-horse"]);
     for (password, database, reason) in [
-        (Some("battery-staple"), 0, "HELLO refused: WRONGPASS invalid username-password pair or user is disabled."),
-        (None, 0, "HELLO refused: NOAUTH HELLO must be called with the client already authenticated"),
-        (Some("correct-horse"), 99, "SELECT 99 refused: ERR DB index is out of range"),
+        (Some("battery-staple"), 0, "HELLO refused: it does not know the user and password of the URL (WRONGPASS "),
+        (None, 0, "HELLO refused: it wants a password, and the URL has none (NOAUTH "),
+        (Some("correct-horse"), 99, "SELECT refused: ERR DB index is out of range"),
     ] {
         let password = password.map(str::to_owned);
         let mut driver = Driver::new(
@@ -399,7 +399,7 @@ fn a_user_may_be_restricted_to_some_channels() {
     driver.until_heard(Heard::Subscribed("open-2".to_owned()));
     driver.until("refusal", |driver| {
         let refused = |event: &Heard| {
-            matches!(event, Heard::SubscribeFailed(room, reason) if room == "closed" && reason.starts_with("NOPERM"))
+            matches!(event, Heard::SubscribeFailed(room, reason) if room == "closed" && reason.contains("NOPERM"))
         };
         driver.heard.iter().any(refused)
     });

@@ -75,8 +75,6 @@ pub struct View {
     pub nonsense: u64,
     /// Messages that came.
     pub delivered: u64,
-    /// A bare client can be taken out of a room without a word, so that no gap can be told from that.
-    tells_gaps: bool,
     is_quiet: bool,
     refuses_subscribe: bool,
 }
@@ -97,7 +95,6 @@ impl View {
             asks: 0,
             nonsense: 0,
             delivered: 0,
-            tells_gaps: dialect == Dialect::Fanfare || !refuses_subscribe,
             is_quiet: options.is_quiet(),
             refuses_subscribe,
         }
@@ -284,7 +281,7 @@ impl View {
         network: &Network,
     ) -> Result<(), String> {
         let seat = &self.seats[room];
-        let Some(incarnation) = self.incarnation.filter(|_| self.tells_gaps && self.is_member(room)) else {
+        let Some(incarnation) = self.incarnation.filter(|_| self.is_member(room)) else {
             return Ok(());
         };
         for index in seat.next.unwrap_or(seat.from)..until {

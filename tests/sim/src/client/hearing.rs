@@ -142,7 +142,7 @@ impl Client {
         let is_fair = match code {
             1002 | 1007 | 4509 => connection.is_rude,
             1012 => options.has(Fault::InstanceShutdown),
-            1013 => options.has(Fault::RedisRefusesSubscribe) && self.dialect == Dialect::Broadcast,
+            1013 => options.has(Fault::RedisRefusesSubscribe) && self.dialect != Dialect::Fanfare,
             4000 => HOLD_UPS.iter().any(|fault| options.has(*fault)),
             4008 => around.network.was_full(connection.wire, Side::Far),
             _ => false,
