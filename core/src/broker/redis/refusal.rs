@@ -16,7 +16,7 @@
 //! | `READONLY` | a replica | [`Replica`](Refusal::Replica): the connection is given up |
 //! | `NOAUTH` | whoever has not signed in: to everything but `HELLO` and `AUTH` | [`SignIn`](Refusal::SignIn): the connection is given up |
 //! | `WRONGPASS`, `ERR invalid password` | to `HELLO` and `AUTH` | [`Lasting`](Refusal::Lasting): no set-up |
-//! | `DENIED` | protected mode: to whoever connects from another machine | `Lasting`: no set-up |
+//! | `DENIED` | protected mode: to whoever connects from another machine | `SignIn`: no set-up |
 //! | `NOPERM` | an ACL, to any command | `Lasting`: of this room, or this publish. `HELLO`, `CLIENT SETNAME`, `PING`, `ROLE` and `INFO` are done without |
 //! | `NOPROTO`, `ERR unknown command`, `ERR syntax error`, `ERR wrong number of arguments`, anything else | old servers, proxies, renamed commands | `Lasting`: as `NOPERM` |
 //! | no RESP at all | something else listens there | the connection is given up |
@@ -39,7 +39,7 @@ pub enum Refusal {
     Passing,
     /// The server is a replica: what is published there reaches nobody elsewhere.
     Replica,
-    /// Nobody has signed in on this connection.
+    /// Nobody has signed in on this connection, or nobody may speak on it.
     SignIn,
     /// It does not pass by itself, and is about this command.
     Lasting,
@@ -58,7 +58,7 @@ impl Refusal {
             b"BUSY" | b"LOADING" | b"MASTERDOWN" | b"CLUSTERDOWN" | b"TRYAGAIN" => Refusal::Passing,
             b"MISCONF" | b"NOREPLICAS" | b"OOM" => Refusal::Passing,
             b"READONLY" => Refusal::Replica,
-            b"NOAUTH" => Refusal::SignIn,
+            b"NOAUTH" | b"DENIED" => Refusal::SignIn,
             _ if is_full(error) || is_proxy_alone(error) => Refusal::Passing,
             _ => Refusal::Lasting,
         }
@@ -78,10 +78,8 @@ impl Refusal {
     pub(super) fn leaves_resp2(error: &[u8], config: &RedisConfig) -> bool {
         match Refusal::of(error) {
             Refusal::Passing | Refusal::Replica => false,
-            Refusal::SignIn => config.password.is_some(),
-            Refusal::Lasting => {
-                !matches!(code(error), b"WRONGPASS" | b"DENIED") && !error.starts_with(b"ERR invalid password")
-            }
+            Refusal::SignIn => code(error) == b"NOAUTH" && config.password.is_some(),
+            Refusal::Lasting => code(error) != b"WRONGPASS" && !error.starts_with(b"ERR invalid password"),
         }
     }
 }
@@ -198,13 +196,12 @@ mod tests {
                 ],
             ),
             (Refusal::Replica, &["READONLY You can't write against a read only replica."]),
-            (Refusal::SignIn, &["NOAUTH Authentication required."]),
+            (Refusal::SignIn, &["NOAUTH Authentication required.", "DENIED Redis is running in protected mode"]),
             (
                 Refusal::Lasting,
                 &[
                     "WRONGPASS invalid username-password pair or user is disabled.",
                     "NOPERM No permissions to access a channel",
-                    "DENIED Redis is running in protected mode",
                     "NOPROTO unsupported protocol version",
                     "BUSYGROUP Consumer Group name already exists",
                     "LOADINGS",

@@ -129,10 +129,10 @@ impl Setup {
             (Step::Hello | Step::Auth | Step::Select, Reply::Error(error)) => {
                 return Err(format!("{} refused: {}", step.name(), config.explained_error(error)));
             }
-            (Step::SetName | Step::Role | Step::Check, Reply::Error(error)) => {
-                if Refusal::of_probe(error) != Refusal::Lasting {
-                    return Err(format!("{} refused: {}", step.name(), config.explained_error(error)));
-                }
+            (Step::SetName | Step::Role | Step::Check, Reply::Error(error))
+                if Refusal::of_probe(error) != Refusal::Lasting =>
+            {
+                return Err(format!("{} refused: {}", step.name(), config.explained_error(error)));
             }
             (Step::Role, Reply::Array(items)) => {
                 self.tells_role = true;
