@@ -37,22 +37,24 @@ fn an_upgrade_at_an_unknown_path_is_told_so_by_a_full_server_too() {
 }
 
 #[test]
-fn a_refused_room_ends_its_broadcasters_and_is_told_to_the_others() {
+fn a_refused_room_ends_whoever_gets_no_replies_and_is_told_to_the_others() {
     let mut lone = LoneCore::new(Config::default());
     let fanfare = lone.member("r");
     let broadcasters = [(); 3].map(|()| client_at(&mut lone, "/broadcast/r").0);
+    let (elsewhere, _) = client_at(&mut lone, "/classic");
+    lone.command(elsewhere, r#"{"type":"SUBSCRIBE","room":"s"}"#);
     let (classic, _) = client_at(&mut lone, "/classic");
     lone.command(classic, r#"{"type":"SUBSCRIBE","room":"r"}"#);
     lone.broker(BrokerEvent::Down { reason: "away" });
     lone.broker(BrokerEvent::Up);
     let said = lone.broker(BrokerEvent::SubscribeFailed { room: "r", reason: &"no permission ".repeat(20) });
     assert!(text_to(&said, fanfare).contains("UNSUBSCRIBED"));
-    assert_eq!(text_to(&said, classic), "");
-    for conn in broadcasters {
+    for conn in broadcasters.into_iter().chain([classic]) {
         let close = text_to(&said, conn);
         assert!(close.contains("no permission") && close.matches("permis").count() == 9, "{close}");
     }
-    assert_eq!(lone.core.metrics().memberships_now, 0);
+    assert_eq!(text_to(&said, elsewhere), "");
+    assert_eq!(lone.core.metrics().memberships_now, 1);
     lone.core.check_invariants();
 }
 

@@ -23,6 +23,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => client.clone().prop_map(Step::Nonsense),
         1 => client.prop_map(Step::Break),
         2 => Just(Step::Refuse),
+        1 => any::<bool>().prop_map(Step::RefuseForAWhile),
         1 => Just(Step::Down),
         2 => Just(Step::Up),
         2 => prop_oneof![4 => 0..700u64, 1 => 0..12_000u64].prop_map(Step::Wait),

@@ -41,6 +41,12 @@ impl Redis {
                     Role::Publisher => &mut self.to_publisher,
                 };
                 answer.extend_from_slice(b"%1\r\n$5\r\nproto\r\n:3\r\n");
+            } else if command == b"*1\r\n$4\r\nROLE\r\n" || command == b"*1\r\n$4\r\nPING\r\n" {
+                match role {
+                    Role::Subscriber => &mut self.to_subscriber,
+                    Role::Publisher => &mut self.to_publisher,
+                }
+                .extend_from_slice(b"+OK\r\n");
             } else {
                 panic!("not asked for here: {:?}", String::from_utf8_lossy(command));
             }

@@ -325,9 +325,9 @@ fn password_database_and_name_are_set_up() {
 fn refusals_are_told_without_the_password() {
     let server = RedisServer::start(&["--requirepass", "correct-horse"]);
     for (password, database, reason) in [
-        (Some("battery-staple"), 0, "HELLO refused: WRONGPASS invalid username-password pair or user is disabled."),
-        (None, 0, "HELLO refused: NOAUTH HELLO must be called with the client already authenticated"),
-        (Some("correct-horse"), 99, "SELECT 99 refused: ERR DB index is out of range"),
+        (Some("battery-staple"), 0, "HELLO refused: it does not know the user and password of the URL (WRONGPASS "),
+        (None, 0, "HELLO refused: it wants a password, and the URL has none (NOAUTH "),
+        (Some("correct-horse"), 99, "SELECT refused: ERR DB index is out of range"),
     ] {
         let password = password.map(str::to_owned);
         let mut driver = Driver::new(
@@ -364,11 +364,11 @@ fn a_server_without_hello_serves_in_resp2() {
     let probed_until = Instant::now() + Duration::from_millis(300);
     driver.until("time for probes", |_| Instant::now() > probed_until);
     let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut server.control("correct-horse")).unwrap();
-    assert_eq!(
-        list.lines().filter(|line| line.contains(" cmd=ping ") && line.contains(" resp=2")).count(),
-        2,
-        "{list}"
-    );
+    // Who subscribes in RESP2 may not ask for the role; who publishes does.
+    for command in ["ping", "role"] {
+        let probed = |line: &&str| line.contains(&format!(" cmd={command} ")) && line.contains(" resp=2");
+        assert_eq!(list.lines().filter(probed).count(), 1, "{list}");
+    }
     assert_eq!(driver.session.stats().trouble(), None);
     assert_eq!(driver.session.stats().reconnects, 0);
 
@@ -399,7 +399,7 @@ fn a_user_may_be_restricted_to_some_channels() {
     driver.until_heard(Heard::Subscribed("open-2".to_owned()));
     driver.until("refusal", |driver| {
         let refused = |event: &Heard| {
-            matches!(event, Heard::SubscribeFailed(room, reason) if room == "closed" && reason.starts_with("NOPERM"))
+            matches!(event, Heard::SubscribeFailed(room, reason) if room == "closed" && reason.contains("NOPERM"))
         };
         driver.heard.iter().any(refused)
     });

@@ -138,7 +138,7 @@ impl RedisLinks {
         }
         let stats = self.session.stats();
         for (link, stats) in self.links.iter_mut().zip([stats.subscriber, stats.publisher]) {
-            if stats.state == LinkState::Up {
+            if matches!(stats.state, LinkState::Up | LinkState::Refusing) {
                 link.attempts = 0;
             }
         }

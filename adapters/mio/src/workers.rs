@@ -11,7 +11,7 @@ use fanfare_adapter::listen::{listen, listen_together};
 use fanfare_adapter::ops::Board;
 use fanfare_adapter::page::page;
 use fanfare_adapter::program::{self, StartError};
-use fanfare_adapter::readiness::Readiness;
+use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::signals;
 use std::io;
 use std::net::SocketAddr;
@@ -67,7 +67,7 @@ impl Workers {
 
         let has_redis = config.redis.target.is_some();
         let shortage = Arc::<Shortage>::default();
-        let readiness = Readiness::of_workers(workers, has_redis, board.clone());
+        let readiness = Readiness::of_workers(workers, RedisName::of(&config.redis), board.clone());
         let page = page(&config.limits);
         let counts = (workers > 1).then(|| Arc::new(Counts::new(places.connections_max)));
         let exchange = (workers > 1 && !has_redis).then(|| Arc::new(Exchange::new(workers)));

@@ -1,9 +1,34 @@
 //! Whether the server is ready, which it is when all its workers are: told to the operations port, to the workers' own
 //! `/readyz`, and to the log.
 
+use crate::config::{self, RedisAddress};
 use crate::ops::Board;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Which Redis it is, for those who run several: for log and operations port. Strangers are not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisName {
+    /// Where it listens.
+    pub address: RedisAddress,
+    /// What stands in front of rooms' names there.
+    pub prefix: String,
+}
+
+impl RedisName {
+    /// Of the Redis that is configured, if one is.
+    pub fn of(redis: &config::Redis) -> Option<RedisName> {
+        let address = redis.target.as_ref()?.address.clone();
+        Some(RedisName { address, prefix: redis.session.prefix.clone() })
+    }
+}
+
+impl fmt::Display for RedisName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, prefix {:?}", self.address, self.prefix)
+    }
+}
 
 /// What one worker says of its own readiness, and hears of the others'.
 #[derive(Debug)]
@@ -32,20 +57,20 @@ struct State {
     /// What board and log were told last.
     whole: Option<Result<(), String>>,
     board: Option<Arc<Board>>,
-    has_redis: bool,
+    redis: Option<RedisName>,
     /// A line has said why Redis is away; it is the only one of this outage.
     outage_logged: bool,
 }
 
 impl Readiness {
     /// Of the only worker. It has not said anything. With Redis, its coming and going is logged.
-    pub fn alone(has_redis: bool, board: Option<Arc<Board>>) -> Readiness {
-        Readiness::of(All::new(1, has_redis, board), 0)
+    pub fn alone(redis: Option<RedisName>, board: Option<Arc<Board>>) -> Readiness {
+        Readiness::of(All::new(1, redis, board), 0)
     }
 
     /// Of each of so many workers, as [`Readiness::alone`].
-    pub fn of_workers(workers: usize, has_redis: bool, board: Option<Arc<Board>>) -> Vec<Readiness> {
-        let all = All::new(workers, has_redis, board);
+    pub fn of_workers(workers: usize, redis: Option<RedisName>, board: Option<Arc<Board>>) -> Vec<Readiness> {
+        let all = All::new(workers, redis, board);
         (0..workers).map(|worker| Readiness::of(Arc::clone(&all), worker)).collect()
     }
 
@@ -87,10 +112,10 @@ impl Readiness {
 }
 
 impl All {
-    fn new(workers: usize, has_redis: bool, board: Option<Arc<Board>>) -> Arc<All> {
+    fn new(workers: usize, redis: Option<RedisName>, board: Option<Arc<Board>>) -> Arc<All> {
         let workers = vec![None; workers].into();
         Arc::new(All {
-            state: Mutex::new(State { workers, whole: None, board, has_redis, outage_logged: false }),
+            state: Mutex::new(State { workers, whole: None, board, redis, outage_logged: false }),
             version: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         })
@@ -114,13 +139,16 @@ impl State {
         if self.whole.as_ref() == Some(&whole) {
             return;
         }
-        if self.has_redis && !stopping {
-            self.outage_logged = log_redis(self.whole.as_ref(), &whole, self.outage_logged);
+        if let Some(redis) = self.redis.as_ref().filter(|_| !stopping) {
+            self.outage_logged = log_redis(redis, self.whole.as_ref(), &whole, self.outage_logged);
         }
         if let Some(board) = &self.board {
             match &whole {
                 Ok(()) => board.set_ready(),
-                Err(reason) => board.set_unready(reason),
+                Err(reason) => match &self.redis {
+                    Some(redis) if !stopping => board.set_unready(&format!("{reason} ({redis})")),
+                    _ => board.set_unready(reason),
+                },
             }
         }
         self.whole = Some(whole);
@@ -129,26 +157,27 @@ impl State {
 
 /// Redis came, went, or could not be reached from the start; the reason of an outage that goes on may change, which is
 /// worth no line. Takes and returns whether there has been a line of this outage.
-fn log_redis(before: Option<&Result<(), String>>, now: &Result<(), String>, logged: bool) -> bool {
+fn log_redis(name: &RedisName, before: Option<&Result<(), String>>, now: &Result<(), String>, logged: bool) -> bool {
+    let RedisName { address, prefix } = name;
     match (before, now) {
         (_, Ok(())) => {
-            tracing::info!("redis connected");
+            tracing::info!(%address, prefix, "redis connected");
             false
         }
         (None, Err(_)) => {
-            tracing::info!("redis connecting");
+            tracing::info!(%address, prefix, "redis connecting");
             false
         }
         (Some(Ok(())), Err(reason)) => {
-            tracing::warn!(%reason, "redis lost");
+            tracing::warn!(%reason, %address, prefix, "redis lost");
             true
         }
         (Some(Err(_)), Err(reason)) if !logged => {
-            tracing::warn!(%reason, "redis not reached yet, trying again");
+            tracing::warn!(%reason, %address, prefix, "redis not reached yet, trying again");
             true
         }
         (Some(Err(_)), Err(reason)) => {
-            tracing::debug!(%reason, "redis still away");
+            tracing::debug!(%reason, %address, prefix, "redis still away");
             true
         }
     }
@@ -161,7 +190,7 @@ mod tests {
     #[test]
     fn the_server_is_ready_when_all_workers_are() {
         let board = Arc::new(Board::new(2));
-        let mut workers = Readiness::of_workers(2, false, Some(Arc::clone(&board)));
+        let mut workers = Readiness::of_workers(2, None, Some(Arc::clone(&board)));
         let [first, second] = &mut workers[..] else { unreachable!("as many as asked for") };
         let away = || Err("away".to_owned());
         assert_eq!(first.of_others(), Some(Err("starting".to_owned())));
@@ -180,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_a_worker_repeats_is_no_news() {
-        let mut workers = Readiness::of_workers(2, false, None);
+        let mut workers = Readiness::of_workers(2, None, None);
         let [first, second] = &mut workers[..] else { unreachable!("as many as asked for") };
         for readiness in [Err("away"), Err("far away"), Ok(())] {
             first.tell(readiness);
@@ -192,7 +221,7 @@ mod tests {
 
     #[test]
     fn only_the_first_to_stop_is_the_first() {
-        let workers = Readiness::of_workers(3, false, None);
+        let workers = Readiness::of_workers(3, None, None);
         assert_eq!(workers.iter().map(Readiness::stop).collect::<Vec<_>>(), [true, false, false]);
     }
 }

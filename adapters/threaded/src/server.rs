@@ -12,7 +12,7 @@ use fanfare_adapter::listen::listen;
 use fanfare_adapter::ops::{Board, Snapshot};
 use fanfare_adapter::page::page;
 use fanfare_adapter::program::{Server, StartError};
-use fanfare_adapter::readiness::Readiness;
+use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::settings::{Drawn, core_config};
 use fanfare_adapter::signals::{self, Signal, last_round};
 use fanfare_core::time::Time;
@@ -92,7 +92,7 @@ impl ThreadedServer {
             connections: Connections::new(senders, threads),
             gate,
             broker,
-            readiness: Readiness::alone(config.redis.target.is_some(), board.clone()),
+            readiness: Readiness::alone(RedisName::of(&config.redis), board.clone()),
             board,
             started: Instant::now(),
             shutdown_timeout: config.timeouts.shutdown,

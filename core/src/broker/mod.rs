@@ -44,6 +44,15 @@ pub enum BrokerEvent<'a> {
         /// For people: why.
         reason: &'a str,
     },
+    /// The broker is there, holds what it holds, and refuses other things for a while, by an error that passes by itself. A
+    /// `Subscribe` or `Unsubscribe` that it refused so stays outstanding: whoever reports asks again. A publish fails. It may
+    /// come again before [`BrokerEvent::Willing`], with a newer reason.
+    Refusing {
+        /// For people: what the broker says.
+        reason: &'a str,
+    },
+    /// The broker does what it is asked again, or is away altogether, of which `Down` and `PublisherDown` tell.
+    Willing,
     /// Every message published to the room after this one's place in the stream of events will be reported.
     Subscribed {
         /// The room that `Action::Subscribe` named.
@@ -54,7 +63,7 @@ pub enum BrokerEvent<'a> {
         /// The room that `Action::Unsubscribe` named.
         room: &'a str,
     },
-    /// The broker refused this subscription, and is otherwise well.
+    /// The broker refused this subscription, for a reason that does not pass by itself, and is otherwise well.
     SubscribeFailed {
         /// The room that `Action::Subscribe` named.
         room: &'a str,
@@ -86,11 +95,11 @@ pub enum BrokerEvent<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// No broker is connected. The message was not published.
+    /// No broker is connected, or it refuses for a while. The message was not published.
     Unavailable,
     /// As many publishes as allowed are waiting for the broker's answer. The message was not published.
     Busy,
-    /// The broker refused it. The message was not published.
+    /// The broker refused it, for a reason that does not pass by itself. The message was not published.
     Refused,
     /// The connection ended after the message was sent and before the answer came: it may have been published.
     Unconfirmed,

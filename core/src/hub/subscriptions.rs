@@ -8,7 +8,7 @@ use crate::broker::envelope::{self, Dropped};
 use crate::broker::{BrokerEvent, PublishError, PublishId};
 use crate::conn::{NONE, Phase};
 use crate::core::Core;
-use crate::dialect::{Dialect, Form};
+use crate::dialect::Form;
 use crate::hub::asks::Kind;
 use crate::hub::group::{Place, Seat};
 use crate::hub::rooms::Asked;
@@ -39,6 +39,8 @@ pub(crate) struct Broker {
     down: Option<Box<str>>,
     /// Why nothing can be published; `None` when it can.
     publisher_down: Option<Box<str>>,
+    /// Why it refuses for a while what it is asked, if it does.
+    refusing: Option<Box<str>>,
     /// Counts outages, from 1.
     pub epoch: u32,
     /// After an outage: the first room that has not been looked at.
@@ -48,7 +50,7 @@ pub(crate) struct Broker {
 impl Default for Broker {
     fn default() -> Broker {
         let reason = Some("the broker has not been reached yet".into());
-        Broker { down: reason.clone(), publisher_down: reason, epoch: 1, resubscribe_from: None }
+        Broker { down: reason.clone(), publisher_down: reason, refusing: None, epoch: 1, resubscribe_from: None }
     }
 }
 
@@ -59,7 +61,7 @@ impl Broker {
     }
 
     pub fn readiness(&self) -> Result<(), &str> {
-        match self.down.as_ref().or(self.publisher_down.as_ref()) {
+        match self.down.as_ref().or(self.publisher_down.as_ref()).or(self.refusing.as_ref()) {
             Some(reason) => Err(reason),
             None => Ok(()),
         }
@@ -83,6 +85,8 @@ impl Core {
             }
             BrokerEvent::PublisherUp => self.broker.publisher_down = None,
             BrokerEvent::PublisherDown { reason } => self.broker.publisher_down = Some(reason.into()),
+            BrokerEvent::Refusing { reason } => self.broker.refusing = Some(reason.into()),
+            BrokerEvent::Willing => self.broker.refusing = None,
             BrokerEvent::Subscribed { room } => self.subscribed(room),
             BrokerEvent::Unsubscribed { room } => self.unsubscribed(room),
             BrokerEvent::SubscribeFailed { room, reason } => self.subscribe_failed(room, reason),
@@ -237,10 +241,8 @@ impl Core {
                     self.journal.left(self.conns.id(slot), name);
                 }
                 match waiting {
-                    _ if self.conns.get(slot).dialect == Dialect::Broadcast => {
-                        // Without its room there is nothing left for it to do here.
-                        self.close(slot, TRY_AGAIN_LATER, reason);
-                    }
+                    // Nothing else could tell it, and it would wait for messages that never come.
+                    _ if !self.conns.get(slot).dialect.has_replies() => self.close(slot, TRY_AGAIN_LATER, reason),
                     Some((_, id)) => self.error(slot, ErrorCode::BrokerRefused, reason, id.as_ref(), Some(name)),
                     None => {
                         self.reply(slot, |out| reply::unsubscribed(out, name, None, Some(ErrorCode::BrokerRefused)));
@@ -374,7 +376,7 @@ impl Core {
         self.metrics.publishes_failed += 1;
         let (code, reason) = match error {
             PublishError::Unavailable => {
-                (ErrorCode::BrokerUnavailable, "the broker cannot be reached; the message was not published")
+                (ErrorCode::BrokerUnavailable, "the broker is not available; the message was not published")
             }
             PublishError::Busy => {
                 (ErrorCode::BrokerBusy, "too many messages wait for the broker; this one was not published")

@@ -69,7 +69,7 @@ pub enum ErrorCode {
     BinaryNotSupported,
     /// More messages a second than the connection may send.
     TooFast,
-    /// The broker cannot be reached; the message was not published.
+    /// The broker cannot be reached, or refuses for a while; the message was not published.
     BrokerUnavailable,
     /// Too many messages wait for the broker; this one was not published.
     BrokerBusy,

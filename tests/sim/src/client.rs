@@ -191,12 +191,10 @@ impl Client {
             }
             Mood::Settled if self.dialect == Dialect::Broadcast => {}
             Mood::Settled => {
-                // Without replies nobody says whether a request was granted: it is made again and again.
-                let repeats = self.dialect == Dialect::Classic;
                 let view = &connection.view;
                 let missing: Vec<usize> = (0..self.options.rooms)
                     .filter(|room| self.wants.contains(room) && !view.waits_for(*room))
-                    .filter(|room| !view.is_member(*room) || repeats)
+                    .filter(|room| !view.is_member(*room))
                     .collect();
                 for room in missing {
                     self.subscribe(room, around);

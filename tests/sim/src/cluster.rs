@@ -163,6 +163,7 @@ impl<'t> Cluster<'t> {
         self.heal();
         self.settle()?;
         self.probe()?;
+        self.refuse_for_a_while()?;
         self.check_quiet()?;
         self.leave()?;
         let Cluster { around, redis, mut outcome, clients, .. } = self;

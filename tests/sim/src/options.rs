@@ -59,11 +59,15 @@ pub enum Fault {
     InstanceShutdown,
     /// An instance's adapter reports something about a connection that has been closed.
     StaleEvents,
+    /// Redis runs a script for a while, and refuses everything else (`BUSY`).
+    RedisBusy,
+    /// Redis is a replica for a while.
+    RedisDemoted,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 21] = [
+    pub const ALL: [Fault; 23] = [
         Fault::ClientReset,
         Fault::ClientBlackhole,
         Fault::ClientStall,
@@ -85,6 +89,8 @@ impl Fault {
         Fault::InstanceCrash,
         Fault::InstanceShutdown,
         Fault::StaleEvents,
+        Fault::RedisBusy,
+        Fault::RedisDemoted,
     ];
 }
 

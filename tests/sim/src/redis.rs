@@ -36,6 +36,10 @@ pub struct Redis {
     pub paused: bool,
     /// It says `LOADING` to everything.
     pub loading: bool,
+    /// It says `BUSY` to everything but `HELLO` and `AUTH`.
+    pub busy: bool,
+    /// It is one, and says so when it is asked.
+    pub is_replica: bool,
     /// It refuses to subscribe to this channel.
     pub refuses_subscribe: Option<String>,
     /// It refuses to publish.
@@ -56,6 +60,8 @@ impl Redis {
             up: true,
             paused: false,
             loading: false,
+            busy: false,
+            is_replica: false,
             refuses_subscribe: None,
             refuses_publish: false,
             planned: false,
@@ -191,6 +197,9 @@ impl Redis {
             ("HELLO", _) if !self.traits.speaks_resp3 => {
                 out.extend_from_slice(b"-ERR unknown command `HELLO`, with args beginning with: \r\n");
             }
+            (name, _) if self.busy && connection.authenticated && !matches!(name, "HELLO" | "AUTH") => {
+                out.extend_from_slice(b"-BUSY Redis is busy running a script.\r\n");
+            }
             ("SUBSCRIBE" | "UNSUBSCRIBE", channels) if connection.authenticated => {
                 return self.subscribe(wire, &name, channels, around);
             }
@@ -216,6 +225,11 @@ impl Redis {
             }
             _ if !connection.authenticated => out.extend_from_slice(b"-NOAUTH Authentication required.\r\n"),
             ("CLIENT" | "SELECT", _) => out.extend_from_slice(b"+OK\r\n"),
+            ("ROLE", _) if self.is_replica => {
+                out.extend_from_slice(b"*5\r\n$5\r\nslave\r\n$1\r\nh\r\n:6379\r\n$9\r\nconnected\r\n:0\r\n");
+            }
+            ("ROLE", _) => out.extend_from_slice(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
+            ("INFO", _) => resp::bulk(out, b"# Cluster\r\ncluster_enabled:0\r\n"),
             ("PING", _) if !connection.resp3 && !connection.channels.is_empty() => {
                 out.extend_from_slice(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n");
             }
@@ -295,7 +309,7 @@ impl Redis {
     /// # Errors
     /// What the reference does not allow.
     pub fn publish_foreign(&mut self, room: &str, payload: &[u8], around: &mut Surroundings<'_>) -> Result<(), String> {
-        if self.up && !self.paused && !self.loading {
+        if self.up && !self.paused && !self.loading && !self.busy {
             let channel = self.channel(room);
             self.deliver(None, channel.as_bytes(), payload, around)?;
             for wire in self.wires() {
@@ -361,6 +375,7 @@ impl Redis {
     /// Everything is well from now on.
     pub fn heal(&mut self, timeline: &mut Timeline) {
         (self.up, self.paused, self.loading, self.refuses_publish) = (true, false, false, false);
+        (self.busy, self.is_replica) = (false, false);
         self.refuses_subscribe = None;
         self.traits.output_bytes_max = 0;
         self.wake(timeline);

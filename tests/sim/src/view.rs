@@ -79,8 +79,6 @@ pub struct View {
     pub nonsense: u64,
     /// Messages that came.
     pub delivered: u64,
-    /// A bare client can be taken out of a room without a word, so that no gap can be told from that.
-    tells_gaps: bool,
     is_quiet: bool,
     refuses_subscribe: bool,
     is_tight: bool,
@@ -103,7 +101,6 @@ impl View {
             sent: Vec::new(),
             nonsense: 0,
             delivered: 0,
-            tells_gaps: dialect == Dialect::Fanfare || !refuses_subscribe,
             is_quiet: options.is_quiet(),
             refuses_subscribe,
             is_tight: options.is_tight(),
@@ -328,7 +325,7 @@ impl View {
         network: &Network,
     ) -> Result<(), String> {
         let seat = &self.seats[room];
-        let Some(incarnation) = self.incarnation.filter(|_| self.tells_gaps && self.is_member(room)) else {
+        let Some(incarnation) = self.incarnation.filter(|_| self.is_member(room)) else {
             return Ok(());
         };
         for index in seat.next.unwrap_or(seat.from)..until {

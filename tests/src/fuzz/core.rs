@@ -65,6 +65,8 @@ enum Lie {
     SubscribeFailed(u8),
     Published(u8),
     PublishFailed(u8, u8),
+    Refusing,
+    Willing,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +112,7 @@ impl<'a> Step<'a> {
 
 impl Lie {
     fn read(bytes: &mut Unstructured<'_>) -> Result<Lie> {
-        Ok(match bytes.int_in_range(0..=8)? {
+        Ok(match bytes.int_in_range(0..=10)? {
             0 => Lie::Up,
             1 => Lie::Down,
             2 => Lie::PublisherUp,
@@ -119,6 +121,8 @@ impl Lie {
             5 => Lie::Unsubscribed(bytes.arbitrary()?),
             6 => Lie::SubscribeFailed(bytes.arbitrary()?),
             7 => Lie::Published(bytes.arbitrary()?),
+            8 => Lie::Refusing,
+            9 => Lie::Willing,
             _ => Lie::PublishFailed(bytes.arbitrary()?, bytes.arbitrary()?),
         })
     }

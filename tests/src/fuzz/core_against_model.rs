@@ -65,7 +65,7 @@ fn connects(step: &Step) -> bool {
 
 /// The next step; `None` ends the turn.
 fn step(bytes: &mut Unstructured<'_>) -> Result<Option<Step>> {
-    let kind = bytes.int_in_range(0..=22)?;
+    let kind = bytes.int_in_range(0..=23)?;
     Ok(Some(match kind {
         0 => match bytes.int_in_range(0..=4)? {
             0 => Step::Connect,
@@ -92,6 +92,7 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Option<Step>> {
         19 => Step::Wait(bytes.int_in_range(0..=12_000)?),
         20 => Step::Drop(bytes.int_in_range(0..=5)?, bytes.int_in_range(0..=3)?),
         21 => Step::Shutdown,
+        22 => Step::RefuseForAWhile(bytes.arbitrary()?),
         _ => return Ok(None),
     }))
 }

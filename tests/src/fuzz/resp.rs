@@ -92,7 +92,7 @@ fn hear(role: Role, set_up: bool, pieces: &[&[u8]]) -> (Vec<String>, [u64; 2]) {
         assert_eq!(request, ConnectionRequest::Open);
         session.connected(role, now);
         if set_up {
-            session.input(role, HELLO_REPLY, now, |_| {});
+            session.input(role, SET_UP_REPLIES, now, |_| {});
         }
     }
     for number in 0..ROOMS {
@@ -119,5 +119,6 @@ fn hear(role: Role, set_up: bool, pieces: &[&[u8]]) -> (Vec<String>, [u64; 2]) {
     (events, [session.stats().oversized, session.stats().ignored])
 }
 
-/// The shortest that ends a set-up.
 pub(super) const HELLO_REPLY: &[u8] = b"%1\r\n$5\r\nproto\r\n:3\r\n";
+/// The shortest that end a set-up: to `HELLO`, `ROLE` and `PING`.
+const SET_UP_REPLIES: &[u8] = b"%1\r\n$5\r\nproto\r\n:3\r\n*1\r\n$6\r\nmaster\r\n+PONG\r\n";

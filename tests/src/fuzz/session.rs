@@ -22,6 +22,8 @@ enum Step<'a> {
     Hear(bool, &'a [u8]),
     /// So many commands that were written are answered in good faith.
     Answer(bool, u8),
+    /// One of them is refused, for a while or for good.
+    Refuse(bool, u8),
     /// A confirmation that nobody may have asked for.
     Confirm(bool, u8),
     /// A message is published to a room.
@@ -39,7 +41,7 @@ enum Step<'a> {
 
 impl<'a> Step<'a> {
     fn read(bytes: &mut Unstructured<'a>) -> Result<Step<'a>> {
-        Ok(match bytes.int_in_range(0..=9)? {
+        Ok(match bytes.int_in_range(0..=10)? {
             0 => Step::Hear(bytes.arbitrary()?, short(bytes)?),
             1 => Step::Answer(bytes.arbitrary()?, bytes.arbitrary()?),
             2 => Step::Confirm(bytes.arbitrary()?, bytes.arbitrary()?),
@@ -49,6 +51,7 @@ impl<'a> Step<'a> {
             6 => Step::Wish(bytes.arbitrary()?, bytes.arbitrary()?),
             7 => Step::Break(bytes.arbitrary()?),
             8 => Step::Connect(bytes.arbitrary()?),
+            9 => Step::Refuse(bytes.arbitrary()?, bytes.arbitrary()?),
             _ => Step::Wait(bytes.arbitrary()?),
         })
     }
@@ -94,6 +97,8 @@ pub(super) struct History {
     held: BTreeSet<String>,
     waiting: BTreeSet<u64>,
     ids: u64,
+    /// The server refuses for a while, as was told last.
+    refusing: bool,
     /// What no reason may hold.
     password: Option<&'static str>,
 }
@@ -122,6 +127,7 @@ impl History {
             held: BTreeSet::new(),
             waiting: BTreeSet::new(),
             ids: 0,
+            refusing: false,
             password,
         };
         history.drive();
@@ -138,6 +144,11 @@ impl History {
             Step::Answer(publisher, commands) => {
                 for _ in 0..commands.min(32) {
                     self.answer(role(publisher));
+                }
+            }
+            Step::Refuse(publisher, choice) => {
+                if self.links[usize::from(publisher)].commands.pop_front().is_some() {
+                    self.hear(role(publisher), REFUSALS[usize::from(choice) % REFUSALS.len()]);
                 }
             }
             Step::Confirm(publisher, choice) => {
@@ -189,7 +200,11 @@ impl History {
         assert_eq!(self.session.poll_connection(self.now), None, "that is at most four times");
         let stats = self.session.stats();
         assert!(stats.publishes_in_flight <= PUBLISHES_IN_FLIGHT_MAX);
-        assert_eq!([stats.subscriber.state, stats.publisher.state].map(|state| state == LinkState::Up), self.up);
+        assert_eq!([stats.subscriber.state, stats.publisher.state].map(is_in_use), self.up);
+        assert!(
+            self.refusing
+                || [stats.subscriber.state, stats.publisher.state].iter().all(|state| *state != LinkState::Refusing)
+        );
         let words = [stats.subscriber.last_error, stats.publisher.last_error];
         words.into_iter().flatten().for_each(|reason| check_reason(reason, self.password));
         if self.up[Role::Publisher as usize] {
@@ -230,6 +245,7 @@ impl History {
         let answer = match &command[0][..] {
             b"HELLO" => HELLO_REPLY.to_vec(),
             b"PING" => b"+PONG\r\n".to_vec(),
+            b"ROLE" => ROLES[usize::from(self.now.as_millis() % 16 == 0)].to_vec(),
             b"PUBLISH" => b":1\r\n".to_vec(),
             kind @ (b"SUBSCRIBE" | b"UNSUBSCRIBE") => {
                 let kind = String::from_utf8_lossy(kind).to_lowercase();
@@ -251,7 +267,7 @@ impl History {
     }
 
     fn listen(&mut self, events: impl FnOnce(&mut RedisSession, &mut dyn FnMut(BrokerEvent<'_>))) {
-        let History { session, up, down, asked, held, waiting, password, .. } = self;
+        let History { session, up, down, asked, held, waiting, refusing, password, .. } = self;
         let check_down = |up: &mut bool, down: &mut String, reason: &str| {
             check_reason(reason, *password);
             let told = std::mem::replace(down, reason.to_owned());
@@ -266,6 +282,11 @@ impl History {
                 held.clear();
             }
             BrokerEvent::PublisherDown { reason } => check_down(&mut up[1], &mut down[1], reason),
+            BrokerEvent::Refusing { reason } => {
+                check_reason(reason, *password);
+                *refusing = true;
+            }
+            BrokerEvent::Willing => assert!(std::mem::take(refusing), "willing, and it has refused nothing"),
             BrokerEvent::Subscribed { room } => {
                 assert_eq!(asked.remove(room), Some(true), "{room} was not asked for");
                 held.insert(room.to_owned());
@@ -293,13 +314,28 @@ impl History {
             self.take(Step::Break(publisher));
         }
         self.listen(|session, sink| session.poll_events(sink));
-        assert_eq!((&self.waiting, self.up), (&BTreeSet::new(), [false; 2]));
+        assert_eq!((&self.waiting, self.up, self.refusing), (&BTreeSet::new(), [false; 2], false));
     }
 }
 
 fn check_reason(reason: &str, password: Option<&str>) {
     assert!(password.is_none_or(|password| !reason.contains(password)), "the password is told: {reason}");
 }
+
+fn is_in_use(state: LinkState) -> bool {
+    matches!(state, LinkState::Up | LinkState::Refusing)
+}
+
+/// Errors of every kind, and what a master and a replica answer to `ROLE`.
+const REFUSALS: [&[u8]; 6] = [
+    b"-BUSY Redis is busy running a script.\r\n",
+    b"-LOADING Redis is loading the dataset in memory\r\n",
+    b"-MISCONF Redis is configured to save RDB snapshots\r\n",
+    b"-NOPERM No permissions to access a channel\r\n",
+    b"-READONLY You can't write against a read only replica.\r\n",
+    b"-NOAUTH Authentication required.\r\n",
+];
+const ROLES: [&[u8]; 2] = [b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n", b"*1\r\n$5\r\nslave\r\n"];
 
 fn room_name(choice: u8) -> String {
     format!("room{}", choice % 8)

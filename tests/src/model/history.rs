@@ -40,6 +40,8 @@ pub enum Step {
     Answer(usize),
     /// The broker refuses the next ask, if that is a subscription.
     Refuse,
+    /// The broker begins to refuse for a while what it is asked, or does so no more.
+    RefuseForAWhile(bool),
     /// The broker goes away.
     Down,
     /// The broker is back.

@@ -56,6 +56,8 @@ pub struct World {
     held: BTreeSet<String>,
     /// The broker has just confirmed a room without members.
     unneeded: bool,
+    /// It refuses for a while, and has said so.
+    refusing: bool,
     /// It was told to stop, and tells everybody by then.
     drained_at: Option<Time>,
     /// Who is to be told the outcome of what the broker was asked to publish.
@@ -101,6 +103,7 @@ impl World {
             model: BTreeMap::new(),
             held: BTreeSet::new(),
             unneeded: false,
+            refusing: false,
             drained_at: None,
             owed: BTreeMap::new(),
             sent: 0,
@@ -301,6 +304,14 @@ impl World {
                 }
             }
             Step::Refuse => self.refuse(turn),
+            Step::RefuseForAWhile(refuses) => {
+                // What was asked stays outstanding, and is answered in its time.
+                turn.feed(Event::Broker(match refuses {
+                    true => BrokerEvent::Refusing { reason: "busy" },
+                    false => BrokerEvent::Willing,
+                }));
+                self.refusing = refuses;
+            }
             Step::Down => self.down(turn),
             Step::Up => {
                 if !std::mem::replace(&mut self.up, true) {
@@ -481,10 +492,13 @@ impl World {
         let Some(Ask::Subscribe(room)) = self.asks.pop_front() else { return };
         self.publishes.answered(&room);
         for client in self.model.values_mut().filter(|client| !client.over) {
-            if let Some(Membership { waiting: false }) = client.rooms.remove(&room) {
+            let membership = client.rooms.remove(&room);
+            let was_member = membership.is_some();
+            if let Some(Membership { waiting: false }) = membership {
                 client.expect(&room, Token::Unsubscribed);
             }
-            client.over |= client.broadcasts && client.rooms.is_empty();
+            // Who gets no replies is told by a close.
+            client.over |= client.bare && was_member;
         }
         turn.feed(Event::Broker(BrokerEvent::SubscribeFailed { room: &room, reason: "refused" }));
     }
@@ -602,6 +616,8 @@ impl World {
 
     /// What was received is the beginning of what was expected, in every room, and in whole frames but for the last.
     fn check(&mut self) {
+        let is_ready = self.up && !self.refusing && !self.is_draining();
+        assert_eq!(self.core.readiness().is_ok(), is_ready, "ready: {:?}", self.core.readiness());
         let behind = self.is_behind();
         for (conn, model) in &mut self.model {
             let Some(socket) = self.sockets.get(conn) else { continue };

@@ -135,7 +135,7 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "redis.url",
         default: "",
-        help: "The Redis that instances share: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or unix:///PATH. Without one \
+        help: "The Redis that instances share: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or unix:///PATH; valkey:// is redis://. Without one \
                this instance stands alone. A password in a flag can be seen in the list of processes: prefer the \
                environment or the file",
         environment_alias: Some("REDIS_URL"),
@@ -190,7 +190,7 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "redis.probe_interval_ms",
         default: "5000",
-        help: "Silence of Redis before it is probed with PING",
+        help: "Silence of Redis before it is probed with PING, and the time between two looks at whether it is a master still",
         environment_alias: None,
         kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.probe_interval) },
     },

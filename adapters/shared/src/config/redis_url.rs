@@ -53,6 +53,17 @@ pub enum RedisAddress {
     },
 }
 
+impl fmt::Display for RedisAddress {
+    /// `host:port`, or the path of a socket: as a log line names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RedisAddress::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            RedisAddress::Tcp { host, port } => write!(f, "{host}:{port}"),
+            RedisAddress::Unix { path } => path.display().fmt(f),
+        }
+    }
+}
+
 /// A password, which only [`Password::expose`] shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
@@ -78,6 +89,12 @@ pub enum RedisUrlError {
     NoScheme,
     /// It asks for TLS.
     Tls,
+    /// It names Sentinels.
+    Sentinel,
+    /// It names a cluster.
+    Cluster,
+    /// It names several hosts.
+    SeveralHosts,
     /// Its scheme is none of those known here.
     UnknownScheme,
     /// It has no host.
@@ -111,12 +128,22 @@ pub enum RedisUrlError {
 impl fmt::Display for RedisUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoScheme => "the URL does not start with redis:// or unix://",
+            Self::NoScheme => "the URL does not start with redis://, valkey:// or unix://",
             Self::Tls => {
-                "rediss:// (TLS to Redis) is not supported yet; use redis:// over a private network, or a local TLS tunnel \
-                 such as stunnel"
+                "rediss:// and valkeys:// (TLS to Redis) are not supported yet; use redis:// over a private network, or a \
+                 local TLS tunnel such as stunnel"
             }
-            Self::UnknownScheme => "the URL's scheme is unknown",
+            Self::Sentinel => {
+                "Sentinel is not supported yet; use redis:// and a name or a proxy (such as HAProxy) that leads to the master"
+            }
+            Self::Cluster => {
+                "there is no scheme for a cluster; use redis:// and any one of its nodes: each passes on every message"
+            }
+            Self::SeveralHosts => {
+                "the URL names several hosts, and one is supported; use a name that has their addresses, or a proxy (in user and \
+                 password, a comma is written as %2C)"
+            }
+            Self::UnknownScheme => "the URL's scheme is none of redis://, valkey:// and unix://",
             Self::NoHost => "the URL has no host",
             Self::BadHost => {
                 "the URL's host is neither a name nor an address (an IPv6 address stands in [brackets]; in user and \
@@ -155,9 +182,13 @@ impl FromStr for RedisTarget {
     fn from_str(url: &str) -> Result<RedisTarget, RedisUrlError> {
         let (scheme, rest) = url.split_once(':').ok_or(RedisUrlError::NoScheme)?;
         let target = match scheme.to_ascii_lowercase().as_str() {
-            "redis" => tcp(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)?,
-            "unix" | "redis+unix" => unix(rest)?,
-            "rediss" => return Err(RedisUrlError::Tls),
+            "redis" | "valkey" => tcp(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)?,
+            "unix" | "redis+unix" | "redis+socket" | "redis-socket" | "valkey+unix" => unix(rest)?,
+            "rediss" | "valkeys" | "redis+tls" | "redis+ssl" => return Err(RedisUrlError::Tls),
+            "redis-sentinel" | "redis+sentinel" | "sentinel" | "rediss-sentinel" => {
+                return Err(RedisUrlError::Sentinel);
+            }
+            "redis-cluster" | "redis+cluster" | "valkey-cluster" => return Err(RedisUrlError::Cluster),
             _ if rest.starts_with("//") => return Err(RedisUrlError::UnknownScheme),
             _ => return Err(RedisUrlError::NoScheme),
         };
@@ -192,6 +223,9 @@ fn tcp(rest: &str) -> Result<RedisTarget, RedisUrlError> {
         }
         None => (None, None),
     };
+    if host_part.contains(',') {
+        return Err(RedisUrlError::SeveralHosts);
+    }
     let (host, port) = host_and_port(host_part)?;
     let database = if path.is_empty() { 0 } else { database(path)? };
     Ok(RedisTarget { address: RedisAddress::Tcp { host, port }, username, password, database })
@@ -335,6 +369,7 @@ mod tests {
     #[test]
     fn tcp_urls_in_every_form() {
         assert_eq!(parse("redis://localhost"), Ok(tcp("localhost", 6379, None, None, 0)));
+        assert_eq!(parse("valkey://:p,w@h"), Ok(tcp("h", 6379, None, Some("p,w"), 0)));
         assert_eq!(parse("REDIS://my_redis.internal:7000/"), Ok(tcp("my_redis.internal", 7000, None, None, 0)));
         assert_eq!(parse("redis://10.0.0.1:7000/15"), Ok(tcp("10.0.0.1", 7000, None, None, 15)));
         assert_eq!(parse("redis://[::1]:7000/2"), Ok(tcp("::1", 7000, None, None, 2)));
@@ -354,6 +389,7 @@ mod tests {
         };
         assert_eq!(path("unix:///run/redis.sock"), "/run/redis.sock");
         assert_eq!(path("redis+unix:///run/redis.sock"), "/run/redis.sock");
+        assert_eq!(path("redis+socket:///run/redis.sock"), "/run/redis.sock");
         assert_eq!(path("unix:/run/a%20b.sock"), "/run/a b.sock");
         assert_eq!(path("unix:redis.sock"), "redis.sock");
         let target = parse("unix:///s?db=3&user=me&pass=p%26w").unwrap();
@@ -371,6 +407,12 @@ mod tests {
             ("localhost:6379", NoScheme),
             ("redis:localhost", NoScheme),
             ("rediss://h", Tls),
+            ("valkeys://h", Tls),
+            ("redis-sentinel://h:26379/mymaster", Sentinel),
+            ("redis+sentinel://h", Sentinel),
+            ("redis-cluster://h", Cluster),
+            ("redis://a,b", SeveralHosts),
+            ("redis://:p@a:6379,b:6380/1", SeveralHosts),
             ("http://h", UnknownScheme),
             ("redis://", NoHost),
             ("redis://:6379", NoHost),
@@ -404,6 +446,17 @@ mod tests {
             ("unix:///s?user=me", UserWithoutPassword),
         ] {
             assert_eq!(parse(url), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_named_as_people_write_it() {
+        for (url, name) in [
+            ("redis://me:hunter2@h", "h:6379"),
+            ("redis://[::1]:7000", "[::1]:7000"),
+            ("unix:///run/redis.sock?pass=hunter2", "/run/redis.sock"),
+        ] {
+            assert_eq!(parse(url).unwrap().address.to_string(), name);
         }
     }
 

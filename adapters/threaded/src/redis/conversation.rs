@@ -1,17 +1,20 @@
 //! What is said on one connection: a thread writes what is asked, all that waits at once, until too much is unanswered; the link's
 //! thread reads the replies, which come in the order of asking, and the messages between them.
 
-use super::link::{Connection, Link, Over, Socket, error_text};
+use super::link::{Connection, Link, Over, Socket, error_text, standing, tells_cluster};
 use super::{Counts, Report};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use fanfare_core::broker::redis::{RedisConfig, Role};
+use fanfare_core::broker::redis::{RedisConfig, Refusal, Role, Standing, Trouble};
 use fanfare_core::broker::{PublishError, PublishId};
+use fanfare_core::time::Time;
 use redis::{Value, cmd};
 use std::collections::VecDeque;
 use std::io::Write;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Commands of one write.
 const BATCH_MAX: usize = 512;
@@ -29,8 +32,28 @@ pub enum Ask {
     Unsubscribe(String),
     /// To pass on a message.
     Publish(Publish),
-    /// For a sign of life.
+    /// For a sign of life. `again`: what it answers decides whether trouble is over.
+    Probe {
+        /// What is asked.
+        probe: Probe,
+        /// It stands behind all that was refused for a while and is asked again.
+        again: bool,
+    },
+    /// Nothing of Redis: after this pause, all that it refused for a while.
+    Again(Duration),
+    /// Nothing of Redis, which is a replica by now: the connection ends.
+    GiveUp,
+}
+
+/// What may be asked for a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Nothing but that.
     Ping,
+    /// The server's role.
+    Role,
+    /// Of a replica: whether it is one of a cluster.
+    Cluster,
 }
 
 /// Something to be published.
@@ -49,6 +72,12 @@ struct Awaited {
     asks: Mutex<Option<VecDeque<Ask>>>,
     /// There are few, or none ever again.
     few: Condvar,
+    /// What was refused for a while, to be asked again.
+    refused: Mutex<Vec<Ask>>,
+    /// The server's role is worth asking for.
+    asks_role: AtomicBool,
+    /// The server is a replica by now.
+    demoted: AtomicBool,
 }
 
 /// The end that reads.
@@ -56,6 +85,10 @@ pub(super) struct Conversation<'a> {
     link: &'a Link,
     awaited: Arc<Awaited>,
     answers: Answers,
+    /// To the end that writes.
+    asks: Sender<Ask>,
+    start: Instant,
+    trouble: Trouble,
 }
 
 /// The end that writes.
@@ -65,6 +98,10 @@ struct Writer {
     awaited: Arc<Awaited>,
     config: Arc<RedisConfig>,
     answers: Answers,
+    /// When what was refused for a while is asked again.
+    again_at: Option<Instant>,
+    /// When a sign of life is asked for: of who tells its role, which may change meanwhile, whatever else is asked.
+    probe_at: Instant,
 }
 
 /// Where the outcome of a publish goes.
@@ -81,7 +118,8 @@ impl Conversation<'_> {
     /// Reports what Redis says until the connection ends, and returns why it did. Every publish is answered.
     pub(super) fn hold(link: &Link, mut connection: Connection) -> Result<Reason, Over> {
         let (asks, asked) = unbounded();
-        let awaited = Arc::new(Awaited::new());
+        // A subscriber may not ask; and both lead to the same server.
+        let awaited = Arc::new(Awaited::new(link.role == Role::Publisher && connection.tells_role));
         let answers = Answers { counts: Arc::clone(&link.counts), inbox: link.reporter() };
         let writer = Writer {
             socket: Arc::clone(&connection.socket),
@@ -89,14 +127,20 @@ impl Conversation<'_> {
             awaited: Arc::clone(&awaited),
             config: Arc::clone(&link.config),
             answers: answers.clone(),
+            again_at: None,
+            probe_at: Instant::now() + link.config.probe_interval,
         };
         let thread = thread::Builder::new().name("fanfare-ask".to_owned());
         if let Err(error) = thread.spawn(move || writer.run()) {
             return Ok(format!("no thread to write with: {error}"));
         }
-        link.report(Report::Up(link.role, asks))?;
-        let conversation = Conversation { link, awaited, answers };
-        let reason = conversation.listen(&mut connection)?;
+        link.report(Report::Up(link.role, asks.clone()))?;
+        let trouble = Trouble::new(link.config.seed.rotate_left(32).wrapping_add(link.role as u64));
+        let mut conversation = Conversation { link, awaited, answers, asks, start: Instant::now(), trouble };
+        let mut reason = conversation.listen(&mut connection)?;
+        if conversation.awaited.demoted.load(Relaxed) {
+            reason = Standing::REPLICA.to_owned();
+        }
         connection.socket.shutdown();
         let unanswered = conversation.awaited.end();
         for ask in unanswered {
@@ -105,10 +149,11 @@ impl Conversation<'_> {
         Ok(reason)
     }
 
-    fn listen(&self, connection: &mut Connection) -> Result<Reason, Over> {
+    fn listen(&mut self, connection: &mut Connection) -> Result<Reason, Over> {
         loop {
             let outcome = match connection.read(&self.link.config) {
                 Ok(Value::Array(items)) if self.link.role == Role::Subscriber => self.take_push(items)?,
+                Ok(Value::Array(items)) => self.take_role(&items)?,
                 Ok(Value::ServerError(error)) => self.take_error(&error_text(&error))?,
                 Ok(reply) => self.take_reply(&reply)?,
                 Err(error) if error.is_timeout() => {
@@ -129,30 +174,119 @@ impl Conversation<'_> {
     }
 
     /// The number of those who were sent a message, or a PONG.
-    fn take_reply(&self, reply: &Value) -> Result<Result<(), Reason>, Over> {
+    fn take_reply(&mut self, reply: &Value) -> Result<Result<(), Reason>, Over> {
         match self.answered() {
             Some(Ask::Publish(publish)) if matches!(reply, Value::Int(_)) => self.answers.succeed(&publish).map(Ok),
             Some(ask @ Ask::Publish(_)) => {
                 self.answers.fail(ask, PublishError::Unconfirmed)?;
                 Ok(Err("PUBLISH was answered with something else than a number".to_owned()))
             }
-            Some(Ask::Ping) => Ok(Ok(())),
+            Some(Ask::Probe { probe: Probe::Ping, again }) => self.probed(again, None).map(Ok),
+            // In a cluster a replica is as good as any, and so is who does not tell its role.
+            Some(Ask::Probe { probe: Probe::Cluster, .. }) if !tells_cluster(reply) => self.demoted().map(Err),
+            Some(Ask::Probe { again, .. }) => self.role_unknown(again).map(Ok),
             _ => Ok(unasked()),
         }
     }
 
-    fn take_error(&self, text: &str) -> Result<Result<(), Reason>, Over> {
-        let text = self.link.config.printable_error(text.as_bytes());
+    fn take_role(&mut self, role: &[Value]) -> Result<Result<(), Reason>, Over> {
         match self.answered() {
-            Some(Ask::Subscribe(room)) => self.link.report(Report::SubscribeFailed(room, text)).map(Ok),
-            Some(ask @ Ask::Publish(_)) => self.answers.fail(ask, PublishError::Refused).map(Ok),
-            Some(Ask::Ping) => Ok(Ok(())),
-            Some(Ask::Unsubscribe(_)) | None => Ok(Err(text)),
+            Some(Ask::Probe { probe: Probe::Role, again }) if standing(role) == Standing::Replica => {
+                self.tell_writer(Ask::Probe { probe: Probe::Cluster, again });
+                Ok(Ok(()))
+            }
+            Some(Ask::Probe { probe: Probe::Role, again }) => self.probed(again, None).map(Ok),
+            _ => Ok(unasked()),
+        }
+    }
+
+    fn demoted(&self) -> Result<Reason, Over> {
+        self.link.report(Report::Demoted)?;
+        Ok(Standing::REPLICA.to_owned())
+    }
+
+    fn role_unknown(&mut self, again: bool) -> Result<(), Over> {
+        self.awaited.asks_role.store(false, Relaxed);
+        self.probed(again, None)
+    }
+
+    /// Redis refuses something for a while.
+    fn refused(&mut self, reason: String) -> Result<(), Over> {
+        if self.trouble.reason().is_none() {
+            self.trouble.begin(reason, self.now(), &self.link.config);
+            self.tell_trouble()?;
+        }
+        Ok(())
+    }
+
+    /// A probe is answered, and whether Redis is willing.
+    fn probed(&mut self, again: bool, trouble: Option<String>) -> Result<(), Over> {
+        match trouble {
+            trouble if again => {
+                // A probe may be answered, and what stood in front of it refused.
+                let still = self.trouble.reason().filter(|_| self.awaited.has_refused()).map(str::to_owned);
+                self.trouble.answered(trouble.or(still), self.now(), &self.link.config);
+                self.tell_trouble()
+            }
+            Some(reason) => self.refused(reason),
+            None => Ok(()),
+        }
+    }
+
+    fn tell_trouble(&self) -> Result<(), Over> {
+        if let Some(again_at) = self.trouble.again_at() {
+            self.tell_writer(Ask::Again(again_at.since(self.now())));
+        }
+        let reason = self.trouble.reason().map(|reason| format!("Redis: {reason}"));
+        self.link.report(Report::Refusing(self.link.role, reason))
+    }
+
+    /// It takes asks for as long as there is this end, which keeps a sender.
+    fn tell_writer(&self, ask: Ask) {
+        self.asks.send(ask).expect("the writer lasts while anybody can ask");
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.start.elapsed().as_micros() as u64)
+    }
+
+    fn take_error(&mut self, text: &str) -> Result<Result<(), Reason>, Over> {
+        let (error, text) = (text.as_bytes(), self.link.config.explained_error(text.as_bytes()));
+        let asked = self.answered();
+        let refusal = match &asked {
+            Some(Ask::Probe { .. }) => Refusal::of_probe(error),
+            _ => Refusal::of(error),
+        };
+        match (asked, refusal) {
+            // A publish is not made again: what its sender says next would overtake it.
+            (Some(ask @ Ask::Publish(_)), Refusal::Lasting) => {
+                return self.answers.fail(ask, PublishError::Refused).map(Ok);
+            }
+            (Some(ask @ Ask::Publish(_)), _) => self.answers.fail(ask, PublishError::Unavailable)?,
+            (Some(Ask::Subscribe(room) | Ask::Unsubscribe(room)), Refusal::Lasting) => {
+                return self.link.report(Report::SubscribeFailed(room, text)).map(Ok);
+            }
+            (Some(ask @ (Ask::Subscribe(_) | Ask::Unsubscribe(_))), Refusal::Passing) => self.awaited.refuse(ask),
+            (Some(Ask::Probe { again, .. }), Refusal::Passing) => return self.probed(again, Some(text)).map(Ok),
+            // Any answer to a PING is one; whoever does not tell its role passes for a master.
+            (Some(Ask::Probe { probe: Probe::Ping, again }), Refusal::Lasting) => {
+                return self.probed(again, None).map(Ok);
+            }
+            (Some(Ask::Probe { probe: Probe::Role, again }), Refusal::Lasting) => {
+                return self.role_unknown(again).map(Ok);
+            }
+            (Some(Ask::Probe { probe: Probe::Cluster, .. }), Refusal::Lasting) => return self.demoted().map(Err),
+            _ => {}
+        }
+        match refusal {
+            Refusal::Passing => self.refused(text).map(Ok),
+            Refusal::Replica => self.demoted().map(Err),
+            _ => Ok(Err(text)),
         }
     }
 
     /// Messages, and the confirmations of a connection that subscribes.
-    fn take_push(&self, items: Vec<Value>) -> Result<Result<(), Reason>, Over> {
+    fn take_push(&mut self, items: Vec<Value>) -> Result<Result<(), Reason>, Over> {
         let mut items = items.into_iter().map(|item| match item {
             Value::BulkString(bytes) => bytes,
             _ => Vec::new(),
@@ -173,7 +307,7 @@ impl Conversation<'_> {
                 }
             }
             b"pong" => match self.answered() {
-                Some(Ask::Ping) => Ok(Ok(())),
+                Some(Ask::Probe { again, .. }) => self.probed(again, None).map(Ok),
                 _ => Ok(unasked()),
             },
             _ => Ok(Ok(())),
@@ -202,8 +336,35 @@ fn unasked() -> Result<(), Reason> {
 }
 
 impl Awaited {
-    fn new() -> Awaited {
-        Awaited { asks: Mutex::new(Some(VecDeque::new())), few: Condvar::new() }
+    fn new(asks_role: bool) -> Awaited {
+        Awaited {
+            asks: Mutex::new(Some(VecDeque::new())),
+            few: Condvar::new(),
+            refused: Mutex::default(),
+            asks_role: AtomicBool::new(asks_role),
+            demoted: AtomicBool::new(false),
+        }
+    }
+
+    /// Keeps what is to be asked again.
+    fn refuse(&self, ask: Ask) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).push(ask);
+    }
+
+    fn has_refused(&self) -> bool {
+        !self.refused.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn take_refused(&self) -> Vec<Ask> {
+        std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a sign of life is asked for already, or whatever has no answer yet is probe enough.
+    fn is_probed(&self) -> bool {
+        let asks = self.lock();
+        let asks_role = self.asks_role.load(Relaxed);
+        let is_probe = |ask: &Ask| !asks_role || matches!(ask, Ask::Probe { .. });
+        asks.as_ref().is_some_and(|asks| asks.iter().any(is_probe))
     }
 
     /// Takes what was asked first.
@@ -239,10 +400,6 @@ impl Awaited {
         Ok(())
     }
 
-    fn is_empty(&self) -> bool {
-        self.lock().as_ref().is_some_and(VecDeque::is_empty)
-    }
-
     /// A list of asks is whole whoever panicked.
     fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Ask>>> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
@@ -251,7 +408,7 @@ impl Awaited {
 
 impl Writer {
     /// Writes what is asked until nobody can ask any more. What is asked after the connection's end is refused.
-    fn run(self) {
+    fn run(mut self) {
         while let Some(batch) = self.next_batch() {
             let mut bytes = Vec::new();
             batch.iter().for_each(|ask| ask.encode(&self.config.prefix, &mut bytes));
@@ -272,18 +429,55 @@ impl Writer {
         self.socket.shutdown();
     }
 
-    /// What waits, or a `PING` where nothing has been asked for some time.
-    fn next_batch(&self) -> Option<Vec<Ask>> {
+    /// What waits, or what is due.
+    fn next_batch(&mut self) -> Option<Vec<Ask>> {
         loop {
-            let first = match self.asks.recv_timeout(self.config.probe_interval) {
+            let now = Instant::now();
+            if self.again_at.is_some_and(|again_at| again_at <= now) {
+                self.again_at = None;
+                let mut batch = self.awaited.take_refused();
+                batch.push(Ask::Probe { probe: self.probe(), again: true });
+                return Some(batch);
+            }
+            if self.probe_at <= now {
+                self.probe_at = now + self.config.probe_interval;
+                if !self.awaited.is_probed() {
+                    return Some(vec![Ask::Probe { probe: self.probe(), again: false }]);
+                }
+            }
+            let until = self.again_at.map_or(self.probe_at, |again_at| again_at.min(self.probe_at));
+            let first = match self.asks.recv_timeout(until.saturating_duration_since(now)) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Disconnected) => return None,
-                // Whatever has no answer yet is probe enough.
-                Err(RecvTimeoutError::Timeout) if self.awaited.is_empty() => Ask::Ping,
                 Err(RecvTimeoutError::Timeout) => continue,
             };
-            return Some([first].into_iter().chain(self.asks.try_iter().take(BATCH_MAX - 1)).collect());
+            let waiting: Vec<Ask> = [first].into_iter().chain(self.asks.try_iter().take(BATCH_MAX - 1)).collect();
+            let batch: Vec<Ask> = waiting.into_iter().filter(|ask| !self.is_for_itself(ask)).collect();
+            if !batch.is_empty() {
+                if !self.awaited.asks_role.load(Relaxed) {
+                    self.probe_at = Instant::now() + self.config.probe_interval;
+                }
+                return Some(batch);
+            }
         }
+    }
+
+    fn probe(&self) -> Probe {
+        if self.awaited.asks_role.load(Relaxed) { Probe::Role } else { Probe::Ping }
+    }
+
+    /// Does what is not to be asked of Redis.
+    fn is_for_itself(&mut self, ask: &Ask) -> bool {
+        match ask {
+            Ask::Again(pause) => self.again_at = Some(Instant::now() + *pause),
+            Ask::GiveUp => {
+                self.awaited.demoted.store(true, Relaxed);
+                // Whoever reads notices.
+                self.socket.shutdown();
+            }
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -295,7 +489,10 @@ impl Ask {
             Ask::Publish(Publish { channel, payload, .. }) => {
                 cmd("PUBLISH").arg(channel).arg(payload).write_packed_command(out);
             }
-            Ask::Ping => cmd("PING").write_packed_command(out),
+            Ask::Probe { probe: Probe::Ping, .. } => cmd("PING").write_packed_command(out),
+            Ask::Probe { probe: Probe::Role, .. } => cmd("ROLE").write_packed_command(out),
+            Ask::Probe { probe: Probe::Cluster, .. } => cmd("INFO").arg("cluster").write_packed_command(out),
+            Ask::Again(_) | Ask::GiveUp => {}
         }
     }
 }

@@ -4,8 +4,8 @@ use super::conversation::Conversation;
 use super::{Counts, Report};
 use crossbeam_channel::Sender;
 use fanfare_adapter::config::RedisAddress;
-use fanfare_core::broker::redis::{Backoff, RedisConfig, Role, is_unwilling};
-use redis::{Parser, RedisError, RedisResult, Value, cmd};
+use fanfare_core::broker::redis::{Backoff, RedisConfig, Refusal, Role, Standing, explained_end, is_of_a_cluster};
+use redis::{Cmd, Parser, RedisError, RedisResult, Value, cmd};
 use rustix::net::sockopt::set_socket_linger;
 use std::fmt::Display;
 use std::io::{self, Read, Write};
@@ -41,8 +41,31 @@ pub(super) struct Over;
 /// A connection that is signed in: the end that reads.
 pub(super) struct Connection {
     pub(super) socket: Arc<Socket>,
+    /// The server tells its role, which is worth asking for again.
+    pub(super) tells_role: bool,
     parser: Parser,
+    /// What was heard first.
+    first: Vec<u8>,
 }
+
+/// Whether a step of signing in has to succeed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Needed,
+    /// It is not worth a connection if it is not allowed; whether the server is willing shows all the same.
+    Optional,
+    /// It tells whether the server is of use.
+    Role,
+}
+
+/// Keeps a copy of the first bytes that are read.
+struct Noting<'a> {
+    socket: &'a Socket,
+    first: &'a mut Vec<u8>,
+}
+
+/// So many of them show who speaks there.
+const FIRST_BYTES: usize = 8;
 
 /// The socket, which several threads use.
 #[derive(Debug)]
@@ -123,7 +146,8 @@ impl Connection {
         let config = &link.config;
         let socket = Socket::connect(&link.address, config.connect_timeout)
             .map_err(|error| format!("cannot connect: {error}"))?;
-        let mut connection = Connection { socket: Arc::new(socket), parser: Parser::new() };
+        let mut connection =
+            Connection { socket: Arc::new(socket), tells_role: false, parser: Parser::new(), first: Vec::new() };
         // It has the whole time, too: an address before this one that did not answer may have taken as much.
         connection.sign_in(link, Instant::now() + config.connect_timeout)?;
         // Whoever says nothing for so long has not even answered a PING.
@@ -133,54 +157,114 @@ impl Connection {
     }
 
     fn sign_in(&mut self, link: &Link, deadline: Instant) -> Result<(), String> {
-        let RedisConfig { username, password, database, client_name, .. } = &*link.config;
+        let config = &link.config;
         let mut steps = Vec::new();
-        if let Some(password) = password {
-            // Before Redis 6 there were no users, and `AUTH` took one argument: a user that is none is no argument.
-            steps.push(("AUTH", true, cmd("AUTH").arg(username).arg(password).to_owned()));
+        if config.password.is_some() {
+            steps.push(("AUTH", Step::Needed, cmd("AUTH").arg(config.auth_arguments()).to_owned()));
         }
-        if *database != 0 {
-            steps.push(("SELECT", true, cmd("SELECT").arg(*database).to_owned()));
+        if config.database != 0 {
+            steps.push(("SELECT", Step::Needed, cmd("SELECT").arg(config.database).to_owned()));
         }
-        // Neither is worth a connection if it is not allowed; whether the server is willing shows all the same.
-        steps.push(("CLIENT SETNAME", false, cmd("CLIENT").arg("SETNAME").arg(client_name).to_owned()));
-        steps.push(("PING", false, cmd("PING")));
+        steps.push((
+            "CLIENT SETNAME",
+            Step::Optional,
+            cmd("CLIENT").arg("SETNAME").arg(&config.client_name).to_owned(),
+        ));
+        steps.push(("ROLE", Step::Role, cmd("ROLE")));
+        steps.push(("PING", Step::Optional, cmd("PING")));
         let mut refusal = None;
-        for (name, has_to_succeed, command) in steps {
-            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            self.socket.set_timeouts(left).map_err(|error| link.reason(&error))?;
-            let written = (&mut &*self.socket).write_all(&command.get_packed_command());
-            match written.map_err(RedisError::from).and_then(|()| self.read(&link.config)) {
+        for (name, step, command) in steps {
+            match self.ask(link, &command, deadline) {
                 Ok(Value::ServerError(error)) => {
-                    let said = format!("{name} refused: {}", link.reason(&error_text(&error)));
-                    if has_to_succeed || is_unwilling(error.code().as_bytes()) {
+                    let error = error_text(&error);
+                    let said = format!("{name} refused: {}", config.explained_error(error.as_bytes()));
+                    if step == Step::Needed || Refusal::of_probe(error.as_bytes()) != Refusal::Lasting {
                         return Err(said);
                     }
                     refusal = Some(said);
                 }
+                Ok(Value::Array(role)) if step == Step::Role => self.check_role(link, &role, deadline)?,
                 Ok(Value::Array(_)) => return Err("it answers what it was not asked".to_owned()),
                 Ok(_) => {}
                 Err(error) if error.is_timeout() => {
-                    return Err(format!("set-up not finished within {} ms", link.config.connect_timeout.as_millis()));
+                    return Err(format!("set-up not finished within {} ms", config.connect_timeout.as_millis()));
                 }
                 // A server that takes nobody, or has no place, says so once and hangs up: that is the reason, not how it did.
-                Err(error) => return Err(refusal.unwrap_or_else(|| format!("{name}: {}", link.reason(&error)))),
+                Err(error) => return Err(refusal.unwrap_or_else(|| self.end_of_set_up(name, link, &error))),
             }
         }
         Ok(())
+    }
+
+    fn ask(&mut self, link: &Link, command: &Cmd, deadline: Instant) -> RedisResult<Value> {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.socket.set_timeouts(left)?;
+        (&mut &*self.socket).write_all(&command.get_packed_command())?;
+        self.read(&link.config)
+    }
+
+    /// A replica is of no use, unless it is one of a cluster.
+    fn check_role(&mut self, link: &Link, role: &[Value], deadline: Instant) -> Result<(), String> {
+        self.tells_role = true;
+        match standing(role) {
+            Standing::Sentinel => Err(Standing::SENTINEL.to_owned()),
+            Standing::Replica => match self.ask(link, cmd("INFO").arg("cluster"), deadline) {
+                Ok(reply) if tells_cluster(&reply) => {
+                    self.tells_role = false;
+                    Ok(())
+                }
+                _ => Err(Standing::REPLICA.to_owned()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Why nothing came of this step.
+    fn end_of_set_up(&self, name: &str, link: &Link, error: &RedisError) -> String {
+        match self.first.first() {
+            None if error.is_connection_dropped() || error.is_io_error() => explained_end("it closed the connection"),
+            Some(first) if !b"+-:$*".contains(first) => {
+                format!("{} ({})", RedisConfig::explained_stranger(&self.first), link.reason(error))
+            }
+            _ => format!("{name}: {}", link.reason(error)),
+        }
     }
 
     /// Waits for the next thing that Redis says.
     pub(super) fn read(&mut self, config: &RedisConfig) -> RedisResult<Value> {
         // The parser keeps all of a reply, however long it says it is.
         let bytes_max = config.message_bytes_max.max(MESSAGE_BYTES_MAX) + REPLY_BYTES_MAX;
-        let mut bounded = (&*self.socket).take(bytes_max as u64);
+        let mut bounded = Noting { socket: &self.socket, first: &mut self.first }.take(bytes_max as u64);
         let outcome = self.parser.parse_value(&mut bounded);
         match bounded.limit() {
             0 => Err(io::Error::new(io::ErrorKind::InvalidData, "a reply is too large").into()),
             _ => outcome,
         }
     }
+}
+
+impl Read for Noting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = (&mut &*self.socket).read(buffer)?;
+        if self.first.len() < FIRST_BYTES {
+            self.first.extend(buffer[..len].iter().take(FIRST_BYTES - self.first.len()));
+        }
+        Ok(len)
+    }
+}
+
+/// What an answer to `ROLE` tells.
+pub(super) fn standing(role: &[Value]) -> Standing {
+    match role.first() {
+        Some(Value::BulkString(word)) => Standing::named(word),
+        Some(Value::SimpleString(word)) => Standing::named(word.as_bytes()),
+        _ => Standing::Master,
+    }
+}
+
+/// Whether the answer to `INFO cluster` is that of a node of one.
+pub(super) fn tells_cluster(reply: &Value) -> bool {
+    matches!(reply, Value::BulkString(text) if is_of_a_cluster(text))
 }
 
 /// As Redis said it.

@@ -29,6 +29,10 @@ pub enum Report {
     Up(Role, Sender<Ask>),
     /// It has gone, or still cannot be had, and why. What was asked of one for subscriptions is void.
     Down(Role, String),
+    /// Redis refuses for a while what it is asked on a connection, and why; or does so no more.
+    Refusing(Role, Option<String>),
+    /// It was a master, and is a replica.
+    Demoted,
     /// The room is subscribed.
     Subscribed(String),
     /// The room is not subscribed any more.
@@ -51,6 +55,8 @@ pub struct RedisLinks {
     config: Arc<RedisConfig>,
     /// To each role's connection, while there is one.
     asks: [Option<Sender<Ask>>; 2],
+    /// Why Redis refuses for a while what it is asked on each.
+    refusing: [Option<String>; 2],
     /// How often each came up.
     ups: [u64; 2],
     /// Publishes that were not even handed over.
@@ -80,7 +86,7 @@ impl RedisLinks {
         for role in Role::ALL {
             Link::new(role, &config, address, &counts, inbox).start()?;
         }
-        Ok(RedisLinks { config, asks: [None, None], ups: [0; 2], refused: Vec::new(), counts })
+        Ok(RedisLinks { config, asks: [None, None], refusing: [None, None], ups: [0; 2], refused: Vec::new(), counts })
     }
 
     /// Takes an `Action::Subscribe`.
@@ -139,7 +145,11 @@ impl RedisLinks {
                     Role::Subscriber => BrokerEvent::Down { reason },
                     Role::Publisher => BrokerEvent::PublisherDown { reason },
                 });
+                self.refuses(*role, None, report);
             }
+            Report::Refusing(role, reason) => self.refuses(*role, reason.clone(), report),
+            // The other connection leads to the same server, most likely, and a name may lead elsewhere by now.
+            Report::Demoted => Role::ALL.into_iter().for_each(|role| self.ask(role, Ask::GiveUp)),
             Report::Subscribed(room) => report(BrokerEvent::Subscribed { room }),
             Report::Unsubscribed(room) => report(BrokerEvent::Unsubscribed { room }),
             Report::SubscribeFailed(room, reason) => report(BrokerEvent::SubscribeFailed { room, reason }),
@@ -147,6 +157,17 @@ impl RedisLinks {
             Report::Published(id) => report(BrokerEvent::Published { id: *id }),
             Report::PublishFailed(id, error) => report(BrokerEvent::PublishFailed { id: *id, error: *error }),
             Report::Settled => {}
+        }
+    }
+
+    /// One connection's trouble is the whole's.
+    fn refuses(&mut self, role: Role, reason: Option<String>, report: &mut impl FnMut(BrokerEvent<'_>)) {
+        let told = self.refusing.iter().flatten().next().cloned();
+        self.refusing[role as usize] = reason;
+        match self.refusing.iter().flatten().next() {
+            now if now == told.as_ref() => {}
+            Some(reason) => report(BrokerEvent::Refusing { reason }),
+            None => report(BrokerEvent::Willing),
         }
     }
 
@@ -172,8 +193,8 @@ impl RedisLinks {
 
     /// Adds what is known of Redis to a snapshot.
     pub fn describe(&self, snapshot: &mut Snapshot) {
-        snapshot.subscriber_up = self.asks[Role::Subscriber as usize].is_some();
-        snapshot.publisher_up = self.asks[Role::Publisher as usize].is_some();
+        let is_up = |role: Role| self.asks[role as usize].is_some() && self.refusing[role as usize].is_none();
+        (snapshot.subscriber_up, snapshot.publisher_up) = (is_up(Role::Subscriber), is_up(Role::Publisher));
         snapshot.broker_reconnects = self.ups.iter().map(|ups| ups.saturating_sub(1)).sum();
         snapshot.broker_publishes_dropped = self.counts.dropped.load(Relaxed);
         snapshot.broker_publishes_in_flight = self.publishes_in_flight() as u64;

@@ -5,10 +5,10 @@ use std::fmt;
 
 use super::backoff::Backoff;
 use super::buffers::{Inbox, Outbox};
-use super::command;
 use super::resp::Reply;
 use super::setup::{Progress, Setup};
-use super::{ConnectionRequest, LinkState, LinkStats, RedisConfig};
+use super::trouble::Trouble;
+use super::{ConnectionRequest, LinkState, LinkStats, RedisConfig, Role};
 use crate::time::Time;
 
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,10 @@ enum State {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tick {
     Nothing,
-    /// A `PING` was appended to the output: its reply must be expected.
-    Probed,
+    /// A probe is due; `again`: what was refused for a while is to be asked again in front of it.
+    Probe {
+        again: bool,
+    },
     /// The connection must be given up, for this reason.
     Expired(String),
 }
@@ -32,6 +34,7 @@ pub(super) enum Tick {
 /// One connection, or the wait for the next.
 #[derive(Debug)]
 pub(super) struct Link {
+    role: Role,
     state: State,
     /// The driver still holds a connection that was given up here.
     drop_due: bool,
@@ -39,7 +42,13 @@ pub(super) struct Link {
     pub(super) outbox: Outbox,
     setup: Setup,
     heard_at: Time,
+    /// Something was heard on this connection.
+    is_heard: bool,
     probe_deadline: Option<Time>,
+    /// When the server was last asked for its role, which may change while it answers everything else as before.
+    checked_at: Time,
+    pub(super) asks_role: bool,
+    pub(super) trouble: Trouble,
     backoff: Backoff,
     ups: u64,
     last_error: Option<String>,
@@ -47,15 +56,20 @@ pub(super) struct Link {
 
 impl Link {
     /// A connection whose first attempt is due at once.
-    pub(super) fn new(seed: u64) -> Link {
+    pub(super) fn new(role: Role, seed: u64) -> Link {
         Link {
+            role,
             state: State::Waiting { until: Time::ZERO },
             drop_due: false,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             setup: Setup::default(),
             heard_at: Time::ZERO,
+            is_heard: false,
             probe_deadline: None,
+            checked_at: Time::ZERO,
+            asks_role: false,
+            trouble: Trouble::new(seed.rotate_left(32)),
             backoff: Backoff::new(seed),
             ups: 0,
             last_error: None,
@@ -69,6 +83,11 @@ impl Link {
     /// Whether bytes can come and go.
     pub(super) fn is_established(&self) -> bool {
         matches!(self.state, State::SettingUp { .. } | State::Up { .. })
+    }
+
+    /// Whether it is established, and nothing has ever been said on it from there.
+    pub(super) fn is_unheard(&self) -> bool {
+        matches!(self.state, State::SettingUp { .. }) && !self.is_heard
     }
 
     /// What the driver is to do now, if anything.
@@ -88,14 +107,14 @@ impl Link {
     pub(super) fn connected(&mut self, now: Time, config: &RedisConfig) {
         if let State::Connecting { deadline } = self.state {
             self.state = State::SettingUp { deadline };
-            self.heard_at = now;
+            (self.heard_at, self.is_heard) = (now, false);
             self.setup.begin(config, self.outbox.tail());
         }
     }
 
     /// Bytes came: any are a sign of life.
     pub(super) fn heard(&mut self, now: Time) {
-        self.heard_at = now;
+        (self.heard_at, self.is_heard) = (now, true);
         self.probe_deadline = None;
     }
 
@@ -106,6 +125,9 @@ impl Link {
             Progress::Done => {
                 self.state = State::Up { since: now };
                 self.ups += 1;
+                self.checked_at = now;
+                // A subscriber of RESP2 may not ask; and both lead to the same server.
+                self.asks_role = self.role == Role::Publisher && self.setup.tells_role();
                 Ok(true)
             }
         }
@@ -127,6 +149,7 @@ impl Link {
         self.inbox = Inbox::default();
         self.outbox = Outbox::default();
         self.probe_deadline = None;
+        self.trouble.forget();
         if is_news {
             self.last_error = Some(reason.to_owned());
         }
@@ -147,12 +170,16 @@ impl Link {
         match self.state {
             State::Waiting { until } => until,
             State::Connecting { deadline } | State::SettingUp { deadline } => deadline,
-            State::Up { .. } => self.probe_deadline.unwrap_or(self.heard_at + config.probe_interval),
+            State::Up { .. } => {
+                let silence = self.probe_deadline.unwrap_or(self.heard_at + config.probe_interval);
+                let role = self.asks_role.then_some(self.checked_at + config.probe_interval);
+                [role, self.trouble.again_at()].into_iter().flatten().fold(silence, Time::min)
+            }
         }
     }
 
-    /// Does what is due. While a `PING` is `probed`, no other follows it: a server that says something now and then, and answers
-    /// or reads nothing, would pile them up.
+    /// Says what is due. While a probe is unanswered (`probed`), no other follows it, but for what is asked again: a server that
+    /// says something now and then, and answers or reads nothing, would pile them up.
     pub(super) fn timeout(&mut self, now: Time, probed: bool, config: &RedisConfig) -> Tick {
         if now < self.next_timeout(config) {
             return Tick::Nothing;
@@ -161,18 +188,21 @@ impl Link {
             State::Waiting { .. } => Tick::Nothing,
             State::Connecting { .. } => Tick::Expired(within("no connection", config.connect_timeout)),
             State::SettingUp { .. } => Tick::Expired(within("set-up not finished", config.connect_timeout)),
-            State::Up { .. } if self.probe_deadline.is_some() => {
+            State::Up { .. } if self.probe_deadline.is_some_and(|deadline| deadline <= now) => {
                 Tick::Expired(within("no answer to PING", config.probe_timeout))
             }
             State::Up { .. } => {
-                self.probe_deadline = Some(now + config.probe_timeout);
-                self.inbox.settle();
-                self.outbox.settle();
-                if probed {
-                    return Tick::Nothing;
+                self.checked_at = now;
+                if self.probe_deadline.is_none() && self.heard_at + config.probe_interval <= now {
+                    self.probe_deadline = Some(now + config.probe_timeout);
+                    self.inbox.settle();
+                    self.outbox.settle();
                 }
-                command::command(self.outbox.tail(), &[b"PING"]);
-                Tick::Probed
+                if self.trouble.again_at().is_some_and(|again_at| again_at <= now) {
+                    self.trouble.asked_again();
+                    return Tick::Probe { again: true };
+                }
+                if probed { Tick::Nothing } else { Tick::Probe { again: false } }
             }
         }
     }
@@ -187,9 +217,10 @@ impl Link {
             State::Waiting { .. } => LinkState::Waiting,
             State::Connecting { .. } => LinkState::Connecting,
             State::SettingUp { .. } => LinkState::SettingUp,
+            State::Up { .. } if self.trouble.reason().is_some() => LinkState::Refusing,
             State::Up { .. } => LinkState::Up,
         };
-        LinkStats { state, last_error: self.last_error.as_deref() }
+        LinkStats { state, last_error: self.trouble.reason().or(self.last_error.as_deref()) }
     }
 }
 

@@ -30,6 +30,13 @@
 //!   fails for another reason than the one told last; so with `PublisherUp` and `PublisherDown`. Reasons in events begin
 //!   with `Redis: `. After `Down` the session knows of no room: whoever wants messages
 //!   asks again after `Up`. What is asked of a subscriber that is not up is forgotten.
+//! - While Redis refuses for a while ([`Refusal::Passing`]), `Refusing` says why, and `Willing` that it is over. Subscriptions that
+//!   exist stay; those that it refused are asked for again, as is a sign of life, with growing pauses between
+//!   [`RedisConfig::backoff_min`] and [`RedisConfig::backoff_max`], until they are granted. A publish that it refuses fails as
+//!   [`Unavailable`](super::PublishError::Unavailable), and the next is asked for all the same.
+//! - A replica is of no use, unless it is one of a cluster: what is published there reaches no other server. It is asked for its
+//!   `ROLE` in the set-up and every [`RedisConfig::probe_interval`]; both connections to one are given up. Where `ROLE` is
+//!   refused or unknown, it passes for a master.
 //! - Every publish with an id is answered exactly once; those that Redis was sent, in the order they were made, and
 //!   before the `PublisherDown` that may end them. Those that could not be sent are answered at once, so ahead of
 //!   others that wait.
@@ -44,19 +51,24 @@ mod command;
 mod link;
 mod publisher;
 mod queue;
+mod refusal;
 pub mod resp;
 mod session;
 mod setup;
+mod standing;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use backoff::Backoff;
+pub use refusal::{Refusal, explained_end};
 pub use session::RedisSession;
-pub use setup::is_unwilling;
+pub use standing::{Standing, is_of_a_cluster};
+pub use trouble::Trouble;
 
 #[cfg(doc)]
 use super::BrokerEvent;
@@ -101,7 +113,7 @@ pub struct RedisConfig {
     pub message_bytes_max: usize,
     /// From [`ConnectionRequest::Open`] until the connection is set up.
     pub connect_timeout: Duration,
-    /// Silence from Redis before it is asked for a sign of life.
+    /// Silence from Redis before it is asked for a sign of life, and the time between two questions for its role.
     pub probe_interval: Duration,
     /// Silence after that before the connection is given up.
     pub probe_timeout: Duration,
@@ -132,14 +144,6 @@ impl Default for RedisConfig {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
         }
-    }
-}
-
-impl RedisConfig {
-    /// A server's error text as it may be logged: printable, at most 200 characters, and without the password, of which an old
-    /// server quotes the beginning when it does not know `AUTH`.
-    pub fn printable_error(&self, error: &[u8]) -> String {
-        setup::shown(error, self)
     }
 }
 
@@ -200,6 +204,8 @@ pub enum LinkState {
     SettingUp,
     /// It is in use.
     Up,
+    /// It is in use, and Redis refuses for a while what it is asked on it.
+    Refusing,
 }
 
 /// How one connection fares.
@@ -208,7 +214,7 @@ pub enum LinkState {
 pub struct LinkStats<'a> {
     /// Where it is in its life.
     pub state: LinkState,
-    /// Why the last connection of this role failed or ended, if ever one did. For people.
+    /// Why Redis refuses for a while; else why the last connection of this role failed or ended, if ever one did. For people.
     pub last_error: Option<&'a str>,
 }
 

@@ -6,8 +6,11 @@ use super::RedisConfig;
 use super::buffers::Outbox;
 use super::command;
 use super::queue::EventQueue;
+use super::refusal::Refusal;
 use super::resp::Reply;
-use super::setup::shown;
+use super::session::{Loss, Verdict};
+use super::setup::{standing, tells_cluster};
+use super::standing::Standing;
 use crate::broker::{BrokerEvent, PublishError, PublishId};
 
 /// Places kept for good in the list of unanswered publishes: 24 KB.
@@ -16,7 +19,19 @@ const KEPT_UNANSWERED: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Publish(Option<PublishId>),
+    /// `again`: what it answers decides whether trouble is over.
+    Probe {
+        probe: Probe,
+        again: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
     Ping,
+    Role,
+    /// Of a replica: it may be one of a cluster.
+    Cluster,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,59 +93,124 @@ impl Publisher {
         }
     }
 
-    /// Whether a `PING` has no answer yet.
+    /// Whether a probe has no answer yet.
     pub(super) fn is_probed(&self) -> bool {
-        self.unanswered.iter().any(|unanswered| unanswered.asked == Asked::Ping)
+        self.unanswered.iter().any(|unanswered| matches!(unanswered.asked, Asked::Probe { .. }))
     }
 
-    /// A `PING` was appended.
-    pub(super) fn probed(&mut self, outbox: &Outbox) {
-        self.unanswered.push_back(Unanswered { asked: Asked::Ping, end: outbox.end() });
+    /// Asks for a sign of life, and where that is worth it for the server's role.
+    pub(super) fn probe(&mut self, asks_role: bool, again: bool, outbox: &mut Outbox) {
+        self.ask(if asks_role { Probe::Role } else { Probe::Ping }, again, outbox);
         self.unanswered.shrink_to(KEPT_UNANSWERED);
+    }
+
+    fn ask(&mut self, probe: Probe, again: bool, outbox: &mut Outbox) {
+        let words: &[&[u8]] = match probe {
+            Probe::Ping => &[b"PING"],
+            Probe::Role => &[b"ROLE"],
+            Probe::Cluster => &[b"INFO", b"cluster"],
+        };
+        command::command(outbox.tail(), words);
+        self.unanswered.push_back(Unanswered { asked: Asked::Probe { probe, again }, end: outbox.end() });
+    }
+
+    /// What a probe was answered; a replica is asked whether it is one of a cluster.
+    fn probed(
+        &mut self,
+        (probe, again): (Probe, bool),
+        reply: &Reply<'_>,
+        outbox: &mut Outbox,
+        config: &RedisConfig,
+    ) -> Result<Verdict, Loss> {
+        if let Reply::Error(error) = reply {
+            let reason = || config.explained_error(error);
+            match Refusal::of_probe(error) {
+                Refusal::Passing => return Ok(Verdict::Probed { again, trouble: Some(reason()) }),
+                Refusal::Replica => return Err(Loss::Replica),
+                Refusal::SignIn => return Err(Loss::Broken(reason())),
+                // Any other answer is one: a user without the right to ask is told so.
+                Refusal::Lasting => {}
+            }
+        }
+        match (probe, reply) {
+            (Probe::Role, Reply::Array(items)) if standing(*items) == Standing::Replica => {
+                self.ask(Probe::Cluster, again, outbox);
+                Ok(Verdict::Fine)
+            }
+            (Probe::Role, Reply::Array(_)) | (Probe::Ping, _) => Ok(Verdict::Probed { again, trouble: None }),
+            (Probe::Role, _) => Ok(Verdict::RoleUnknown { again }),
+            (Probe::Cluster, reply) if tells_cluster(reply) => Ok(Verdict::RoleUnknown { again }),
+            (Probe::Cluster, _) => Err(Loss::Replica),
+        }
     }
 
     /// Takes the next reply; the error is the reason, for people, why replies and commands no longer match.
     pub(super) fn reply(
         &mut self,
         reply: &Reply<'_>,
-        sent_total: u64,
+        outbox: &mut Outbox,
         config: &RedisConfig,
         sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Result<(), String> {
+    ) -> Result<Verdict, Loss> {
         if matches!(reply, Reply::Push(_)) {
-            return Ok(());
+            return Ok(Verdict::Fine);
         }
-        let unasked = |why: &str| match reply {
-            Reply::Error(error) => shown(error, config),
-            _ => why.to_owned(),
+        let unasked = |why: &str| {
+            Loss::Broken(match reply {
+                Reply::Error(error) => config.explained_error(error),
+                _ => why.to_owned(),
+            })
         };
         let Some(Unanswered { asked, end }) = self.unanswered.pop_front() else {
             return Err(unasked("a reply came that nothing was asked for"));
         };
-        if end > sent_total {
+        if end > outbox.sent_total() {
             // Whoever answers ahead, and reads nothing, would let the buffer grow without end. Answered with the others.
             self.unanswered.push_front(Unanswered { asked, end });
             return Err(unasked("a reply came to a command that was not sent yet"));
         }
         self.answered_to = end;
-        let Asked::Publish(id) = asked else {
-            // Any answer to a PING is one: a user without the right to it is told so.
-            return Ok(());
+        let id = match asked {
+            Asked::Publish(id) => id,
+            Asked::Probe { probe, again } => return self.probed((probe, again), reply, outbox, config),
         };
         self.publishes -= 1;
         match (reply, id) {
             (Reply::Integer(_), Some(id)) => sink(BrokerEvent::Published { id }),
             (Reply::Integer(_), None) => {}
-            (Reply::Error(_), Some(id)) => sink(BrokerEvent::PublishFailed { id, error: PublishError::Refused }),
-            (Reply::Error(_), None) => self.dropped += 1,
+            (Reply::Error(error), id) => return self.refused(error, id, config, sink),
             _ => {
                 // Answered with the others that this loses.
                 self.unanswered.push_front(Unanswered { asked, end });
                 self.publishes += 1;
-                return Err("PUBLISH was answered with something else than a number".to_owned());
+                return Err(Loss::Broken("PUBLISH was answered with something else than a number".to_owned()));
             }
         }
-        Ok(())
+        Ok(Verdict::Fine)
+    }
+
+    /// A publish that is refused is not made again: what its sender says next would overtake it.
+    fn refused(
+        &mut self,
+        error: &[u8],
+        id: Option<PublishId>,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<Verdict, Loss> {
+        let refusal = Refusal::of(error);
+        match id {
+            Some(id) if refusal == Refusal::Lasting => {
+                sink(BrokerEvent::PublishFailed { id, error: PublishError::Refused });
+            }
+            Some(id) => sink(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable }),
+            None => self.dropped += 1,
+        }
+        match refusal {
+            Refusal::Lasting => Ok(Verdict::Fine),
+            Refusal::Passing => Ok(Verdict::Refused(config.explained_error(error))),
+            Refusal::Replica => Err(Loss::Replica),
+            Refusal::SignIn => Err(Loss::Broken(config.explained_error(error))),
+        }
     }
 
     /// The connection is lost: says what is known of every publish on it.

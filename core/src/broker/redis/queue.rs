@@ -11,6 +11,8 @@ const KEPT_EVENTS: usize = 1024;
 enum Queued {
     Down { reason: String },
     PublisherDown { reason: String },
+    Refusing { reason: String },
+    Willing,
     PublishFailed { id: PublishId, error: PublishError },
 }
 
@@ -29,6 +31,14 @@ impl EventQueue {
         self.events.push_back(Queued::PublisherDown { reason });
     }
 
+    pub(super) fn refusing(&mut self, reason: String) {
+        self.events.push_back(Queued::Refusing { reason });
+    }
+
+    pub(super) fn willing(&mut self) {
+        self.events.push_back(Queued::Willing);
+    }
+
     pub(super) fn publish_failed(&mut self, id: PublishId, error: PublishError) {
         self.events.push_back(Queued::PublishFailed { id, error });
     }
@@ -43,6 +53,8 @@ impl EventQueue {
             sink(match &event {
                 Queued::Down { reason } => BrokerEvent::Down { reason },
                 Queued::PublisherDown { reason } => BrokerEvent::PublisherDown { reason },
+                Queued::Refusing { reason } => BrokerEvent::Refusing { reason },
+                Queued::Willing => BrokerEvent::Willing,
                 Queued::PublishFailed { id, error } => BrokerEvent::PublishFailed { id: *id, error: *error },
             });
         }

@@ -5,7 +5,9 @@ use super::buffers::{Received, Stopped};
 use super::link::{Link, Tick};
 use super::publisher::Publisher;
 use super::queue::EventQueue;
+use super::refusal::explained_end;
 use super::resp::{Limits, Reply};
+use super::standing::Standing;
 use super::subscriber::{Operation, Subscriber};
 use super::{ConnectionRequest, RedisConfig, RedisStats, Role};
 use crate::broker::{BrokerEvent, PublishError, PublishId};
@@ -14,6 +16,26 @@ use crate::time::Time;
 /// Bytes of any reply that is no message. The longest, `HELLO`'s, is some 200 bytes and about 100 more per loaded
 /// module.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// What a reply means for the connection that it came on.
+pub(super) enum Verdict {
+    /// Nothing.
+    Fine,
+    /// Redis refuses for a while, for this reason.
+    Refused(String),
+    /// A probe is answered, and whether Redis is willing. `again`: this answer decides whether trouble is over.
+    Probed { again: bool, trouble: Option<String> },
+    /// As a probe that finds no trouble; and the role need not be asked for any more, nor can it be known.
+    RoleUnknown { again: bool },
+}
+
+/// Why a connection must be given up.
+pub(super) enum Loss {
+    /// For people.
+    Broken(String),
+    /// It leads to a replica, and the other one to the same, most likely: a name may lead elsewhere by now.
+    Replica,
+}
 
 /// A Redis Pub/Sub session without I/O. The [module's guide](super) says how to drive it.
 #[derive(Debug)]
@@ -25,6 +47,8 @@ pub struct RedisSession {
     subscriber: Subscriber,
     publisher: Publisher,
     events: EventQueue,
+    /// Why Redis refuses for a while, as was told last.
+    told_trouble: Option<String>,
     oversized: u64,
     ignored: u64,
 }
@@ -35,12 +59,13 @@ impl RedisSession {
         let limits = Limits { message_bytes_max: config.message_bytes_max, reply_bytes_max: REPLY_BYTES_MAX };
         RedisSession {
             limits,
-            subscriber_link: Link::new(config.seed),
+            subscriber_link: Link::new(Role::Subscriber, config.seed),
             // Any other number: the two shall not draw the same waits.
-            publisher_link: Link::new(!config.seed),
+            publisher_link: Link::new(Role::Publisher, !config.seed),
             subscriber: Subscriber::default(),
             publisher: Publisher::default(),
             events: EventQueue::default(),
+            told_trouble: None,
             oversized: 0,
             ignored: 0,
             config,
@@ -96,8 +121,10 @@ impl RedisSession {
     /// The connection ended, or could not be established. `reason` is for people and must hold no secret.
     pub fn disconnected(&mut self, role: Role, reason: &str, now: Time) {
         // Whatever was given up here is gone there, too.
-        self.link(role).0.set_drop_due(false);
-        self.lose(role, reason, now);
+        let link = self.link(role).0;
+        link.set_drop_due(false);
+        let unheard = link.is_unheard().then(|| explained_end(reason));
+        self.lose(role, unheard.as_deref().unwrap_or(reason), now);
     }
 
     /// What is to be written to a connection: whole commands, except that the first may be the rest of one.
@@ -133,15 +160,23 @@ impl RedisSession {
         let mut inbox = std::mem::take(&mut link.inbox);
         match inbox.feed(data, &limits, |received| self.take(role, received, now, &mut sink)) {
             Ok(()) => self.link(role).0.inbox = inbox,
-            Err(stopped) => {
-                let reason = match stopped {
-                    Stopped::Malformed(error) => format!("broke the protocol: {error}"),
-                    Stopped::Refused(reason) => reason,
+            Err(Stopped::Malformed(error)) => {
+                let reason = match self.link(role).0.is_up() {
+                    true => format!("broke the protocol: {error}"),
+                    false => format!("{} ({error})", RedisConfig::explained_stranger(data)),
                 };
                 self.give_up(role, &reason, now);
-                self.events.drain(&mut sink);
+            }
+            Err(Stopped::Refused(Loss::Broken(reason))) => self.give_up(role, &reason, now),
+            Err(Stopped::Refused(Loss::Replica)) => {
+                for role in Role::ALL {
+                    if self.link(role).0.is_up() {
+                        self.give_up(role, Standing::REPLICA, now);
+                    }
+                }
             }
         }
+        self.events.drain(&mut sink);
     }
 
     /// Whether [`RedisSession::poll_events`] has any.
@@ -169,8 +204,13 @@ impl RedisSession {
             let (link, config) = self.link(role);
             match (link.timeout(now, probed, config), role) {
                 (Tick::Nothing, _) => {}
-                (Tick::Probed, Role::Subscriber) => self.subscriber.probed(),
-                (Tick::Probed, Role::Publisher) => self.publisher.probed(&self.publisher_link.outbox),
+                (Tick::Probe { again }, Role::Subscriber) => {
+                    self.subscriber.probe(again, &mut self.subscriber_link.outbox, &self.config);
+                }
+                (Tick::Probe { again }, Role::Publisher) => {
+                    let Link { asks_role, outbox, .. } = &mut self.publisher_link;
+                    self.publisher.probe(*asks_role, again, outbox);
+                }
                 (Tick::Expired(reason), role) => self.give_up(role, &reason, now),
             }
         }
@@ -209,7 +249,7 @@ impl RedisSession {
         received: Received<'_>,
         now: Time,
         sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Result<(), String> {
+    ) -> Result<(), Loss> {
         let reply = match received {
             Received::Message { channel, payload } => {
                 self.message(role, channel, payload, sink);
@@ -223,16 +263,13 @@ impl RedisSession {
         };
         let (link, config) = self.link(role);
         if !link.is_up() {
-            if link.setup_reply(&reply, now, config)? {
+            if link.setup_reply(&reply, now, config).map_err(Loss::Broken)? {
                 self.came_up(role, sink);
             }
             return Ok(());
         }
-        match role {
-            Role::Publisher => {
-                let sent_total = self.publisher_link.outbox.sent_total();
-                self.publisher.reply(&reply, sent_total, &self.config, sink)
-            }
+        let verdict = match role {
+            Role::Publisher => self.publisher.reply(&reply, &mut self.publisher_link.outbox, &self.config, sink)?,
             Role::Subscriber => {
                 if let Reply::Push(mut items) | Reply::Array(mut items) = reply
                     && let (Some(Reply::Simple(b"message") | Reply::Bulk(b"message")), Some(Reply::Bulk(channel))) =
@@ -243,8 +280,50 @@ impl RedisSession {
                     self.message(role, channel, payload, sink);
                     return Ok(());
                 }
-                self.subscriber.reply(&reply, &self.config, sink)
+                self.subscriber.reply(&reply, &self.config, sink)?
             }
+        };
+        if !matches!(verdict, Verdict::Fine) {
+            self.judge(role, verdict, now);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, role: Role, verdict: Verdict, now: Time) {
+        let has_refused = role == Role::Subscriber && self.subscriber.has_refused();
+        let (link, config) = self.link(role);
+        let (again, trouble) = match verdict {
+            Verdict::Fine => return,
+            Verdict::Refused(reason) => (false, Some(reason)),
+            Verdict::Probed { again, trouble } => (again, trouble),
+            Verdict::RoleUnknown { again } => {
+                link.asks_role = false;
+                (again, None)
+            }
+        };
+        match trouble {
+            trouble if again => {
+                // A probe may be answered, and what stood in front of it refused.
+                let still = link.trouble.reason().filter(|_| has_refused).map(str::to_owned);
+                link.trouble.answered(trouble.or(still), now, config);
+            }
+            Some(reason) => link.trouble.begin(reason, now, config),
+            None => {}
+        }
+        self.tell_trouble();
+    }
+
+    /// Tells whether Redis refuses for a while, if that has changed.
+    fn tell_trouble(&mut self) {
+        let links = [&self.subscriber_link, &self.publisher_link];
+        let trouble = links.into_iter().find_map(|link| link.trouble.reason());
+        if trouble == self.told_trouble.as_deref() {
+            return;
+        }
+        self.told_trouble = trouble.map(str::to_owned);
+        match &self.told_trouble {
+            Some(reason) => self.events.refusing(format!("Redis: {reason}")),
+            None => self.events.willing(),
         }
     }
 
@@ -292,6 +371,7 @@ impl RedisSession {
                 Role::Publisher => self.events.publisher_down(reason),
             }
         }
+        self.tell_trouble();
     }
 
     /// Bytes that the publisher's output buffer owns.

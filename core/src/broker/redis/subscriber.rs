@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 use super::RedisConfig;
 use super::buffers::Outbox;
 use super::command;
+use super::refusal::Refusal;
 use super::resp::{Items, Reply};
-use super::setup::shown;
+use super::session::{Loss, Verdict};
 use crate::broker::BrokerEvent;
 
 /// Channels named by one command. Redis finishes a whole command before it looks at the next connection: so many take
@@ -53,10 +54,9 @@ struct Ask {
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     /// For so many of the asks that come next.
-    Channels {
-        left: usize,
-    },
-    Ping,
+    Channels { left: usize },
+    /// `again`: what it answers decides whether trouble is over.
+    Ping { again: bool },
 }
 
 /// The asks of one connection after another.
@@ -66,6 +66,8 @@ pub(super) struct Subscriber {
     asks: VecDeque<Ask>,
     sent: usize,
     commands: VecDeque<Command>,
+    /// What was refused for a while, to be asked again: once for a room at most, as everything is that is asked for.
+    refused: Vec<Ask>,
 }
 
 impl Subscriber {
@@ -98,12 +100,18 @@ impl Subscriber {
 
     /// Whether a `PING` has no answer yet.
     pub(super) fn is_probed(&self) -> bool {
-        self.commands.iter().any(|command| matches!(command, Command::Ping))
+        self.commands.iter().any(|command| matches!(command, Command::Ping { .. }))
     }
 
-    /// A `PING` was appended.
-    pub(super) fn probed(&mut self) {
-        self.commands.push_back(Command::Ping);
+    /// Asks for a sign of life; `again`: behind everything that was refused for a while.
+    pub(super) fn probe(&mut self, again: bool, outbox: &mut Outbox, config: &RedisConfig) {
+        if again {
+            self.asks.extend(self.refused.drain(..));
+            self.refused.shrink_to(KEPT_ASKS);
+            self.flush(outbox, config);
+        }
+        command::command(outbox.tail(), &[b"PING"]);
+        self.commands.push_back(Command::Ping { again });
     }
 
     /// Takes the next reply; the error is the reason, for people, why this connection can no longer be trusted.
@@ -112,11 +120,11 @@ impl Subscriber {
         reply: &Reply<'_>,
         config: &RedisConfig,
         sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Result<(), String> {
+    ) -> Result<Verdict, Loss> {
         match reply {
             Reply::Push(items) | Reply::Array(items) => self.push(*items, config, sink),
             Reply::Error(error) => self.refused(error, config, sink),
-            _ => self.pong(),
+            _ => self.pong(None),
         }
     }
 
@@ -126,13 +134,13 @@ impl Subscriber {
         mut items: Items<'_>,
         config: &RedisConfig,
         sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Result<(), String> {
+    ) -> Result<Verdict, Loss> {
         match (items.next(), items.next()) {
-            (Some(Reply::Bulk(b"pong")), _) => self.pong(),
+            (Some(Reply::Bulk(b"pong")), _) => self.pong(None),
             (Some(Reply::Bulk(kind @ (b"subscribe" | b"unsubscribe"))), Some(Reply::Bulk(channel))) => {
                 self.confirmed(kind, channel, config, sink)
             }
-            _ => Ok(()),
+            _ => Ok(Verdict::Fine),
         }
     }
 
@@ -144,8 +152,11 @@ impl Subscriber {
         channel: &[u8],
         config: &RedisConfig,
         sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Result<(), String> {
-        let strayed = || format!("a confirmation came that nothing was asked for: {}", shown(kind, config));
+    ) -> Result<Verdict, Loss> {
+        let strayed = || {
+            let kind = config.printable_error(kind);
+            Loss::Broken(format!("a confirmation came that nothing was asked for: {kind}"))
+        };
         let Some(Command::Channels { left }) = self.commands.front_mut() else {
             return Err(strayed());
         };
@@ -170,7 +181,7 @@ impl Subscriber {
         if self.asks.is_empty() {
             self.asks.shrink_to(KEPT_ASKS);
         }
-        Ok(())
+        Ok(Verdict::Fine)
     }
 
     /// Redis refuses a command as a whole, for instance when one of its channels is not allowed.
@@ -179,30 +190,54 @@ impl Subscriber {
         error: &[u8],
         config: &RedisConfig,
         sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Result<(), String> {
-        let left = match self.commands.pop_front() {
-            None => return Err(shown(error, config)),
-            // Any answer to a PING is one: a user without the right to it is told so.
-            Some(Command::Ping) => return Ok(()),
-            Some(Command::Channels { left }) => left,
+    ) -> Result<Verdict, Loss> {
+        let left = match self.commands.front() {
+            None => return Err(Loss::Broken(config.explained_error(error))),
+            Some(Command::Ping { .. }) => return self.pong(Some((error, config))),
+            Some(Command::Channels { left }) => *left,
         };
+        self.commands.pop_front();
+        let refusal = Refusal::of(error);
+        match refusal {
+            Refusal::Replica => return Err(Loss::Replica),
+            Refusal::SignIn => return Err(Loss::Broken(config.explained_error(error))),
+            Refusal::Passing | Refusal::Lasting => {}
+        }
         for _ in 0..left {
             let Some(ask) = self.asks.pop_front() else { break };
             self.sent -= 1;
-            if left == 1 {
-                sink(BrokerEvent::SubscribeFailed { room: &ask.room, reason: &shown(error, config) });
+            if refusal == Refusal::Passing {
+                self.refused.push(ask);
+            } else if left == 1 {
+                let reason = config.explained_error(error);
+                sink(BrokerEvent::SubscribeFailed { room: &ask.room, reason: &reason });
             } else {
                 self.asks.push_back(Ask { alone: true, ..ask });
             }
         }
-        Ok(())
+        match refusal {
+            Refusal::Passing => Ok(Verdict::Refused(config.explained_error(error))),
+            _ => Ok(Verdict::Fine),
+        }
     }
 
-    fn pong(&mut self) -> Result<(), String> {
-        match self.commands.pop_front() {
-            Some(Command::Ping) => Ok(()),
-            _ => Err("a reply came that nothing was asked for".to_owned()),
-        }
+    /// A `PING` is answered, by an error or not. Any answer is one, but for those that are about the server.
+    fn pong(&mut self, error: Option<(&[u8], &RedisConfig)>) -> Result<Verdict, Loss> {
+        let Some(Command::Ping { again }) = self.commands.pop_front() else {
+            return Err(Loss::Broken("a reply came that nothing was asked for".to_owned()));
+        };
+        let trouble = match error.map(|(error, config)| (Refusal::of_probe(error), error, config)) {
+            Some((Refusal::Passing, error, config)) => Some(config.explained_error(error)),
+            Some((Refusal::SignIn, error, config)) => return Err(Loss::Broken(config.explained_error(error))),
+            Some((Refusal::Replica, ..)) => return Err(Loss::Replica),
+            Some((Refusal::Lasting, ..)) | None => None,
+        };
+        Ok(Verdict::Probed { again, trouble })
+    }
+
+    /// Whether anything waits to be asked again.
+    pub(super) fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
     }
 
     /// The connection is lost, and with it all that was asked.

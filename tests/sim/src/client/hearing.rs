@@ -143,8 +143,7 @@ impl Client {
             1002 | 1007 | 4509 => connection.is_rude,
             1012 => options.has(Fault::InstanceShutdown),
             1013 => {
-                self.dialect == Dialect::Broadcast && options.has(Fault::RedisRefusesSubscribe)
-                    || self.dialect != Dialect::Fanfare && options.is_tight()
+                self.dialect != Dialect::Fanfare && (options.has(Fault::RedisRefusesSubscribe) || options.is_tight())
             }
             4000 => HOLD_UPS.iter().any(|fault| options.has(*fault)),
             // It did not read what it was sent, or the rest of a message that it had begun did not come.

@@ -153,6 +153,8 @@ impl Cluster<'_> {
             Fault::RedisPause => self.redis.paused = true,
             Fault::RedisLoading => self.redis.loading = true,
             Fault::RedisRefusesPublish => self.redis.refuses_publish = true,
+            Fault::RedisBusy => self.redis.busy = true,
+            Fault::RedisDemoted => self.redis.is_replica = true,
             _ => {
                 let room = self.draw(fault, self.options.rooms);
                 self.redis.refuses_subscribe = Some(self.redis.channel(ROOMS[room]));
@@ -169,6 +171,8 @@ impl Cluster<'_> {
             Fault::RedisPause => self.redis.paused = false,
             Fault::RedisLoading => self.redis.loading = false,
             Fault::RedisRefusesPublish => self.redis.refuses_publish = false,
+            Fault::RedisBusy => self.redis.busy = false,
+            Fault::RedisDemoted => self.redis.is_replica = false,
             Fault::RedisRefusesSubscribe => self.redis.refuses_subscribe = None,
             Fault::InstanceCrash if self.instances[target].is_none() => self.start_instance(target),
             Fault::InstanceShutdown if self.instances[target].as_ref().is_some_and(|of| of.is_stopping) => {

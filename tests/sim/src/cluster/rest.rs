@@ -112,6 +112,26 @@ impl Cluster<'_> {
         Ok(())
     }
 
+    /// Redis refuses for a while, and then is a replica for a while, while nothing else goes wrong. Every instance says that it is
+    /// not ready, nobody is told anything that is not so, and afterwards everybody is where it was.
+    pub(super) fn refuse_for_a_while(&mut self) -> Result<(), String> {
+        let session = &self.options.session;
+        // Until each connection has been probed, and answered, and the instance has had a turn.
+        let noticed = (session.probe_interval + session.probe_timeout).as_micros() as u64 + 2_000_000;
+        for demoted in [false, true] {
+            trace!(self.around.trace, self.around.timeline, "REDIS REFUSES, demoted: {demoted}");
+            (self.redis.busy, self.redis.is_replica) = (!demoted, demoted);
+            self.pass(noticed)?;
+            if let Some(place) = self.instances.iter().position(|of| of.as_ref().is_some_and(|of| of.is_ready())) {
+                return Err(format!("instance {place} is ready, and Redis is not (demoted: {demoted})"));
+            }
+            (self.redis.busy, self.redis.is_replica) = (false, false);
+            self.settle()?;
+            self.probe()?;
+        }
+        Ok(())
+    }
+
     /// Checks what must be true once everything is quiet.
     pub(super) fn check_quiet(&mut self) -> Result<(), String> {
         // Until instances have noticed who is dead, and rooms have lingered.

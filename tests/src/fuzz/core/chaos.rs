@@ -400,6 +400,8 @@ fn tell(turn: &mut Turn<'_>, lie: Lie) {
             name = room_name(room);
             BrokerEvent::SubscribeFailed { room: &name, reason: "refused" }
         }
+        Lie::Refusing => BrokerEvent::Refusing { reason: "busy" },
+        Lie::Willing => BrokerEvent::Willing,
         Lie::Published(id) => BrokerEvent::Published { id: PublishId::new(id.into()) },
         Lie::PublishFailed(id, error) => BrokerEvent::PublishFailed {
             id: PublishId::new(id.into()),

@@ -3,6 +3,7 @@
 mod health;
 mod publishing;
 mod random;
+mod refusing;
 mod scanner;
 mod set_up;
 mod subscribing;
@@ -14,6 +15,9 @@ use crate::broker::{BrokerEvent, PublishId};
 use crate::time::Time;
 
 const HELLO_REPLY: &[u8] = b"%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n";
+const MASTER: &[u8] = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n";
+const REPLICA: &[u8] = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:42\r\n";
+const PONG: &[u8] = b"+PONG\r\n";
 
 /// A session, its clock, and the events so far, written down.
 struct Script {
@@ -34,6 +38,8 @@ fn written(event: BrokerEvent<'_>) -> String {
         BrokerEvent::Down { reason } => format!("down: {}", of_redis(reason)),
         BrokerEvent::PublisherUp => "publisher up".to_owned(),
         BrokerEvent::PublisherDown { reason } => format!("publisher down: {}", of_redis(reason)),
+        BrokerEvent::Refusing { reason } => format!("refusing: {}", of_redis(reason)),
+        BrokerEvent::Willing => "willing".to_owned(),
         BrokerEvent::Subscribed { room } => format!("subscribed {room}"),
         BrokerEvent::Unsubscribed { room } => format!("unsubscribed {room}"),
         BrokerEvent::SubscribeFailed { room, reason } => format!("failed {room}: {reason}"),
@@ -93,7 +99,7 @@ impl Script {
         self.open(role);
         self.session.connected(role, self.now);
         self.sent(role);
-        self.hear(role, HELLO_REPLY);
+        self.hear(role, &[HELLO_REPLY, MASTER, PONG].concat());
     }
 
     /// Waits until the role's connection is to be opened.

@@ -11,7 +11,7 @@ fn publishes_are_pipelined_and_answered_in_order() {
     script.session.publish("r", b"no id", None);
     assert_eq!(script.sent(Role::Publisher)[3], ["PUBLISH", "fanfare:r", "no id"]);
     assert_eq!(script.session.stats().publishes_in_flight, 4);
-    script.hear(Role::Publisher, b":1\r\n-OOM command not allowed\r\n:0\r\n-NOPERM no\r\n");
+    script.hear(Role::Publisher, b":1\r\n-ERR not allowed\r\n:0\r\n-NOPERM no\r\n");
     assert_eq!(script.events(), ["published 1", "not published 2: Refused", "published 3"]);
     assert_eq!(script.session.stats().publishes_in_flight, 0);
     assert_eq!(script.session.stats().publishes_dropped, 1);
@@ -155,9 +155,12 @@ fn a_probe_among_publishes_keeps_its_place() {
     script.publish(1);
     script.wait(Duration::from_secs(5));
     script.publish(2);
-    assert_eq!(script.sent(Role::Publisher)[1], ["PING"]);
-    script.hear(Role::Publisher, b":1\r\n-NOPERM no right to PING\r\n:1\r\n");
+    assert_eq!(script.sent(Role::Publisher)[1], ["ROLE"]);
+    script.hear(Role::Publisher, b":1\r\n-NOPERM no right to ROLE\r\n:1\r\n");
     assert_eq!(script.events(), ["published 1", "published 2"]);
+    // What it has no right to is not asked for again.
+    script.wait(Duration::from_secs(5));
+    assert_eq!(script.sent(Role::Publisher), [["PING"]]);
 }
 
 #[test]

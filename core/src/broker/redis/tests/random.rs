@@ -119,6 +119,10 @@ enum Step {
         role: Role,
     },
     Connect,
+    /// The server begins to run a script, or ends it.
+    Busy {
+        busy: bool,
+    },
     Wait {
         millis: u64,
     },
@@ -133,6 +137,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (role(), 0_usize..200).prop_map(|(role, bytes)| Step::Serve { role, bytes }),
         1 => role().prop_map(|role| Step::Break { role }),
         4 => Just(Step::Connect),
+        2 => any::<bool>().prop_map(|busy| Step::Busy { busy }),
         2 => (0_u64..4_000).prop_map(|millis| Step::Wait { millis }),
     ]
 }
@@ -160,6 +165,10 @@ struct World {
     up: [bool; 2],
     /// Why each role is not up, as was told last.
     down: [String; 2],
+    /// The server runs a script, and answers nothing else.
+    busy: bool,
+    /// So it was told.
+    refusing: bool,
 }
 
 impl World {
@@ -178,6 +187,8 @@ impl World {
             asked: BTreeMap::new(),
             up: [false; 2],
             down: Default::default(),
+            busy: false,
+            refusing: false,
         }
     }
 
@@ -208,6 +219,7 @@ impl World {
                 }
             }
             Step::Connect => {}
+            Step::Busy { busy } => self.busy = busy,
             Step::Wait { millis } => {
                 self.script.now = self.script.now + Duration::from_millis(millis);
                 self.script.session.timeout(self.script.now);
@@ -247,11 +259,13 @@ impl World {
             let rooms = || command[1..].iter().map(|channel| channel.strip_prefix("fanfare:").unwrap().to_owned());
             match command[0].as_str() {
                 "HELLO" => served.answers.extend(HELLO_REPLY),
-                "PING" => served.answers.extend(b"+PONG\r\n"),
+                _ if self.busy => served.answers.extend(b"-BUSY running a script\r\n"),
+                "ROLE" => served.answers.extend(MASTER),
+                "PING" => served.answers.extend(PONG),
                 "PUBLISH" => {
                     let id: u64 = command[2].split(' ').next().unwrap().parse().unwrap();
                     if id.is_multiple_of(7) {
-                        served.answers.extend(b"-OOM no\r\n");
+                        served.answers.extend(b"-NOPERM no\r\n");
                     } else {
                         self.taken_by_server.insert(id);
                         served.answers.extend(b":3\r\n");
@@ -312,6 +326,10 @@ impl World {
                     self.wanted.remove(&room);
                 }
                 Heard::Outcome(id, error) => self.outcome(id, error),
+                Heard::Refusing(refusing) => {
+                    assert!(refusing || self.refusing, "willing, and never refused");
+                    self.refusing = refusing;
+                }
             }
         }
         if self.up[Role::Subscriber as usize] {
@@ -345,6 +363,7 @@ impl World {
 
     /// No faults any more: everything must come right.
     fn heal(&mut self) {
+        self.busy = false;
         for _ in 0..200 {
             for role in Role::ALL {
                 self.take(Step::Write { role, bytes: usize::MAX });
@@ -352,7 +371,7 @@ impl World {
             }
             self.take(Step::Wait { millis: 60 });
         }
-        assert_eq!(self.up, [true; 2]);
+        assert_eq!((self.up, self.refusing), ([true; 2], false));
         assert!(self.waiting.is_empty(), "never answered: {:?}", self.waiting);
         assert!(self.asked.is_empty());
         self.wanted.remove(FORBIDDEN);
@@ -370,6 +389,8 @@ enum Heard {
     Unsubscribed(String),
     Failed(String),
     Outcome(u64, Option<PublishError>),
+    /// Redis refuses for a while, or does no more.
+    Refusing(bool),
 }
 
 impl From<BrokerEvent<'_>> for Heard {
@@ -379,6 +400,8 @@ impl From<BrokerEvent<'_>> for Heard {
             BrokerEvent::Down { reason } => Heard::Down(Role::Subscriber, reason.to_owned()),
             BrokerEvent::PublisherUp => Heard::Up(Role::Publisher),
             BrokerEvent::PublisherDown { reason } => Heard::Down(Role::Publisher, reason.to_owned()),
+            BrokerEvent::Refusing { .. } => Heard::Refusing(true),
+            BrokerEvent::Willing => Heard::Refusing(false),
             BrokerEvent::Subscribed { room } => Heard::Subscribed(room.to_owned()),
             BrokerEvent::Unsubscribed { room } => Heard::Unsubscribed(room.to_owned()),
             BrokerEvent::SubscribeFailed { room, .. } => Heard::Failed(room.to_owned()),

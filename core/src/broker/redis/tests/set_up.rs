@@ -28,11 +28,18 @@ fn the_set_up_is_one_write_in_resp3() {
     let mut script = connecting(config());
     assert_eq!(
         script.sent(Role::Subscriber),
-        [vec!["HELLO", "3", "AUTH", "ann", "tr0ub4dor&3", "SETNAME", "fan-fare"], vec!["SELECT", "5"]]
+        [
+            vec!["HELLO", "3", "AUTH", "ann", "tr0ub4dor&3", "SETNAME", "fan-fare"],
+            vec!["SELECT", "5"],
+            vec!["ROLE"],
+            vec!["PING"]
+        ]
     );
     script.hear(Role::Subscriber, HELLO_REPLY);
-    assert_eq!(script.session.stats().subscriber.state, LinkState::SettingUp);
     script.hear(Role::Subscriber, b"+OK\r\n");
+    script.hear(Role::Subscriber, MASTER);
+    assert_eq!(script.session.stats().subscriber.state, LinkState::SettingUp);
+    script.hear(Role::Subscriber, PONG);
     assert_eq!(script.events(), ["up"]);
     assert_eq!(script.session.stats().subscriber.state, LinkState::Up);
     assert_eq!(script.session.stats().trouble(), Some("not connected yet"));
@@ -41,8 +48,8 @@ fn the_set_up_is_one_write_in_resp3() {
 #[test]
 fn without_credentials_name_and_database_hello_is_all() {
     let mut script = connecting(RedisConfig { client_name: String::new(), ..RedisConfig::default() });
-    assert_eq!(script.sent(Role::Subscriber), [["HELLO", "3"]]);
-    script.hear(Role::Subscriber, HELLO_REPLY);
+    assert_eq!(script.sent(Role::Subscriber), [vec!["HELLO", "3"], vec!["ROLE"], vec!["PING"]]);
+    script.hear(Role::Subscriber, &[HELLO_REPLY, MASTER, PONG].concat());
     assert_eq!(script.events(), ["up"]);
 }
 
@@ -52,6 +59,12 @@ fn a_server_without_hello_is_spoken_to_in_resp2() {
         "-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `ann`, `tr0ub4dor&3`, \r\n",
         "-ERR unknown command 'HELLO'\r\n",
         "-NOPROTO unsupported protocol version\r\n",
+        "-NOPERM this user has no permissions to run the 'hello' command or its subcommand\r\n",
+        "-ERR syntax error\r\n",
+        "-ERR Syntax error in HELLO option 'setname'\r\n",
+        "-ERR wrong number of arguments for 'hello' command\r\n",
+        "-ERR command not allowed\r\n",
+        "-NOAUTH Authentication required.\r\n",
     ] {
         let mut script = connecting(config());
         script.sent(Role::Subscriber);
@@ -62,11 +75,13 @@ fn a_server_without_hello_is_spoken_to_in_resp2() {
                 vec!["AUTH", "ann", "tr0ub4dor&3"],
                 vec!["SELECT", "5"],
                 vec!["CLIENT", "SETNAME", "fan-fare"],
+                vec!["ROLE"],
                 vec!["PING"]
             ]
         );
-        // The SELECT that went with HELLO, then the four; a refused name does no harm.
-        script.hear(Role::Subscriber, b"-NOAUTH Authentication required.\r\n+OK\r\n+OK\r\n-ERR no names here\r\n");
+        // What went with HELLO, then the five; neither a refused name nor a role that is not told does any harm.
+        script.hear(Role::Subscriber, &b"-NOAUTH Authentication required.\r\n".repeat(3));
+        script.hear(Role::Subscriber, b"+OK\r\n+OK\r\n-ERR no names here\r\n-ERR unknown command 'ROLE'\r\n");
         assert!(script.events().is_empty());
         script.hear(Role::Subscriber, b"+PONG\r\n");
         assert_eq!(script.events(), ["up"]);
@@ -92,16 +107,79 @@ fn without_a_user_an_old_server_gets_the_password_alone() {
     assert_eq!(script.sent(Role::Subscriber)[0], ["AUTH", "tr0ub4dor&3"]);
 }
 
+/// Some providers write it into the URL, and Redis before version 6 knows no users.
+#[test]
+fn the_user_default_is_no_user_to_an_old_server() {
+    let mut script = connecting(RedisConfig { username: Some("default".to_owned()), ..config() });
+    assert_eq!(script.sent(Role::Subscriber)[0][2..5], ["AUTH", "default", "tr0ub4dor&3"]);
+    script.hear(Role::Subscriber, b"-ERR unknown command 'HELLO'\r\n");
+    assert_eq!(script.sent(Role::Subscriber)[0], ["AUTH", "tr0ub4dor&3"]);
+}
+
+#[test]
+fn a_replica_is_no_use_unless_it_is_one_of_a_cluster() {
+    for (info, in_use) in [
+        (&b"$30\r\n# Cluster\r\ncluster_enabled:1\r\n\r\n"[..], true),
+        (b"=34\r\ntxt:# Cluster\r\ncluster_enabled:1\r\n\r\n", true),
+        (b"$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n", false),
+        (b"$0\r\n\r\n", false),
+        (b"-NOPERM no\r\n", false),
+    ] {
+        let mut script = connecting(RedisConfig::default());
+        script.sent(Role::Subscriber);
+        script.hear(Role::Subscriber, &[HELLO_REPLY, REPLICA, PONG].concat());
+        assert_eq!(script.sent(Role::Subscriber), [["INFO", "cluster"]]);
+        script.hear(Role::Subscriber, info);
+        let refused = "down: it is a replica, and what is published there reaches no other server";
+        assert_eq!(script.events(), [if in_use { "up" } else { refused }]);
+    }
+}
+
+#[test]
+fn whoever_wants_a_password_and_gets_none_is_told_in_words() {
+    let mut script = connecting(RedisConfig::default());
+    script.sent(Role::Subscriber);
+    script.hear(Role::Subscriber, b"-NOAUTH HELLO must be called with the client already authenticated\r\n");
+    assert_eq!(
+        script.events(),
+        [
+            "down: HELLO refused: it wants a password, and the URL has none (NOAUTH HELLO must be called with the client already authenticated)"
+        ]
+    );
+}
+
+#[test]
+fn a_server_that_ends_the_connection_before_it_said_a_word_may_speak_tls() {
+    let mut script = connecting(RedisConfig::default());
+    script.sent(Role::Subscriber);
+    script.session.disconnected(Role::Subscriber, "it closed the connection", script.now);
+    assert_eq!(script.events(), ["down: it closed the connection before it said a word (a port that speaks TLS?)"]);
+}
+
 #[test]
 fn a_refused_set_up_is_dropped_with_a_reason_and_tried_again_for_ever() {
-    let refusals: [(&[u8], &str); 7] = [
-        (b"-WRONGPASS invalid username-password pair\r\n", "HELLO refused: WRONGPASS invalid username-password pair"),
-        (b"-NOAUTH HELLO must be called\r\n", "HELLO refused: NOAUTH HELLO must be called"),
+    let refusals: [(&[u8], &str); 9] = [
+        (
+            b"-WRONGPASS invalid username-password pair\r\n",
+            "HELLO refused: it does not know the user and password of the URL (WRONGPASS invalid username-password pair)",
+        ),
+        (
+            b"-DENIED Redis is in protected mode\r\n",
+            "HELLO refused: it runs in protected mode and takes connections of its own machine only, until it has a password (DENIED Redis is in protected mode)",
+        ),
+        (
+            b"_\r\n+OK\r\n-BUSY a script\r\n",
+            "ROLE refused: it runs a script, and does nothing else meanwhile (BUSY a script)",
+        ),
+        (b"_\r\n+OK\r\n*1\r\n$8\r\nsentinel\r\n", "it is a Sentinel, and the URL shall name the Redis that it watches"),
         (b"-ERR max number of clients reached\r\n", "HELLO refused: ERR max number of clients reached"),
-        (b"-ERR cannot use 'tr0ub4dor&3'\r\n", "HELLO refused: ERR"),
-        (b"_\r\n-LOADING Redis is loading\r\n", "SELECT 5 refused: LOADING Redis is loading"),
-        (b"_\r\n-ERR DB index is out of range\r\n", "SELECT 5 refused: ERR DB index is out of range"),
-        (b"HTTP/1.1 400\r\n", "broke the protocol: a reply cannot start with byte 0x48"),
+        (
+            b"-WRONGPASS cannot use 'tr0ub4dor&3'\r\n",
+            "HELLO refused: it does not know the user and password of the URL (WRONGPASS)",
+        ),
+        (b"_\r\n-LOADING Redis is loading\r\n", "SELECT refused: it is loading its data (LOADING Redis is loading)"),
+        (b"_\r\n-ERR DB index is out of range\r\n", "SELECT refused: ERR DB index is out of range"),
+        (b"HTTP/1.1 400\r\n", "what answers there speaks HTTP, and is no Redis (a reply cannot start with byte 0x48)"),
     ];
     let mut script = connecting(config());
     for (refusal, reason) in refusals.iter().cycle().take(42) {
@@ -122,16 +200,26 @@ fn a_refused_set_up_is_dropped_with_a_reason_and_tried_again_for_ever() {
 #[test]
 fn an_old_server_may_refuse_too() {
     for (replies, reason) in [
-        (&b"-ERR invalid password\r\n"[..], "AUTH refused: ERR invalid password"),
-        (b"+OK\r\n+OK\r\n-NOAUTH Authentication required.\r\n", "set-up refused: NOAUTH Authentication required."),
-        (b"+OK\r\n+OK\r\n+OK\r\n-LOADING wait\r\n", "set-up refused: LOADING wait"),
+        (
+            &b"-ERR invalid password\r\n"[..],
+            "AUTH refused: it has another password than the URL (ERR invalid password)",
+        ),
+        (
+            b"-ERR wrong number of arguments for 'auth' command\r\n",
+            "AUTH refused: it is older than Redis 6 and knows no users, and the URL names one: leave it out, redis://:PASSWORD@HOST (ERR wrong number of arguments for 'auth' command)",
+        ),
+        (
+            b"+OK\r\n+OK\r\n-NOAUTH Authentication required.\r\n",
+            "CLIENT SETNAME refused: it did not take the sign-in (NOAUTH Authentication required.)",
+        ),
+        (b"+OK\r\n+OK\r\n+OK\r\n_\r\n-LOADING wait\r\n", "PING refused: it is loading its data (LOADING wait)"),
         (
             b"-ERR unknown command `AUTH`, with args beginning with: `ann`, `tr0ub\r\n",
             "AUTH refused: ERR unknown command `AUTH`",
         ),
     ] {
         let mut script = connecting(config());
-        script.hear(Role::Subscriber, b"-ERR unknown command 'HELLO'\r\n+OK\r\n");
+        script.hear(Role::Subscriber, b"-ERR unknown command 'HELLO'\r\n+OK\r\n_\r\n_\r\n");
         script.hear(Role::Subscriber, replies);
         assert_eq!(script.session.stats().subscriber.last_error, Some(reason));
     }
