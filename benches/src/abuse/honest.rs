@@ -359,12 +359,14 @@ impl Life {
 
     /// The server has ended a connection.
     fn lose(&mut self, index: usize, end: End) {
+        let idlers_room = self.population.room;
         let Some(client) = self.client(index) else { return };
         let (role, was_in) = (client.role, client.is_in);
         (client.line, client.is_in, client.since) = (None, false, Instant::now());
         let who = match role {
             Role::Sender(_) => "sender",
             Role::Receiver(_) => "receiver",
+            Role::Idler if idlers_room.is_some() => "bystander",
             Role::Idler => "idle",
             Role::Newcomer(_) => "newcomer",
         };
