@@ -29,8 +29,9 @@ mod linux {
         machine::raise_descriptor_limit()?;
         let binary = server::binary()?;
         let machine = Machine::look(&server::workspace());
-        let placement = Placement::split_for_attack(options.common.pins(&binary)?)?;
-        let setup = Setup { options, binary, placement };
+        let (processors, pins) = (machine::processors()?, options.common.pins(&binary)?);
+        let placement = Placement::split_for_attack(pins)?;
+        let setup = Setup { options, binary, processors, pins, placement };
 
         let mut attacks = Vec::new();
         for &attack in setup.options.attacks() {

@@ -111,6 +111,16 @@ impl fmt::Display for Placement {
     }
 }
 
+/// The processors that this process may use now.
+pub fn processors() -> Result<CpuSet> {
+    sched_getaffinity(None).context("cannot read the processor affinity")
+}
+
+/// Lets this process use these again, after it was moved off some of them.
+pub fn use_processors(processors: &CpuSet) -> Result<()> {
+    sched_setaffinity(None, processors).context("cannot set the processor affinity")
+}
+
 /// Confines this process to one processor.
 pub fn confine_to(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();

@@ -101,6 +101,16 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
         .ok_or_else(|| Error::new(format!("{path} has no VmRSS line")))
 }
 
+/// Bytes of memory that the kernel has for the TCP sockets of all processes (`mem` in `/proc/net/sockstat`).
+pub fn sockets_bytes() -> Result<u64> {
+    let path = "/proc/net/sockstat";
+    let text = fs::read_to_string(path).context(path)?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("TCP:")?.split_once(" mem ")?.1.trim().parse::<u64>().ok())
+        .map(|pages| pages * rustix::param::page_size() as u64)
+        .ok_or_else(|| Error::new(format!("{path} is not as proc(5) describes it: {text}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,15 @@ pub fn upgrade_request(host: &str, path: &str) -> Vec<u8> {
         .into_bytes()
 }
 
+/// The same on this machine, with further header `fields`, each ended by CRLF.
+pub fn upgrade_request_with(path: &str, fields: &str) -> Vec<u8> {
+    let mut request = upgrade_request("127.0.0.1", path);
+    request.truncate(request.len() - 2);
+    request.extend_from_slice(fields.as_bytes());
+    request.extend_from_slice(b"\r\n");
+    request
+}
+
 /// `path`, which may have a query already, with one that names `rooms` to join.
 pub fn path_joining<'a>(path: &str, rooms: impl IntoIterator<Item = &'a str>) -> String {
     let mut path = path.to_owned();
@@ -130,6 +139,16 @@ pub fn write_masked_fragment(opcode: u8, last: bool, payload: &[u8], out: &mut V
     }
 }
 
+/// Appends a masked text message, compressed (RFC 7692 §7.2.1).
+pub fn write_masked_deflated(text: &str, out: &mut Vec<u8>) {
+    // A block that is marked as the last, and the byte that makes the next one begin on a boundary (§7.2.3.4).
+    let mut payload = miniz_oxide::deflate::compress_to_vec(text.as_bytes(), 9);
+    payload.push(0);
+    let start = out.len();
+    write_masked(TEXT, &payload, out);
+    out[start] |= RSV1;
+}
+
 /// Appends the command to join `room`.
 pub fn write_subscribe(room: &str, out: &mut Vec<u8>) {
     write_masked(TEXT, format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#).as_bytes(), out);
@@ -145,7 +164,13 @@ pub fn write_send_message(room: &str, message: &str, out: &mut Vec<u8>) {
     write_send_json(room, &format!("\"{message}\""), out);
 }
 
-/// The same for a message that is JSON already.
+/// The same with an `id`, so that an `ACK` tells whether it was taken.
+pub fn write_send_with_id(room: &str, message: &str, id: u64, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"SEND_MESSAGE","roomId":"{room}","message":"{message}","id":{id}}}"#);
+    write_masked(TEXT, text.as_bytes(), out);
+}
+
+/// The same for a message that is JSON already, without an `id`.
 pub fn write_send_json(room: &str, message: &str, out: &mut Vec<u8>) {
     write_masked(TEXT, format!(r#"{{"type":"SEND_MESSAGE","roomId":"{room}","message":{message}}}"#).as_bytes(), out);
 }
@@ -285,6 +310,24 @@ mod tests {
         let payload: Vec<u8> =
             bytes[6..].iter().zip(bytes[2..6].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         assert_eq!(payload, b"are you there?");
+    }
+
+    #[test]
+    fn a_compressed_command_is_read_as_it_was() {
+        let text = "x".repeat(60_000);
+        let mut bytes = Vec::new();
+        write_masked_deflated(&text, &mut bytes);
+        assert!(bytes.len() < 200 && bytes[..2] == [FIN | RSV1 | TEXT, 0x80 | bytes[1] & 0x7F], "{}", bytes.len());
+        // Behind a header of eight bytes: the length takes two of them.
+        let payload: Vec<u8> = bytes[8..].iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        assert_eq!(inflate(&payload, 65_536).unwrap().len(), text.len());
+    }
+
+    #[test]
+    fn further_fields_stand_in_the_request() {
+        let request = upgrade_request_with("/ws", "X: y\r\n");
+        assert!(request.ends_with(b"13\r\nX: y\r\n\r\n"));
+        assert_eq!(upgrade_request_with("/", ""), UPGRADE_REQUEST);
     }
 
     #[test]

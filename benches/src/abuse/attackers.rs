@@ -1,4 +1,5 @@
-//! How each attack is carried out: one thread that does nothing else, and comes back whenever it is thrown out.
+//! How each attack is carried out: one thread that does nothing else, and comes back whenever it is thrown out. Those who take
+//! part in the attacks of a crowd are in `parts`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 
 use super::attack::{Attack, Counters, say};
+use super::{crowd, parts};
 use crate::{Context, Result, wire};
 
 /// Connections of a flood: more add nothing, for each has a buffer of the kernel to fill.
@@ -32,7 +34,8 @@ const IDLERS: usize = 50;
 const BREATH: Duration = Duration::from_millis(1);
 
 /// Attacks until the process is ended.
-pub(crate) fn attack(attack: Attack, address: SocketAddr, counters: &Counters) -> Result<()> {
+pub(crate) fn attack(attack: Attack, addresses: [SocketAddr; 2], counters: &Counters) -> Result<()> {
+    let [address, _] = addresses;
     let flood = |prelude: &[u8], wave: Wave| Flood { address, counters, prelude: prelude.to_vec(), wave }.run();
     let never = match attack {
         Attack::HalfOpen => connect_storm(address, b"", HALF_OPEN_KEPT, counters),
@@ -62,6 +65,17 @@ pub(crate) fn attack(attack: Attack, address: SocketAddr, counters: &Counters) -
             let message = "x".repeat(8_000);
             flood(b"", Wave::of_one(|out| wire::write_send_message("busy", &message, out), 1))
         }
+        Attack::InflatePings => crowd::run(parts::inflated_pings(address, 100), counters),
+        Attack::InflatePings1100 => crowd::run(parts::inflated_pings(address, 1_100), counters),
+        Attack::FourForms => crowd::run(parts::hogs(address, 4, addresses[1], "x"), counters),
+        Attack::DeafMembers => crowd::run(parts::deaf_members(address), counters),
+        Attack::OneHog => crowd::run(parts::hogs(address, 1, address, "x"), counters),
+        Attack::OneHogQuotes => crowd::run(parts::hogs(address, 1, address, r#"\""#), counters),
+        Attack::PingHogs => crowd::run(parts::ping_hogs(address), counters),
+        Attack::SixHogs => crowd::run(parts::hogs(address, 6, address, "x"), counters),
+        Attack::LongNames => crowd::run(parts::long_names(address), counters),
+        Attack::Unfinished => crowd::run(parts::unfinished(address), counters),
+        Attack::SmallFanOut => crowd::run(parts::small_fan_out(address), counters),
     };
     never.map(|never| match never {})
 }
@@ -165,6 +179,7 @@ impl Flood<'_> {
     fn write(&self, flooder: &mut Flooder, moved: &mut bool) -> bool {
         match flooder.stream.write(&self.wave.bytes[flooder.at..]) {
             Ok(written) => {
+                self.counters.bytes.fetch_add(written as u64, Ordering::Relaxed);
                 flooder.at += written;
                 *moved = true;
                 if flooder.at == self.wave.bytes.len() {
@@ -241,6 +256,7 @@ fn connect_storm(address: SocketAddr, bytes: &[u8], kept: usize, counters: &Coun
             let mut stream = connect(address)?;
             // The server may have ended it already.
             let _ = stream.write_all(bytes);
+            counters.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             open.push_back(stream);
             if open.len() > kept {
                 open.pop_front();
@@ -280,6 +296,7 @@ fn drip(
             match stream.write(&[byte]) {
                 Ok(_) => {
                     *sent += 1;
+                    counters.bytes.fetch_add(1, Ordering::Relaxed);
                     counters.done.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}

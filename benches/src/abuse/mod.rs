@@ -1,28 +1,39 @@
-//! How long the messages of a small room take while the server is attacked, beside how long they take in quiet.
+//! What those who keep the rules notice while the server is attacked, beside what they notice in quiet.
 
 pub mod attack;
 mod attackers;
+mod crowd;
+pub mod honest;
+mod line;
 pub mod options;
+mod parts;
+pub mod phase;
 pub mod report;
-pub mod victim;
+pub mod world;
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
+use rustix::thread::CpuSet;
 
 use crate::Result;
-use crate::latency::histogram;
 use crate::machine::Placement;
-use crate::process::{CpuTime, resident_bytes};
-use crate::server::Server;
-use attack::{Attack, Attackers};
+use crate::process::sockets_bytes;
+use attack::{Attack, Attackers, Tally};
+use honest::{Honest, Population};
 use options::Options;
-use victim::{Phase, Victim};
+use phase::Phase;
+use world::World;
 
-/// Messages for this long count for nothing: caches fill, or an attack gets into its stride, or what it has left behind
-/// is cleared away.
+/// This long counts for nothing: caches fill, or an attack gets into its stride, or what it has left behind is cleared away.
 const WARM_UP: Duration = Duration::from_millis(500);
+
+/// How often memory is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+
+/// Those who keep the rules in the very room that is attacked, where that is what an attack is about.
+const BYSTANDERS: usize = 4;
 
 /// What every measurement of a run has in common.
 #[derive(Clone, Debug)]
@@ -31,25 +42,40 @@ pub struct Setup {
     pub options: Options,
     /// The server's program.
     pub binary: PathBuf,
-    /// Where it and the attackers run.
+    /// The processors there are.
+    pub processors: CpuSet,
+    /// Whether the attacked server has one to itself.
+    pub pins: bool,
+    /// Where it and the attackers run, if nothing speaks against it.
     pub placement: Placement,
+}
+
+/// What a phase was like: for those who keep the rules, and for the servers.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// For those who keep the rules.
+    pub phase: Phase,
+    /// Processor time of each server per second: 1 is one processor.
+    pub cpu: Vec<f64>,
+    /// The most memory that each server had.
+    pub resident_bytes: Vec<u64>,
+    /// The most memory that the kernel had for all sockets of this machine, less what it had before anybody came.
+    pub sockets_bytes: u64,
 }
 
 /// A quiet phase, and one under attack right after it.
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// Without an attack.
-    pub quiet: Phase,
+    pub quiet: Look,
     /// With it.
-    pub attacked: Phase,
+    pub attacked: Look,
     /// The attack's units per second.
     pub rate: f64,
+    /// Its bytes per second.
+    pub bytes_rate: f64,
     /// Connections of the attackers that the server ended, per second.
     pub ended_rate: f64,
-    /// The server's processor time per second under attack: 1 is one processor.
-    pub cpu: f64,
-    /// The server's memory at the end of the attack.
-    pub resident_bytes: u64,
 }
 
 /// All pairs of one attack.
@@ -61,58 +87,103 @@ pub struct Measured {
     pub pairs: Vec<Pair>,
 }
 
-/// Measures one attack on a fresh server, quiet and attack taking turns.
+/// Measures one attack on fresh servers, quiet and attack taking turns.
 pub fn measure(setup: &Setup, attack: Attack, mut progress: impl FnMut(u32, &Pair)) -> Result<Measured> {
-    let Options { members, rate, pairs, common, .. } = &setup.options;
-    let server = Server::start(&setup.binary, None, setup.placement.measured, &common.server_arg)?;
+    let sockets_before = sockets_bytes()?;
+    let world = World::start(setup, attack)?;
     let mut take = || -> Result<Vec<Pair>> {
-        let mut victim = Victim::join(server.address(), *members as usize)?;
-        (0..*pairs)
+        let options = &setup.options;
+        let (pairs, rate, idlers) = (options.clients as usize, options.rate, options.idlers as usize);
+        let everybody = Population { pairs, rate, idlers, room: None, newcomers: true };
+        let mut honest = vec![Honest::join(everybody, world.addresses())?];
+        if let Some(room) = attack.room() {
+            let bystanders = Population { pairs: 0, rate: 0, idlers: BYSTANDERS, room: Some(room), newcomers: false };
+            honest.push(Honest::join(bystanders, world.addresses())?);
+        }
+        let course = Course { setup, attack, world: &world, honest, sockets_before };
+        (0..options.pairs)
             .map(|number| {
-                victim.talk(WARM_UP, *rate)?;
-                let quiet = victim.talk(setup.options.phase(), *rate)?;
-                let pair = measure_attack(setup, attack, &server, &mut victim, quiet)?;
+                let pair = course.pair()?;
                 progress(number, &pair);
                 Ok(pair)
             })
             .collect()
     };
-    let pairs = take().map_err(|error| server.child().explain(&error))?;
+    let pairs = take().map_err(|error| world.attacked().child().explain(&error))?;
     Ok(Measured { attack, pairs })
 }
 
-fn measure_attack(setup: &Setup, attack: Attack, server: &Server, victim: &mut Victim, quiet: Phase) -> Result<Pair> {
-    let mut attackers = Attackers::start(attack, server.address(), setup.placement.attackers)?;
-    victim.talk(WARM_UP, setup.options.rate)?;
-    let (began, before, cpu) = (Instant::now(), attackers.tally()?, CpuTime::of(server.child().pid())?);
-    let attacked = victim.talk(setup.options.phase(), setup.options.rate)?;
-    let (took, after) = (began.elapsed().as_secs_f64(), attackers.tally()?);
-    let cpu = CpuTime::of(server.child().pid())?.since(cpu);
-    Ok(Pair {
-        quiet,
-        attacked,
-        rate: (after.done - before.done) as f64 / took,
-        ended_rate: (after.ended - before.ended) as f64 / took,
-        cpu: cpu.total_ns as f64 / 1e9 / took,
-        resident_bytes: resident_bytes(server.child().pid())?,
-    })
+/// One attack on one world.
+struct Course<'a> {
+    setup: &'a Setup,
+    attack: Attack,
+    world: &'a World,
+    honest: Vec<Honest>,
+    sockets_before: u64,
+}
+
+impl Course<'_> {
+    fn pair(&self) -> Result<Pair> {
+        thread::sleep(WARM_UP);
+        let quiet = self.look()?;
+        let mut attackers = Attackers::start(self.attack, self.world.addresses(), self.world.placement.attackers)?;
+        thread::sleep(WARM_UP);
+        let (began, before) = (Instant::now(), attackers.tally()?);
+        let mut attacked = self.look()?;
+        let (took, after) = (began.elapsed().as_secs_f64(), attackers.tally()?);
+        drop(attackers);
+        thread::sleep(WARM_UP);
+        // What an attack does to somebody may be seen a moment later.
+        for honest in &self.honest {
+            attacked.phase.incidents.add(honest.look()?);
+        }
+        let rate = |figure: fn(&Tally) -> u64| (figure(&after) - figure(&before)) as f64 / took;
+        Ok(Pair {
+            quiet,
+            attacked,
+            rate: rate(|tally| tally.done),
+            bytes_rate: rate(|tally| tally.bytes),
+            ended_rate: rate(|tally| tally.ended),
+        })
+    }
+
+    /// One phase.
+    fn look(&self) -> Result<Look> {
+        let (began, cpu_before) = (Instant::now(), self.world.cpu()?);
+        self.honest.iter().for_each(Honest::begin);
+        let mut look = Look::default();
+        while began.elapsed() < self.setup.options.phase() {
+            thread::sleep(SAMPLE_EVERY);
+            look.sockets_bytes = look.sockets_bytes.max(sockets_bytes()?.saturating_sub(self.sockets_before));
+            let resident = self.world.resident_bytes()?;
+            look.resident_bytes.resize(resident.len(), 0);
+            look.resident_bytes.iter_mut().zip(resident).for_each(|(most, now)| *most = now.max(*most));
+        }
+        let took = began.elapsed().as_secs_f64();
+        let used = self.world.cpu()?.into_iter().zip(cpu_before).map(|(after, before)| after.since(before));
+        look.cpu = used.map(|cpu| cpu.total_ns as f64 / 1e9 / took).collect();
+        for honest in &self.honest {
+            look.phase.add(honest.end()?);
+        }
+        Ok(look)
+    }
 }
 
 impl Pair {
-    /// The 99th percentile under attack as a multiple of the quiet one.
+    /// The 99th percentile of all pairs' messages under attack, as a multiple of the quiet one.
     pub fn p99_ratio(&self) -> f64 {
-        self.attacked.latency.value_at_quantile(0.99) as f64 / self.quiet.latency.value_at_quantile(0.99) as f64
+        self.attacked.phase.quantile_ms(0.99) / self.quiet.phase.quantile_ms(0.99)
     }
 }
 
 impl Measured {
-    /// The latencies of all pairs together: quiet, and attacked.
-    pub fn latencies(&self) -> Result<[Histogram<u64>; 2]> {
-        let (mut quiet, mut attacked) = (histogram()?, histogram()?);
+    /// Everything of the quiet phases together, and of those under attack.
+    pub fn phases(&self) -> [Phase; 2] {
+        let [mut quiet, mut attacked] = [Phase::default(), Phase::default()];
         for pair in &self.pairs {
-            quiet += &pair.quiet.latency;
-            attacked += &pair.attacked.latency;
+            quiet.add(pair.quiet.phase.clone());
+            attacked.add(pair.attacked.phase.clone());
         }
-        Ok([quiet, attacked])
+        [quiet, attacked]
     }
 }

@@ -12,7 +12,7 @@ use crate::options::{AFTER_HELP, Common};
 #[command(
     name = "abuse",
     bin_name = "cargo bench -p fanfare-benches --bench abuse --",
-    about = "Measures how long messages of a small room take while the server is attacked",
+    about = "Measures what clients that keep the rules notice while the server is attacked",
     after_help = AFTER_HELP
 )]
 pub struct Options {
@@ -25,16 +25,24 @@ pub struct Options {
     pub seconds: u32,
 
     /// How often quiet and attack take turns.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     pub pairs: u32,
 
-    /// Members of the small room.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub members: u32,
+    /// Pairs of clients that keep the rules, each with a room of its own.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    pub clients: u32,
 
-    /// Messages a second to the small room. From 1,000 on, the server's own limit throws the publisher out.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Messages a second of each pair. From 1,000 on, the server's own limit throws the sender out.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..1_000))]
     pub rate: u32,
+
+    /// Clients that keep the rules and are only there.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=5_000))]
+    pub idlers: u32,
+
+    /// One instance with its embedded broker, instead of two on a redis-server of the benchmark's own.
+    #[arg(long)]
+    pub embedded: bool,
 
     /// What every one of these benchmarks takes.
     #[command(flatten)]

@@ -1,10 +1,11 @@
 //! A siege: an attack at work, and beside it a publisher and a subscriber that keep the rules and must not notice.
 //!
 //! [`Siege`] judges what every attack has in common: the pair's messages all arrive, in order; the server's memory stays
-//! below a bound; afterwards nothing is left of the attackers, and in the end nothing of anybody. [`Flood`] is the attack of many bytes; the others are few
-//! enough lines to stand in their tests.
+//! below a bound; afterwards nothing is left of the attackers, and in the end nothing of anybody. [`Flood`] is the attack of many bytes, [`Hogs`] that of few
+//! bytes that inflate; the others are few enough lines to stand in their tests.
 
 mod flood;
+mod inflating;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -13,6 +14,10 @@ use std::time::Duration;
 use crate::{Adapter, Client, Metrics, Server, eventually};
 
 pub use flood::{Flood, Outcome};
+pub use inflating::{
+    Hogs, INFLATED_BYTES, INFLATING_PER_READ, Readers, compressed, compressing, inflating_messages, inflating_pings,
+    members_in_four_forms,
+};
 
 /// The room of the pair. No attacker is in it.
 const ROOM: &str = "the pair's";
