@@ -376,7 +376,11 @@ fn a_server_without_hello_serves_in_resp2() {
     let mut driver = Driver::new(&server, config);
     driver.until("refusal", |driver| driver.session.stats().subscriber.last_error.is_some());
     let told = driver.session.stats().subscriber.last_error.unwrap();
-    assert!(told.starts_with("AUTH refused: WRONGPASS") && !told.contains("correct"), "{told}");
+    assert!(
+        told.starts_with("AUTH refused: it does not know the user and password of the URL (WRONGPASS")
+            && !told.contains("correct"),
+        "{told}"
+    );
 }
 
 #[test]

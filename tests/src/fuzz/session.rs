@@ -245,7 +245,7 @@ impl History {
         let answer = match &command[0][..] {
             b"HELLO" => HELLO_REPLY.to_vec(),
             b"PING" => b"+PONG\r\n".to_vec(),
-            b"ROLE" => ROLES[usize::from(self.now.as_millis() % 16 == 0)].to_vec(),
+            b"ROLE" => ROLES[usize::from(self.now.as_millis().is_multiple_of(16))].to_vec(),
             b"PUBLISH" => b":1\r\n".to_vec(),
             kind @ (b"SUBSCRIBE" | b"UNSUBSCRIBE") => {
                 let kind = String::from_utf8_lossy(kind).to_lowercase();
