@@ -237,18 +237,19 @@ impl Runs {
         while members < members_max
             && let Some(track) = self.small.pop_front()
         {
-            while members < members_max
+            // All of a room, unless it is long.
+            while members < members_max.saturating_add(self.large_members)
                 && let Some(more) = self.take(track, part_max)
             {
-                members += more;
+                members = members.saturating_add(more);
             }
             if !self.tracks[track as usize].runs.is_empty() {
-                self.small.push_front(track);
+                self.small.push_back(track);
             }
         }
         let mut members = 0;
         while let Some(track) = self.large.pop_front() {
-            members += self.take(track, part_max).unwrap_or(0);
+            members = members.saturating_add(self.take(track, part_max).unwrap_or(0));
             if !self.tracks[track as usize].runs.is_empty() {
                 self.large.push_back(track);
             }
