@@ -114,6 +114,7 @@ fn rooms_are_joined_at_once() {
     assert_eq!(messages_to(&said, other.unwrap()), [r#"Text("{\"type\":\"SUBSCRIBED\",\"room\":\"r\"}")"#]);
     for (rooms, expected) in [(&["s", "t"][..], "s"), (&[], "global_chat")] {
         let conn = open(&mut lone, Dialect::Broadcast, rooms, None).0.unwrap();
+        lone.broker(BrokerEvent::Subscribed { room: expected });
         let said = say(&mut lone, conn, Message::Text("as it is"));
         assert!(matches!(&said[..], [Said::Publish(room, ..)] if room == expected), "{said:?}");
     }

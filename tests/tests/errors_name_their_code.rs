@@ -37,7 +37,7 @@ fn what_is_not_json_is_bad_json() {
 fn json_that_is_no_object_is_refused() {
     let server = Server::start();
     let mut client = Client::connect(&server);
-    for text in ["[]", "1", "null", "true", "\"PING\"", "[{\"type\":\"PING\"}]"] {
+    for text in ["[]", "1", "null", "true", "\"PINGS\"", "[{\"type\":\"PING\"}]"] {
         client.send(text);
         let error = client.recv_json();
         assert_eq!(error["type"], "ERROR", "{text} -> {error}");

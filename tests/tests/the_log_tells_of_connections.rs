@@ -70,7 +70,7 @@ fn clients_write_no_lines_of_their_own() {
     client.send(format!(r#"{{"type":"SUBSCRIBE","room":"{}"}}"#, "x".repeat(60_000)));
     let long = |line: &Value| line["room"].as_str().is_some_and(|room| room.starts_with("xxx"));
     let refused = wait_for(&server, "command refused", long);
-    assert_eq!(refused["room"].as_str().map(str::len), Some(200));
+    assert_eq!(refused["room"].as_str().map(str::len), Some(128));
     drop(client);
     assert!(!server.log_to_its_end().text().contains("\nforged"));
 }

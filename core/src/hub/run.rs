@@ -233,7 +233,7 @@ impl Runs {
             true => (usize::MAX, usize::MAX),
             false => (members_max, self.part_bytes_max),
         };
-        let mut members = 0;
+        let mut members = 0_usize;
         while members < members_max
             && let Some(track) = self.small.pop_front()
         {
@@ -247,7 +247,7 @@ impl Runs {
                 self.small.push_back(track);
             }
         }
-        let mut members = 0;
+        let mut members = 0_usize;
         while let Some(track) = self.large.pop_front() {
             members = members.saturating_add(self.take(track, part_max).unwrap_or(0));
             if !self.tracks[track as usize].runs.is_empty() {

@@ -146,11 +146,11 @@ pub fn parse(frame: &str, room_name_bytes_max: usize) -> Result<Command<'_>, Ref
     }
 }
 
-/// Whether this text is `pong`, in capitals or not, or nothing: the other half of heartbeats of clients that speak to many kinds
-/// of servers. It is no command, and asks for nothing.
+/// Whether this text is `pong`, in capitals or not, or nothing but line ends: the other half of heartbeats of clients that speak to
+/// many kinds of servers. It is no command, and asks for nothing.
 pub(crate) fn is_bare_pong(frame: &str) -> bool {
-    let word = bare(frame);
-    word.is_empty() || word.eq_ignore_ascii_case("pong")
+    let is_line_end = !frame.is_empty() && frame.bytes().all(|byte| matches!(byte, b'\r' | b'\n'));
+    is_line_end || bare(frame).eq_ignore_ascii_case("pong")
 }
 
 /// A text without white space around it, and without the quotes of a JSON string.
@@ -331,9 +331,16 @@ mod tests {
         for frame in ["ping", "PING", " Ping\r\n", "\"ping\"", r#"{"type":"ping"}"#, r#"{"type":"PING"}"#] {
             assert_eq!(parse(frame, 128), Ok(Command { id: None, request: Request::Ping }), "{frame:?}");
         }
-        for (frame, is_pong) in
-            [("pong", true), (" \"PONG\"", true), ("\n", true), ("", true), ("ponk", false), ("2", false)]
-        {
+        for (frame, is_pong) in [
+            ("pong", true),
+            (" \"PONG\"", true),
+            ("\n", true),
+            ("\r\n", true),
+            ("", false),
+            (" ", false),
+            ("ponk", false),
+            ("2", false),
+        ] {
             assert_eq!((code(frame), is_bare_pong(frame)), ("bad_json", is_pong), "{frame:?}");
         }
     }

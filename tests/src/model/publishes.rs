@@ -96,9 +96,18 @@ impl Publishes {
         assert!(last.is_none_or(|last| last < number), "message {number} is published behind {last:?}");
     }
 
-    /// Whether the core is about to ask the broker to publish something of this client's, of which it will tell it.
+    /// Whether the core is about to ask the broker to publish something of this client's, of which it will tell it, or may be.
     pub fn is_due(&self, conn: ConnId) -> bool {
-        self.sent.values().any(|sent| sent.conn == conn && sent.is_told && sent.fate == Fate::Due)
+        self.is_told_of(conn, Fate::Due) || self.is_uncertain(conn)
+    }
+
+    /// Whether nobody knows if this client is yet to be told of something.
+    pub fn is_uncertain(&self, conn: ConnId) -> bool {
+        self.is_told_of(conn, Fate::Uncertain)
+    }
+
+    fn is_told_of(&self, conn: ConnId, fate: Fate) -> bool {
+        self.sent.values().any(|sent| sent.conn == conn && sent.is_told && sent.fate == fate)
     }
 
     /// The sender of a message, if it is told what becomes of it.
