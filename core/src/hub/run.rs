@@ -24,6 +24,9 @@ const WAITING_BYTES_DUE: usize = 4 * WAITING_BYTES_MAX;
 /// A run is handed out so many bytes at a time, in whole frames and at least one: about what a socket takes at once, and between two
 /// such parts others have their turn, and a member that keeps up has read the first.
 const PART_BYTES_MAX: usize = 64 * 1024;
+/// The runs of a track that is longer than such a part all go out whole and at once while that is no more than so many bytes for all
+/// members together, some milliseconds' work: those who keep up are then given no more than came in since.
+const WHOLE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// To write so many bytes to a member costs about as much as to write to it at all: copying them takes as long as the call.
 const BYTES_PER_MEMBER: usize = 4 * 1024;
 
@@ -111,6 +114,8 @@ pub(crate) struct Runs {
     /// How much of a run is handed out at once: no more than half of what a connection may leave unread, or one that keeps up would
     /// be given more than that.
     part_bytes_max: usize,
+    /// Tracks that have become longer than that in this turn.
+    overlong: Vec<u32>,
 }
 
 impl Runs {
@@ -127,6 +132,7 @@ impl Runs {
             due: Vec::new(),
             bytes: 0,
             part_bytes_max: PART_BYTES_MAX.min(outbox_bytes_max / 2),
+            overlong: Vec::new(),
         }
     }
 
@@ -157,6 +163,10 @@ impl Runs {
             return None;
         }
         self.bytes += track.bytes.len() - before;
+        // One message alone, however long, is the same for a socket whenever it comes.
+        if before > 0 && track.bytes.len() > self.part_bytes_max && !self.overlong.contains(&key) {
+            self.overlong.push(key);
+        }
         Some(start)
     }
 
@@ -233,6 +243,7 @@ impl Runs {
             true => (usize::MAX, usize::MAX),
             false => (members_max, self.part_bytes_max),
         };
+        self.take_overlong();
         let mut members = 0_usize;
         while members < members_max
             && let Some(track) = self.small.pop_front()
@@ -256,6 +267,23 @@ impl Runs {
             if members >= members_max / LARGE_SHARE {
                 return;
             }
+        }
+    }
+
+    /// All runs of tracks that have become long are due, as far as that is not too much.
+    fn take_overlong(&mut self) {
+        let mut left = WHOLE_BYTES_MAX;
+        for key in std::mem::take(&mut self.overlong) {
+            let track = &self.tracks[key as usize];
+            let of_run = |run: &Run| run.members.saturating_mul((track.end() - run.start) as usize);
+            let bytes = track.runs.iter().map(|run| of_run(self.get(*run))).fold(0, usize::saturating_add);
+            if track.runs.is_empty() || bytes > left {
+                continue;
+            }
+            left -= bytes;
+            self.small.retain(|other| *other != key);
+            self.large.retain(|other| *other != key);
+            while self.take(key, usize::MAX).is_some() {}
         }
     }
 
