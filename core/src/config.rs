@@ -36,6 +36,7 @@ use std::time::Duration;
 /// assert_eq!(config.messages, Rate { per_second: 1_000, burst: 2_000 });
 /// assert_eq!(config.bytes, Rate { per_second: 1024 * 1024, burst: 2 * 1024 * 1024 });
 /// assert_eq!(config.deliveries, Rate { per_second: 50_000, burst: 100_000 });
+/// assert_eq!(config.surplus, Rate { per_second: 16 * 1024 * 1024, burst: 4 * 1024 * 1024 });
 /// assert_eq!(config.unfinished_total_bytes_max, 64 * 1024 * 1024);
 /// assert_eq!(config.pings, Rate { per_second: 10, burst: 100 });
 /// assert_eq!((config.deferred_bytes_max, config.deferred_total_bytes_max), (256 * 1024, 16 * 1024 * 1024));
@@ -107,6 +108,9 @@ pub struct Config {
     /// is refused with `too_fast`, or closes the connection with 4029 where the dialect has no replies. A message may always be sent
     /// after a pause, however many members there are.
     pub deliveries: Rate,
+    /// What the messages of all connections together make of work beyond the bytes that are read, as it counts for `bytes`. Beyond it,
+    /// those who make much of it wait.
+    pub surplus: Rate,
     /// Bytes held of unfinished messages, of all connections together; over it those that have been unfinished for longest are
     /// closed with 4008.
     pub unfinished_total_bytes_max: usize,
@@ -191,6 +195,9 @@ impl Default for Config {
             bytes: Rate { per_second: 1024 * 1024, burst: 2 * 1024 * 1024 },
             pings: Rate { per_second: 10, burst: 100 },
             deliveries: Rate { per_second: 50_000, burst: 100_000 },
+            // Inflated, read as JSON and compressed anew in four forms, a third of a processor's work here and at each instance that
+            // has members.
+            surplus: Rate { per_second: 16 * 1024 * 1024, burst: 4 * 1024 * 1024 },
             unfinished_total_bytes_max: 64 * 1024 * 1024,
             pending_upgrades_max: 16_384,
             connections_per_address_max: 0,

@@ -23,7 +23,7 @@ use crate::limits::meter::{Pace, Rates, Spares};
 use crate::limits::pending::Pending;
 use crate::limits::sources::Sources;
 use crate::limits::unfinished::Unfinished;
-use crate::limits::unread::Unread;
+use crate::limits::unread::{Strain, Unread};
 use crate::metrics::Metrics;
 use crate::time::Time;
 use crate::wheel::Wheel;
@@ -57,6 +57,7 @@ pub struct Core {
     pub(crate) spare_meters: Spares,
     pub(crate) unfinished: Unfinished,
     pub(crate) unread: Unread,
+    pub(crate) strain: Strain,
     /// Of connections with errors that are not forgiven, by slot: until when time has forgiven them.
     pub(crate) erring: HashMap<u32, Time, Seeded>,
     pub(crate) wheel: Wheel,
@@ -143,6 +144,7 @@ impl Core {
             spare_meters: Spares::default(),
             unfinished: Unfinished::new(config.seed),
             unread: Unread::new(config.seed),
+            strain: Strain::new(config.surplus),
             erring: HashMap::with_hasher(Seeded::new(config.seed)),
             wheel: Wheel::default(),
             rooms: Rooms::new(config.seed, usize::from(config.group_members_max)),
@@ -189,12 +191,13 @@ impl Core {
     pub fn next_timeout(&self) -> Option<Time> {
         // What a connection had yet to publish when its socket failed is asked for in the next turn.
         let asks = self.broker.resubscribe_from.is_some() || self.asks.len() > 0;
-        if asks || self.runs.wait() || !self.unread.is_empty() {
+        if asks || self.runs.wait() || !self.unread.is_empty() && !self.is_strained() {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
         let unfinished = self.unfinished.next(self.config.message_timeout);
-        let deadlines = [self.wheel.next(), lingering, unfinished, self.joins.deadline(), self.drained_at()];
+        let strained = (!self.unread.is_empty()).then(|| self.strain.over_until(self.now));
+        let deadlines = [self.wheel.next(), lingering, unfinished, self.joins.deadline(), self.drained_at(), strained];
         deadlines.into_iter().flatten().min()
     }
 
@@ -207,6 +210,12 @@ impl Core {
     /// Whether [`Core::keeps_unread`] holds for any connection: then a turn without an event has something to do as well.
     pub fn has_unread(&self) -> bool {
         !self.unread.is_empty()
+    }
+
+    /// Whether the messages of all clients together have made more work lately than [`Config::surplus`] allows. Until that has passed,
+    /// what is kept unread waits, and clients that make much work are best left unread.
+    pub fn is_strained(&self) -> bool {
+        self.strain.is_over(self.now)
     }
 
     /// Whether so much waits to be written to members of rooms that the broker's messages are best left with it for the moment. The

@@ -381,6 +381,9 @@ impl Core {
 
     /// Looks at the bytes of the connection whose turn it is to have those looked at that were kept.
     fn read_kept(&mut self) {
+        if self.is_strained() {
+            return;
+        }
         let conns = &self.conns;
         if let Some(conn) = self.unread.next(|conn| conns.slot(conn).is_some()) {
             self.read_kept_of(conn.slot() as u32);
@@ -438,8 +441,11 @@ impl Core {
     /// it is thrown out for them.
     fn charge_surplus(&mut self, slot: u32) {
         let bytes = std::mem::take(&mut self.surplus_bytes);
-        if bytes > 0 && self.reads_frames(slot) {
-            self.may_read(slot, bytes);
+        if bytes > 0 {
+            self.strain.add(bytes, self.now);
+            if self.reads_frames(slot) {
+                self.may_read(slot, bytes);
+            }
         }
     }
 

@@ -176,14 +176,16 @@ impl Server {
         if accepts || self.reads_until.is_some() || self.broker.is_ready() || self.sockets.ready_light() > 0 {
             return Some(Duration::ZERO);
         }
-        if self.sockets.ready() > 0 {
-            return Some(if self.broker.is_pressed() { PRESSED_RECHECK } else { Duration::ZERO });
+        let waits = self.sockets.ready() > 0;
+        if waits && !is_pressed(&self.core, &self.broker) {
+            return Some(Duration::ZERO);
         }
+        let pressed = waits.then(|| self.now() + PRESSED_RECHECK);
         let gate = self.gate.as_ref().and_then(Gate::next_timeout);
         let paused = self.gate.as_ref().is_some_and(Gate::is_paused);
         let concerned = self.seat.share.as_ref().is_some_and(|share| paused || share.has_pending());
         let recheck = concerned.then(|| self.now() + PLACES_RECHECK);
-        let next = [self.core.next_timeout(), self.broker.next_timeout(), gate, recheck, self.stop_at];
+        let next = [self.core.next_timeout(), self.broker.next_timeout(), gate, recheck, self.stop_at, pressed];
         let next = next.into_iter().flatten().min().map(|next| next.since(self.now()));
         let look = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
         next.into_iter().chain(look).min()
@@ -231,7 +233,7 @@ impl Server {
             }
         }
         // What is kept unread in the core has its turn below, and is as much work as one of those who make much.
-        let pressed = congested || broker.is_pressed() || turn.core().has_unread();
+        let pressed = is_pressed(turn.core(), broker);
         read(sockets, &mut buffer[..READ_BYTES], registry, &mut turn, pressed, now);
         turn.timeout(|conn| sockets.has_unread(conn));
         if let Some(signal) = signalled
@@ -299,6 +301,11 @@ impl Server {
         let done = self.core.connections() == 0 && self.broker.publishes_in_flight() == 0;
         done || self.now() >= stop_at
     }
+}
+
+/// Whether there is so much to do that clients who make much work have to wait.
+fn is_pressed(core: &Core, broker: &Broker) -> bool {
+    core.is_congested() || core.has_unread() || core.is_strained() || broker.is_pressed()
 }
 
 /// How many connections all workers have.

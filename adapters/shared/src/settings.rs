@@ -111,8 +111,8 @@ mod tests {
     /// default, whatever is configured.
     #[test]
     fn every_field_of_the_core_is_told() {
-        const NOT_AN_OPERATORS: [&str; 4] =
-            ["members_per_turn_max", "group_members_max", "deferred_bytes_max", "deferred_total_bytes_max"];
+        const NOT_AN_OPERATORS: [&str; 5] =
+            ["members_per_turn_max", "group_members_max", "surplus", "deferred_bytes_max", "deferred_total_bytes_max"];
         let of_the_core = fanfare_core::Config::default();
         let mut config = Config { default_dialect: Dialect::Classic, echo: true, ..Config::default() };
         config.origins = Origins::Any;

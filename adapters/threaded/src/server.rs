@@ -114,7 +114,7 @@ impl ThreadedServer {
         let round = self.last_round.map(|round| round.quiet_at.min(round.until));
         let next = [self.core.next_timeout(), self.stop_at, round].into_iter().flatten().min();
         let next = next.map(|next| next.since(self.now()));
-        let pressed = self.broker.is_pressed().then_some(PRESSED_RECHECK);
+        let pressed = is_pressed(&self.core, &self.broker).then_some(PRESSED_RECHECK);
         let look = self.connections.look_again_at().map(|at| at.saturating_duration_since(Instant::now()));
         let refusals = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
         next.into_iter().chain(look).chain(pressed).chain(refusals).min()
@@ -137,7 +137,7 @@ impl ThreadedServer {
         }
         let began = Instant::now();
         // What is kept unread in the core has its turn below, and is as much work as what makes much.
-        let pressed = congested || broker.is_pressed() || turn.core().has_unread();
+        let pressed = is_pressed(turn.core(), broker);
         for inbound in inbox.clients().take(EVENTS_PER_TURN) {
             spoke |= matches!(inbound, Inbound::Accepted(..) | Inbound::Bytes(..));
             feed(inbound, &mut turn, connections, gate, &mut signalled, now);
@@ -211,13 +211,18 @@ impl Server for ThreadedServer {
         // What is known before anybody has said anything is worth telling, too.
         self.tell(Instant::now());
         while !self.has_stopped() {
-            self.inbox.wait(self.timeout(), !self.broker.is_pressed());
+            self.inbox.wait(self.timeout(), !is_pressed(&self.core, &self.broker));
             let began = Instant::now();
             self.turn();
             self.tell(began);
         }
         Ok(self.core.connections())
     }
+}
+
+/// Whether there is so much to do that clients who make much work have to wait.
+fn is_pressed(core: &Core, broker: &Broker) -> bool {
+    core.is_congested() || core.has_unread() || core.is_strained() || broker.is_pressed()
 }
 
 /// What the broker's threads have said, as much as a turn takes.
