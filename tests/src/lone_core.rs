@@ -95,6 +95,7 @@ impl LoneCore {
     pub fn bytes(&mut self, conn: ConnId, bytes: impl AsRef<[u8]>) -> Vec<Said> {
         let mut said = self.turn(|turn| turn.feed(Event::Bytes { conn, data: &mut bytes.as_ref().to_vec() }));
         while self.core.has_unread() {
+            assert!(!self.core.is_strained(), "it waits for time to pass: more than `Config::surplus` allows");
             said.extend(self.turn(|_| {}));
         }
         said

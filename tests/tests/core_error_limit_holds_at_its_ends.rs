@@ -11,7 +11,7 @@ fn closes_with(errors: usize, errors_max: u16) -> bool {
     let mut lone = LoneCore::new(config(|config| {
         config.errors_max = errors_max;
         config.messages = Rate::NONE;
-        config.bytes = Rate::NONE;
+        (config.bytes, config.surplus) = (Rate::NONE, Rate::NONE);
     }));
     let conn = lone.client();
     let said = lone.bytes(conn, Frame::text("x").masked().repeat(errors - 1));

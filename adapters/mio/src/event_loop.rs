@@ -347,15 +347,16 @@ fn read(sockets: &mut Sockets, buffer: &mut [u8], registry: &Registry, turn: &mu
     while let Some(conn) = sockets.next_ready(&mut round, time_is_up) {
         if turn.core().keeps_unread(conn) {
             // What more it has stays where it is until the core has come to the end of what it has read.
-            sockets.make_ready(conn);
+            sockets.make_ready_among_heavy(conn);
             continue;
         }
         reads += 1;
+        let mut has_more = false;
         match sockets.read(conn, buffer) {
             Taken::Last(taken) => turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] }),
             Taken::Some(taken) => {
                 turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] });
-                sockets.make_ready(conn);
+                has_more = true;
             }
             Taken::Nothing => {}
             Taken::End => turn.feed(Event::Closed { conn }),
@@ -366,6 +367,10 @@ fn read(sockets: &mut Sockets, buffer: &mut [u8], registry: &Registry, turn: &mu
         }
         let from = std::mem::replace(&mut until, began.elapsed());
         sockets.charge(conn, until - from, now);
+        if has_more {
+            // By what it costs with this read.
+            sockets.make_ready(conn);
+        }
         time_is_up = reads >= READS_PER_TURN || until >= READ_TIME;
     }
 }

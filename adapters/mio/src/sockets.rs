@@ -123,12 +123,21 @@ impl Sockets {
         event.is_writable() && std::mem::take(&mut socket.blocked)
     }
 
-    /// Puts the connection at the end of its part of the ready list, unless it is on it.
+    /// Puts the connection at the end of its class on the ready list, unless it is on it.
     pub fn make_ready(&mut self, conn: ConnId) {
+        self.push_ready(conn, 0);
+    }
+
+    /// The same among those who make much work, whatever it has cost so far.
+    pub fn make_ready_among_heavy(&mut self, conn: ConnId) {
+        self.push_ready(conn, 1);
+    }
+
+    fn push_ready(&mut self, conn: ConnId, class_min: usize) {
         let Some(socket) = self.get(conn) else { return };
         if !socket.ready && !socket.ended {
             socket.ready = true;
-            let class = socket.cost.class();
+            let class = socket.cost.class().max(class_min);
             self.ready.push(conn, class);
         }
     }
