@@ -21,8 +21,6 @@ const BYTES_PER_TURN: usize = 256 * 1024;
 /// For how long a connection is read in one turn: what is in so many bytes can be much work, such as messages that are compressed
 /// anew for members of several forms.
 const TIME_PER_TURN: Duration = Duration::from_micros(500);
-/// While Redis has not answered so large a part of what it may owe, clients that make much work are not read.
-const PRESSING_PART: u64 = 4;
 
 #[derive(Debug)]
 enum Stream {
@@ -58,7 +56,6 @@ struct Link {
 #[derive(Debug)]
 pub struct RedisLinks {
     session: RedisSession,
-    buffer_bytes_max: u64,
     address: RedisAddress,
     links: [Link; 2],
     tokens: [Token; 2],
@@ -77,7 +74,6 @@ impl RedisLinks {
         waker: Arc<Waker>,
     ) -> io::Result<RedisLinks> {
         Ok(RedisLinks {
-            buffer_bytes_max: config.buffer_bytes_max as u64,
             session: RedisSession::new(config),
             address,
             links: Default::default(),
@@ -106,11 +102,6 @@ impl RedisLinks {
             connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
             connection.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
         }
-    }
-
-    /// Whether Redis is behind with its answers.
-    pub fn is_pressed(&self) -> bool {
-        self.session.unanswered_bytes() > self.buffer_bytes_max / PRESSING_PART
     }
 
     /// Reads what is there, does what is due, and reports everything that the hub has to hear; while the hub is `congested`, no

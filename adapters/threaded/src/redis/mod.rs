@@ -64,9 +64,6 @@ pub struct RedisLinks {
     counts: Arc<Counts>,
 }
 
-/// While Redis has not answered so large a part of what it may owe, clients that make much work are not heard.
-const PRESSING_PART: usize = 4;
-
 /// What the threads count.
 #[derive(Debug, Default)]
 struct Counts {
@@ -179,11 +176,6 @@ impl RedisLinks {
     /// Reports these.
     pub fn refusals(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
         self.refused.drain(..).for_each(|(id, error)| report(BrokerEvent::PublishFailed { id, error }));
-    }
-
-    /// Whether Redis is behind with its answers.
-    pub fn is_pressed(&self) -> bool {
-        self.counts.in_flight_bytes.load(Relaxed) > self.config.buffer_bytes_max / PRESSING_PART
     }
 
     /// Publishes that Redis has not answered yet.

@@ -216,12 +216,6 @@ impl RedisSession {
         }
     }
 
-    /// Bytes of publishes that Redis has not answered, beside the framing of some commands. Close to
-    /// [`RedisConfig::buffer_bytes_max`] it is time to take less from clients.
-    pub fn unanswered_bytes(&self) -> u64 {
-        self.publisher.unanswered_bytes(&self.publisher_link.outbox)
-    }
-
     /// How the session fares.
     pub fn stats(&self) -> RedisStats<'_> {
         RedisStats {
