@@ -18,7 +18,7 @@ pub enum Heard {
     /// A pong.
     Pong(String),
     /// A close frame; 0 without a code.
-    Close(u16),
+    Close(u16, String),
 }
 
 impl fmt::Display for Heard {
@@ -83,7 +83,8 @@ impl Incoming {
             opcode::CLOSE => {
                 self.over = true;
                 let code = frame.payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
-                Heard::Close(code)
+                let reason = String::from_utf8_lossy(frame.payload.get(2..).unwrap_or_default()).into_owned();
+                Heard::Close(code, reason)
             }
             _ => return Err(format!("no frame of this server's: {frame:?}")),
         }))

@@ -85,7 +85,7 @@ impl Client {
                         connection.view.has_left(room, left);
                     }
                 }
-                Heard::Close(code) => self.closed(code, around)?,
+                Heard::Close(code, reason) => self.closed(code, &reason, around)?,
                 Heard::Text(text) => self.text(&text, around)?,
             }
         }
@@ -135,7 +135,7 @@ impl Client {
     }
 
     /// The server closes, or answers a close.
-    fn closed(&mut self, code: u16, around: &mut Surroundings<'_>) -> Result<(), String> {
+    fn closed(&mut self, code: u16, reason: &str, around: &mut Surroundings<'_>) -> Result<(), String> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let options = &self.options;
         let answers = connection.is_over && code == 1000;
@@ -146,10 +146,9 @@ impl Client {
                 self.dialect != Dialect::Fanfare && (options.has(Fault::RedisRefusesSubscribe) || options.is_tight())
             }
             4000 => HOLD_UPS.iter().any(|fault| options.has(*fault)),
-            // It did not read what it was sent, or the rest of a message that it had begun did not come.
-            4008 => {
-                around.network.was_full(connection.wire, Side::Far) || HOLD_UPS.iter().any(|fault| options.has(*fault))
-            }
+            // The rest of a message that it had begun did not come.
+            4008 if reason == "a message did not end in time" => HOLD_UPS.iter().any(|fault| options.has(*fault)),
+            4008 => around.network.was_full(connection.wire, Side::Far),
             _ => false,
         };
         if let (1012, Some((at, read))) = (code, around.reference.stop_of(connection.wire))
