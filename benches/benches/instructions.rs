@@ -11,8 +11,8 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use paths::{Compressor, Conversation, Room};
 
 /// Buffers and tables that the first turn makes are there.
-fn warm(members: usize) -> Room {
-    let mut room = Room::of(members);
+fn warm(members: usize) -> Box<Room> {
+    let mut room = Box::new(Room::of(members));
     for _ in 0..3 {
         room.fan_out(16);
         room.leave_and_join();
@@ -20,16 +20,16 @@ fn warm(members: usize) -> Room {
     room
 }
 
-fn warm_conversation(members: usize) -> Conversation {
-    let mut conversation = Conversation::of(members);
+fn warm_conversation(members: usize) -> Box<Conversation> {
+    let mut conversation = Box::new(Conversation::of(members));
     for _ in 0..3 {
         conversation.say();
     }
     conversation
 }
 
-fn warm_core() -> Core {
-    let mut core = paths::empty();
+fn warm_core() -> Box<Core> {
+    let mut core = Box::new(paths::empty());
     for _ in 0..3 {
         paths::handshake(&mut core);
     }
@@ -39,42 +39,42 @@ fn warm_core() -> Core {
 #[library_benchmark]
 #[bench::to_10(args = (10), setup = warm)]
 #[bench::to_1000(args = (1_000), setup = warm)]
-fn fan_out(mut room: Room) -> Room {
+fn fan_out(mut room: Box<Room>) -> Box<Room> {
     room.fan_out(1);
     room
 }
 
 #[library_benchmark]
 #[bench::of_16_to_100(args = (100), setup = warm)]
-fn fan_out_joined(mut room: Room) -> Room {
+fn fan_out_joined(mut room: Box<Room>) -> Box<Room> {
     room.fan_out(16);
     room
 }
 
 #[library_benchmark]
 #[bench::to_1000(args = (1_000), setup = warm)]
-fn fan_out_with_laggards(mut room: Room) -> Room {
+fn fan_out_with_laggards(mut room: Box<Room>) -> Box<Room> {
     room.fan_out_with_laggards();
     room
 }
 
 #[library_benchmark]
 #[bench::of_1000(args = (1_000), setup = warm)]
-fn leave_and_join(mut room: Room) -> Room {
+fn leave_and_join(mut room: Box<Room>) -> Box<Room> {
     room.leave_and_join();
     room
 }
 
 #[library_benchmark]
 #[bench::to_10(args = (10), setup = warm_conversation)]
-fn message(mut conversation: Conversation) -> Conversation {
+fn message(mut conversation: Box<Conversation>) -> Box<Conversation> {
     conversation.say();
     conversation
 }
 
 #[library_benchmark]
 #[bench::of_a_browser(setup = warm_core)]
-fn handshake(mut core: Core) -> Core {
+fn handshake(mut core: Box<Core>) -> Box<Core> {
     paths::handshake(&mut core);
     core
 }

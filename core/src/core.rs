@@ -45,12 +45,12 @@ pub struct Core {
     pub(crate) now: Time,
     pub(crate) conns: Conns,
     /// Unfinished request heads, by slot.
-    pub(crate) heads: HashMap<u32, Vec<u8>, Seeded>,
+    pub(crate) heads: BySlot<Vec<u8>>,
     /// Connections that are no WebSocket.
     pub(crate) pending: Pending,
     pub(crate) sources: Sources,
     /// Trusted proxies' addresses, by the slot of a connection whose client has still to be told; while addresses are limited.
-    pub(crate) introducers: HashMap<u32, IpAddr, Seeded>,
+    pub(crate) introducers: BySlot<IpAddr>,
     pub(crate) rates: Rates,
     /// Connections with a meter, each once, and some that have gone.
     pub(crate) metered: VecDeque<ConnId>,
@@ -59,7 +59,7 @@ pub struct Core {
     pub(crate) unread: Unread,
     pub(crate) strain: Strain,
     /// Of connections with errors that are not forgiven, by slot: until when time has forgiven them.
-    pub(crate) erring: HashMap<u32, Time, Seeded>,
+    pub(crate) erring: BySlot<Time>,
     pub(crate) wheel: Wheel,
     pub(crate) rooms: Rooms,
     pub(crate) backlog: Backlog,
@@ -103,6 +103,14 @@ pub struct Core {
     pub(crate) scratch: Vec<u8>,
 }
 
+/// The earlier of two times that there may be.
+fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// Keyed hashing without the operating system's randomness.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seeded(u64);
@@ -119,6 +127,14 @@ impl BuildHasher for Seeded {
     fn build_hasher(&self) -> SipHasher13 {
         SipHasher13::new_with_keys(self.0, !self.0)
     }
+}
+
+/// Something of the connections that have it, by slot.
+pub(crate) type BySlot<T> = HashMap<u32, T, Seeded>;
+
+/// Takes it from a connection. Where nobody has it, which is the rule, nothing is hashed.
+pub(crate) fn take_of<T>(of: &mut BySlot<T>, slot: u32) -> Option<T> {
+    if of.is_empty() { None } else { of.remove(&slot) }
 }
 
 impl Core {
@@ -191,14 +207,26 @@ impl Core {
     pub fn next_timeout(&self) -> Option<Time> {
         // What a connection had yet to publish when its socket failed is asked for in the next turn.
         let asks = self.broker.resubscribe_from.is_some() || self.asks.len() > 0;
-        if asks || self.runs.wait() || !self.unread.is_empty() && !self.is_strained() {
+        if asks || self.runs.wait() {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        let usual = earlier(self.wheel.next(), lingering);
+        match self.unread.is_empty() && self.unfinished.is_empty() && self.joins.is_empty() && self.drain.is_none() {
+            true => usual,
+            false => earlier(usual, self.unusual_timeout()),
+        }
+    }
+
+    /// The deadlines that there are only now and then.
+    fn unusual_timeout(&self) -> Option<Time> {
+        // Not strained, that is at once.
+        let unread = (!self.unread.is_empty()).then(|| match self.is_strained() {
+            true => self.strain.over_until(self.now),
+            false => Time::ZERO,
+        });
         let unfinished = self.unfinished.next(self.config.message_timeout);
-        let strained = (!self.unread.is_empty()).then(|| self.strain.over_until(self.now));
-        let deadlines = [self.wheel.next(), lingering, unfinished, self.joins.deadline(), self.drained_at(), strained];
-        deadlines.into_iter().flatten().min()
+        [unread, unfinished, self.joins.deadline(), self.drained_at()].into_iter().flatten().min()
     }
 
     /// Whether bytes of this connection are kept that have not been looked at yet, because those before them made much work. They are

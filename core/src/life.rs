@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::conn::{Conn, Ending, NONE, Phase, coarse, fine, mark};
-use crate::core::{Core, TOO_SLOW};
+use crate::core::{Core, TOO_SLOW, take_of};
 use crate::dialect::{self, Dialect};
 use crate::error::{Refused, Violation};
 use crate::event::ConnId;
@@ -188,7 +188,7 @@ impl Core {
             return self.proxied_head(slot, data);
         }
         let bytes_max = self.config.request_head_bytes_max;
-        let Some(mut held) = self.heads.remove(&slot) else {
+        let Some(mut held) = take_of(&mut self.heads, slot) else {
             // An empty line may precede the request line (RFC 9112 §2.2).
             if data.first().is_some_and(|byte| !matches!(byte, b'A'..=b'Z' | b'\r' | b'\n')) {
                 self.metrics.upgrades_invalid += 1;
@@ -351,7 +351,7 @@ impl Core {
     pub(crate) fn discard(&mut self, slot: u32) {
         let was_pending = Pending::includes(self.conns.get(slot).phase);
         self.enter_phase(slot, if was_pending { Phase::Refused } else { Phase::Discarding });
-        self.heads.remove(&slot);
+        take_of(&mut self.heads, slot);
         self.conns.get_mut(slot).decoder = Decoder::default();
         self.wheel.set(slot, self.now + self.config.close_timeout);
         self.end_when_written(slot, Ending::Shutdown);
@@ -422,7 +422,9 @@ impl Core {
                 }
                 Err(violation) => self.violation(slot, violation),
             }
-            self.surplus_bytes += inflater.take_surplus();
+            if limits.compression {
+                self.surplus_bytes += inflater.take_surplus();
+            }
         }
         self.inflater = inflater;
         self.charge_surplus(slot);
@@ -458,7 +460,7 @@ impl Core {
             {
                 self.close_unfinished(oldest, "too many messages are unfinished");
             }
-        } else if !self.unfinished.is_empty() {
+        } else {
             self.unfinished.forget(slot);
         }
     }

@@ -196,7 +196,7 @@ impl Joins {
 impl Core {
     /// The room, if a SUBSCRIBE of the connection for it waits.
     pub(crate) fn room_waited_for(&self, slot: u32, name: &str) -> Option<u32> {
-        self.rooms.find(name).filter(|room| self.joins.contains(slot, *room))
+        self.find_room(slot, name).filter(|room| self.joins.contains(slot, *room))
     }
 
     /// Defers a publish behind the SUBSCRIBE for its room that waits, or refuses it. Gives the id back where it has to be published

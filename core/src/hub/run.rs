@@ -63,6 +63,13 @@ impl Track {
         self.base + self.bytes.len() as u64
     }
 
+    /// How long the part of so many bytes is that begins there: whole frames, at least one.
+    #[cold]
+    fn part_bytes(&self, start: u64, bytes_max: usize) -> usize {
+        let bytes = &self.bytes[(start - self.base) as usize..];
+        encode::next_frame_start(bytes, 1).max(encode::last_frame_end(bytes, bytes_max))
+    }
+
     /// Cuts off what no run needs, once that is worth the move.
     fn cut_off(&mut self, first: u64) {
         let needless = (first - self.base) as usize;
@@ -218,8 +225,9 @@ impl Runs {
 
     /// The part of a run that is handed out in this turn.
     pub fn part(&self, run: u32) -> &[u8] {
-        let Run { start, end, .. } = *self.get(run);
-        &self.bytes(run)[..(end - start) as usize]
+        let Run { track, start, end, .. } = *self.get(run);
+        let Track { bytes, base, .. } = &self.tracks[track as usize];
+        &bytes[(start - base) as usize..(end - base) as usize]
     }
 
     /// Where in the run this position of its track is.
@@ -243,7 +251,9 @@ impl Runs {
             true => (usize::MAX, usize::MAX),
             false => (members_max, self.part_bytes_max),
         };
-        self.take_overlong();
+        if !self.overlong.is_empty() {
+            self.take_overlong();
+        }
         let mut members = 0_usize;
         while members < members_max
             && let Some(track) = self.small.pop_front()
@@ -271,6 +281,7 @@ impl Runs {
     }
 
     /// All runs of tracks that have become long are due, as far as that is not too much.
+    #[cold]
     fn take_overlong(&mut self) {
         let mut left = WHOLE_BYTES_MAX;
         for key in std::mem::take(&mut self.overlong) {
@@ -295,13 +306,11 @@ impl Runs {
         self.due.push(key);
         let run = &mut self.list[key as usize];
         run.due = true;
-        let bytes = &track.bytes[(run.start - track.base) as usize..];
-        let part = match bytes.len() <= part_max {
-            true => bytes.len(),
-            false => encode::next_frame_start(bytes, 1).max(encode::last_frame_end(bytes, part_max)),
-        };
-        run.end = run.start + part as u64;
-        Some(run.members.saturating_mul(1 + part / BYTES_PER_MEMBER))
+        run.end = track.end();
+        if (run.end - run.start) as usize > part_max {
+            run.end = run.start + track.part_bytes(run.start, part_max) as u64;
+        }
+        Some(run.members.saturating_mul(1 + (run.end - run.start) as usize / BYTES_PER_MEMBER))
     }
 
     /// Whether so much waits that nothing more should come in.

@@ -16,7 +16,7 @@ pub use rate::Rate;
 
 use crate::config::Config;
 use crate::conn::{Ending, NONE, Phase, coarse, fine, mark};
-use crate::core::Core;
+use crate::core::{Core, take_of};
 use crate::event::ConnId;
 use crate::time::Time;
 use crate::ws::encode;
@@ -100,7 +100,7 @@ impl Core {
         if !self.config.deliveries.is_limited() {
             return true;
         }
-        let members = self.rooms.find(room).map_or(0, |room| self.rooms.get(room).members());
+        let members = self.find_room(slot, room).map_or(0, |room| self.rooms.get(room).members());
         let deliveries = members.saturating_mul(message_bytes.div_ceil(DELIVERY_BYTES));
         members == 0 || self.charge(slot, Limit::Deliveries, deliveries.min(self.config.deliveries.burst as usize))
     }
@@ -194,7 +194,7 @@ impl Core {
     /// header, but may be a proxy that is trusted in its turn.
     fn introduce_client(&mut self, slot: u32, client: Client) {
         self.conns.get_mut(slot).source = NONE;
-        let introducer = self.introducers.remove(&slot);
+        let introducer = take_of(&mut self.introducers, slot);
         match (client, introducer) {
             (Client::Named(client), _) => self.introduce(slot, client),
             // Whoever is not told counts with all others of this proxy who are not, lest it be a way around the limits.
@@ -216,7 +216,7 @@ impl Core {
 
     /// Takes a PROXY header off the front of a trusted proxy's first bytes, and gives the rest on as a request head.
     pub(crate) fn proxied_head(&mut self, slot: u32, data: &mut [u8]) {
-        match self.heads.remove(&slot) {
+        match take_of(&mut self.heads, slot) {
             None => self.proxied_start(slot, data),
             Some(mut held) => {
                 held.extend_from_slice(data);
@@ -273,7 +273,7 @@ impl Core {
 
     /// The connection has gone.
     pub(crate) fn leave_source(&mut self, slot: u32) {
-        self.introducers.remove(&slot);
+        take_of(&mut self.introducers, slot);
         let source = std::mem::replace(&mut self.conns.get_mut(slot).source, NONE);
         if is_source(source) {
             self.sources.leave(source, self.now);

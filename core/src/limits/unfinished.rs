@@ -1,7 +1,7 @@
 //! Messages that have begun and are not whole yet: how many bytes of each are held, and since when. Who has to go, where that takes too
 //! long or all together take too much; not how.
 
-use crate::core::Seeded;
+use crate::core::{BySlot, Seeded, take_of};
 use crate::event::ConnId;
 use crate::time::Time;
 use hashbrown::HashMap;
@@ -20,7 +20,7 @@ struct Held {
 /// All unfinished messages, each connection's at most once.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
-    held: HashMap<u32, Held, Seeded>,
+    held: BySlot<Held>,
     /// In the order in which they began; some of them have ended since.
     queue: VecDeque<(Time, ConnId)>,
     bytes: usize,
@@ -56,7 +56,7 @@ impl Unfinished {
 
     /// The connection's message is whole, or nobody waits for its end any more.
     pub fn forget(&mut self, slot: u32) {
-        if let Some(held) = self.held.remove(&slot) {
+        if let Some(held) = take_of(&mut self.held, slot) {
             self.bytes -= held.bytes;
         }
     }
@@ -105,7 +105,7 @@ impl Unfinished {
 }
 
 /// A message that began in the same moment in the same slot is taken for this one: then it is as old.
-fn is_held(held: &HashMap<u32, Held, Seeded>, since: Time, conn: ConnId) -> bool {
+fn is_held(held: &BySlot<Held>, since: Time, conn: ConnId) -> bool {
     held.get(&(conn.slot() as u32)).is_some_and(|held| held.since == since)
 }
 

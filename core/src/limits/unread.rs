@@ -2,7 +2,7 @@
 //! connection. They wait here, and have their turn one connection after the other.
 
 use super::rate::Rate;
-use crate::core::Seeded;
+use crate::core::{BySlot, Seeded, take_of};
 use crate::event::ConnId;
 use crate::time::Time;
 use hashbrown::HashMap;
@@ -60,7 +60,7 @@ impl Strain {
 /// All such bytes.
 #[derive(Debug)]
 pub(crate) struct Unread {
-    bytes: HashMap<u32, Vec<u8>, Seeded>,
+    bytes: BySlot<Vec<u8>>,
     /// Whose turn is next; some of them have gone.
     queue: VecDeque<ConnId>,
 }
@@ -93,7 +93,7 @@ impl Unread {
 
     /// Takes what waits of this slot's connection. Its place in the queue goes when it comes up.
     pub fn take(&mut self, slot: u32) -> Option<Vec<u8>> {
-        self.bytes.remove(&slot)
+        take_of(&mut self.bytes, slot)
     }
 
     /// The connection whose turn it is.

@@ -100,8 +100,14 @@ pub fn negotiate<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Ag
     Ok(agreed)
 }
 
+/// What nearly every client offers: Chrome, Firefox and npm's `ws`.
+const USUAL_OFFER: &[u8] = b"permessage-deflate; client_max_window_bits";
+
 /// One offer: `None` where it is malformed, `Some(None)` where it is declined.
 fn read_offer(offer: &[u8]) -> Option<Option<Agreed>> {
+    if offer == USUAL_OFFER {
+        return Some(Some(Agreed { window: Window::Wide, asked: false }));
+    }
     let mut parts = offer.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let name = parts.next().filter(|name| is_token(name))?;
     let mut offer = Some(Offer::default()).filter(|_| name.eq_ignore_ascii_case(NAME.as_bytes()));

@@ -2,7 +2,8 @@
 //! What lives at which path is told by the caller.
 
 use super::deflate::{self, Agreed};
-use httparse::{EMPTY_HEADER, Header, Request, Status};
+use super::fields::{Fields, Name};
+use httparse::{EMPTY_HEADER, Request, Status};
 use std::io::Write;
 use std::mem::MaybeUninit;
 use tungstenite::handshake::derive_accept_key;
@@ -160,8 +161,8 @@ fn understand<'a>(
     }
     let (method, target, version) =
         (request.method.unwrap_or(""), request.path.unwrap_or(""), request.version.unwrap_or(0));
-    let headers = &*request.headers;
-    let asks_for_websocket = || values(headers, "Upgrade").any(|value| has_token(value, "websocket"));
+    let fields = &Fields::of(request.headers);
+    let asks_for_websocket = || fields.values(Name::Upgrade).any(|value| has_token(value, "websocket"));
     if !matches!(method, "GET" | "HEAD" | "OPTIONS") {
         return Err(Response::not_allowed(match method {
             "CONNECT" => "CONNECT is for proxies, and this server is none",
@@ -172,86 +173,74 @@ fn understand<'a>(
         }));
     }
     // RFC 9112 §3.2: one Host header, and without exception in HTTP/1.1.
-    let mut hosts = values(headers, "Host");
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    let host = fields.single(Name::Host);
+    if fields.count(Name::Host) > 1 {
         return Err(Response::bad_request("more than one Host header arrived; does a proxy add one?"));
     }
     if host.is_none() && version >= 1 {
         return Err(Response::bad_request("no Host header arrived, which HTTP/1.1 requires; does a proxy drop it?"));
     }
     let (path, query) = path_and_query(target);
-    let origin = values(headers, "Origin")
-        .next()
-        .map(|_| single(headers, "Origin").and_then(|origin| std::str::from_utf8(origin).ok()).unwrap_or(""));
+    let origin = (fields.count(Name::Origin) > 0)
+        .then(|| fields.single(Name::Origin).and_then(|origin| std::str::from_utf8(origin).ok()).unwrap_or(""));
     let parsed = |kind| Parsed {
         path,
         query,
         origin,
-        host: host.and_then(|host| std::str::from_utf8(host.trim_ascii()).ok()),
-        forwarded_host: values(headers, "X-Forwarded-Host").collect(),
-        forwarded_for: values(headers, "X-Forwarded-For").collect(),
+        host: host.and_then(|host| std::str::from_utf8(host).ok()),
+        forwarded_host: fields.values(Name::ForwardedHost).collect(),
+        forwarded_for: fields.values(Name::ForwardedFor).collect(),
         kind,
     };
     match method {
         "OPTIONS" => Ok(parsed(Kind::Options)),
-        "GET" if asks_for_websocket() => upgrade(headers, version).map(parsed),
+        "GET" if asks_for_websocket() => upgrade(fields, version).map(parsed),
         _ => Ok(parsed(Kind::Get {
             head_only: method == "HEAD",
-            wants_websocket: values(headers, "Sec-WebSocket-Key").next().is_some(),
-            no_upgrade: match values(headers, "Upgrade").next() {
-                Some(_) if asks_for_websocket() => UPGRADE_BY_HEAD,
-                Some(_) => OTHER_UPGRADE,
-                None if version < 1 => NO_UPGRADE_HTTP_1_0,
-                None => NO_UPGRADE,
+            wants_websocket: fields.count(Name::Key) > 0,
+            no_upgrade: match fields.count(Name::Upgrade) {
+                0 if version < 1 => NO_UPGRADE_HTTP_1_0,
+                0 => NO_UPGRADE,
+                _ if asks_for_websocket() => UPGRADE_BY_HEAD,
+                _ => OTHER_UPGRADE,
             },
         })),
     }
 }
 
 /// The checks of RFC 6455 §4.2.1, of a request that names `websocket` in its Upgrade header.
-fn upgrade<'a>(headers: &[Header<'a>], version: u8) -> Result<Kind<'a>, Response<'static>> {
+fn upgrade<'a>(fields: &Fields<'_, 'a>, version: u8) -> Result<Kind<'a>, Response<'static>> {
     if version < 1 {
         return Err(Response::bad_request(
             "a WebSocket needs HTTP/1.1, and HTTP/1.0 arrived; is a proxy not told? (nginx: `proxy_http_version 1.1`)",
         ));
     }
-    if !values(headers, "Connection").any(|value| has_token(value, "upgrade")) {
+    if !fields.values(Name::Connection).any(|value| has_token(value, "upgrade")) {
         return Err(Response::bad_request(
             "the Connection header does not name Upgrade; does a proxy replace it? (nginx: \
              `proxy_set_header Connection \"upgrade\"`)",
         ));
     }
     // Its bytes would be read as frames (RFC 9110 §7.8 wants the body first, then the new protocol).
-    let mut lengths = values(headers, "Content-Length");
-    if lengths.any(|length| length.trim_ascii() != b"0") || values(headers, "Transfer-Encoding").next().is_some() {
+    let mut lengths = fields.values(Name::ContentLength);
+    if lengths.any(|length| length.trim_ascii() != b"0") || fields.count(Name::TransferEncoding) > 0 {
         return Err(Response::bad_request("a request for a WebSocket has no body; does a proxy add one?"));
     }
-    if single(headers, "Sec-WebSocket-Version") != Some(b"13") {
+    if fields.single(Name::Version) != Some(b"13") {
         return Err(Response::upgrade_required(
             "WebSocket version 13 is spoken here, named by one Sec-WebSocket-Version",
         ));
     }
-    let key = single(headers, "Sec-WebSocket-Key")
+    let key = fields
+        .single(Name::Key)
         .and_then(|key| std::str::from_utf8(key).ok())
         .filter(|key| is_key(key))
         .ok_or(Response::bad_request(
             "one Sec-WebSocket-Key of 16 bytes in base64 is needed; does a proxy drop or change it?",
         ))?;
-    let subprotocols = Offered::read(values(headers, "Sec-WebSocket-Protocol"));
-    let compression = deflate::negotiate(values(headers, "Sec-WebSocket-Extensions"))?;
+    let subprotocols = Offered::read(fields.values(Name::Protocol));
+    let compression = deflate::negotiate(fields.values(Name::Extensions))?;
     Ok(Kind::Upgrade { key, subprotocols, compression })
-}
-
-fn values<'h, 'a: 'h>(headers: &'h [Header<'a>], name: &'h str) -> impl Iterator<Item = &'a [u8]> + 'h {
-    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
-}
-
-/// The value of a header that must occur exactly once.
-fn single<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
-    let mut values = values(headers, name);
-    let value = values.next()?.trim_ascii();
-    values.next().is_none().then_some(value)
 }
 
 /// The elements of a list in a header (RFC 9110 §5.6.1).
@@ -277,9 +266,10 @@ fn is_key(key: &str) -> bool {
 
 /// Path and query of an origin-form or absolute-form target (RFC 9112 §3.2).
 fn path_and_query(target: &str) -> (&str, &str) {
-    let whole = match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
-        _ => target,
+    let absolute = if target.starts_with('/') { None } else { target.split_once("://") };
+    let whole = match absolute {
+        Some((_, rest)) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
+        None => target,
     };
     let whole = whole.split('#').next().unwrap_or(whole);
     let (path, query) = whole.split_once('?').unwrap_or((whole, ""));

@@ -3,6 +3,7 @@
 pub mod decoder;
 pub mod deflate;
 pub mod encode;
+mod fields;
 pub mod handshake;
 mod mask;
 mod message;
