@@ -141,6 +141,7 @@ fn room_name<'a>(encoded: &'a str, config: &Config) -> Result<Cow<'a, str>, Cow<
 }
 
 impl Core {
+    #[inline]
     pub(crate) fn text(&mut self, slot: u32, text: &str) {
         match self.conns.get(slot).dialect {
             Dialect::Fanfare => fanfare::text(self, slot, text),

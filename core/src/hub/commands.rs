@@ -65,8 +65,12 @@ impl Core {
     /// The room of this name, which is most likely one that the connection is in.
     pub(crate) fn find_room(&self, slot: u32, name: &str) -> Option<u32> {
         let own = self.conns.get(slot).rooms.as_slice();
-        let own = own.iter().take(FEW_ROOMS).find(|own| *self.rooms.get(own.room).name == *name);
-        own.map(|own| own.room).or_else(|| self.rooms.find(name))
+        for own in &own[..own.len().min(FEW_ROOMS)] {
+            if *self.rooms.get(own.room).name == *name {
+                return Some(own.room);
+            }
+        }
+        self.rooms.find(name)
     }
 
     pub(crate) fn pong(&mut self, slot: u32, id: Option<&CommandId>) {
@@ -237,6 +241,7 @@ impl Core {
 
 impl Config {
     /// Appends what is published of a message; the connection `except` does not get it.
+    #[inline]
     pub(super) fn write_publish(&self, out: &mut Vec<u8>, room: &str, message: &str, except: Option<ConnId>) {
         match self.publish_format {
             PublishFormat::Fanfare => {

@@ -231,13 +231,9 @@ fn upgrade<'a>(fields: &Fields<'_, 'a>, version: u8) -> Result<Kind<'a>, Respons
             "WebSocket version 13 is spoken here, named by one Sec-WebSocket-Version",
         ));
     }
-    let key = fields
-        .single(Name::Key)
-        .and_then(|key| std::str::from_utf8(key).ok())
-        .filter(|key| is_key(key))
-        .ok_or(Response::bad_request(
-            "one Sec-WebSocket-Key of 16 bytes in base64 is needed; does a proxy drop or change it?",
-        ))?;
+    let key = fields.single(Name::Key).and_then(|key| std::str::from_utf8(key).ok()).filter(|key| is_key(key)).ok_or(
+        Response::bad_request("one Sec-WebSocket-Key of 16 bytes in base64 is needed; does a proxy drop or change it?"),
+    )?;
     let subprotocols = Offered::read(fields.values(Name::Protocol));
     let compression = deflate::negotiate(fields.values(Name::Extensions))?;
     Ok(Kind::Upgrade { key, subprotocols, compression })
