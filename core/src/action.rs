@@ -61,6 +61,8 @@ pub struct Actions<'c> {
     at: usize,
     /// In `Stage::Flush`: how much of the gathered queue was taken.
     taken: usize,
+    /// How many queues have been gathered, and their bytes.
+    flushed: (usize, usize),
     /// In `Stage::Joint`: who is written to.
     target: ConnId,
 }
@@ -99,10 +101,14 @@ pub(crate) enum End {
 
 /// A queue is gathered into writes of at most this many bytes: about what a default socket buffer takes at once.
 const FLUSH_BYTES_MAX: usize = 64 * 1024;
+/// Queues are written until they were so many bytes in a turn, or so many writes, for as many sockets may be writable at once as there
+/// are; or all of them have failed, and have to be closed. A millisecond's work; the others come in the next turn.
+const FLUSHED_BYTES_MAX: usize = 1024 * 1024;
+const FLUSHES_MAX: usize = 64;
 
 impl<'c> Actions<'c> {
     pub(crate) fn new(core: &'c mut Core) -> Actions<'c> {
-        Actions { core, stage: Stage::Asks, at: 0, taken: 0, target: ConnId::from_bits(0) }
+        Actions { core, stage: Stage::Asks, at: 0, taken: 0, flushed: (0, 0), target: ConnId::from_bits(0) }
     }
 
     /// The next action, or `None` when the turn is over.
@@ -175,7 +181,10 @@ impl<'c> Actions<'c> {
                 }
                 Stage::Flush => match self.step_flush() {
                     Some(step) => return Some(step),
-                    None => self.enter(Stage::Streams),
+                    None => {
+                        self.core.writable.drain(..self.at);
+                        self.enter(Stage::Streams);
+                    }
                 },
                 Stage::Streams if at < self.core.streams.all().len() => {
                     self.at += 1;
@@ -248,12 +257,17 @@ impl<'c> Actions<'c> {
                 self.at += 1;
             }
         }
+        let (flushes, bytes) = self.flushed;
+        if flushes >= FLUSHES_MAX || bytes >= FLUSHED_BYTES_MAX {
+            return None;
+        }
         while let Some(conn) = core.writable.get(self.at) {
             let slot = core.conns.slot(*conn).filter(|slot| !core.conns.is_marked(*slot, mark::GONE));
             if let Some(slot) = slot {
                 core.backlog.peek(&core.conns, slot, FLUSH_BYTES_MAX, &mut core.gathered);
                 if !core.gathered.is_empty() {
                     self.taken = core.gathered.len();
+                    self.flushed = (flushes + 1, bytes + self.taken);
                     return Some(Step::Flush(self.at));
                 }
                 core.touched.push(slot);

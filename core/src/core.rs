@@ -80,13 +80,14 @@ pub struct Core {
     /// Out of its place while a connection's frames are read.
     pub(crate) inflater: Inflater,
 
+    /// Lagging connections whose sockets are writable again. Those who have had no turn yet wait for the next.
+    pub(crate) writable: Vec<ConnId>,
+
     // What follows belongs to the turn and is empty between turns.
     pub(crate) asks: Asks,
     pub(crate) runs: Runs,
     pub(crate) streams: Streams,
     pub(crate) joint: Joint,
-    /// Lagging connections whose sockets are writable again.
-    pub(crate) writable: Vec<ConnId>,
     /// What is being written, where it had to be put together.
     pub(crate) gathered: Vec<u8>,
     /// Slots whose connection ends when all is written.
@@ -198,7 +199,7 @@ impl Core {
         self.now = self.now.max(now);
         if self.wheel.is_empty() {
             // Nothing fires; but the wheel's present may be far behind, in the first turn by all that the clock shows.
-            self.wheel.expire(self.now, &mut self.fired);
+            self.wheel.expire(self.now, &mut self.fired, 0);
         }
         Turn { core: self }
     }
@@ -207,7 +208,7 @@ impl Core {
     pub fn next_timeout(&self) -> Option<Time> {
         // What a connection had yet to publish when its socket failed is asked for in the next turn.
         let asks = self.broker.resubscribe_from.is_some() || self.asks.len() > 0;
-        if asks || self.runs.wait() {
+        if asks || self.runs.wait() || !self.writable.is_empty() {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
@@ -311,7 +312,6 @@ impl Core {
         self.gathered.shrink_to(KEPT_BYTES_MAX);
         self.deflater.settle();
         self.inflater.settle();
-        self.writable.clear();
         for slot in std::mem::take(&mut self.gone) {
             if self.conns.get(slot).phase != Phase::Free {
                 self.depart(slot, false);

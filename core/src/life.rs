@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Close code for a connection that gave no sign of life: in the range that means "reconnect with backoff".
 const NO_SIGN_OF_LIFE: u16 = 4000;
+/// So many deadlines are acted upon in a turn, which may be as many writes to sockets: a millisecond's work.
+const TIMERS_PER_TURN: usize = 256;
 /// When a deadline is over and bytes of the client have yet to be read, it is judged again after so long.
 const UNREAD_RECHECK: Duration = Duration::from_millis(50);
 /// The page is one file: whatever is not in it is not loaded, nor is it framed.
@@ -582,7 +584,7 @@ impl Core {
     pub(crate) fn timeout(&mut self, has_unread: &mut dyn FnMut(ConnId) -> bool) {
         self.read_kept();
         let mut fired = std::mem::take(&mut self.fired);
-        self.wheel.expire(self.now, &mut fired);
+        self.wheel.expire(self.now, &mut fired, TIMERS_PER_TURN);
         for slot in fired.drain(..) {
             self.timer(slot, has_unread);
         }

@@ -86,8 +86,9 @@ impl Wheel {
         self.set -= 1;
     }
 
-    /// Clears every timer whose deadline has come and appends its slot to `fired`, earlier ticks first.
-    pub fn expire(&mut self, now: Time, fired: &mut Vec<u32>) {
+    /// Clears timers whose deadline has come and appends their slots to `fired`, earlier ticks first, until that holds `fired_max`. The
+    /// others fire with the next calls, and [`Wheel::next`] is in the past until they have.
+    pub fn expire(&mut self, now: Time, fired: &mut Vec<u32>, fired_max: usize) {
         let until = now.as_micros() >> TICK_SHIFT;
         if until <= self.passed {
             return;
@@ -95,23 +96,31 @@ impl Wheel {
         if self.set > 0 {
             // A jump of more than a round visits each bucket once, which is enough.
             for offset in 1..=(until - self.passed).min(BUCKETS as u64) {
-                self.expire_bucket((self.passed + offset) as usize % BUCKETS, until, fired);
+                if !self.expire_bucket((self.passed + offset) as usize % BUCKETS, until, fired, fired_max) {
+                    self.passed += offset - 1;
+                    return;
+                }
             }
         }
         self.passed = until;
     }
 
-    fn expire_bucket(&mut self, bucket: usize, until: u64, fired: &mut Vec<u32>) {
+    /// Whether all in the bucket have fired whose deadline has come.
+    fn expire_bucket(&mut self, bucket: usize, until: u64, fired: &mut Vec<u32>, fired_max: usize) -> bool {
         let mut slot = self.heads[bucket];
         while slot != NONE {
             let Node { next, tick, .. } = self.nodes[slot as usize];
             let ahead = tick.wrapping_sub(self.passed as u32);
             if u64::from(ahead) <= until - self.passed {
+                if fired.len() >= fired_max {
+                    return false;
+                }
                 self.cancel(slot);
                 fired.push(slot);
             }
             slot = next;
         }
+        true
     }
 
     /// A time not after the next deadline's tick; `None` where no timer is set.
@@ -178,7 +187,7 @@ mod tests {
         #[test]
         fn fires_like_a_sorted_list(steps in prop::collection::vec(step(), 0..200), origin in origin()) {
             let (mut wheel, mut model, mut now) = (Wheel::default(), BTreeMap::new(), origin);
-            wheel.expire(Time::from_micros(now), &mut Vec::new());
+            wheel.expire(Time::from_micros(now), &mut Vec::new(), 0);
             for step in steps {
                 match step {
                     Step::Set(slot, after) => {
@@ -193,7 +202,13 @@ mod tests {
                     Step::Advance(by) => {
                         now += by;
                         let mut fired = Vec::new();
-                        wheel.expire(Time::from_micros(now), &mut fired);
+                        while wheel.next().is_some_and(|next| next.as_micros() <= now) {
+                            let mut some = Vec::new();
+                            wheel.expire(Time::from_micros(now), &mut some, 3);
+                            prop_assert!(some.len() <= 3);
+                            fired.append(&mut some);
+                        }
+                        wheel.expire(Time::from_micros(now), &mut Vec::new(), 0);
                         fired.sort_unstable();
                         let due: Vec<u32> = model.iter().filter(|(_, tick)| **tick <= now / TICK).map(|(slot, _)| *slot).collect();
                         prop_assert_eq!(&fired, &due);

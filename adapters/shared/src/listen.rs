@@ -10,6 +10,12 @@ use std::time::Duration;
 /// As many as wait in the kernel while the server is busy. It is cut to `net.core.somaxconn`, 4,096 by default on Linux.
 const BACKLOG: i32 = 4_096;
 
+/// How much a socket takes beyond what its client has room for. What is more waits in the server, where it is counted, and kept
+/// once for all who wait for the same; by itself the kernel keeps up to 4 MB for each client that does not read. It is no bound of what is on its
+/// way, so it slows nobody who is far away. See `TCP_NOTSENT_LOWAT` in tcp(7).
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 128 * 1024;
+
 /// How long not to accept after the kernel refused a descriptor: connections may be closed meanwhile, here or elsewhere on the
 /// machine.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -73,6 +79,10 @@ pub(crate) fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener>
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     deferral::set(&socket);
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, "the kernel keeps as much for clients that do not read as it likes");
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -257,7 +257,7 @@ pub fn turn_wheel((wheel, fired): &mut (Wheel, Vec<u32>), now: &mut Time) -> usi
     let mut count = 0;
     for _ in 0..2_500 {
         *now = *now + Duration::from_millis(10);
-        wheel.expire(*now, fired);
+        wheel.expire(*now, fired, usize::MAX);
         count += fired.len();
         for slot in fired.drain(..) {
             wheel.set(slot, *now + Duration::from_secs(25));

@@ -27,6 +27,8 @@ const PART_BYTES_MAX: usize = 64 * 1024;
 /// The runs of a track that is longer than such a part all go out whole and at once while that is no more than so many bytes for all
 /// members together, some milliseconds' work: those who keep up are then given no more than came in since.
 const WHOLE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// And no more than so many bytes to all members of a group together: less than a millisecond's work.
+const GROUP_BYTES_MAX: usize = 1024 * 1024;
 /// To write so many bytes to a member costs about as much as to write to it at all: copying them takes as long as the call.
 const BYTES_PER_MEMBER: usize = 4 * 1024;
 
@@ -247,10 +249,8 @@ impl Runs {
     /// Chooses the runs of this turn: of small rooms all, room by room, until so many members are to be written to, of whom those
     /// that get much count more than once; and of large ones a group of each in turn, for a sixteenth as many, at least one.
     pub fn choose_due(&mut self, members_max: usize) {
-        let (members_max, part_max) = match self.bytes > WAITING_BYTES_DUE {
-            true => (usize::MAX, usize::MAX),
-            false => (members_max, self.part_bytes_max),
-        };
+        let is_whole = self.bytes > WAITING_BYTES_DUE;
+        let members_max = if is_whole { usize::MAX } else { members_max };
         if !self.overlong.is_empty() {
             self.take_overlong();
         }
@@ -260,7 +260,7 @@ impl Runs {
         {
             // All of a room, unless it is long.
             while members < members_max.saturating_add(self.large_members)
-                && let Some(more) = self.take(track, part_max)
+                && let Some(more) = self.take(track, is_whole)
             {
                 members = members.saturating_add(more);
             }
@@ -270,7 +270,7 @@ impl Runs {
         }
         let mut members = 0_usize;
         while let Some(track) = self.large.pop_front() {
-            members = members.saturating_add(self.take(track, part_max).unwrap_or(0));
+            members = members.saturating_add(self.take(track, is_whole).unwrap_or(0));
             if !self.tracks[track as usize].runs.is_empty() {
                 self.large.push_back(track);
             }
@@ -294,12 +294,13 @@ impl Runs {
             left -= bytes;
             self.small.retain(|other| *other != key);
             self.large.retain(|other| *other != key);
-            while self.take(key, usize::MAX).is_some() {}
+            while self.take(key, true).is_some() {}
         }
     }
 
-    /// The track's next run is due, or a part of it; how many members that counts for.
-    fn take(&mut self, track: u32, part_max: usize) -> Option<usize> {
+    /// The track's next run is due, whole or a part of it; how many members that counts for.
+    fn take(&mut self, track: u32, is_whole: bool) -> Option<usize> {
+        let Runs { part_bytes_max, .. } = *self;
         let track = &mut self.tracks[track as usize];
         let key = track.runs.pop_front()?;
         track.due += 1;
@@ -307,8 +308,10 @@ impl Runs {
         let run = &mut self.list[key as usize];
         run.due = true;
         run.end = track.end();
-        if (run.end - run.start) as usize > part_max {
-            run.end = run.start + track.part_bytes(run.start, part_max) as u64;
+        let bytes = (run.end - run.start) as usize;
+        if !is_whole && (bytes > part_bytes_max || bytes.saturating_mul(run.members) > GROUP_BYTES_MAX) {
+            let part_bytes_max = part_bytes_max.min(GROUP_BYTES_MAX / run.members);
+            run.end = run.start + track.part_bytes(run.start, part_bytes_max) as u64;
         }
         Some(run.members.saturating_mul(1 + (run.end - run.start) as usize / BYTES_PER_MEMBER))
     }
