@@ -27,8 +27,8 @@ const PART_BYTES_MAX: usize = 64 * 1024;
 /// The runs of a track that is longer than such a part all go out whole and at once while that is no more than so many bytes for all
 /// members together, some milliseconds' work: those who keep up are then given no more than came in since.
 const WHOLE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// And no more than so many bytes to all members of a group together: less than a millisecond's work.
-const GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// And no more than so many bytes to all members of a group together: half a millisecond's work.
+const GROUP_BYTES_MAX: usize = 512 * 1024;
 /// To write so many bytes to a member costs about as much as to write to it at all: copying them takes as long as the call.
 const BYTES_PER_MEMBER: usize = 4 * 1024;
 
