@@ -150,6 +150,23 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn the_kernel_keeps_little_for_a_client_that_does_not_read() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET").unwrap();
+        let (server, _) = listener.accept().unwrap();
+        assert_eq!(socket2::SockRef::from(&server).tcp_notsent_lowat().unwrap(), UNSENT_BYTES);
+        server.set_nonblocking(true).unwrap();
+        let (mut taken, piece) = (0, [0; 64 * 1024]);
+        while let Ok(bytes) = (&server).write(&piece) {
+            taken += bytes;
+        }
+        // What the client's own buffer takes is beside it, and grows to what `net.ipv4.tcp_rmem` begins with.
+        assert!(taken >= UNSENT_BYTES as usize && taken < 1024 * 1024, "{taken}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn who_has_spoken_is_accepted_before_who_is_silent_and_both_are() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();

@@ -2,6 +2,8 @@
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use fanfare_sim::{Narrowed, Report, Trace, attempt, examine};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +19,7 @@ struct Arguments {
     failures_max: u64,
     brief: bool,
     twice: bool,
+    hashes: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -34,6 +37,11 @@ impl Arguments {
             .arg(number("failures-max", "10", "Failures after which no further seed is begun"))
             .arg(flag("brief", "Only says which seeds fail and why, without making them smaller"))
             .arg(flag("twice", "Runs every seed twice, and compares what the cores did"))
+            .arg(
+                Arg::new("hashes").long("hashes").value_name("FILE").value_parser(value_parser!(PathBuf)).help(
+                    "Writes there a line for each seed: its number, and a hash of everything that the cores said",
+                ),
+            )
             .get_matches();
         let number = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
         Arguments {
@@ -43,6 +51,7 @@ impl Arguments {
             failures_max: number("failures-max"),
             brief: matches.get_flag("brief"),
             twice: matches.get_flag("twice"),
+            hashes: matches.get_one("hashes").cloned(),
         }
     }
 }
@@ -53,20 +62,31 @@ const PROGRESS: u64 = 1_000;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (began, next) = (Instant::now(), AtomicU64::new(0));
-    let report = Mutex::new(Report::default());
+    let (report, hashes) = (Mutex::new(Report::default()), Mutex::new(BTreeMap::new()));
     thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {
-            scope.spawn(|| work(&arguments, &next, &report, began));
+            scope.spawn(|| work(&arguments, &next, (&report, &hashes), began));
         }
     });
     let report = report.into_inner().expect("no thread has panicked");
     let seconds = began.elapsed().as_secs_f64();
     print!("{report}");
     println!("{:>14.0}  steps a second, {seconds:.1} s in all", report.steps() as f64 / seconds);
+    if let Some(path) = &arguments.hashes {
+        let hashes = hashes.into_inner().expect("no thread has panicked");
+        let lines: String = hashes.iter().map(|(seed, hash)| format!("{seed} {hash:016x}\n")).collect();
+        if let Err(error) = std::fs::write(path, lines) {
+            eprintln!("cannot write {}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    }
     if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn work(arguments: &Arguments, next: &AtomicU64, report: &Mutex<Report>, began: Instant) {
+/// What each seed's cores said.
+type Hashes = Mutex<BTreeMap<u64, u64>>;
+
+fn work(arguments: &Arguments, next: &AtomicU64, (report, hashes): (&Mutex<Report>, &Hashes), began: Instant) {
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= arguments.seeds || lock(report).failed.len() as u64 >= arguments.failures_max {
@@ -87,7 +107,10 @@ fn work(arguments: &Arguments, next: &AtomicU64, report: &Mutex<Report>, began: 
         });
         let mut report = lock(report);
         match outcome {
-            Ok(outcome) => report.add(&outcome),
+            Ok(outcome) => {
+                lock(hashes).insert(seed, outcome.hash);
+                report.add(&outcome);
+            }
             Err(text) => {
                 println!("{text}");
                 report.failed.push(seed);
