@@ -1,12 +1,12 @@
 //! What comes out of the core: actions, and the order in which a turn says them.
 
 use crate::broker::PublishId;
-use crate::conn::mark;
 use crate::core::Core;
-use crate::delivery::{Delivery, Source};
-use crate::event::ConnId;
+use crate::fanout::delivery::{Delivery, Source};
+use crate::fanout::joint::Joint;
 use crate::hub::asks::Kind;
-use crate::hub::joint::Joint;
+use crate::id::ConnId;
+use crate::slots::mark;
 use std::ops::Range;
 
 /// What the adapter has to do.

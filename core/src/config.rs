@@ -1,7 +1,9 @@
 //! The core's configuration: every bound it keeps, with its default and unit.
 
 use crate::dialect::{Dialect, Subprotocols};
-use crate::limits::{Origins, Proxies, Rate};
+use crate::limits::origin::Origins;
+use crate::limits::proxy::Proxies;
+use crate::limits::rate::Rate;
 use crate::ws::deflate::Compression;
 use std::time::Duration;
 

@@ -3,20 +3,21 @@
 
 use crate::action::{Actions, End};
 use crate::config::Config;
-use crate::conn::{Conns, Ending, NONE, Phase, mark};
 use crate::dialect::Dialect;
 use crate::drain::Drain;
 use crate::error::Refused;
-use crate::event::{ConnId, Elsewhere, Event};
+use crate::event::{Elsewhere, Event};
+use crate::fanout::joint::Joint;
+use crate::fanout::outbox::Backlog;
+use crate::fanout::place::GROUP_MEMBERS_MAX;
+use crate::fanout::run::{KEPT_BYTES_MAX, Runs};
+use crate::fanout::stream::Streams;
+use crate::hash::{BySlot, Seeded};
 use crate::hub::asks::{Asks, Senders};
-use crate::hub::group::GROUP_MEMBERS_MAX;
 use crate::hub::joins::Joins;
-use crate::hub::joint::Joint;
-use crate::hub::outbox::Backlog;
 use crate::hub::rooms::Rooms;
-use crate::hub::run::{KEPT_BYTES_MAX, Runs};
-use crate::hub::stream::Streams;
 use crate::hub::subscriptions::Broker;
+use crate::id::ConnId;
 use crate::journal::Journal;
 use crate::limits;
 use crate::limits::meter::{Pace, Rates, Spares};
@@ -25,15 +26,14 @@ use crate::limits::sources::Sources;
 use crate::limits::unfinished::Unfinished;
 use crate::limits::unread::{Strain, Unread};
 use crate::metrics::Metrics;
+use crate::slots::{Conns, Ending, NONE, Phase, mark};
 use crate::time::Time;
 use crate::wheel::Wheel;
 use crate::ws::deflate::{Deflater, Inflater};
 use crate::ws::encode;
 use core::net::IpAddr;
 use hashbrown::HashMap;
-use siphasher::sip::SipHasher13;
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 
 /// Close code for a client that takes too long to read or to send: in the range that means "reconnect with backoff".
 pub(crate) const TOO_SLOW: u16 = 4008;
@@ -110,32 +110,6 @@ fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
-}
-
-/// Keyed hashing without the operating system's randomness.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seeded(u64);
-
-impl Seeded {
-    pub fn new(seed: u64) -> Seeded {
-        Seeded(seed)
-    }
-}
-
-impl BuildHasher for Seeded {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0, !self.0)
-    }
-}
-
-/// Something of the connections that have it, by slot.
-pub(crate) type BySlot<T> = HashMap<u32, T, Seeded>;
-
-/// Takes it from a connection. Where nobody has it, which is the rule, nothing is hashed.
-pub(crate) fn take_of<T>(of: &mut BySlot<T>, slot: u32) -> Option<T> {
-    if of.is_empty() { None } else { of.remove(&slot) }
 }
 
 impl Core {

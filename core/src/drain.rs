@@ -1,8 +1,8 @@
 //! The end of a core that has been told to stop: whoever is owed an answer gets it first, within a time, and then 1012.
 
-use crate::conn::Phase;
 use crate::core::Core;
-use crate::event::ConnId;
+use crate::id::ConnId;
+use crate::slots::Phase;
 use crate::time::Time;
 use crate::ws::handshake::Response;
 use std::collections::BTreeSet;

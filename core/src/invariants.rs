@@ -1,8 +1,9 @@
 //! What must hold between turns, checked from the outside by tests, fuzzers and simulations.
 
-use crate::conn::{Ending, NONE, Phase};
-use crate::core::{Core, Seeded};
+use crate::core::Core;
+use crate::hash::Seeded;
 use crate::limits::{awaits_introduction, is_source};
+use crate::slots::{Ending, NONE, Phase};
 use hashbrown::HashMap;
 
 impl Core {

@@ -1,9 +1,10 @@
 //! What becomes of connections, for whoever writes a log: kept only where [`Config::journal`](crate::Config::journal) asks for it, and
 //! then for each connection and each change of its rooms, never for a message.
 
-use crate::core::{Core, Seeded};
+use crate::core::Core;
 use crate::dialect::Dialect;
-use crate::event::ConnId;
+use crate::hash::Seeded;
+use crate::id::ConnId;
 use crate::time::Time;
 use crate::ws::handshake::Response;
 use hashbrown::HashMap;

@@ -1,15 +1,16 @@
 //! A connection's life: request head, frames, heartbeat, closing, in the phases of `conn::Phase`.
 
 use crate::config::Config;
-use crate::conn::{Conn, Ending, NONE, Phase, coarse, fine, mark};
-use crate::core::{Core, TOO_SLOW, take_of};
+use crate::core::{Core, TOO_SLOW};
 use crate::dialect::{self, Dialect};
 use crate::error::{Refused, Violation};
-use crate::event::ConnId;
+use crate::hash::take_of;
+use crate::id::ConnId;
 use crate::limits::meter::{Limit, Pace};
 use crate::limits::pending::Pending;
 use crate::limits::unread::SURPLUS_BYTES_PER_STEP;
 use crate::protocol::command::check_room_name;
+use crate::slots::{Conn, Ending, NONE, Phase, coarse, fine, mark};
 use crate::ws::Message;
 use crate::ws::decoder::{Decoded, Decoder, Limits};
 use crate::ws::deflate::Agreed;

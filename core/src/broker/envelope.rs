@@ -6,7 +6,7 @@
 //! set of fields is another version. What begins with `F`, digits and a space is an instance's, and is dropped where it is of
 //! another version or not as said here. Anything else is a foreign message.
 
-use crate::event::ConnId;
+use crate::id::ConnId;
 use crate::protocol::reply;
 
 const VERSION: &[u8] = b"F1 ";

@@ -11,11 +11,10 @@ pub use subprotocol::Subprotocols;
 
 use crate::config::Config;
 use crate::core::Core;
+use crate::form::Shape;
 use crate::limits::meter::Limit;
 use crate::protocol::command::check_room_name;
-use crate::protocol::reply;
 use crate::ws::Message;
-use crate::ws::deflate::{Deflater, Window};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
@@ -34,39 +33,6 @@ pub enum Dialect {
     Broadcast,
     /// Whatever is sent comes back. For conformance tests, at `/echo` where [`Config::echo`] says so.
     Echo,
-}
-
-/// What a message looks like to a member.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// The `MESSAGE` object.
-    #[default]
-    Message,
-    /// The message itself: a string without its quotes, any other value as its JSON text.
-    Bare,
-}
-
-/// How messages are written for a member. Members of one room and one form are sent the same bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Form {
-    pub shape: Shape,
-    /// How it is compressed, where that was agreed upon.
-    pub window: Option<Window>,
-}
-
-impl Form {
-    /// Appends the frame in which members of this form get a `MESSAGE`. Returns `false`, and appends nothing, where `text`
-    /// should be one and is none.
-    pub fn write(self, deflater: &mut Deflater, out: &mut Vec<u8>, text: &[u8]) -> bool {
-        match self.shape {
-            Shape::Message => deflater.text(out, self.window, text),
-            Shape::Bare => match reply::parse_message(text) {
-                Some(message) => deflater.text(out, self.window, message.as_bytes()),
-                None => return false,
-            },
-        }
-        true
-    }
 }
 
 impl Dialect {

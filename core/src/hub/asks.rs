@@ -1,7 +1,7 @@
 //! What the hub asks of the broker in one turn, and who waits for the outcome of a publish.
 
 use crate::broker::PublishId;
-use crate::event::ConnId;
+use crate::id::ConnId;
 use crate::protocol::CommandId;
 use crate::time::Time;
 use std::collections::VecDeque;

@@ -2,13 +2,13 @@
 
 use crate::broker::envelope;
 use crate::config::{Config, PublishFormat};
-use crate::conn::Membership;
 use crate::core::Core;
-use crate::event::ConnId;
+use crate::fanout::place::Seat;
 use crate::hub::asks::Kind;
-use crate::hub::group::Seat;
+use crate::id::ConnId;
 use crate::limits::meter::Limit;
 use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::slots::Membership;
 use crate::ws::encode;
 use std::time::Duration;
 

@@ -7,10 +7,11 @@
 //! [`DEFERRED_MAX`], is it refused where its client can be told; where it cannot, it is published all the same.
 
 use crate::config::Config;
-use crate::core::{Core, Seeded};
-use crate::event::ConnId;
+use crate::core::Core;
+use crate::hash::Seeded;
 use crate::hub::asks::Kind;
 use crate::hub::subscriptions::TRY_AGAIN_LATER;
+use crate::id::ConnId;
 use crate::protocol::{CommandId, ErrorCode};
 use crate::time::Time;
 use hashbrown::HashMap;

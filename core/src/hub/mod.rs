@@ -3,11 +3,6 @@
 
 pub(crate) mod asks;
 mod commands;
-pub(crate) mod group;
 pub(crate) mod joins;
-pub(crate) mod joint;
-pub(crate) mod outbox;
 pub(crate) mod rooms;
-pub(crate) mod run;
-pub(crate) mod stream;
 pub(crate) mod subscriptions;

@@ -1,10 +1,11 @@
 //! The rooms: their names, their groups of members, and how each stands with the broker.
 
-use super::group::{Group, Place, Seat};
-use super::run::Runs;
-use crate::conn::NONE;
-use crate::dialect::Form;
-use crate::event::ConnId;
+use crate::fanout::group::Group;
+use crate::fanout::place::{Place, Seat};
+use crate::fanout::run::Runs;
+use crate::form::Form;
+use crate::id::ConnId;
+use crate::slots::NONE;
 use crate::time::Time;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;

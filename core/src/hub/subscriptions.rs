@@ -6,13 +6,13 @@
 
 use crate::broker::envelope::{self, Dropped};
 use crate::broker::{BrokerEvent, PublishError, PublishId};
-use crate::conn::{NONE, Phase};
 use crate::core::Core;
-use crate::dialect::Form;
+use crate::fanout::place::{Place, Seat};
+use crate::form::Form;
 use crate::hub::asks::Kind;
-use crate::hub::group::{Place, Seat};
 use crate::hub::rooms::Asked;
 use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::slots::{NONE, Phase};
 use smallvec::SmallVec;
 use std::time::Duration;
 

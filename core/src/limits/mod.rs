@@ -2,10 +2,10 @@
 //! are in [`Config`](crate::Config); the counting lives in this folder's other files.
 
 pub(crate) mod meter;
-mod origin;
+pub(crate) mod origin;
 pub(crate) mod pending;
-mod proxy;
-mod rate;
+pub(crate) mod proxy;
+pub(crate) mod rate;
 pub(crate) mod sources;
 pub(crate) mod unfinished;
 pub(crate) mod unread;
@@ -15,9 +15,10 @@ pub use proxy::{Network, Proxies};
 pub use rate::Rate;
 
 use crate::config::Config;
-use crate::conn::{Ending, NONE, Phase, coarse, fine, mark};
-use crate::core::{Core, take_of};
-use crate::event::ConnId;
+use crate::core::Core;
+use crate::hash::take_of;
+use crate::id::ConnId;
+use crate::slots::{Ending, NONE, Phase, coarse, fine, mark};
 use crate::time::Time;
 use crate::ws::encode;
 use crate::ws::handshake::Response;

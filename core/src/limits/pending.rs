@@ -1,8 +1,8 @@
 //! Connections that are no WebSocket: request heads coming in, and answered ones whose client has not hung up. Which of them has
 //! to go when there are too many; not how.
 
-use crate::conn::Phase;
-use crate::event::ConnId;
+use crate::id::ConnId;
+use crate::slots::Phase;
 use std::collections::VecDeque;
 
 /// Stale ids that stand in a queue before it is looked through, beside as many as there are pending ones.

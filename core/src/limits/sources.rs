@@ -2,8 +2,8 @@
 //! both is worth remembering.
 
 use super::rate::Rate;
-use crate::conn::NONE;
-use crate::core::Seeded;
+use crate::hash::Seeded;
+use crate::slots::NONE;
 use crate::time::Time;
 use core::net::{IpAddr, Ipv6Addr};
 use hashbrown::HashMap;

@@ -1,8 +1,8 @@
 //! Messages that have begun and are not whole yet: how many bytes of each are held, and since when. Who has to go, where that takes too
 //! long or all together take too much; not how.
 
-use crate::core::{BySlot, Seeded, take_of};
-use crate::event::ConnId;
+use crate::hash::{BySlot, Seeded, take_of};
+use crate::id::ConnId;
 use crate::time::Time;
 use hashbrown::HashMap;
 use std::collections::VecDeque;

@@ -2,8 +2,8 @@
 //! connection. They wait here, and have their turn one connection after the other.
 
 use super::rate::Rate;
-use crate::core::{BySlot, Seeded, take_of};
-use crate::event::ConnId;
+use crate::hash::{BySlot, Seeded, take_of};
+use crate::id::ConnId;
 use crate::time::Time;
 use hashbrown::HashMap;
 use std::collections::VecDeque;

@@ -4,7 +4,8 @@
 //! same bytes, and an idle connection holds neither a compressor nor a decompressor.
 
 use super::encode;
-use super::handshake::{Response, tokens};
+use super::fields::{is_token, tokens};
+use super::response::Response;
 use crate::error::Violation;
 use flate2::{Compress, Compression as Level, Decompress, FlushCompress, FlushDecompress, Status};
 use std::fmt;
@@ -169,11 +170,6 @@ fn window_bits(value: &[u8]) -> Option<u8> {
 /// The inside of a quoted string, which must be a token itself (RFC 6455 §9.1).
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 /// Compresses messages to clients, with one machine for each window in use.

@@ -1,4 +1,4 @@
-//! The header fields of a request that are read here, found by one pass over all of them.
+//! The header fields of a request that are read here, found by one pass over all of them; and lists in them.
 
 use httparse::Header;
 
@@ -108,6 +108,22 @@ impl<'h, 'a: 'h> Fields<'h, 'a> {
         let Place { first, count } = self.places[name as usize];
         (count == 1).then(|| self.all[first].value.trim_ascii())
     }
+}
+
+/// The elements of a list in a header (RFC 9110 §5.6.1).
+pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Whether the list has this token, in any case.
+pub(super) fn has_token(value: &[u8], token: &str) -> bool {
+    tokens(value).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// A token of RFC 9110 §5.6.2: what a subprotocol's name is.
+pub(super) fn is_token(text: &[u8]) -> bool {
+    let is_of_a_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(is_of_a_token)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! What lives at which path is told by the caller.
 
 use super::deflate::{self, Agreed};
-use super::fields::{Fields, Name};
+use super::fields::{Fields, Name, has_token, is_token, tokens};
 use httparse::{EMPTY_HEADER, Request, Status};
 use std::io::Write;
 use std::mem::MaybeUninit;
@@ -237,21 +237,6 @@ fn upgrade<'a>(fields: &Fields<'_, 'a>, version: u8) -> Result<Kind<'a>, Respons
     let subprotocols = Offered::read(fields.values(Name::Protocol));
     let compression = deflate::negotiate(fields.values(Name::Extensions))?;
     Ok(Kind::Upgrade { key, subprotocols, compression })
-}
-
-/// The elements of a list in a header (RFC 9110 §5.6.1).
-pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
-}
-
-fn has_token(value: &[u8], token: &str) -> bool {
-    tokens(value).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
-}
-
-/// A token of RFC 9110 §5.6.2: what a subprotocol's name is.
-fn is_token(text: &[u8]) -> bool {
-    let is_of_a_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !text.is_empty() && text.iter().all(is_of_a_token)
 }
 
 /// 16 bytes in base64: 22 characters and two of padding.

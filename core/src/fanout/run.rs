@@ -1,8 +1,8 @@
 //! What is to be said in rooms: for each form of a room a track, the frames of all messages that somebody has yet to be given, once;
 //! and for each group of members a run, the part of the track that it gets next. Buffers are reused.
 
-use crate::conn::NONE;
-use crate::dialect::Form;
+use crate::form::Form;
+use crate::slots::NONE;
 use crate::ws::encode;
 use std::collections::VecDeque;
 

@@ -1,10 +1,11 @@
 //! The connection slab: one small record per connection, found by slot, checked by generation. What a connection is in the
 //! middle of lives elsewhere and only while it lasts, so that an idle one costs this record and no buffer.
 
-use crate::dialect::{Dialect, Form};
-use crate::event::ConnId;
-use crate::hub::group::Place;
-use crate::hub::outbox::Outbox;
+use crate::dialect::Dialect;
+use crate::fanout::place::Place;
+use crate::fanout::queue::Outbox;
+use crate::form::Form;
+use crate::id::ConnId;
 use crate::limits::meter::Meter;
 use crate::time::Time;
 use crate::ws::decoder::Decoder;

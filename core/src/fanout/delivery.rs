@@ -1,11 +1,11 @@
 //! Deliveries: bytes and their targets, which are read in place, and what becomes of those who do not take them.
 
-use crate::conn::{Conns, NONE, mark};
-use crate::event::ConnId;
-use crate::hub::joint::Joint;
-use crate::hub::outbox::Backlog;
-use crate::hub::run::Runs;
+use crate::fanout::joint::Joint;
+use crate::fanout::outbox::Backlog;
+use crate::fanout::run::Runs;
+use crate::id::ConnId;
 use crate::metrics::Metrics;
+use crate::slots::{Conns, NONE, mark};
 use crate::ws::{Messages, encode};
 use std::ops::Range;
 

@@ -1,10 +1,10 @@
 //! Slow consumers: what sockets did not take. A run that somebody could not take whole is kept once, with a count of those
 //! who still need it; each of them holds its place in it.
 
-use crate::conn::{Conns, mark};
+use super::queue::Item;
+use crate::slots::{Conns, mark};
 use crate::ws::{encode, handshake};
 use slab::Slab;
-use std::collections::VecDeque;
 
 #[derive(Debug)]
 struct Stored {
@@ -14,21 +14,6 @@ struct Stored {
 
 /// What a kept run costs beyond its bytes: its entry, and an allocator's header and rounding. A pong is 2 bytes.
 const STORED_OVERHEAD_BYTES: usize = size_of::<Stored>() + 16;
-
-/// One connection's queue. It exists only while something is in it.
-#[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    items: VecDeque<Item>,
-    bytes: usize,
-}
-
-/// A part of a stored run.
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    run: u32,
-    start: u32,
-    end: u32,
-}
 
 /// All outboxes together.
 #[derive(Debug)]

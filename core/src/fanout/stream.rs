@@ -2,8 +2,8 @@
 //! reused from turn to turn.
 
 use super::run::{KEPT_BUFFERS_MAX, KEPT_BYTES_MAX, Runs, kept_bytes};
-use crate::conn::{Conns, NONE};
-use crate::event::ConnId;
+use crate::id::ConnId;
+use crate::slots::{Conns, NONE};
 use std::ops::Range;
 
 /// What goes to one connection.
@@ -122,8 +122,8 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conn::Phase;
-    use crate::dialect::Form;
+    use crate::form::Form;
+    use crate::slots::Phase;
     use crate::time::Time;
     use std::io::Write;
 

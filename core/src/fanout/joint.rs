@@ -1,10 +1,10 @@
 //! Who gets more than one thing in a turn: what goes to it alone, and the runs of its rooms. All of it is put together and
 //! written at once, for a system call costs more than the copy.
 
-use super::rooms::Rooms;
 use super::run::Runs;
 use super::stream::Streams;
-use crate::conn::{Conns, NONE};
+use crate::hub::rooms::Rooms;
+use crate::slots::{Conns, NONE};
 use std::ops::Range;
 
 /// Pieces that are noted at most, 512 KiB: when there are more, the rest of the rooms are written to as if each were the only
