@@ -1,117 +1,48 @@
-//! `Core` and `Turn`: the boundary's order of calls, and what belongs to a turn as a whole. What events mean is said in
-//! `life` (connections), `hub::commands` (clients' commands) and `hub::subscriptions` (the broker).
+//! `Core` and `Turn`: which machine hears which event, and in which order. What events mean is said in the machines: `transport`
+//! (connections), `session` (what clients say), `hub` (rooms and their broker), `fanout` (bytes on their way).
 
-use crate::action::{Actions, End};
+use crate::action::Action;
+use crate::broker::BrokerEvent;
+use crate::close::CloseReason;
 use crate::config::Config;
+use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::drain::Drain;
 use crate::error::Refused;
-use crate::event::{Elsewhere, Event};
-use crate::fanout::joint::Joint;
-use crate::fanout::outbox::Backlog;
+use crate::event::Event;
+use crate::fanout::FanOut;
+use crate::fanout::outlet::{self, Outlet};
 use crate::fanout::place::GROUP_MEMBERS_MAX;
-use crate::fanout::run::{KEPT_BYTES_MAX, Runs};
-use crate::fanout::stream::Streams;
-use crate::hash::{BySlot, Seeded};
-use crate::hub::asks::{Asks, Senders};
-use crate::hub::joins::Joins;
-use crate::hub::rooms::Rooms;
-use crate::hub::subscriptions::Broker;
+use crate::hub::asks::Kind;
+use crate::hub::{Hub, Told};
 use crate::id::ConnId;
-use crate::journal::Journal;
-use crate::limits;
-use crate::limits::meter::{Pace, Rates, Spares};
-use crate::limits::pending::Pending;
-use crate::limits::sources::Sources;
-use crate::limits::unfinished::Unfinished;
-use crate::limits::unread::{Strain, Unread};
+use crate::journal::{Entry, Journal};
+use crate::limits::Limits;
+use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
-use crate::slots::{Conns, Ending, NONE, Phase, mark};
+use crate::session;
+use crate::slots::{Ending, Phase, Slots};
 use crate::time::Time;
-use crate::wheel::Wheel;
-use crate::ws::deflate::{Deflater, Inflater};
-use crate::ws::encode;
+use crate::transport::{End, Readiness, Transport};
+use crate::ws::Message;
+use crate::ws::decoder::Decoded;
 use core::net::IpAddr;
-use hashbrown::HashMap;
-use std::collections::VecDeque;
 
-/// Close code for a client that takes too long to read or to send: in the range that means "reconnect with backoff".
-pub(crate) const TOO_SLOW: u16 = 4008;
+mod invariants;
 
 /// The state machine of one instance. See the [crate's guide](crate).
 #[derive(Debug)]
 pub struct Core {
-    pub(crate) config: Config,
-    pub(crate) now: Time,
-    pub(crate) conns: Conns,
-    /// Unfinished request heads, by slot.
-    pub(crate) heads: BySlot<Vec<u8>>,
-    /// Connections that are no WebSocket.
-    pub(crate) pending: Pending,
-    pub(crate) sources: Sources,
-    /// Trusted proxies' addresses, by the slot of a connection whose client has still to be told; while addresses are limited.
-    pub(crate) introducers: BySlot<IpAddr>,
-    pub(crate) rates: Rates,
-    /// Connections with a meter, each once, and some that have gone.
-    pub(crate) metered: VecDeque<ConnId>,
-    pub(crate) spare_meters: Spares,
-    pub(crate) unfinished: Unfinished,
-    pub(crate) unread: Unread,
-    pub(crate) strain: Strain,
-    /// Of connections with errors that are not forgiven, by slot: until when time has forgiven them.
-    pub(crate) erring: BySlot<Time>,
-    pub(crate) wheel: Wheel,
-    pub(crate) rooms: Rooms,
-    pub(crate) backlog: Backlog,
-    pub(crate) broker: Broker,
-    pub(crate) senders: Senders,
-    pub(crate) joins: Joins,
-    /// Rooms that lost their last member, in the order in which that was noticed: one that had a member in between may
-    /// stand behind later deadlines, and so lingers up to twice as long.
-    pub(crate) lingering: VecDeque<(Time, u32)>,
+    cx: Context,
+    transport: Transport,
+    hub: Hub,
     /// Exists once it has been told to stop.
-    pub(crate) drain: Option<Drain>,
-    pub(crate) elsewhere: Elsewhere,
+    drain: Option<Drain>,
     /// Why the others that make up the server with this core are not ready.
-    pub(crate) unready_elsewhere: Option<Box<str>>,
-    pub(crate) metrics: Metrics,
-    pub(crate) journal: Journal,
-    pub(crate) deflater: Deflater,
-    /// Out of its place while a connection's frames are read.
-    pub(crate) inflater: Inflater,
-
-    /// Lagging connections whose sockets are writable again. Those who have had no turn yet wait for the next.
-    pub(crate) writable: Vec<ConnId>,
-
-    // What follows belongs to the turn and is empty between turns.
-    pub(crate) asks: Asks,
-    pub(crate) runs: Runs,
-    pub(crate) streams: Streams,
-    pub(crate) joint: Joint,
-    /// What is being written, where it had to be put together.
-    pub(crate) gathered: Vec<u8>,
-    /// Slots whose connection ends when all is written.
-    pub(crate) touched: Vec<u32>,
-    /// Slots whose sockets failed.
-    pub(crate) gone: Vec<u32>,
-    pub(crate) ends: Vec<End>,
-    pub(crate) fired: Vec<u32>,
-    /// Of the connection whose bytes are being read.
-    pub(crate) pace: Pace,
-    /// Bytes of work that it has made beyond those that were read, and has not been charged for yet.
-    pub(crate) surplus_bytes: usize,
-    /// For one text that is being built.
-    pub(crate) scratch: Vec<u8>,
+    unready_elsewhere: Option<Box<str>>,
 }
 
-/// The earlier of two times that there may be.
-fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
+/// What is asked of it from outside.
 impl Core {
     /// A core without connections, whose broker is down until [`BrokerEvent::Up`](crate::broker::BrokerEvent::Up).
     ///
@@ -124,112 +55,68 @@ impl Core {
         assert!(level.is_none_or(|level| (1..=9).contains(&level)), "compression has the levels 1 to 9");
         assert!((1..=GROUP_MEMBERS_MAX as u16).contains(&config.group_members_max), "a group has 1 to 256 members");
         Core {
-            now: Time::ZERO,
-            conns: Conns::new(),
-            heads: HashMap::with_hasher(Seeded::new(config.seed)),
-            pending: Pending::default(),
-            sources: Sources::new(config.connections_per_address_max, config.connects_per_address, config.seed),
-            introducers: HashMap::with_hasher(Seeded::new(config.seed)),
-            rates: limits::rates(&config),
-            metered: VecDeque::new(),
-            spare_meters: Spares::default(),
-            unfinished: Unfinished::new(config.seed),
-            unread: Unread::new(config.seed),
-            strain: Strain::new(config.surplus),
-            erring: HashMap::with_hasher(Seeded::new(config.seed)),
-            wheel: Wheel::default(),
-            rooms: Rooms::new(config.seed, usize::from(config.group_members_max)),
-            backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),
-            broker: Broker::default(),
-            senders: Senders::default(),
-            joins: Joins::new(&config),
-            lingering: VecDeque::new(),
+            transport: Transport::new(&config),
+            hub: Hub::new(&config),
             drain: None,
-            elsewhere: Elsewhere::default(),
             unready_elsewhere: None,
-            metrics: Metrics::default(),
-            journal: Journal::new(config.journal, config.seed),
-            deflater: Deflater::new(config.compression.unwrap_or_default()),
-            inflater: Inflater::default(),
-            asks: Asks::default(),
-            runs: Runs::new(config.group_members_max, config.outbox_bytes_max),
-            streams: Streams::default(),
-            joint: Joint::default(),
-            writable: Vec::new(),
-            gathered: Vec::new(),
-            touched: Vec::new(),
-            gone: Vec::new(),
-            ends: Vec::new(),
-            fired: Vec::new(),
-            pace: Pace::default(),
-            surplus_bytes: 0,
-            scratch: Vec::new(),
-            config,
+            cx: Context {
+                now: Time::ZERO,
+                slots: Slots::new(),
+                fanout: FanOut::new(&config),
+                limits: Limits::new(&config),
+                metrics: Metrics::default(),
+                journal: Journal::new(config.journal, config.seed),
+                config,
+            },
         }
     }
 
     /// Begins a turn: feed it what is ready, then drain it. `now` must not go backwards; an earlier time counts as the last.
     pub fn turn(&mut self, now: Time) -> Turn<'_> {
-        self.now = self.now.max(now);
-        if self.wheel.is_empty() {
-            // Nothing fires; but the wheel's present may be far behind, in the first turn by all that the clock shows.
-            self.wheel.expire(self.now, &mut self.fired, 0);
-        }
+        self.cx.now = self.cx.now.max(now);
+        self.transport.begin_turn(self.cx.now);
         Turn { core: self }
     }
 
     /// When to feed [`Event::Timeout`] at the latest, if nothing happens before. A time in the past means at once.
     pub fn next_timeout(&self) -> Option<Time> {
-        // What a connection had yet to publish when its socket failed is asked for in the next turn.
-        let asks = self.broker.resubscribe_from.is_some() || self.asks.len() > 0;
-        if asks || self.runs.wait() || !self.writable.is_empty() {
+        if self.cx.fanout.is_waiting() {
             return Some(Time::ZERO);
         }
-        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
-        let usual = earlier(self.wheel.next(), lingering);
-        match self.unread.is_empty() && self.unfinished.is_empty() && self.joins.is_empty() && self.drain.is_none() {
-            true => usual,
-            false => earlier(usual, self.unusual_timeout()),
+        let usual = earlier(self.transport.next_timeout(&self.cx), self.hub.next_timeout());
+        match &self.drain {
+            None => usual,
+            Some(drain) => earlier(usual, drain.until()),
         }
-    }
-
-    /// The deadlines that there are only now and then.
-    fn unusual_timeout(&self) -> Option<Time> {
-        // Not strained, that is at once.
-        let unread = (!self.unread.is_empty()).then(|| match self.is_strained() {
-            true => self.strain.over_until(self.now),
-            false => Time::ZERO,
-        });
-        let unfinished = self.unfinished.next(self.config.message_timeout);
-        [unread, unfinished, self.joins.deadline(), self.drained_at()].into_iter().flatten().min()
     }
 
     /// Whether bytes of this connection are kept that have not been looked at yet, because those before them made much work. They are
     /// looked at in the next turns. Until then leave unread what else its socket has: it would only wait here instead of there.
     pub fn keeps_unread(&self, conn: ConnId) -> bool {
-        !self.unread.is_empty() && self.conns.slot(conn).is_some_and(|slot| self.unread.has(slot))
+        self.transport.keeps_unread()
+            && self.cx.slots.slot(conn).is_some_and(|slot| self.transport.keeps_unread_of(slot))
     }
 
     /// Whether [`Core::keeps_unread`] holds for any connection: then a turn without an event has something to do as well.
     pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
+        self.transport.keeps_unread()
     }
 
     /// Whether the messages of all clients together have made more work lately than [`Config::surplus`] allows. Until that has passed,
     /// what is kept unread waits, and clients that make much work are best left unread.
     pub fn is_strained(&self) -> bool {
-        self.strain.is_over(self.now)
+        self.cx.limits.strain().is_over(self.cx.now)
     }
 
     /// Whether so much waits to be written to members of rooms that the broker's messages are best left with it for the moment. The
     /// next turns write; a driver that goes on reading nevertheless gets longer turns.
     pub fn is_congested(&self) -> bool {
-        self.runs.is_congested()
+        self.cx.fanout.is_congested()
     }
 
     /// Connections of every kind: WebSockets, request heads coming in, and those that are ending.
     pub fn connections(&self) -> usize {
-        self.conns.live()
+        self.cx.slots.live()
     }
 
     /// Whether new work should be sent here: what `GET /readyz` answers, unless others are not ready, of which
@@ -238,150 +125,283 @@ impl Core {
     /// # Errors
     /// Why not, for those who run the server. Clients are told less: the broker's own words may name machines and users.
     pub fn readiness(&self) -> Result<(), &str> {
-        if self.is_draining() {
+        if self.transport.is_draining() {
             return Err("shutting down");
         }
-        self.broker.readiness()
+        self.hub.readiness()
     }
 
     /// Counters and gauges as of now.
     pub fn metrics(&self) -> Metrics {
-        let (compression_bytes_in, compression_bytes_out) = self.deflater.bytes();
-        Metrics {
-            compression_bytes_in,
-            compression_bytes_out,
-            rooms_now: self.rooms.populated(),
-            memberships_now: self.rooms.memberships(),
-            publishes_deferred_now: self.joins.deferred() as u64,
-            unsent_bytes_now: self.backlog.unsent_bytes() as u64,
-            stored_frame_bytes_now: self.backlog.stored_bytes() as u64,
-            unfinished_bytes_now: self.unfinished.bytes() as u64,
-            ..self.metrics
+        let mut metrics = self.cx.metrics;
+        self.transport.describe(&mut metrics);
+        self.hub.describe(&mut metrics);
+        self.cx.fanout.describe(&mut metrics);
+        self.cx.limits.describe(&mut metrics);
+        metrics
+    }
+
+    /// Takes what became of connections since it was last asked, in order; nothing, unless
+    /// [`Config::journal`](crate::Config::journal) says that it is to be kept. To be asked after every turn: beyond 65,536 entries
+    /// nothing is kept.
+    pub fn journal(&mut self) -> impl Iterator<Item = Entry> + '_ {
+        self.cx.journal.take()
+    }
+
+    /// How many upgrades and other requests have been refused, for whatever reason: whether it has grown tells whether
+    /// [`Core::metrics`] has anything new of that.
+    pub fn refusals(&self) -> u64 {
+        let metrics = &self.cx.metrics;
+        metrics.upgrades_refused_full
+            + metrics.upgrades_refused_draining
+            + metrics.upgrades_refused_origin
+            + metrics.upgrades_refused_address
+            + metrics.upgrades_evicted
+            + metrics.upgrades_timed_out
+            + metrics.upgrades_invalid
+    }
+}
+
+/// The earlier of two times that there may be.
+fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Connections.
+impl Core {
+    fn open_websocket(&mut self, dialect: Dialect, rooms: &[&str], peer: Option<IpAddr>) -> Result<ConnId, Refused> {
+        let conn = self.transport.open_websocket(&mut self.cx, dialect, rooms, peer)?;
+        for room in if rooms.is_empty() { dialect.own_rooms() } else { rooms } {
+            self.hub.subscribe(&mut self.cx, conn.slot() as u32, room, None);
+        }
+        Ok(conn)
+    }
+
+    fn bytes(&mut self, slot: u32, data: &mut [u8]) {
+        let conn = self.cx.slots.get(slot);
+        // No bytes are no sign of life, and not the start of a head.
+        if data.is_empty() || conn.by_message {
+            return;
+        }
+        let phase = conn.phase;
+        self.transport.hear(&mut self.cx, slot, data.len());
+        match phase {
+            Phase::Head => self.head(slot, data),
+            Phase::Open | Phase::Closing => self.frames(slot, data),
+            Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
         }
     }
 
-    pub(crate) fn stream(&mut self, slot: u32) -> &mut Vec<u8> {
-        self.streams.of(&mut self.conns, slot)
+    fn head(&mut self, slot: u32, data: &mut [u8]) {
+        let Some(mut whole) = self.transport.head(&mut self.cx, slot, data) else { return };
+        let (head, rest) = whole.split();
+        let readiness = self.told_readiness();
+        let Some(rooms) = self.transport.answer(&mut self.cx, slot, head, readiness) else { return };
+        for room in &rooms {
+            self.hub.subscribe(&mut self.cx, slot, room, None);
+        }
+        self.frames(slot, rest);
     }
 
-    /// Ends the connection in this way once everything queued for it has been written.
-    pub(crate) fn end_when_written(&mut self, slot: u32, ending: Ending) {
-        self.conns.get_mut(slot).ending = ending;
-        self.touched.push(slot);
+    fn told_readiness(&self) -> Readiness {
+        match self.readiness() {
+            Err(_) if self.transport.is_draining() => Readiness::Draining,
+            Err(_) => Readiness::BrokerAway,
+            Ok(()) if self.unready_elsewhere.is_some() => Readiness::OthersAway,
+            Ok(()) => Readiness::Ready,
+        }
     }
 
-    /// Ends the connection in this turn, written or not. Nothing more is sent: it could follow half a frame.
-    pub(crate) fn end_now(&mut self, slot: u32) {
-        self.backlog.drop_all(&mut self.conns, slot);
-        self.streams.hush(&mut self.conns, slot);
-        self.end_when_written(slot, Ending::Close);
+    fn frames(&mut self, slot: u32, data: &mut [u8]) {
+        match self.transport.admit(&mut self.cx, slot, data) {
+            Ok(true) => self.read_frames(slot, data),
+            Ok(false) => {}
+            Err(limit) => self.end(slot, CloseReason::TooFast(limit)),
+        }
+    }
+
+    /// Looks at frames, until all are read or they have made so much work that it is somebody else's turn.
+    fn read_frames(&mut self, slot: u32, data: &mut [u8]) {
+        let mut reading = self.transport.read(&mut self.cx, slot);
+        while let Some(heard) = reading.next(&mut self.cx, data) {
+            match heard {
+                Ok(Some(Decoded::Message(message))) => self.message(slot, message),
+                Ok(Some(Decoded::Fragment)) => self.fragment(slot),
+                Ok(None) => {}
+                Err(violation) => self.end(slot, CloseReason::Violation(violation)),
+            }
+        }
+        if let Err(limit) = self.transport.stop_reading(&mut self.cx, reading, data) {
+            self.end(slot, CloseReason::TooFast(limit));
+        }
+        while let Some(excess) = self.transport.next_excess(&self.cx) {
+            self.end(excess, CloseReason::Unfinished("too many messages are unfinished"));
+        }
+    }
+
+    /// A message of a connection whose frames someone else reads.
+    fn whole_message(&mut self, slot: u32, message: Message<'_>) {
+        let conn = self.cx.slots.get(slot);
+        if !conn.by_message {
+            return;
+        }
+        let (phase, bytes) = (conn.phase, message.payload_bytes());
+        self.transport.hear(&mut self.cx, slot, bytes);
+        match phase {
+            Phase::Open | Phase::Closing => {
+                if let Err(reason) = self.admitted_message(slot, message, bytes) {
+                    self.end(slot, reason);
+                }
+            }
+            // There is no end of file to wait for behind it.
+            Phase::Discarding if matches!(message, Message::Close(_)) => {
+                self.transport.end_when_written(&mut self.cx, slot, Ending::Close);
+            }
+            Phase::Head | Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
+        }
+    }
+
+    fn admitted_message(&mut self, slot: u32, message: Message<'_>, bytes: usize) -> Result<(), CloseReason<'static>> {
+        self.transport.charge_bytes(&mut self.cx, slot, bytes).map_err(CloseReason::TooFast)?;
+        message.check(self.cx.config.message_bytes_max).map_err(CloseReason::Violation)?;
+        self.cx.limits.forget_owed();
+        self.message(slot, message);
+        self.transport.charge_owed(&mut self.cx, slot).map_err(CloseReason::TooFast)
+    }
+
+    fn closed(&mut self, slot: u32) {
+        match self.cx.slots.get(slot).phase {
+            Phase::Ended | Phase::Free => {}
+            // A client may half-close after its request and still read the answer.
+            Phase::Refused | Phase::Discarding => self.transport.end_when_written(&mut self.cx, slot, Ending::Close),
+            Phase::Head | Phase::Open | Phase::Closing => {
+                // What it said before it went counts.
+                while let Some(mut kept) = self.transport.take_unread(&mut self.cx, slot) {
+                    self.read_frames(slot, &mut kept);
+                }
+                if matches!(self.cx.slots.get(slot).phase, Phase::Refused | Phase::Discarding) {
+                    return self.transport.end_when_written(&mut self.cx, slot, Ending::Close);
+                }
+                self.hub.depart(&mut self.cx, slot, false);
+                self.transport.hang_up(&mut self.cx, slot);
+            }
+        }
+    }
+
+    /// The one way in which a WebSocket ends, whoever wants it. One that is ending already is not listened to any more.
+    fn end(&mut self, slot: u32, reason: CloseReason<'_>) {
+        if self.cx.slots.get(slot).phase != Phase::Open {
+            return self.transport.discard(&mut self.cx, slot);
+        }
+        reason.count(&mut self.cx.metrics);
+        self.cx.journal.ends(slot, reason.code(), reason.text());
+        self.hub.depart(&mut self.cx, slot, reason.delivers());
+        self.transport.close(&mut self.cx, slot, reason);
+    }
+}
+
+/// What clients say.
+impl Core {
+    fn fragment(&mut self, slot: u32) {
+        // Nothing can be refused of a message that is not whole.
+        if self.cx.slots.get(slot).phase == Phase::Open
+            && let Err(reason) = session::charge(&mut self.cx, slot, Limit::Messages)
+        {
+            self.end(slot, reason);
+        }
+    }
+
+    fn message(&mut self, slot: u32, message: Message<'_>) {
+        if self.cx.slots.get(slot).phase == Phase::Closing {
+            if let Message::Close(_) = message {
+                self.transport.closed_by_both(&mut self.cx, slot);
+            }
+            return;
+        }
+        if matches!(message, Message::Text(_) | Message::Binary(_)) {
+            self.cx.journal.heard(slot);
+            if self.transport.is_draining() {
+                // It is told to come back in a moment.
+                return;
+            }
+        }
+        if let Err(reason) = session::hear(&mut self.hub, &mut self.cx, slot, message) {
+            self.end(slot, reason);
+        }
+    }
+}
+
+/// The broker, time, and the end of a turn.
+impl Core {
+    fn broker_event(&mut self, event: BrokerEvent<'_>) {
+        let Some(mut refused) = self.hub.broker_event(&mut self.cx, event) else { return };
+        while let Some(told) = self.hub.next_refused(&mut self.cx, &mut refused) {
+            if let Told::NoWordFor(slot) = told {
+                self.end(slot, CloseReason::TryAgainLater(refused.reason));
+            }
+        }
+    }
+
+    fn timeout(&mut self, has_unread: &mut dyn FnMut(ConnId) -> bool) {
+        if let Some((slot, mut kept)) = self.transport.next_unread(&mut self.cx) {
+            self.read_frames(slot, &mut kept);
+        }
+        self.transport.fire(self.cx.now);
+        while let Some(slot) = self.transport.next_silent(&mut self.cx, has_unread) {
+            self.end(slot, CloseReason::Silent);
+        }
+        while let Some(slot) = self.transport.next_unfinished(&self.cx, has_unread) {
+            self.end(slot, CloseReason::Unfinished("a message did not end in time"));
+        }
+        self.hub.timeout(&mut self.cx);
+        self.cx.limits.sweep(&mut self.cx.slots, self.cx.now);
+    }
+
+    /// Refuses whoever has not been answered yet; WebSockets are told at the end of this turn, or when nothing is owed to them any
+    /// more. What they say from here on is not acted upon.
+    fn shutdown(&mut self) {
+        if self.drain.is_none() {
+            self.transport.drain(&mut self.cx);
+            self.drain = Some(Drain::new(&self.cx.slots, self.cx.now + self.cx.config.drain_timeout));
+        }
+    }
+
+    /// All has been fed: what is left to be decided before anything is said.
+    fn finish(&mut self) {
+        self.transport.make_room(&mut self.cx);
+        if let Some(drain) = &mut self.drain {
+            for slot in drain.take_settled(&self.cx.slots, self.cx.now, || self.hub.owed(&self.cx.slots)) {
+                self.end(slot, CloseReason::Restart);
+            }
+        }
+        self.cx.fanout.choose(&mut self.cx.slots, self.cx.config.members_per_turn_max);
     }
 
     /// What has to wait until everything has been handed out: see [`Actions`].
-    pub(crate) fn settle(&mut self) {
-        self.runs.forget_due(|room, group| self.rooms.get_mut(room).group_at_mut(group).run = NONE);
-        self.streams.clear(&mut self.conns);
-        self.joint.clear();
-        self.gathered.clear();
-        self.gathered.shrink_to(KEPT_BYTES_MAX);
-        self.deflater.settle();
-        self.inflater.settle();
-        for slot in std::mem::take(&mut self.gone) {
-            if self.conns.get(slot).phase != Phase::Free {
-                self.depart(slot, false);
-                self.backlog.drop_all(&mut self.conns, slot);
-                self.free(slot);
+    fn settle(&mut self) {
+        self.cx.fanout.settle(&mut self.cx.slots, self.transport.settle());
+        for slot in self.cx.fanout.take_gone() {
+            if self.cx.slots.get(slot).phase != Phase::Free {
+                self.hub.depart(&mut self.cx, slot, false);
+                self.cx.fanout.drop_queue(&mut self.cx.slots, slot);
+                self.transport.free(&mut self.cx, slot);
             }
         }
-        self.close_the_slow();
-        let mut touched = std::mem::take(&mut self.touched);
-        for slot in touched.drain(..) {
-            self.end_if_written(slot);
+        while let Some(slot) = self.cx.fanout.next_slow(&mut self.cx.slots) {
+            match self.cx.slots.get(slot).phase {
+                Phase::Open => self.end(slot, CloseReason::TooSlow),
+                _ => self.transport.cut_off(&mut self.cx, slot),
+            }
         }
-        self.touched = touched;
+        self.transport.end_the_written(&mut self.cx);
     }
 
-    /// Ends whoever is over a limit, and then those who lag most until all together are within the budget: first by cutting
-    /// their queues, and those that are cut already without ceremony. Each round costs someone a queue, so it comes to an end.
-    fn close_the_slow(&mut self) {
-        loop {
-            for slot in std::mem::take(&mut self.backlog.doomed) {
-                self.close_slow(slot);
-            }
-            if !self.backlog.is_over_budget() {
-                return;
-            }
-            self.backlog.doom_slowest(&mut self.conns);
-        }
-    }
-
-    fn close_slow(&mut self, slot: u32) {
-        if self.conns.is_marked(slot, mark::GONE) || !self.conns.is_marked(slot, mark::DOOMED) {
-            return;
-        }
-        if self.conns.get(slot).phase != Phase::Open {
-            self.conns.unmark(slot, mark::DOOMED | mark::TORN);
-            return self.end_now(slot);
-        }
-        self.metrics.slow_closes += 1;
-        self.journal.ends(slot, Some(TOO_SLOW), "too slow");
-        self.depart(slot, false);
-        if self.conns.is_marked(slot, mark::TORN) {
-            self.conns.unmark(slot, mark::DOOMED | mark::TORN);
-            self.enter_phase(slot, Phase::Discarding);
-            return self.end_now(slot);
-        }
-        let mut last = Vec::new();
-        encode::close(&mut last, Some(TOO_SLOW), "too slow");
-        if self.backlog.cut(&mut self.conns, slot, &last) {
-            self.await_close(slot);
-        } else {
-            self.conns.unmark(slot, mark::DOOMED);
-            self.enter_phase(slot, Phase::Discarding);
-            self.end_now(slot);
-        }
-    }
-
-    fn end_if_written(&mut self, slot: u32) {
-        let id = self.conns.id(slot);
-        let lags = self.conns.is_marked(slot, mark::LAGGING);
-        let conn = self.conns.get_mut(slot);
-        if lags || matches!(conn.phase, Phase::Free | Phase::Ended) {
-            return;
-        }
-        match std::mem::replace(&mut conn.ending, Ending::None) {
-            Ending::None => {}
-            // Its close frame is the last message there is; a FIN is for those who hold the socket.
-            Ending::Shutdown if conn.by_message => {}
-            Ending::Shutdown => {
-                debug_assert!(matches!(conn.phase, Phase::Refused | Phase::Discarding));
-                self.ends.push(End::Shutdown(id));
-            }
-            Ending::Close => {
-                self.enter_phase(slot, Phase::Ended);
-                self.ends.push(End::Close(id));
-            }
-        }
-    }
-
-    /// Frees the slots of the first `done` endings, which the adapter has carried out.
-    pub(crate) fn forget_ended(&mut self, done: usize) {
-        for index in 0..done {
-            if let End::Close(conn) = self.ends[index]
-                && let Some(slot) = self.conns.slot(conn)
-            {
-                self.free(slot);
-            }
-        }
-        self.ends.drain(..done);
-    }
-
-    fn free(&mut self, slot: u32) {
-        self.enter_phase(slot, Phase::Ended);
-        self.wheel.cancel(slot);
-        self.heads.remove(&slot);
-        self.leave_source(slot);
-        self.conns.remove(slot);
+    /// The adapter has carried out the first `done` ends of sockets.
+    fn forget_ended(&mut self, done: usize) {
+        self.transport.forget_ended(&mut self.cx, done);
     }
 }
 
@@ -399,7 +419,7 @@ impl<'c> Turn<'c> {
     /// # Errors
     /// [`Refused::Full`] where no more are taken: close the socket.
     pub fn open(&mut self) -> Result<ConnId, Refused> {
-        self.core.open(None)
+        self.core.transport.open(&mut self.core.cx, None)
     }
 
     /// Takes a new connection from this address. If that is over one of its limits, the connection is taken all the same, to
@@ -408,7 +428,7 @@ impl<'c> Turn<'c> {
     /// # Errors
     /// [`Refused::Full`] where no more are taken: close the socket.
     pub fn open_from(&mut self, peer: IpAddr) -> Result<ConnId, Refused> {
-        self.core.open(Some(peer))
+        self.core.transport.open(&mut self.core.cx, Some(peer))
     }
 
     /// Takes a WebSocket whose upgrade someone else answers, and whose frames someone else reads and writes: a framework's. It is
@@ -440,26 +460,26 @@ impl<'c> Turn<'c> {
     pub fn feed(&mut self, event: Event<'_>) {
         let core = &mut *self.core;
         match event {
-            Event::Bytes { conn, data } => match core.conns.slot(conn) {
+            Event::Bytes { conn, data } => match core.cx.slots.slot(conn) {
                 Some(slot) => core.bytes(slot, data),
-                None => core.metrics.stale_ids += 1,
+                None => core.cx.metrics.stale_ids += 1,
             },
-            Event::Message { conn, message } => match core.conns.slot(conn) {
-                Some(slot) => core.read_message(slot, message),
-                None => core.metrics.stale_ids += 1,
+            Event::Message { conn, message } => match core.cx.slots.slot(conn) {
+                Some(slot) => core.whole_message(slot, message),
+                None => core.cx.metrics.stale_ids += 1,
             },
-            Event::Writable { conn } => match core.conns.slot(conn) {
-                Some(_) => core.writable.push(conn),
-                None => core.metrics.stale_ids += 1,
+            Event::Writable { conn } => match core.cx.slots.slot(conn) {
+                Some(_) => core.cx.fanout.writable(conn),
+                None => core.cx.metrics.stale_ids += 1,
             },
-            Event::Closed { conn } => match core.conns.slot(conn) {
+            Event::Closed { conn } => match core.cx.slots.slot(conn) {
                 Some(slot) => core.closed(slot),
-                None => core.metrics.stale_ids += 1,
+                None => core.cx.metrics.stale_ids += 1,
             },
             Event::Broker(event) => core.broker_event(event),
             Event::Timeout => core.timeout(&mut |_| false),
             Event::Shutdown => core.shutdown(),
-            Event::Elsewhere(elsewhere) => core.elsewhere = elsewhere,
+            Event::Elsewhere(elsewhere) => core.transport.hear_elsewhere(elsewhere),
             Event::ReadyElsewhere(readiness) => core.unready_elsewhere = readiness.err().map(Into::into),
         }
     }
@@ -478,10 +498,150 @@ impl<'c> Turn<'c> {
 
     /// Ends the feeding. The actions must be drained before the next turn can begin.
     pub fn finish(self) -> Actions<'c> {
-        self.core.make_room();
-        self.core.close_the_settled();
-        self.core.runs.choose_due(self.core.config.members_per_turn_max);
-        self.core.give_the_late_their_part();
+        self.core.finish();
         Actions::new(self.core)
+    }
+}
+
+/// The actions of one turn: a lending iterator. Each action must be carried out before the next is asked for.
+///
+/// Dropped before its end, it keeps what it has to say: asks and closes come with the next turn's actions, and what was to be
+/// sent is queued as if nothing had been written.
+#[must_use = "a turn's actions have to be carried out"]
+#[derive(Debug)]
+pub struct Actions<'c> {
+    core: &'c mut Core,
+    stage: Stage,
+    /// The next item of the stage, where it has any.
+    at: usize,
+    outlet: Outlet,
+}
+
+/// The order of a turn's actions. The broker is asked first, for it takes longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Asks,
+    Deliveries,
+    Ends,
+    Done,
+}
+
+/// Which action comes next: chosen without a borrow, so that the action itself can hold one.
+#[derive(Clone, Debug)]
+enum Step {
+    Ask(usize),
+    Deliver(outlet::Step),
+    End(usize),
+}
+
+impl<'c> Actions<'c> {
+    fn new(core: &'c mut Core) -> Actions<'c> {
+        Actions { core, stage: Stage::Asks, at: 0, outlet: Outlet::new() }
+    }
+
+    /// The next action, or `None` when the turn is over.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an action borrows from the iterator, which `Iterator` cannot say"
+    )]
+    pub fn next(&mut self) -> Option<Action<'_>> {
+        Some(match self.step()? {
+            Step::Ask(index) => {
+                let ask = self.core.hub.ask(index).expect("the step is within the list");
+                match ask.kind {
+                    Kind::Subscribe => Action::Subscribe { room: ask.room },
+                    Kind::Unsubscribe => Action::Unsubscribe { room: ask.room },
+                    Kind::Publish(id) => Action::Publish { room: ask.room, payload: ask.payload, id },
+                }
+            }
+            Step::Deliver(step) => {
+                let Context { fanout, slots, metrics, .. } = &mut self.core.cx;
+                Action::Send(self.outlet.delivery(step, fanout, slots, metrics))
+            }
+            Step::End(index) => match self.core.transport.ends()[index] {
+                End::Shutdown(conn) => Action::Shutdown { conn },
+                End::Close(conn) => Action::Close { conn },
+            },
+        })
+    }
+
+    fn step(&mut self) -> Option<Step> {
+        loop {
+            let at = self.at;
+            match self.stage {
+                Stage::Asks if at < self.core.hub.asks() => {
+                    self.at += 1;
+                    return Some(Step::Ask(at));
+                }
+                Stage::Asks => {
+                    self.core.hub.forget_asks(at);
+                    self.enter(Stage::Deliveries);
+                }
+                Stage::Deliveries => match self.outlet.step(&mut self.core.cx.fanout, &mut self.core.cx.slots) {
+                    Some(step) => return Some(Step::Deliver(step)),
+                    None => {
+                        self.core.settle();
+                        self.enter(Stage::Ends);
+                    }
+                },
+                Stage::Ends if at < self.core.transport.ends().len() => {
+                    self.at += 1;
+                    return Some(Step::End(at));
+                }
+                Stage::Ends => {
+                    self.core.forget_ended(at);
+                    self.enter(Stage::Done);
+                }
+                Stage::Done => return None,
+            }
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.at = 0;
+    }
+}
+
+impl Drop for Actions<'_> {
+    fn drop(&mut self) {
+        if self.stage == Stage::Asks {
+            self.core.hub.forget_asks(self.at);
+            self.enter(Stage::Deliveries);
+        }
+        // What `next` hands out below nobody carries out.
+        let ended = if self.stage == Stage::Ends { self.at } else { 0 };
+        while !matches!(self.stage, Stage::Ends | Stage::Done) {
+            drop(self.next());
+        }
+        if self.stage == Stage::Ends {
+            self.core.forget_ended(ended);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newcomer_that_subscribes_at_once_needs_no_meter() {
+        let mut core = Core::new(Config::default());
+        let head = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let command = r#"{"type":"SUBSCRIBE","room":"room1"}"#;
+        let mut frame = [&[0x81, 0x80 | command.len() as u8, 0, 0, 0, 0], command.as_bytes()].concat();
+        let now = Time::from_millis(60_000);
+        let mut turn = core.turn(now);
+        let conn = turn.open().unwrap();
+        turn.feed(Event::Bytes { conn, data: &mut head.to_owned().into_bytes() });
+        drop(turn.finish());
+        for commands in 1..=3 {
+            let mut turn = core.turn(now);
+            turn.feed(Event::Bytes { conn, data: &mut frame });
+            drop(turn.finish());
+            let metered = core.cx.slots.get(conn.slot() as u32).meter.is_some();
+            assert_eq!(metered, commands > 1, "{commands} at once");
+        }
     }
 }

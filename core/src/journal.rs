@@ -1,7 +1,6 @@
 //! What becomes of connections, for whoever writes a log: kept only where [`Config::journal`](crate::Config::journal) asks for it, and
 //! then for each connection and each change of its rooms, never for a message.
 
-use crate::core::Core;
 use crate::dialect::Dialect;
 use crate::hash::Seeded;
 use crate::id::ConnId;
@@ -159,30 +158,13 @@ impl Journal {
         self.push(|| Entry::Refused { conn, code, room: room.map(cut) });
     }
 
+    /// Takes the entries, in order.
+    pub fn take(&mut self) -> impl Iterator<Item = Entry> + '_ {
+        self.entries.drain(..)
+    }
+
     /// For checks: whose end will be told.
     pub fn tells_of(&self) -> Option<usize> {
         self.is_kept.then_some(self.lives.len())
-    }
-}
-
-impl Core {
-    /// Takes what became of connections since it was last asked, in order; nothing, unless
-    /// [`Config::journal`](crate::Config::journal) says that it is to be kept. To be asked after every turn: beyond 65,536 entries
-    /// nothing is kept.
-    pub fn journal(&mut self) -> impl Iterator<Item = Entry> + '_ {
-        self.journal.entries.drain(..)
-    }
-
-    /// How many upgrades and other requests have been refused, for whatever reason: whether it has grown tells whether
-    /// [`Core::metrics`] has anything new of that.
-    pub fn refusals(&self) -> u64 {
-        let metrics = &self.metrics;
-        metrics.upgrades_refused_full
-            + metrics.upgrades_refused_draining
-            + metrics.upgrades_refused_origin
-            + metrics.upgrades_refused_address
-            + metrics.upgrades_evicted
-            + metrics.upgrades_timed_out
-            + metrics.upgrades_invalid
     }
 }

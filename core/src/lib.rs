@@ -325,7 +325,9 @@
 
 mod action;
 pub mod broker;
+mod close;
 mod config;
+mod context;
 mod core;
 mod dialect;
 mod drain;
@@ -336,20 +338,20 @@ mod form;
 mod hash;
 mod hub;
 mod id;
-mod invariants;
 mod journal;
-mod life;
 mod limits;
 mod metrics;
 pub mod protocol;
+mod session;
 mod slots;
 pub mod time;
+mod transport;
 pub mod wheel;
 pub mod ws;
 
-pub use action::{Action, Actions};
+pub use action::Action;
 pub use config::{Config, PublishFormat};
-pub use core::{Core, Turn};
+pub use core::{Actions, Core, Turn};
 pub use dialect::{Dialect, Subprotocols};
 pub use error::{Refused, Violation};
 pub use event::{Elsewhere, Event};

@@ -83,7 +83,7 @@ pub(crate) fn fine(coarse: u32, now: Time) -> Time {
     Time::from_micros((now - u64::from(ago)) << 15)
 }
 
-/// Marks of [`Conns::marks`]: why a room's fan-out may not simply name a member.
+/// Marks of [`Slots::marks`]: why a room's fan-out may not simply name a member.
 pub(crate) mod mark {
     /// It has an outbox; what is new goes behind what is queued.
     pub const LAGGING: u8 = 1;
@@ -102,7 +102,7 @@ pub(crate) mod mark {
 }
 
 #[derive(Debug)]
-pub(crate) struct Conns {
+pub(crate) struct Slots {
     records: Vec<Conn>,
     /// One byte per slot, apart from the records: a fan-out reads nothing else of a member, and all of them stay in cache.
     marks: Vec<u8>,
@@ -110,9 +110,9 @@ pub(crate) struct Conns {
     live: usize,
 }
 
-impl Conns {
-    pub fn new() -> Conns {
-        Conns { records: Vec::new(), marks: Vec::new(), free: NONE, live: 0 }
+impl Slots {
+    pub fn new() -> Slots {
+        Slots { records: Vec::new(), marks: Vec::new(), free: NONE, live: 0 }
     }
 
     pub fn live(&self) -> usize {
@@ -164,6 +164,17 @@ impl Conns {
 
     pub fn get_mut(&mut self, slot: u32) -> &mut Conn {
         &mut self.records[slot as usize]
+    }
+
+    /// For checks: panics if a connection has written everything and should have ended, or is not free of what lasts for one turn.
+    pub fn check_written(&self, slot: u32) {
+        let conn = self.get(slot);
+        assert!(conn.phase == Phase::Free || conn.stream == NONE, "streams last for one turn");
+        assert!(
+            conn.ending == Ending::None || conn.outbox.is_some(),
+            "slot {slot} in {:?} has written everything, so it should have ended",
+            conn.phase
+        );
     }
 
     /// All slots, free ones too.
@@ -314,15 +325,15 @@ mod tests {
 
     #[test]
     fn a_stale_id_is_recognised() {
-        let mut conns = Conns::new();
-        let first = conns.insert(Phase::Head, Time::ZERO);
-        conns.remove(first.slot() as u32);
-        assert_eq!(conns.slot(first), None);
-        let second = conns.insert(Phase::Head, Time::ZERO);
+        let mut slots = Slots::new();
+        let first = slots.insert(Phase::Head, Time::ZERO);
+        slots.remove(first.slot() as u32);
+        assert_eq!(slots.slot(first), None);
+        let second = slots.insert(Phase::Head, Time::ZERO);
         assert_eq!(second.slot(), first.slot());
         assert_ne!(second, first);
-        assert_eq!(conns.slot(first), None);
-        assert_eq!(conns.slot(second), Some(0));
+        assert_eq!(slots.slot(first), None);
+        assert_eq!(slots.slot(second), Some(0));
     }
 
     #[test]

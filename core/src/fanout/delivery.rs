@@ -5,7 +5,7 @@ use crate::fanout::outbox::Backlog;
 use crate::fanout::run::Runs;
 use crate::id::ConnId;
 use crate::metrics::Metrics;
-use crate::slots::{Conns, NONE, mark};
+use crate::slots::{NONE, Slots, mark};
 use crate::ws::{Messages, encode};
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub struct Delivery<'a> {
     /// How many of the targets before `next` are not targets after all: they get these bytes together with others.
     pub(crate) put_off: usize,
     pub(crate) source: Source<'a>,
-    pub(crate) conns: &'a mut Conns,
+    pub(crate) slots: &'a mut Slots,
     pub(crate) backlog: &'a mut Backlog,
     pub(crate) metrics: &'a mut Metrics,
     pub(crate) gone: &'a mut Vec<u32>,
@@ -62,7 +62,7 @@ impl<'a> Delivery<'a> {
         loop {
             let conn = *self.targets.get(self.next)?;
             self.next += 1;
-            if self.conns.marks(conn) == 0 || self.is_target(conn) {
+            if self.slots.marks(conn) == 0 || self.is_target(conn) {
                 return Some(conn);
             }
         }
@@ -70,7 +70,7 @@ impl<'a> Delivery<'a> {
 
     /// Whether a connection with marks is written to now; if not, it has been seen to.
     fn is_target(&mut self, conn: ConnId) -> bool {
-        let (slot, marks) = (conn.slot() as u32, self.conns.marks(conn));
+        let (slot, marks) = (conn.slot() as u32, self.slots.marks(conn));
         if matches!(self.source, Source::Queue(_)) {
             return true;
         }
@@ -95,7 +95,7 @@ impl<'a> Delivery<'a> {
         if written >= self.bytes.len() {
             return;
         }
-        let written = match self.conns.get(conn.slot() as u32).by_message {
+        let written = match self.slots.get(conn.slot() as u32).by_message {
             true => encode::last_frame_end(self.bytes, written),
             false => written,
         };
@@ -114,8 +114,8 @@ impl<'a> Delivery<'a> {
 
     /// The socket failed. No further action names the connection, and its id is void when this turn has been drained.
     pub fn gone(&mut self, conn: ConnId) {
-        if let Some(slot) = self.conns.slot(conn) {
-            self.conns.mark(slot, mark::GONE);
+        if let Some(slot) = self.slots.slot(conn) {
+            self.slots.mark(slot, mark::GONE);
             self.gone.push(slot);
         }
     }
@@ -124,11 +124,11 @@ impl<'a> Delivery<'a> {
     #[cold]
     fn queue(&mut self, conn: ConnId, written: usize) {
         let slot = conn.slot() as u32;
-        let (bytes, conns, backlog) = (self.bytes, &mut *self.conns, &mut *self.backlog);
+        let (bytes, slots, backlog) = (self.bytes, &mut *self.slots, &mut *self.backlog);
         match &mut self.source {
             Source::Queue(_) => {}
-            Source::Stream => keep(backlog, conns, slot, bytes, written, &mut { NONE }),
-            Source::Run { run, joint, .. } => keep(backlog, conns, slot, bytes, written, joint.kept_mut(*run)),
+            Source::Stream => keep(backlog, slots, slot, bytes, written, &mut { NONE }),
+            Source::Run { run, joint, .. } => keep(backlog, slots, slot, bytes, written, joint.kept_mut(*run)),
             Source::Joint { pieces, joint, runs } => {
                 // A run is kept as a whole, for others may hold it already or will: each piece is queued by itself.
                 let mut from = 0;
@@ -138,7 +138,7 @@ impl<'a> Delivery<'a> {
                         None => (bytes.len() - joint.run_bytes(pieces.clone(), runs), &mut { NONE }),
                     };
                     if written < until {
-                        keep(backlog, conns, slot, &bytes[from..until], written.saturating_sub(from), kept);
+                        keep(backlog, slots, slot, &bytes[from..until], written.saturating_sub(from), kept);
                     }
                     from = until;
                 }
@@ -148,18 +148,18 @@ impl<'a> Delivery<'a> {
 }
 
 /// Queues what the connection did not take of these bytes, which are stored as `kept` if they are already.
-fn keep(backlog: &mut Backlog, conns: &mut Conns, slot: u32, bytes: &[u8], written: usize, kept: &mut u32) {
-    if conns.is_marked(slot, mark::DOOMED | mark::GONE) {
+fn keep(backlog: &mut Backlog, slots: &mut Slots, slot: u32, bytes: &[u8], written: usize, kept: &mut u32) {
+    if slots.is_marked(slot, mark::DOOMED | mark::GONE) {
         return;
     }
     if *kept == NONE {
         if backlog.is_over_budget() {
             // Nothing more is kept before someone's queue has been cut, which is done at the end of the turn.
-            return backlog.doom_unkept(conns, slot, bytes, written);
+            return backlog.doom_unkept(slots, slot, bytes, written);
         }
         *kept = backlog.store(bytes);
     }
-    backlog.push(conns, slot, *kept, written);
+    backlog.push(slots, slot, *kept, written);
 }
 
 impl Drop for Delivery<'_> {

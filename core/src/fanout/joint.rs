@@ -1,10 +1,10 @@
 //! Who gets more than one thing in a turn: what goes to it alone, and the runs of its rooms. All of it is put together and
 //! written at once, for a system call costs more than the copy.
 
+use super::audience::Audiences;
 use super::run::Runs;
 use super::stream::Streams;
-use crate::hub::rooms::Rooms;
-use crate::slots::{Conns, NONE};
+use crate::slots::{NONE, Slots};
 use std::ops::Range;
 
 /// Pieces that are noted at most, 512 KiB: when there are more, the rest of the rooms are written to as if each were the only
@@ -45,12 +45,12 @@ pub(crate) struct Joint {
 
 impl Joint {
     /// Whether the connection gets a run of one of its rooms, with which its stream can go.
-    pub fn is_worth_waiting(conns: &Conns, rooms: &Rooms, runs: &Runs, slot: u32) -> bool {
-        let conn = conns.get(slot);
+    pub fn is_worth_waiting(slots: &Slots, audiences: &Audiences, runs: &Runs, slot: u32) -> bool {
+        let conn = slots.get(slot);
         let list = conn.rooms.as_slice();
         list.len() <= ROOMS_LOOKED_AT
             && list.iter().any(|membership| {
-                let group = rooms.get(membership.room).group_at(membership.place.group());
+                let group = audiences.get(membership.room).group_at(membership.place.group());
                 runs.is_due(group.run) && membership.place.index() < group.full
             })
     }
@@ -98,20 +98,20 @@ impl Joint {
         pieces: Range<usize>,
         streams: &'a Streams,
         runs: &'a Runs,
-        conns: &Conns,
+        slots: &Slots,
         gathered: &'a mut Vec<u8>,
     ) -> &'a [u8] {
         if let [piece] = self.pieces[pieces.clone()] {
             return match piece.run() {
                 Some(run) => runs.due_bytes(run),
-                None => streams.get(conns, piece.slot()).bytes(runs, gathered),
+                None => streams.get(slots, piece.slot()).bytes(runs, gathered),
             };
         }
         gathered.clear();
         for piece in &self.pieces[pieces] {
             match piece.run() {
                 Some(run) => gathered.extend_from_slice(runs.due_bytes(run)),
-                None => streams.get(conns, piece.slot()).append_to(runs, gathered),
+                None => streams.get(slots, piece.slot()).append_to(runs, gathered),
             }
         }
         gathered

@@ -1,11 +1,374 @@
-//! Who hears what, and bytes on their way to many: groups of members, runs of frames, streams to one connection, what is written
-//! together, and what slow sockets have not taken.
+//! Who hears what, and bytes on their way to many. [`FanOut`] hears who joins and leaves, what is said in a room or to one
+//! connection, and what sockets take; it says who is to be written what, in which order. It knows no command, no broker, and of frames
+//! only where they begin.
 
+pub(crate) mod audience;
 pub(crate) mod delivery;
 pub(crate) mod group;
 pub(crate) mod joint;
 pub(crate) mod outbox;
+pub(crate) mod outlet;
 pub(crate) mod place;
 pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod stream;
+
+use crate::config::Config;
+use crate::form::Form;
+use crate::id::ConnId;
+use crate::metrics::Metrics;
+use crate::slots::{Membership, NONE, Slots, mark};
+use crate::ws::deflate::Deflater;
+use crate::ws::encode;
+use audience::{Audience, Audiences};
+use joint::Joint;
+use outbox::Backlog;
+use place::{Place, Seat};
+use run::{KEPT_BYTES_MAX, Runs};
+use smallvec::SmallVec;
+use stream::Streams;
+
+/// A message in one of the forms in which a room's members get it.
+struct Frame {
+    form: Form,
+    /// Where it is written.
+    track: u32,
+    /// Where it begins there, once it has been written; `Some(None)` where it cannot be.
+    position: Option<Option<u64>>,
+}
+
+/// The members of all rooms, and what has been said to them and is not written.
+#[derive(Debug)]
+pub(crate) struct FanOut {
+    audiences: Audiences,
+    backlog: Backlog,
+    deflater: Deflater,
+    /// Lagging connections whose sockets are writable again. Those who have had no turn yet wait for the next.
+    writable: Vec<ConnId>,
+    runs: Runs,
+
+    // What follows belongs to the turn and is empty between turns.
+    streams: Streams,
+    joint: Joint,
+    /// What is being written, where it had to be put together.
+    gathered: Vec<u8>,
+    /// Slots whose queues have been written to their end.
+    emptied: Vec<u32>,
+    /// Slots whose sockets failed.
+    gone: Vec<u32>,
+    /// For one text that is being built.
+    scratch: Vec<u8>,
+}
+
+impl FanOut {
+    pub fn new(config: &Config) -> FanOut {
+        FanOut {
+            audiences: Audiences::new(config.group_members_max),
+            backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),
+            deflater: Deflater::new(config.compression.unwrap_or_default()),
+            writable: Vec::new(),
+            runs: Runs::new(config.group_members_max, config.outbox_bytes_max),
+            streams: Streams::default(),
+            joint: Joint::default(),
+            gathered: Vec::new(),
+            emptied: Vec::new(),
+            gone: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// There is a room with this key from now on.
+    pub fn add_room(&mut self, room: u32) {
+        self.audiences.add(room);
+    }
+
+    /// The room is no more. It must have no member.
+    pub fn remove_room(&mut self, room: u32) {
+        self.audiences.remove(room);
+    }
+
+    /// The room's members.
+    pub fn audience(&self, room: u32) -> &Audience {
+        self.audiences.get(room)
+    }
+
+    /// The connection is a member of the room from now on; `is_waiting` while the broker has yet to confirm that.
+    pub fn join(&mut self, slots: &mut Slots, slot: u32, room: u32, is_waiting: bool) {
+        let (conn, form, position) = (slots.id(slot), slots.get(slot).form(), slots.get(slot).rooms.len());
+        let place = self.audiences.join(room, form, conn, Seat::new(position, is_waiting), &mut self.runs);
+        slots.enter_room(slot, Membership { room, place });
+    }
+
+    /// Takes the connection out of the room at this position of its list, and returns the room. With `deliver` it still gets its part of
+    /// what has been said there in this turn.
+    pub fn leave(&mut self, slots: &mut Slots, slot: u32, position: usize, deliver: bool) -> u32 {
+        let Membership { room, place } = slots.leave_room(slot, position);
+        if let Some(moved) = slots.get(slot).rooms.as_slice().get(position) {
+            let group = self.audiences.get_mut(moved.room).group_at_mut(moved.place.group());
+            let index = moved.place.index();
+            group.set_seat(index, Seat::new(position, group.seat(index).is_waiting()));
+        }
+        let run = self.audiences.get(room).group_at(place.group()).run;
+        let part = self.audiences.leave(room, place, &mut self.runs, |conn, seat, place| {
+            slots.get_mut(conn.slot() as u32).rooms.set_place(seat.list_position(), place);
+        });
+        if deliver {
+            self.streams.add_part(slots, slot, run, part);
+        }
+        room
+    }
+
+    /// Notes whether the member still waits for the broker.
+    pub fn set_waiting(&mut self, room: u32, place: Place, is_waiting: bool) {
+        let group = self.audiences.get_mut(room).group_at_mut(place.group());
+        let position = group.seat(place.index()).list_position();
+        group.set_seat(place.index(), Seat::new(position, is_waiting));
+    }
+
+    /// A text to one connection in this turn. Returns its bytes.
+    pub fn reply(&mut self, slots: &mut Slots, slot: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        self.scratch.clear();
+        write(&mut self.scratch);
+        encode::text(self.streams.of(slots, slot), &self.scratch);
+        self.scratch.len()
+    }
+
+    /// Sends a client's text back to it.
+    pub fn echo_text(&mut self, slots: &mut Slots, slot: u32, text: &str) {
+        let window = slots.get(slot).window;
+        self.deflater.text(self.streams.of(slots, slot), window, text.as_bytes());
+    }
+
+    /// Sends a client's binary message back to it.
+    pub fn echo_binary(&mut self, slots: &mut Slots, slot: u32, bytes: &[u8]) {
+        let window = slots.get(slot).window;
+        self.deflater.binary(self.streams.of(slots, slot), window, bytes);
+    }
+
+    /// Where this turn's bytes to the connection alone go: whole frames, or a response of HTTP.
+    pub fn stream(&mut self, slots: &mut Slots, slot: u32) -> &mut Vec<u8> {
+        self.streams.of(slots, slot)
+    }
+
+    /// The socket of a lagging connection takes more.
+    pub fn writable(&mut self, conn: ConnId) {
+        self.writable.push(conn);
+    }
+
+    /// Forgets all that is queued for the connection, and what this turn was to say to it alone.
+    pub fn silence(&mut self, slots: &mut Slots, slot: u32) {
+        self.drop_queue(slots, slot);
+        self.streams.hush(slots, slot);
+    }
+
+    /// Forgets all that is queued for the connection.
+    pub fn drop_queue(&mut self, slots: &mut Slots, slot: u32) {
+        self.backlog.drop_all(slots, slot);
+    }
+
+    /// See [`Backlog::cut`].
+    pub fn cut_queue(&mut self, slots: &mut Slots, slot: u32, last: &[u8]) -> bool {
+        self.backlog.cut(slots, slot, last)
+    }
+
+    /// The next connection that has to be ended because it does not read: each that is over its limit, and then those who lag most,
+    /// until all together are within the budget. Each costs someone a queue, so it comes to an end.
+    pub fn next_slow(&mut self, slots: &mut Slots) -> Option<u32> {
+        loop {
+            // In the order in which they were doomed.
+            while let Some(slot) = self.backlog.next_doomed() {
+                if !slots.is_marked(slot, mark::GONE) && slots.is_marked(slot, mark::DOOMED) {
+                    return Some(slot);
+                }
+            }
+            if !self.backlog.is_over_budget() {
+                return None;
+            }
+            self.backlog.doom_slowest(slots);
+        }
+    }
+
+    /// Takes the slots whose sockets failed in this turn.
+    pub fn take_gone(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// The turn's feeding is over: chooses what is written in it.
+    pub fn choose(&mut self, slots: &mut Slots, members_max: usize) {
+        self.runs.choose_due(members_max);
+        self.give_the_late_their_part(slots);
+    }
+
+    /// The turn is over. Tells `emptied` of the slots whose queues have been written to their end.
+    pub fn settle(&mut self, slots: &mut Slots, emptied: &mut Vec<u32>) {
+        self.runs.forget_due(|room, group| self.audiences.get_mut(room).group_at_mut(group).run = NONE);
+        self.streams.clear(slots);
+        self.joint.clear();
+        self.gathered.clear();
+        self.gathered.shrink_to(KEPT_BYTES_MAX);
+        self.deflater.settle();
+        emptied.append(&mut self.emptied);
+    }
+
+    /// Whether there is something to be written at once.
+    pub fn is_waiting(&self) -> bool {
+        self.runs.wait() || !self.writable.is_empty()
+    }
+
+    /// See [`Runs::is_congested`].
+    pub fn is_congested(&self) -> bool {
+        self.runs.is_congested()
+    }
+
+    /// Fills in the figures that are its own.
+    pub fn describe(&self, metrics: &mut Metrics) {
+        (metrics.compression_bytes_in, metrics.compression_bytes_out) = self.deflater.bytes();
+        metrics.rooms_now = self.audiences.populated();
+        metrics.memberships_now = self.audiences.memberships();
+        metrics.unsent_bytes_now = self.backlog.unsent_bytes() as u64;
+        metrics.stored_frame_bytes_now = self.backlog.stored_bytes() as u64;
+    }
+
+    /// Adds a message to the run of each group; the connection `spared` does not get it.
+    pub fn say(&mut self, (slots, metrics): (&mut Slots, &mut Metrics), key: u32, text: &[u8], spared: Option<u32>) {
+        metrics.messages_out += 1;
+        let spared = spared.and_then(|slot| {
+            let rooms = &slots.get(slot).rooms;
+            Some((slot, rooms.as_slice()[rooms.position(key)?].place))
+        });
+        let (groups, in_all) = (self.audiences.get(key).group_count(), self.audiences.get(key).members());
+        // A message is written once for each form, behind what groups of that form have yet to be given.
+        let mut frames = SmallVec::<[Frame; 2]>::new();
+        for at in 0..groups {
+            let run = self.audiences.get(key).group_at(at).run;
+            if let Some((form, track)) = self.runs.track_of(run)
+                && !frames.iter().any(|frame| frame.form == form)
+            {
+                frames.push(Frame { form, track, position: None });
+            }
+        }
+        let waited_for = frames.len();
+        for at in 0..groups {
+            let group = self.audiences.get(key).group_at(at);
+            let (form, run, members) = (group.form, group.run, group.members().len());
+            if members == 0 {
+                continue;
+            }
+            let known = frames.iter().position(|frame| frame.form == form).unwrap_or_else(|| {
+                frames.push(Frame { form, track: self.runs.add_track(form), position: None });
+                frames.len() - 1
+            });
+            let Frame { track, position, .. } = &mut frames[known];
+            let position = *position.get_or_insert_with(|| {
+                let deflater = &mut self.deflater;
+                let position = self.runs.write(*track, |out| form.write(deflater, out, text));
+                metrics.messages_forged += u64::from(position.is_none());
+                position
+            });
+            let Some(position) = position else { continue };
+            if run == NONE {
+                let run = self.runs.start(key, at, (members, in_all), *track, position);
+                let group = self.audiences.get_mut(key).group_at_mut(at);
+                (group.run, group.full) = (run, members as u32);
+            }
+            metrics.deliveries += members as u64;
+            if let Some((slot, place)) = spared.filter(|(_, place)| place.group() == at) {
+                metrics.deliveries -= 1;
+                let run = self.audiences.get(key).group_at(at).run;
+                self.skip_to_end(slots, slot, key, place, self.runs.offset(run, position));
+            }
+        }
+        for frame in &frames[waited_for..] {
+            self.runs.forget_unused(frame.track);
+        }
+    }
+
+    /// Gives a member its part of the run so far, so that what is said to it next comes after that.
+    pub fn catch_up(&mut self, slots: &mut Slots, slot: u32, key: u32, place: Place) {
+        let run = self.audiences.get(key).group_at(place.group()).run;
+        if let Some((_, end)) = self.runs.get_mut(run) {
+            self.skip_to_end(slots, slot, key, place, end);
+        }
+    }
+
+    /// Gives a member its part of the run before `until`, and spares it the rest that there is so far.
+    fn skip_to_end(&mut self, slots: &mut Slots, slot: u32, key: u32, place: Place, until: usize) {
+        let group = self.audiences.get_mut(key).group_at_mut(place.group());
+        let run_index = group.run;
+        let run = self.runs.get_mut(run_index).expect("the group has a run");
+        let part = group.spare(place.index(), run, until, |conn, seat, index| {
+            let place = Place::new(place.group(), index);
+            slots.get_mut(conn.slot() as u32).rooms.set_place(seat.list_position(), place);
+        });
+        self.streams.add_part(slots, slot, run_index, part);
+    }
+
+    /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED.
+    fn give_the_late_their_part(&mut self, slots: &mut Slots) {
+        for key in self.runs.due() {
+            let run = self.runs.get(*key);
+            let group = self.audiences.get(run.room).group_at(run.group);
+            for (conn, start) in group.members()[group.full as usize..].iter().zip(&run.late) {
+                let end = self.runs.part(*key).len();
+                let part = (*start as usize).min(end)..end;
+                self.streams.add_part(slots, conn.slot() as u32, *key, part);
+            }
+        }
+    }
+
+    /// Panics unless its parts agree with each other and with the connections.
+    pub fn check_invariants(&self, slots: &Slots, group_members_max: usize) {
+        self.backlog.check_invariants(slots);
+        assert!(self.runs.due().is_empty() && self.streams.all().is_empty(), "a turn says what is due");
+        assert!(self.gone.is_empty() && self.emptied.is_empty());
+        assert!(self.backlog.is_settled(), "a turn ends within the limits");
+        self.check_runs();
+        self.check_audiences(slots, group_members_max);
+    }
+
+    fn check_runs(&self) {
+        let waiting: Vec<u32> = self.runs.waiting().collect();
+        let groups = self.audiences.iter().flat_map(|(_, audience)| audience.groups());
+        assert_eq!(groups.filter(|group| group.run != NONE).count(), waiting.len(), "every run of a group waits, once");
+        for key in &waiting {
+            let run = self.runs.get(*key);
+            let group = self.audiences.get(run.room).group_at(run.group);
+            assert_eq!(group.run, *key, "a run is that of its group");
+            assert_eq!(group.members().len(), group.full as usize + run.late.len(), "every member has its part of it");
+            assert!(run.late.iter().all(|start| *start as usize <= self.runs.bytes(*key).len()));
+        }
+        self.runs.check_invariants();
+    }
+
+    fn check_audiences(&self, slots: &Slots, group_members_max: usize) {
+        let (mut memberships, mut populated) = (0, 0);
+        for (key, audience) in self.audiences.iter() {
+            assert_eq!(audience.is_empty(), audience.groups().all(|group| group.members().is_empty()));
+            populated += u64::from(!audience.is_empty());
+            for group in audience.groups() {
+                assert!(group.members().len() <= group_members_max);
+                memberships += group.members().len() as u64;
+                for (index, conn) in group.members().iter().enumerate() {
+                    let slot = slots.slot(*conn).expect("members are alive");
+                    assert_eq!(slots.get(slot).form(), group.form);
+                    let seat = group.seat(index as u32);
+                    assert_eq!(slots.get(slot).rooms.as_slice()[seat.list_position()].room, key);
+                }
+            }
+        }
+        assert_eq!((memberships, populated), (self.audiences.memberships(), self.audiences.populated()));
+        for slot in slots.slots() {
+            for (position, membership) in slots.get(slot).rooms.as_slice().iter().enumerate() {
+                let group = self.audiences.get(membership.room).group_at(membership.place.group());
+                assert_eq!(group.members()[membership.place.index() as usize], slots.id(slot));
+                assert_eq!(group.seat(membership.place.index()).list_position(), position);
+            }
+        }
+    }
+
+    /// Panics if anything is left to be said.
+    pub fn check_idle(&self) {
+        assert_eq!((self.backlog.unsent_bytes(), self.backlog.stored_bytes()), (0, 0), "bytes are left");
+        assert!(!self.is_waiting(), "a run is left");
+    }
+}

@@ -2,9 +2,10 @@
 //! who still need it; each of them holds its place in it.
 
 use super::queue::Item;
-use crate::slots::{Conns, mark};
+use crate::slots::{Slots, mark};
 use crate::ws::{encode, handshake};
 use slab::Slab;
+use std::collections::VecDeque;
 
 #[derive(Debug)]
 struct Stored {
@@ -25,7 +26,7 @@ pub(crate) struct Backlog {
     connection_bytes_max: usize,
     total_bytes_max: usize,
     /// Slots that went over their limit in this turn.
-    pub doomed: Vec<u32>,
+    doomed: VecDeque<u32>,
 }
 
 impl Backlog {
@@ -37,7 +38,7 @@ impl Backlog {
             unsent_bytes: 0,
             connection_bytes_max,
             total_bytes_max,
-            doomed: Vec::new(),
+            doomed: VecDeque::new(),
         }
     }
 
@@ -59,36 +60,36 @@ impl Backlog {
 
     /// Queues a kept run from `start` on. A connection that goes over its limit is doomed, and still gets this one, so that
     /// the frame it is in the middle of can be ended.
-    pub fn push(&mut self, conns: &mut Conns, slot: u32, run: u32, start: usize) {
+    pub fn push(&mut self, slots: &mut Slots, slot: u32, run: u32, start: usize) {
         let end = self.stored[run as usize].bytes.len() as u32;
-        let bytes = self.queue(conns, slot, Item { run, start: start as u32, end });
-        if bytes > self.connection_bytes_max && !conns.is_marked(slot, mark::DOOMED) {
-            self.doom(conns, slot);
+        let bytes = self.queue(slots, slot, Item { run, start: start as u32, end });
+        if bytes > self.connection_bytes_max && !slots.is_marked(slot, mark::DOOMED) {
+            self.doom(slots, slot);
         }
     }
 
     /// Puts a part of a kept run at the end of the connection's queue; returns the bytes in it.
-    fn queue(&mut self, conns: &mut Conns, slot: u32, item: Item) -> usize {
+    fn queue(&mut self, slots: &mut Slots, slot: u32, item: Item) -> usize {
         let bytes = (item.end - item.start) as usize;
         self.stored[item.run as usize].holders += 1;
         self.items += 1;
         self.unsent_bytes += bytes;
-        conns.mark(slot, mark::LAGGING);
-        let outbox = conns.get_mut(slot).outbox.get_or_insert_default();
+        slots.mark(slot, mark::LAGGING);
+        let outbox = slots.get_mut(slot).outbox.get_or_insert_default();
         outbox.items.push_back(item);
         outbox.bytes += bytes;
         outbox.bytes
     }
 
-    fn doom(&mut self, conns: &mut Conns, slot: u32) {
-        conns.mark(slot, mark::DOOMED);
-        self.doomed.push(slot);
+    fn doom(&mut self, slots: &mut Slots, slot: u32) {
+        slots.mark(slot, mark::DOOMED);
+        self.doomed.push_back(slot);
     }
 
     /// Appends the start of the connection's queue to `out`, at most `bytes_max` bytes of it; for one that takes whole messages
     /// to the end of the frame which that would cut.
-    pub fn peek(&self, conns: &Conns, slot: u32, bytes_max: usize, out: &mut Vec<u8>) {
-        let conn = conns.get(slot);
+    pub fn peek(&self, slots: &Slots, slot: u32, bytes_max: usize, out: &mut Vec<u8>) {
+        let conn = slots.get(slot);
         let Some(outbox) = &conn.outbox else { return };
         for item in &outbox.items {
             let bytes = &self.stored[item.run as usize].bytes[item.start as usize..item.end as usize];
@@ -102,8 +103,8 @@ impl Backlog {
     }
 
     /// Takes `written` bytes off the start of the queue. An empty one is freed, and the connection lags no more.
-    pub fn advance(&mut self, conns: &mut Conns, slot: u32, mut written: usize) {
-        let record = conns.get_mut(slot);
+    pub fn advance(&mut self, slots: &mut Slots, slot: u32, mut written: usize) {
+        let record = slots.get_mut(slot);
         let Some(outbox) = &mut record.outbox else { return };
         outbox.bytes -= written;
         self.unsent_bytes -= written;
@@ -120,23 +121,23 @@ impl Backlog {
             release(&mut self.stored, &mut self.stored_bytes, run);
         }
         record.outbox = None;
-        conns.unmark(slot, mark::LAGGING);
+        slots.unmark(slot, mark::LAGGING);
     }
 
     /// Dooms a connection that took only `written` of these bytes, without keeping the others.
-    pub fn doom_unkept(&mut self, conns: &mut Conns, slot: u32, bytes: &[u8], written: usize) {
+    pub fn doom_unkept(&mut self, slots: &mut Slots, slot: u32, bytes: &[u8], written: usize) {
         let frames = handshake::response_bytes(bytes);
         if written < frames || encode::next_frame_start(&bytes[frames..], written - frames) != written - frames {
-            conns.mark(slot, mark::TORN);
+            slots.mark(slot, mark::TORN);
         }
-        self.doom(conns, slot);
+        self.doom(slots, slot);
     }
 
     /// Frees the connection's queue.
-    pub fn drop_all(&mut self, conns: &mut Conns, slot: u32) {
-        if let Some(outbox) = &conns.get(slot).outbox {
+    pub fn drop_all(&mut self, slots: &mut Slots, slot: u32) {
+        if let Some(outbox) = &slots.get(slot).outbox {
             let bytes = outbox.bytes;
-            self.advance(conns, slot, bytes);
+            self.advance(slots, slot, bytes);
         }
     }
 
@@ -147,8 +148,8 @@ impl Backlog {
     ///
     /// Returns `false`, and changes nothing, where the response that opens the WebSocket has not been sent to its end: no
     /// frame can follow then.
-    pub fn cut(&mut self, conns: &mut Conns, slot: u32, last: &[u8]) -> bool {
-        let outbox = conns.get(slot).outbox.as_deref();
+    pub fn cut(&mut self, slots: &mut Slots, slot: u32, last: &[u8]) -> bool {
+        let outbox = slots.get(slot).outbox.as_deref();
         let (first, queued) = outbox.map_or((None, 0), |outbox| (outbox.items.front().copied(), outbox.bytes));
         if let Some(item) = first {
             let bytes = &self.stored[item.run as usize].bytes;
@@ -158,15 +159,25 @@ impl Backlog {
             }
             let end = frames + encode::next_frame_start(&bytes[frames..], start - frames);
             if start < end {
-                self.queue(conns, slot, Item { end: end as u32, ..item });
+                self.queue(slots, slot, Item { end: end as u32, ..item });
             }
         }
         let run = self.store(last);
-        self.push(conns, slot, run, 0);
+        self.push(slots, slot, run, 0);
         // What was there before goes, and what has just been put behind it stays.
-        self.advance(conns, slot, queued);
-        conns.unmark(slot, mark::DOOMED);
+        self.advance(slots, slot, queued);
+        slots.unmark(slot, mark::DOOMED);
         true
+    }
+
+    /// Takes the next slot that went over its limit.
+    pub fn next_doomed(&mut self) -> Option<u32> {
+        self.doomed.pop_front()
+    }
+
+    /// For checks: whether nobody is over a limit.
+    pub fn is_settled(&self) -> bool {
+        self.doomed.is_empty() && !self.is_over_budget()
     }
 
     /// Whether what is kept for all connections together is more than allowed.
@@ -176,16 +187,16 @@ impl Backlog {
 
     /// Dooms an eighth of the lagging connections, those that lag most. Runs are shared, so how much this frees is known
     /// only when the caller has cut their queues; then it asks again.
-    pub fn doom_slowest(&mut self, conns: &mut Conns) {
-        let mut lagging: Vec<(usize, u32)> = conns
+    pub fn doom_slowest(&mut self, slots: &mut Slots) {
+        let mut lagging: Vec<(usize, u32)> = slots
             .slots()
-            .filter(|slot| conns.is_marked(*slot, mark::LAGGING) && !conns.is_marked(*slot, mark::DOOMED | mark::GONE))
-            .map(|slot| (conns.get(slot).outbox.as_ref().map_or(0, |outbox| outbox.bytes), slot))
+            .filter(|slot| slots.is_marked(*slot, mark::LAGGING) && !slots.is_marked(*slot, mark::DOOMED | mark::GONE))
+            .map(|slot| (slots.get(slot).outbox.as_ref().map_or(0, |outbox| outbox.bytes), slot))
             .collect();
         lagging.sort_unstable_by(|a, b| b.cmp(a));
         let share = lagging.len().div_ceil(8);
         for (_, slot) in lagging.into_iter().take(share) {
-            self.doom(conns, slot);
+            self.doom(slots, slot);
         }
     }
 
@@ -195,12 +206,12 @@ impl Backlog {
     }
 
     /// Panics unless every kept run is held exactly as often as its count says.
-    pub fn check_invariants(&self, conns: &Conns) {
+    pub fn check_invariants(&self, slots: &Slots) {
         let mut holders = vec![0; self.stored.capacity()];
         let (mut items, mut unsent) = (0, 0);
-        for slot in conns.slots() {
-            let outbox = conns.get(slot).outbox.as_deref();
-            assert_eq!(outbox.is_some(), conns.is_marked(slot, mark::LAGGING), "slot {slot} lags if it has an outbox");
+        for slot in slots.slots() {
+            let outbox = slots.get(slot).outbox.as_deref();
+            assert_eq!(outbox.is_some(), slots.is_marked(slot, mark::LAGGING), "slot {slot} lags if it has an outbox");
             let Some(outbox) = outbox else { continue };
             assert!(!outbox.items.is_empty(), "an empty outbox is freed");
             assert_eq!(outbox.bytes, outbox.items.iter().map(|item| (item.end - item.start) as usize).sum::<usize>());

@@ -3,7 +3,7 @@
 
 use super::run::{KEPT_BUFFERS_MAX, KEPT_BYTES_MAX, Runs, kept_bytes};
 use crate::id::ConnId;
-use crate::slots::{Conns, NONE};
+use crate::slots::{NONE, Slots};
 use std::ops::Range;
 
 /// What goes to one connection.
@@ -65,28 +65,28 @@ pub(crate) struct Streams {
 
 impl Streams {
     /// Where the connection's replies of this turn go.
-    pub fn of(&mut self, conns: &mut Conns, slot: u32) -> &mut Vec<u8> {
-        &mut self.stream(conns, slot).own
+    pub fn of(&mut self, slots: &mut Slots, slot: u32) -> &mut Vec<u8> {
+        &mut self.stream(slots, slot).own
     }
 
     /// Adds a part of a run, behind what is there so far.
-    pub fn add_part(&mut self, conns: &mut Conns, slot: u32, run: u32, bytes: Range<usize>) {
+    pub fn add_part(&mut self, slots: &mut Slots, slot: u32, run: u32, bytes: Range<usize>) {
         if !bytes.is_empty() {
-            let stream = self.stream(conns, slot);
+            let stream = self.stream(slots, slot);
             stream.parts.push(Part { at: stream.own.len(), run, bytes });
         }
     }
 
     /// Forgets what was to be said to the connection.
-    pub fn hush(&mut self, conns: &mut Conns, slot: u32) {
-        if conns.get(slot).stream != NONE {
-            self.stream(conns, slot).clear(KEPT_BYTES_MAX);
+    pub fn hush(&mut self, slots: &mut Slots, slot: u32) {
+        if slots.get(slot).stream != NONE {
+            self.stream(slots, slot).clear(KEPT_BYTES_MAX);
         }
     }
 
-    fn stream(&mut self, conns: &mut Conns, slot: u32) -> &mut Stream {
-        let conn = conns.id(slot);
-        let record = conns.get_mut(slot);
+    fn stream(&mut self, slots: &mut Slots, slot: u32) -> &mut Stream {
+        let conn = slots.id(slot);
+        let record = slots.get_mut(slot);
         if record.stream == NONE {
             record.stream = self.used as u32;
             match self.list.get_mut(self.used) {
@@ -103,14 +103,14 @@ impl Streams {
     }
 
     /// The stream of a connection that has one.
-    pub fn get(&self, conns: &Conns, slot: u32) -> &Stream {
-        &self.list[conns.get(slot).stream as usize]
+    pub fn get(&self, slots: &Slots, slot: u32) -> &Stream {
+        &self.list[slots.get(slot).stream as usize]
     }
 
-    pub fn clear(&mut self, conns: &mut Conns) {
+    pub fn clear(&mut self, slots: &mut Slots) {
         for (index, stream) in self.list[..self.used].iter_mut().enumerate() {
-            if let Some(slot) = conns.slot(stream.conn) {
-                conns.get_mut(slot).stream = NONE;
+            if let Some(slot) = slots.slot(stream.conn) {
+                slots.get_mut(slot).stream = NONE;
             }
             stream.clear(kept_bytes(index));
         }
@@ -129,20 +129,20 @@ mod tests {
 
     #[test]
     fn a_stream_keeps_the_order_of_replies_and_parts_and_copies_no_part() {
-        let (mut conns, mut runs, mut streams) = (Conns::new(), Runs::new(64, 1 << 20), Streams::default());
-        let slot = conns.insert(Phase::Head, Time::ZERO).slot() as u32;
+        let (mut slots, mut runs, mut streams) = (Slots::new(), Runs::new(64, 1 << 20), Streams::default());
+        let slot = slots.insert(Phase::Head, Time::ZERO).slot() as u32;
         let track = runs.add_track(Form::default());
         let start = runs.write(track, |out| out.write_all(b"0123456789").is_ok()).unwrap();
         let run = runs.start(0, 0, (1, 1), track, start);
-        streams.add_part(&mut conns, slot, run, 0..2);
-        streams.of(&mut conns, slot).extend_from_slice(b"ab");
-        streams.add_part(&mut conns, slot, run, 3..5);
-        streams.add_part(&mut conns, slot, run, 5..5);
-        streams.add_part(&mut conns, slot, run, 8..10);
-        streams.of(&mut conns, slot).extend_from_slice(b"c");
+        streams.add_part(&mut slots, slot, run, 0..2);
+        streams.of(&mut slots, slot).extend_from_slice(b"ab");
+        streams.add_part(&mut slots, slot, run, 3..5);
+        streams.add_part(&mut slots, slot, run, 5..5);
+        streams.add_part(&mut slots, slot, run, 8..10);
+        streams.of(&mut slots, slot).extend_from_slice(b"c");
         assert_eq!(streams.all()[0].own, b"abc");
         assert_eq!(streams.all()[0].bytes(&runs, &mut Vec::new()), b"01ab3489c");
-        streams.hush(&mut conns, slot);
+        streams.hush(&mut slots, slot);
         assert!(streams.all()[0].is_empty());
     }
 }

@@ -1,8 +1,138 @@
-//! Rooms, their members, and the frames on their way to them: what commands and the broker's events do, and what slow
-//! consumers cost. Nothing here knows a WebSocket frame's bits or a broker's protocol.
+//! Rooms, and how they stand with the broker. [`Hub`] hears commands and the broker's events; it asks the broker, tells clients what
+//! became of their commands, and tells the fan-out who is in a room and what is said there. It knows no frame, and ends nobody.
 
 pub(crate) mod asks;
 mod commands;
-pub(crate) mod joins;
-pub(crate) mod rooms;
-pub(crate) mod subscriptions;
+mod deferral;
+mod joins;
+mod rooms;
+mod status;
+mod subscriptions;
+
+pub(crate) use subscriptions::Told;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::id::ConnId;
+use crate::metrics::Metrics;
+use crate::slots::Slots;
+use crate::time::Time;
+use asks::{Ask, Asks, Senders};
+use joins::Joins;
+use rooms::Rooms;
+use status::BrokerStatus;
+use std::collections::{BTreeSet, VecDeque};
+
+/// All rooms of this core.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    rooms: Rooms,
+    status: BrokerStatus,
+    senders: Senders,
+    joins: Joins,
+    /// Rooms that lost their last member, in the order in which that was noticed: one that had a member in between may
+    /// stand behind later deadlines, and so lingers up to twice as long.
+    lingering: VecDeque<(Time, u32)>,
+    /// What the broker has not been asked for yet.
+    asks: Asks,
+    /// For one text that is being built.
+    scratch: Vec<u8>,
+}
+
+impl Hub {
+    pub fn new(config: &Config) -> Hub {
+        Hub {
+            rooms: Rooms::new(config.seed),
+            status: BrokerStatus::default(),
+            senders: Senders::default(),
+            joins: Joins::new(config),
+            lingering: VecDeque::new(),
+            asks: Asks::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Time has passed.
+    pub fn timeout(&mut self, cx: &mut Context) {
+        self.end_lingering(cx);
+        self.resubscribe(cx);
+        self.end_overdue(cx);
+    }
+
+    /// When it has something to do at the latest.
+    pub fn next_timeout(&self) -> Option<Time> {
+        // What a connection had yet to publish when its socket failed is asked for in the next turn.
+        if self.status.resubscribe_from.is_some() || self.asks.len() > 0 {
+            return Some(Time::ZERO);
+        }
+        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        match self.joins.is_empty() {
+            true => lingering,
+            false => lingering.into_iter().chain(self.joins.deadline()).min(),
+        }
+    }
+
+    /// Whether the broker takes everything.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn readiness(&self) -> Result<(), &str> {
+        self.status.readiness()
+    }
+
+    /// How many things the broker is to be asked for in this turn.
+    pub fn asks(&self) -> usize {
+        self.asks.len()
+    }
+
+    /// One of them.
+    pub fn ask(&self, index: usize) -> Option<Ask<'_>> {
+        self.asks.get(index)
+    }
+
+    /// Forgets the first `done` of them.
+    pub fn forget_asks(&mut self, done: usize) {
+        self.asks.clear(done);
+    }
+
+    /// Who waits for the outcome of a publish, or to become a member; but for those whose dialect has no word for it, and while the
+    /// broker is away nobody becomes a member.
+    pub fn owed(&self, slots: &Slots) -> BTreeSet<u32> {
+        let senders = self.senders.waiting().filter_map(|conn: ConnId| slots.slot(conn));
+        let joining = self.joins.slots().filter(|_| !self.status.is_down());
+        senders.chain(joining).filter(|slot| slots.get(*slot).dialect.has_replies()).collect()
+    }
+
+    /// Fills in the figures that are its own.
+    pub fn describe(&self, metrics: &mut Metrics) {
+        metrics.publishes_deferred_now = self.joins.deferred() as u64;
+    }
+
+    /// Panics unless its parts agree with each other, with the connections and with the fan-out.
+    pub fn check_invariants(&self, cx: &Context) {
+        let (mut lingering, mut waiting) = (0, 0);
+        for (key, room) in self.rooms.iter() {
+            assert_eq!(self.rooms.find(&room.name), Some(key));
+            lingering += usize::from(room.lingering);
+            for group in cx.fanout.audience(key).groups() {
+                for (index, conn) in group.members().iter().enumerate() {
+                    let is_waiting = group.seat(index as u32).is_waiting();
+                    assert_eq!(is_waiting, self.joins.contains(conn.slot() as u32, key));
+                    assert!(!(is_waiting && self.is_held(key)), "nobody waits for what is held");
+                    waiting += usize::from(is_waiting);
+                }
+            }
+        }
+        assert_eq!(lingering, self.lingering.len(), "a room stands in the queue once");
+        assert_eq!(waiting, self.joins.len(), "whoever waits has a seat");
+        self.joins.check_invariants();
+        assert!(self.joins.deferred() == 0 || !self.status.is_down(), "nothing waits for a broker that is away");
+    }
+
+    /// Panics if anything is left of a room.
+    pub fn check_idle(&self) {
+        assert_eq!(self.rooms.iter().count(), 0, "rooms are left");
+        assert!(self.lingering.is_empty() && self.joins.is_empty(), "somebody waits for a room");
+        assert!(self.senders.is_empty(), "somebody waits for the outcome of a publish");
+    }
+}

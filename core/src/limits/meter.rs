@@ -21,7 +21,7 @@ pub(crate) enum Limit {
 }
 
 /// How many kinds of limits there are.
-const LIMITS: usize = 4;
+pub(crate) const LIMITS: usize = 4;
 
 /// A delivery of up to so many bytes is one, a longer one as many as it has of them: about as much as the kernel takes as long to
 /// copy as to be called.

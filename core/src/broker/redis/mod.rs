@@ -60,6 +60,7 @@ mod subscriber;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod verdict;
 
 use std::fmt;
 use std::time::Duration;

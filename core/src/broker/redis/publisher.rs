@@ -8,9 +8,9 @@ use super::command;
 use super::queue::EventQueue;
 use super::refusal::Refusal;
 use super::resp::Reply;
-use super::session::{Loss, Verdict};
 use super::setup::{standing, tells_cluster};
 use super::standing::Standing;
+use super::verdict::{Loss, Verdict};
 use crate::broker::{BrokerEvent, PublishError, PublishId};
 
 /// Places kept for good in the list of unanswered publishes: 24 KB.

@@ -9,6 +9,7 @@ use super::refusal::explained_end;
 use super::resp::{Limits, Reply};
 use super::standing::Standing;
 use super::subscriber::{Operation, Subscriber};
+use super::verdict::{Loss, Verdict};
 use super::{ConnectionRequest, RedisConfig, RedisStats, Role};
 use crate::broker::{BrokerEvent, PublishError, PublishId};
 use crate::time::Time;
@@ -16,26 +17,6 @@ use crate::time::Time;
 /// Bytes of any reply that is no message. The longest, `HELLO`'s, is some 200 bytes and about 100 more per loaded
 /// module.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
-
-/// What a reply means for the connection that it came on.
-pub(super) enum Verdict {
-    /// Nothing.
-    Fine,
-    /// Redis refuses for a while, for this reason.
-    Refused(String),
-    /// A probe is answered, and whether Redis is willing. `again`: this answer decides whether trouble is over.
-    Probed { again: bool, trouble: Option<String> },
-    /// As a probe that finds no trouble; and the role need not be asked for any more, nor can it be known.
-    RoleUnknown { again: bool },
-}
-
-/// Why a connection must be given up.
-pub(super) enum Loss {
-    /// For people.
-    Broken(String),
-    /// It leads to a replica, and the other one to the same, most likely: a name may lead elsewhere by now.
-    Replica,
-}
 
 /// A Redis Pub/Sub session without I/O. The [module's guide](super) says how to drive it.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::buffers::Outbox;
 use super::command;
 use super::refusal::Refusal;
 use super::resp::{Items, Reply};
-use super::session::{Loss, Verdict};
+use super::verdict::{Loss, Verdict};
 use crate::broker::BrokerEvent;
 
 /// Channels named by one command. Redis finishes a whole command before it looks at the next connection: so many take

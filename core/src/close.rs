@@ -1,0 +1,123 @@
+//! Why a WebSocket ends, and how: one table for all who want that.
+
+use crate::error::Violation;
+use crate::limits::meter::Limit;
+use crate::metrics::Metrics;
+
+/// RFC 6455's registry: the service restarts.
+const SERVICE_RESTART: u16 = 1012;
+/// RFC 6455's registry: the client may come back later.
+const TRY_AGAIN_LATER: u16 = 1013;
+// Codes from 4000 to 4499 mean "reconnect with backoff", those from 4500 on "do not reconnect".
+const NO_SIGN_OF_LIFE: u16 = 4000;
+const TOO_SLOW: u16 = 4008;
+const TOO_FAST: u16 = 4029;
+const TOO_MANY_ERRORS: u16 = 4509;
+
+/// Why a WebSocket ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CloseReason<'a> {
+    /// The client has broken a rule of RFC 6455.
+    Violation(Violation),
+    /// The client has sent a close frame, with a code or without.
+    Client(Option<u16>),
+    /// It sends more than a limit allows.
+    TooFast(Limit),
+    /// It keeps sending what is no command.
+    TooManyErrors,
+    /// What it wants cannot be had for now, and its dialect has no other word for that.
+    TryAgainLater(&'a str),
+    /// This core has been told to stop.
+    Restart,
+    /// It has given no sign of life.
+    Silent,
+    /// It does not read what it is sent.
+    TooSlow,
+    /// It does not end a message that it has begun.
+    Unfinished(&'static str),
+}
+
+/// What follows the close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The client's close frame is waited for, so that it hears of what it sent before.
+    AwaitClient,
+    /// Nothing that it sends matters: FIN, and what comes is discarded until the client's FIN.
+    HalfClose,
+    /// Nothing more can come: the socket is closed when all is written.
+    Close,
+}
+
+impl<'a> CloseReason<'a> {
+    /// The code of the close frame.
+    pub fn code(self) -> Option<u16> {
+        Some(match self {
+            CloseReason::Violation(violation) => violation.close_code(),
+            CloseReason::Client(code) => return code,
+            CloseReason::TooFast(_) => TOO_FAST,
+            CloseReason::TooManyErrors => TOO_MANY_ERRORS,
+            CloseReason::TryAgainLater(_) => TRY_AGAIN_LATER,
+            CloseReason::Restart => SERVICE_RESTART,
+            CloseReason::Silent => NO_SIGN_OF_LIFE,
+            CloseReason::TooSlow | CloseReason::Unfinished(_) => TOO_SLOW,
+        })
+    }
+
+    /// The reason, for the log.
+    pub fn text(self) -> &'a str {
+        match self {
+            CloseReason::Violation(violation) => violation.reason(),
+            CloseReason::Client(_) => "the client closed",
+            CloseReason::TooFast(limit) => limit.reason(),
+            CloseReason::TooManyErrors => "too many malformed commands",
+            CloseReason::TryAgainLater(reason) => reason,
+            CloseReason::Restart => "the server restarts",
+            CloseReason::Silent => "no sign of life",
+            CloseReason::TooSlow => "too slow",
+            CloseReason::Unfinished(reason) => reason,
+        }
+    }
+
+    /// The reason in the close frame. The client's own frame is answered by its code alone.
+    pub fn told(self) -> &'a str {
+        match self {
+            CloseReason::Client(_) => "",
+            reason => reason.text(),
+        }
+    }
+
+    /// Whether it still gets its part of what its rooms have said in this turn.
+    pub fn delivers(self) -> bool {
+        !matches!(self, CloseReason::Silent | CloseReason::TooSlow)
+    }
+
+    /// What follows the close frame.
+    pub fn then(self) -> Then {
+        match self {
+            CloseReason::TooManyErrors
+            | CloseReason::TryAgainLater(_)
+            | CloseReason::Restart
+            | CloseReason::TooSlow => Then::AwaitClient,
+            // In the midst of a message or of a breach no close frame can be looked for, nor in a flood.
+            CloseReason::Violation(_) | CloseReason::TooFast(_) | CloseReason::Unfinished(_) => Then::HalfClose,
+            // RFC 6455 §7.1.1: the server closes first, and there is nothing left to read.
+            CloseReason::Client(_) | CloseReason::Silent => Then::Close,
+        }
+    }
+
+    /// Counts it, where there is a figure for it.
+    pub fn count(self, metrics: &mut Metrics) {
+        let counter = match self {
+            CloseReason::Violation(_) => &mut metrics.protocol_closes,
+            CloseReason::TooFast(_) => &mut metrics.rate_closes,
+            CloseReason::Silent => &mut metrics.heartbeat_closes,
+            CloseReason::TooSlow => &mut metrics.slow_closes,
+            CloseReason::Unfinished(_) => &mut metrics.unfinished_closes,
+            CloseReason::Client(_)
+            | CloseReason::TooManyErrors
+            | CloseReason::TryAgainLater(_)
+            | CloseReason::Restart => return,
+        };
+        *counter += 1;
+    }
+}

@@ -1,0 +1,45 @@
+//! What every machine of the core may use beside itself.
+
+use crate::config::Config;
+use crate::fanout::FanOut;
+use crate::journal::Journal;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::slots::Slots;
+use crate::time::Time;
+
+/// The surroundings of a machine: it is handed them with every event that it hears. One struct beside the machines and not the core
+/// itself, so that a machine can use them while it changes its own state.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub now: Time,
+    pub config: Config,
+    pub slots: Slots,
+    pub fanout: FanOut,
+    pub limits: Limits,
+    pub metrics: Metrics,
+    pub journal: Journal,
+}
+
+impl Context {
+    /// Sends one text of the server's to a connection, where its dialect has any.
+    pub fn reply(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.slots.get(slot).dialect.has_replies() {
+            let bytes = self.fanout.reply(&mut self.slots, slot, write);
+            self.limits.owe(bytes);
+        }
+    }
+
+    /// Refuses a command.
+    pub fn refuse(&mut self, slot: u32, code: ErrorCode, reason: &str, id: Option<&CommandId>, room: Option<&str>) {
+        self.metrics.command_errors += 1;
+        self.journal.refused(self.slots.id(slot), code.as_str(), room);
+        self.reply(slot, |out| reply::error(out, code, reason, id, room));
+    }
+
+    /// Where this turn's bytes to the connection alone go.
+    pub fn stream(&mut self, slot: u32) -> &mut Vec<u8> {
+        self.fanout.stream(&mut self.slots, slot)
+    }
+}

@@ -1,0 +1,34 @@
+//! What must hold between turns, checked from the outside by tests, fuzzers and simulations. Each machine checks itself.
+
+use super::Core;
+
+impl Core {
+    /// Checks every invariant of the core's parts, and those that tie them together. Costs a walk over all that it holds.
+    ///
+    /// # Panics
+    /// If one does not hold: that is a bug in this crate.
+    pub fn check_invariants(&self) {
+        let cx = &self.cx;
+        cx.fanout.check_invariants(&cx.slots, cx.config.group_members_max.into());
+        cx.limits.check_invariants(&cx.slots);
+        self.transport.check_invariants(cx);
+        self.hub.check_invariants(cx);
+        if let Some(drain) = &self.drain {
+            drain.check_invariants(&cx.slots);
+        }
+    }
+
+    /// Checks that nothing is left once every connection has ended, every room has lingered, and the broker has answered
+    /// everything.
+    ///
+    /// # Panics
+    /// If something is: that is a leak, and a bug in this crate.
+    pub fn check_idle(&self) {
+        self.check_invariants();
+        assert_eq!(self.connections(), 0, "connections are left");
+        self.hub.check_idle();
+        self.transport.check_idle();
+        self.cx.limits.check_idle();
+        self.cx.fanout.check_idle();
+    }
+}

@@ -1,0 +1,201 @@
+//! The order in which a turn writes: the rest of queues first, then what goes to one connection alone, then what goes to many, and
+//! last what is put together of these.
+
+use super::FanOut;
+use super::delivery::{Delivery, Source};
+use super::joint::Joint;
+use crate::id::ConnId;
+use crate::metrics::Metrics;
+use crate::slots::{Slots, mark};
+use std::ops::Range;
+
+/// What was queued goes before what is new, and private streams before runs, so that a SUBSCRIBED precedes the first message. Whoever
+/// gets more than one of them is passed over and comes last, with all of it in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Flush,
+    Streams,
+    Runs,
+    Joint,
+    Done,
+}
+
+/// Which delivery comes next: chosen without a borrow, so that the delivery itself can hold one.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Flush(usize),
+    Stream(usize),
+    Run(usize),
+    Joint(Range<usize>),
+}
+
+/// A queue is gathered into writes of at most this many bytes: about what a default socket buffer takes at once.
+const FLUSH_BYTES_MAX: usize = 64 * 1024;
+/// Queues are written until they were so many bytes in a turn, or so many writes, for as many sockets may be writable at once as there
+/// are; or all of them have failed, and have to be closed. A millisecond's work; the others come in the next turn.
+const FLUSHED_BYTES_MAX: usize = 1024 * 1024;
+const FLUSHES_MAX: usize = 64;
+
+/// How far a turn's writing is.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    stage: Stage,
+    /// The next item of the stage.
+    at: usize,
+    /// In `Stage::Flush`: how much of the gathered queue was taken.
+    taken: usize,
+    /// How many queues have been gathered, and their bytes.
+    flushed: (usize, usize),
+    /// In `Stage::Joint`: who is written to.
+    target: ConnId,
+}
+
+impl Outlet {
+    pub fn new() -> Outlet {
+        Outlet { stage: Stage::Flush, at: 0, taken: 0, flushed: (0, 0), target: ConnId::from_bits(0) }
+    }
+
+    /// The delivery of this step.
+    pub fn delivery<'a>(
+        &'a mut self,
+        step: Step,
+        fanout: &'a mut FanOut,
+        slots: &'a mut Slots,
+        metrics: &'a mut Metrics,
+    ) -> Delivery<'a> {
+        let (bytes, targets, source) = match step {
+            Step::Flush(index) => {
+                (&fanout.gathered[..], std::slice::from_ref(&fanout.writable[index]), Source::Queue(&mut self.taken))
+            }
+            Step::Stream(index) => {
+                let stream = &fanout.streams.all()[index];
+                (stream.bytes(&fanout.runs, &mut fanout.gathered), std::slice::from_ref(&stream.conn), Source::Stream)
+            }
+            Step::Run(index) => {
+                let (key, one_of_several) = (fanout.runs.due()[index], fanout.runs.due().len() > 1);
+                let run = fanout.runs.get(key);
+                let group = fanout.audiences.get(run.room).group_at(run.group);
+                let source = Source::Run { run: index as u32, one_of_several, joint: &mut fanout.joint };
+                (fanout.runs.part(key), &group.members()[..group.full as usize], source)
+            }
+            Step::Joint(pieces) => {
+                let FanOut { joint, streams, runs, gathered, .. } = fanout;
+                let bytes = joint.bytes(pieces.clone(), streams, runs, slots, gathered);
+                let source = Source::Joint { pieces, joint, runs };
+                return Delivery {
+                    bytes,
+                    targets: std::slice::from_ref(&self.target),
+                    next: 0,
+                    put_off: 0,
+                    source,
+                    slots,
+                    backlog: &mut fanout.backlog,
+                    metrics,
+                    gone: &mut fanout.gone,
+                };
+            }
+        };
+        Delivery {
+            bytes,
+            targets,
+            next: 0,
+            put_off: 0,
+            source,
+            slots,
+            backlog: &mut fanout.backlog,
+            metrics,
+            gone: &mut fanout.gone,
+        }
+    }
+
+    /// The next delivery, or `None` when all has been written.
+    pub fn step(&mut self, fanout: &mut FanOut, slots: &mut Slots) -> Option<Step> {
+        loop {
+            let at = self.at;
+            match self.stage {
+                Stage::Flush => match self.step_flush(fanout, slots) {
+                    Some(step) => return Some(step),
+                    None => {
+                        fanout.writable.drain(..self.at);
+                        self.enter(Stage::Streams);
+                    }
+                },
+                Stage::Streams if at < fanout.streams.all().len() => {
+                    self.at += 1;
+                    if !fanout.streams.all()[at].is_empty() && !put_off_stream(fanout, slots, at) {
+                        return Some(Step::Stream(at));
+                    }
+                }
+                Stage::Streams => self.enter(Stage::Runs),
+                Stage::Runs if at < fanout.runs.due().len() => {
+                    self.at += 1;
+                    return Some(Step::Run(at));
+                }
+                Stage::Runs => {
+                    fanout.joint.sort();
+                    self.enter(Stage::Joint);
+                }
+                Stage::Joint => match fanout.joint.next(at) {
+                    Some((slot, pieces)) => {
+                        self.at = pieces.end;
+                        self.target = slots.id(slot);
+                        slots.unmark(slot, mark::JOINED);
+                        return Some(Step::Joint(pieces));
+                    }
+                    None => self.enter(Stage::Done),
+                },
+                Stage::Done => return None,
+            }
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.at = 0;
+    }
+
+    /// Gathers the next part of a queue whose socket is writable again.
+    fn step_flush(&mut self, fanout: &mut FanOut, slots: &mut Slots) -> Option<Step> {
+        if !fanout.gathered.is_empty() {
+            let conn = fanout.writable[self.at];
+            let all = self.taken == fanout.gathered.len();
+            if let Some(slot) = slots.slot(conn) {
+                fanout.backlog.advance(slots, slot, self.taken);
+            }
+            fanout.gathered.clear();
+            if !all {
+                self.at += 1;
+            }
+        }
+        let (flushes, bytes) = self.flushed;
+        if flushes >= FLUSHES_MAX || bytes >= FLUSHED_BYTES_MAX {
+            return None;
+        }
+        while let Some(conn) = fanout.writable.get(self.at) {
+            let slot = slots.slot(*conn).filter(|slot| !slots.is_marked(*slot, mark::GONE));
+            if let Some(slot) = slot {
+                fanout.backlog.peek(slots, slot, FLUSH_BYTES_MAX, &mut fanout.gathered);
+                if !fanout.gathered.is_empty() {
+                    self.taken = fanout.gathered.len();
+                    self.flushed = (flushes + 1, bytes + self.taken);
+                    return Some(Step::Flush(self.at));
+                }
+                fanout.emptied.push(slot);
+            }
+            self.at += 1;
+        }
+        None
+    }
+}
+
+/// Whether this stream waits for the runs of its connection's rooms.
+fn put_off_stream(fanout: &mut FanOut, slots: &mut Slots, index: usize) -> bool {
+    let FanOut { audiences, runs, streams, joint, .. } = fanout;
+    let Some(slot) = slots.slot(streams.all()[index].conn).filter(|_| !runs.due().is_empty()) else { return false };
+    if slots.is_marked(slot, mark::HELD_UP) || !Joint::is_worth_waiting(slots, audiences, runs, slot) {
+        return false;
+    }
+    slots.mark(slot, mark::JOINED);
+    joint.push_stream(slot);
+    true
+}

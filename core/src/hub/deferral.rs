@@ -1,0 +1,104 @@
+//! SUBSCRIBEs that the broker has not confirmed, and the publishes that are deferred behind them: the commands of one connection
+//! concerning one room take effect in the order in which they were sent, although a publish and a subscription may go to the
+//! broker on two ways.
+//!
+//! However the SUBSCRIBE ends (confirmed, refused, undone by an UNSUBSCRIBE or by the connection's end), what is deferred behind
+//! it is published then, for a publish needs no membership. Only while the broker cannot confirm, which is an outage or
+//! [`DEFERRED_MAX`], is it refused where its client can be told; where it cannot, it is published all the same.
+
+use super::Hub;
+use super::asks::Kind;
+use super::joins::{DEFERRED_MAX, Join};
+use crate::close::CloseReason;
+use crate::context::Context;
+use crate::id::ConnId;
+use crate::protocol::{CommandId, ErrorCode};
+use std::time::Duration;
+
+/// What becomes of a publish whose SUBSCRIBE waits.
+pub(super) enum Deferral {
+    /// It goes to the broker now.
+    AtOnce(Option<CommandId>),
+    /// It waits, or has been refused.
+    Settled,
+}
+
+impl Hub {
+    /// The room, if a SUBSCRIBE of the connection for it waits.
+    pub(super) fn room_waited_for(&self, cx: &Context, slot: u32, name: &str) -> Option<u32> {
+        self.find_room(cx, slot, name).filter(|room| self.joins.contains(slot, *room))
+    }
+
+    /// Defers a publish behind the SUBSCRIBE for its room that waits, or refuses it.
+    ///
+    /// # Errors
+    /// Too much is deferred, and the client's dialect has no word for that.
+    #[cold]
+    pub(super) fn defer(
+        &mut self,
+        cx: &mut Context,
+        (slot, room): (u32, u32),
+        (message, except): (&str, Option<ConnId>),
+        id: Option<CommandId>,
+    ) -> Result<Deferral, CloseReason<'static>> {
+        if self.status.is_down() {
+            return Ok(self.refuse_for_an_outage(cx, (slot, room), id));
+        }
+        let name = &self.rooms.get(room).name;
+        let write = |out: &mut Vec<u8>| cx.config.write_publish(out, name, message, except);
+        let Err(id) = self.joins.defer((slot, room), id, cx.now, write) else { return Ok(Deferral::Settled) };
+        cx.metrics.publishes_failed += u64::from(id.is_some());
+        let reason = "too many messages wait for the broker to confirm their room; this one was not published";
+        cx.refuse(slot, ErrorCode::BrokerBusy, reason, id.as_ref(), Some(name));
+        match cx.slots.get(slot).dialect.has_replies() {
+            true => Ok(Deferral::Settled),
+            false => Err(CloseReason::TryAgainLater("too many messages wait for the broker")),
+        }
+    }
+
+    /// The SUBSCRIBE waits no more, and what is deferred behind it goes to the broker. The SUBSCRIBE, if it waited.
+    pub(super) fn end_join(&mut self, cx: &mut Context, slot: u32, room: u32) -> Option<Option<CommandId>> {
+        let Join { id, deferred } = self.joins.remove(slot, room)?;
+        if let Some(deferred) = deferred {
+            for (id, payload) in deferred.publishes {
+                self.publish_deferred(cx, (slot, room), id, &deferred.payloads[payload]);
+            }
+        }
+        Some(id)
+    }
+
+    /// Ends what has been deferred for so long, although nothing is known of its SUBSCRIBE.
+    pub(super) fn end_deferred(&mut self, cx: &mut Context, age: Duration) {
+        for (key, deferred) in self.joins.take_deferred(cx.now, age) {
+            for (id, payload) in deferred.publishes {
+                if let Deferral::AtOnce(id) = self.refuse_for_an_outage(cx, key, id) {
+                    self.publish_deferred(cx, key, id, &deferred.payloads[payload]);
+                }
+            }
+        }
+    }
+
+    /// Ends what has been deferred for too long, and what soon will have been, so that all is looked at only so often.
+    pub(super) fn end_overdue(&mut self, cx: &mut Context) {
+        if self.joins.deadline().is_some_and(|deadline| deadline <= cx.now) {
+            self.end_deferred(cx, DEFERRED_MAX / 2);
+        }
+    }
+
+    /// Refuses a publish whose SUBSCRIBE the broker cannot confirm for now, where its client can be told.
+    fn refuse_for_an_outage(&mut self, cx: &mut Context, (slot, room): (u32, u32), id: Option<CommandId>) -> Deferral {
+        let Some(id) = id.as_ref().filter(|_| cx.slots.get(slot).dialect.has_replies()) else {
+            return Deferral::AtOnce(id);
+        };
+        cx.metrics.publishes_failed += 1;
+        let reason = "the broker cannot confirm the SUBSCRIBE before it for now; the message was not published";
+        cx.refuse(slot, ErrorCode::BrokerUnavailable, reason, Some(id), Some(&self.rooms.get(room).name));
+        Deferral::Settled
+    }
+
+    fn publish_deferred(&mut self, cx: &Context, (slot, room): (u32, u32), id: Option<CommandId>, payload: &[u8]) {
+        let publish = id.map(|id| self.senders.push(cx.slots.id(slot), id, cx.now));
+        let name = &self.rooms.get(room).name;
+        self.asks.push(Kind::Publish(publish), name, |out| out.extend_from_slice(payload));
+    }
+}

@@ -1,0 +1,131 @@
+//! What an upgrade's path and query choose.
+
+use crate::config::Config;
+use crate::dialect::Dialect;
+use crate::protocol::command::check_room_name;
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+
+/// What the path of an upgrade chose.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Route<'a> {
+    pub dialect: Dialect,
+    /// The rooms that the connection joins at once: what it is told of them goes out with the response.
+    pub rooms: Vec<Cow<'a, str>>,
+}
+
+/// What is at this path, with this query.
+///
+/// # Errors
+/// `None` where no WebSocket is; else what is wrong with a room's name.
+pub(crate) fn route<'a>(
+    path: &'a str,
+    query: &'a str,
+    config: &Config,
+) -> Result<Route<'a>, Option<Cow<'static, str>>> {
+    let path = without_trailing_slash(path);
+    let dialect = match path {
+        "" | "/ws" => config.default_dialect,
+        "/fanfare" => Dialect::Fanfare,
+        "/classic" => Dialect::Classic,
+        "/echo" if config.echo => Dialect::Echo,
+        "/broadcast" => Dialect::Broadcast,
+        _ => {
+            let name = path.strip_prefix("/broadcast/").ok_or(None)?;
+            let room = room_name(name, config).map_err(Some)?;
+            return Ok(Route { dialect: Dialect::Broadcast, rooms: vec![room] });
+        }
+    };
+    let rooms = match dialect {
+        Dialect::Fanfare => rooms(query, config).map_err(Some)?,
+        _ => dialect.own_rooms().iter().copied().map(Cow::Borrowed).collect(),
+    };
+    Ok(Route { dialect, rooms })
+}
+
+/// The path without the slash at its end, which means nothing: of a room's name it is one only if it is written as `%2F`.
+pub(crate) fn without_trailing_slash(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
+}
+
+/// The room that this part of a URL names, percent-encoded.
+fn room_name<'a>(encoded: &'a str, config: &Config) -> Result<Cow<'a, str>, Cow<'static, str>> {
+    let room = percent_decode_str(encoded).decode_utf8().map_err(|_| "a room's name in the URL is not UTF-8")?;
+    check_room_name(&room, config.room_name_bytes_max)?;
+    Ok(room)
+}
+
+/// The rooms that a query names, each as `room=`, in the form of `application/x-www-form-urlencoded`, which browsers' `URLSearchParams`
+/// makes.
+fn rooms<'a>(query: &'a str, config: &Config) -> Result<Vec<Cow<'a, str>>, Cow<'static, str>> {
+    let names = query.split('&').filter_map(|pair| pair.strip_prefix("room="));
+    let room = |name: &'a str| match name.contains('+') {
+        true => room_name(&name.replace('+', "%20"), config).map(|room| Cow::Owned(room.into_owned())),
+        false => room_name(name, config),
+    };
+    let most = config.rooms_per_connection_max;
+    if names.clone().count() > usize::from(most) {
+        return Err(format!("a connection is in at most {most} rooms").into());
+    }
+    names.map(room).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(path: &str, query: &str, config: &Config) -> Result<(Dialect, Vec<String>), Option<Cow<'static, str>>> {
+        let route = route(path, query, config)?;
+        Ok((route.dialect, route.rooms.into_iter().map(Cow::into_owned).collect()))
+    }
+
+    #[test]
+    fn the_path_chooses_the_dialect() {
+        let config = Config { echo: true, ..Config::default() };
+        let chosen = |path: &str| chosen(path, "", &config);
+        assert_eq!(chosen("/"), Ok((Dialect::Fanfare, vec![])));
+        assert_eq!(chosen("/ws"), Ok((Dialect::Fanfare, vec![])));
+        assert_eq!(chosen("/classic"), Ok((Dialect::Classic, vec![])));
+        assert_eq!(chosen("/echo"), Ok((Dialect::Echo, vec![])));
+        assert_eq!(chosen("/broadcast"), Ok((Dialect::Broadcast, vec!["global_chat".into()])));
+        assert_eq!(chosen("/broadcast/caf%C3%A9%2F1"), Ok((Dialect::Broadcast, vec!["café/1".into()])));
+        for wrong in ["/broadcast//", "/broadcast/%0A", "/broadcast/%FF"] {
+            assert!(matches!(chosen(wrong), Err(Some(_))), "{wrong}");
+        }
+        for nothing in ["/elsewhere", "/classic//", "/wsx", "//", "//ws", "/ws/x"] {
+            assert_eq!(chosen(nothing), Err(None), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_means_nothing() {
+        let config = Config { echo: true, ..Config::default() };
+        for path in ["/ws", "/fanfare", "/classic", "/echo", "/broadcast", "/broadcast/a", "/broadcast/a/b"] {
+            assert_eq!(chosen(&format!("{path}/"), "", &config), chosen(path, "", &config), "{path}");
+        }
+        assert_eq!(chosen("/broadcast/a%2F", "", &config), Ok((Dialect::Broadcast, vec!["a/".into()])));
+    }
+
+    #[test]
+    fn the_query_names_rooms_where_commands_do() {
+        let config = Config { echo: true, ..Config::default() };
+        let chosen = |path: &str, query: &str| chosen(path, query, &config).map(|(_, rooms)| rooms.join("|"));
+        assert_eq!(chosen("/", "token=x&room=a&room=caf%C3%A9+1&rooms=b&room"), Ok("a|café 1".into()));
+        assert_eq!(chosen("/ws", "room=a%26room%3Db"), Ok("a&room=b".into()));
+        assert_eq!(chosen("/broadcast", "room=a"), Ok("global_chat".into()));
+        for path in ["/classic", "/echo"] {
+            assert_eq!(chosen(path, "room=a"), Ok(String::new()), "{path}");
+        }
+        for wrong in ["room=", "room=%0A", "room=%FF", "room=a&room="] {
+            assert!(matches!(chosen("/", wrong), Err(Some(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_default_is_configured_and_echo_is_off() {
+        let config = Config { default_dialect: Dialect::Broadcast, ..Config::default() };
+        assert_eq!(chosen("/", "room=a", &config), Ok((Dialect::Broadcast, vec!["global_chat".into()])));
+        assert_eq!(chosen("/fanfare", "", &config), Ok((Dialect::Fanfare, vec![])));
+        assert_eq!(chosen("/echo", "", &config), Err(None));
+    }
+}

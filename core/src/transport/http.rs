@@ -1,0 +1,273 @@
+//! Requests of HTTP, and what they are answered.
+
+use super::Transport;
+use crate::context::Context;
+use crate::dialect::Dialect;
+use crate::error::Refused;
+use crate::hash::take_of;
+use crate::session::route::{self, Route};
+use crate::slots::Phase;
+use crate::ws::deflate::Agreed;
+use crate::ws::handshake::{self, Kind, Offered, Parsed, Response};
+use std::borrow::Cow;
+
+/// The page is one file: whatever is not in it is not loaded, nor is it framed.
+const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                            connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
+                            frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n";
+
+/// What `GET /readyz` answers. Strangers read it: why the broker is away is for those who run the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    Draining,
+    /// The broker cannot be reached.
+    BrokerAway,
+    /// Others that make up the server with this core are not ready.
+    OthersAway,
+}
+
+/// A request head that has come to its end, and what the client sent after it.
+#[derive(Debug)]
+pub(crate) struct Head<'a> {
+    bytes: Bytes<'a>,
+    end: usize,
+}
+
+#[derive(Debug)]
+enum Bytes<'a> {
+    /// As they were read.
+    Read(&'a mut [u8]),
+    /// They came in pieces.
+    Held(Vec<u8>),
+}
+
+impl Head<'_> {
+    /// The head, and what follows it.
+    pub fn split(&mut self) -> (&[u8], &mut [u8]) {
+        let bytes = match &mut self.bytes {
+            Bytes::Read(bytes) => &mut **bytes,
+            Bytes::Held(bytes) => bytes,
+        };
+        let (head, rest) = bytes.split_at_mut(self.end);
+        (head, rest)
+    }
+}
+
+impl Transport {
+    /// Takes bytes of a request head; gives it back when it has ended.
+    pub fn head<'a>(&mut self, cx: &mut Context, slot: u32, data: &'a mut [u8]) -> Option<Head<'a>> {
+        if self.is_proxied(cx, slot) {
+            return self.proxied_head(cx, slot, data);
+        }
+        self.plain_head(cx, slot, data)
+    }
+
+    /// The same of a connection that begins with no PROXY header.
+    fn plain_head<'a>(&mut self, cx: &mut Context, slot: u32, data: &'a mut [u8]) -> Option<Head<'a>> {
+        let bytes_max = cx.config.request_head_bytes_max;
+        let Some(mut held) = take_of(&mut self.heads, slot) else {
+            // An empty line may precede the request line (RFC 9112 §2.2).
+            if data.first().is_some_and(|byte| !matches!(byte, b'A'..=b'Z' | b'\r' | b'\n')) {
+                cx.metrics.upgrades_invalid += 1;
+                self.respond(cx, slot, Response::not_http(data[0]), false);
+                return None;
+            }
+            let Some(end) = handshake::head_end(&data[..data.len().min(bytes_max)], 0) else {
+                self.hold_head(cx, slot, data.to_vec());
+                return None;
+            };
+            return Some(Head { bytes: Bytes::Read(data), end });
+        };
+        let searched = held.len();
+        let window = data.len().min(bytes_max - searched);
+        held.extend_from_slice(&data[..window]);
+        let Some(end) = handshake::head_end(&held, searched) else {
+            self.hold_head(cx, slot, held);
+            return None;
+        };
+        held.extend_from_slice(&data[window..]);
+        Some(Head { bytes: Bytes::Held(held), end })
+    }
+
+    fn hold_head(&mut self, cx: &mut Context, slot: u32, held: Vec<u8>) {
+        if held.len() >= cx.config.request_head_bytes_max {
+            cx.metrics.upgrades_invalid += 1;
+            return self.respond(cx, slot, Response::HEAD_TOO_LARGE, false);
+        }
+        self.heads.insert(slot, held);
+    }
+
+    /// The first bytes of a trusted proxy's connection: the head follows a PROXY header.
+    fn proxied_head<'a>(&mut self, cx: &mut Context, slot: u32, data: &'a mut [u8]) -> Option<Head<'a>> {
+        let Some(mut held) = take_of(&mut self.heads, slot) else {
+            let taken = self.proxy_header(cx, slot, data)?;
+            return self.head(cx, slot, &mut data[taken..]);
+        };
+        held.extend_from_slice(data);
+        let taken = self.proxy_header(cx, slot, &held)?;
+        held.drain(..taken);
+        let end = self.head(cx, slot, &mut held)?.end;
+        // A head that has just begun to come is in one piece.
+        Some(Head { bytes: Bytes::Held(held), end })
+    }
+
+    /// Keeps the first bytes of a trusted proxy's connection until they are more.
+    pub(super) fn hold_proxied(&mut self, slot: u32, held: &[u8]) {
+        self.heads.insert(slot, held.to_vec());
+    }
+
+    /// Answers a whole request head. Where that opens a WebSocket, its rooms are to be joined next, and then what the client sent after
+    /// the head is to be read.
+    pub fn answer<'a>(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        head: &'a [u8],
+        readiness: Readiness,
+    ) -> Option<Vec<Cow<'a, str>>> {
+        let parsed = match handshake::parse(head, cx.config.request_headers_max) {
+            Ok(parsed) => parsed,
+            Err(response) => {
+                cx.metrics.upgrades_invalid += 1;
+                self.respond(cx, slot, response, false);
+                return None;
+            }
+        };
+        let is_forwarded = self.is_forwarded(cx, slot);
+        if !self.admits_forwarded(cx, slot, &parsed.forwarded_for) {
+            return None;
+        }
+        match parsed.kind {
+            Kind::Get { head_only, no_upgrade, wants_websocket } => {
+                if is_of_a_websocket(cx, &parsed, wants_websocket) {
+                    cx.metrics.upgrades_invalid += 1;
+                    self.respond(cx, slot, Response::upgrade_required(no_upgrade), head_only);
+                } else {
+                    cx.metrics.http_requests += 1;
+                    self.get(cx, slot, (parsed.path, head_only), readiness);
+                }
+                None
+            }
+            Kind::Options => {
+                cx.metrics.http_requests += 1;
+                self.respond(cx, slot, Response::OPTIONS, false);
+                None
+            }
+            Kind::Upgrade { .. } if !allows(cx, &parsed, is_forwarded) => {
+                cx.metrics.upgrades_refused_origin += 1;
+                self.respond(cx, slot, Response::ORIGIN, false);
+                None
+            }
+            Kind::Upgrade { key, subprotocols, compression } => {
+                let compression = compression.filter(|_| cx.config.compression.is_some());
+                self.upgrade(cx, slot, (parsed.path, parsed.query), (key, subprotocols, compression))
+            }
+        }
+    }
+
+    fn upgrade<'a>(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        (path, query): (&'a str, &'a str),
+        (key, subprotocols, compression): (&str, Offered<'_>, Option<Agreed>),
+    ) -> Option<Vec<Cow<'a, str>>> {
+        let Route { dialect, rooms } = match route::route(path, query, &cx.config) {
+            Ok(route) => route,
+            // Before it is told to come back later: there will be nothing for it then either.
+            Err(reason) => {
+                cx.metrics.upgrades_invalid += 1;
+                let response = match &reason {
+                    Some(reason) => Response::bad_request(reason),
+                    None => Response::NOT_FOUND,
+                };
+                self.respond(cx, slot, response, false);
+                return None;
+            }
+        };
+        if let Err(refused) = self.take_place(cx) {
+            let why = match refused {
+                Refused::ShuttingDown => "shutting down",
+                _ => "as many connections as allowed are open",
+            };
+            self.respond(cx, slot, Response::unavailable(why), false);
+            return None;
+        }
+        let subprotocol = dialect.subprotocol(subprotocols, cx.config.subprotocols);
+        handshake::write_accept(cx.stream(slot), key, subprotocol, compression);
+        let conn = cx.slots.get_mut(slot);
+        conn.dialect = dialect;
+        conn.window = compression.map(|agreed| agreed.window);
+        self.enter_phase(cx, slot, Phase::Open);
+        self.begin_websocket(cx, slot);
+        Some(rooms)
+    }
+
+    /// What is the same for every WebSocket that begins.
+    pub(super) fn begin_websocket(&mut self, cx: &mut Context, slot: u32) {
+        cx.limits.begin_rested(&mut cx.slots, slot, cx.now);
+        let dialect: Dialect = cx.slots.get(slot).dialect;
+        cx.journal.opened(cx.slots.id(slot), dialect, cx.now);
+        self.wheel.set(slot, cx.now + cx.config.ping_interval);
+    }
+
+    fn get(&mut self, cx: &mut Context, slot: u32, (path, head_only): (&str, bool), readiness: Readiness) {
+        let response = match (route::without_trailing_slash(path), readiness) {
+            ("", _) => Response {
+                headers: PAGE_HEADERS,
+                content_type: "text/html; charset=utf-8",
+                body: cx.config.page,
+                ..Response::text("200 OK", "")
+            },
+            ("/healthz", _) => Response::text("200 OK", "ok\n"),
+            ("/readyz", Readiness::Ready) => Response::text("200 OK", "ready\n"),
+            ("/readyz", Readiness::Draining) => Response::unavailable("shutting down\n"),
+            ("/readyz", Readiness::BrokerAway) => Response::unavailable("the broker cannot be reached\n"),
+            ("/readyz", Readiness::OthersAway) => Response::unavailable("another worker is not ready\n"),
+            _ => Response::NOT_FOUND,
+        };
+        self.respond(cx, slot, response, head_only);
+    }
+
+    /// Sends a response other than 101, and ends the connection after it.
+    pub fn respond(&mut self, cx: &mut Context, slot: u32, response: Response<'_>, head_only: bool) {
+        cx.journal.answered(cx.slots.id(slot), &response);
+        response.write(cx.stream(slot), head_only);
+        self.discard(cx, slot);
+    }
+
+    /// No WebSocket is taken any more. A connection that has begun to ask is told so; one that has not is closed.
+    pub fn drain(&mut self, cx: &mut Context) {
+        self.is_draining = true;
+        for slot in cx.slots.slots() {
+            if cx.slots.get(slot).phase != Phase::Head {
+                continue;
+            }
+            if take_of(&mut self.heads, slot).is_some() {
+                cx.metrics.upgrades_refused_draining += 1;
+                self.respond(cx, slot, Response::unavailable("shutting down"), false);
+            } else {
+                self.hang_up(cx, slot);
+            }
+        }
+    }
+
+    /// Whether that has been said.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+}
+
+/// Whether a request without an upgrade is for a WebSocket all the same. At `/` there is a page, too.
+fn is_of_a_websocket(cx: &Context, parsed: &Parsed<'_>, wants_websocket: bool) -> bool {
+    let is_one = || !matches!(route::route(parsed.path, parsed.query, &cx.config), Err(None));
+    (parsed.path != "/" || wants_websocket) && is_one()
+}
+
+/// Whether the page that asks may connect. A trusted proxy may know this server by another name than the page does.
+fn allows(cx: &Context, parsed: &Parsed<'_>, is_forwarded: bool) -> bool {
+    let forwarded = parsed.forwarded_host.iter().filter(|_| is_forwarded);
+    let forwarded = forwarded.filter_map(|hosts| std::str::from_utf8(hosts).ok()).flat_map(|hosts| hosts.split(','));
+    cx.config.origins.allow(parsed.origin, parsed.host.into_iter().chain(forwarded.map(str::trim)))
+}
