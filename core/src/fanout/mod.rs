@@ -207,7 +207,9 @@ impl FanOut {
         self.gathered.clear();
         self.gathered.shrink_to(KEPT_BYTES_MAX);
         self.deflater.settle();
-        emptied.append(&mut self.emptied);
+        if !self.emptied.is_empty() {
+            emptied.append(&mut self.emptied);
+        }
     }
 
     /// Whether there is something to be written at once.

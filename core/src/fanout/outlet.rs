@@ -56,6 +56,7 @@ impl Outlet {
     }
 
     /// The delivery of this step.
+    #[inline(always)]
     pub fn delivery<'a>(
         &'a mut self,
         step: Step,
@@ -109,6 +110,7 @@ impl Outlet {
     }
 
     /// The next delivery, or `None` when all has been written.
+    #[inline(always)]
     pub fn step(&mut self, fanout: &mut FanOut, slots: &mut Slots) -> Option<Step> {
         loop {
             let at = self.at;
@@ -116,7 +118,9 @@ impl Outlet {
                 Stage::Flush => match self.step_flush(fanout, slots) {
                     Some(step) => return Some(step),
                     None => {
-                        fanout.writable.drain(..self.at);
+                        if self.at > 0 {
+                            fanout.writable.drain(..self.at);
+                        }
                         self.enter(Stage::Streams);
                     }
                 },
