@@ -247,7 +247,9 @@ impl Core {
             }
             Kind::Upgrade { .. } if !self.allows(&parsed, is_forwarded) => {
                 self.metrics.upgrades_refused_origin += 1;
-                self.respond(slot, Response::ORIGIN, false);
+                let origin = parsed.origin.unwrap_or_default();
+                self.journal.refused_page(self.conns.id(slot), &Response::ORIGIN, origin);
+                self.write_response(slot, Response::ORIGIN, false);
             }
             Kind::Upgrade { key, subprotocols, compression } => {
                 let compression = compression.filter(|_| self.config.compression.is_some());
@@ -343,6 +345,10 @@ impl Core {
     /// Sends a response other than 101, and ends the connection after it.
     pub(crate) fn respond(&mut self, slot: u32, response: Response<'_>, head_only: bool) {
         self.journal.answered(self.conns.id(slot), &response);
+        self.write_response(slot, response, head_only);
+    }
+
+    fn write_response(&mut self, slot: u32, response: Response<'_>, head_only: bool) {
         response.write(self.stream(slot), head_only);
         self.discard(slot);
     }

@@ -23,6 +23,10 @@ const RESUBSCRIBE_BATCH: usize = 512;
 /// RFC 6455's registry: the client may come back later.
 pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
+/// What clients are told of a subscription that the broker refuses. Its own words may hold what is not for them: users, channels,
+/// addresses.
+const REFUSED: &str = "the broker refused the subscription";
+
 /// A message in one of the forms in which a room's members get it.
 struct Frame {
     form: Form,
@@ -229,6 +233,8 @@ impl Core {
             Some(Asked::Unsubscribe) => return self.unsubscribed(name),
             Some(Asked::Subscribe) => self.rooms.get_mut(key).asked = None,
         }
+        self.metrics.subscriptions_refused += 1;
+        self.journal.refused_room(name, reason);
         for at in 0..self.rooms.get(key).group_count() {
             loop {
                 let group = self.rooms.get_mut(key).group_at_mut(at);
@@ -242,8 +248,8 @@ impl Core {
                 }
                 match waiting {
                     // Nothing else could tell it, and it would wait for messages that never come.
-                    _ if !self.conns.get(slot).dialect.has_replies() => self.close(slot, TRY_AGAIN_LATER, reason),
-                    Some((_, id)) => self.error(slot, ErrorCode::BrokerRefused, reason, id.as_ref(), Some(name)),
+                    _ if !self.conns.get(slot).dialect.has_replies() => self.close(slot, TRY_AGAIN_LATER, REFUSED),
+                    Some((_, id)) => self.error(slot, ErrorCode::BrokerRefused, REFUSED, id.as_ref(), Some(name)),
                     None => {
                         self.reply(slot, |out| reply::unsubscribed(out, name, None, Some(ErrorCode::BrokerRefused)));
                     }

@@ -254,6 +254,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.broker_reconnects],
     ),
     counter(
+        "fanfare_broker_subscriptions_refused_total",
+        "Subscriptions of rooms that the broker refused for good.",
+        samples![s => s.core.subscriptions_refused],
+    ),
+    counter(
         "fanfare_broker_publishes_dropped_total",
         "Publishes without an id that the broker did not confirm: it was away, busy, or refused them.",
         samples![s => s.broker_publishes_dropped],
