@@ -125,7 +125,7 @@ impl Core {
     /// A core without connections, whose broker is down until [`BrokerEvent::Up`](crate::broker::BrokerEvent::Up).
     ///
     /// # Panics
-    /// If `rooms_per_connection_max` is above 32,767, the level of compression is none from 1 to 9, or `group_members_max` none
+    /// If `rooms_per_connection_max` is above 32,767, the level of compression is not from 1 to 9, or `group_members_max` is not
     /// from 1 to 256.
     pub fn new(config: Config) -> Core {
         assert!(config.rooms_per_connection_max < 1 << 15, "rooms_per_connection_max is at most 32,767");

@@ -360,8 +360,8 @@
 //!
 //! # Only the hub
 //!
-//! A web framework that answers upgrades and reads and writes frames by itself has use for rooms, limits, slow consumers and Redis,
-//! and none for framing. [`Turn::open_websocket`] takes such a WebSocket, [`Event::Message`] what it receives, and
+//! A web framework that answers upgrades and reads and writes frames by itself does not need framing, but it can use the core's rooms,
+//! limits, care for slow consumers and Redis. [`Turn::open_websocket`] takes such a WebSocket, [`Event::Message`] what it receives, and
 //! [`Delivery::messages`] is what it is to send. A room may have members of both kinds. What a message carries is the same in
 //! any case: commands and replies of the [`Dialect`].
 //!
@@ -370,7 +370,7 @@
 //! use fanfare_core::time::Time;
 //! use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Message};
 //!
-//! /// A socket of the framework's takes so many messages at once.
+//! /// Messages that a socket of the framework takes at once.
 //! const QUEUE: usize = 2;
 //!
 //! fn turn(core: &mut Core, broker: &mut MemoryBroker, received: &[(ConnId, Message<'_>)]) -> Vec<(ConnId, String)> {

@@ -455,7 +455,7 @@ impl Core {
         }
     }
 
-    /// Notes that so many bytes are held of an unfinished message, none where there is none.
+    /// Notes how many bytes of an unfinished message are held; 0 where there is none.
     fn hold_unfinished(&mut self, slot: u32, bytes: usize) {
         if bytes > 0 {
             self.unfinished.hold(self.conns.id(slot), bytes, self.now);

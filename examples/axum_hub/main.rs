@@ -1,11 +1,12 @@
-//! Only the hub: rooms, limits and Redis inside a framework that owns its WebSockets. axum answers the upgrades and reads and
-//! writes the frames; the core sees messages.
+//! Only the hub: axum answers the upgrades and reads and writes the frames; the core sees messages, and has the rooms, the limits and
+//! the session with Redis.
 //!
 //! ```text
 //! cargo run -p fanfare-examples --example axum_hub [-- ADDRESS [redis://HOST:PORT]]
 //! ```
 //!
-//! Clients connect to `/` or `/ws`. With Redis, any number of these, and of Fanfare's own servers, act as one; without it, this one is alone.
+//! Clients connect to `/` or `/ws`. With Redis, any number of these, and of Fanfare's own servers, act as one; without it, this one
+//! is alone.
 
 mod broker;
 

@@ -85,7 +85,7 @@ impl Room {
             group.form == form && group.members().len() < members_max
         };
         let roomy = Some(self.roomy as usize).filter(has_place);
-        // Looked for once in so many joins as a group has places; the latest are the most likely to have one.
+        // Runs at most once per `group_members_max` joins. Backwards, because the newest group is the likeliest to have room.
         if let Some(at) = roomy.or_else(|| (0..self.group_count()).rev().find(has_place)) {
             return at;
         }

@@ -94,8 +94,8 @@ impl Core {
         allowed
     }
 
-    /// Charges the connection what the members of a room on this instance are given of a message. One message may always be sent
-    /// after a pause, however many they are: it costs no more than the whole burst.
+    /// Charges the connection for the deliveries of a message to the members of a room on this instance. A message costs no more than
+    /// the whole burst, so one may always be sent after a pause, however many members there are.
     pub(crate) fn charge_deliveries(&mut self, slot: u32, room: &str, message_bytes: usize) -> bool {
         if !self.config.deliveries.is_limited() {
             return true;

@@ -242,7 +242,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     flag(
         "fanfare_broker_up",
         Across::Least,
-        "Whether the link to the broker is up (1) or down (0), that of every worker.",
+        "Whether the link to the broker is up (1) at every worker, or down (0) at any.",
         samples![
             ("link=\"subscriber\"") s => s.subscriber_up.into(),
             ("link=\"publisher\"") s => s.publisher_up.into(),
