@@ -215,7 +215,7 @@ async fn run(mut core: Core, mut broker: Broker, mut inputs: Receiver<Input>, hu
 /// Feeds what the broker reports, and tells an outage to whoever runs this.
 fn feed(turn: &mut Turn<'_>, event: BrokerEvent<'_>) {
     if let BrokerEvent::Down { reason } = event {
-        eprintln!("there is no connection to Redis: {reason}");
+        eprintln!("{reason}"); // It begins with `Redis: `.
     }
     turn.feed(Event::Broker(event));
 }
