@@ -14,7 +14,7 @@ fn main() {
 }
 
 #[cfg(target_os = "linux")]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() {
     let runtime = match compio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -22,7 +22,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             std::process::exit(77);
         }
     };
-    runtime.block_on(server::run())
+    if let Err(error) = runtime.block_on(server::run()) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -75,7 +78,8 @@ mod server {
 
     pub async fn run() -> Result<(), Box<dyn Error>> {
         let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
-        let listener = TcpListener::bind(address).await?;
+        let listener =
+            TcpListener::bind(&address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
         println!("listening on {}", listener.local_addr()?);
         let mut config = Config::default();
         config.seed = getrandom::u64()?;

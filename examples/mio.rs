@@ -13,15 +13,24 @@ use mio::{Events, Interest, Poll, Token};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{self, Shutdown};
 use std::time::{Duration, Instant};
 
 /// All other tokens are connections' ids.
 const LISTENER: Token = Token(usize::MAX);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
-    let mut listener = TcpListener::bind(address.parse()?)?;
+    let listener = net::TcpListener::bind(&address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    listener.set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(listener);
     println!("listening on {}", listener.local_addr()?);
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;

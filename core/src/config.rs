@@ -83,13 +83,13 @@ pub struct Config {
     pub outbox_bytes_max: usize,
     /// Bytes of frames kept for all lagging connections together; over it the slowest are closed with 4008.
     pub outbox_total_bytes_max: usize,
-    /// Members of small rooms that are written to in one turn, after which the others have theirs; in addition those of large
-    /// ones, a sixteenth as many. At least one room's, and one group's of a large room.
+    /// How many members of small rooms one turn writes to; members of large rooms get a sixteenth of that on top. A turn always
+    /// serves at least one whole small room and one group of a large one.
     pub members_per_turn_max: usize,
     /// Members of a room that are written to at once, without anybody else having a turn in between: 1 to 256.
     pub group_members_max: u16,
-    /// Bytes of the messages of one connection that wait until the broker has confirmed its SUBSCRIBE for their room, each with
-    /// 64 more (else `broker_busy`, or close 1013 where the dialect has no replies). One message may always wait.
+    /// Bytes of one connection's messages that wait until the broker has confirmed its SUBSCRIBE for their room, with 64 more for each
+    /// message (else `broker_busy`, or close 1013 where the dialect has no replies). One message may always wait.
     pub deferred_bytes_max: usize,
     /// The same of all connections together.
     pub deferred_total_bytes_max: usize,
@@ -106,12 +106,12 @@ pub struct Config {
     pub bytes: Rate,
     /// Pings and pongs of one connection (else close 4029).
     pub pings: Rate,
-    /// What members on this instance are given of one connection's messages: one for each member and started KiB. One more message
+    /// Deliveries that one connection's messages make on this instance: one for each member and started KiB. A message beyond them
     /// is refused with `too_fast`, or closes the connection with 4029 where the dialect has no replies. A message may always be sent
     /// after a pause, however many members there are.
     pub deliveries: Rate,
-    /// What the messages of all connections together make of work beyond the bytes that are read, as it counts for `bytes`. Beyond it,
-    /// those who make much of it wait.
+    /// Work of all connections together beyond the bytes that are read, counted as for `bytes`. Beyond it, connections that make much
+    /// work wait.
     pub surplus: Rate,
     /// Bytes held of unfinished messages, of all connections together; over it those that have been unfinished for longest are
     /// closed with 4008.

@@ -14,7 +14,7 @@ use crate::fanout::FanOut;
 use crate::fanout::outlet::{self, Outlet};
 use crate::fanout::place::GROUP_MEMBERS_MAX;
 use crate::hub::asks::Kind;
-use crate::hub::{Hub, Told};
+use crate::hub::{self, Hub, Told};
 use crate::id::ConnId;
 use crate::journal::{Entry, Journal};
 use crate::limits::Limits;
@@ -47,7 +47,7 @@ impl Core {
     /// A core without connections, whose broker is down until [`BrokerEvent::Up`](crate::broker::BrokerEvent::Up).
     ///
     /// # Panics
-    /// If `rooms_per_connection_max` is above 32,767, the level of compression is none from 1 to 9, or `group_members_max` none
+    /// If `rooms_per_connection_max` is above 32,767, the level of compression is not from 1 to 9, or `group_members_max` is not
     /// from 1 to 256.
     pub fn new(config: Config) -> Core {
         assert!(config.rooms_per_connection_max < 1 << 15, "rooms_per_connection_max is at most 32,767");
@@ -148,7 +148,7 @@ impl Core {
         self.cx.journal.take()
     }
 
-    /// How many upgrades and other requests have been refused, for whatever reason: whether it has grown tells whether
+    /// How many upgrades, other requests and subscriptions have been refused, for whatever reason: whether it has grown tells whether
     /// [`Core::metrics`] has anything new of that.
     pub fn refusals(&self) -> u64 {
         let metrics = &self.cx.metrics;
@@ -159,6 +159,17 @@ impl Core {
             + metrics.upgrades_evicted
             + metrics.upgrades_timed_out
             + metrics.upgrades_invalid
+            + metrics.subscriptions_refused
+    }
+
+    /// The `Origin` of the page that was refused last because of it; cut at 200 characters, which may be any.
+    pub fn refused_origin(&self) -> Option<&str> {
+        self.cx.journal.last_refused_origin()
+    }
+
+    /// The room whose subscription the broker refused last, and what the broker said; each cut at 200 characters.
+    pub fn refused_room(&self) -> Option<(&str, &str)> {
+        self.cx.journal.last_refused_room()
     }
 }
 
@@ -340,7 +351,7 @@ impl Core {
         let Some(mut refused) = self.hub.broker_event(&mut self.cx, event) else { return };
         while let Some(told) = self.hub.next_refused(&mut self.cx, &mut refused) {
             if let Told::NoWordFor(slot) = told {
-                self.end(slot, CloseReason::TryAgainLater(refused.reason));
+                self.end(slot, CloseReason::TryAgainLater(hub::REFUSED));
             }
         }
     }

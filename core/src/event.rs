@@ -32,7 +32,8 @@ pub enum Event<'a> {
         /// Whose socket.
         conn: ConnId,
     },
-    /// The peer sends no more: end of file, an error, or the end of a framework's stream. An [`Action::Close`](crate::Action::Close) follows.
+    /// The peer sends no more: end of file, an error, or the end of a framework's stream. An
+    /// [`Action::Close`](crate::Action::Close) follows.
     Closed {
         /// Whose end.
         conn: ConnId,
@@ -43,19 +44,18 @@ pub enum Event<'a> {
     /// that everything which clients have sent by now has been fed; an adapter that bounds its turns says
     /// [`Turn::timeout`](crate::Turn::timeout) instead.
     Timeout,
-    /// Close everyone with 1012, those who wait for an answer when they have it, or after
-    /// [`Config::drain_timeout`](crate::Config::drain_timeout); refuse newcomers, and answer `/readyz` with 503 from now on. What
+    /// Close everyone with 1012; clients that wait for an answer get it first, if it comes within
+    /// [`Config::drain_timeout`](crate::Config::drain_timeout). Refuse newcomers, and answer `/readyz` with 503 from now on. What
     /// clients have said and nobody has read is not acted upon any more: read it before.
     Shutdown,
-    /// Other cores share this one's limits of connections, and hold so many. It counts until it is said again.
+    /// Connections of other cores that share this one's limits of connections. It counts until it is said again.
     Elsewhere(Elsewhere),
     /// Whether the others that make up the server together with this core are ready: `/readyz` answers for all.
     ReadyElsewhere(Result<(), &'a str>),
 }
 
-/// What other cores hold that share a core's limits of connections. It counts where an upgrade is answered, and where pending
-/// connections have to make room; that [`Turn::open`](crate::Turn::open) is not called for more than all together may have is
-/// for the adapter to see to.
+/// Connections of other cores under the same limits. They count when an upgrade is answered and when pending connections are evicted.
+/// [`Turn::open`](crate::Turn::open) ignores them: the adapter must not open more than all cores together may have.
 ///
 /// Not `#[non_exhaustive]`: a number that an adapter leaves out would count as none, and the limits would not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

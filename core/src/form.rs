@@ -23,7 +23,7 @@ pub(crate) struct Form {
 
 impl Form {
     /// Appends the frame in which members of this form get a `MESSAGE`. Returns `false`, and appends nothing, where `text`
-    /// should be one and is none.
+    /// should be a `MESSAGE` and is not.
     pub fn write(self, deflater: &mut Deflater, out: &mut Vec<u8>, text: &[u8]) -> bool {
         match self.shape {
             Shape::Message => deflater.text(out, self.window, text),

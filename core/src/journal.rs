@@ -33,6 +33,8 @@ pub enum Entry {
         status: u16,
         /// The text of the answer; empty for a page.
         text: Box<str>,
+        /// Of the page that was refused, where it was because of that.
+        origin: Option<Box<str>>,
     },
     /// It is a member of the room from now on.
     Joined {
@@ -79,6 +81,11 @@ pub(crate) struct Journal {
     entries: Vec<Entry>,
     /// Open WebSockets by slot.
     lives: HashMap<u32, Life, Seeded>,
+    // What follows is kept in any case.
+    /// The last one that was refused.
+    refused_origin: Option<Box<str>>,
+    /// The last one that the broker refused, and what it said.
+    refused_room: Option<(Box<str>, Box<str>)>,
 }
 
 #[derive(Debug)]
@@ -94,7 +101,13 @@ fn cut(text: &str) -> Box<str> {
 
 impl Journal {
     pub fn new(is_kept: bool, seed: u64) -> Journal {
-        Journal { is_kept, entries: Vec::new(), lives: HashMap::with_hasher(Seeded::new(seed)) }
+        Journal {
+            is_kept,
+            entries: Vec::new(),
+            lives: HashMap::with_hasher(Seeded::new(seed)),
+            refused_origin: None,
+            refused_room: None,
+        }
     }
 
     fn push(&mut self, entry: impl FnOnce() -> Entry) {
@@ -138,11 +151,21 @@ impl Journal {
     }
 
     pub fn answered(&mut self, conn: ConnId, response: &Response<'_>) {
+        self.answered_page(conn, response, None);
+    }
+
+    /// A page was refused because of its origin.
+    pub fn refused_page(&mut self, conn: ConnId, response: &Response<'_>, origin: &str) {
+        self.answered_page(conn, response, Some(cut(origin)));
+        self.refused_origin = Some(cut(origin));
+    }
+
+    fn answered_page(&mut self, conn: ConnId, response: &Response<'_>, origin: Option<Box<str>>) {
         self.push(|| {
             let is_text = response.content_type.starts_with("text/plain");
             let text = if is_text { String::from_utf8_lossy(response.body) } else { "".into() };
             let status = response.status.split(' ').next().and_then(|status| status.parse().ok());
-            Entry::Answered { conn, status: status.unwrap_or_default(), text: cut(text.trim()) }
+            Entry::Answered { conn, status: status.unwrap_or_default(), text: cut(text.trim()), origin }
         });
     }
 
@@ -156,6 +179,21 @@ impl Journal {
 
     pub fn refused(&mut self, conn: ConnId, code: &'static str, room: Option<&str>) {
         self.push(|| Entry::Refused { conn, code, room: room.map(cut) });
+    }
+
+    /// The broker refused the subscription of a room.
+    pub fn refused_room(&mut self, room: &str, reason: &str) {
+        self.refused_room = Some((cut(room), cut(reason)));
+    }
+
+    /// The `Origin` of the page that was refused last because of it.
+    pub fn last_refused_origin(&self) -> Option<&str> {
+        self.refused_origin.as_deref()
+    }
+
+    /// The room whose subscription the broker refused last, and what the broker said.
+    pub fn last_refused_room(&self) -> Option<(&str, &str)> {
+        self.refused_room.as_ref().map(|(room, reason)| (&**room, &**reason))
     }
 
     /// Takes the entries, in order.

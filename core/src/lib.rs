@@ -3,7 +3,8 @@
 //! and it links for WebAssembly without a single import.
 //!
 //! - [Vocabulary](#vocabulary) and [the one law](#the-one-law)
-//! - [A complete loop](#a-complete-loop), with short writes and timers
+//! - [To begin with](#to-begin-with): a whole server on `std::net`, and how its program publishes
+//! - [A loop to test with](#a-loop-to-test-with), with short writes and timers
 //! - [What an adapter must do, and must not](#what-an-adapter-must-do-and-must-not)
 //! - [Several instances through Redis](#several-instances-through-redis)
 //! - [Only the hub](#only-the-hub), inside a framework that owns its WebSockets
@@ -36,10 +37,132 @@
 //! Nothing that a client or a broker sends makes the core panic, or fail: a breach of the protocol becomes a close code, a
 //! limit an `ERROR`, a stale id a counter. A panic is a bug of this crate.
 //!
-//! # A complete loop
+//! # To begin with
 //!
-//! Two clients meet in a room. Their sockets are buffers here, which take only so much at a time; replace them with real ones,
-//! `now` with a monotonic clock, and this is a server.
+//! The crate is not on crates.io yet. A package beside a checkout of the repository names its folder:
+//!
+//! ```toml
+//! [dependencies]
+//! fanfare-core = { path = "../fanfare/core" }
+//! ```
+//!
+//! `std` has no way to wait for several sockets, so this server looks at each of them every millisecond. It is whole otherwise, and real
+//! clients can connect to it. Another thread publishes to its rooms through a channel.
+//!
+//! ```
+//! use fanfare_core::broker::memory::MemoryBroker;
+//! use fanfare_core::time::Time;
+//! use fanfare_core::{Action, Config, ConnId, Core, Event};
+//! use std::collections::HashMap;
+//! use std::io::{self, ErrorKind, Read, Write};
+//! use std::net::{Shutdown, TcpListener, TcpStream};
+//! use std::sync::mpsc::{Receiver, channel};
+//! use std::thread;
+//! use std::time::{Duration, Instant};
+//!
+//! /// Serves clients for ever. What comes through the channel is published: a room, and a payload for the broker.
+//! fn serve(listener: TcpListener, published: Receiver<(String, String)>) -> io::Result<()> {
+//!     listener.set_nonblocking(true)?;
+//!     let mut config = Config::default();
+//!     (config.seed, config.node) = (17, 18); // Draw both at random.
+//!     let (mut core, mut broker) = (Core::new(config), MemoryBroker::default());
+//!     let mut sockets = HashMap::<ConnId, TcpStream>::new();
+//!     let (started, mut buffer) = (Instant::now(), [0; 16 * 1024]);
+//!     loop {
+//!         thread::sleep(Duration::from_millis(1)); // In place of a poll.
+//!         for (room, payload) in published.try_iter() {
+//!             broker.publish(&room, payload.as_bytes(), None);
+//!         }
+//!         // Everything that is ready goes into a turn …
+//!         let mut turn = core.turn(Time::from_micros(started.elapsed().as_micros() as u64));
+//!         broker.poll_events(|event| turn.feed(Event::Broker(event)));
+//!         while let Ok((stream, peer)) = listener.accept() {
+//!             stream.set_nonblocking(true)?;
+//!             if let Ok(conn) = turn.open_from(peer.ip()) {
+//!                 sockets.insert(conn, stream);
+//!             } // Else it is refused, and closed by being dropped.
+//!         }
+//!         for (&conn, mut stream) in &sockets {
+//!             turn.feed(Event::Writable { conn }); // Of a socket that nobody waits for, it is ignored.
+//!             match stream.read(&mut buffer) {
+//!                 Ok(bytes @ 1..) => turn.feed(Event::Bytes { conn, data: &mut buffer[..bytes] }),
+//!                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+//!                 Ok(0) | Err(_) => turn.feed(Event::Closed { conn }),
+//!             }
+//!         }
+//!         turn.feed(Event::Timeout);
+//!         // … and everything that follows from it is carried out.
+//!         let mut actions = turn.finish();
+//!         while let Some(action) = actions.next() {
+//!             match action {
+//!                 Action::Send(mut delivery) => {
+//!                     let bytes = delivery.bytes();
+//!                     while let Some(conn) = delivery.next_target() {
+//!                         match (&sockets[&conn]).write(bytes) {
+//!                             Ok(written) if written == bytes.len() => {}
+//!                             Ok(written) => delivery.short(conn, written), // The core keeps the rest.
+//!                             Err(error) if error.kind() == ErrorKind::WouldBlock => delivery.short(conn, 0),
+//!                             Err(_) => {
+//!                                 sockets.remove(&conn);
+//!                                 delivery.gone(conn);
+//!                             }
+//!                         }
+//!                     }
+//!                 }
+//!                 Action::Shutdown { conn } => drop(sockets[&conn].shutdown(Shutdown::Write)),
+//!                 Action::Close { conn } => drop(sockets.remove(&conn)),
+//!                 Action::Publish { room, payload, id } => broker.publish(room, payload, id),
+//!                 Action::Subscribe { room } => broker.subscribe(room),
+//!                 Action::Unsubscribe { room } => broker.unsubscribe(room),
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! let listener = TcpListener::bind("127.0.0.1:0")?; // With port 8080, `new WebSocket('ws://localhost:8080')` can connect.
+//! let mut client = TcpStream::connect(listener.local_addr()?)?;
+//! let (publish, published) = channel();
+//! thread::spawn(|| serve(listener, published));
+//!
+//! // A client joins a room: an upgrade with `?room=`. What it gets are the response, `SUBSCRIBED`, and then messages.
+//! client.set_read_timeout(Some(Duration::from_secs(10)))?;
+//! client.write_all(
+//!     b"GET /?room=tea HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+//!       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+//! )?;
+//! let mut got = Vec::new();
+//! let mut read_until = |end: &[u8]| -> io::Result<()> {
+//!     while !got.ends_with(end) {
+//!         let mut byte = [0];
+//!         client.read_exact(&mut byte)?;
+//!         got.extend(byte);
+//!     }
+//!     Ok(())
+//! };
+//! read_until(br#"{"type":"SUBSCRIBED","room":"tea"}"#)?;
+//!
+//! publish.send(("tea".to_owned(), r#"{"type":"SEND_MESSAGE","message":{"any":"json"}}"#.to_owned())).unwrap();
+//! read_until(br#"{"type":"MESSAGE","room":"tea","message":{"any":"json"}}"#)?;
+//! # Ok::<(), io::Error>(())
+//! ```
+//!
+//! ## Publishing from the program itself
+//!
+//! The program publishes by the broker, as above: [`MemoryBroker::publish`](broker::memory::MemoryBroker::publish), or
+//! [`RedisSession::publish`](broker::redis::RedisSession::publish), with `None` for the id. The payload is one of:
+//!
+//! | payload | members get as `message` |
+//! |---|---|
+//! | `{"type":"SEND_MESSAGE","message":…}` | the JSON value that stands there |
+//! | any other text | that text, as a JSON string; but a text that begins with `F`, digits and a space is taken for an instance's own, and dropped |
+//!
+//! With the embedded broker the next turn is due at once, as [`MemoryBroker::has_events`](broker::memory::MemoryBroker::has_events)
+//! says; a loop that sleeps in another thread has to be woken. No limit of a client holds for what the program publishes.
+//!
+//! # A loop to test with
+//!
+//! The same loop on sockets that are buffers and a clock that is a number: short writes, timers and what is due at once can be seen
+//! here. Two clients meet in a room.
 //!
 //! ```
 //! use fanfare_core::broker::memory::MemoryBroker;
@@ -237,8 +360,8 @@
 //!
 //! # Only the hub
 //!
-//! A web framework that answers upgrades and reads and writes frames by itself has use for rooms, limits, slow consumers and Redis,
-//! and none for framing. [`Turn::open_websocket`] takes such a WebSocket, [`Event::Message`] what it receives, and
+//! A web framework that answers upgrades and reads and writes frames by itself does not need framing, but it can use the core's rooms,
+//! limits, care for slow consumers and Redis. [`Turn::open_websocket`] takes such a WebSocket, [`Event::Message`] what it receives, and
 //! [`Delivery::messages`] is what it is to send. A room may have members of both kinds. What a message carries is the same in
 //! any case: commands and replies of the [`Dialect`].
 //!
@@ -247,7 +370,7 @@
 //! use fanfare_core::time::Time;
 //! use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Message};
 //!
-//! /// A socket of the framework's takes so many messages at once.
+//! /// Messages that a socket of the framework takes at once.
 //! const QUEUE: usize = 2;
 //!
 //! fn turn(core: &mut Core, broker: &mut MemoryBroker, received: &[(ConnId, Message<'_>)]) -> Vec<(ConnId, String)> {
@@ -312,7 +435,8 @@
 //! | `io_uring` | completions instead of readiness; bounded queues |
 //! | `axum_hub` | only the hub, with Redis or alone |
 //!
-//! `adapters/mio` is the production server, `adapters/threaded` the same on blocking threads, and `tests/wasm/server.mjs` one in Node, where the core is WebAssembly.
+//! `adapters/mio` is the production server, `adapters/threaded` the same on blocking threads, and `tests/wasm/server.mjs` one in Node,
+//! where the core is WebAssembly.
 //!
 //! # What may change
 //!

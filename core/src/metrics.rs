@@ -35,6 +35,8 @@ pub struct Metrics {
     pub upgrades_refused_address: u64,
     /// Connections answered with 503 before their request was whole, because too many were pending.
     pub upgrades_evicted: u64,
+    /// Subscriptions of rooms that the broker refused for good.
+    pub subscriptions_refused: u64,
     /// Plain HTTP requests answered (page, health, readiness, not found).
     pub http_requests: u64,
     /// Rooms with at least one member.

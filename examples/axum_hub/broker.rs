@@ -1,10 +1,12 @@
 //! Who carries messages between instances: Redis, whose session the core speaks and whose two sockets are tokio's, or nobody.
 
 use crate::Input;
+use fanfare_adapter::config::{RedisAddress, RedisTarget};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
 use fanfare_core::broker::{BrokerEvent, PublishId};
 use fanfare_core::time::Time;
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -19,7 +21,8 @@ pub enum Broker {
 /// The session, and its two connections by role.
 pub struct Redis {
     session: RedisSession,
-    address: String,
+    /// Host and port.
+    address: (String, u16),
     links: [Link; 2],
     /// How many connections there have been: whatever is told of another than the last of its role is old.
     opened: u64,
@@ -51,12 +54,18 @@ enum What {
 }
 
 impl Broker {
-    /// The embedded broker, or the Redis at this address.
-    pub fn new(address: Option<String>, hub: Sender<Input>) -> Result<Broker, getrandom::Error> {
-        let Some(address) = address else { return Ok(Broker::Memory(MemoryBroker::default())) };
+    /// The embedded broker, or this Redis.
+    pub fn new(redis: Option<RedisTarget>, hub: Sender<Input>) -> Result<Broker, Box<dyn Error>> {
+        let Some(target) = redis else { return Ok(Broker::Memory(MemoryBroker::default())) };
+        let RedisAddress::Tcp { host, port } = target.address else {
+            return Err("this example connects to Redis by TCP only".into());
+        };
         let mut config = RedisConfig::default();
+        config.username = target.username;
+        config.password = target.password.map(|password| password.expose().to_owned());
+        config.database = target.database;
         config.seed = getrandom::u64()?;
-        let (session, links) = (RedisSession::new(config), Default::default());
+        let (session, address, links) = (RedisSession::new(config), (host, port), Default::default());
         Ok(Broker::Redis(Box::new(Redis { session, address, links, opened: 0, hub })))
     }
 
@@ -165,7 +174,7 @@ async fn tell(role: Role, number: u64, what: What, hub: &Sender<Input>) -> bool 
     hub.send(Input::Redis(News { role, number, what })).await.is_ok()
 }
 
-async fn connect(role: Role, number: u64, address: String, hub: Sender<Input>) {
+async fn connect(role: Role, number: u64, address: (String, u16), hub: Sender<Input>) {
     let what = match TcpStream::connect(address).await {
         Ok(stream) => What::Connected(stream),
         Err(error) => What::Ended(error.to_string()),

@@ -1,11 +1,12 @@
-//! Only the hub: rooms, limits and Redis inside a framework that owns its WebSockets. axum answers the upgrades and reads and
-//! writes the frames; the core sees messages.
+//! Only the hub: axum answers the upgrades and reads and writes the frames; the core sees messages, and has the rooms, the limits and
+//! the session with Redis.
 //!
 //! ```text
-//! cargo run -p fanfare-examples --example axum_hub [-- ADDRESS [REDIS_ADDRESS]]
+//! cargo run -p fanfare-examples --example axum_hub [-- ADDRESS [redis://HOST:PORT]]
 //! ```
 //!
-//! With Redis, any number of these, and of Fanfare's own servers, act as one; without it, this one is alone.
+//! Clients connect to `/` or `/ws`. With Redis, any number of these, and of Fanfare's own servers, act as one; without it, this one
+//! is alone.
 
 mod broker;
 
@@ -16,9 +17,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use broker::{Broker, News};
+use fanfare_adapter::config::RedisTarget;
+use fanfare_core::broker::BrokerEvent;
 use fanfare_core::time::Time;
 use fanfare_core::ws::handshake::Offered;
-use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Message, Origins, Refused, Subprotocols};
+use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Message, Origins, Refused, Subprotocols, Turn};
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::error::Error;
@@ -56,18 +59,28 @@ struct Newcomer {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() {
+    if let Err(error) = serve().await {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let listener = TcpListener::bind(args.next().unwrap_or("127.0.0.1:8080".to_owned())).await?;
+    let address = args.next().unwrap_or("127.0.0.1:8080".to_owned());
+    let redis = args.next().map(|url| url.parse::<RedisTarget>()).transpose();
+    let redis = redis.map_err(|error| format!("that is no URL of a Redis: {error}"))?;
+    let listener = TcpListener::bind(&address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     println!("listening on {}", listener.local_addr()?);
     let (hub, inputs) = channel(INPUTS_MAX);
-    let broker = Broker::new(args.next(), hub.clone())?;
+    let broker = Broker::new(redis, hub.clone())?;
     let mut config = Config::default();
     (config.seed, config.node) = (getrandom::u64()?, getrandom::u64()?);
     config.message_bytes_max = MESSAGE_BYTES_MAX;
     config.outbox_bytes_max = 16 * 1024 * 1024;
     tokio::spawn(run(Core::new(config), broker, inputs, hub.clone()));
-    let app = Router::new().route("/ws", any(upgrade)).with_state(hub);
+    let app = Router::new().route("/", any(upgrade)).route("/ws", any(upgrade)).with_state(hub);
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }
@@ -101,7 +114,7 @@ async fn upgrade(
     match opened.await {
         Ok(Ok(conn)) => {
             let ended = TellEnd { conn, hub };
-            upgrade.max_message_size(MESSAGE_BYTES_MAX).on_upgrade(|socket| serve(socket, messages, ended))
+            upgrade.max_message_size(MESSAGE_BYTES_MAX).on_upgrade(|socket| carry(socket, messages, ended))
         }
         Ok(Err(Refused::Address)) => StatusCode::TOO_MANY_REQUESTS.into_response(),
         Ok(Err(Refused::Rooms)) => StatusCode::BAD_REQUEST.into_response(),
@@ -122,7 +135,8 @@ impl Drop for TellEnd {
     }
 }
 
-async fn serve(socket: WebSocket, mut messages: Receiver<ws::Message>, ended: TellEnd) {
+/// Reads the messages of a WebSocket for the hub, and writes those of the hub.
+async fn carry(socket: WebSocket, mut messages: Receiver<ws::Message>, ended: TellEnd) {
     let (mut sink, mut stream) = socket.split();
     let reader = tokio::spawn(async move {
         while let Some(Ok(message)) = stream.next().await {
@@ -167,11 +181,11 @@ async fn run(mut core: Core, mut broker: Broker, mut inputs: Receiver<Input>, hu
                 Some(Input::Message(conn, message)) => turn.feed(Event::Message { conn, message: to_core(&message) }),
                 Some(Input::Writable(conn)) => turn.feed(Event::Writable { conn }),
                 Some(Input::Ended(conn)) => turn.feed(Event::Closed { conn }),
-                Some(Input::Redis(news)) => broker.hear(news, now, |event| turn.feed(Event::Broker(event))),
+                Some(Input::Redis(news)) => broker.hear(news, now, |event| feed(&mut turn, event)),
             }
             input = inputs.try_recv().ok();
         }
-        broker.poll_events(now, |event| turn.feed(Event::Broker(event)));
+        broker.poll_events(now, |event| feed(&mut turn, event));
         turn.feed(Event::Timeout);
 
         let mut actions = turn.finish();
@@ -196,6 +210,14 @@ async fn run(mut core: Core, mut broker: Broker, mut inputs: Receiver<Input>, hu
             }
         }
     }
+}
+
+/// Feeds what the broker reports, and tells an outage to whoever runs this.
+fn feed(turn: &mut Turn<'_>, event: BrokerEvent<'_>) {
+    if let BrokerEvent::Down { reason } = event {
+        eprintln!("{reason}"); // It begins with `Redis: `.
+    }
+    turn.feed(Event::Broker(event));
 }
 
 /// Queues messages for a socket, as many as there is room for.

@@ -3,7 +3,8 @@
 use fanfare_tests::{Client, Example, RawClient, Redis, eventually, get, run_node};
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::ExitStatus;
 
 /// With which status an example ends that cannot be run here.
 const SKIPPED: i32 = 77;
@@ -15,19 +16,24 @@ const LARGE_BYTES: usize = 1_000_000;
 
 /// Starts the example, or says on the terminal that it cannot be run here.
 fn start(name: &str) -> Option<Example> {
-    match Example::try_start(name, &[""; 0]) {
+    match Example::try_start(name, "127.0.0.1:0", &[""; 0]) {
         Ok(example) => Some(example),
-        Err((status, why)) if name == "io_uring" && status.code() == Some(SKIPPED) => {
-            // Not by a macro: those are only shown of tests that fail.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {name} cannot be run here: {}", why.trim_end());
-            None
-        }
+        Err((status, why)) if is_skipped(name, status, &why) => None,
         Err((status, why)) => panic!("{name} ended with {status}: {why}"),
     }
 }
 
+fn is_skipped(name: &str, status: ExitStatus, why: &str) -> bool {
+    let is_skipped = name == "io_uring" && status.code() == Some(SKIPPED);
+    if is_skipped {
+        // Not by a macro: those are only shown of tests that fail.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {name} cannot be run here: {}", why.trim_end());
+    }
+    is_skipped
+}
+
 fn member(address: SocketAddr, room: &str) -> Client {
-    let mut client = Client::connect_to(address, "/ws");
+    let mut client = Client::connect_to(address, "/");
     client.subscribe(room);
     client
 }
@@ -104,7 +110,9 @@ fn ws_from_npm(addresses: &[SocketAddr]) {
 }
 
 macro_rules! serves {
-    ($($name:ident)*) => {$(
+    ($($name:ident)*) => {
+        const EXAMPLES: &[&str] = &[$(stringify!($name)),*];
+    $(
         #[test]
         fn $name() {
             let Some(example) = start(stringify!($name)) else { return };
@@ -117,6 +125,24 @@ macro_rules! serves {
 }
 
 serves! { mio std_threads tokio polling io_uring axum_hub }
+
+#[test]
+fn what_an_example_cannot_do_is_said_in_a_sentence() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    for name in EXAMPLES {
+        let (status, said) = Example::try_start(name, &address, &[""; 0]).err().expect("the port is taken");
+        if is_skipped(name, status, &said) {
+            continue;
+        }
+        assert_eq!(status.code(), Some(1), "{name} said {said}");
+        let beginning = format!("cannot listen on {address}: Address already in use");
+        assert!(said.starts_with(&beginning) && said.lines().count() == 1, "{name} said {said}");
+    }
+    let (status, said) = Example::try_start("axum_hub", "127.0.0.1:0", &["localhost:6379"]).err().expect("no URL");
+    assert_eq!((status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("redis://"), "{said}");
+}
 
 #[test]
 fn an_axum_hub_is_asked_before_axum_answers() {
@@ -148,8 +174,8 @@ fn an_axum_hub_decides_like_the_server_on_pages_and_subprotocols() {
 #[test]
 fn axum_hubs_on_one_redis_act_as_one() {
     let mut redis = Redis::start();
-    let address = format!("127.0.0.1:{}", redis.port());
-    let hubs = [(); 2].map(|()| Example::start("axum_hub", &[&address]));
+    let url = redis.url();
+    let hubs = [(); 2].map(|()| Example::start("axum_hub", &[&url]));
     let [one, other] = hubs.each_ref().map(Example::address);
     two_clients_meet(one, other);
     a_late_reader_misses_nothing(other);

@@ -22,16 +22,17 @@ pub struct Example {
 }
 
 impl Example {
-    /// Starts the example of this name, with these further arguments behind its address, and waits until it listens.
+    /// Starts the example of this name, with these arguments behind its address, and waits until it listens.
     ///
     /// # Panics
     ///
     /// If it does not come up.
     pub fn start(name: &str, args: &[impl AsRef<OsStr>]) -> Example {
-        Example::try_start(name, args).unwrap_or_else(|(status, said)| panic!("{name} ended with {status}: {said}"))
+        Example::try_start(name, "127.0.0.1:0", args)
+            .unwrap_or_else(|(status, said)| panic!("{name} ended with {status}: {said}"))
     }
 
-    /// Starts it.
+    /// Starts it at this address.
     ///
     /// # Errors
     ///
@@ -40,10 +41,10 @@ impl Example {
     /// # Panics
     ///
     /// If it neither listens nor ends.
-    pub fn try_start(name: &str, args: &[impl AsRef<OsStr>]) -> Result<Example, (ExitStatus, String)> {
+    pub fn try_start(name: &str, address: &str, args: &[impl AsRef<OsStr>]) -> Result<Example, (ExitStatus, String)> {
         let mut process = Process::spawn(
             Process::command(example_binary(name), None)
-                .arg("127.0.0.1:0")
+                .arg(address)
                 .args(args)
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped()),

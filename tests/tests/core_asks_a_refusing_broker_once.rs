@@ -14,7 +14,9 @@ fn a_refused_subscribe_is_answered_and_not_asked_again() {
     let said = lone.command(conn, r#"{"type":"SUBSCRIBE","room":"r","id":1}"#);
     assert_eq!(said, [Said::Subscribe("r".into())]);
     let said = lone.broker(REFUSED);
-    assert!(text_to(&said, conn).contains(r#""code":"broker_refused""#));
+    let error =
+        r#"{"type":"ERROR","code":"broker_refused","reason":"the broker refused the subscription","id":1,"room":"r"}"#;
+    assert!(text_to(&said, conn).contains(error));
     assert!(!said.contains(&Said::Subscribe("r".into())), "{said:?}");
     assert_eq!(lone.wait(Duration::from_secs(10)), []);
 

@@ -119,6 +119,22 @@ fn a_dialect_without_replies_closes_at_once() {
     }
 }
 
+#[test]
+fn deliveries_beyond_the_rate_are_refused_and_never_end_the_connection() {
+    let mut lone = LoneCore::new(config(|config| {
+        config.deliveries = Rate { per_second: 1, burst: 1 };
+        config.errors_max = 3;
+    }));
+    let (conn, _) = (lone.member("r"), lone.member("r"));
+    let send = r#"{"type":"SEND_MESSAGE","room":"r","message":1,"id":"a"}"#;
+    lone.command(conn, send);
+    for _ in 0..20 {
+        let said = lone.command(conn, send);
+        assert!(text_to(&said, conn).contains(r#""code":"too_fast""#), "{said:?}");
+        assert_eq!(close_code(&said, conn), None);
+    }
+}
+
 /// A PING command in so many frames, all but the first two of no byte.
 fn cut_up(frames: usize) -> Vec<u8> {
     let (start, end) = PING.split_at(5);

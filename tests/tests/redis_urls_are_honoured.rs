@@ -92,18 +92,25 @@ fn a_wrong_password_is_retried_until_it_is_right() {
 #[test]
 fn what_redis_forbids_is_answered_broker_refused() {
     let redis = Redis::launch().user("limited", "pw", "~* resetchannels &fanfare:open* +@all").start();
-    let server = server(format!("redis://limited:pw@127.0.0.1:{}", redis.port()));
+    let mut server = server(format!("redis://limited:pw@127.0.0.1:{}", redis.port()));
     let mut client = Client::connect(&server);
 
     client.send(r#"{"type":"SEND_MESSAGE","roomId":"closed","message":"m","id":1}"#);
     assert_eq!(client.expect_error("broker_refused")["id"], 1);
     client.send(r#"{"type":"SUBSCRIBE","room":"closed","id":"two"}"#);
-    assert_eq!(client.expect_error("broker_refused")["id"], "two");
+    let refused = client.expect_error("broker_refused");
+    assert_eq!((&refused["id"], &refused["reason"]), (&"two".into(), &"the broker refused the subscription".into()));
 
     // What is allowed goes on.
     client.subscribe("open 1");
     client.publish("open 1", "1");
     client.expect_message("open 1", "1");
+
+    // What Redis said is for the log alone.
+    drop(client);
+    let log = server.log_to_its_end();
+    let told = log.text().lines().find(|line| line.contains("redis refused to subscribe")).map(str::to_owned);
+    assert!(told.as_ref().is_some_and(|line| line.contains("NOPERM") && line.contains("closed")), "{told:?}");
 }
 
 #[test]

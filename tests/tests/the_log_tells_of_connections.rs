@@ -14,6 +14,13 @@ fn wait_for(server: &Server, message: &str, holds: impl Fn(&Value) -> bool) -> V
     eventually(message, || lines(server, message).into_iter().find(&holds))
 }
 
+/// A page of this origin asks for a WebSocket, and may have none.
+fn refuse_page(server: &Server, origin: &str) {
+    let fields = format!("Origin: {origin}\r\n");
+    let refused = RawClient::upgraded_with(server.address(), "/", &fields).err().expect("a refusal");
+    assert_eq!(refused.status, 403);
+}
+
 #[test]
 fn a_connection_is_followed_from_its_beginning_to_its_end() {
     let server = Server::launch().flag("--log-level", "debug").start();
@@ -42,16 +49,16 @@ fn refusals_are_told_one_by_one_at_debug_and_counted_at_info() {
         let flags = ["--origins", "https://example.com", "--log-level", level];
         let server = Server::launch().args(flags).start();
         for _ in 0..5 {
-            let fields = "Origin: https://elsewhere.example\r\n";
-            let refused = RawClient::upgraded_with(server.address(), "/", fields).err().expect("a refusal");
-            assert_eq!(refused.status, 403);
+            refuse_page(&server, "https://elsewhere.example");
         }
         let told = wait_for(&server, "requests refused", |line| line["outcome"] == "refused_origin");
         assert_eq!(told["count"].as_u64(), Some(1), "the first is told at once");
+        assert_eq!(told["origin"], "https://elsewhere.example");
         if level == "debug" {
             eventually("a line for each", || {
                 let refused = lines(&server, "request refused");
-                (refused.iter().filter(|line| line["status"] == 403).count() == 5).then_some(())
+                let of_page = |line: &&Value| line["status"] == 403 && line["origin"] == "https://elsewhere.example";
+                (refused.iter().filter(of_page).count() == 5).then_some(())
             });
         } else {
             assert!(lines(&server, "request refused").is_empty() && lines(&server, "connection accepted").is_empty());
@@ -72,5 +79,13 @@ fn clients_write_no_lines_of_their_own() {
     let refused = wait_for(&server, "command refused", long);
     assert_eq!(refused["room"].as_str().map(str::len), Some(128));
     drop(client);
+    refuse_page(&server, "https://\u{202e}");
+    let page = |line: &Value| line["status"] == 403;
+    assert_eq!(wait_for(&server, "request refused", page)["origin"], r"https://\u{202e}");
+    assert_eq!(wait_for(&server, "requests refused", |_| true)["origin"], r"https://\u{202e}");
+    refuse_page(&server, &"x".repeat(5_000));
+    let refused =
+        wait_for(&server, "request refused", |line| line["origin"].as_str().is_some_and(|it| it.starts_with('x')));
+    assert_eq!(refused["origin"].as_str().map(str::len), Some(200));
     assert!(!server.log_to_its_end().text().contains("\nforged"));
 }

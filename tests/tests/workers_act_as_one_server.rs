@@ -1,4 +1,4 @@
-//! Several workers in one process: their connections are those of one server, whichever worker they came to. The kernel spreads
+//! Several workers in one process: to clients they are one server, whichever worker a connection came to. The kernel spreads
 //! them by a hash, so of enough connections every worker has some.
 
 use std::fs;

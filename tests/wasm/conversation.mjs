@@ -1,6 +1,9 @@
 // Clients that nobody here wrote, npm's `ws`, talk to each other through the core as WebAssembly: node conversation.mjs <module>
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import { Client, run, within } from "../node/client.mjs";
 import { FanfareServer } from "./server.mjs";
 
@@ -8,7 +11,7 @@ const text = (value) => JSON.stringify(value);
 
 await run(async (path) => {
   const server = new FanfareServer(path);
-  const url = `ws://127.0.0.1:${await server.listen()}/ws`;
+  const url = `ws://127.0.0.1:${await server.listen(0)}/ws`;
   const [ann, bob] = [await Client.connect(url), await Client.connect(url)];
   // `ws` offers compression by default.
   assert.equal(ann.socket.extensions, "permessage-deflate");
@@ -57,4 +60,19 @@ await run(async (path) => {
     "the server's end of every connection",
   );
   server.stop();
+  await theProgramServes(path);
 });
+
+/** The same server as a program of its own. */
+async function theProgramServes(path) {
+  const program = spawn(process.execPath, [fileURLToPath(new URL("server.mjs", import.meta.url)), "0", path]);
+  try {
+    const [said] = await within(once(program.stdout, "data"), "the program's first line");
+    const [, address] = /^listening on (.*)\n$/.exec(said);
+    const cid = await Client.connect(`ws://${address}`);
+    cid.send('{"type":"PING","id":1}');
+    await cid.expect('{"type":"PONG","id":1}');
+  } finally {
+    program.kill();
+  }
+}

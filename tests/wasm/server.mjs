@@ -1,8 +1,12 @@
 // A Fanfare server in Node: its sockets and its clock, and the core as WebAssembly. See src/server.rs for the module's side.
+//
+//   .ci/purity wasm                              builds the module
+//   node tests/wasm/server.mjs [PORT [MODULE]]   serves on 127.0.0.1, on port 8080 if none is given
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { getRandomValues } from "node:crypto";
+import { fileURLToPath } from "node:url";
 
 const [SEND, SHUTDOWN, CLOSE] = [0, 1, 2];
 const NONE = 0xffff_ffff_ffff_ffffn;
@@ -21,10 +25,13 @@ export class FanfareServer {
     this.#core.start(getRandomValues(new BigUint64Array(1))[0]);
   }
 
-  /** Listens on a free port of 127.0.0.1, and gives it. */
-  async listen() {
+  /** Listens on this port of 127.0.0.1, 0 for a free one, and gives it. */
+  async listen(port) {
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
-    await new Promise((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+    await new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(port, "127.0.0.1", resolve);
+    });
     return this.#server.address().port;
   }
 
@@ -99,3 +106,22 @@ export class FanfareServer {
     this.#carryOut();
   }
 }
+
+/** Where `.ci/purity wasm` leaves the module. */
+function builtModule() {
+  const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url));
+  return `${target}/purity/wasm32-unknown-unknown/release/fanfare_core_alone.wasm`;
+}
+
+async function main([port = "8080", path = builtModule()]) {
+  try {
+    const listening = await new FanfareServer(path).listen(port);
+    console.log(`listening on 127.0.0.1:${listening}`);
+  } catch (error) {
+    console.error(error.message);
+    if (error.code === "ENOENT") console.error("The module is not built: .ci/purity wasm builds it.");
+    process.exit(1);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main(process.argv.slice(2));

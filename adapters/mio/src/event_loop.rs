@@ -34,8 +34,8 @@ const _: () = assert!(usize::BITS >= 64, "a token has to hold the generation of 
 const EVENTS_PER_TURN: usize = 1_024;
 /// How long a turn takes new connections: a storm of them must not hold up those who are here.
 const ACCEPT_TIME: Duration = Duration::from_micros(100);
-/// How long a turn reads, for a message waits until the turn that reads it has ended, and before that, at worst, for the end of
-/// the one it came in. Long enough for a hundred clients' commands.
+/// Time a turn spends reading clients. A message leaves when its turn ends, and may first wait for the turn before, so this bounds its
+/// delay. Long enough for a hundred clients' commands.
 const READ_TIME: Duration = Duration::from_micros(200);
 /// Whoever was read is also written to, which takes longer, or closed: so reads are counted as well.
 const READS_PER_TURN: usize = 256;
@@ -220,8 +220,7 @@ impl Server {
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         let congested = turn.core().is_congested();
         broker.read(buffer, registry, now, congested, |event| turn.feed(Event::Broker(event)));
-        // Before any request is answered: whoever hears of one worker that all are ready, and then connects to another, hears the
-        // same there.
+        // Before any request is answered, so that all workers give the same answer.
         seat.readiness.tell(turn.core().readiness());
         if let Some(gate) = gate {
             heads += accept(gate, sockets, share, &mut turn, (seat.worker, now));

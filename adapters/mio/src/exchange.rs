@@ -27,7 +27,7 @@ type Subscribers = u64;
 /// Rooms to which any worker is subscribed.
 type Rooms = HashMap<Box<str>, Subscribers>;
 
-/// What the workers share. Locks are taken in this order: that of a shard of the rooms, then one inbox's at a time. So all
+/// What the workers share. Locks are taken in this order: a shard of the rooms, then one inbox at a time. So all
 /// workers get the messages of one room in one order.
 #[derive(Debug)]
 pub struct Exchange {
@@ -64,7 +64,7 @@ pub struct ExchangeLink {
 }
 
 impl Exchange {
-    /// An exchange for so many workers, at most 64.
+    /// An exchange for this number of workers, at most 64.
     pub fn new(workers: usize) -> Exchange {
         assert!(workers <= Subscribers::BITS as usize, "a bit for each worker");
         Exchange {

@@ -4,8 +4,8 @@ use fanfare_adapter::cost::CLASSES;
 use fanfare_core::ConnId;
 use std::collections::VecDeque;
 
-/// From which class the first of those who make much work is taken, turn by turn: of each class all have their turn, and of those who
-/// cost more each has it more seldom.
+/// The class from which a turn reads first among those that make much work, turn by turn. All connections of a class have their turns;
+/// the dearer the class, the more seldom.
 const ROTA: [usize; 7] = [1, 2, 1, 3, 1, 2, 1];
 const _: () = assert!(CLASSES == 4, "each class has its turns");
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// What is read of one connection in one turn: about as many messages as a turn should fan out before it is the clients'
 /// turn again.
 const BYTES_PER_TURN: usize = 256 * 1024;
-/// For how long a connection is read in one turn: what is in so many bytes can be much work, such as messages that are compressed
+/// For how long a connection is read in one turn: the bytes of one read can be much work, such as messages that are compressed
 /// anew for members of several forms.
 const TIME_PER_TURN: Duration = Duration::from_micros(500);
 

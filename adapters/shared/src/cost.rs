@@ -4,17 +4,17 @@
 use fanfare_core::time::Time;
 use std::time::Duration;
 
-/// The classes of costs: the first is of those who make little work.
+/// The classes of costs: the first holds connections that make little work.
 pub const CLASSES: usize = 4;
 
 /// Who has cost no more than this lately makes little work: some dozens of commands of people, and less than one message that inflates to
 /// the largest size.
 const LIGHT_US_MAX: u16 = 256;
-/// Each further class is of those who cost so many times as much: its power of two.
+/// Each further class holds connections that cost this many times as much, as a power of two.
 const CLASS_SHIFT: u32 = 2;
 
-/// Half of a cost is forgotten in so many microseconds: a client that sends now and then is light again before it sends the next time,
-/// one that does so with every message is not.
+/// Microseconds in which half of a cost is forgotten, as a power of two: a client that sends now and then is light again before it
+/// sends the next time, one that does so with every message is not.
 const HALF_LIFE_SHIFT: u32 = 18;
 
 /// A decaying sum of processor time.

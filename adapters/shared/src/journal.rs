@@ -21,12 +21,12 @@ pub fn write(worker: usize, core: &mut Core) {
 }
 
 fn line(worker: usize, entry: Entry) {
-    let escaped = |text: &str| text.escape_debug().to_string();
     match entry {
         Entry::Opened { conn, dialect } => tracing::debug!(worker, ?conn, ?dialect, "connection opened"),
-        Entry::Answered { conn, status, text } => {
+        Entry::Answered { conn, status, text, origin } => {
             let answer = if status < 400 { "request answered" } else { "request refused" };
-            tracing::debug!(worker, ?conn, status, reason = escaped(&text), "{answer}");
+            let origin = origin.as_deref().map(escaped);
+            tracing::debug!(worker, ?conn, status, reason = escaped(&text), origin, "{answer}");
         }
         Entry::Joined { conn, room } => tracing::debug!(worker, ?conn, room = escaped(&room), "room joined"),
         Entry::Left { conn, room } => tracing::debug!(worker, ?conn, room = escaped(&room), "room left"),
@@ -42,17 +42,27 @@ fn line(worker: usize, entry: Entry) {
     }
 }
 
+fn escaped(text: &str) -> String {
+    text.escape_debug().to_string()
+}
+
 /// Why upgrades and other requests are refused, as in the metrics, and how many were.
 type Kind = (&'static str, fn(&Metrics) -> u64);
 
-const KINDS: [Kind; 7] = [
+/// Pages.
+const ORIGIN: &str = "refused_origin";
+/// No requests, but rooms, by Redis.
+const SUBSCRIPTION: &str = "subscription";
+
+const KINDS: [Kind; 8] = [
     ("refused_full", |metrics| metrics.upgrades_refused_full),
     ("refused_draining", |metrics| metrics.upgrades_refused_draining),
-    ("refused_origin", |metrics| metrics.upgrades_refused_origin),
+    (ORIGIN, |metrics| metrics.upgrades_refused_origin),
     ("refused_address", |metrics| metrics.upgrades_refused_address),
     ("evicted", |metrics| metrics.upgrades_evicted),
     ("timed_out", |metrics| metrics.upgrades_timed_out),
     ("invalid", |metrics| metrics.upgrades_invalid),
+    (SUBSCRIPTION, |metrics| metrics.subscriptions_refused),
 ];
 
 /// Refusals of one worker, and what was told of them.
@@ -78,8 +88,17 @@ impl Refusals {
         if seen != self.seen || self.next.is_some() {
             self.seen = seen;
             let metrics = core.metrics();
-            self.tell(&metrics, now(), |outcome, count| {
-                tracing::info!(worker, outcome, count, "requests refused");
+            self.tell(&metrics, now(), |kind, count| match kind {
+                ORIGIN => {
+                    let origin = core.refused_origin().map(escaped);
+                    tracing::info!(worker, outcome = kind, count, origin, "requests refused");
+                }
+                SUBSCRIPTION => {
+                    let (room, reason) = core.refused_room().unwrap_or_default();
+                    let (room, reason) = (escaped(room), escaped(reason));
+                    tracing::warn!(worker, count, room, reason, "redis refused to subscribe");
+                }
+                _ => tracing::info!(worker, outcome = kind, count, "requests refused"),
             });
         }
     }
@@ -121,12 +140,12 @@ mod tests {
         };
         assert_eq!(after(&mut refusals, &metrics, 0), []);
         metrics.upgrades_refused_origin = 1;
-        assert_eq!(after(&mut refusals, &metrics, 0), [("refused_origin", 1)]);
+        assert_eq!(after(&mut refusals, &metrics, 0), [(ORIGIN, 1)]);
         assert_eq!(refusals.next_look(), None, "there is nothing to tell");
         (metrics.upgrades_refused_origin, metrics.upgrades_refused_full) = (8, 2);
         assert_eq!(after(&mut refusals, &metrics, 4), [("refused_full", 2)]);
         assert_eq!(refusals.next_look(), Some(start + TOLD_EVERY));
-        assert_eq!(after(&mut refusals, &metrics, 10), [("refused_origin", 7)]);
+        assert_eq!(after(&mut refusals, &metrics, 10), [(ORIGIN, 7)]);
         assert_eq!(refusals.next_look(), None);
         metrics.upgrades_refused_full = 3;
         assert_eq!(after(&mut refusals, &metrics, 30), [("refused_full", 1)]);

@@ -28,7 +28,7 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     open(address, false).map_err(cannot_listen(address))
 }
 
-/// Opens so many listening sockets on one address, over which the kernel spreads the connections.
+/// Opens several listening sockets on one address, over which the kernel spreads the connections.
 ///
 /// # Errors
 /// If the address cannot be bound, or somebody else listens there.

@@ -68,7 +68,7 @@ impl Readiness {
         Readiness::of(All::new(1, redis, board), 0)
     }
 
-    /// Of each of so many workers, as [`Readiness::alone`].
+    /// One for each worker, as [`Readiness::alone`].
     pub fn of_workers(workers: usize, redis: Option<RedisName>, board: Option<Arc<Board>>) -> Vec<Readiness> {
         let all = All::new(workers, redis, board);
         (0..workers).map(|worker| Readiness::of(Arc::clone(&all), worker)).collect()

@@ -58,9 +58,9 @@ pub fn except_text(node: u64, conn: ConnId) -> String {
 
 /// The text of a `MESSAGE` for the members of `room`, made of a payload that was found on its channel.
 ///
-/// The text of another instance is borrowed from the payload; that of a foreign message is built in `scratch`. Of an instance's
-/// text is certain that no reader of JSON can take it for anything but a `MESSAGE` of this room; whether its `message` is JSON
-/// is not looked at.
+/// The text of another instance's message is borrowed from the payload; the text of a foreign message is built in `scratch`. Of an
+/// instance's text is certain that no reader of JSON can take it for anything but a `MESSAGE` of this room; whether its `message`
+/// is JSON is not looked at.
 ///
 /// # Errors
 /// Why there is none.

@@ -67,7 +67,7 @@ pub enum BrokerEvent<'a> {
     SubscribeFailed {
         /// The room that `Action::Subscribe` named.
         room: &'a str,
-        /// For people: what the broker said.
+        /// For the log: what the broker said. Clients are not told, for it may hold what is not for strangers.
         reason: &'a str,
     },
     /// A message was published to a room.

@@ -55,8 +55,8 @@ impl<'a> Delivery<'a> {
         Messages::new(self.bytes)
     }
 
-    /// The next connection to write to. Members that lag are not named: what is new has gone behind their queue. Nor are those
-    /// here who get something else as well: theirs is a delivery of its own.
+    /// The next connection to write to. Skips members that lag: their bytes were queued. Skips members that get something else in
+    /// this turn, too: they get everything in one later delivery.
     #[inline]
     pub fn next_target(&mut self) -> Option<ConnId> {
         loop {

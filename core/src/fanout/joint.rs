@@ -7,8 +7,8 @@ use super::stream::Streams;
 use crate::slots::{NONE, Slots};
 use std::ops::Range;
 
-/// Pieces that are noted at most, 512 KiB: when there are more, the rest of the rooms are written to as if each were the only
-/// one. Streams have no part in that: whose stream waits must not get what follows it before.
+/// Pieces that are noted at most, 512 KiB. Beyond it, each of the remaining rooms is written to by itself. Streams are noted in any
+/// case, because a connection must get its stream before what follows it.
 const PIECES_MAX: usize = 64 * 1024;
 /// The rooms of a connection that are looked at for something that its stream could wait for.
 const ROOMS_LOOKED_AT: usize = 16;

@@ -11,32 +11,31 @@ pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// As many idle buffers are kept for the next turn, the rest are given back: about as many small messages as Redis brings in one
 /// read, each for a room of its own.
 pub(super) const KEPT_BUFFERS_MAX: usize = 1_024;
-/// Only so many of them are kept large: in a turn with many buffers, most are short.
+/// How many of them are kept large: in a turn with many buffers, most are short.
 const LARGE_BUFFERS_MAX: usize = 16;
-/// Of the others, so much is kept; with the large ones, 8 MiB in all.
+/// What is kept of each of the others: 8 MiB in all, with the large ones.
 const SMALL_BUFFER_BYTES: usize = 4 * 1024;
-/// What waits to be said holds at most about so many bytes in all, beside what comes in within a turn: drivers leave the broker's messages
-/// with it beyond that.
+/// Bytes of all runs that wait, beyond which drivers leave further messages with the broker. What comes in within a turn may exceed it.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Beyond it all of it is due, because a driver has gone on nevertheless: a long turn, but no memory without end.
+/// Beyond it all runs are due, because a driver has gone on nevertheless: a long turn, but bounded memory.
 const WAITING_BYTES_DUE: usize = 4 * WAITING_BYTES_MAX;
 
-/// A run is handed out so many bytes at a time, in whole frames and at least one: about what a socket takes at once, and between two
-/// such parts others have their turn, and a member that keeps up has read the first.
+/// Bytes of a run that are handed out at a time, in whole frames and at least one: about what a socket takes at once. Between two such
+/// parts others have their turn, and a member that keeps up reads the first.
 const PART_BYTES_MAX: usize = 64 * 1024;
-/// The runs of a track that is longer than such a part all go out whole and at once while that is no more than so many bytes for all
-/// members together, some milliseconds' work: those who keep up are then given no more than came in since.
+/// The runs of a track that is longer than such a part go out whole and at once if that is no more than this many bytes for all members
+/// together, which is some milliseconds' work. So members that keep up are given no more than came in since.
 const WHOLE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// And no more than so many bytes to all members of a group together: half a millisecond's work.
+/// And no more than this many bytes to all members of a group together: half a millisecond's work.
 const GROUP_BYTES_MAX: usize = 512 * 1024;
-/// To write so many bytes to a member costs about as much as to write to it at all: copying them takes as long as the call.
+/// Bytes whose copying into a socket takes as long as the call that writes them.
 const BYTES_PER_MEMBER: usize = 4 * 1024;
 
 /// The share of a turn that large rooms have. They are better off with short turns: what comes in between them joins what they
 /// wait for. Of small rooms, where little is joined, it is the turn itself that costs.
 const LARGE_SHARE: usize = 16;
 
-/// A room with fewer members than so many full groups have is a small one: to write to all of it is a millisecond's work.
+/// Full groups of a room from which on it is a large one. To write to all of a smaller one is a millisecond's work.
 const SMALL_ROOM_GROUPS: usize = 4;
 
 /// How many bytes of the buffer at this index are kept for the next turn.
@@ -52,7 +51,7 @@ struct Track {
     bytes: Vec<u8>,
     /// Position of the first byte.
     base: u64,
-    /// Runs that wait, in the order in which they were begun, which is that of their starts.
+    /// Runs that wait, in the order in which they were begun, which is also the order of their starts.
     runs: VecDeque<u32>,
     /// How many runs are handed out in this turn.
     due: u32,
@@ -107,7 +106,7 @@ pub(crate) struct Run {
 /// their rooms say meanwhile joins them.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    /// A room with at least so many members is a large one.
+    /// Members from which on a room is a large one.
     large_members: usize,
     list: Vec<Run>,
     free: Vec<u32>,
@@ -128,7 +127,7 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// None, of groups that have at most so many members, each of whom may leave so many bytes unread.
+    /// Without runs. A group has at most `group_members_max` members, each of whom may leave `outbox_bytes_max` unread.
     pub fn new(group_members_max: u16, outbox_bytes_max: usize) -> Runs {
         Runs {
             large_members: usize::from(group_members_max) * SMALL_ROOM_GROUPS,
@@ -246,8 +245,8 @@ impl Runs {
         Some((&mut self.list[run as usize], bytes))
     }
 
-    /// Chooses the runs of this turn: of small rooms all, room by room, until so many members are to be written to, of whom those
-    /// that get much count more than once; and of large ones a group of each in turn, for a sixteenth as many, at least one.
+    /// Chooses the runs of this turn. Small rooms come whole, room by room, until `members_max` members are to be written to; a member that
+    /// gets much counts more than once. Of large rooms a group of each comes in turn, at least one, for a sixteenth as many members.
     pub fn choose_due(&mut self, members_max: usize) {
         let is_whole = self.bytes > WAITING_BYTES_DUE;
         let members_max = if is_whole { usize::MAX } else { members_max };

@@ -9,7 +9,7 @@ mod rooms;
 mod status;
 mod subscriptions;
 
-pub(crate) use subscriptions::Told;
+pub(crate) use subscriptions::{REFUSED, Told};
 
 use crate::config::Config;
 use crate::context::Context;

@@ -19,12 +19,15 @@ use std::time::Duration;
 /// messages of rooms that are back flow in between.
 const RESUBSCRIBE_BATCH: usize = 512;
 
+/// What clients are told of a subscription that the broker refuses. Its own words may hold what is not for them: users, channels,
+/// addresses.
+pub(crate) const REFUSED: &str = "the broker refused the subscription";
+
 /// A subscription that the broker has refused, and how far its room's members have been told.
 #[derive(Debug)]
 pub(crate) struct Refused<'a> {
     room: u32,
     name: &'a str,
-    pub reason: &'a str,
     group: usize,
 }
 
@@ -192,7 +195,7 @@ impl Hub {
         }
     }
 
-    fn subscribe_failed<'a>(&mut self, cx: &mut Context, name: &'a str, reason: &'a str) -> Option<Refused<'a>> {
+    fn subscribe_failed<'a>(&mut self, cx: &mut Context, name: &'a str, reason: &str) -> Option<Refused<'a>> {
         let room = self.rooms.find(name)?;
         match self.asked(room)? {
             // Refused to let go: nothing better can be asked, and what still comes is ignored.
@@ -202,14 +205,16 @@ impl Hub {
             }
             Asked::Subscribe => {
                 self.rooms.get_mut(room).asked = None;
-                Some(Refused { room, name, reason, group: 0 })
+                cx.metrics.subscriptions_refused += 1;
+                cx.journal.refused_room(name, reason);
+                Some(Refused { room, name, group: 0 })
             }
         }
     }
 
     /// Takes the next member out of a room whose subscription was refused, and tells it. `None` when all have gone.
     pub fn next_refused(&mut self, cx: &mut Context, refused: &mut Refused<'_>) -> Option<Told> {
-        let Refused { room, name, reason, group } = refused;
+        let Refused { room, name, group } = refused;
         while *group < cx.fanout.audience(*room).group_count() {
             let members = cx.fanout.audience(*room).group_at(*group).members();
             let Some(conn) = members.last() else {
@@ -226,7 +231,7 @@ impl Hub {
             match waiting {
                 // Nothing else could tell it, and it would wait for messages that never come.
                 _ if !cx.slots.get(slot).dialect.has_replies() => return Some(Told::NoWordFor(slot)),
-                Some((_, id)) => cx.refuse(slot, ErrorCode::BrokerRefused, reason, id.as_ref(), Some(name)),
+                Some((_, id)) => cx.refuse(slot, ErrorCode::BrokerRefused, REFUSED, id.as_ref(), Some(name)),
                 None => cx.reply(slot, |out| reply::unsubscribed(out, name, None, Some(ErrorCode::BrokerRefused))),
             }
             return Some(Told::Told);

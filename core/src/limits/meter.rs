@@ -96,8 +96,8 @@ impl Spares {
 }
 
 impl Meter {
-    /// Charges so many things to a connection, whose meter is made if the silence before the event does not make good for
-    /// all that the event has used. Returns `false`, and charges nothing, where they are too many.
+    /// Charges `things` to a connection. A meter is created only if the silence before this event does not pay for what the event
+    /// has used so far. Returns `false`, and charges nothing, where they are too many.
     ///
     /// Whatever the events, within any span of time a connection is never allowed more than rate × (span + 1 s) + burst: what a
     /// silence of up to a second made good for is not remembered, and a WebSocket begins as if after one.

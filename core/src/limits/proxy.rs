@@ -52,7 +52,7 @@ impl Proxies {
 pub(crate) enum Client {
     /// This address.
     Named(IpAddr),
-    /// Somebody, of whom it does not say an address: `unknown`, a pseudonym, or what only looks like one.
+    /// A client whose address it does not say: `unknown`, a pseudonym, or what only looks like one.
     Untold,
     /// Nobody but itself and other trusted ones, as with health checks.
     Own,

@@ -4,7 +4,7 @@
 /// Debts are counted in millionths of a thing, so that a microsecond of any whole rate per second is a whole number.
 const MILLION: u64 = 1_000_000;
 
-/// So many a second in the long run, and so many at once. There is nothing more to a rate, so it can be written down whole.
+/// How many a second in the long run, and how many at once. There is nothing more to a rate, so it can be written down whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {
     /// The long-term average; 0 means that there is no limit.
@@ -33,7 +33,7 @@ impl Rate {
         (debt <= self.burst.saturating_mul(MILLION)).then_some(debt)
     }
 
-    /// Whether some microseconds make good for so many things at once.
+    /// Whether some microseconds make good for this many things at once.
     pub(crate) fn makes_good(self, things: u64, micros: u64) -> bool {
         self.charged(0, things).is_some_and(|debt| self.drained(debt, micros) == 0)
     }

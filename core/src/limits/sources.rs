@@ -59,8 +59,7 @@ impl Sources {
         self.connections_max > 0 || self.connects.is_limited()
     }
 
-    /// Counts a new connection from this address. Gives the source to [`Sources::leave`] with, which is none where there is
-    /// no limit.
+    /// Counts a new connection from this address. Returns its source, for [`Sources::leave`]; `NONE` where no address is limited.
     pub fn arrive(&mut self, address: IpAddr, now: Time) -> Result<u32, OverLimit> {
         if !self.is_limited() {
             return Ok(NONE);

@@ -156,7 +156,8 @@ impl Transport {
             }
             Kind::Upgrade { .. } if !allows(cx, &parsed, is_forwarded) => {
                 cx.metrics.upgrades_refused_origin += 1;
-                self.respond(cx, slot, Response::ORIGIN, false);
+                cx.journal.refused_page(cx.slots.id(slot), &Response::ORIGIN, parsed.origin.unwrap_or_default());
+                self.write_response(cx, slot, Response::ORIGIN, false);
                 None
             }
             Kind::Upgrade { key, subprotocols, compression } => {
@@ -233,6 +234,10 @@ impl Transport {
     /// Sends a response other than 101, and ends the connection after it.
     pub fn respond(&mut self, cx: &mut Context, slot: u32, response: Response<'_>, head_only: bool) {
         cx.journal.answered(cx.slots.id(slot), &response);
+        self.write_response(cx, slot, response, head_only);
+    }
+
+    fn write_response(&mut self, cx: &mut Context, slot: u32, response: Response<'_>, head_only: bool) {
         response.write(cx.stream(slot), head_only);
         self.discard(cx, slot);
     }

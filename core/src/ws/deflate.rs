@@ -244,7 +244,7 @@ impl Deflater {
     }
 }
 
-/// More than any level of zlib makes of so many bytes. The worst is level 1, which spends nine bits on every byte from 144 on;
+/// More than any level of zlib makes of this many bytes. The worst is level 1, which spends nine bits on every byte from 144 on;
 /// beyond that, a few bytes of block headers and flushes.
 pub(super) fn deflated_bytes_max(payload_bytes: usize) -> usize {
     payload_bytes.saturating_add(payload_bytes / 8 + payload_bytes / 256 + 64)

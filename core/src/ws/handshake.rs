@@ -119,7 +119,7 @@ impl<'a> Offered<'a> {
     }
 }
 
-/// Parses a whole request head, as [`head_end`] found it, with at most so many header fields.
+/// Parses a whole request head, as [`head_end`] found it, with at most `headers_max` header fields.
 ///
 /// # Errors
 /// The response that tells the client what is wrong.

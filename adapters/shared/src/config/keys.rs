@@ -105,8 +105,8 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "origins",
         default: "",
-        help: "The web pages whose scripts may connect, by the Origin that browsers send; others get 403. None: those of the \
-               same host and port. *: any. Programs that send no Origin are not kept out",
+        help: "The web pages whose scripts may connect, by the Origin that browsers send; others get 403. Not set: \
+               pages of the same host and port. *: any. Programs that send no Origin are not kept out",
         environment_alias: None,
         kind: &OriginList { field: field!(origins) },
     },
@@ -375,8 +375,8 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "limits.pending_upgrades_max",
         default: "16384",
-        help: "Connections that are no WebSocket: their request is coming in, or they have been answered and do not hang up. \
-               Beyond it, or where they take the last places, an answered one is ended, or else the oldest, with 503",
+        help: "Connections that are not WebSockets: their request is coming in, or they have been answered and do not hang up. \
+               At the limit, or when they take the last places, an answered one is closed, or else the oldest, with 503",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 1..=10_000_000, field: field!(limits.pending_upgrades_max) },
     },

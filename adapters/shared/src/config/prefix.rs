@@ -2,15 +2,17 @@
 //! characters: where one prefix begins with another, a room of one server is a room of the other, too.
 
 /// What is wrong with a prefix of Redis channels if other prefixes are in use there; nothing with one whose only colon is its
-/// last character. Of two such prefixes neither begins with the other, so no channel is of both.
+/// last character. No such prefix is the beginning of another, so no channel belongs to two of them.
 pub(crate) fn warning(prefix: &str) -> Option<String> {
     const APART: &str =
-        "a prefix that ends in its only colon, such as `app:` or `app-admin:`, keeps apart from all others that do";
+        "end every prefix in its only colon, such as `app:` and `app-admin:`, to keep their rooms apart";
     let Some(colon) = prefix.find(':') else {
-        let which =
-            if prefix.is_empty() { "is empty".to_owned() } else { format!("`{}` has no colon", prefix.escape_debug()) };
+        if prefix.is_empty() {
+            return Some(format!("redis.prefix is empty: every channel on this Redis is a room here; {APART}"));
+        }
+        let prefix = prefix.escape_debug();
         return Some(format!(
-            "redis.prefix {which}: rooms of servers on this Redis whose prefix begins so, but is longer, are rooms here as well; {APART}"
+            "redis.prefix `{prefix}` has no colon: every channel on this Redis that begins with it is a room here, also one of another server; {APART}"
         ));
     };
     let (outer, inner) = prefix.split_at(colon + 1);
@@ -19,8 +21,8 @@ pub(crate) fn warning(prefix: &str) -> Option<String> {
     }
     let [prefix, outer, inner] = [prefix, outer, inner].map(|part| part.escape_debug().to_string());
     Some(format!(
-        "redis.prefix `{prefix}` does not end in its only colon: its rooms are rooms `{inner}…` of a server on this Redis whose prefix is \
-         `{outer}`; {APART}"
+        "redis.prefix `{prefix}` does not end in its only colon: a server on this Redis with the prefix `{outer}` shares its rooms, as \
+         `{inner}…`; {APART}"
     ))
 }
 

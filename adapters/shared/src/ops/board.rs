@@ -95,7 +95,7 @@ impl Figures {
 }
 
 impl Board {
-    /// What a server of so many workers shows that has done nothing yet: not ready because it is starting.
+    /// The board of a server with this number of workers that has done nothing yet: not ready, because it is starting.
     pub fn new(workers: usize) -> Board {
         Board {
             workers: (0..workers).map(|_| Figures::new()).collect(),

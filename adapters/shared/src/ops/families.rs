@@ -242,7 +242,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     flag(
         "fanfare_broker_up",
         Across::Least,
-        "Whether the link to the broker is up (1) or down (0), that of every worker.",
+        "Whether the link to the broker is up (1) at every worker, or down (0) at any.",
         samples![
             ("link=\"subscriber\"") s => s.subscriber_up.into(),
             ("link=\"publisher\"") s => s.publisher_up.into(),
@@ -252,6 +252,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         "fanfare_broker_reconnects_total",
         "Times a lost link to the broker came back.",
         samples![s => s.broker_reconnects],
+    ),
+    counter(
+        "fanfare_broker_subscriptions_refused_total",
+        "Subscriptions of rooms that the broker refused for good.",
+        samples![s => s.core.subscriptions_refused],
     ),
     counter(
         "fanfare_broker_publishes_dropped_total",

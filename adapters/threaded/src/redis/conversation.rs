@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// Commands of one write.
 const BATCH_MAX: usize = 512;
-/// With so many unanswered commands no more are written, until there are half as many: a message comes after all answers that
+/// Unanswered commands beyond which no more are written until half are answered: a message comes after all answers that
 /// Redis owes, and after those that nobody has taken from the socket yet, so it would be late by as many. Enough for
 /// Redis to have some at hand while one of the threads waits for a processor.
 const UNANSWERED_MAX: usize = 1_024;

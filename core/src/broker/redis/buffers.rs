@@ -11,7 +11,7 @@ const KEPT_BYTES: usize = 64 * 1024;
 /// buffers does not pay for giving back and taking again.
 const USES_BETWEEN_SHRINKS: u32 = 1024;
 
-/// At least so many bytes are added to a remainder before it is scanned again, so that a line of unknown length that
+/// Bytes that are added to a remainder, at least, before it is scanned again, so that a line of unknown length that
 /// began in one read is not looked at once per byte of the next one.
 const TOP_UP_BYTES_MIN: usize = 512;
 

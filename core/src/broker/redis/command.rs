@@ -3,7 +3,7 @@
 /// The most bytes the framing of one bulk string adds: `$`, 20 digits, two line ends.
 const BULK_FRAMING_BYTES_MAX: usize = 25;
 
-/// Begins a command of so many arguments, its name included.
+/// Begins a command with this number of arguments, its name included.
 pub(super) fn begin(out: &mut Vec<u8>, arguments: usize) {
     header(out, b'*', arguments);
 }

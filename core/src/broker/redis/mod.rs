@@ -26,10 +26,10 @@
 //!
 //! # What holds
 //!
-//! - `Down` ends an `Up`, and tells before the first and after any `Down` why there is no connection, whenever an attempt
-//!   fails for another reason than the one told last; so with `PublisherUp` and `PublisherDown`. Reasons in events begin
-//!   with `Redis: `. After `Down` the session knows of no room: whoever wants messages
-//!   asks again after `Up`. What is asked of a subscriber that is not up is forgotten.
+//! - `Down` ends every `Up`. While there is no connection, also before the first `Up`, another `Down` follows each attempt that
+//!   fails for a new reason. `PublisherUp` and `PublisherDown` behave the same. Reasons in events begin with `Redis: `.
+//! - After `Down` the session knows of no room: rooms have to be asked for again after `Up`. What is asked of a subscriber that is not
+//!   up is forgotten.
 //! - While Redis refuses for a while ([`Refusal::Passing`]), `Refusing` says why, and `Willing` that it is over. Subscriptions that
 //!   exist stay; those that it refused are asked for again, as is a sign of life, with growing pauses between
 //!   [`RedisConfig::backoff_min`] and [`RedisConfig::backoff_max`], until they are granted. A publish that it refuses fails as

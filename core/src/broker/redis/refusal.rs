@@ -28,7 +28,7 @@ use super::standing::Standing;
 /// protected mode.
 const REASON_CHARS_MAX: usize = 200;
 
-/// If a text holds so many bytes of the password's beginning, it is thought to quote it.
+/// Bytes of the password's beginning that a text must hold to be taken for a quote of it.
 const PASSWORD_QUOTE_BYTES_MIN: usize = 4;
 
 /// What becomes of a command that Redis refuses.
