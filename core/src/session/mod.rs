@@ -1,8 +1,6 @@
 //! What a client says: from a message to a command, by the dialect that it speaks, and from a command to the hub. A client that says too
 //! much, or too often what means nothing, is refused, and in the end to be closed; that is returned, not done.
 
-pub(crate) mod route;
-
 use crate::close::CloseReason;
 use crate::context::Context;
 use crate::dialect::Dialect;

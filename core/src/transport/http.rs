@@ -1,11 +1,11 @@
 //! Requests of HTTP, and what they are answered.
 
 use super::Transport;
+use super::route::{self, Route};
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::Refused;
 use crate::hash::take_of;
-use crate::session::route::{self, Route};
 use crate::slots::Phase;
 use crate::ws::deflate::Agreed;
 use crate::ws::handshake::{self, Kind, Offered, Parsed, Response};

@@ -12,6 +12,7 @@ mod closing;
 mod frames;
 mod http;
 mod pending;
+mod route;
 mod source;
 mod timers;
 mod unfinished;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 /// What the path of an upgrade chose.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Route<'a> {
+pub(super) struct Route<'a> {
     pub dialect: Dialect,
     /// The rooms that the connection joins at once: what it is told of them goes out with the response.
     pub rooms: Vec<Cow<'a, str>>,
@@ -18,7 +18,7 @@ pub(crate) struct Route<'a> {
 ///
 /// # Errors
 /// `None` where no WebSocket is; else what is wrong with a room's name.
-pub(crate) fn route<'a>(
+pub(super) fn route<'a>(
     path: &'a str,
     query: &'a str,
     config: &Config,
@@ -44,7 +44,7 @@ pub(crate) fn route<'a>(
 }
 
 /// The path without the slash at its end, which means nothing: of a room's name it is one only if it is written as `%2F`.
-pub(crate) fn without_trailing_slash(path: &str) -> &str {
+pub(super) fn without_trailing_slash(path: &str) -> &str {
     path.strip_suffix('/').unwrap_or(path)
 }
 
