@@ -12,6 +12,8 @@ pub fn text(core: &mut Core, slot: u32, text: &str) {
     let Some(membership) = core.conns.get(slot).rooms.as_slice().first() else { return };
     let room = core.rooms.get(membership.room).name.clone();
     let message = serde_json::Value::from(text).to_string();
-    core.surplus_bytes += message.len() - text.len();
+    // The name goes to the broker with every message, and came once.
+    let escapes = room.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+    core.surplus_bytes += room.len() + escapes + message.len() - text.len();
     core.send_message(slot, &room, &message, true, None);
 }
