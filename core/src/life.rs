@@ -409,7 +409,7 @@ impl Core {
             compression: conn.window.is_some(),
         };
         let mut inflater = std::mem::take(&mut self.inflater);
-        let mut at = 0;
+        let (mut at, mut has_ended) = (0, false);
         while at < data.len() && self.surplus_bytes < SURPLUS_BYTES_PER_STEP && self.reads_frames(slot) {
             match decoder.next(&mut data[at..], limits, &mut inflater) {
                 Ok((taken, decoded)) => {
@@ -423,6 +423,7 @@ impl Core {
                 Err(violation) => self.violation(slot, violation),
             }
             self.surplus_bytes += inflater.take_surplus();
+            has_ended |= decoder.is_between_messages();
         }
         self.inflater = inflater;
         self.charge_surplus(slot);
@@ -430,6 +431,10 @@ impl Core {
             decoder.settle();
             let held_bytes = decoder.held_bytes();
             self.conns.get_mut(slot).decoder = decoder;
+            if has_ended && !self.unfinished.is_empty() {
+                // What is unfinished now is another message, which has its own time.
+                self.unfinished.forget(slot);
+            }
             self.hold_unfinished(slot, held_bytes);
             if at < data.len() {
                 self.unread.keep(self.conns.id(slot), &data[at..]);
@@ -458,8 +463,6 @@ impl Core {
             {
                 self.close_unfinished(oldest, "too many messages are unfinished");
             }
-        } else if !self.unfinished.is_empty() {
-            self.unfinished.forget(slot);
         }
     }
 
