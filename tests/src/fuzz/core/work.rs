@@ -49,7 +49,8 @@ impl TurnWork {
 
     pub fn begin(&mut self, core: &Core) {
         let metrics = core.metrics();
-        self.deferred = [metrics.publishes_deferred_now > 0, self.deferred[0]];
+        // What is deferred in the turn in which its connection's socket fails is asked for in the next.
+        self.deferred = [metrics.publishes_deferred_now > 0, self.deferred[0] || self.looks > 0];
         self.unsent = metrics.unsent_bytes_now as usize;
         (self.looks, self.reports, self.reported) = (0, 0, 0);
         (self.published, self.said) = (0, 0);
