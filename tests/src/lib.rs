@@ -33,6 +33,7 @@ mod resp;
 mod server;
 mod settings;
 mod under_test;
+pub mod work;
 
 use std::thread;
 use std::time::{Duration, Instant};

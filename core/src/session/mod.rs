@@ -83,7 +83,9 @@ fn speak(hub: &mut Hub, cx: &mut Context, slot: u32, text: &str) -> Verdict {
     // Its room is the only one it can be in; a broker that refused it has ended the connection.
     let Some(room) = hub.only_room(cx, slot).map(Box::<str>::from) else { return Ok(()) };
     let message = serde_json::Value::from(text).to_string();
-    cx.limits.owe(message.len() - text.len());
+    // The name goes to the broker with every message, and came once.
+    let escapes = room.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+    cx.limits.owe(room.len() + escapes + message.len() - text.len());
     publish(hub, cx, slot, (&room, &message, true), None)
 }
 

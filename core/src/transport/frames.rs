@@ -28,6 +28,8 @@ pub(crate) struct Reading {
     limits: Limits,
     /// How many bytes have been looked at.
     at: usize,
+    /// Whatever was unfinished before is whole, or nothing was.
+    has_ended: bool,
 }
 
 impl Reading {
@@ -42,6 +44,7 @@ impl Reading {
         if self.limits.compression {
             cx.limits.owe(self.inflater.take_surplus());
         }
+        self.has_ended |= self.decoder.is_between_messages();
         let is_over = self.at >= data.len() || cx.limits.owed() >= SURPLUS_BYTES_PER_STEP;
         if is_over || !reads_frames(&cx.slots, self.slot) {
             return None;
@@ -93,6 +96,7 @@ impl Transport {
             decoder: std::mem::take(&mut conn.decoder),
             inflater: std::mem::take(&mut self.inflater),
             at: 0,
+            has_ended: false,
         }
     }
 
@@ -101,16 +105,19 @@ impl Transport {
     /// # Errors
     /// What they made is too much, so that the connection has to be ended. It has been acted upon, so nothing is lost.
     pub fn stop_reading(&mut self, cx: &mut Context, reading: Reading, data: &[u8]) -> Result<(), Limit> {
-        let Reading { slot, mut decoder, inflater, at, .. } = reading;
+        let Reading { slot, mut decoder, inflater, at, has_ended, .. } = reading;
         self.inflater = inflater;
         let charged = self.charge_owed(cx, slot);
         if charged.is_ok() && reads_frames(&cx.slots, slot) {
             decoder.settle();
             let held_bytes = decoder.held_bytes();
             cx.slots.get_mut(slot).decoder = decoder;
-            match held_bytes {
-                0 => self.unfinished.forget(slot),
-                _ => self.unfinished.hold(cx.slots.id(slot), held_bytes, cx.now),
+            if has_ended {
+                // What is unfinished now is another message, which has its own time.
+                self.unfinished.forget(slot);
+            }
+            if held_bytes > 0 {
+                self.unfinished.hold(cx.slots.id(slot), held_bytes, cx.now);
             }
             if at < data.len() {
                 self.unread.keep(cx.slots.id(slot), &data[at..]);

@@ -149,9 +149,15 @@ impl Decoder {
             Given::Control => partial.control = Vec::new(),
         }
         partial.given = Given::Nothing;
-        if partial.header_len == 0 && partial.frame.is_none() && partial.message.is_none() {
+        if self.is_between_messages() {
             self.partial = None;
         }
+    }
+
+    /// Whether what comes next begins a message or a control frame, and nothing is unfinished.
+    pub fn is_between_messages(&self) -> bool {
+        let is_done = |of: &Partial| of.header_len == 0 && of.frame.is_none() && of.message.is_none();
+        self.partial.as_deref().is_none_or(is_done)
     }
 
     /// Bytes held for something unfinished.

@@ -282,14 +282,21 @@ impl Inflater {
         self.out.shrink_to(bytes_max.saturating_add(1));
         let machine = self.machine.get_or_insert_with(|| Box::new(Decompress::new(false)));
         machine.reset(false);
+        let ended = self.push_whole(compressed, bytes_max);
+        // What was inflated in vain has been as much work.
+        self.surplus_bytes += self.out.len().saturating_sub(compressed.len());
+        if ended? { Ok(&self.out) } else { Err(Violation::Deflate) }
+    }
+
+    /// Inflates a message; returns whether it came to an end.
+    fn push_whole(&mut self, compressed: &[u8], bytes_max: usize) -> Result<bool, Violation> {
         // An empty message is one byte (RFC 7692 §7.2.3.6), and some send none. Behind a block marked as the last one there
         // should be a byte, too (§7.2.3.4), and it is not missed.
-        let ended = compressed.is_empty() || self.push(compressed, bytes_max)? || {
-            self.push(&TAIL, bytes_max)?;
-            self.push(&END, bytes_max)?
-        };
-        self.surplus_bytes += self.out.len().saturating_sub(compressed.len());
-        if ended { Ok(&self.out) } else { Err(Violation::Deflate) }
+        if compressed.is_empty() || self.push(compressed, bytes_max)? {
+            return Ok(true);
+        }
+        self.push(&TAIL, bytes_max)?;
+        self.push(&END, bytes_max)
     }
 
     /// Inflates a part of a message; returns whether it ended with a block marked as the last one.
@@ -534,5 +541,16 @@ mod tests {
                 prop_assert!(out.len() <= bytes_max);
             }
         }
+    }
+
+    #[test]
+    fn what_is_inflated_in_vain_is_surplus_too() {
+        let (mut deflater, mut inflater) = (Deflater::new(Compression::default()), Inflater::default());
+        let whole = deflater.shrunk(Some(Window::Wide), &[b'x'; 10_000]).expect("it pays").to_vec();
+        assert_eq!(inflater.inflate(&whole, 5_000), Err(Violation::TooBig));
+        assert!((5_000..=5_001).contains(&(inflater.take_surplus() + whole.len())));
+        let broken = [&whole[..], &[0xff; 4]].concat();
+        assert_eq!(inflater.inflate(&broken, 10_000), Err(Violation::Deflate));
+        assert_eq!(inflater.take_surplus() + broken.len(), 10_000);
     }
 }

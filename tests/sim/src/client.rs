@@ -1,6 +1,7 @@
 //! A client: what it wants, what it says, and what it makes of what it hears. It follows PROTOCOL.md and RFC 6455 except where
 //! a fault makes it break a rule. What it hears is judged by its `View`.
 
+mod costly;
 mod hearing;
 
 use crate::cluster::Surroundings;
@@ -9,10 +10,14 @@ use crate::network::{Side, WireId};
 use crate::options::{Options, chance, rng};
 use crate::reference::{Key, ROOMS, Reference, Sent};
 use crate::trace;
-use crate::view::{Ask, Dialect, View};
+use crate::view::{Ask, Dialect, UNFINISHED, View};
+use costly::{Made, Unfinished};
 use fanfare_tests::{COMPRESSED, Frame, deflated, opcode, upgrade_request};
 use fastrand::Rng;
 use std::collections::BTreeSet;
+
+/// No command is so long of itself.
+const INFLATING_BYTES: usize = 1_000;
 
 /// One connection of a client.
 #[derive(Debug)]
@@ -32,6 +37,10 @@ struct Connection {
     heard_at: u64,
     /// It asks for a sign of life since then.
     doubts_since: Option<u64>,
+    opened_at: u64,
+    /// A message that has begun: until it ends, only control frames may be said.
+    unfinished: Option<Unfinished>,
+    made: Made,
 }
 
 /// What a client does of its own accord.
@@ -61,6 +70,8 @@ pub struct Client {
     pub stalled_until: u64,
     /// It answers no ping before.
     pub mute_until: u64,
+    /// It makes no more work than it must.
+    is_healed: bool,
     options: Options,
     /// Messages that came on connections that are no more.
     delivered: u64,
@@ -92,6 +103,7 @@ impl Client {
             ids: 0,
             stalled_until: 0,
             mute_until: 0,
+            is_healed: false,
             options: options.clone(),
             delivered: 0,
             rng,
@@ -112,6 +124,11 @@ impl Client {
     /// Messages that it got.
     pub fn delivered(&self) -> u64 {
         self.delivered + self.connection.as_ref().map_or(0, |connection| connection.view.delivered)
+    }
+
+    /// Bytes that its connection has made beyond those that it has said.
+    pub fn surplus(&self) -> u64 {
+        self.connection.as_ref().map_or(0, |connection| connection.made.surplus)
     }
 
     /// The view of its connection, if that is a WebSocket that lasts.
@@ -170,6 +187,9 @@ impl Client {
         if self.stalled_until <= now && self.doubts(around) {
             return Ok(());
         }
+        if !self.finish(mood != Mood::Active, around) {
+            return Ok(());
+        }
         let Some(connection) = self.connection.as_ref().filter(|of| of.is_upgraded && !of.is_over) else {
             if mood == Mood::Leaving && connection_is_idle(&self.connection) {
                 self.drop_connection(around);
@@ -206,7 +226,7 @@ impl Client {
 
     /// Whatever comes to mind.
     fn improvise(&mut self, around: &mut Surroundings<'_>) {
-        if self.view().is_none() {
+        if self.view().is_none() || self.connection.as_ref().is_some_and(|of| of.unfinished.is_some()) {
             return;
         }
         let room = self.rng.usize(0..self.options.rooms);
@@ -293,14 +313,18 @@ impl Client {
         around.reference.send(key, sent);
         trace!(around.trace, around.timeline, "client {} sends {text}", self.number);
         if self.dialect == Dialect::Broadcast {
-            self.message(text.as_bytes(), around);
+            self.message(text.as_bytes(), true, around);
         } else {
             let echo = if echo { "" } else { ",\"echo\":false" };
             let fields = format!("{},\"message\":{json}{echo}", room_field(room));
             self.command("SEND_MESSAGE", &fields, Ask::Send(key), around);
         }
         if let Some(connection) = &mut self.connection {
-            around.reference.sent_to(key, connection.wire, connection.said);
+            connection.made.sends += 1;
+            match &mut connection.unfinished {
+                Some(unfinished) => unfinished.key = Some(key),
+                None => around.reference.sent_to(key, connection.wire, connection.said),
+            }
             connection.view.sent(room, key);
         }
         Some(key)
@@ -316,9 +340,12 @@ impl Client {
         });
         let id_field = id.map_or(String::new(), |id| format!(",\"id\":{id}"));
         trace!(around.trace, around.timeline, "client {} says {kind}{fields}{id_field}", self.number);
-        self.message(format!("{{\"type\":\"{kind}\"{fields}{id_field}}}").as_bytes(), around);
+        let text = format!("{{\"type\":\"{kind}\"{fields}{id_field}{}}}", self.blanks());
+        // What is asked of rooms takes effect where it stands.
+        let inflates = self.message(text.as_bytes(), matches!(ask, Ask::Send(_) | Ask::Ping), around);
         if let Some(connection) = &mut self.connection {
-            connection.view.ask(id, ask, connection.said, around.timeline.now);
+            let end = if connection.unfinished.is_some() { UNFINISHED } else { connection.said };
+            connection.view.ask(id, ask, (end, inflates), around.timeline.now);
         }
     }
 
@@ -327,10 +354,10 @@ impl Client {
         if self.dialect == Dialect::Broadcast {
             return;
         }
-        self.message(b"pong", around);
-        self.message(b"ping", around);
+        self.message(b"pong", false, around);
+        self.message(b"ping", false, around);
         if let Some(connection) = &mut self.connection {
-            connection.view.ask(None, Ask::Ping, connection.said, around.timeline.now);
+            connection.view.ask(None, Ask::Ping, (connection.said, 0), around.timeline.now);
         }
     }
 
@@ -369,19 +396,34 @@ impl Client {
         }
     }
 
-    /// Sends a text message: compressed or not, in one frame or several.
-    fn message(&mut self, text: &[u8], around: &mut Surroundings<'_>) {
-        let compressed = self.connection.as_ref().is_some_and(|of| of.incoming.is_compressed()) && self.rng.bool();
+    /// Sends a text message: compressed or not, in one frame or several, of which the last may come later if it `may_wait`. Returns how
+    /// many more bytes than were said come out of it.
+    fn message(&mut self, text: &[u8], may_wait: bool, around: &mut Surroundings<'_>) -> u64 {
+        let is_long = text.len() > INFLATING_BYTES;
+        let compressed =
+            self.connection.as_ref().is_some_and(|of| of.incoming.is_compressed()) && (is_long || self.rng.bool());
         let (payload, rsv) = if compressed { (deflated(text), COMPRESSED) } else { (text.to_vec(), 0) };
-        if payload.len() < 2 || !chance(&mut self.rng, self.options.clients.fragmented) {
-            return self.frame(Frame::new(opcode::TEXT, payload).with_rsv(rsv), around);
+        let inflates = text.len().saturating_sub(payload.len()) as u64;
+        if let Some(connection) = &mut self.connection {
+            connection.made.surplus += inflates;
+        }
+        let waits = may_wait && payload.len() >= 2 && self.is_slow();
+        if payload.len() < 2 || !waits && !chance(&mut self.rng, self.options.clients.fragmented) {
+            self.frame(Frame::new(opcode::TEXT, payload).with_rsv(rsv), around);
+            return inflates;
         }
         let (first, last) = payload.split_at(self.rng.usize(1..payload.len()));
         self.frame(Frame::new(opcode::TEXT, first).with_rsv(rsv).unfinished(), around);
         if self.rng.bool() {
             self.frame(Frame::new(opcode::PING, "between"), around);
         }
-        self.frame(Frame::new(opcode::CONTINUATION, last), around);
+        let last = Frame::new(opcode::CONTINUATION, last);
+        if waits {
+            self.begin(last, around);
+        } else {
+            self.frame(last, around);
+        }
+        inflates
     }
 
     fn frame(&mut self, frame: Frame, around: &mut Surroundings<'_>) {
@@ -431,6 +473,9 @@ impl Client {
             is_rude: false,
             heard_at: around.timeline.now,
             doubts_since: None,
+            opened_at: around.timeline.now,
+            unfinished: None,
+            made: Made::default(),
         });
     }
 
@@ -460,7 +505,7 @@ impl Client {
             return;
         };
         for room in &self.wants {
-            connection.view.ask(None, Ask::Subscribe(*room, false), connection.said, around.timeline.now);
+            connection.view.ask(None, Ask::Subscribe(*room, false), (connection.said, 0), around.timeline.now);
         }
     }
 
@@ -493,11 +538,12 @@ impl Client {
 
     /// Nothing holds it up any more.
     pub fn heal(&mut self, around: &mut Surroundings<'_>) {
-        (self.stalled_until, self.mute_until) = (0, 0);
+        (self.stalled_until, self.mute_until, self.is_healed) = (0, 0, true);
         if self.view().is_some() {
             // For the pings that it did not answer.
             self.frame(Frame::new(opcode::PONG, ""), around);
         }
+        self.finish(true, around);
         self.options.clients.retry.max = self.options.clients.retry.max.min(500_000);
     }
 }

@@ -12,7 +12,7 @@ use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
 use fanfare_tests::Frame;
 use fastrand::Rng;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 #[derive(Debug)]
@@ -50,6 +50,8 @@ struct Adapter {
     writable: Vec<ConnId>,
     incoming: VecDeque<WireId>,
     links: [Option<Link>; 2],
+    /// Connections of which the core keeps some bytes unread.
+    kept: BTreeSet<ConnId>,
     /// Connections that are no more.
     gone: Vec<ConnId>,
     drives_midway: bool,
@@ -102,6 +104,7 @@ impl Instance {
                 writable: Vec::new(),
                 incoming: VecDeque::new(),
                 links: [None, None],
+                kept: BTreeSet::new(),
                 gone: Vec::new(),
                 drives_midway: options.drives_midway,
                 has_jumped: false,
@@ -257,6 +260,7 @@ impl Instance {
             self.stale_fed += adapter.feed_stale(&mut turn, &mut self.rng);
         }
         turn.timeout(|conn| adapter.sockets.get(&conn).is_some_and(|socket| socket.is_ready));
+        adapter.note_looked_at(turn.core(), around);
         if std::mem::take(&mut self.shutdown_due) {
             let wires = adapter.conns.keys().copied();
             around.reference.stops(wires, &around.network, around.timeline.now);
@@ -274,7 +278,9 @@ impl Instance {
 
     /// Plans the next turn: at once if there is something to do.
     fn sleep(&mut self, now: Time, around: &mut Surroundings<'_>) {
-        if !self.adapter.ready.is_empty() || self.session.has_events() {
+        // What is kept has its turn by the core's own time, and the sockets of these are left alone until then.
+        let is_ready = self.adapter.ready.iter().any(|conn| !self.core.keeps_unread(*conn));
+        if is_ready || self.session.has_events() {
             return self.wake(around);
         }
         let next = [self.core.next_timeout(), self.session.next_timeout()].into_iter().flatten().min();
@@ -375,14 +381,32 @@ impl Adapter {
             }
             match around.network.read(socket.wire, Side::Far, options.read_bytes, &mut around.timeline) {
                 Read::Bytes(mut data) => {
-                    around.reference.client_read(socket.wire, self.incarnation, &around.network);
                     turn.feed(Event::Bytes { conn, data: &mut data });
+                    if turn.core().keeps_unread(conn) {
+                        around.reference.client_kept(socket.wire);
+                        self.kept.insert(conn);
+                    } else {
+                        around.reference.client_read(socket.wire, self.incarnation, &around.network);
+                    }
                     self.make_ready(conn);
                 }
                 Read::Nothing => {}
                 Read::End => turn.feed(Event::Closed { conn }),
             }
         }
+    }
+
+    /// Tells of whom the core has come to the end of what was kept.
+    fn note_looked_at(&mut self, core: &Core, around: &mut Surroundings<'_>) {
+        let Adapter { kept, sockets, incarnation, .. } = self;
+        kept.retain(|conn| {
+            let Some(socket) = sockets.get(conn) else { return false };
+            let is_kept = core.keeps_unread(*conn);
+            if !is_kept {
+                around.reference.client_read(socket.wire, *incarnation, &around.network);
+            }
+            is_kept
+        });
     }
 
     /// Reports something about connections that were closed, as an adapter with events still in its hands may.

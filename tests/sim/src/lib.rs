@@ -7,6 +7,7 @@
 
 mod client;
 mod cluster;
+mod costs;
 mod incoming;
 mod instance;
 mod network;

@@ -1,6 +1,7 @@
 //! What a seed draws before anything happens: which faults, how often, and every limit and size (swarm testing: a seed in
 //! which few kinds of faults are on reaches states that a mixture of all of them hides).
 
+use crate::costs::Costs;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::{Config, PublishFormat, Rate};
 use fanfare_tests::compression;
@@ -13,6 +14,9 @@ use std::time::Duration;
 const TIGHT_ONE_IN: u64 = 5;
 /// Two short messages.
 const TIGHT_BYTES: usize = 400;
+
+/// Of a message that is not whole, beside what makes it longer.
+const HELD_BYTES: usize = 500;
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -242,6 +246,8 @@ pub struct Options {
     pub relief: Span,
     /// What clients are like.
     pub clients: Clients,
+    /// How clients make much work.
+    pub costs: Costs,
     /// What wires are like.
     pub wires: Wires,
     /// What Redis is like.
@@ -273,7 +279,7 @@ impl Options {
         let small = r.u32(0..3) > 0;
         let pause = pick(r, &[500, 5_000, 50_000, 300_000]);
         let latency = pick(r, &[50, 500, 5_000, 40_000]);
-        let clients = Clients {
+        let mut clients = Clients {
             count,
             pause: Span { min: pause / 5, max: pause * 2 },
             classic: pick(r, &[0, 0, 200]),
@@ -318,10 +324,11 @@ impl Options {
         session.prefix = pick(r, &["fanfare:", "", "é:"]).to_owned();
         let linger_max = pick(r, &[0, 300, 2_000]);
         let mut core = Config::default();
-        // Such limits are tested by themselves; here they would only end connections.
+        // Rates of messages and pings are tested by themselves; here they would only end connections.
         core.messages = Rate::NONE;
         core.bytes = Rate::NONE;
         core.pings = Rate::NONE;
+        (core.deliveries, core.surplus) = (Rate::NONE, Rate::NONE);
         core.outbox_bytes_max = if quiet { 1 << 20 } else { pick(r, &[600, 5_000, 100_000, 1 << 20]) };
         core.outbox_total_bytes_max = if quiet { 1 << 28 } else { pick(r, &[4_000, 100_000, 1 << 28]) };
         core.members_per_turn_max = pick(r, &[1, 3, 16, 1_024]);
@@ -338,11 +345,18 @@ impl Options {
         core.handshake_timeout = millis(r, 2_000, 10_000);
         core.compression = (r.u32(0..5) > 0).then(|| compression(pick(r, &[0, 64, 256]), 1));
         core.publish_format = if r.u32(0..5) == 0 { PublishFormat::Classic } else { PublishFormat::Fanfare };
+        let rooms = pick(r, &[1, 2, 3, 6]);
+        let held = rooms * (clients.padding.max as usize * 2 + HELD_BYTES);
+        let costs = Costs::draw(seed, (quiet, !small), (count * rooms) as u64, held, &mut core);
+        if costs.are_drawn() {
+            clients.compressed = 1_000;
+        }
         let mut options = Options {
             seed,
             quiet,
             instances,
-            rooms: pick(r, &[1, 2, 3, 6]),
+            rooms,
+            costs,
             steps: r.u64(500..=15_000),
             faults: Vec::new(),
             relief: Span { min: 1_000, max: pick(r, &[pause * 4, pause * 30, 2_000_000, 12_000_000]) },

@@ -6,7 +6,7 @@
 //! was on its way on such a connection when it ended. What an instance has read, its members get.
 
 use crate::network::{Network, Side, WireId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The names of the rooms; a seed uses the first so many.
 pub const ROOMS: [&str; 6] = ["tea", "a b", "caf\u{e9}", "\"quoted\\\"", "x", "\u{1f600}/?&"];
@@ -121,6 +121,8 @@ pub struct Reference {
     newest: BTreeMap<Incarnation, WireId>,
     /// What instances have read of each client's wire so far, and how far each had read Redis by then.
     client_reads: BTreeMap<WireId, Vec<(u64, Place)>>,
+    /// Wires of which an instance has read more than it has looked at.
+    kept: BTreeSet<WireId>,
     /// When the instance of a client's wire was told to stop, and how far it had read by then.
     stops: BTreeMap<WireId, (u64, u64)>,
     /// The number of the last message of a session to a room over one publishing connection.
@@ -138,6 +140,7 @@ impl Reference {
             links: BTreeMap::new(),
             newest: BTreeMap::new(),
             client_reads: BTreeMap::new(),
+            kept: BTreeSet::new(),
             stops: BTreeMap::new(),
             last_published: BTreeMap::new(),
             published_total: 0,
@@ -355,15 +358,28 @@ impl Reference {
         })
     }
 
-    /// An instance has read something that a client says.
+    /// An instance has read something that a client says, and looked at all that it has read.
     pub fn client_read(&mut self, wire: WireId, incarnation: Incarnation, network: &Network) {
         let place = self.place(incarnation, network);
+        self.kept.remove(&wire);
         self.client_reads.entry(wire).or_default().push((network.read_total(wire, Side::Far), place));
+    }
+
+    /// An instance has read something, and keeps some of it unread.
+    pub fn client_kept(&mut self, wire: WireId) {
+        self.kept.insert(wire);
+    }
+
+    /// How far the instance has looked at what a client says, at least.
+    fn looked_at(&self, wire: WireId, network: &Network) -> u64 {
+        let last = || self.client_reads.get(&wire).and_then(|reads| reads.last()).map_or(0, |(total, _)| *total);
+        if self.kept.contains(&wire) { last() } else { network.read_total(wire, Side::Far) }
     }
 
     /// The instance of these wires is told to stop.
     pub fn stops(&mut self, wires: impl Iterator<Item = WireId>, network: &Network, now: u64) {
-        self.stops.extend(wires.map(|wire| (wire, (now, network.read_total(wire, Side::Far)))));
+        let stops: Vec<_> = wires.map(|wire| (wire, (now, self.looked_at(wire, network)))).collect();
+        self.stops.extend(stops);
     }
 
     /// When the instance of this wire was told to stop, and how far it had read by then.
@@ -384,14 +400,19 @@ impl Reference {
         network: &Network,
     ) -> Result<usize, String> {
         let reads = self.client_reads.get(&asked.0).map_or(&[][..], Vec::as_slice);
-        let (_, request) = reads.iter().find(|(total, _)| *total >= asked.1).ok_or("the request has not been read")?;
+        let request = match reads.iter().find(|(total, _)| *total >= asked.1) {
+            Some((_, request)) => *request,
+            // It is among what has been looked at since, of which only the end is known.
+            None if self.kept.contains(&asked.0) => self.place(incarnation, network),
+            None => return Err("the request has not been read".to_owned()),
+        };
         let links = self.links.iter().filter(|(_, link)| link.incarnation == incarnation);
         let confirmations = links.flat_map(|(wire, link)| {
             let read = network.read_total(*wire, Side::Near);
             let held = link.rooms.get(&room).into_iter().flatten().filter(move |held| held.confirmed <= read);
             held.map(|held| (*wire, held.confirmed))
         });
-        let from = confirmations.max().max(*request);
+        let from = confirmations.max().max(request);
         let is_behind = |logged: &Logged| {
             let fate = logged.fates.get(&incarnation);
             fate.is_some_and(|fate| fate.sent.iter().any(|place| Some(*place) > from))

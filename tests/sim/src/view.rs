@@ -37,6 +37,8 @@ struct Asked {
     end: u64,
     /// Its number among all that was asked.
     number: u64,
+    /// Bytes that it inflates to beyond its own.
+    inflates: u64,
 }
 
 /// How the client stands with a room, as far as it was told.
@@ -59,6 +61,9 @@ struct Seat {
     is_mixed: bool,
 }
 
+/// The end of what is asked and has only begun.
+pub const UNFINISHED: u64 = u64::MAX;
+
 /// One connection, as the client sees it.
 #[derive(Debug)]
 pub struct View {
@@ -79,9 +84,13 @@ pub struct View {
     pub nonsense: u64,
     /// Messages that came.
     pub delivered: u64,
+    /// Bytes that have been inflated for what was answered, beyond what it had itself.
+    pub inflated: u64,
     is_quiet: bool,
     refuses_subscribe: bool,
     is_tight: bool,
+    /// Messages can make too many deliveries.
+    limits_deliveries: bool,
 }
 
 impl View {
@@ -101,14 +110,16 @@ impl View {
             sent: Vec::new(),
             nonsense: 0,
             delivered: 0,
+            inflated: 0,
             is_quiet: options.is_quiet(),
             refuses_subscribe,
             is_tight: options.is_tight(),
+            limits_deliveries: options.core.deliveries.is_limited(),
         }
     }
 
-    /// Notes what is asked; in what the client says it ends at `end`.
-    pub fn ask(&mut self, id: Option<u64>, ask: Ask, end: u64, now: u64) {
+    /// Notes what is asked; in what the client says it ends at `end`, and it inflates to so many bytes more.
+    pub fn ask(&mut self, id: Option<u64>, ask: Ask, (end, inflates): (u64, u64), now: u64) {
         self.asks += 1;
         let number = self.asks;
         match ask {
@@ -131,11 +142,18 @@ impl View {
         if self.dialect != Dialect::Fanfare {
             return;
         }
-        let asked = Asked { ask, at: now, end, number };
+        let asked = Asked { ask, at: now, end, number, inflates };
         match id {
             Some(id) => assert!(self.asked.insert(id, asked).is_none(), "ids are used once"),
             None if matches!(asked.ask, Ask::Send(_)) => {}
             None => self.without_id.push(asked),
+        }
+    }
+
+    /// What had begun has come to an end there.
+    pub fn ends(&mut self, end: u64) {
+        for asked in self.asked.values_mut().chain(&mut self.without_id).filter(|asked| asked.end == UNFINISHED) {
+            asked.end = end;
         }
     }
 
@@ -203,9 +221,15 @@ impl View {
         self.seats[room].behind
     }
 
+    fn answered(&mut self, id: u64) -> Option<Asked> {
+        let asked = self.asked.remove(&id)?;
+        self.inflated += asked.inflates;
+        Some(asked)
+    }
+
     fn take(&mut self, id: Option<u64>, is: impl Fn(&Ask) -> bool) -> Option<Asked> {
         match id {
-            Some(id) => self.asked.remove(&id).filter(|asked| is(&asked.ask)),
+            Some(id) => self.answered(id).filter(|asked| is(&asked.ask)),
             None => {
                 let at = self.without_id.iter().position(|asked| is(&asked.ask))?;
                 Some(self.without_id.remove(at))
@@ -370,7 +394,7 @@ impl View {
     /// # Errors
     /// If nobody asked, or it is not so.
     pub fn acked(&mut self, id: u64, reference: &mut Reference) -> Result<(), String> {
-        match self.asked.remove(&id).map(|asked| asked.ask) {
+        match self.answered(id).map(|asked| asked.ask) {
             Some(Ask::Send(key)) => reference.told(key, Told::Acked),
             other => Err(format!("ACK to {other:?}")),
         }
@@ -402,7 +426,8 @@ impl View {
             return Ok(());
         }
         let asked = match (id, room) {
-            (Some(id), _) => self.asked.remove(&id),
+            (Some(id), _) => self.answered(id),
+            (None, Some(_)) if code == "too_fast" && self.limits_deliveries => return Ok(()),
             // Told although it cannot say which.
             (None, Some(_)) if code == "broker_busy" && self.is_tight => return Ok(()),
             // One that has to wait for an earlier one, where it is that.
@@ -425,6 +450,7 @@ impl View {
             (Ask::Send(key), "broker_unavailable" | "broker_busy" | "broker_refused") if !self.is_quiet => {
                 reference.told(key, Told::Refused)
             }
+            (Ask::Send(key), "too_fast") if self.limits_deliveries => reference.told(key, Told::Refused),
             (Ask::Send(key), "unconfirmed") if !self.is_quiet => reference.told(key, Told::Unconfirmed),
             (ask, code) => Err(format!("client {}: ERROR {code} to {ask:?}", self.client)),
         }

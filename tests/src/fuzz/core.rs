@@ -1,10 +1,12 @@
 //! The whole core under anything that can happen to it: bytes of any kind in any split, sockets that take little or fail, a
 //! broker that answers in any order and lies, an adapter that names connections that are gone and drops actions half-way, and
 //! time that jumps. No model here: what must hold is that nothing panics, that every invariant stands after every turn, that
-//! each client is sent well-formed bytes, that all ends in the end, and that the same events give the same actions.
+//! each client is sent well-formed bytes, that a turn does no more work than its bounds
+//! say, that all ends in the end, and that the same events give the same actions.
 
 mod chaos;
 mod clients;
+mod work;
 
 use super::steps::{short, steps};
 use arbitrary::{Result, Unstructured};
@@ -29,6 +31,8 @@ enum Step<'a> {
     /// With an id, and with an echo.
     Send(u8, u8, bool, bool),
     Ping(u8),
+    /// Many messages that make much work, of this kind.
+    Flood(u8, u8),
     Writable(u8),
     Closed(u8),
     /// Events for a connection that may never have been.
@@ -90,7 +94,10 @@ impl<'a> Step<'a> {
             5 | 6 => Step::Subscribe(bytes.arbitrary()?, bytes.arbitrary()?),
             7 => Step::Unsubscribe(bytes.arbitrary()?, bytes.arbitrary()?),
             8 | 9 => Step::Send(bytes.arbitrary()?, bytes.arbitrary()?, bytes.arbitrary()?, bytes.arbitrary()?),
-            10 => Step::Ping(bytes.arbitrary()?),
+            10 => match bytes.arbitrary()? {
+                conn @ ..0x80 => Step::Ping(conn),
+                conn => Step::Flood(conn, bytes.arbitrary()?),
+            },
             11 => Step::Writable(bytes.arbitrary()?),
             12 => Step::Closed(bytes.arbitrary()?),
             13 => Step::Stale(bytes.arbitrary()?, bytes.arbitrary()?),

@@ -127,10 +127,15 @@ impl Client {
             ("PONG", None) => view.ponged(id),
             ("ERROR", _) => {
                 let code = value["code"].as_str().unwrap_or_default();
+                connection.made.refused += u64::from(code == "too_fast");
                 view.refused(code, id, room, reference)
             }
             _ => Err("an unknown text".to_owned()),
         };
+        if kind != "MESSAGE" {
+            connection.made.surplus += text.len() as u64;
+        }
+        let result = result.and_then(|()| connection.check_charged(&self.options, around.timeline.now));
         result.map_err(|error| format!("{error}: {text}"))
     }
 
@@ -147,8 +152,10 @@ impl Client {
             }
             4000 => HOLD_UPS.iter().any(|fault| options.has(*fault)),
             // The rest of a message that it had begun did not come.
-            4008 if reason == "a message did not end in time" => HOLD_UPS.iter().any(|fault| options.has(*fault)),
-            4008 => around.network.was_full(connection.wire, Side::Far),
+            4008 if reason == "a message did not end in time" && HOLD_UPS.iter().any(|fault| options.has(*fault)) => {
+                true
+            }
+            4008 if reason == "too slow" => around.network.was_full(connection.wire, Side::Far),
             _ => false,
         };
         if let (1012, Some((at, read))) = (code, around.reference.stop_of(connection.wire))
@@ -158,6 +165,7 @@ impl Client {
         {
             return Err(format!("closed with 1012 before {ask:?} is answered"));
         }
+        let is_fair = is_fair || connection.is_too_costly(code, reason, &options.core, around.timeline.now);
         if !answers && !is_fair {
             return Err(format!("closed with {code}"));
         }

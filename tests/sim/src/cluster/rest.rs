@@ -60,7 +60,11 @@ impl Cluster<'_> {
         let ended = core.ping_interval + core.pong_timeout + core.close_timeout + core.handshake_timeout;
         let redis =
             session.probe_interval + session.probe_timeout + (session.connect_timeout + session.backoff_max) * 2;
-        client + (ended + redis).as_micros() as u64 + 10_000_000
+        // What clients have made of work may still wait for all that came before.
+        let surplus: u64 = self.clients.iter().map(Client::surplus).sum();
+        let waits = surplus * 1_000_000 / core.surplus.per_second.max(1);
+        let waits = if core.surplus.is_limited() { waits } else { 0 };
+        client + (ended + redis + core.message_timeout).as_micros() as u64 + waits + 10_000_000
     }
 
     /// Waits until everybody is where it wants to be.
@@ -160,6 +164,10 @@ impl Cluster<'_> {
                 return Err(format!("subscribed is {held:?}, and members are in {wanted:?}"));
             }
             let metrics = instance.core.metrics();
+            let is_unread = instance.core.has_unread() || metrics.unfinished_bytes_now > 0;
+            if is_unread || metrics.publishes_deferred_now > 0 {
+                return Err(format!("something is left unread, unfinished or deferred: {metrics:?}"));
+            }
             if (metrics.unsent_bytes_now, metrics.stored_frame_bytes_now) != (0, 0) {
                 return Err(format!("something is left unsent: {metrics:?}"));
             }

@@ -49,7 +49,7 @@ impl Scene {
             sent: 0,
         };
         scene.view.incarnation = Some(INCARNATION);
-        scene.view.ask(Some(1), Ask::Subscribe(ROOM, false), 1, 0);
+        scene.view.ask(Some(1), Ask::Subscribe(ROOM, false), (1, 0), 0);
         scene.connect();
         scene
     }
@@ -156,7 +156,7 @@ fn only_members_get_messages() {
     scene.subscribed().unwrap();
     scene.publish();
     scene.read();
-    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, None, 0), 2, 0);
+    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, None, 0), (2, 0), 0);
     scene.view.unsubscribed(ROOM, Some(2), false, &scene.reference, &scene.network).unwrap();
     assert!(scene.message(2).is_err(), "after UNSUBSCRIBED");
 }
@@ -165,7 +165,7 @@ fn only_members_get_messages() {
 fn who_leaves_gets_what_its_instance_had_read_when_it_asked_to() {
     let mut scene = Scene::with_messages(1);
     let place = scene.reference.place(INCARNATION, &scene.network);
-    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, place, scene.reference.len(ROOM)), 2, 0);
+    scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, place, scene.reference.len(ROOM)), (2, 0), 0);
     assert!(scene.view.unsubscribed(ROOM, Some(2), false, &scene.reference, &scene.network).is_err());
 }
 

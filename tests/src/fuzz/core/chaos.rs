@@ -1,7 +1,9 @@
 //! The surroundings of the core: clock, broker, and an adapter that is not to be relied on.
 
 use super::clients::{Client, masked};
+use super::work::{TurnWork, flood};
 use super::{Lie, Step, Wait};
+use crate::work::Bounds;
 use crate::{compression, opcode, proxies, upgrade_request};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
@@ -61,13 +63,16 @@ pub(super) struct Chaos {
     asks: VecDeque<Ask>,
     /// Everything said, in order.
     log: Vec<u8>,
+    work: TurnWork,
 }
 
 impl Chaos {
     /// Takes the steps and then lets everything end. What was said on the way.
     pub fn run(limits: u8, steps: &[Step<'_>]) -> Vec<u8> {
+        let config = config(limits);
         let mut chaos = Chaos {
-            core: Core::new(config(limits)),
+            work: TurnWork::new(Bounds::new(&config)),
+            core: Core::new(config),
             now: Time::ZERO,
             ids: Vec::new(),
             clients: BTreeMap::new(),
@@ -108,6 +113,7 @@ impl Chaos {
 
     fn turn(&mut self, steps: &[Step<'_>], carried: Carried) {
         let mut core = std::mem::replace(&mut self.core, Core::new(Config::default()));
+        self.work.begin(&core);
         let mut turn = core.turn(self.now);
         for step in steps {
             self.step(&mut turn, step);
@@ -123,6 +129,7 @@ impl Chaos {
         }
         drop(actions);
         core.check_invariants();
+        self.work.end(&core, number > carried.actions);
         self.core = core;
     }
 
@@ -169,6 +176,7 @@ impl Chaos {
             }
             Step::Closed(conn) => {
                 if let Some(conn) = self.id(conn) {
+                    self.work.closes(turn.core().keeps_unread(conn));
                     turn.feed(Event::Closed { conn });
                 }
             }
@@ -192,9 +200,18 @@ impl Chaos {
             }
             Step::Lie(lie) => tell(turn, lie),
             Step::Foreign(room, payload) => {
+                self.work.reports(payload.len());
                 turn.feed(Event::Broker(BrokerEvent::Message { room: &room_name(room), payload }));
             }
-            Step::Timeout => turn.feed(Event::Timeout),
+            Step::Flood(conn, kind) => {
+                // All in one event, as an adapter with a large buffer would have it.
+                let bytes = flood(kind);
+                self.feed(turn, conn, bytes);
+            }
+            Step::Timeout => {
+                self.work.looks(0);
+                turn.feed(Event::Timeout);
+            }
             Step::Shutdown => turn.feed(Event::Shutdown),
             Step::Wait(_) | Step::EndTurn | Step::EndTurnEarly(..) => unreachable!("these end a turn"),
         }
@@ -211,19 +228,20 @@ impl Chaos {
         self.ids.get(usize::from(number).checked_rem(self.ids.len())?).copied()
     }
 
-    fn feed(&self, turn: &mut Turn<'_>, conn: u8, mut bytes: Vec<u8>) {
+    fn feed(&mut self, turn: &mut Turn<'_>, conn: u8, mut bytes: Vec<u8>) {
         if let Some(conn) = self.id(conn) {
+            self.work.looks(bytes.len());
             turn.feed(Event::Bytes { conn, data: &mut bytes });
         }
     }
 
-    fn command(&self, turn: &mut Turn<'_>, conn: u8, kind: &str, room: u8, more: &str) {
+    fn command(&mut self, turn: &mut Turn<'_>, conn: u8, kind: &str, room: u8, more: &str) {
         let text = format!(r#"{{"type":"{kind}","room":"{}"{more}}}"#, room_name(room));
         self.frame(turn, conn, 0x81, text.as_bytes());
     }
 
     /// What a client says in a frame; as a message, where someone else reads its frames and this is one.
-    fn frame(&self, turn: &mut Turn<'_>, number: u8, first_byte: u8, payload: &[u8]) {
+    fn frame(&mut self, turn: &mut Turn<'_>, number: u8, first_byte: u8, payload: &[u8]) {
         let Some(conn) = self.id(number) else { return };
         if !self.clients.get(&conn).is_some_and(|client| client.by_message) {
             return self.feed(turn, number, masked(first_byte, payload));
@@ -239,6 +257,7 @@ impl Chaos {
             }
             _ => Message::Close(None),
         };
+        self.work.looks(payload.len());
         turn.feed(Event::Message { conn, message });
     }
 
@@ -257,6 +276,7 @@ impl Chaos {
             Some(Ask::Subscribe(room)) => turn.feed(Event::Broker(BrokerEvent::Subscribed { room: &room })),
             Some(Ask::Unsubscribe(room)) => turn.feed(Event::Broker(BrokerEvent::Unsubscribed { room: &room })),
             Some(Ask::Publish(room, payload, id)) => {
+                self.work.reports(payload.len());
                 turn.feed(Event::Broker(BrokerEvent::Message { room: &room, payload: &payload }));
                 if let Some(id) = id {
                     turn.feed(Event::Broker(BrokerEvent::Published { id }));
@@ -274,6 +294,7 @@ impl Chaos {
                     && let Some(conn) = delivery.next_target()
                 {
                     targets -= 1;
+                    self.work.said(bytes.len());
                     self.log.extend(conn.to_bits().to_be_bytes());
                     self.log.extend_from_slice(bytes);
                     let client = self.clients.get_mut(&conn).expect("no action names a socket that is gone");
@@ -306,6 +327,7 @@ impl Chaos {
             }
             Action::Publish { room, payload, id } => {
                 self.note("publish", room.as_bytes(), payload);
+                self.work.published(payload.len());
                 self.log.extend(id.map_or(0, PublishId::number).to_be_bytes());
                 self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
             }
@@ -325,7 +347,7 @@ impl Chaos {
         for _ in 0..10_000 {
             self.turn(&[Step::Timeout], Carried::ALL);
             let Some(next) = self.core.next_timeout() else { break };
-            at_once = if next <= self.now { at_once + 1 } else { 0 };
+            at_once = if next <= self.now && !self.core.has_unread() { at_once + 1 } else { 0 };
             assert!(at_once < TURNS_AT_ONCE_MAX, "it asks again and again to be woken at once");
             self.now = self.now.max(next);
         }
@@ -363,6 +385,7 @@ fn config(choice: u8) -> Config {
         config.messages = rate(2, 5);
         config.bytes = rate(500, 1_000);
         config.pings = rate(1, 2);
+        config.surplus = if choice & 4 == 0 { config.surplus } else { Rate { per_second: 100_000, burst: 40_000 } };
         config.pending_upgrades_max = if addresses { 3 } else { 100 };
         config.connections_per_address_max = if addresses { 2 } else { 0 };
         config.connects_per_address = if addresses { Rate { per_second: 1, burst: 3 } } else { Rate::NONE };
