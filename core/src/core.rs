@@ -317,15 +317,14 @@ impl Core {
         if self.conns.is_marked(slot, mark::GONE) || !self.conns.is_marked(slot, mark::DOOMED) {
             return;
         }
+        // Whoever ends now keeps its marks until the slot is free: nothing is sent to it any more.
         if self.conns.get(slot).phase != Phase::Open {
-            self.conns.unmark(slot, mark::DOOMED | mark::TORN);
             return self.end_now(slot);
         }
         self.metrics.slow_closes += 1;
         self.journal.ends(slot, Some(TOO_SLOW), "too slow");
         self.depart(slot, false);
         if self.conns.is_marked(slot, mark::TORN) {
-            self.conns.unmark(slot, mark::DOOMED | mark::TORN);
             self.enter_phase(slot, Phase::Discarding);
             return self.end_now(slot);
         }
@@ -334,7 +333,6 @@ impl Core {
         if self.backlog.cut(&mut self.conns, slot, &last) {
             self.await_close(slot);
         } else {
-            self.conns.unmark(slot, mark::DOOMED);
             self.enter_phase(slot, Phase::Discarding);
             self.end_now(slot);
         }
