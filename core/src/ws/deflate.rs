@@ -513,8 +513,11 @@ mod tests {
             encode::text(&mut plain, payload);
             assert_eq!(out, plain);
         }
+        assert_eq!(deflater.bytes(), (16, 16), "what was compressed in vain counts as it was sent");
         deflater.text(&mut out, Some(Window::Wide), &[b'a'; 100]);
-        assert_eq!(out[plain.len()], 0xc1, "final, compressed, text");
+        let (frame, header_bytes) = (&out[plain.len()..], 2);
+        assert_eq!(frame[0], 0xc1, "final, compressed, text");
+        assert_eq!(deflater.bytes(), (16 + 100, 16 + (frame.len() - header_bytes) as u64));
     }
 
     /// A server's frame as a client would have to send it.
