@@ -68,6 +68,8 @@ fn upgrades_are_counted_by_what_became_of_them() {
     assert_eq!(ask_twice(&mut lone, &upgrade, |metrics| metrics.upgrades_refused_full), ("503".to_owned(), 2));
     lone.turn(|turn| turn.feed(Event::Shutdown));
     assert_eq!(ask_twice(&mut lone, &upgrade, |metrics| metrics.upgrades_refused_draining), ("503".to_owned(), 2));
+    ask(&mut lone, &upgrade_request("/nothing", ""));
+    assert_eq!(lone.core.refusals(), 2 + 2 + 1, "those that were full, stopping, and in vain");
 
     let mut lone = LoneCore::new(config(|config| config.origins = Origins::List(Vec::new())));
     let foreign = upgrade_request("/", "Origin: https://a.example\r\n");
@@ -78,7 +80,7 @@ fn upgrades_are_counted_by_what_became_of_them() {
     let said = lone.wait(Config::default().handshake_timeout + Duration::from_secs(1));
     let statuses = silent.map(|conn| text_to(&said, conn)[9..12].to_owned());
     assert_eq!(statuses, ["408", "408"]);
-    assert_eq!(lone.core.metrics().upgrades_timed_out, 2);
+    assert_eq!((lone.core.metrics().upgrades_timed_out, lone.core.refusals()), (2, 4));
 }
 
 #[test]
