@@ -47,6 +47,16 @@ fn it_begins_at_once_and_everybody_gets_it_in_the_end() {
 }
 
 #[test]
+fn its_part_of_a_turn_is_a_sixteenth_of_what_a_turn_may_write() {
+    let mut lone = LoneCore::new(config(|config| config.members_per_turn_max = 16 * 300));
+    for _ in 0..MEMBERS {
+        lone.member("large");
+    }
+    let first = receivers(&message(&mut lone, "large", "hello"));
+    assert!((300..600).contains(&first), "{first} in the first turn, in whole groups");
+}
+
+#[test]
 fn a_small_room_is_written_to_in_the_turn_of_its_message() {
     let (mut lone, _) = crowd();
     let small = lone.member("small");
