@@ -3,7 +3,7 @@
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::{Config, ConnId, Event, Metrics, Origins};
 use fanfare_tests::lone_core::{LoneCore, text_to};
-use fanfare_tests::{config, upgrade_request};
+use fanfare_tests::{compression, config, upgrade_request};
 use std::time::Duration;
 
 fn plain(request_line: &str) -> String {
@@ -95,4 +95,20 @@ fn it_is_healthy_as_long_as_it_answers_and_ready_while_it_can_do_its_work() {
     let (_, text) = ask(&mut lone, &readiness);
     assert!(text.starts_with("HTTP/1.1 503 ") && body(&text) == "shutting down\n", "{text}");
     assert_eq!(body(&ask(&mut lone, &health).1), "ok\n");
+}
+
+#[test]
+fn what_compression_was_worth_is_counted() {
+    let mut lone = LoneCore::new(config(|config| config.compression = Some(compression(100, 1))));
+    let (conn, text) = ask(&mut lone, &upgrade_request("/", "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
+    assert!(text.contains("permessage-deflate"), "{text}");
+    assert_eq!(lone.core.metrics().compressed_connections_now, 1);
+    lone.command(conn, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+    lone.broker(BrokerEvent::Subscribed { room: "r" });
+    lone.broker(BrokerEvent::Message { room: "r", payload: &[b'x'; 1_000] });
+    let metrics = lone.core.metrics();
+    let (before, behind) = (metrics.compression_bytes_in, metrics.compression_bytes_out);
+    assert!(before > 1_000 && (1..100).contains(&behind), "{behind} of {before}");
+    lone.turn(|turn| turn.feed(Event::Closed { conn }));
+    assert_eq!(lone.core.metrics().compressed_connections_now, 0);
 }

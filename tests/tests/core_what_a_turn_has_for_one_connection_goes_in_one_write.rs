@@ -119,6 +119,8 @@ fn targets(lone: &mut LoneCore, rooms: &[&str]) -> Vec<usize> {
         let Action::Send(mut delivery) = action else { panic!("{action:?}") };
         targets.push(std::iter::from_fn(|| delivery.next_target()).count());
     }
+    drop(actions);
+    lone.core.check_invariants();
     targets
 }
 
