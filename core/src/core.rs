@@ -404,7 +404,8 @@ impl Core {
         while let Some(slot) = self.cx.fanout.next_slow(&mut self.cx.slots) {
             match self.cx.slots.get(slot).phase {
                 Phase::Open => self.end(slot, CloseReason::TooSlow),
-                _ => self.transport.cut_off(&mut self.cx, slot),
+                // It is closing already, or never was a WebSocket.
+                _ => self.transport.end_now(&mut self.cx, slot),
             }
         }
         self.transport.end_the_written(&mut self.cx);

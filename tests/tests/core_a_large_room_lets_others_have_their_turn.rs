@@ -2,7 +2,7 @@
 //! does not wait for its end.
 
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::{Config, ConnId, Event};
+use fanfare_core::{Action, Config, ConnId, Event};
 use fanfare_tests::config;
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 
@@ -44,6 +44,16 @@ fn it_begins_at_once_and_everybody_gets_it_in_the_end() {
     said.extend(more);
     assert_eq!(receivers(&said), MEMBERS);
     assert!(members.iter().all(|conn| text_to(&said, *conn).contains("hello")));
+}
+
+#[test]
+fn its_part_of_a_turn_is_a_sixteenth_of_what_a_turn_may_write() {
+    let mut lone = LoneCore::new(config(|config| config.members_per_turn_max = 16 * 300));
+    for _ in 0..MEMBERS {
+        lone.member("large");
+    }
+    let first = receivers(&message(&mut lone, "large", "hello"));
+    assert!((300..600).contains(&first), "{first} in the first turn, in whole groups");
 }
 
 #[test]
@@ -149,6 +159,44 @@ fn whoever_comes_and_goes_between_the_parts_gets_what_is_its_own() {
     for conn in members.iter().filter(|conn| **conn != leaver) {
         let text = text_to(&said, *conn);
         assert!(text.matches("MESSAGE").count() == 5 && text.find("after") < text.find("the end"));
+    }
+}
+
+/// A turn in which so many messages of so many bytes come, and sockets take all.
+fn pass(lone: &mut LoneCore, count: usize, bytes: usize) {
+    let payload = vec![b'x'; bytes];
+    let mut turn = lone.core.turn(lone.now);
+    for _ in 0..count {
+        turn.feed(Event::Broker(BrokerEvent::Message { room: "large", payload: &payload }));
+    }
+    let mut actions = turn.finish();
+    while let Some(action) = actions.next() {
+        if let Action::Send(mut delivery) = action {
+            while delivery.next_target().is_some() {}
+        }
+    }
+}
+
+#[test]
+fn too_much_waits_until_it_has_gone_out() {
+    let (mut lone, _) = crowd();
+    pass(&mut lone, 60, 60_000);
+    assert!(!lone.core.is_congested(), "less than 4 MiB wait");
+    pass(&mut lone, 20, 60_000);
+    assert!(lone.core.is_congested());
+    while lone.core.next_timeout().is_some_and(|timeout| timeout <= lone.now) {
+        pass(&mut lone, 0, 0);
+    }
+    assert!(!lone.core.is_congested());
+}
+
+#[test]
+fn what_everybody_has_been_given_does_not_wait_however_long_the_room_speaks() {
+    let (mut lone, _) = crowd();
+    for _ in 0..6_000 {
+        pass(&mut lone, 1, 1_000);
+        assert!(lone.core.next_timeout().is_some_and(|timeout| timeout <= lone.now), "somebody has yet to be given it");
+        assert!(!lone.core.is_congested());
     }
 }
 

@@ -54,6 +54,24 @@ fn a_frame_larger_than_the_limit_is_ended_before_the_close_frame() {
 }
 
 #[test]
+fn whoever_is_closed_in_the_midst_of_a_frame_gets_its_rest_and_no_other() {
+    let mut lone = LoneCore::new(config(|config| config.outbox_bytes_max = 1_000));
+    let conn = lone.member("r");
+    lone.takes = |_, _| 10;
+    lone.turn(|turn| {
+        for payload in [br#"{"message":"first"}"#.as_slice(), br#"{"message":"second"}"#, &[b'x'; 1_000]] {
+            turn.feed(Event::Broker(BrokerEvent::Message { room: "r", payload }));
+        }
+    });
+    lone.takes = |_, bytes| bytes;
+    let said = lone.turn(|turn| turn.feed(Event::Writable { conn }));
+    let text = text_to(&said, conn);
+    assert!(text.contains("first") && text.ends_with("too slow"), "{text}");
+    assert!(!text.contains("second") && !text.contains('x'), "{text}");
+    assert_eq!(lone.core.metrics().unsent_bytes_now, 0);
+}
+
+#[test]
 fn small_replies_are_charged_for_what_it_takes_to_keep_them() {
     let config = config(|config| {
         config.outbox_total_bytes_max = 100_000;

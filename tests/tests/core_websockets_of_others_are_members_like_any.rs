@@ -194,6 +194,7 @@ fn a_server_that_stops_closes_it_and_waits_for_its_answer() {
     assert_eq!(lone.turn(|turn| turn.feed(Event::Closed { conn: ends })), [Said::Close(ends)]);
     assert_eq!(lone.wait(Duration::from_secs(6)), [Said::Close(silent)]);
     assert_eq!(open(&mut lone, Dialect::Fanfare, &[], None).0, Err(Refused::ShuttingDown));
+    assert_eq!(lone.core.metrics().upgrades_refused_draining, 1);
 }
 
 #[test]

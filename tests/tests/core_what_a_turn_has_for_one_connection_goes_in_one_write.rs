@@ -2,9 +2,9 @@
 //! is not taken of it is kept once for all.
 
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::{Config, ConnId, Event};
-use fanfare_tests::Frame;
+use fanfare_core::{Action, Config, ConnId, Event};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+use fanfare_tests::{Frame, config};
 
 /// Two connections in both rooms, one in either.
 fn two_rooms() -> (LoneCore, [ConnId; 4]) {
@@ -108,4 +108,41 @@ fn nothing_is_put_off_to_another_turn() {
     let said = messages(&mut lone, &[("a", "alone")]);
     assert!(text_to(&said, both).contains("alone"));
     assert_eq!(lone.turn(|_| {}), []);
+}
+
+/// How many connections each delivery of a turn goes to in which these rooms have something to say.
+fn targets(lone: &mut LoneCore, rooms: &[&str]) -> Vec<usize> {
+    let mut turn = lone.core.turn(lone.now);
+    rooms.iter().for_each(|room| turn.feed(Event::Broker(BrokerEvent::Message { room, payload: b"text" })));
+    let (mut actions, mut targets) = (turn.finish(), Vec::new());
+    while let Some(action) = actions.next() {
+        let Action::Send(mut delivery) = action else { panic!("{action:?}") };
+        targets.push(std::iter::from_fn(|| delivery.next_target()).count());
+    }
+    drop(actions);
+    lone.core.check_invariants();
+    targets
+}
+
+#[test]
+fn whoever_is_in_one_of_the_rooms_shares_its_delivery_with_the_others() {
+    let (mut lone, _) = two_rooms();
+    for room in ["a", "b"].repeat(5) {
+        lone.member(room);
+    }
+    assert_eq!(targets(&mut lone, &["a", "b"]), [6, 6, 1, 1], "the last two are in both");
+    assert_eq!(targets(&mut lone, &["a"]), [8], "nothing else is said to anybody");
+}
+
+#[test]
+fn more_rooms_than_buffers_are_kept_for_may_speak_at_once_again_and_again() {
+    let mut lone = LoneCore::new(config(|config| config.members_per_turn_max = 2_000));
+    let rooms: Vec<String> = (0..1_100).map(|number| format!("room {number}")).collect();
+    for room in &rooms {
+        lone.member(room);
+    }
+    let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
+    for _ in 0..3 {
+        assert!(targets(&mut lone, &rooms).into_iter().eq([1; 1_100]), "each room in one delivery");
+    }
 }

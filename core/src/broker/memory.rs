@@ -170,6 +170,19 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_exactly_the_limit_ends_with_the_message_that_reaches_it() {
+        let mut inbox = Inbox::default();
+        for payload in [&b"ab"[..], b"cd", b"ef"] {
+            inbox.push(BrokerEvent::Message { room: "a", payload });
+        }
+        let mut reported = 0;
+        for (bytes_max, expected) in [(0, 0), (4, 2), (1, 3)] {
+            inbox.poll_events(bytes_max, |_| reported += 1);
+            assert_eq!(reported, expected);
+        }
+    }
+
+    #[test]
     fn an_inbox_is_read_in_parts_and_gives_back_what_a_burst_took() {
         let mut inbox = Inbox::default();
         let payload = vec![b'x'; KEPT_BYTES_MAX];

@@ -212,6 +212,8 @@ mod tests {
             ("http://[0:0:0:0:0:0:0:1]:080", "http://[::1]"),
             ("http://[::ffff:192.0.2.1]:8080", "http://[::ffff:c000:201]:8080"),
             ("https://[2001:DB8::0:1]", "https://[2001:db8::1]"),
+            ("http://[::]:8080", "http://[::]:8080"),
+            ("http://[2001:db8::]:8080", "http://[2001:db8::]:8080"),
             ("https://a.example:08443", "https://a.example:8443"),
         ] {
             assert!(origin(written).allows(sent), "{written}");

@@ -49,15 +49,8 @@ impl Transport {
                 return self.await_close(cx, slot);
             }
         }
-        cx.slots.unmark(slot, mark::DOOMED | mark::TORN);
-        self.enter_phase(cx, slot, Phase::Discarding);
-        self.end_now(cx, slot);
-    }
-
-    /// A slow connection that is closing already, or never was a WebSocket, ends without ceremony.
-    pub fn cut_off(&mut self, cx: &mut Context, slot: u32) {
-        cx.slots.unmark(slot, mark::DOOMED | mark::TORN);
-        self.end_now(cx, slot);
+        // It keeps its marks until the slot is free: nothing is sent to it any more.
+        self.give_up(cx, slot);
     }
 
     /// A close frame is on its way: waits for the peer's, but not for ever.

@@ -72,3 +72,49 @@ impl Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conn(slot: u32) -> ConnId {
+        ConnId::new(slot, 1)
+    }
+
+    #[test]
+    fn whoever_has_its_answer_goes_first_and_then_the_oldest() {
+        let mut pending = Pending::default();
+        for (slot, phase) in
+            [(1, Phase::Head), (2, Phase::Head), (3, Phase::Refused), (4, Phase::Refused), (5, Phase::Open)]
+        {
+            pending.enter(conn(slot), phase, |_| Some(phase));
+            assert_eq!(Pending::includes(phase), slot != 5);
+        }
+        assert_eq!(pending.count(), 4);
+        for (slot, phase) in [(3, Phase::Refused), (4, Phase::Refused), (1, Phase::Head), (2, Phase::Head)] {
+            assert_eq!(pending.pop(), Some(conn(slot)));
+            pending.leave(phase);
+        }
+        pending.leave(Phase::Open);
+        assert_eq!((pending.count(), pending.pop()), (0, None));
+    }
+
+    #[test]
+    fn those_who_have_left_do_not_pile_up_and_nobody_else_is_lost() {
+        let mut pending = Pending::default();
+        let phase_of = |conn: ConnId| (conn.slot() < 3).then_some(Phase::Head);
+        for slot in 0..200 {
+            pending.enter(conn(slot), Phase::Head, |_| Some(Phase::Head));
+        }
+        for _ in 3..200 {
+            pending.leave(Phase::Head);
+        }
+        for slot in 200..1_000 {
+            pending.enter(conn(slot), Phase::Head, phase_of);
+            assert!(pending.ids(Phase::Head).count() <= 2 * 4 + STALE_MAX + 1);
+            pending.leave(Phase::Head);
+        }
+        assert_eq!(pending.count(), 3);
+        assert_eq!([pending.pop(), pending.pop(), pending.pop()], [0, 1, 2].map(|slot| Some(conn(slot))));
+    }
+}

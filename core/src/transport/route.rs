@@ -80,6 +80,15 @@ mod tests {
     }
 
     #[test]
+    fn a_path_names_as_many_rooms_as_a_connection_may_be_in() {
+        let config = Config { rooms_per_connection_max: 2, ..Config::default() };
+        for (count, is_allowed) in [(0, true), (1, true), (2, true), (3, false), (4, false)] {
+            let outcome = chosen("/", &"room=r&".repeat(count), &config);
+            assert_eq!(outcome.map(|(_, rooms)| rooms.len()).ok(), is_allowed.then_some(count), "{count}");
+        }
+    }
+
+    #[test]
     fn the_path_chooses_the_dialect() {
         let config = Config { echo: true, ..Config::default() };
         let chosen = |path: &str| chosen(path, "", &config);

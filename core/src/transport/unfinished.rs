@@ -127,12 +127,14 @@ mod tests {
         unfinished.hold(conn(1), 30, Time::from_millis(9));
         assert_eq!(unfinished.bytes(), 50);
         let age = Duration::from_millis(5);
+        assert_eq!(unfinished.next(age), Some(Time::from_millis(5)), "it may be too early");
         assert_eq!(unfinished.pop_older(age, Time::from_millis(5)), None);
         assert_eq!(unfinished.pop_older(age, Time::from_millis(6)), Some(conn(1)));
         unfinished.begin_again(conn(1), Time::from_millis(6));
         assert_eq!([unfinished.pop(), unfinished.pop(), unfinished.pop()], [2, 3, 1].map(|slot| Some(conn(slot))));
         (0..4).for_each(|slot| unfinished.forget(slot));
         assert!(unfinished.is_empty() && unfinished.pop().is_none() && unfinished.bytes() == 0);
+        assert_eq!(unfinished.next(age), None);
     }
 
     #[test]

@@ -60,3 +60,23 @@ impl Unread {
         self.bytes.keys().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_wait_for_whom_they_came_and_have_their_turns_in_order() {
+        let conn = |slot| ConnId::new(slot, 1);
+        let mut unread = Unread::new(0);
+        for (slot, bytes) in [(1, "a"), (2, "b"), (3, "c"), (1, "d")] {
+            unread.keep(conn(slot), bytes.as_bytes());
+        }
+        assert_eq!([0, 1, 2, 3, 4].map(|slot| unread.has(slot)), [false, true, true, true, false]);
+        assert_eq!(unread.next(|_| true), Some(conn(1)));
+        assert_eq!(unread.take(1), Some(b"ad".to_vec()));
+        assert!(!unread.has(1) && unread.take(1).is_none());
+        assert_eq!(unread.next(|here| here != conn(2)), Some(conn(3)), "one that has gone has no turn");
+        assert_eq!(unread.next(|_| true), None);
+    }
+}

@@ -402,6 +402,13 @@ mod tests {
     }
 
     #[test]
+    fn a_control_frame_holds_as_much_as_it_may() {
+        let seen = |length: usize| decode(&[&frame(0x8a, &vec![b'x'; length])], 1_000);
+        assert_eq!(seen(CONTROL_BYTES_MAX), [format!("{:?}", Message::Pong(&[b'x'; CONTROL_BYTES_MAX]))]);
+        assert_eq!(seen(CONTROL_BYTES_MAX + 1), ["ControlTooLong"]);
+    }
+
+    #[test]
     fn a_message_that_is_whole_leaves_nothing_behind() {
         let mut bytes = frame(0x81, b"hello");
         let mut decoder = Decoder::default();

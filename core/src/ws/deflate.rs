@@ -469,6 +469,40 @@ mod tests {
     }
 
     #[test]
+    fn what_most_messages_take_is_kept_for_the_next() {
+        let (mut deflater, mut inflater) = (Deflater::new(Compression::default()), Inflater::default());
+        let mut frame = Vec::new();
+        deflater.text(&mut frame, Some(Window::Wide), &[b'a'; 64 << 10]);
+        inflater.inflate(&frame[4..], 64 << 10).unwrap();
+        let taken = [deflater.out.capacity(), inflater.out.capacity()];
+        deflater.settle();
+        inflater.settle();
+        assert_eq!([deflater.out.capacity(), inflater.out.capacity()], taken);
+    }
+
+    /// Bytes from 144 on cost nine bits each at level 1, so these are the worst there are.
+    #[test]
+    fn no_level_makes_more_of_a_payload_than_is_reckoned_with_and_that_is_not_much_more() {
+        let mut random = 1_u32;
+        let payload: Vec<u8> = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            144 + (random >> 24) as u8 % 112
+        })
+        .take(300_000)
+        .collect();
+        for bytes in [0, 1, 64, 1_000, 65_536, 300_000] {
+            let bound = deflated_bytes_max(bytes);
+            assert!(bound <= bytes + bytes / 7 + 64, "{bound} for {bytes}");
+            for level in 1..=9 {
+                let mut machine = Compress::new(Level::new(level), false);
+                let mut out = Vec::with_capacity(2 * bytes + 1_000);
+                machine.compress_vec(&payload[..bytes], &mut out, FlushCompress::Sync).unwrap();
+                assert!(out.len() < bound, "{} of {bytes} at level {level}, more than {bound}", out.len());
+            }
+        }
+    }
+
+    #[test]
     #[should_panic = "compression has the levels 1 to 9"]
     fn a_level_that_there_is_not_is_told_before_anything_is_compressed() {
         let compression = Some(Compression { level: 10, ..Compression::default() });
@@ -488,8 +522,11 @@ mod tests {
             encode::text(&mut plain, payload);
             assert_eq!(out, plain);
         }
+        assert_eq!(deflater.bytes(), (16, 16), "what was compressed in vain counts as it was sent");
         deflater.text(&mut out, Some(Window::Wide), &[b'a'; 100]);
-        assert_eq!(out[plain.len()], 0xc1, "final, compressed, text");
+        let (frame, header_bytes) = (&out[plain.len()..], 2);
+        assert_eq!(frame[0], 0xc1, "final, compressed, text");
+        assert_eq!(deflater.bytes(), (16 + 100, 16 + (frame.len() - header_bytes) as u64));
     }
 
     /// A server's frame as a client would have to send it.

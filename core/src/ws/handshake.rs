@@ -342,6 +342,32 @@ mod tests {
     }
 
     #[test]
+    fn a_head_ends_behind_its_empty_line_however_lines_end() {
+        for head in
+            ["GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\nHost: h\n\n", "GET / HTTP/1.1\r\nHost: h\n\r\n"]
+        {
+            let stream = format!("{head}\n\nwhat follows");
+            for searched in 0..head.len() {
+                assert_eq!(head_end(stream.as_bytes(), searched), Some(head.len()), "{head:?} from {searched}");
+                assert_eq!(head_end(&stream.as_bytes()[..searched], 0), None, "{head:?} to {searched}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_asks_by_another_method_is_told_which_one_it_takes() {
+        let told = |line: &str, headers: &[(&str, &str)]| {
+            let head = request(line, headers);
+            let response = parse(&head, 20).unwrap_err();
+            assert_eq!(response.status, "405 Method Not Allowed");
+            String::from_utf8(response.body.to_vec()).unwrap()
+        };
+        assert!(told("POST / HTTP/1.1", &GOOD).contains("a WebSocket is asked for by GET"));
+        assert!(told("POST / HTTP/1.1", &GOOD[..1]).contains("only GET, HEAD and OPTIONS"));
+        assert!(told("CONNECT h:80 HTTP/1.1", &GOOD[..1]).contains("CONNECT is for proxies"));
+    }
+
+    #[test]
     fn each_missing_or_wrong_header_has_its_answer() {
         assert_eq!(refusal("Host", "", false), "400");
         assert_eq!(refusal("Host", "other", true), "400");

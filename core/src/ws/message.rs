@@ -120,6 +120,34 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn close_codes_are_those_that_a_peer_may_send() {
+        for code in [1000, 1003, 1007, 1014, 3000, 4000, 4999] {
+            assert!(is_close_code(code), "{code}");
+        }
+        for code in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, u16::MAX] {
+            assert!(!is_close_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn each_message_holds_as_much_as_its_kind_may() {
+        let long = [b'x'; CONTROL_BYTES_MAX + 1];
+        let most = &long[1..];
+        for fits in
+            [Message::Ping(most), Message::Pong(most), Message::Binary(&long[..10]), Message::Text("ten bytes!")]
+        {
+            assert_eq!(fits.check(10), Ok(()), "{fits:?}");
+        }
+        for control in [Message::Ping(&long), Message::Pong(&long)] {
+            assert_eq!(control.check(1_000), Err(Violation::ControlTooLong), "{control:?}");
+        }
+        for data in [Message::Binary(&long[..11]), Message::Text("eleven more")] {
+            assert_eq!(data.check(10), Err(Violation::TooBig), "{data:?}");
+        }
+        assert_eq!(Message::Close(Some((1005, ""))).check(10), Err(Violation::CloseCode));
+    }
+
     proptest! {
         #[test]
         fn what_was_encoded_is_found_again(messages in prop::collection::vec(message(), 0..8)) {

@@ -114,3 +114,24 @@ impl<'a> Response<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(response: Response<'_>, head_only: bool) -> String {
+        let mut out = Vec::new();
+        response.write(&mut out, head_only);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_length_is_told_wherever_there_could_be_a_body() {
+        let response = written(Response::text("200 OK", "body"), false);
+        assert!(response.contains("\r\nContent-Length: 4\r\n") && response.ends_with("\r\n\r\nbody"), "{response}");
+        let head = written(Response::text("200 OK", "body"), true);
+        assert!(head.contains("\r\nContent-Length: 4\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        let options = written(Response::OPTIONS, false);
+        assert!(options.starts_with("HTTP/1.1 204 ") && !options.contains("Content-Length"), "{options}");
+    }
+}

@@ -74,6 +74,23 @@ mod tests {
         }
     }
 
+    /// The numbers that the authors' implementation draws from this seed.
+    #[test]
+    fn numbers_are_those_of_splitmix64() {
+        let mut backoff = Backoff::new(1_234_567);
+        let drawn = [(); 5].map(|()| backoff.draw());
+        assert_eq!(
+            drawn,
+            [
+                6_457_827_717_110_365_317,
+                3_203_168_211_198_807_973,
+                9_817_491_932_198_370_423,
+                4_593_380_528_125_082_431,
+                16_408_922_859_458_223_821
+            ]
+        );
+    }
+
     #[test]
     fn a_reset_begins_anew_and_extremes_do_not_overflow() {
         let mut backoff = Backoff::new(7);

@@ -77,7 +77,17 @@ mod tests {
         let mut out = Vec::new();
         publish(&mut out, "p:", "r", b"a\r\nb");
         assert_eq!(out, b"*3\r\n$7\r\nPUBLISH\r\n$3\r\np:r\r\n$4\r\na\r\nb\r\n");
-        assert!(out.len() <= publish_bytes_max("p:", "r", b"a\r\nb"));
+    }
+
+    #[test]
+    fn no_publish_is_longer_than_is_reckoned_with_and_none_much_shorter() {
+        for bytes in [[0, 1, 0], [100, 1, 0], [0, 200, 70_000], [50, 100, 9]] {
+            let [prefix, room, payload] = bytes.map(|length| "x".repeat(length));
+            let mut out = Vec::new();
+            publish(&mut out, &prefix, &room, payload.as_bytes());
+            let bound = publish_bytes_max(&prefix, &room, payload.as_bytes());
+            assert!((out.len()..=out.len() + 2 * BULK_FRAMING_BYTES_MAX).contains(&bound), "{bound} for {}", out.len());
+        }
     }
 
     #[test]

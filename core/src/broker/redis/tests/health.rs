@@ -40,6 +40,35 @@ fn any_byte_is_a_sign_of_life() {
 }
 
 #[test]
+fn a_subscriber_that_hears_something_is_asked_for_nothing() {
+    let mut script = Script::up(RedisConfig::default());
+    for _ in 0..8 {
+        script.wait(Duration::from_secs(3));
+        script.hear(Role::Subscriber, &push(b'>', &["message", "fanfare:r", "m"]));
+        assert!(script.sent(Role::Subscriber).is_empty());
+        for request in script.sent(Role::Publisher) {
+            assert_eq!(request, ["ROLE"]);
+            script.hear(Role::Publisher, MASTER);
+        }
+        assert!(script.session.next_timeout().is_none_or(|timeout| timeout > script.now), "nothing is due");
+    }
+    assert_eq!(script.events(), ["message r: m"; 8]);
+}
+
+#[test]
+fn a_publisher_that_does_not_tell_its_role_is_asked_for_no_more_than_a_sign_of_life() {
+    let mut script = Script::new(RedisConfig::default());
+    script.connect(Role::Subscriber);
+    script.open(Role::Publisher);
+    script.session.connected(Role::Publisher, script.now);
+    script.sent(Role::Publisher);
+    script.hear(Role::Publisher, &[HELLO_REPLY, b"-ERR unknown command 'ROLE'\r\n", PONG].concat());
+    assert_eq!(script.events(), ["up", "publisher up"]);
+    script.wait(Duration::from_secs(5));
+    assert_eq!(script.sent(Role::Publisher), [["PING"]]);
+}
+
+#[test]
 fn a_long_pause_of_the_driver_is_no_silence_of_the_server() {
     let mut script = Script::up(RedisConfig::default());
     script.wait(Duration::from_secs(3_600));

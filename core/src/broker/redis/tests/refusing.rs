@@ -102,6 +102,23 @@ fn a_publish_that_is_refused_for_a_while_fails_and_the_next_is_tried() {
 }
 
 #[test]
+fn publishes_that_are_refused_meanwhile_do_not_put_off_when_it_is_asked_again() {
+    let mut script = Script::up(RedisConfig::default());
+    let began = script.now;
+    while script.now.since(began) < Duration::from_secs(1) {
+        script.publish(1);
+        if script.sent(Role::Publisher).iter().any(|command| command[0] != "PUBLISH") {
+            let longest = 2 * RedisConfig::default().backoff_min;
+            assert!(script.now.since(began) <= longest + Duration::from_millis(10));
+            return;
+        }
+        script.hear(Role::Publisher, BUSY);
+        script.wait(Duration::from_millis(10));
+    }
+    panic!("it is not asked again");
+}
+
+#[test]
 fn a_probe_tells_who_refuses_for_a_while_but_not_who_takes_no_writes() {
     for (answer, refuses) in [
         (&b"-BUSY x\r\n"[..], true),

@@ -131,3 +131,15 @@ fn the_longest_line_is_still_read_however_it_is_cut() {
         );
     }
 }
+
+#[test]
+fn a_reply_may_be_as_long_as_the_limit_wherever_it_is_cut() {
+    let reply = b"*2\r\n$4\r\nabcd\r\n*2\r\n+OK\r\n:17\r\n";
+    let within = |reply_bytes_max| Limits { message_bytes_max: 0, reply_bytes_max };
+    for cut in 1..reply.len() {
+        let found = scan(&reply[..cut], &within(reply.len()));
+        assert!(matches!(found, Ok(Scan::Incomplete { need }) if need <= reply.len()), "{cut}: {found:?}");
+    }
+    assert!(matches!(scan(reply, &within(reply.len())), Ok(Scan::Reply { .. })));
+    assert!(matches!(scan(reply, &within(reply.len() - 1)), Err(Malformed::TooLarge)));
+}
