@@ -123,9 +123,7 @@ mod server {
                     // In both cases the task that writes first writes what is queued.
                     Action::Shutdown { conn } => clients.get_mut(&conn).expect("it is open").writes = None,
                     Action::Close { conn } => drop(clients.remove(&conn)),
-                    Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-                    Action::Subscribe { room } => broker.subscribe(room),
-                    Action::Unsubscribe { room } => broker.unsubscribe(room),
+                    Action::Ask(ask) => broker.ask(ask),
                 }
             }
             // Where it is full, the task will look anyway.

@@ -121,9 +121,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                     let _ = sockets[&conn].shutdown(Shutdown::Write);
                 }
                 Action::Close { conn } => drop(sockets.remove(&conn)),
-                Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-                Action::Subscribe { room } => broker.subscribe(room),
-                Action::Unsubscribe { room } => broker.unsubscribe(room),
+                Action::Ask(ask) => broker.ask(ask),
             }
         }
     }

@@ -105,9 +105,7 @@ impl Server {
                     let _ = clients[&conn].stream.get_ref().shutdown(Shutdown::Write);
                 }
                 Action::Close { conn } => drop(clients.remove(&conn)),
-                Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-                Action::Subscribe { room } => broker.subscribe(room),
-                Action::Unsubscribe { room } => broker.unsubscribe(room),
+                Action::Ask(ask) => broker.ask(ask),
             }
         }
         // Where it is full, the task will look anyway.

@@ -117,9 +117,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 // In both cases the thread that writes first writes what is queued.
                 Action::Shutdown { conn } => clients.get_mut(&conn).expect("it is open").writes = None,
                 Action::Close { conn } => drop(clients.remove(&conn)),
-                Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-                Action::Subscribe { room } => broker.subscribe(room),
-                Action::Unsubscribe { room } => broker.unsubscribe(room),
+                Action::Ask(ask) => broker.ask(ask),
             }
         }
     }

@@ -117,9 +117,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
                     let _ = SockRef::from(&*clients[&conn].stream).shutdown(Shutdown::Write);
                 }
                 Action::Close { conn } => drop(clients.remove(&conn)),
-                Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-                Action::Subscribe { room } => broker.subscribe(room),
-                Action::Unsubscribe { room } => broker.unsubscribe(room),
+                Action::Ask(ask) => broker.ask(ask),
             }
         }
     }

@@ -232,7 +232,7 @@ mod linux {
                             self.confirmed += answers;
                         }
                     }
-                    Action::Subscribe { room } => opt_out(|| self.asked.push(room.to_owned())),
+                    Action::Ask(broker::Ask::Subscribe { room }) => opt_out(|| self.asked.push(room.to_owned())),
                     other => panic!("nobody leaves or says anything here: {other:?}"),
                 }
             }

@@ -1,6 +1,6 @@
 //! What comes out of the core: actions. No behaviour.
 
-use crate::broker::PublishId;
+use crate::broker::Ask;
 use crate::fanout::delivery::Delivery;
 use crate::id::ConnId;
 
@@ -22,23 +22,7 @@ pub enum Action<'a> {
         /// Whose socket.
         conn: ConnId,
     },
-    /// Publish to a room. If there is an id, exactly one `Published` or `PublishFailed` with it must come back.
-    Publish {
-        /// The room.
-        room: &'a str,
-        /// What to publish, to the letter.
-        payload: &'a [u8],
-        /// Set where somebody waits for the outcome.
-        id: Option<PublishId>,
-    },
-    /// Subscribe to a room.
-    Subscribe {
-        /// The room.
-        room: &'a str,
-    },
-    /// Unsubscribe from a room.
-    Unsubscribe {
-        /// The room.
-        room: &'a str,
-    },
+    /// Ask the broker: hand this to [`MemoryBroker::ask`](crate::broker::memory::MemoryBroker::ask),
+    /// [`RedisSession::ask`](crate::broker::redis::RedisSession::ask), or a broker of one's own.
+    Ask(Ask<'a>),
 }

@@ -13,7 +13,6 @@ use crate::event::Event;
 use crate::fanout::FanOut;
 use crate::fanout::outlet::{self, Outlet};
 use crate::fanout::place::GROUP_MEMBERS_MAX;
-use crate::hub::asks::Kind;
 use crate::hub::{self, Hub, Told};
 use crate::id::ConnId;
 use crate::journal::{Entry, Journal};
@@ -558,14 +557,7 @@ impl<'c> Actions<'c> {
     )]
     pub fn next(&mut self) -> Option<Action<'_>> {
         Some(match self.step()? {
-            Step::Ask(index) => {
-                let ask = self.core.hub.ask(index).expect("the step is within the list");
-                match ask.kind {
-                    Kind::Subscribe => Action::Subscribe { room: ask.room },
-                    Kind::Unsubscribe => Action::Unsubscribe { room: ask.room },
-                    Kind::Publish(id) => Action::Publish { room: ask.room, payload: ask.payload, id },
-                }
-            }
+            Step::Ask(index) => Action::Ask(self.core.hub.ask(index).expect("the step is within the list")),
             Step::Deliver(step) => {
                 let Context { fanout, slots, metrics, .. } = &mut self.core.cx;
                 Action::Send(self.outlet.delivery(step, fanout, slots, metrics))

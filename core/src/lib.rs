@@ -111,9 +111,7 @@
 //!                 }
 //!                 Action::Shutdown { conn } => drop(sockets[&conn].shutdown(Shutdown::Write)),
 //!                 Action::Close { conn } => drop(sockets.remove(&conn)),
-//!                 Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-//!                 Action::Subscribe { room } => broker.subscribe(room),
-//!                 Action::Unsubscribe { room } => broker.unsubscribe(room),
+//!                 Action::Ask(ask) => broker.ask(ask),
 //!             }
 //!         }
 //!     }
@@ -222,9 +220,7 @@
 //!                 }
 //!                 Action::Shutdown { .. } => {} // Half-close the socket, and go on reading.
 //!                 Action::Close { conn } => drop(self.sockets.remove(&conn)),
-//!                 Action::Publish { room, payload, id } => self.broker.publish(room, payload, id),
-//!                 Action::Subscribe { room } => self.broker.subscribe(room),
-//!                 Action::Unsubscribe { room } => self.broker.unsubscribe(room),
+//!                 Action::Ask(ask) => self.broker.ask(ask),
 //!             }
 //!         }
 //!     }
@@ -299,8 +295,8 @@
 //! - sleep no longer than until [`Core::next_timeout`], and not at all while the broker has events;
 //! - report the end of a socket: by [`Event::Closed`] where reading ends, by [`Delivery::gone`] where writing fails. After
 //!   `Closed`, an [`Action::Close`] follows; after `gone`, no action names the connection any more;
-//! - answer for the broker: each [`Action::Publish`] with an id by one `Published` or `PublishFailed`, each
-//!   [`Action::Subscribe`] and [`Action::Unsubscribe`] as [`broker`] says, messages of one room in one order;
+//! - answer for the broker: each [`Ask::Publish`] with an id by one `Published` or `PublishFailed`, each
+//!   [`Ask::Subscribe`] and [`Ask::Unsubscribe`] as [`broker`] says, messages of one room in one order;
 //! - draw [`Config::seed`] and [`Config::node`] at random: the first keeps strangers from choosing names that collide in hash
 //!   tables, the second tells instances apart.
 //!
@@ -336,9 +332,7 @@
 //!     let mut actions = turn.finish();
 //!     while let Some(action) = actions.next() {
 //!         match action {
-//!             Action::Publish { room, payload, id } => redis.publish(room, payload, id),
-//!             Action::Subscribe { room } => redis.subscribe(room),
-//!             Action::Unsubscribe { room } => redis.unsubscribe(room),
+//!             Action::Ask(ask) => redis.ask(ask),
 //!             Action::Send(_) | Action::Shutdown { .. } | Action::Close { .. } => {} // As above.
 //!         }
 //!     }
@@ -394,9 +388,7 @@
 //!             }
 //!             Action::Close { .. } => {} // Drop the framework's WebSocket.
 //!             Action::Shutdown { .. } => unreachable!("there is no socket to half-close"),
-//!             Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-//!             Action::Subscribe { room } => broker.subscribe(room),
-//!             Action::Unsubscribe { room } => broker.unsubscribe(room),
+//!             Action::Ask(ask) => broker.ask(ask),
 //!         }
 //!     }
 //!     sent

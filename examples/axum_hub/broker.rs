@@ -4,7 +4,7 @@ use crate::Input;
 use fanfare_adapter::config::{RedisAddress, RedisTarget};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
-use fanfare_core::broker::{BrokerEvent, PublishId};
+use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
 use std::error::Error;
 use std::io;
@@ -69,24 +69,11 @@ impl Broker {
         Ok(Broker::Redis(Box::new(Redis { session, address, links, opened: 0, hub })))
     }
 
-    pub fn subscribe(&mut self, room: &str) {
+    /// Takes an `Action::Ask`.
+    pub fn ask(&mut self, ask: Ask<'_>) {
         match self {
-            Broker::Memory(broker) => broker.subscribe(room),
-            Broker::Redis(redis) => redis.session.subscribe(room),
-        }
-    }
-
-    pub fn unsubscribe(&mut self, room: &str) {
-        match self {
-            Broker::Memory(broker) => broker.unsubscribe(room),
-            Broker::Redis(redis) => redis.session.unsubscribe(room),
-        }
-    }
-
-    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
-        match self {
-            Broker::Memory(broker) => broker.publish(room, payload, id),
-            Broker::Redis(redis) => redis.session.publish(room, payload, id),
+            Broker::Memory(broker) => broker.ask(ask),
+            Broker::Redis(redis) => redis.session.ask(ask),
         }
     }
 

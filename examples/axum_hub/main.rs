@@ -204,9 +204,7 @@ async fn run(mut core: Core, mut broker: Broker, mut inputs: Receiver<Input>, hu
                 }
                 Action::Shutdown { .. } => unreachable!("there is no socket to half-close"),
                 Action::Close { conn } => drop(sockets.remove(&conn)),
-                Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-                Action::Subscribe { room } => broker.subscribe(room),
-                Action::Unsubscribe { room } => broker.unsubscribe(room),
+                Action::Ask(ask) => broker.ask(ask),
             }
         }
     }

@@ -468,6 +468,8 @@ test('a server that is ready and owes nothing is not asked', async () => {
   await join(page, 'quiet');
   await say(page, 'quiet');
   await isSent(page, 'quiet');
+  // On a slow machine it may have asked while it owed something.
+  asked.length = 0;
   await page.clock.runFor(120_000);
   assert.ok(!asked.includes('/readyz'), String(asked));
 });

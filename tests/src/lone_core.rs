@@ -1,6 +1,7 @@
 //! A core alone: events in, a list of what it says out. No model and no rules, so that a test can be the worst of adapters.
 
 use crate::{Frame, upgrade_request};
+use fanfare_core::broker;
 use fanfare_core::broker::{BrokerEvent, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
@@ -70,9 +71,11 @@ impl LoneCore {
                 }
                 Action::Shutdown { conn } => said.push(Said::Shutdown(conn)),
                 Action::Close { conn } => said.push(Said::Close(conn)),
-                Action::Publish { room, payload, id } => said.push(Said::Publish(room.into(), payload.into(), id)),
-                Action::Subscribe { room } => said.push(Said::Subscribe(room.into())),
-                Action::Unsubscribe { room } => said.push(Said::Unsubscribe(room.into())),
+                Action::Ask(broker::Ask::Publish { room, payload, id }) => {
+                    said.push(Said::Publish(room.into(), payload.into(), id))
+                }
+                Action::Ask(broker::Ask::Subscribe { room }) => said.push(Said::Subscribe(room.into())),
+                Action::Ask(broker::Ask::Unsubscribe { room }) => said.push(Said::Unsubscribe(room.into())),
             }
         }
         drop(actions);

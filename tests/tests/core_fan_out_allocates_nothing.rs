@@ -31,8 +31,7 @@ impl Server {
                         self.delivered += 1;
                     }
                 }
-                Action::Publish { room, payload, id } => self.broker.publish(room, payload, id),
-                Action::Subscribe { room } => self.broker.subscribe(room),
+                Action::Ask(ask) => self.broker.ask(ask),
                 other => panic!("nobody leaves here: {other:?}"),
             }
         }

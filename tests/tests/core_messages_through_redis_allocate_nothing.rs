@@ -122,8 +122,7 @@ impl Server {
                         self.delivered_bytes += bytes;
                     }
                 }
-                Action::Publish { room, payload, id } => session.publish(room, payload, id),
-                Action::Subscribe { room } => session.subscribe(room),
+                Action::Ask(ask) => session.ask(ask),
                 other => panic!("nobody leaves here: {other:?}"),
             }
         }

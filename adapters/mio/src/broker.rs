@@ -2,17 +2,13 @@
 
 use crate::exchange::ExchangeLink;
 use crate::redis_link::RedisLinks;
+use fanfare_adapter::drive::{self, MEMORY_BYTES_PER_TURN, MEMORY_BYTES_PRESSING};
 use fanfare_adapter::ops::Snapshot;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::redis::LinkState;
-use fanfare_core::broker::{BrokerEvent, PublishId};
+use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
 use mio::{Registry, Token};
-
-/// Of messages from the embedded broker that are reported in one turn: some hundreds of the usual size, or one of the largest.
-pub(crate) const BYTES_PER_TURN: usize = 64 * 1024;
-/// What waits in the embedded broker of an instance alone from which on clients that make much work are not read.
-const MEMORY_BYTES_PRESSING: usize = 1024 * 1024;
 
 /// The broker.
 #[derive(Debug)]
@@ -26,33 +22,6 @@ pub enum Broker {
 }
 
 impl Broker {
-    /// Takes an `Action::Subscribe`.
-    pub fn subscribe(&mut self, room: &str) {
-        match self {
-            Broker::Memory(memory) => memory.subscribe(room),
-            Broker::Exchange(exchange) => exchange.subscribe(room),
-            Broker::Redis(redis) => redis.session().subscribe(room),
-        }
-    }
-
-    /// Takes an `Action::Unsubscribe`.
-    pub fn unsubscribe(&mut self, room: &str) {
-        match self {
-            Broker::Memory(memory) => memory.unsubscribe(room),
-            Broker::Exchange(exchange) => exchange.unsubscribe(room),
-            Broker::Redis(redis) => redis.session().unsubscribe(room),
-        }
-    }
-
-    /// Takes an `Action::Publish`.
-    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
-        match self {
-            Broker::Memory(memory) => memory.publish(room, payload, id),
-            Broker::Exchange(exchange) => exchange.publish(room, payload, id),
-            Broker::Redis(redis) => redis.session().publish(room, payload, id),
-        }
-    }
-
     /// Notes a readiness event of one of the broker's sockets.
     pub fn event(&mut self, token: Token, event: &mio::event::Event) {
         if let Broker::Redis(redis) = self {
@@ -72,18 +41,8 @@ impl Broker {
         match self {
             Broker::Redis(redis) => redis.read(buffer, registry, now, congested, report),
             _ if congested => {}
-            Broker::Memory(memory) => memory.poll_some(BYTES_PER_TURN, report),
+            Broker::Memory(memory) => memory.poll_some(MEMORY_BYTES_PER_TURN, report),
             Broker::Exchange(exchange) => exchange.read(report),
-        }
-    }
-
-    /// Whether it has so much to do that less should be asked of it.
-    pub fn is_pressed(&self) -> bool {
-        match self {
-            Broker::Memory(memory) => memory.size_bytes() >= MEMORY_BYTES_PRESSING,
-            Broker::Exchange(exchange) => exchange.is_pressed(),
-            // What it cannot take is refused at once: of a Redis that hangs, clients have to be told.
-            Broker::Redis(_) => false,
         }
     }
 
@@ -115,17 +74,34 @@ impl Broker {
             Broker::Redis(redis) => redis.session().next_timeout(),
         }
     }
+}
 
-    /// Publishes that have not been confirmed.
-    pub fn publishes_in_flight(&mut self) -> usize {
+impl drive::Broker for Broker {
+    fn ask(&mut self, ask: Ask<'_>) {
+        match self {
+            Broker::Memory(memory) => memory.ask(ask),
+            Broker::Exchange(exchange) => exchange.ask(ask),
+            Broker::Redis(redis) => redis.session().ask(ask),
+        }
+    }
+
+    fn is_pressed(&self) -> bool {
+        match self {
+            Broker::Memory(memory) => memory.size_bytes() >= MEMORY_BYTES_PRESSING,
+            Broker::Exchange(exchange) => exchange.is_pressed(),
+            // What it cannot take is refused at once: of a Redis that hangs, clients have to be told.
+            Broker::Redis(_) => false,
+        }
+    }
+
+    fn publishes_in_flight(&mut self) -> usize {
         match self {
             Broker::Memory(_) | Broker::Exchange(_) => 0,
             Broker::Redis(redis) => redis.session().stats().publishes_in_flight,
         }
     }
 
-    /// Adds the broker's figures to a snapshot.
-    pub fn describe(&mut self, snapshot: &mut Snapshot) {
+    fn describe(&mut self, snapshot: &mut Snapshot) {
         match self {
             Broker::Memory(_) => (snapshot.subscriber_up, snapshot.publisher_up) = (true, true),
             Broker::Exchange(exchange) => {

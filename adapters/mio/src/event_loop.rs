@@ -9,14 +9,14 @@ use crate::share::Share;
 use crate::sockets::{READ_BYTES, Sockets, Taken};
 use crate::workers::Seat;
 use fanfare_adapter::config::Config;
+use fanfare_adapter::drive::{self, Telling, is_pressed};
 use fanfare_adapter::journal::{self, Refusals};
-use fanfare_adapter::ops::Snapshot;
 use fanfare_adapter::program::StartError;
 use fanfare_adapter::settings::{Drawn, core_config, session_config};
 use fanfare_adapter::signals::{Signal, last_round};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
+use fanfare_core::{ConnId, Core, Event, Turn};
 use mio::net::{TcpListener, UnixStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io::{self, Read};
@@ -160,7 +160,8 @@ impl Server {
             let began = Instant::now();
             self.turn(&events, self.now());
             self.tell(began);
-            if self.has_stopped() {
+            let now = self.now();
+            if drive::has_stopped(&self.core, &mut self.broker, self.stop_at, now) {
                 return Ok(self.core.connections());
             }
         }
@@ -259,13 +260,13 @@ impl Server {
             // Before anybody is answered: what a request has kept at this worker must not fail one that follows it at another.
             share.release(turn.core().metrics().connections_now as usize);
         }
-        carry_out(turn.finish(), sockets, broker, registry, now);
+        drive::carry_out(turn.finish(), sockets, broker, |broker| broker.drive(registry, now));
         if broker.answers_at_once() {
             // Messages need not wait until others have been read.
             let congested = core.is_congested();
             let mut turn = core.turn(now);
             broker.read(buffer, registry, now, congested, |event| turn.feed(Event::Broker(event)));
-            carry_out(turn.finish(), sockets, broker, registry, now);
+            drive::carry_out(turn.finish(), sockets, broker, |broker| broker.drive(registry, now));
         }
         if let Some(share) = share {
             share.settle(sockets.len(), core.metrics().connections_now as usize);
@@ -280,31 +281,14 @@ impl Server {
 
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
-        self.seat.readiness.tell(self.core.readiness());
-        journal::write(self.seat.worker, &mut self.core);
-        self.refusals.look(self.seat.worker, &self.core, Instant::now);
-        if let Some(board) = &self.seat.board {
-            let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
-            self.broker.describe(&mut snapshot);
-            snapshot.accept_errors = self.gate.as_ref().map_or(self.accept_errors, Gate::errors);
-            snapshot.accepts_paused = self.gate.as_ref().is_none_or(Gate::is_paused);
-            let board = board.worker(self.seat.worker);
-            board.publish(&snapshot);
-            board.observe_turn(began.elapsed());
-        }
+        let Seat { worker, readiness, board, .. } = &mut self.seat;
+        let telling = Telling { worker: *worker, readiness, refusals: &mut self.refusals, board: board.as_deref() };
+        let (gate, errors) = (self.gate.as_ref(), self.accept_errors);
+        telling.tell(&mut self.core, &mut self.broker, began, |snapshot| {
+            snapshot.accept_errors = gate.map_or(errors, Gate::errors);
+            snapshot.accepts_paused = gate.is_none_or(Gate::is_paused);
+        });
     }
-
-    /// Whether everything has been said, or there was time enough for it.
-    fn has_stopped(&mut self) -> bool {
-        let Some(stop_at) = self.stop_at else { return false };
-        let done = self.core.connections() == 0 && self.broker.publishes_in_flight() == 0;
-        done || self.now() >= stop_at
-    }
-}
-
-/// Whether there is so much to do that clients who make much work have to wait.
-fn is_pressed(core: &Core, broker: &Broker) -> bool {
-    core.is_congested() || core.has_unread() || core.is_strained() || broker.is_pressed()
 }
 
 /// How many connections all workers have.
@@ -371,46 +355,5 @@ fn read(sockets: &mut Sockets, buffer: &mut [u8], registry: &Registry, turn: &mu
             sockets.make_ready(conn);
         }
         time_is_up = reads >= READS_PER_TURN || until >= READ_TIME;
-    }
-}
-
-fn carry_out(mut actions: Actions<'_>, sockets: &mut Sockets, broker: &mut Broker, registry: &Registry, now: Time) {
-    let mut asked = false;
-    while let Some(action) = actions.next() {
-        match action {
-            Action::Send(delivery) => {
-                if std::mem::take(&mut asked) {
-                    // Redis works on it while the members of a large room are being written to.
-                    broker.drive(registry, now);
-                }
-                send(delivery, sockets);
-            }
-            Action::Shutdown { conn } => sockets.shutdown(conn),
-            Action::Close { conn } => sockets.close(conn),
-            Action::Publish { room, payload, id } => {
-                asked = true;
-                broker.publish(room, payload, id);
-            }
-            Action::Subscribe { room } => {
-                asked = true;
-                broker.subscribe(room);
-            }
-            Action::Unsubscribe { room } => broker.unsubscribe(room),
-        }
-    }
-}
-
-/// One system call per target: the loop that everything else is for.
-fn send(mut delivery: Delivery<'_>, sockets: &mut Sockets) {
-    let bytes = delivery.bytes();
-    while let Some(conn) = delivery.next_target() {
-        match sockets.write(conn, bytes) {
-            Some(written) if written == bytes.len() => {}
-            Some(written) => delivery.short(conn, written),
-            None => {
-                sockets.close(conn);
-                delivery.gone(conn);
-            }
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! The embedded broker of several workers: which of them is subscribed to a room, and an inbox for each. A lock is held no
 //! longer than it takes to copy a message, and nobody waits for a reader.
 
-use crate::broker::BYTES_PER_TURN;
+use fanfare_adapter::drive::MEMORY_BYTES_PER_TURN;
 use fanfare_core::broker::memory::Inbox;
-use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
+use fanfare_core::broker::{Ask, BrokerEvent, PublishError, PublishId};
 use mio::Waker;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -105,8 +105,16 @@ impl ExchangeLink {
         ExchangeLink { exchange, worker, reading: Inbox::default(), started: false, publishes_dropped: 0 }
     }
 
-    /// Takes an `Action::Subscribe`.
-    pub fn subscribe(&mut self, room: &str) {
+    /// Takes an `Action::Ask`.
+    pub fn ask(&mut self, ask: Ask<'_>) {
+        match ask {
+            Ask::Subscribe { room } => self.subscribe(room),
+            Ask::Unsubscribe { room } => self.unsubscribe(room),
+            Ask::Publish { room, payload, id } => self.publish(room, payload, id),
+        }
+    }
+
+    fn subscribe(&mut self, room: &str) {
         let mut rooms = self.exchange.rooms(room);
         match rooms.get_mut(room) {
             Some(subscribers) => *subscribers |= 1 << self.worker,
@@ -115,8 +123,7 @@ impl ExchangeLink {
         self.own().add(|inbox| inbox.push(BrokerEvent::Subscribed { room }));
     }
 
-    /// Takes an `Action::Unsubscribe`.
-    pub fn unsubscribe(&mut self, room: &str) {
+    fn unsubscribe(&mut self, room: &str) {
         let mut rooms = self.exchange.rooms(room);
         if let Some(subscribers) = rooms.get_mut(room) {
             *subscribers &= !(1 << self.worker);
@@ -127,8 +134,8 @@ impl ExchangeLink {
         self.own().add(|inbox| inbox.push(BrokerEvent::Unsubscribed { room }));
     }
 
-    /// Takes an `Action::Publish`. The message goes to all who are subscribed, or to none.
-    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
+    /// The message goes to all who are subscribed, or to none.
+    fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
         let exchange = &*self.exchange;
         let rooms = exchange.rooms(room);
         let subscribers = rooms.get(room).copied().unwrap_or(0);
@@ -182,7 +189,7 @@ impl ExchangeLink {
             std::mem::swap(&mut mail.inbox, &mut self.reading);
             own.size_bytes.store(0, Release);
         }
-        self.reading.poll_events(BYTES_PER_TURN, report);
+        self.reading.poll_events(MEMORY_BYTES_PER_TURN, report);
     }
 
     /// Whether any worker is behind with its reading.

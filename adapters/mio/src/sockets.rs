@@ -2,6 +2,7 @@
 
 use crate::ready::{Ready, Round};
 use fanfare_adapter::cost::Cost;
+use fanfare_adapter::drive;
 use fanfare_core::ConnId;
 use fanfare_core::time::Time;
 use mio::net::TcpStream;
@@ -96,14 +97,6 @@ impl Sockets {
         socket.watched = true;
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut socket.stream, Token(conn.to_bits() as usize), interest)
-    }
-
-    /// Closes the connection's socket, which also takes it off the poll.
-    pub fn close(&mut self, conn: ConnId) {
-        if self.get(conn).is_some() {
-            self.slots[conn.slot()] = None;
-            self.open -= 1;
-        }
     }
 
     fn get(&mut self, conn: ConnId) -> Option<&mut Socket> {
@@ -203,10 +196,12 @@ impl Sockets {
             }
         }
     }
+}
 
+impl drive::Sockets for Sockets {
     /// Writes once: how much was taken, or `None` if the socket failed.
     #[inline]
-    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
         let socket = self.get(conn)?;
         loop {
             match socket.stream.write(bytes) {
@@ -225,10 +220,18 @@ impl Sockets {
     }
 
     /// Sends a FIN.
-    pub fn shutdown(&mut self, conn: ConnId) {
+    fn shutdown(&mut self, conn: ConnId) {
         if let Some(socket) = self.get(conn) {
             // Fails only where the peer has gone, of which reading will tell.
             let _ = socket.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Closes the connection's socket, which also takes it off the poll.
+    fn close(&mut self, conn: ConnId) {
+        if self.get(conn).is_some() {
+            self.slots[conn.slot()] = None;
+            self.open -= 1;
         }
     }
 }

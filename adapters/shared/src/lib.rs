@@ -4,6 +4,7 @@
 pub mod config;
 pub mod cost;
 pub mod descriptors;
+pub mod drive;
 pub mod journal;
 pub mod listen;
 pub mod logging;

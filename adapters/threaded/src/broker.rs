@@ -3,16 +3,12 @@
 use crate::inbox::Senders;
 use crate::redis::{RedisLinks, Report};
 use fanfare_adapter::config::Config;
+use fanfare_adapter::drive::{self, MEMORY_BYTES_PER_TURN, MEMORY_BYTES_PRESSING};
 use fanfare_adapter::ops::Snapshot;
 use fanfare_adapter::settings::{Drawn, session_config};
 use fanfare_core::broker::memory::MemoryBroker;
-use fanfare_core::broker::{BrokerEvent, PublishId};
+use fanfare_core::broker::{Ask, BrokerEvent};
 use std::io;
-
-/// Of messages from the embedded broker that are reported in one turn: some hundreds of the usual size, or one of the largest.
-const BYTES_PER_TURN: usize = 64 * 1024;
-/// What waits in the embedded broker from which on clients that make much work are not heard.
-const MEMORY_BYTES_PRESSING: usize = 1024 * 1024;
 
 /// The broker.
 #[derive(Debug)]
@@ -38,30 +34,6 @@ impl Broker {
         })
     }
 
-    /// Takes an `Action::Subscribe`.
-    pub fn subscribe(&mut self, room: &str) {
-        match self {
-            Broker::Memory(memory) => memory.subscribe(room),
-            Broker::Redis(redis) => redis.subscribe(room),
-        }
-    }
-
-    /// Takes an `Action::Unsubscribe`.
-    pub fn unsubscribe(&mut self, room: &str) {
-        match self {
-            Broker::Memory(memory) => memory.unsubscribe(room),
-            Broker::Redis(redis) => redis.unsubscribe(room),
-        }
-    }
-
-    /// Takes an `Action::Publish`.
-    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
-        match self {
-            Broker::Memory(memory) => memory.publish(room, payload, id),
-            Broker::Redis(redis) => redis.publish(room, payload, id),
-        }
-    }
-
     /// Whether there is something to report without waiting for anybody.
     pub fn is_ready(&self) -> bool {
         match self {
@@ -73,16 +45,24 @@ impl Broker {
     /// Reports what the hub has to hear, as much as a turn takes: of Redis, what `reports` says and what was refused here.
     pub fn read(&mut self, reports: impl Iterator<Item = Report>, mut report: impl FnMut(BrokerEvent<'_>)) {
         match self {
-            Broker::Memory(memory) => memory.poll_some(BYTES_PER_TURN, report),
+            Broker::Memory(memory) => memory.poll_some(MEMORY_BYTES_PER_TURN, report),
             Broker::Redis(redis) => {
                 reports.for_each(|said| redis.note(said, &mut report));
                 redis.refusals(report);
             }
         }
     }
+}
 
-    /// Whether it has so much to do that less should be asked of it.
-    pub fn is_pressed(&self) -> bool {
+impl drive::Broker for Broker {
+    fn ask(&mut self, ask: Ask<'_>) {
+        match self {
+            Broker::Memory(memory) => memory.ask(ask),
+            Broker::Redis(redis) => redis.ask(ask),
+        }
+    }
+
+    fn is_pressed(&self) -> bool {
         match self {
             Broker::Memory(memory) => memory.size_bytes() >= MEMORY_BYTES_PRESSING,
             // What it cannot take is refused at once: of a Redis that hangs, clients have to be told.
@@ -90,16 +70,14 @@ impl Broker {
         }
     }
 
-    /// Publishes that have not been confirmed.
-    pub fn publishes_in_flight(&self) -> usize {
+    fn publishes_in_flight(&mut self) -> usize {
         match self {
             Broker::Memory(_) => 0,
             Broker::Redis(redis) => redis.publishes_in_flight(),
         }
     }
 
-    /// Adds the broker's figures to a snapshot.
-    pub fn describe(&self, snapshot: &mut Snapshot) {
+    fn describe(&mut self, snapshot: &mut Snapshot) {
         match self {
             Broker::Memory(_) => (snapshot.subscriber_up, snapshot.publisher_up) = (true, true),
             Broker::Redis(redis) => redis.describe(snapshot),

@@ -3,6 +3,7 @@
 use crate::accept::Client;
 use crate::inbox::{Inbound, Senders};
 use fanfare_adapter::cost::Cost;
+use fanfare_adapter::drive;
 use fanfare_core::ConnId;
 use fanfare_core::time::Time;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -141,25 +142,6 @@ impl Connections {
         self.open.values().any(is_unread)
     }
 
-    /// Writes once, and does not wait: how much was taken, or `None` if the socket failed. Where that is not all, an
-    /// [`Inbound::Writable`] follows.
-    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
-        let Open { connection, .. } = self.open.get(&conn)?;
-        let written = loop {
-            match send(&connection.client.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(written) => break written,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break 0,
-                Err(_) => return None,
-            }
-        };
-        if written < bytes.len() && self.await_writable(conn, Arc::clone(connection)).is_err() {
-            self.unwaited.push(conn);
-            self.look_again_at.get_or_insert_with(|| Instant::now() + LOOK_AGAIN);
-        }
-        Some(written)
-    }
-
     /// When connections have to be looked at for which there is no thread to wait.
     pub fn look_again_at(&self) -> Option<Instant> {
         self.look_again_at
@@ -184,9 +166,30 @@ impl Connections {
             let _ = inbox.send(Inbound::Writable(conn));
         })
     }
+}
+
+impl drive::Sockets for Connections {
+    /// Writes once, and does not wait: how much was taken, or `None` if the socket failed. Where that is not all, an
+    /// [`Inbound::Writable`] follows.
+    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+        let Open { connection, .. } = self.open.get(&conn)?;
+        let written = loop {
+            match send(&connection.client.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(written) => break written,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break 0,
+                Err(_) => return None,
+            }
+        };
+        if written < bytes.len() && self.await_writable(conn, Arc::clone(connection)).is_err() {
+            self.unwaited.push(conn);
+            self.look_again_at.get_or_insert_with(|| Instant::now() + LOOK_AGAIN);
+        }
+        Some(written)
+    }
 
     /// Sends a FIN.
-    pub fn shutdown(&self, conn: ConnId) {
+    fn shutdown(&mut self, conn: ConnId) {
         if let Some(Open { connection, .. }) = self.open.get(&conn) {
             // Fails only where the peer has gone, of which reading will tell.
             let _ = connection.client.stream.shutdown(Shutdown::Write);
@@ -194,7 +197,7 @@ impl Connections {
     }
 
     /// Ends the connection. Its threads notice and leave; with the last of them the descriptor is closed.
-    pub fn close(&mut self, conn: ConnId) {
+    fn close(&mut self, conn: ConnId) {
         if let Some(Open { connection, .. }) = self.open.remove(&conn) {
             connection.closed.store(true, Relaxed);
             // Fails only where the peer has gone, which its threads have noticed, too.
@@ -272,6 +275,7 @@ impl Connection {
 mod tests {
     use super::*;
     use crate::accept::Gate;
+    use drive::Sockets;
     use fanfare_adapter::descriptors::Places;
     use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc;

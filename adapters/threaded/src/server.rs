@@ -7,16 +7,17 @@ use crate::inbox::{Inbound, Inbox, Senders};
 use crate::redis::Report;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
+use fanfare_adapter::drive::{self, Telling, is_pressed};
 use fanfare_adapter::journal::{self, Refusals};
 use fanfare_adapter::listen::listen;
-use fanfare_adapter::ops::{Board, Snapshot};
+use fanfare_adapter::ops::Board;
 use fanfare_adapter::page::page;
 use fanfare_adapter::program::{Server, StartError};
 use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::settings::{Drawn, core_config};
 use fanfare_adapter::signals::{self, Signal, last_round};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Actions, Core, Delivery, Event, Turn};
+use fanfare_core::{Core, Event, Turn};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -177,28 +178,16 @@ impl ThreadedServer {
             // Before the clients are told.
             readiness.tell(turn.core().readiness());
         }
-        carry_out(turn.finish(), connections, broker);
+        drive::carry_out(turn.finish(), connections, broker, |_| {});
     }
 
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
-        self.readiness.tell(self.core.readiness());
-        journal::write(0, &mut self.core);
-        self.refusals.look(0, &self.core, Instant::now);
-        if let Some(board) = &self.board {
-            let mut snapshot = Snapshot { core: self.core.metrics(), ..Snapshot::default() };
-            self.broker.describe(&mut snapshot);
-            snapshot.accept_errors = self.gate.errors();
-            snapshot.accepts_paused = self.gate.is_paused();
-            board.worker(0).publish(&snapshot);
-            board.worker(0).observe_turn(began.elapsed());
-        }
-    }
-
-    /// Whether everything has been said, or there was time enough for it.
-    fn has_stopped(&self) -> bool {
-        let done = self.core.connections() == 0 && self.broker.publishes_in_flight() == 0;
-        self.stop_at.is_some_and(|stop_at| done || self.now() >= stop_at)
+        let ThreadedServer { core, broker, gate, readiness, refusals, board, .. } = self;
+        Telling { worker: 0, readiness, refusals, board: board.as_deref() }.tell(core, broker, began, |snapshot| {
+            snapshot.accept_errors = gate.errors();
+            snapshot.accepts_paused = gate.is_paused();
+        });
     }
 }
 
@@ -210,19 +199,17 @@ impl Server for ThreadedServer {
     fn run(mut self) -> io::Result<usize> {
         // What is known before anybody has said anything is worth telling, too.
         self.tell(Instant::now());
-        while !self.has_stopped() {
+        loop {
+            let now = self.now();
+            if drive::has_stopped(&self.core, &mut self.broker, self.stop_at, now) {
+                return Ok(self.core.connections());
+            }
             self.inbox.wait(self.timeout(), !is_pressed(&self.core, &self.broker));
             let began = Instant::now();
             self.turn();
             self.tell(began);
         }
-        Ok(self.core.connections())
     }
-}
-
-/// Whether there is so much to do that clients who make much work have to wait.
-fn is_pressed(core: &Core, broker: &Broker) -> bool {
-    core.is_congested() || core.has_unread() || core.is_strained() || broker.is_pressed()
 }
 
 /// What the broker's threads have said, as much as a turn takes.
@@ -291,33 +278,5 @@ fn feed(
         // A turn ends with the figures.
         Inbound::Bytes(..) | Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures => {}
         Inbound::Signal(name) => *signalled = Some(name),
-    }
-}
-
-fn carry_out(mut actions: Actions<'_>, connections: &mut Connections, broker: &mut Broker) {
-    while let Some(action) = actions.next() {
-        match action {
-            Action::Send(delivery) => send(delivery, connections),
-            Action::Shutdown { conn } => connections.shutdown(conn),
-            Action::Close { conn } => connections.close(conn),
-            Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-            Action::Subscribe { room } => broker.subscribe(room),
-            Action::Unsubscribe { room } => broker.unsubscribe(room),
-        }
-    }
-}
-
-/// One system call per target.
-fn send(mut delivery: Delivery<'_>, connections: &mut Connections) {
-    let bytes = delivery.bytes();
-    while let Some(conn) = delivery.next_target() {
-        match connections.write(conn, bytes) {
-            Some(written) if written == bytes.len() => {}
-            Some(written) => delivery.short(conn, written),
-            None => {
-                connections.close(conn);
-                delivery.gone(conn);
-            }
-        }
     }
 }

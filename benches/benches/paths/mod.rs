@@ -1,6 +1,7 @@
 //! The hot paths of the core, ready to be run: what is measured by time (`core.rs`) and by instructions (`instructions.rs`).
 //! Each is a state that is prepared outside of what is measured, and a step that leaves it as it was.
 
+use fanfare_core::broker;
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::redis::resp::{self, Scan};
@@ -172,7 +173,7 @@ impl Conversation {
         feeding.feed(Event::Bytes { conn: members[0], data: command });
         let mut actions = feeding.finish();
         while let Some(action) = actions.next() {
-            if let Action::Publish { room, payload, id } = action {
+            if let Action::Ask(broker::Ask::Publish { room, payload, id }) = action {
                 broker.publish(room, payload, id);
             }
         }

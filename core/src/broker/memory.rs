@@ -1,7 +1,7 @@
 //! The embedded broker: no network. [`MemoryBroker`] serves one instance alone: it confirms at once and hands every message
 //! straight back. [`Inbox`] is what it is made of, for adapters that let several cores share one.
 
-use super::{BrokerEvent, PublishError, PublishId};
+use super::{Ask, BrokerEvent, PublishError, PublishId};
 use std::ops::Range;
 
 /// A burst may grow the buffers; past this many bytes they are given back.
@@ -98,17 +98,26 @@ pub struct MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// Takes an `Action::Subscribe`.
+    /// Takes an [`Action::Ask`](crate::Action::Ask).
+    pub fn ask(&mut self, ask: Ask<'_>) {
+        match ask {
+            Ask::Subscribe { room } => self.subscribe(room),
+            Ask::Unsubscribe { room } => self.unsubscribe(room),
+            Ask::Publish { room, payload, id } => self.publish(room, payload, id),
+        }
+    }
+
+    /// Takes an [`Ask::Subscribe`].
     pub fn subscribe(&mut self, room: &str) {
         self.inbox.push(BrokerEvent::Subscribed { room });
     }
 
-    /// Takes an `Action::Unsubscribe`.
+    /// Takes an [`Ask::Unsubscribe`].
     pub fn unsubscribe(&mut self, room: &str) {
         self.inbox.push(BrokerEvent::Unsubscribed { room });
     }
 
-    /// Takes an `Action::Publish`.
+    /// Takes an [`Ask::Publish`].
     pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
         self.inbox.push(BrokerEvent::Message { room, payload });
         if let Some(id) = id {

@@ -1,7 +1,6 @@
 //! The broker as the hub sees it: what it may be asked, what it reports. No bytes of any broker's own protocol.
 //!
-//! The hub asks through `Action::{Publish, Subscribe, Unsubscribe}` and hears through
-//! [`BrokerEvent`]. For one room at most one `Subscribe` or `Unsubscribe` is outstanding at a time; each is
+//! The hub asks by [`Ask`], which comes as [`Action::Ask`](crate::Action::Ask), and hears through [`BrokerEvent`]. For one room at most one `Subscribe` or `Unsubscribe` is outstanding at a time; each is
 //! answered by exactly one of `Subscribed`, `Unsubscribed`, `SubscribeFailed`, unless `Down` comes first, which
 //! voids all that were outstanding and every subscription held.
 
@@ -9,7 +8,7 @@ pub mod envelope;
 pub mod memory;
 pub mod redis;
 
-/// Correlates an `Action::Publish` with its outcome. Only publishes whose client waits for an answer carry one.
+/// Correlates an [`Ask::Publish`] with its outcome. Only publishes whose client waits for an answer carry one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublishId(u64);
 
@@ -23,6 +22,31 @@ impl PublishId {
     pub const fn number(self) -> u64 {
         self.0
     }
+}
+
+/// What the hub asks of a broker. Not `#[non_exhaustive]`: a broker that passes over one leaves the hub without an answer. Those of this
+/// crate take whatever there is, so that their drivers need not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask<'a> {
+    /// Subscribe to a room.
+    Subscribe {
+        /// The room.
+        room: &'a str,
+    },
+    /// Unsubscribe from a room.
+    Unsubscribe {
+        /// The room.
+        room: &'a str,
+    },
+    /// Publish to a room. If there is an id, exactly one `Published` or `PublishFailed` with it must come back.
+    Publish {
+        /// The room.
+        room: &'a str,
+        /// What to publish, to the letter.
+        payload: &'a [u8],
+        /// Set where somebody waits for the outcome.
+        id: Option<PublishId>,
+    },
 }
 
 /// What a broker reports to the hub. Later versions may know of more; a broker reports what it can.
@@ -55,17 +79,17 @@ pub enum BrokerEvent<'a> {
     Willing,
     /// Every message published to the room after this one's place in the stream of events will be reported.
     Subscribed {
-        /// The room that `Action::Subscribe` named.
+        /// The room that [`Ask::Subscribe`] named.
         room: &'a str,
     },
     /// No message of the room follows.
     Unsubscribed {
-        /// The room that `Action::Unsubscribe` named.
+        /// The room that [`Ask::Unsubscribe`] named.
         room: &'a str,
     },
     /// The broker refused this subscription, for a reason that does not pass by itself, and is otherwise well.
     SubscribeFailed {
-        /// The room that `Action::Subscribe` named.
+        /// The room that [`Ask::Subscribe`] named.
         room: &'a str,
         /// For the log: what the broker said. Clients are not told, for it may hold what is not for strangers.
         reason: &'a str,
@@ -79,12 +103,12 @@ pub enum BrokerEvent<'a> {
     },
     /// The broker took the message.
     Published {
-        /// From `Action::Publish`.
+        /// From [`Ask::Publish`].
         id: PublishId,
     },
     /// The broker did not take the message, or it is not known whether it did.
     PublishFailed {
-        /// From `Action::Publish`.
+        /// From [`Ask::Publish`].
         id: PublishId,
         /// What is known of the message's fate.
         error: PublishError,

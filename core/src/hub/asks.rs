@@ -1,6 +1,6 @@
 //! What the hub asks of the broker in one turn, and who waits for the outcome of a publish.
 
-use crate::broker::PublishId;
+use crate::broker::{Ask, PublishId};
 use crate::id::ConnId;
 use crate::protocol::CommandId;
 use crate::time::Time;
@@ -24,14 +24,6 @@ struct Kept {
     payload: Range<usize>,
 }
 
-/// One thing asked.
-#[derive(Debug)]
-pub(crate) struct Ask<'a> {
-    pub kind: Kind,
-    pub room: &'a str,
-    pub payload: &'a [u8],
-}
-
 /// The turn's asks in order, their texts in one buffer that is reused.
 #[derive(Debug, Default)]
 pub(crate) struct Asks {
@@ -52,7 +44,11 @@ impl Asks {
     pub fn get(&self, index: usize) -> Option<Ask<'_>> {
         let kept = self.list.get(index)?;
         let room = std::str::from_utf8(&self.bytes[kept.room.clone()]).expect("made from a str");
-        Some(Ask { kind: kept.kind, room, payload: &self.bytes[kept.payload.clone()] })
+        Some(match kept.kind {
+            Kind::Subscribe => Ask::Subscribe { room },
+            Kind::Unsubscribe => Ask::Unsubscribe { room },
+            Kind::Publish(id) => Ask::Publish { room, payload: &self.bytes[kept.payload.clone()], id },
+        })
     }
 
     pub fn len(&self) -> usize {

@@ -11,13 +11,14 @@ mod subscriptions;
 
 pub(crate) use subscriptions::{REFUSED, Told};
 
+use crate::broker::Ask;
 use crate::config::Config;
 use crate::context::Context;
 use crate::id::ConnId;
 use crate::metrics::Metrics;
 use crate::slots::Slots;
 use crate::time::Time;
-use asks::{Ask, Asks, Senders};
+use asks::{Asks, Senders};
 use joins::Joins;
 use rooms::Rooms;
 use status::BrokerStatus;

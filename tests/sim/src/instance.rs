@@ -7,6 +7,7 @@ use crate::options::{Options, rng};
 use crate::reference::Incarnation;
 use crate::timeline::{Happening, Moment};
 use crate::trace;
+use fanfare_core::broker;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
@@ -455,7 +456,7 @@ impl Adapter {
                     let wire = self.remove(conn).expect("a socket is closed once");
                     around.network.close(wire, Side::Far, &mut around.timeline);
                 }
-                Action::Publish { room, payload, id } => {
+                Action::Ask(broker::Ask::Publish { room, payload, id }) => {
                     ("publish", room, payload, id).hash(&mut self.hash);
                     asked = true;
                     let subscribes = session.stats().subscriber.state == LinkState::Up && !self.has_jumped;
@@ -469,12 +470,12 @@ impl Adapter {
                     noted.expect("an instance publishes what was sent");
                     session.publish(room, payload, id);
                 }
-                Action::Subscribe { room } => {
+                Action::Ask(broker::Ask::Subscribe { room }) => {
                     ("subscribe", room).hash(&mut self.hash);
                     asked = true;
                     session.subscribe(room);
                 }
-                Action::Unsubscribe { room } => {
+                Action::Ask(broker::Ask::Unsubscribe { room }) => {
                     ("unsubscribe", room).hash(&mut self.hash);
                     session.unsubscribe(room);
                 }

@@ -18,6 +18,7 @@ use received::{Token, frames, ids_of, rooms_of};
 use socket::{Socket, say};
 
 use crate::{Frame, code, compression, config, opcode, upgrade_request};
+use fanfare_core::broker;
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Rate, Refused, Turn};
@@ -541,7 +542,7 @@ impl World {
         let mut actions = turn.finish();
         for number in 0.. {
             let Some(action) = (number <= actions_max).then(|| actions.next()).flatten() else { return };
-            if let Action::Publish { payload, id, .. } = &action {
+            if let Action::Ask(broker::Ask::Publish { payload, id, .. }) = &action {
                 self.note_publish(payload, *id);
             }
             match action {
@@ -582,22 +583,22 @@ impl World {
                         model.check(conn, &socket.received);
                     }
                 }
-                Action::Subscribe { room } if self.up => {
+                Action::Ask(broker::Ask::Subscribe { room }) if self.up => {
                     assert!(!self.is_asked(room) && !self.subscriptions.contains(room), "{room} is asked for once");
                     self.asks.push_back(Ask::Subscribe(room.to_owned()));
                 }
-                Action::Unsubscribe { room } if self.up => {
+                Action::Ask(broker::Ask::Unsubscribe { room }) if self.up => {
                     assert!(!self.is_asked(room) && self.subscriptions.contains(room), "{room} is given up once");
                     // From here on a new member cannot rely on it any more.
                     self.held.remove(room);
                     self.asks.push_back(Ask::Unsubscribe(room.to_owned()));
                 }
                 // A session that is down forgets subscriptions, and refuses publishes in the next turn.
-                Action::Subscribe { .. } | Action::Unsubscribe { .. } => {}
-                Action::Publish { room, payload, id } if self.up => {
+                Action::Ask(broker::Ask::Subscribe { .. }) | Action::Ask(broker::Ask::Unsubscribe { .. }) => {}
+                Action::Ask(broker::Ask::Publish { room, payload, id }) if self.up => {
                     self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
                 }
-                Action::Publish { id, .. } => self.refused.extend(id),
+                Action::Ask(broker::Ask::Publish { id, .. }) => self.refused.extend(id),
             }
         }
     }

@@ -4,6 +4,7 @@
 use super::Bounds;
 use super::sender::{Kind, LARGE, Sender, Tongue, room_name};
 use crate::{Frame, code, inflated, opcode, upgrade_request};
+use fanfare_core::broker;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
@@ -353,7 +354,7 @@ impl CostlyWorld {
                     self.senders[*number].is_over = true;
                 }
             }
-            Action::Publish { room, payload, id } => {
+            Action::Ask(broker::Ask::Publish { room, payload, id }) => {
                 let (number, message) = token(&String::from_utf8_lossy(payload)).expect("every message has its token");
                 let sender = &mut self.senders[number];
                 sender.see(message);
@@ -365,8 +366,8 @@ impl CostlyWorld {
                 }
                 self.broker.publish(room, payload, id);
             }
-            Action::Subscribe { room } => self.broker.subscribe(room),
-            Action::Unsubscribe { room } => self.broker.unsubscribe(room),
+            Action::Ask(broker::Ask::Subscribe { room }) => self.broker.subscribe(room),
+            Action::Ask(broker::Ask::Unsubscribe { room }) => self.broker.unsubscribe(room),
         }
     }
 

@@ -51,9 +51,7 @@ fn conversation(seed: u64) -> u64 {
                         delivery.short(conn, seed as usize % 2);
                     }
                 }
-                Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-                Action::Subscribe { room } => broker.subscribe(room),
-                Action::Unsubscribe { room } => broker.unsubscribe(room),
+                Action::Ask(ask) => broker.ask(ask),
                 Action::Shutdown { .. } | Action::Close { .. } => {}
             }
         }

@@ -160,9 +160,7 @@ fn turn(now: u64, feed: impl FnOnce(&mut Turn<'_>, &mut BTreeMap<ConnId, Socket>
                         sockets.remove(&conn);
                         record(output, CLOSE, conn, &[]);
                     }
-                    Action::Publish { room, payload, id } => broker.publish(room, payload, id),
-                    Action::Subscribe { room } => broker.subscribe(room),
-                    Action::Unsubscribe { room } => broker.unsubscribe(room),
+                    Action::Ask(ask) => broker.ask(ask),
                 }
             }
             drop(actions);

@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 use fanfare_adapter::config::RedisAddress;
 use fanfare_adapter::ops::Snapshot;
 use fanfare_core::broker::redis::{RedisConfig, Role};
-use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
+use fanfare_core::broker::{self, BrokerEvent, PublishError, PublishId};
 use link::Link;
 use std::io;
 use std::sync::Arc;
@@ -86,25 +86,23 @@ impl RedisLinks {
         Ok(RedisLinks { config, asks: [None, None], refusing: [None, None], ups: [0; 2], refused: Vec::new(), counts })
     }
 
-    /// Takes an `Action::Subscribe`.
-    pub fn subscribe(&mut self, room: &str) {
-        self.ask(Role::Subscriber, Ask::Subscribe(room.to_owned()));
-    }
-
-    /// Takes an `Action::Unsubscribe`.
-    pub fn unsubscribe(&mut self, room: &str) {
-        self.ask(Role::Subscriber, Ask::Unsubscribe(room.to_owned()));
+    /// Takes an `Action::Ask`.
+    pub fn ask(&mut self, ask: broker::Ask<'_>) {
+        match ask {
+            broker::Ask::Subscribe { room } => self.hand_over(Role::Subscriber, Ask::Subscribe(room.to_owned())),
+            broker::Ask::Unsubscribe { room } => self.hand_over(Role::Subscriber, Ask::Unsubscribe(room.to_owned())),
+            broker::Ask::Publish { room, payload, id } => self.publish(room, payload, id),
+        }
     }
 
     /// If the connection has gone, its `Down` is on the way, which answers for subscriptions; publishes are answered one by one.
-    fn ask(&self, role: Role, ask: Ask) {
+    fn hand_over(&self, role: Role, ask: Ask) {
         if let Some(asks) = &self.asks[role as usize] {
             asks.send(ask).expect("a connection's thread takes asks until nobody can have any");
         }
     }
 
-    /// Takes an `Action::Publish`.
-    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
+    fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
         let channel = format!("{}{room}", self.config.prefix);
         let bytes = channel.len() + payload.len() + COMMAND_BYTES;
         let Counts { in_flight, in_flight_bytes, dropped, .. } = &*self.counts;
@@ -117,7 +115,8 @@ impl RedisLinks {
         } else {
             in_flight.fetch_add(1, Relaxed);
             in_flight_bytes.fetch_add(bytes, Relaxed);
-            return self.ask(Role::Publisher, Ask::Publish(Publish { channel, payload: payload.to_vec(), id, bytes }));
+            return self
+                .hand_over(Role::Publisher, Ask::Publish(Publish { channel, payload: payload.to_vec(), id, bytes }));
         };
         match id {
             Some(id) => self.refused.push((id, error)),
@@ -146,7 +145,7 @@ impl RedisLinks {
             }
             Report::Refusing(role, reason) => self.refuses(*role, reason.clone(), report),
             // The other connection leads to the same server, most likely, and a name may lead elsewhere by now.
-            Report::Demoted => Role::ALL.into_iter().for_each(|role| self.ask(role, Ask::GiveUp)),
+            Report::Demoted => Role::ALL.into_iter().for_each(|role| self.hand_over(role, Ask::GiveUp)),
             Report::Subscribed(room) => report(BrokerEvent::Subscribed { room }),
             Report::Unsubscribed(room) => report(BrokerEvent::Unsubscribed { room }),
             Report::SubscribeFailed(room, reason) => report(BrokerEvent::SubscribeFailed { room, reason }),

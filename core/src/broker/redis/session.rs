@@ -11,7 +11,7 @@ use super::standing::Standing;
 use super::subscriber::{Operation, Subscriber};
 use super::verdict::{Loss, Verdict};
 use super::{ConnectionRequest, RedisConfig, RedisStats, Role};
-use crate::broker::{BrokerEvent, PublishError, PublishId};
+use crate::broker::{Ask, BrokerEvent, PublishError, PublishId};
 use crate::time::Time;
 
 /// Bytes of any reply that is no message. The longest, `HELLO`'s, is some 200 bytes and about 100 more per loaded
@@ -53,21 +53,30 @@ impl RedisSession {
         }
     }
 
+    /// Takes an [`Action::Ask`](crate::Action::Ask).
+    pub fn ask(&mut self, ask: Ask<'_>) {
+        match ask {
+            Ask::Subscribe { room } => self.subscribe(room),
+            Ask::Unsubscribe { room } => self.unsubscribe(room),
+            Ask::Publish { room, payload, id } => self.publish(room, payload, id),
+        }
+    }
+
     /// Asks for the messages of a room: `Subscribed` or `SubscribeFailed` follows, unless `Down` comes first.
     ///
     /// Forgotten if the subscriber is not up: the hub asks for everything after `Up`. One operation may be
     /// outstanding per room.
     pub fn subscribe(&mut self, room: &str) {
-        self.ask(Operation::Subscribe, room);
+        self.operate(Operation::Subscribe, room);
     }
 
     /// Asks for no more messages of a room: `Unsubscribed` follows, or `SubscribeFailed` if Redis refuses even that,
     /// unless `Down` comes first. Forgotten if the subscriber is not up.
     pub fn unsubscribe(&mut self, room: &str) {
-        self.ask(Operation::Unsubscribe, room);
+        self.operate(Operation::Unsubscribe, room);
     }
 
-    fn ask(&mut self, operation: Operation, room: &str) {
+    fn operate(&mut self, operation: Operation, room: &str) {
         if self.subscriber_link.is_up() {
             self.subscriber.ask(operation, room);
         }

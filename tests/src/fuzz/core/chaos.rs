@@ -5,6 +5,7 @@ use super::work::{TurnWork, flood};
 use super::{Lie, Step, Wait};
 use crate::work::Bounds;
 use crate::{compression, opcode, proxies, upgrade_request};
+use fanfare_core::broker;
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{
@@ -317,15 +318,15 @@ impl Chaos {
                 self.note("close", &conn.to_bits().to_be_bytes(), &[]);
                 self.clients.remove(&conn).expect("a socket is closed once").check();
             }
-            Action::Subscribe { room } => {
+            Action::Ask(broker::Ask::Subscribe { room }) => {
                 self.note("subscribe", room.as_bytes(), &[]);
                 self.asks.push_back(Ask::Subscribe(room.to_owned()));
             }
-            Action::Unsubscribe { room } => {
+            Action::Ask(broker::Ask::Unsubscribe { room }) => {
                 self.note("unsubscribe", room.as_bytes(), &[]);
                 self.asks.push_back(Ask::Unsubscribe(room.to_owned()));
             }
-            Action::Publish { room, payload, id } => {
+            Action::Ask(broker::Ask::Publish { room, payload, id }) => {
                 self.note("publish", room.as_bytes(), payload);
                 self.work.published(payload.len());
                 self.log.extend(id.map_or(0, PublishId::number).to_be_bytes());
