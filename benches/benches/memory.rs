@@ -232,7 +232,9 @@ mod linux {
                             self.confirmed += answers;
                         }
                     }
-                    Action::Ask(broker::Ask::Subscribe { room }) => opt_out(|| self.asked.push(room.to_owned())),
+                    Action::Ask(fanfare_core::broker::Ask::Subscribe { room }) => {
+                        opt_out(|| self.asked.push(room.to_owned()))
+                    }
                     other => panic!("nobody leaves or says anything here: {other:?}"),
                 }
             }

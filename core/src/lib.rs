@@ -295,8 +295,8 @@
 //! - sleep no longer than until [`Core::next_timeout`], and not at all while the broker has events;
 //! - report the end of a socket: by [`Event::Closed`] where reading ends, by [`Delivery::gone`] where writing fails. After
 //!   `Closed`, an [`Action::Close`] follows; after `gone`, no action names the connection any more;
-//! - answer for the broker: each [`Ask::Publish`] with an id by one `Published` or `PublishFailed`, each
-//!   [`Ask::Subscribe`] and [`Ask::Unsubscribe`] as [`broker`] says, messages of one room in one order;
+//! - answer for the broker: each [`broker::Ask::Publish`] with an id by one `Published` or `PublishFailed`, each
+//!   [`broker::Ask::Subscribe`] and [`broker::Ask::Unsubscribe`] as [`broker`] says, messages of one room in one order;
 //! - draw [`Config::seed`] and [`Config::node`] at random: the first keeps strangers from choosing names that collide in hash
 //!   tables, the second tells instances apart.
 //!
