@@ -305,5 +305,9 @@ mod tests {
             let metered = core.conns.get(conn.slot() as u32).meter.is_some();
             assert_eq!(metered, commands > 1, "{commands} at once");
         }
+        let mut turn = core.turn(now + Duration::from_secs(20));
+        turn.feed(Event::Timeout);
+        drop(turn.finish());
+        assert!(core.conns.get(conn.slot() as u32).meter.is_none(), "it owes nothing any more");
     }
 }
