@@ -627,6 +627,7 @@ impl Drop for Actions<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_newcomer_that_subscribes_at_once_needs_no_meter() {
@@ -647,5 +648,9 @@ mod tests {
             let metered = core.cx.slots.get(conn.slot() as u32).meter.is_some();
             assert_eq!(metered, commands > 1, "{commands} at once");
         }
+        let mut turn = core.turn(now + Duration::from_secs(20));
+        turn.feed(Event::Timeout);
+        drop(turn.finish());
+        assert!(core.cx.slots.get(conn.slot() as u32).meter.is_none(), "it owes nothing any more");
     }
 }

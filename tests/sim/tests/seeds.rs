@@ -2,11 +2,12 @@
 //! documented, and once everything heals, all works and nothing is left. And a seed always does the same.
 
 use fanfare_sim::{Narrowed, Report, Trace, attempt, examine};
+use std::env;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-/// So many in every run of the tests; the binary does more.
+/// So many in every run of the tests, but where `SEEDS` says how many; the binary does more.
 const SEEDS: u64 = 3_000;
 /// One of so many is run twice.
 const TWICE: u64 = 40;
@@ -17,13 +18,14 @@ const FAILURES_MAX: usize = 3;
 
 #[test]
 fn every_seed_holds() {
+    let seeds = env::var("SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("SEEDS is a number"));
     let (next, report, failures) = (AtomicU64::new(0), Mutex::new(Report::default()), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= SEEDS || failures.lock().unwrap().len() >= FAILURES_MAX {
+                    if seed >= seeds || failures.lock().unwrap().len() >= FAILURES_MAX {
                         return;
                     }
                     match examine(seed) {
