@@ -12,8 +12,6 @@ use std::time::Duration;
 
 /// Clients that make work, at the same time.
 pub const SENDERS: usize = 3;
-/// What is heard of the broker in a turn.
-const BROKER_BYTES: usize = 8 * 1024;
 /// When it begins.
 const START: Time = Time::from_millis(5_000);
 /// Turns at once after which a core should have come to rest.
@@ -71,6 +69,8 @@ pub struct CostlyWorld {
     message_bytes_max: usize,
     /// What is read of a connection in a turn.
     read_bytes: usize,
+    /// What is heard of the broker in a turn.
+    broker_bytes: usize,
     /// All that ever were, by number; the last of each place is there now.
     senders: Vec<Sender>,
     places: [usize; SENDERS],
@@ -84,12 +84,14 @@ pub struct CostlyWorld {
 }
 
 impl CostlyWorld {
-    /// A core with so many members in the large room, that is given so many bytes of a connection at once.
-    pub fn new(config: Config, members: usize, read_bytes: usize) -> CostlyWorld {
+    /// A core with so many members in the large room, that is given so many bytes at once of a connection, and of the
+    /// broker.
+    pub fn new(config: Config, members: usize, (read_bytes, broker_bytes): (usize, usize)) -> CostlyWorld {
         let mut world = CostlyWorld {
             bounds: Bounds::new(&config),
             message_bytes_max: config.message_bytes_max,
             read_bytes,
+            broker_bytes,
             core: Core::new(config),
             broker: MemoryBroker::default(),
             is_held: false,
@@ -262,6 +264,7 @@ impl CostlyWorld {
     /// Waits as long as the core says.
     fn rest(&mut self) {
         let next = self.core.next_timeout().expect("what is kept has its turn");
+        assert!(self.core.is_strained() || next <= self.now, "what is kept has its turn at once");
         self.now = self.now.max(next);
     }
 
@@ -270,6 +273,7 @@ impl CostlyWorld {
         for _ in 0..TURNS_MAX {
             let events = !self.is_held && self.broker.has_events() && !self.core.is_congested();
             if !events && self.core.next_timeout().is_none_or(|next| next > self.now) {
+                assert!(self.core.is_strained() || !self.core.has_unread(), "what is kept has its turn at once");
                 return;
             }
             if events { self.hear_the_broker() } else { self.turn(0, |_, _| 0) }
@@ -278,9 +282,10 @@ impl CostlyWorld {
     }
 
     fn hear_the_broker(&mut self) {
+        let broker_bytes = self.broker_bytes;
         self.turn(0, |turn, broker| {
             let mut events = 0;
-            broker.poll_some(BROKER_BYTES, |event| {
+            broker.poll_some(broker_bytes, |event| {
                 events += 1;
                 turn.feed(Event::Broker(event));
             });
