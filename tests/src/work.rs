@@ -36,7 +36,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// message that brings its surplus to 32 KiB. Before that message it was less; the message itself adds no more than what it inflates
 /// to (`message_bytes_max`), what it grows by when it is made JSON (six bytes for one), and one reply or the name of its room. So the
 /// surplus of a look has a bound, whatever the bytes are: [`Bounds::surplus_of_look`]. All that is inflated, published and said at
-/// once in a look is in its bytes and its surplus, but for headers of frames and of publishes, for which [`SAID_PER_BYTE`] stands.
+/// once in a look is in its bytes and its surplus, but for headers of frames and of publishes, for which `SAID_PER_BYTE` stands.
 ///
 /// **A turn** of an adapter that reads a connection once has two looks, the one of the event and the one of the timeout. Publishes
 /// that waited for their `SUBSCRIBE` can come in addition, of which there are no more than `deferred_total_bytes_max`.

@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         16 => (0..SENDERS, kind(), times).prop_map(|(place, kind, times)| Step::Say(place, kind, times)),
         1 => (0..SENDERS).prop_map(Step::Begin),
         3 => (0..SENDERS).prop_map(Step::Return),
-        2 => any::<bool>().prop_map(Step::Hold),
+        3 => any::<bool>().prop_map(Step::Hold),
         3 => prop_oneof![0..20u64, 0..2_000u64].prop_map(Step::Wait),
     ]
 }
@@ -49,7 +49,9 @@ struct Limits {
     message_bytes_max: usize,
     members_per_turn_max: usize,
     group_members_max: u16,
+    outbox_bytes_max: usize,
     read_bytes: usize,
+    broker_bytes: usize,
 }
 
 impl Limits {
@@ -58,6 +60,7 @@ impl Limits {
             (config.bytes, config.messages, config.deliveries) = (self.bytes, self.messages, self.deliveries);
             (config.pings, config.surplus) = (Rate::NONE, self.surplus);
             config.message_bytes_max = self.message_bytes_max;
+            config.outbox_bytes_max = self.outbox_bytes_max;
             config.members_per_turn_max = self.members_per_turn_max;
             config.group_members_max = self.group_members_max;
             (config.deferred_bytes_max, config.deferred_total_bytes_max) = (2_000, 5_000);
@@ -76,17 +79,23 @@ fn unlimited() -> impl Strategy<Value = Limits> {
         prop_oneof![Just(Rate::NONE), Just(surplus)],
         prop_oneof![Just(2_000usize), Just(16_384)],
         prop_oneof![Just((8, 2)), Just((1_024, 64))],
+        prop_oneof![Just(40_000usize), Just(1 << 20)],
         prop_oneof![Just(500usize), Just(8_192)],
+        prop_oneof![Just(8_192usize), Just(1 << 20)],
     )
-        .prop_map(|(surplus, message_bytes_max, (members_per_turn_max, group_members_max), read_bytes)| Limits {
-            bytes: Rate::NONE,
-            messages: Rate::NONE,
-            deliveries: Rate::NONE,
-            surplus,
-            message_bytes_max,
-            members_per_turn_max,
-            group_members_max,
-            read_bytes,
+        .prop_map(|(surplus, message_bytes_max, (members, group), outbox_bytes_max, read_bytes, broker_bytes)| {
+            Limits {
+                bytes: Rate::NONE,
+                messages: Rate::NONE,
+                deliveries: Rate::NONE,
+                surplus,
+                message_bytes_max,
+                members_per_turn_max: members,
+                group_members_max: group,
+                outbox_bytes_max,
+                read_bytes,
+                broker_bytes,
+            }
         })
 }
 
@@ -102,7 +111,7 @@ fn limited() -> impl Strategy<Value = Limits> {
 }
 
 fn run(limits: Limits, steps: &[Step]) {
-    let mut world = CostlyWorld::new(limits.config(), MEMBERS, limits.read_bytes);
+    let mut world = CostlyWorld::new(limits.config(), MEMBERS, (limits.read_bytes, limits.broker_bytes));
     steps.iter().for_each(|step| world.apply(step));
     world.end();
 }
@@ -111,6 +120,18 @@ proptest! {
     #[test]
     fn a_client_is_charged_for_what_it_makes(limits in limited(), steps in prop::collection::vec(step(), 1..30)) {
         run(limits, &steps);
+    }
+
+    /// More comes at once than a turn writes, so that members are given it in parts.
+    #[test]
+    fn what_the_broker_has_held_back_is_given_in_its_order(
+        limits in unlimited(),
+        bytes in 1_000..16_000usize,
+        steps in prop::collection::vec(step(), 0..3),
+    ) {
+        let limits = Limits { surplus: Rate::NONE, message_bytes_max: 16_384, broker_bytes: 1 << 20, ..limits };
+        let say = Step::Say(1, Kind::Send { bytes, compressed: true }, 600_000 / bytes);
+        run(limits, &[&[Step::Hold(true), say], &steps[..], &[Step::Hold(false)]].concat());
     }
 
     #[test]

@@ -43,8 +43,8 @@ impl Costs {
         costs.pause = Span { min: 0, max: if gentle { timeout / 4 } else { pick(r, &[timeout / 10, timeout * 2]) } };
         if !gentle {
             // More than one message of the largest kind.
-            let bytes = r.u64(80_000..400_000);
-            core.bytes = pick(r, &[Rate::NONE, Rate { per_second: bytes / 2, burst: bytes }]);
+            let burst = r.u64(70_000..150_000);
+            core.bytes = pick(r, &[Rate::NONE, Rate { per_second: burst / 10, burst }]);
             let burst = deliveries * r.u64(1..=4);
             core.deliveries = pick(r, &[Rate::NONE, Rate { per_second: burst, burst }]);
             if wide {

@@ -13,12 +13,10 @@ use std::time::Duration;
 
 /// Clients that make work, at the same time.
 pub const SENDERS: usize = 3;
-/// What is heard of the broker in a turn.
-const BROKER_BYTES: usize = 8 * 1024;
 /// When it begins.
 const START: Time = Time::from_millis(5_000);
 /// Turns at once after which a core should have come to rest.
-const TURNS_MAX: usize = 100_000;
+const TURNS_MAX: usize = 10_000;
 
 /// What a client does.
 #[derive(Clone, Debug)]
@@ -72,6 +70,8 @@ pub struct CostlyWorld {
     message_bytes_max: usize,
     /// What is read of a connection in a turn.
     read_bytes: usize,
+    /// What is heard of the broker in a turn.
+    broker_bytes: usize,
     /// All that ever were, by number; the last of each place is there now.
     senders: Vec<Sender>,
     places: [usize; SENDERS],
@@ -85,12 +85,14 @@ pub struct CostlyWorld {
 }
 
 impl CostlyWorld {
-    /// A core with so many members in the large room, that is given so many bytes of a connection at once.
-    pub fn new(config: Config, members: usize, read_bytes: usize) -> CostlyWorld {
+    /// A core with so many members in the large room, that is given so many bytes at once of a connection, and of the
+    /// broker.
+    pub fn new(config: Config, members: usize, (read_bytes, broker_bytes): (usize, usize)) -> CostlyWorld {
         let mut world = CostlyWorld {
             bounds: Bounds::new(&config),
             message_bytes_max: config.message_bytes_max,
             read_bytes,
+            broker_bytes,
             core: Core::new(config),
             broker: MemoryBroker::default(),
             is_held: false,
@@ -142,10 +144,14 @@ impl CostlyWorld {
     /// The broker answers, time passes, and everything must have become of what was sent that should; then all leave.
     pub fn end(&mut self) {
         self.is_held = false;
-        while self.core.has_unread() || self.broker.has_events() {
+        for _ in 0..TURNS_MAX {
             self.settle();
+            if !self.core.has_unread() && !self.broker.has_events() {
+                break;
+            }
             self.now = self.now + Duration::from_millis(100);
         }
+        assert!(!self.core.has_unread(), "what is kept unread is never looked at");
         self.settle();
         for sender in self.senders.iter().filter(|sender| !sender.is_over) {
             assert!(sender.awaited.is_empty(), "something is lost: {}", sender.bill());
@@ -221,9 +227,7 @@ impl CostlyWorld {
         let conn = self.senders[number].conn;
         for piece in bytes.chunks(self.read_bytes) {
             self.finish_reading(conn);
-            while self.core.is_strained() {
-                self.wait_a_moment();
-            }
+            self.wait_for_the_others();
             if self.senders[number].is_over {
                 return;
             }
@@ -236,20 +240,32 @@ impl CostlyWorld {
     }
 
     fn finish_reading(&mut self, conn: ConnId) {
-        while self.core.keeps_unread(conn) {
+        for _ in 0..TURNS_MAX {
+            if !self.core.keeps_unread(conn) {
+                return;
+            }
             self.rest();
             self.turn(0, |_, _| 0);
         }
+        panic!("what is kept unread is never looked at");
     }
 
-    fn wait_a_moment(&mut self) {
-        self.now = self.now + Duration::from_millis(1);
-        self.turn(0, |_, _| 0);
+    /// Waits until all together have not made too much work any more.
+    fn wait_for_the_others(&mut self) {
+        for _ in 0..TURNS_MAX {
+            if !self.core.is_strained() {
+                return;
+            }
+            self.now = self.now + Duration::from_millis(1);
+            self.turn(0, |_, _| 0);
+        }
+        panic!("it is too much work for ever");
     }
 
     /// Waits as long as the core says.
     fn rest(&mut self) {
         let next = self.core.next_timeout().expect("what is kept has its turn");
+        assert!(self.core.is_strained() || next <= self.now, "what is kept has its turn at once");
         self.now = self.now.max(next);
     }
 
@@ -258,6 +274,7 @@ impl CostlyWorld {
         for _ in 0..TURNS_MAX {
             let events = !self.is_held && self.broker.has_events() && !self.core.is_congested();
             if !events && self.core.next_timeout().is_none_or(|next| next > self.now) {
+                assert!(self.core.is_strained() || !self.core.has_unread(), "what is kept has its turn at once");
                 return;
             }
             if events { self.hear_the_broker() } else { self.turn(0, |_, _| 0) }
@@ -266,9 +283,10 @@ impl CostlyWorld {
     }
 
     fn hear_the_broker(&mut self) {
+        let broker_bytes = self.broker_bytes;
         self.turn(0, |turn, broker| {
             let mut events = 0;
-            broker.poll_some(BROKER_BYTES, |event| {
+            broker.poll_some(broker_bytes, |event| {
                 events += 1;
                 turn.feed(Event::Broker(event));
             });
