@@ -441,7 +441,10 @@ impl World {
             model.rooms.remove(room);
             model.expect(room, Token::Unsubscribed);
         }
-        self.publishes.left(conn, room);
+        // What is said while it ends is not acted upon.
+        if self.drained_at.is_none() {
+            self.publishes.left(conn, room);
+        }
         self.command(turn, conn, "UNSUBSCRIBE", &format!(r#""roomId":"{room}""#));
     }
 
