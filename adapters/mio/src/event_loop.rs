@@ -7,7 +7,7 @@ use crate::exchange::ExchangeLink;
 use crate::redis_link::RedisLinks;
 use crate::share::Share;
 use crate::sockets::{READ_BYTES, Sockets, Taken};
-use crate::workers::Seat;
+use crate::worker::WorkerContext;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::drive::{self, Telling, is_pressed};
 use fanfare_adapter::journal::{self, Refusals};
@@ -72,7 +72,7 @@ impl SignalPipe {
 /// The running server, or one worker of it.
 #[derive(Debug)]
 pub struct Server {
-    seat: Seat,
+    context: WorkerContext,
     poll: Poll,
     core: Core,
     sockets: Sockets,
@@ -99,7 +99,7 @@ impl Server {
         config: &Config,
         listener: std::net::TcpListener,
         signals: [Signal; 2],
-        seat: Seat,
+        context: WorkerContext,
     ) -> Result<Server, StartError> {
         let failed = StartError::of::<io::Error>;
         let drawn = Drawn::new().map_err(failed("cannot draw random numbers"))?;
@@ -116,19 +116,21 @@ impl Server {
             registered.map_err(failed("cannot poll for signals"))?;
         }
         let waker = || Waker::new(registry, WAKER).map_err(failed("cannot make a waker"));
-        let broker = match (&config.redis.target, &seat.exchange) {
+        let broker = match (&config.redis.target, &context.exchange) {
             (None, None) => Broker::Memory(MemoryBroker::default()),
-            (None, Some(exchange)) => Broker::Exchange(ExchangeLink::new(Arc::clone(exchange), seat.worker, waker()?)),
+            (None, Some(exchange)) => {
+                Broker::Exchange(ExchangeLink::new(Arc::clone(exchange), context.worker, waker()?))
+            }
             (Some(target), _) => {
                 let session = session_config(&config.redis, target, drawn);
                 let links = RedisLinks::new(session, target.address.clone(), REDIS, Arc::new(waker()?));
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }
         };
-        let core = Core::new(core_config(config, seat.places, drawn, seat.page));
-        let gate = Gate::new(listener, seat.places).sharing(Arc::clone(&seat.shortage));
+        let core = Core::new(core_config(config, context.places, drawn, context.page));
+        let gate = Gate::new(listener, context.places).sharing(Arc::clone(&context.shortage));
         Ok(Server {
-            seat,
+            context,
             poll,
             core,
             sockets: Sockets::default(),
@@ -184,7 +186,7 @@ impl Server {
         let pressed = waits.then(|| self.now() + PRESSED_RECHECK);
         let gate = self.gate.as_ref().and_then(Gate::next_timeout);
         let paused = self.gate.as_ref().is_some_and(Gate::is_paused);
-        let concerned = self.seat.share.as_ref().is_some_and(|share| paused || share.has_pending());
+        let concerned = self.context.share.as_ref().is_some_and(|share| paused || share.has_pending());
         let recheck = concerned.then(|| self.now() + PLACES_RECHECK);
         let next = [self.core.next_timeout(), self.broker.next_timeout(), gate, recheck, self.stop_at, pressed];
         let next = next.into_iter().flatten().min().map(|next| next.since(self.now()));
@@ -193,8 +195,8 @@ impl Server {
     }
 
     fn turn(&mut self, events: &Events, now: Time) {
-        let Server { poll, core, sockets, gate, broker, signals, buffer, seat, .. } = self;
-        let share = &mut seat.share;
+        let Server { poll, core, sockets, gate, broker, signals, buffer, context, .. } = self;
+        let share = &mut context.share;
         let mut heads = share.as_ref().map_or(0, |_| core.metrics().pending_upgrades_now as usize);
         let registry = poll.registry();
         let (mut signalled, mut spoke) = (None, false);
@@ -217,18 +219,18 @@ impl Server {
             }
         }
         // What becomes of Redis from here on is worth no line in the log.
-        let is_first_to_stop = signalled.is_some() && seat.readiness.stop();
+        let is_first_to_stop = signalled.is_some() && context.readiness.stop();
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
         let congested = turn.core().is_congested();
         broker.read(buffer, registry, now, congested, |event| turn.feed(Event::Broker(event)));
         // Before any request is answered, so that all workers give the same answer.
-        seat.readiness.tell(turn.core().readiness());
+        context.readiness.tell(turn.core().readiness());
         if let Some(gate) = gate {
-            heads += accept(gate, sockets, share, &mut turn, (seat.worker, now));
+            heads += accept(gate, sockets, share, &mut turn, (context.worker, now));
         }
         if let Some(share) = share {
             turn.feed(Event::Elsewhere(share.reserve(heads.min(sockets.ready()))));
-            if let Some(readiness) = seat.readiness.of_others() {
+            if let Some(readiness) = context.readiness.of_others() {
                 turn.feed(Event::ReadyElsewhere(readiness.as_ref().copied().map_err(String::as_str)));
             }
         }
@@ -254,7 +256,7 @@ impl Server {
         if self.reads_until.take_if(|until| has_read_all || *until <= now).is_some() {
             turn.feed(Event::Shutdown);
             // Before the clients are told.
-            seat.readiness.tell(turn.core().readiness());
+            context.readiness.tell(turn.core().readiness());
         }
         if let Some(share) = share {
             // Before anybody is answered: what a request has kept at this worker must not fail one that follows it at another.
@@ -281,7 +283,7 @@ impl Server {
 
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
-        let Seat { worker, readiness, board, .. } = &mut self.seat;
+        let WorkerContext { worker, readiness, board, .. } = &mut self.context;
         let telling = Telling { worker: *worker, readiness, refusals: &mut self.refusals, board: board.as_deref() };
         let (gate, errors) = (self.gate.as_ref(), self.accept_errors);
         telling.tell(&mut self.core, &mut self.broker, began, |snapshot| {

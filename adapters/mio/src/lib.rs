@@ -11,4 +11,5 @@ pub mod redis_link;
 pub mod resolve;
 pub mod share;
 pub mod sockets;
+pub mod worker;
 pub mod workers;

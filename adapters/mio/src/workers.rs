@@ -5,8 +5,9 @@ use crate::accept::Shortage;
 use crate::event_loop::Server;
 use crate::exchange::Exchange;
 use crate::share::{Counts, Share};
+use crate::worker::WorkerContext;
 use fanfare_adapter::config::Config;
-use fanfare_adapter::descriptors::{self, Places};
+use fanfare_adapter::descriptors;
 use fanfare_adapter::listen::{listen, listen_together};
 use fanfare_adapter::ops::Board;
 use fanfare_adapter::page::page;
@@ -20,27 +21,6 @@ use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
-
-/// What one worker is given of what all of them have.
-#[derive(Debug)]
-pub struct Seat {
-    /// Which one it is, from 0.
-    pub worker: usize,
-    /// Of all workers together.
-    pub places: Places,
-    /// The page at `/`.
-    pub page: &'static [u8],
-    /// Of places and descriptors.
-    pub shortage: Arc<Shortage>,
-    /// Where figures are shown.
-    pub board: Option<Arc<Board>>,
-    /// Its own and the others'.
-    pub readiness: Readiness,
-    /// `None` where there are no other workers.
-    pub share: Option<Share>,
-    /// The embedded broker, where there are other workers and no Redis.
-    pub exchange: Option<Arc<Exchange>>,
-}
 
 /// All event loops, ready to run.
 #[derive(Debug)]
@@ -74,7 +54,7 @@ impl Workers {
         let mut servers = Vec::with_capacity(workers);
         for (worker, ((listener, signals), readiness)) in listeners.into_iter().zip(signals).zip(readiness).enumerate()
         {
-            let seat = Seat {
+            let context = WorkerContext {
                 worker,
                 places,
                 page,
@@ -84,7 +64,7 @@ impl Workers {
                 share: counts.clone().map(Share::new),
                 exchange: exchange.clone(),
             };
-            servers.push(Server::start(config, listener, signals, seat)?);
+            servers.push(Server::start(config, listener, signals, context)?);
         }
         Ok(Workers { servers, address })
     }

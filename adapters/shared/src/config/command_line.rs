@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use super::key::Key;
 use super::keys::{KEYS, SECTIONS};
-use super::load::{Command, Program};
+use super::program::{Command, Program};
 
 /// The arguments, taken apart and not yet judged.
 pub(crate) struct Arguments {

@@ -1,9 +1,10 @@
 //! Rules between keys: each value may be right by itself, and the pair still wrong.
 
+use super::Config;
 use super::key::Key;
 use super::keys::{KEYS, position};
 use super::problem::{Problem, Source};
-use super::{Config, Program};
+use super::program::Program;
 
 /// What a message gains on its way: a frame header, or for Redis the envelope's header line, the command around it,
 /// the channel (a prefix of at most 256 bytes and a room of at most 1024) and the room again in JSON, where every byte

@@ -9,33 +9,11 @@ use super::command_line::{self, Arguments};
 use super::key::{Given, Key, quoted};
 use super::keys::{KEYS, position};
 use super::problem::{ConfigError, Problem, Source};
+use super::program::{Command, Program};
 use super::{Config, consistency, file, prefix};
 
 /// The older servers' variable for the port alone; the other one is in the table of keys.
 const PORT: &str = "PORT";
-
-/// The program whose configuration it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Program {
-    /// The binary's name.
-    pub name: &'static str,
-    /// What `--help` says of it, before it explains the flags.
-    pub about: &'static str,
-    /// The most event loops that it can run.
-    pub workers_max: usize,
-}
-
-/// What the command line asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Run the server.
-    Run,
-    /// Print the configuration and exit.
-    CheckConfig {
-        /// What is only warned of elsewhere is an error.
-        strict: bool,
-    },
-}
 
 /// A valid configuration, and how it came about.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ mod keys;
 mod load;
 mod prefix;
 mod problem;
+mod program;
 mod redis_url;
 mod show;
 #[cfg(test)]
@@ -23,8 +24,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use host::HostName;
-pub use load::{Command, Loaded, Program, Stop, load};
+pub use load::{Loaded, Stop, load};
 pub use problem::{ConfigError, Problem, Source};
+pub use program::{Command, Program};
 pub use redis_url::{Password, RedisAddress, RedisTarget, RedisUrlError};
 
 /// Everything that can be configured, validated. `docs/configuration.md` says what each key is for.

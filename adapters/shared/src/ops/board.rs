@@ -5,32 +5,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::families::{Across, FIGURES, LIMITS, SAMPLES, TURN_BOUNDS_US};
+use super::snapshot::Snapshot;
 use crate::config::Config;
 use crate::descriptors::Places;
 use fanfare_core::Metrics;
-
-/// The figures of one moment: the core's, and what only the adapter knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The core's own.
-    pub core: fanfare_core::Metrics,
-    /// Whether subscriptions can be made. The embedded broker is always up.
-    pub subscriber_up: bool,
-    /// Whether publishes are accepted. The embedded broker is always up.
-    pub publisher_up: bool,
-    /// Times a lost link came back.
-    pub broker_reconnects: u64,
-    /// Publishes without an id that were dropped because the broker was away or busy.
-    pub broker_publishes_dropped: u64,
-    /// Publishes not answered yet.
-    pub broker_publishes_in_flight: u64,
-    /// Messages skipped because they exceeded `redis.message_bytes_max`.
-    pub broker_oversized: u64,
-    /// Failures of `accept`.
-    pub accept_errors: u64,
-    /// Whether accepting is paused.
-    pub accepts_paused: bool,
-}
 
 /// Figures and readiness as last published. Each worker writes its own figures, any number of threads read them.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use super::families::{
     FAMILIES, Family, Kind, LIMITS, PUBLISH_HELP, PUBLISH_NAME, TURN_BOUNDS_US, TURN_HELP, TURN_NAME,
 };
 use super::process;
+use super::text::head;
 use fanfare_core::Metrics;
 
 /// The media type of [`render`]'s text.
@@ -58,10 +59,6 @@ fn histogram(text: &mut String, (name, help): (&str, &str), bounds_us: &[u64], c
     // The count is the sum of the buckets as they were read, so that it always equals the last one.
     count += counts[bounds_us.len()];
     let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum_seconds}\n{name}_count {count}");
-}
-
-pub(super) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 #[cfg(test)]

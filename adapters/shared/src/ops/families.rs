@@ -1,6 +1,6 @@
 //! Every metric, once: name, kind, meaning, and the figure of the [`Snapshot`] it shows.
 
-use super::board::Snapshot;
+use super::snapshot::Snapshot;
 
 /// Whether a figure only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,9 @@ mod families;
 mod guard;
 mod process;
 mod server;
+mod snapshot;
+mod text;
 
-pub use board::{Board, Figures, Snapshot};
+pub use board::{Board, Figures};
 pub use server::{Ops, StartError};
+pub use snapshot::Snapshot;

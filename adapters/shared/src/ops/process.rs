@@ -1,7 +1,7 @@
 //! Figures of the process as every Prometheus client has them, read from `/proc` (proc(5)) when somebody asks for them. Elsewhere
 //! than on Linux there are none.
 
-use super::exposition::head;
+use super::text::head;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 use std::fmt::{Display, Write};

@@ -1,0 +1,30 @@
+//! What one worker is given of what all of them have.
+
+use crate::accept::Shortage;
+use crate::exchange::Exchange;
+use crate::share::Share;
+use fanfare_adapter::descriptors::Places;
+use fanfare_adapter::ops::Board;
+use fanfare_adapter::readiness::Readiness;
+use std::sync::Arc;
+
+/// What one worker is given of what all of them have.
+#[derive(Debug)]
+pub struct WorkerContext {
+    /// Which one it is, from 0.
+    pub worker: usize,
+    /// Of all workers together.
+    pub places: Places,
+    /// The page at `/`.
+    pub page: &'static [u8],
+    /// Of places and descriptors.
+    pub shortage: Arc<Shortage>,
+    /// Where figures are shown.
+    pub board: Option<Arc<Board>>,
+    /// Its own and the others'.
+    pub readiness: Readiness,
+    /// `None` where there are no other workers.
+    pub share: Option<Share>,
+    /// The embedded broker, where there are other workers and no Redis.
+    pub exchange: Option<Arc<Exchange>>,
+}
