@@ -22,7 +22,8 @@ pub struct Server {
 
 impl Server {
     /// Starts `binary` with the embedded broker or the Redis at `redis_url`, on processor `cpu` if one is given, and
-    /// waits until it takes connections, and until it has reached its Redis.
+    /// waits until it takes connections, and until it has reached its Redis. One sender may make as many deliveries as it
+    /// likes: what is measured is how fast the server is, and not its limit.
     pub fn start(
         binary: &Path,
         redis_url: Option<&str>,
@@ -30,6 +31,27 @@ impl Server {
         more_arguments: &[String],
     ) -> Result<Server> {
         let mut command = unconfigured(binary);
+        // By the environment, since versions that have no such limit take no such flag.
+        command.env("FANFARE_LIMITS_DELIVERIES_PER_SECOND", "0");
+        Server::spawn(command, redis_url, cpu, more_arguments)
+    }
+
+    /// The same with all its limits.
+    pub fn start_limited(
+        binary: &Path,
+        redis_url: Option<&str>,
+        cpu: Option<usize>,
+        more_arguments: &[String],
+    ) -> Result<Server> {
+        Server::spawn(unconfigured(binary), redis_url, cpu, more_arguments)
+    }
+
+    fn spawn(
+        mut command: Command,
+        redis_url: Option<&str>,
+        cpu: Option<usize>,
+        more_arguments: &[String],
+    ) -> Result<Server> {
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", "info"]);
         if let Some(url) = redis_url {
             command.args(["--redis-url", url]);

@@ -41,11 +41,11 @@ impl World {
         }
         arguments.extend(setup.options.common.server_arg.iter().cloned());
         if workers.is_some() || setup.options.embedded {
-            let server = Server::start(&setup.binary, None, placement.measured, &arguments)?;
+            let server = Server::start_limited(&setup.binary, None, placement.measured, &arguments)?;
             return Ok(World { servers: vec![server], placement, _redis: None });
         }
         let redis = Redis::start().context("two instances need it; with --embedded there is one, without")?;
-        let start = |cpu| Server::start(&setup.binary, Some(redis.url()), cpu, &arguments);
+        let start = |cpu| Server::start_limited(&setup.binary, Some(redis.url()), cpu, &arguments);
         let servers = vec![start(placement.measured)?, start(None)?];
         Ok(World { servers, placement, _redis: Some(redis) })
     }
