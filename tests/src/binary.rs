@@ -1,19 +1,22 @@
 //! Where the binaries under test come from. Not how they are started.
 
 use crate::Adapter;
+use crate::serial::await_turn;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 /// The path of the binary under test: `FANFARE_BIN` if set, else the one that cargo builds, once per test process,
-/// with the profile and target folder of the running test.
+/// with the profile and target folder of the running test. In the program `siege` it is given to one test at a time, which has it until
+/// its end.
 ///
 /// # Panics
 ///
 /// If there is no such binary or it does not build.
 pub fn fanfare_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    await_turn();
     BINARY.get_or_init(|| match env::var_os("FANFARE_BIN") {
         Some(path) => {
             let path = PathBuf::from(path);

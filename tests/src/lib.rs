@@ -9,6 +9,8 @@
 //! - [`Client`] speaks WebSocket through tungstenite and thinks in rooms and messages; [`RawClient`] writes and reads
 //!   bytes and frames by hand, so that it can break every rule.
 //! - [`abuse`] is a siege: attackers at work, and a well-behaved pair beside them that must not notice.
+//! - Tests are modules of a few programs, because each program is linked by itself. In `siege` only one test at a time has servers:
+//!   it gets its turn with its first, and must start all on its own thread.
 //! - Every wait is for a fact and ends after [`DEADLINE`] with a message that says what did not happen. No test
 //!   sleeps to be right.
 
@@ -30,6 +32,7 @@ mod process;
 mod raw;
 mod redis_server;
 mod resp;
+mod serial;
 mod server;
 mod settings;
 mod under_test;

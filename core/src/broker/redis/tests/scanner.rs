@@ -1,4 +1,4 @@
-//! What single replies scan as. Arbitrary ones are compared with the `redis` crate in `tests/tests/resp_oracle.rs`.
+//! What single replies scan as. Arbitrary ones are compared with the `redis` crate in `tests/tests/core/resp_oracle.rs`.
 
 use crate::broker::redis::resp::*;
 

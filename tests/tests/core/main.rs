@@ -1,0 +1,35 @@
+//! What needs no server: the core and its parts, driven by the tests themselves.
+
+mod core_a_large_room_lets_others_have_their_turn;
+mod core_a_turn_has_a_bound;
+mod core_any_split_gives_the_same_actions;
+mod core_asks_a_refusing_broker_once;
+mod core_bears_a_careless_adapter;
+mod core_budget_of_unsent_bytes_holds;
+mod core_commands_of_a_connection_keep_their_order;
+mod core_dialects_keep_the_rules_of_connections;
+mod core_error_limit_holds_at_its_ends;
+mod core_fan_out_allocates_nothing;
+mod core_follows_the_model_of_rooms;
+mod core_is_stopped_when_all_is_answered;
+mod core_keeps_time_on_any_clock;
+mod core_large_rooms_hold_up_no_small_ones;
+mod core_limits_hold_on_a_virtual_clock;
+mod core_limits_keep_what_must_hold;
+mod core_messages_have_their_time;
+mod core_messages_through_redis_allocate_nothing;
+mod core_nobody_is_slow_for_what_was_kept_waiting;
+mod core_request_heads_end_at_their_limit;
+mod core_request_heads_end_in_time;
+mod core_requests_are_answered_and_counted;
+mod core_shares_its_limits_with_others;
+mod core_times_publishes;
+mod core_websockets_of_others_are_members_like_any;
+mod core_what_a_turn_has_for_one_connection_goes_in_one_write;
+mod core_work_is_bounded_and_charged;
+mod deflate_agrees_with_another_implementation;
+mod every_file_is_in_a_program;
+mod fuzz_corpora_replay;
+mod redis_session;
+mod resp_oracle;
+mod the_core_serves_in_webassembly;
