@@ -86,9 +86,10 @@ impl<'a> CloseReason<'a> {
         }
     }
 
-    /// Whether it still gets its part of what its rooms have said in this turn.
+    /// Whether it still gets its part of what its rooms have said and it has not been given yet. Not where the client is the cause: that
+    /// may be megabytes, and so many clients may close at once.
     pub fn delivers(self) -> bool {
-        !matches!(self, CloseReason::Silent | CloseReason::TooSlow)
+        matches!(self, CloseReason::TryAgainLater(_) | CloseReason::Restart)
     }
 
     /// What follows the close frame.

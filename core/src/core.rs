@@ -29,6 +29,9 @@ use core::net::IpAddr;
 
 mod invariants;
 
+/// Unfinished messages whose time is over that are acted upon in a turn; the next turns do the rest at once.
+const ENDS_PER_TURN: usize = 256;
+
 /// The state machine of one instance. See the [crate's guide](crate).
 #[derive(Debug)]
 pub struct Core {
@@ -210,10 +213,14 @@ impl Core {
         let (head, rest) = whole.split();
         let readiness = self.told_readiness();
         let Some(rooms) = self.transport.answer(&mut self.cx, slot, head, readiness) else { return };
+        self.cx.limits.forget_owed();
         for room in &rooms {
             self.hub.subscribe(&mut self.cx, slot, room, None);
         }
-        self.frames(slot, rest);
+        match self.transport.charge_owed(&mut self.cx, slot) {
+            Ok(()) => self.frames(slot, rest),
+            Err(limit) => self.end(slot, CloseReason::TooFast(limit)),
+        }
     }
 
     fn told_readiness(&self) -> Readiness {
@@ -363,7 +370,8 @@ impl Core {
         while let Some(slot) = self.transport.next_silent(&mut self.cx, has_unread) {
             self.end(slot, CloseReason::Silent);
         }
-        while let Some(slot) = self.transport.next_unfinished(&self.cx, has_unread) {
+        for _ in 0..ENDS_PER_TURN {
+            let Some(slot) = self.transport.next_unfinished(&self.cx, has_unread) else { break };
             self.end(slot, CloseReason::Unfinished("a message did not end in time"));
         }
         self.hub.timeout(&mut self.cx);

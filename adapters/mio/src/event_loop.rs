@@ -47,6 +47,9 @@ const _: () = assert!(READ_BYTES <= BUFFER_BYTES, "a client is read into the sam
 /// pending connections of its own have to make room.
 const PLACES_RECHECK: Duration = Duration::from_millis(100);
 
+/// While there is so much to do that clients who make much work have to wait, one of them is read so often all the same: who makes
+/// much work and keeps the rules must not wait for those who do not.
+const HEAVY_PAUSE: Duration = Duration::from_millis(2);
 /// While the broker is behind, clients that make much work wait: so often the loop looks whether it still is.
 const PRESSED_RECHECK: Duration = Duration::from_millis(1);
 
@@ -88,6 +91,8 @@ pub struct Server {
     reads_until: Option<Time>,
     accept_errors: u64,
     refusals: Refusals,
+    /// When one of those who make much work was read last.
+    heavy_read_at: Time,
 }
 
 impl Server {
@@ -144,6 +149,7 @@ impl Server {
             reads_until: None,
             accept_errors: 0,
             refusals: Refusals::default(),
+            heavy_read_at: Time::ZERO,
         })
     }
 
@@ -195,7 +201,7 @@ impl Server {
     }
 
     fn turn(&mut self, events: &Events, now: Time) {
-        let Server { poll, core, sockets, gate, broker, signals, buffer, context, .. } = self;
+        let Server { poll, core, sockets, gate, broker, signals, buffer, context, heavy_read_at, .. } = self;
         let share = &mut context.share;
         let mut heads = share.as_ref().map_or(0, |_| core.metrics().pending_upgrades_now as usize);
         let registry = poll.registry();
@@ -235,8 +241,13 @@ impl Server {
             }
         }
         // What is kept unread in the core has its turn below, and is as much work as one of those who make much.
-        let pressed = is_pressed(turn.core(), broker);
-        read(sockets, &mut buffer[..READ_BYTES], registry, &mut turn, pressed, now);
+        let heavy_max = match is_pressed(turn.core(), broker) {
+            false => usize::MAX,
+            true => usize::from(now.since(*heavy_read_at) >= HEAVY_PAUSE),
+        };
+        if read(sockets, &mut buffer[..READ_BYTES], registry, &mut turn, heavy_max, now) {
+            *heavy_read_at = now;
+        }
         turn.timeout(|conn| sockets.has_unread(conn));
         if let Some(signal) = signalled
             && let Some(mut closed) = gate.take()
@@ -321,18 +332,26 @@ fn accept(
     accepted
 }
 
-/// Reads from those who are ready, each once, until the time for it is up; while the broker is `pressed`, only from those who make
-/// little work.
-fn read(sockets: &mut Sockets, buffer: &mut [u8], registry: &Registry, turn: &mut Turn<'_>, pressed: bool, now: Time) {
+/// Reads from those who are ready, each once, until the time for it is up; of those who make much work at most so many. Returns whether
+/// one of these was read.
+fn read(
+    sockets: &mut Sockets,
+    buffer: &mut [u8],
+    registry: &Registry,
+    turn: &mut Turn<'_>,
+    heavy_max: usize,
+    now: Time,
+) -> bool {
     if sockets.ready() == 0 {
-        return;
+        return false;
     }
-    let (began, mut reads, mut round) = (Instant::now(), 0, sockets.round(pressed));
+    let (began, mut reads, mut round) = (Instant::now(), 0, sockets.round(heavy_max));
     let (mut time_is_up, mut until) = (false, Duration::ZERO);
     while let Some(conn) = sockets.next_ready(&mut round, time_is_up) {
         if turn.core().keeps_unread(conn) {
             // What more it has stays where it is until the core has come to the end of what it has read.
             sockets.make_ready_among_heavy(conn);
+            round.passed_over();
             continue;
         }
         reads += 1;
@@ -358,4 +377,5 @@ fn read(sockets: &mut Sockets, buffer: &mut [u8], registry: &Registry, turn: &mu
         }
         time_is_up = reads >= READS_PER_TURN || until >= READ_TIME;
     }
+    round.heavy_left() < heavy_max
 }

@@ -24,6 +24,20 @@ pub struct Round {
     left: [usize; CLASSES],
     /// The class whose turn it is among those who make much work; none once one of them has been read.
     rota: Option<usize>,
+    /// How many of those who make much work may still be read.
+    heavy_max: usize,
+}
+
+impl Round {
+    /// The connection that was taken last makes much work, and has not been read after all: another one may be.
+    pub fn passed_over(&mut self) {
+        self.heavy_max = self.heavy_max.saturating_add(1);
+    }
+
+    /// How many of those who make much work may still be read.
+    pub fn heavy_left(&self) -> usize {
+        self.heavy_max
+    }
 }
 
 impl Ready {
@@ -42,18 +56,15 @@ impl Ready {
         self.classes[0].len()
     }
 
-    /// Begins a turn; one that is `pressed` has time for nobody who makes much work.
-    pub fn round(&mut self, pressed: bool) -> Round {
-        let mut left = self.classes.each_ref().map(VecDeque::len);
-        if pressed {
-            left[1..].fill(0);
-        }
+    /// Begins a turn that has time for at most `heavy_max` connections that make much work.
+    pub fn round(&mut self, heavy_max: usize) -> Round {
+        let left = self.classes.each_ref().map(VecDeque::len);
         let is_there = |class: &usize| left[*class] > 0;
         let rota = Some(ROTA[self.turn % ROTA.len()]).filter(is_there).or_else(|| (1..CLASSES).find(is_there));
         if rota.is_some() {
             self.turn += 1;
         }
-        Round { left, rota }
+        Round { left, rota, heavy_max }
     }
 
     /// Takes the next connection of this turn off the list. Once the time is up, that is one that makes much work at most, and only if
@@ -61,10 +72,14 @@ impl Ready {
     pub fn next(&mut self, round: &mut Round, time_is_up: bool) -> Option<ConnId> {
         let class = match time_is_up {
             false if round.left[0] > 0 => 0,
+            _ if round.heavy_max == 0 => return None,
             false => round.rota.take().or_else(|| (1..CLASSES).find(|class| round.left[*class] > 0))?,
             true => round.rota.take()?,
         };
         round.left[class] -= 1;
+        if class > 0 {
+            round.heavy_max -= 1;
+        }
         self.classes[class].pop_front()
     }
 }
@@ -90,7 +105,7 @@ mod tests {
     }
 
     fn turn_of_classes(ready: &mut Ready, reads: usize, class: impl Fn(usize) -> usize) -> Vec<usize> {
-        let (mut round, mut read) = (ready.round(false), Vec::new());
+        let (mut round, mut read) = (ready.round(usize::MAX), Vec::new());
         while let Some(conn) = ready.next(&mut round, read.len() >= reads) {
             read.push(conn.slot());
             ready.push(conn, class(conn.slot()));
@@ -142,10 +157,27 @@ mod tests {
     #[test]
     fn a_turn_under_pressure_reads_those_who_make_little_work() {
         let mut ready = ready([1, 2], [11]);
-        let mut round = ready.round(true);
+        let mut round = ready.round(0);
         let read: Vec<usize> = std::iter::from_fn(|| ready.next(&mut round, false)).map(ConnId::slot).collect();
         assert_eq!(read, [1, 2]);
         assert_eq!(ready.waiting(), 1);
+    }
+
+    #[test]
+    fn of_those_who_make_much_work_one_is_read_under_pressure_and_not_one_that_has_to_wait_anyway() {
+        let mut ready = ready([1], 11..15);
+        let mut round = ready.round(1);
+        let mut read = Vec::new();
+        while let Some(conn) = ready.next(&mut round, false) {
+            // What was read of these two before has not been looked at yet.
+            if matches!(conn.slot(), 11 | 12) {
+                round.passed_over();
+                ready.push(conn, 1);
+            } else {
+                read.push(conn.slot());
+            }
+        }
+        assert_eq!((read, round.heavy_left(), ready.waiting()), (vec![1, 13], 0, 3));
     }
 
     #[test]

@@ -145,9 +145,9 @@ impl Sockets {
         self.ready.waiting_light()
     }
 
-    /// Begins a turn of reading; one that is `pressed` leaves out those who make much work.
-    pub fn round(&mut self, pressed: bool) -> Round {
-        self.ready.round(pressed)
+    /// Begins a turn of reading: see [`Ready::round`].
+    pub fn round(&mut self, heavy_max: usize) -> Round {
+        self.ready.round(heavy_max)
     }
 
     /// Notes what it has cost to read a connection and to act upon that.

@@ -32,6 +32,9 @@ const CLIENTS_TIME: Duration = Duration::from_micros(200);
 const REPORTS_PER_TURN: usize = 64;
 /// How long a turn takes the broker's reports, at least one: a message may have to be compressed for members of several forms.
 const BROKER_TIME: Duration = Duration::from_micros(500);
+/// While there is so much to do that clients who make much work have to wait, one of them is heard so often all the same: who makes
+/// much work and keeps the rules must not wait for those who do not.
+const HEAVY_PAUSE: Duration = Duration::from_millis(2);
 /// While the broker is behind, clients that make much work wait: so often the server looks whether it still is.
 const PRESSED_RECHECK: Duration = Duration::from_millis(1);
 
@@ -51,6 +54,8 @@ pub struct ThreadedServer {
     stop_at: Option<Time>,
     refusals: Refusals,
     last_round: Option<LastRound>,
+    /// When one of those who make much work was heard last.
+    heavy_read_at: Time,
 }
 
 /// Reads what clients had sent before the server was told to stop.
@@ -100,6 +105,7 @@ impl ThreadedServer {
             stop_at: None,
             refusals: Refusals::default(),
             last_round: None,
+            heavy_read_at: Time::ZERO,
         })
     }
 
@@ -123,7 +129,7 @@ impl ThreadedServer {
 
     fn turn(&mut self) {
         let now = self.now();
-        let ThreadedServer { core, inbox, connections, gate, broker, readiness, .. } = self;
+        let ThreadedServer { core, inbox, connections, gate, broker, readiness, heavy_read_at, .. } = self;
         let (mut signalled, mut spoke) = (None, false);
         let mut turn = core.turn(now);
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
@@ -147,7 +153,12 @@ impl ThreadedServer {
             }
         }
         // One at least of those, too.
-        for inbound in inbox.heavy().take(if pressed { 0 } else { EVENTS_PER_TURN }) {
+        let heavy_max = match pressed {
+            false => EVENTS_PER_TURN,
+            true => usize::from(now.since(*heavy_read_at) >= HEAVY_PAUSE),
+        };
+        for inbound in inbox.heavy().take(heavy_max) {
+            *heavy_read_at = now;
             spoke |= matches!(inbound, Inbound::Bytes(..));
             feed(inbound, &mut turn, connections, gate, &mut signalled, now);
             if began.elapsed() >= CLIENTS_TIME {

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// messages of rooms that are back flow in between.
 const RESUBSCRIBE_BATCH: usize = 512;
 
+/// Rooms that have lingered for long enough and are given up in one turn; the next turns give up the rest at once.
+const LINGERING_BATCH: usize = 512;
+
 /// What clients are told of a subscription that the broker refuses. Its own words may hold what is not for them: users, channels,
 /// addresses.
 pub(crate) const REFUSED: &str = "the broker refused the subscription";
@@ -130,7 +133,7 @@ impl Hub {
 
     pub(super) fn end_lingering(&mut self, cx: &mut Context) {
         // Each room once at most: with no linger configured, one that goes back into the queue is due again at once.
-        for _ in 0..self.lingering.len() {
+        for _ in 0..self.lingering.len().min(LINGERING_BATCH) {
             let Some((deadline, key)) = self.lingering.front().copied() else { return };
             if deadline > cx.now {
                 return;

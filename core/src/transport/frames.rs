@@ -167,11 +167,13 @@ impl Transport {
 
     /// The connection whose message has to go, where all that are unfinished together hold too much.
     pub fn next_excess(&mut self, cx: &Context) -> Option<u32> {
-        if self.unfinished.bytes() <= cx.config.unfinished_total_bytes_max {
-            return None;
+        while self.unfinished.bytes() > cx.config.unfinished_total_bytes_max {
+            let oldest = self.unfinished.pop()?;
+            if let Some(slot) = cx.slots.slot(oldest) {
+                return Some(slot);
+            }
         }
-        let oldest = self.unfinished.pop()?;
-        cx.slots.slot(oldest)
+        None
     }
 
     /// The next connection whose message has not become whole in time.
