@@ -84,6 +84,29 @@ fn fragments_count_as_what_their_message_inflates_to() {
     expect_thrown_out(|ids| message.repeat(ids.len()));
 }
 
+/// The crowd makes half a minute's work for all clients together, all of it within its limits, and goes on being there.
+#[test]
+fn who_makes_much_work_and_keeps_the_rules_is_answered_beside_those_who_do_not() {
+    const CROWD: usize = 256;
+    let server = Server::launch().ops().start();
+    let mut client = compressing(server.address(), "/fanfare", 15);
+    let ask = |client: &mut RawClient, id: usize| {
+        client.write(inflating_pings(id..id + 1));
+        assert_eq!(client.recv_text(), format!(r#"{{"type":"PONG","id":{id}}}"#));
+    };
+    (0..5).for_each(|id| ask(&mut client, id));
+    let bombs = inflating_pings(0..31);
+    let crowd: Vec<RawClient> = (0..CROWD)
+        .map(|_| {
+            let mut hog = compressing(server.address(), "/fanfare", 15);
+            hog.write(&bombs);
+            hog
+        })
+        .collect();
+    (5..15).for_each(|id| ask(&mut client, id));
+    drop(crowd);
+}
+
 #[test]
 fn a_few_large_compressed_messages_are_in_order() {
     let server = Server::start();
