@@ -17,7 +17,7 @@ use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::settings::{Drawn, core_config};
 use fanfare_adapter::signals::{self, Signal, last_round};
 use fanfare_core::time::Time;
-use fanfare_core::{Core, Event, Turn};
+use fanfare_core::{ConnId, Core, Event, Turn};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub struct ThreadedServer {
     last_round: Option<LastRound>,
     /// When one of those who make much work was heard last.
     heavy_read_at: Time,
+    /// Connections that have ended, whose bytes have not all been looked at: until they have, their end is not told.
+    ending: Vec<ConnId>,
 }
 
 /// Reads what clients had sent before the server was told to stop.
@@ -106,6 +108,7 @@ impl ThreadedServer {
             refusals: Refusals::default(),
             last_round: None,
             heavy_read_at: Time::ZERO,
+            ending: Vec::new(),
         })
     }
 
@@ -129,7 +132,7 @@ impl ThreadedServer {
 
     fn turn(&mut self) {
         let now = self.now();
-        let ThreadedServer { core, inbox, connections, gate, broker, readiness, heavy_read_at, .. } = self;
+        let ThreadedServer { core, inbox, connections, gate, broker, readiness, heavy_read_at, ending, .. } = self;
         let (mut signalled, mut spoke) = (None, false);
         let mut turn = core.turn(now);
         // The broker first: whoever joins in this turn finds every subscription as new as can be.
@@ -147,7 +150,7 @@ impl ThreadedServer {
         let pressed = is_pressed(turn.core(), broker);
         for inbound in inbox.clients().take(EVENTS_PER_TURN) {
             spoke |= matches!(inbound, Inbound::Accepted(..) | Inbound::Bytes(..));
-            feed(inbound, &mut turn, connections, gate, &mut signalled, now);
+            feed(inbound, &mut turn, connections, gate, (&mut signalled, ending), now);
             if began.elapsed() >= CLIENTS_TIME {
                 break;
             }
@@ -160,9 +163,17 @@ impl ThreadedServer {
         for inbound in inbox.heavy().take(heavy_max) {
             *heavy_read_at = now;
             spoke |= matches!(inbound, Inbound::Bytes(..));
-            feed(inbound, &mut turn, connections, gate, &mut signalled, now);
+            feed(inbound, &mut turn, connections, gate, (&mut signalled, ending), now);
             if began.elapsed() >= CLIENTS_TIME {
                 break;
+            }
+        }
+        // In the order in which they ended; what came of them last may just have been kept.
+        for conn in std::mem::take(ending) {
+            match turn.core().keeps_unread(conn) {
+                true => ending.push(conn),
+                false if connections.is_open(conn) => turn.feed(Event::Closed { conn }),
+                false => {}
             }
         }
         for conn in connections.look_again().into_iter().filter(|conn| connections.is_open(*conn)) {
@@ -261,7 +272,7 @@ fn feed(
     turn: &mut Turn<'_>,
     connections: &mut Connections,
     gate: &Gate,
-    signalled: &mut Option<&'static str>,
+    (signalled, ending): (&mut Option<&'static str>, &mut Vec<ConnId>),
     now: Time,
 ) {
     match inbound {
@@ -284,7 +295,7 @@ fn feed(
             turn.feed(Event::Bytes { conn, data: &mut data });
             connections.charge(conn, began.elapsed(), now);
         }
-        Inbound::Ended(conn) if connections.is_open(conn) => turn.feed(Event::Closed { conn }),
+        Inbound::Ended(conn) if connections.is_open(conn) => ending.push(conn),
         Inbound::Writable(conn) if connections.is_open(conn) => turn.feed(Event::Writable { conn }),
         // A turn ends with the figures.
         Inbound::Bytes(..) | Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures => {}
