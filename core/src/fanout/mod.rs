@@ -99,9 +99,9 @@ impl FanOut {
         slots.enter_room(slot, Membership { room, place });
     }
 
-    /// Takes the connection out of the room at this position of its list, and returns the room. With `deliver` it still gets its part of
-    /// what has been said there in this turn.
-    pub fn leave(&mut self, slots: &mut Slots, slot: u32, position: usize, deliver: bool) -> u32 {
+    /// Takes the connection out of the room at this position of its list. With `deliver` it still gets its part of what has been said
+    /// there and it has not been given yet.
+    pub fn leave(&mut self, slots: &mut Slots, slot: u32, position: usize, deliver: bool) {
         let Membership { room, place } = slots.leave_room(slot, position);
         if let Some(moved) = slots.get(slot).rooms.as_slice().get(position) {
             let group = self.audiences.get_mut(moved.room).group_at_mut(moved.place.group());
@@ -115,7 +115,6 @@ impl FanOut {
         if deliver {
             self.streams.add_part(slots, slot, run, part);
         }
-        room
     }
 
     /// Notes whether the member still waits for the broker.

@@ -64,49 +64,28 @@ impl Outlet {
         slots: &'a mut Slots,
         metrics: &'a mut Metrics,
     ) -> Delivery<'a> {
+        let FanOut { audiences, backlog, writable, runs, streams, joint, gathered, gone, .. } = fanout;
         let (bytes, targets, source) = match step {
             Step::Flush(index) => {
-                (&fanout.gathered[..], std::slice::from_ref(&fanout.writable[index]), Source::Queue(&mut self.taken))
+                (&gathered[..], std::slice::from_ref(&writable[index]), Source::Queue(&mut self.taken))
             }
             Step::Stream(index) => {
-                let stream = &fanout.streams.all()[index];
-                (stream.bytes(&fanout.runs, &mut fanout.gathered), std::slice::from_ref(&stream.conn), Source::Stream)
+                let stream = &streams.all()[index];
+                (stream.bytes(runs, gathered), std::slice::from_ref(&stream.conn), Source::Stream)
             }
             Step::Run(index) => {
-                let (key, one_of_several) = (fanout.runs.due()[index], fanout.runs.due().len() > 1);
-                let run = fanout.runs.get(key);
-                let group = fanout.audiences.get(run.room).group_at(run.group);
-                let source = Source::Run { run: index as u32, one_of_several, joint: &mut fanout.joint };
-                (fanout.runs.part(key), &group.members()[..group.full as usize], source)
+                let (key, one_of_several) = (runs.due()[index], runs.due().len() > 1);
+                let run = runs.get(key);
+                let group = audiences.get(run.room).group_at(run.group);
+                let source = Source::Run { run: index as u32, one_of_several, joint };
+                (runs.part(key), &group.members()[..group.full as usize], source)
             }
             Step::Joint(pieces) => {
-                let FanOut { joint, streams, runs, gathered, .. } = fanout;
                 let bytes = joint.bytes(pieces.clone(), streams, runs, slots, gathered);
-                let source = Source::Joint { pieces, joint, runs };
-                return Delivery {
-                    bytes,
-                    targets: std::slice::from_ref(&self.target),
-                    next: 0,
-                    put_off: 0,
-                    source,
-                    slots,
-                    backlog: &mut fanout.backlog,
-                    metrics,
-                    gone: &mut fanout.gone,
-                };
+                (bytes, std::slice::from_ref(&self.target), Source::Joint { pieces, joint, runs })
             }
         };
-        Delivery {
-            bytes,
-            targets,
-            next: 0,
-            put_off: 0,
-            source,
-            slots,
-            backlog: &mut fanout.backlog,
-            metrics,
-            gone: &mut fanout.gone,
-        }
+        Delivery { bytes, targets, next: 0, put_off: 0, source, slots, backlog, metrics, gone }
     }
 
     /// The next delivery, or `None` when all has been written.
