@@ -1,6 +1,7 @@
 //! Why a WebSocket ends, and how: one table for all who want that.
 
 use crate::error::Violation;
+use crate::fanout::Rest;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
 
@@ -86,10 +87,13 @@ impl<'a> CloseReason<'a> {
         }
     }
 
-    /// Whether it still gets its part of what its rooms have said and it has not been given yet. Not where the client is the cause: that
-    /// may be megabytes, and so many clients may close at once.
-    pub fn delivers(self) -> bool {
-        matches!(self, CloseReason::TryAgainLater(_) | CloseReason::Restart)
+    /// What it still gets of what its rooms have said. Nothing where the client is the cause: that may be megabytes, and so many clients may
+    /// close at once.
+    pub fn rest(self) -> Rest {
+        match self {
+            CloseReason::TryAgainLater(_) | CloseReason::Restart => Rest::All,
+            _ => Rest::Nothing,
+        }
     }
 
     /// What follows the close frame.

@@ -10,9 +10,9 @@ use crate::dialect::Dialect;
 use crate::drain::Drain;
 use crate::error::Refused;
 use crate::event::Event;
-use crate::fanout::FanOut;
 use crate::fanout::outlet::{self, Outlet};
 use crate::fanout::place::GROUP_MEMBERS_MAX;
+use crate::fanout::{FanOut, Rest};
 use crate::hub::{self, Hub, Told};
 use crate::id::ConnId;
 use crate::journal::{Entry, Journal};
@@ -304,7 +304,7 @@ impl Core {
                 if matches!(self.cx.slots.get(slot).phase, Phase::Refused | Phase::Discarding) {
                     return self.transport.end_when_written(&mut self.cx, slot, Ending::Close);
                 }
-                self.hub.depart(&mut self.cx, slot, false);
+                self.hub.depart(&mut self.cx, slot, Rest::Nothing);
                 self.transport.hang_up(&mut self.cx, slot);
             }
         }
@@ -317,7 +317,7 @@ impl Core {
         }
         reason.count(&mut self.cx.metrics);
         self.cx.journal.ends(slot, reason.code(), reason.text());
-        self.hub.depart(&mut self.cx, slot, reason.delivers());
+        self.hub.depart(&mut self.cx, slot, reason.rest());
         self.transport.close(&mut self.cx, slot, reason);
     }
 }
@@ -405,7 +405,7 @@ impl Core {
         self.cx.fanout.settle(&mut self.cx.slots, self.transport.settle());
         for slot in self.cx.fanout.take_gone() {
             if self.cx.slots.get(slot).phase != Phase::Free {
-                self.hub.depart(&mut self.cx, slot, false);
+                self.hub.depart(&mut self.cx, slot, Rest::Nothing);
                 self.cx.fanout.drop_queue(&mut self.cx.slots, slot);
                 self.transport.free(&mut self.cx, slot);
             }

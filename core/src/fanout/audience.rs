@@ -140,7 +140,7 @@ impl Audiences {
         let at = room.group_with_place(form, self.group_members_max);
         (room.roomy, room.members) = (at as u32, room.members + 1);
         let group = room.group_at_mut(at);
-        Place::new(at, group.join(conn, seat, runs.get_mut(group.run)))
+        Place::new(at, group.join(conn, seat, runs.with_length(group.run)))
     }
 
     /// See [`Group::leave`].
@@ -153,7 +153,7 @@ impl Audiences {
     ) -> Range<usize> {
         let (room, at) = (&mut self.list[room as usize], place.group());
         let group = room.group_at_mut(at);
-        let run = runs.get_mut(group.run);
+        let run = runs.with_length(group.run);
         let part = group.leave(place.index(), run, |conn, seat, index| moved(conn, seat, Place::new(at, index)));
         room.roomy = at as u32;
         room.members -= 1;

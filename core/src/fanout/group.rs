@@ -94,31 +94,28 @@ impl Group {
         part
     }
 
-    /// Spares a member what the run holds from `until` on: returns the part before it that the member has not been given
-    /// yet, and lets it join again at the run's present end.
-    pub fn spare(
-        &mut self,
-        index: u32,
-        (run, bytes): (&mut Run, usize),
-        until: usize,
-        mut moved: impl FnMut(ConnId, Seat, u32),
-    ) -> Range<usize> {
-        let behind = bytes as u32;
-        if index >= self.full {
-            let start = &mut run.late[(index - self.full) as usize];
-            let part = *start as usize..until;
-            *start = behind;
-            return part;
+    /// Where in the run the member's part of it begins.
+    pub fn start(&self, index: u32, run: &Run) -> usize {
+        match index.checked_sub(self.full) {
+            None => 0,
+            Some(late) => run.late[late as usize] as usize,
+        }
+    }
+
+    /// The member's part of the run begins at `start` from now on. `moved` is told of each member that changed its place.
+    pub fn set_start(&mut self, index: u32, run: &mut Run, start: usize, mut moved: impl FnMut(ConnId, Seat, u32)) {
+        if let Some(late) = index.checked_sub(self.full) {
+            run.late[late as usize] = start as u32;
+            return;
         }
         self.full -= 1;
         let (index, boundary) = (index as usize, self.full as usize);
         self.swap(index, boundary);
-        run.late.push_front(behind);
+        run.late.push_front(start as u32);
         if index != boundary {
             moved(self.members[index], self.seats[index], index as u32);
             moved(self.members[boundary], self.seats[boundary], boundary as u32);
         }
-        0..until
     }
 
     fn swap(&mut self, a: usize, b: usize) {

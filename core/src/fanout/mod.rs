@@ -26,6 +26,7 @@ use outbox::Backlog;
 use place::{Place, Seat};
 use run::{KEPT_BYTES_MAX, Runs};
 use smallvec::SmallVec;
+use std::ops::Range;
 use stream::Streams;
 
 /// A message in one of the forms in which a room's members get it.
@@ -35,6 +36,15 @@ struct Frame {
     track: u32,
     /// Where it begins there, once it has been written; `Some(None)` where it cannot be.
     position: Option<Option<u64>>,
+}
+
+/// What somebody who leaves a room still gets of what has been said there and is not written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rest {
+    Nothing,
+    /// As much as a member is given in a turn. That is all of it, unless the room is congested.
+    Part,
+    All,
 }
 
 /// The members of all rooms, and what has been said to them and is not written.
@@ -99,10 +109,9 @@ impl FanOut {
         slots.enter_room(slot, Membership { room, place });
     }
 
-    /// Takes the connection out of the room at this position of its list. With `deliver` it still gets its part of what has been said
-    /// there and it has not been given yet.
-    pub fn leave(&mut self, slots: &mut Slots, slot: u32, position: usize, deliver: bool) {
-        let Membership { room, place } = slots.leave_room(slot, position);
+    /// Takes the connection out of the room at this position of its list.
+    pub fn leave(&mut self, slots: &mut Slots, slot: u32, position: usize, rest: Rest) {
+        let (conn, Membership { room, place }) = (slots.id(slot), slots.leave_room(slot, position));
         if let Some(moved) = slots.get(slot).rooms.as_slice().get(position) {
             let group = self.audiences.get_mut(moved.room).group_at_mut(moved.place.group());
             let index = moved.place.index();
@@ -112,8 +121,24 @@ impl FanOut {
         let part = self.audiences.leave(room, place, &mut self.runs, |conn, seat, place| {
             slots.get_mut(conn.slot() as u32).rooms.set_place(seat.list_position(), place);
         });
-        if deliver {
-            self.streams.add_part(slots, slot, run, part);
+        if run == NONE {
+            return;
+        }
+        match rest {
+            Rest::Nothing => {}
+            Rest::Part => {
+                let part = self.runs.hand_out(run, part);
+                self.give(slots, slot, run, part);
+            }
+            Rest::All => self.give(slots, slot, run, part),
+        }
+        self.runs.get_mut(run).forget_spared(conn);
+    }
+
+    /// Hands the connection this part of a run, but for what it is spared.
+    fn give(&mut self, slots: &mut Slots, slot: u32, run: u32, part: Range<usize>) {
+        for piece in self.runs.get(run).pieces(slots.id(slot), part) {
+            self.streams.add_part(slots, slot, run, piece);
         }
     }
 
@@ -276,7 +301,7 @@ impl FanOut {
             if let Some((slot, place)) = spared.filter(|(_, place)| place.group() == at) {
                 metrics.deliveries -= 1;
                 let run = self.audiences.get(key).group_at(at).run;
-                self.skip_to_end(slots, slot, key, place, self.runs.offset(run, position));
+                self.spare(slots, slot, key, place, self.runs.offset(run, position));
             }
         }
         for frame in &frames[waited_for..] {
@@ -286,33 +311,58 @@ impl FanOut {
 
     /// Gives a member its part of the run so far, so that what is said to it next comes after that.
     pub fn catch_up(&mut self, slots: &mut Slots, slot: u32, key: u32, place: Place) {
-        let run = self.audiences.get(key).group_at(place.group()).run;
-        if let Some((_, end)) = self.runs.get_mut(run) {
-            self.skip_to_end(slots, slot, key, place, end);
+        let group = self.audiences.get(key).group_at(place.group());
+        if group.run != NONE {
+            let (run, end) = (group.run, self.runs.bytes(group.run).len());
+            let part = group.start(place.index(), self.runs.get(run))..end;
+            self.give_out_of_turn(slots, (slot, key, place), part);
         }
     }
 
-    /// Gives a member its part of the run before `until`, and spares it the rest that there is so far.
-    fn skip_to_end(&mut self, slots: &mut Slots, slot: u32, key: u32, place: Place, until: usize) {
+    /// The member is not given the run's last message, which begins there. What comes before it is given to it at once, unless that is
+    /// much: then it is passed over when its turn has come.
+    fn spare(&mut self, slots: &mut Slots, slot: u32, key: u32, place: Place, until: usize) {
+        let group = self.audiences.get(key).group_at(place.group());
+        let (run, start) = (group.run, group.start(place.index(), self.runs.get(group.run)));
+        match self.runs.hand_out_whole(start..until) {
+            Some(part) => self.give_out_of_turn(slots, (slot, key, place), part),
+            None => {
+                let end = self.runs.bytes(run).len();
+                self.begin_at(slots, (key, place), start);
+                self.runs.get_mut(run).spare(slots.id(slot), until..end);
+            }
+        }
+    }
+
+    /// Gives a member this part of its group's run, and spares it the rest that there is so far.
+    fn give_out_of_turn(&mut self, slots: &mut Slots, (slot, key, place): (u32, u32, Place), part: Range<usize>) {
+        let run = self.audiences.get(key).group_at(place.group()).run;
+        self.give(slots, slot, run, part);
+        self.runs.get_mut(run).forget_spared(slots.id(slot));
+        self.begin_at(slots, (key, place), self.runs.bytes(run).len());
+    }
+
+    /// What the member is given of its group's run begins there.
+    fn begin_at(&mut self, slots: &mut Slots, (key, place): (u32, Place), start: usize) {
         let group = self.audiences.get_mut(key).group_at_mut(place.group());
-        let run_index = group.run;
-        let run = self.runs.get_mut(run_index).expect("the group has a run");
-        let part = group.spare(place.index(), run, until, |conn, seat, index| {
+        let run = self.runs.get_mut(group.run);
+        group.set_start(place.index(), run, start, |conn, seat, index| {
             let place = Place::new(place.group(), index);
             slots.get_mut(conn.slot() as u32).rooms.set_place(seat.list_position(), place);
         });
-        self.streams.add_part(slots, slot, run_index, part);
     }
 
-    /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED.
+    /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED, and those who are spared some of
+    /// it the rest.
     fn give_the_late_their_part(&mut self, slots: &mut Slots) {
         for key in self.runs.due() {
             let run = self.runs.get(*key);
             let group = self.audiences.get(run.room).group_at(run.group);
             for (conn, start) in group.members()[group.full as usize..].iter().zip(&run.late) {
                 let end = self.runs.part(*key).len();
-                let part = (*start as usize).min(end)..end;
-                self.streams.add_part(slots, conn.slot() as u32, *key, part);
+                for piece in run.pieces(*conn, (*start as usize).min(end)..end) {
+                    self.streams.add_part(slots, conn.slot() as u32, *key, piece);
+                }
             }
         }
     }

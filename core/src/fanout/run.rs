@@ -2,9 +2,11 @@
 //! and for each group of members a run, the part of the track that it gets next. Buffers are reused.
 
 use crate::form::Form;
+use crate::id::ConnId;
 use crate::slots::NONE;
 use crate::ws::encode;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// A burst may grow a buffer; what is beyond this many bytes is given back at the end of the turn.
 pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
@@ -26,6 +28,9 @@ const PART_BYTES_MAX: usize = 64 * 1024;
 /// The runs of a track that is longer than such a part go out whole and at once if that is no more than this many bytes for all members
 /// together, which is some milliseconds' work. So members that keep up are given no more than came in since.
 const WHOLE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What those who leave and those who are spared are handed out of turn of a run that waits, each no more than such a part, and all of them
+/// in a turn no more than this many bytes.
+const OUT_OF_TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And no more than this many bytes to all members of a group together: half a millisecond's work.
 const GROUP_BYTES_MAX: usize = 512 * 1024;
 /// Bytes whose copying into a socket takes as long as the call that writes them.
@@ -41,6 +46,12 @@ const SMALL_ROOM_GROUPS: usize = 4;
 /// How many bytes of the buffer at this index are kept for the next turn.
 pub(super) fn kept_bytes(index: usize) -> usize {
     if index < LARGE_BUFFERS_MAX { KEPT_BYTES_MAX } else { SMALL_BUFFER_BYTES }
+}
+
+/// How long the first part of a run is, which has so many bytes: whole frames, at least one.
+#[cold]
+fn whole_frames(run: &[u8], bytes_max: usize) -> usize {
+    encode::next_frame_start(run, 1).max(encode::last_frame_end(run, bytes_max))
 }
 
 /// Frames of one room in one form, back to back, from the first that some group has not been given. Positions count from the
@@ -62,13 +73,6 @@ struct Track {
 impl Track {
     fn end(&self) -> u64 {
         self.base + self.bytes.len() as u64
-    }
-
-    /// How long the part of so many bytes is that begins there: whole frames, at least one.
-    #[cold]
-    fn part_bytes(&self, start: u64, bytes_max: usize) -> usize {
-        let bytes = &self.bytes[(start - self.base) as usize..];
-        encode::next_frame_start(bytes, 1).max(encode::last_frame_end(bytes, bytes_max))
     }
 
     /// Cuts off what no run needs, once that is worth the move.
@@ -96,10 +100,54 @@ pub(crate) struct Run {
     end: u64,
     /// Where the run begins for each member from `Group::full` on, in the order of the members, counted from its start.
     pub late: VecDeque<u32>,
+    /// What single members are spared of it, in the order of the run.
+    spared: Vec<Spared>,
     /// Members when it was begun.
     members: usize,
     /// It is handed out in this turn.
     due: bool,
+}
+
+/// A message that one member is not given: it has asked for no echo.
+#[derive(Clone, Debug)]
+struct Spared {
+    conn: ConnId,
+    /// Where in the run the message is.
+    bytes: Range<usize>,
+}
+
+impl Run {
+    /// The member is not given these bytes, which are the run's last.
+    pub fn spare(&mut self, conn: ConnId, bytes: Range<usize>) {
+        self.spared.push(Spared { conn, bytes });
+    }
+
+    /// What of this part is the member's, piece by piece. It is spared the rest.
+    pub fn pieces(&self, conn: ConnId, part: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let mut from = part.start;
+        let spared = self.spared.iter().filter(move |spared| spared.conn == conn && spared.bytes.start < part.end);
+        let ends = spared.map(|spared| spared.bytes.clone()).chain(std::iter::once(part.end..part.end));
+        ends.map(move |spared| {
+            let piece = from..spared.start.max(from);
+            from = from.max(spared.end);
+            piece
+        })
+    }
+
+    /// The member has been given all that there is so far, or goes.
+    pub fn forget_spared(&mut self, conn: ConnId) {
+        self.spared.retain(|spared| spared.conn != conn);
+    }
+
+    /// So many bytes have been handed out.
+    fn go_on(&mut self, bytes: usize) {
+        self.start = self.end;
+        self.late.iter_mut().for_each(|start| *start = start.saturating_sub(bytes as u32));
+        self.spared.retain_mut(|spared| {
+            spared.bytes = spared.bytes.start.saturating_sub(bytes)..spared.bytes.end.saturating_sub(bytes);
+            spared.bytes.end > 0
+        });
+    }
 }
 
 /// Runs, from their first frame until they are handed out. In a turn some of them are due, the others wait for the next; what
@@ -124,6 +172,8 @@ pub(crate) struct Runs {
     part_bytes_max: usize,
     /// Tracks that have become longer than that in this turn.
     overlong: Vec<u32>,
+    /// What may still be handed out of turn in this one.
+    out_of_turn_bytes: usize,
 }
 
 impl Runs {
@@ -141,7 +191,28 @@ impl Runs {
             bytes: 0,
             part_bytes_max: PART_BYTES_MAX.min(outbox_bytes_max / 2),
             overlong: Vec::new(),
+            out_of_turn_bytes: OUT_OF_TURN_BYTES_MAX,
         }
+    }
+
+    /// Hands out the start of this part of a run out of turn: as much as a member is given in a turn.
+    pub fn hand_out(&mut self, run: u32, part: Range<usize>) -> Range<usize> {
+        let bytes = match part.len() <= self.part_bytes_max {
+            true => part.len(),
+            false => whole_frames(&self.bytes(run)[part.clone()], self.part_bytes_max),
+        };
+        match self.out_of_turn_bytes.checked_sub(bytes) {
+            Some(left) => self.out_of_turn_bytes = left,
+            None => return part.start..part.start,
+        }
+        part.start..part.start + bytes
+    }
+
+    /// The same, if it may be all of it.
+    pub fn hand_out_whole(&mut self, part: Range<usize>) -> Option<Range<usize>> {
+        let left = self.out_of_turn_bytes.checked_sub(part.len()).filter(|_| part.len() <= self.part_bytes_max)?;
+        self.out_of_turn_bytes = left;
+        Some(part)
     }
 
     /// The track of a run and its form, or nothing where there is no run.
@@ -195,7 +266,17 @@ impl Runs {
                 (run.room, run.group, run.members, run.track, run.start) = (room, group, members, track, start);
             }
             None => {
-                self.list.push(Run { room, group, track, start, end: 0, late: VecDeque::new(), members, due: false });
+                self.list.push(Run {
+                    room,
+                    group,
+                    track,
+                    start,
+                    end: 0,
+                    late: VecDeque::new(),
+                    spared: Vec::new(),
+                    members,
+                    due: false,
+                });
             }
         }
         let is_large = in_all >= self.large_members;
@@ -236,8 +317,12 @@ impl Runs {
         (position - self.get(run).start) as usize
     }
 
+    pub fn get_mut(&mut self, run: u32) -> &mut Run {
+        &mut self.list[run as usize]
+    }
+
     /// A run and its length; nothing of `NONE`.
-    pub fn get_mut(&mut self, run: u32) -> Option<(&mut Run, usize)> {
+    pub fn with_length(&mut self, run: u32) -> Option<(&mut Run, usize)> {
         if run == NONE {
             return None;
         }
@@ -310,7 +395,8 @@ impl Runs {
         let bytes = (run.end - run.start) as usize;
         if !is_whole && (bytes > part_bytes_max || bytes.saturating_mul(run.members) > GROUP_BYTES_MAX) {
             let part_bytes_max = part_bytes_max.min(GROUP_BYTES_MAX / run.members);
-            run.end = run.start + track.part_bytes(run.start, part_bytes_max) as u64;
+            let bytes = &track.bytes[(run.start - track.base) as usize..];
+            run.end = run.start + whole_frames(bytes, part_bytes_max) as u64;
         }
         Some(run.members.saturating_mul(1 + (run.end - run.start) as usize / BYTES_PER_MEMBER))
     }
@@ -342,6 +428,7 @@ impl Runs {
     /// The turn is over: tells `done` the room and the group of each run that was handed out to its end. The others wait again, with
     /// what is left of them.
     pub fn forget_due(&mut self, mut done: impl FnMut(u32, usize)) {
+        self.out_of_turn_bytes = OUT_OF_TURN_BYTES_MAX;
         // The first that was freed is the last to be used again: the other way round the same few buffers serve.
         while let Some(key) = self.due.pop() {
             let run = &mut self.list[key as usize];
@@ -355,6 +442,7 @@ impl Runs {
                 done(run.room, run.group);
                 run.late.clear();
                 run.late.shrink_to(KEPT_BUFFERS_MAX);
+                run.spared = Vec::new();
                 self.free.push(key);
             }
             let track = &mut self.tracks[track_key as usize];
@@ -379,9 +467,7 @@ impl Runs {
     /// A part of the run has been handed out: it waits for the rest among its track's others, in the order of their starts.
     fn go_on_with(&mut self, key: u32) {
         let run = &mut self.list[key as usize];
-        let part = (run.end - run.start) as u32;
-        run.late.iter_mut().for_each(|start| *start = start.saturating_sub(part));
-        run.start = run.end;
+        run.go_on((run.end - run.start) as usize);
         let (start, track) = (run.start, run.track);
         let runs = &self.tracks[track as usize].runs;
         let place = runs.partition_point(|other| self.list[*other as usize].start <= start);

@@ -7,6 +7,7 @@ use crate::broker::envelope;
 use crate::close::CloseReason;
 use crate::config::{Config, PublishFormat};
 use crate::context::Context;
+use crate::fanout::Rest;
 use crate::id::ConnId;
 use crate::protocol::{CommandId, ErrorCode, reply};
 
@@ -72,26 +73,26 @@ impl Hub {
                 let reason = "undone by an UNSUBSCRIBE before the broker confirmed it";
                 cx.refuse(slot, ErrorCode::Cancelled, reason, Some(&waiting), Some(name));
             }
-            self.leave(cx, slot, position, true);
+            self.leave(cx, slot, position, Rest::Part);
             cx.journal.left(cx.slots.id(slot), name);
         }
         cx.reply(slot, |out| reply::unsubscribed(out, name, id.as_ref(), None));
     }
 
-    /// Takes the connection out of the room at this position of its list; with `deliver` it still gets its part of this turn's messages.
-    pub(super) fn leave(&mut self, cx: &mut Context, slot: u32, position: usize, deliver: bool) {
+    /// Takes the connection out of the room at this position of its list.
+    pub(super) fn leave(&mut self, cx: &mut Context, slot: u32, position: usize, rest: Rest) {
         let room = cx.slots.get(slot).rooms.as_slice()[position].room;
         self.end_join(cx, slot, room);
-        cx.fanout.leave(&mut cx.slots, slot, position, deliver);
+        cx.fanout.leave(&mut cx.slots, slot, position, rest);
         if cx.fanout.audience(room).is_empty() {
             self.linger(cx, room);
         }
     }
 
     /// Takes the connection out of all its rooms.
-    pub fn depart(&mut self, cx: &mut Context, slot: u32, deliver: bool) {
+    pub fn depart(&mut self, cx: &mut Context, slot: u32, rest: Rest) {
         while let Some(last) = cx.slots.get(slot).rooms.len().checked_sub(1) {
-            self.leave(cx, slot, last, deliver);
+            self.leave(cx, slot, last, rest);
         }
     }
 

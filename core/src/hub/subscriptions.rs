@@ -10,6 +10,7 @@ use super::rooms::Asked;
 use crate::broker::envelope::{self, Dropped};
 use crate::broker::{BrokerEvent, PublishError, PublishId};
 use crate::context::Context;
+use crate::fanout::Rest;
 use crate::fanout::place::Place;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::slots::Phase;
@@ -227,7 +228,7 @@ impl Hub {
             let (slot, place) = (conn.slot() as u32, Place::new(*group, members.len() as u32 - 1));
             let position = cx.fanout.audience(*room).group_at(*group).seat(place.index()).list_position();
             let waiting = self.seat_the_waiting(cx, *room, place);
-            self.leave(cx, slot, position, true);
+            self.leave(cx, slot, position, Rest::Part);
             if waiting.is_none() {
                 cx.journal.left(cx.slots.id(slot), name);
             }

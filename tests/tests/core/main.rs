@@ -26,6 +26,7 @@ mod core_shares_its_limits_with_others;
 mod core_times_publishes;
 mod core_websockets_of_others_are_members_like_any;
 mod core_what_a_turn_has_for_one_connection_goes_in_one_write;
+mod core_who_goes_from_a_congested_room_costs_a_part;
 mod core_work_is_bounded_and_charged;
 mod deflate_agrees_with_another_implementation;
 mod every_file_is_in_a_program;
