@@ -11,7 +11,8 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::child::Child;
 use crate::floor::{ANSWER_WITHIN, address_in, say};
-use crate::{Context, Error, Result, wire};
+use crate::{Context, Error, Result};
+use fanfare_wire as wire;
 
 /// First argument of the benchmark's own program when it is to be the floor of a join.
 pub const JOINING_FLOOR: &str = "joining-floor-child";

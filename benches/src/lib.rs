@@ -27,6 +27,5 @@ pub mod rooms;
 pub mod server;
 pub mod subject;
 pub mod swarm;
-pub mod wire;
 
 pub use error::{Context, Error, Result};

@@ -11,7 +11,8 @@ use crate::redis::Redis;
 use crate::rooms::{ROOM, Rooms};
 use crate::server::Server;
 use crate::swarm::Swarm;
-use crate::{Error, Result, wire};
+use crate::{Error, Result};
+use fanfare_wire as wire;
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
