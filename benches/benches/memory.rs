@@ -10,7 +10,7 @@ fn main() {
 fn main() -> std::process::ExitCode {
     use clap::Parser;
 
-    fanfare_benches::command::run(&[], || linux::measure(&linux::Options::parse()))
+    fanfare_bench::command::run(&[], || linux::measure(&linux::Options::parse()))
 }
 
 #[cfg(target_os = "linux")]
@@ -20,9 +20,9 @@ mod linux {
 
     use allocation_counter::{AllocationInfo, opt_out};
     use clap::{Parser, value_parser};
-    use fanfare_benches::machine::Machine;
+    use fanfare_bench::machine::Machine;
+    use fanfare_bench::{Error, Result, report, server};
     use fanfare_benches::rooms::Rooms;
-    use fanfare_benches::{Error, Result, report, server};
     use fanfare_core::broker::BrokerEvent;
     use fanfare_core::time::Time;
     use fanfare_core::{Action, Config, Core, Event, Turn};

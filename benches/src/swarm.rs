@@ -6,11 +6,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use fanfare_bench::{Context, Error, Result};
+use fanfare_wire as wire;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-
-use crate::{Context, Error, Result};
-use fanfare_wire as wire;
 
 /// How many clients are on their way in at once: enough to keep a server busy without pause, well below the backlog
 /// of any.

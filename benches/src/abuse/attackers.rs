@@ -8,12 +8,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fanfare_bench::{Context, Result};
+use fanfare_wire as wire;
 use mio::{Events, Interest, Poll, Token};
 
 use super::attack::{Attack, Counters, say};
 use super::{crowd, parts};
-use crate::{Context, Result};
-use fanfare_wire as wire;
 
 /// Connections of a flood: more add nothing, for each has a buffer of the kernel to fill.
 const FLOODERS: usize = 8;

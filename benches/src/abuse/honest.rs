@@ -6,13 +6,13 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fanfare_bench::{Context, Error, Result};
+use fanfare_wire as wire;
 use mio::{Events, Poll, Token};
 use serde_json::Value;
 
 use super::line::{End, Line};
 use super::phase::{Incidents, Ledger, Phase};
-use crate::{Context, Error, Result};
-use fanfare_wire as wire;
 
 /// What has not arrived by then, after the end of a phase, is lost.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -4,11 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanfare_bench::{Context, Result};
+use fanfare_wire as wire;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-
-use crate::{Context, Result};
-use fanfare_wire as wire;
 
 /// A connection, from its first byte on. Dropping it resets it.
 pub(crate) struct Line {

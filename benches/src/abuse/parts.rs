@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::crowd::{Part, Step};
 use fanfare_wire as wire;
+
+use super::crowd::{Part, Step};
 
 /// The room of every such attack.
 pub(crate) const ROOM: &str = "attacked";

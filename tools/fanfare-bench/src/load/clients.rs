@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use fanfare_wire as wire;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
@@ -12,7 +13,6 @@ use serde_json::Value;
 use super::timer::Timer;
 use super::traffic::Traffic;
 use crate::{Context, Error, Result, floor};
-use fanfare_wire as wire;
 
 /// Bytes read at once: longer than what a server sends in one go.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
