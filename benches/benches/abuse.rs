@@ -9,16 +9,16 @@ fn main() {
 fn main() -> std::process::ExitCode {
     use fanfare_benches::abuse::{attack, options::Options};
 
-    fanfare_benches::command::run(&[(attack::ATTACK, attack::run)], || linux::measure(Options::from_command_line()))
+    fanfare_bench::command::run(&[(attack::ATTACK, attack::run)], || linux::measure(Options::from_command_line()))
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use fanfare_bench::machine::{self, Machine, Placement};
+    use fanfare_bench::{Result, report, server};
     use fanfare_benches::abuse::options::Options;
     use fanfare_benches::abuse::report::Report;
     use fanfare_benches::abuse::{self, Setup};
-    use fanfare_benches::machine::{self, Machine, Placement};
-    use fanfare_benches::{Result, report, server};
 
     /// Everything, in order: figures come last, on stdout; what is going on, on stderr.
     pub fn measure(options: Options) -> Result<()> {

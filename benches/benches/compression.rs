@@ -7,14 +7,14 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    fanfare_benches::command::run(&[], || linux::measure(clap::Parser::parse()))
+    fanfare_bench::command::run(&[], || linux::measure(clap::Parser::parse()))
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use fanfare_bench::machine::{self, Machine, Placement};
+    use fanfare_bench::{Result, report, server};
     use fanfare_benches::compression::{self, Options, Report, Setup};
-    use fanfare_benches::machine::{self, Machine, Placement};
-    use fanfare_benches::{Result, report, server};
 
     /// Everything, in order: figures come last, on stdout; what is going on, on stderr.
     pub fn measure(options: Options) -> Result<()> {

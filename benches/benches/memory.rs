@@ -10,7 +10,7 @@ fn main() {
 fn main() -> std::process::ExitCode {
     use clap::Parser;
 
-    fanfare_benches::command::run(&[], || linux::measure(&linux::Options::parse()))
+    fanfare_bench::command::run(&[], || linux::measure(&linux::Options::parse()))
 }
 
 #[cfg(target_os = "linux")]
@@ -20,12 +20,13 @@ mod linux {
 
     use allocation_counter::{AllocationInfo, opt_out};
     use clap::{Parser, value_parser};
-    use fanfare_benches::machine::Machine;
+    use fanfare_bench::machine::Machine;
+    use fanfare_bench::{Error, Result, report, server};
     use fanfare_benches::rooms::Rooms;
-    use fanfare_benches::{Error, Result, report, server, wire};
     use fanfare_core::broker::BrokerEvent;
     use fanfare_core::time::Time;
     use fanfare_core::{Action, Config, Core, Event, Turn};
+    use fanfare_wire as wire;
     use serde_json::{Value, json};
 
     /// How many connections there are, unless the command line says so.
@@ -188,7 +189,7 @@ mod linux {
         fn join(&mut self, index: usize, rooms: Rooms) {
             let (mut request, mut commands) = (Vec::new(), Vec::new());
             opt_out(|| {
-                request.extend_from_slice(wire::UPGRADE_REQUEST_WITH_COMPRESSION);
+                request = wire::upgrade_request("/", wire::COMPRESSION_OFFER).into_bytes();
                 rooms.names_of(index).iter().for_each(|room| wire::write_subscribe(room, &mut commands));
             });
             let mut opened = None;

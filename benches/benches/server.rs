@@ -7,21 +7,24 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    use fanfare_benches::floor;
+    use fanfare_bench::floor;
     use fanfare_benches::options::Options;
 
-    fanfare_benches::command::run(&[(floor::FLOOR, floor::run)], || linux::measure(Options::from_command_line()))
+    fanfare_bench::command::run(&[(floor::FLOOR, floor::run)], || linux::measure(Options::from_command_line()))
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use fanfare_benches::machine::{self, Machine, Placement};
+    use fanfare_bench::comparison::{Round, Subject};
+    use fanfare_bench::machine::{self, Machine, Placement};
+    use fanfare_bench::redis::Redis;
+    use fanfare_bench::report;
+    use fanfare_bench::{Error, Result, server};
     use fanfare_benches::options::Options;
-    use fanfare_benches::redis::Redis;
-    use fanfare_benches::report::{self, Report};
+    use fanfare_benches::report::Report;
     use fanfare_benches::rooms::Rooms;
-    use fanfare_benches::subject::{Setup, Subject};
-    use fanfare_benches::{Error, Result, fan_out, idle, server};
+    use fanfare_benches::subject::Setup;
+    use fanfare_benches::{fan_out, idle};
 
     /// Everything, in order: figures come last, on stdout; what is going on, on stderr.
     pub fn measure(options: Options) -> Result<()> {
@@ -46,7 +49,7 @@ mod linux {
                 idle.push(idle::measure(&setup, subject, rooms)?);
             }
         }
-        let tell = |lap: u32, round: &fan_out::Round| {
+        let tell = |lap: u32, round: &Round| {
             let (lap, laps) = (lap + 1, options.pairs);
             report::say(format_args!(
                 "fan-out, lap {lap} of {laps}: {} {:.3} µs per delivery",

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use fanfare_bench::common::{AFTER_HELP, Common};
+use fanfare_bench::comparison::median;
+use fanfare_bench::machine::{Machine, Placement};
+use fanfare_bench::process::CpuTime;
+use fanfare_bench::report::{figure, line, machine_json, write_machine};
+use fanfare_bench::server::Server;
+use fanfare_bench::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::fan_out::median;
-use crate::machine::{Machine, Placement};
-use crate::options::{AFTER_HELP, Common};
-use crate::process::CpuTime;
-use crate::report::{figure, line, machine_json, write_machine};
-use crate::server::Server;
+use crate::chat;
 use crate::swarm::Swarm;
-use crate::{Error, Result, chat};
 
 /// Bytes of the messages: what somebody types, a message with a few fields, a small document.
 const SIZES: [usize; 3] = [100, 500, 2_000];

@@ -1,20 +1,11 @@
 //! What a client costs that only listens: the way in, and the memory it takes from then on.
 
-use std::time::Duration;
+use fanfare_bench::Result;
+use fanfare_bench::comparison::Subject;
+use fanfare_bench::process::{CpuTime, settled_memory};
 
-use crate::Result;
-use crate::process::{CpuTime, anonymous_bytes};
 use crate::rooms::Rooms;
-use crate::subject::{Running, Setup, Subject};
-
-/// Memory is read at this pace, until it holds still: a server may give back what the way in needed.
-const SETTLE_PACE: Duration = Duration::from_millis(200);
-
-/// So many equal readings in a row are called still.
-const SETTLED_READINGS: usize = 4;
-
-/// A server whose memory never holds still is read after this many.
-const READINGS_MAX: usize = 25;
+use crate::subject::{Running, Setup};
 
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
@@ -59,19 +50,4 @@ pub fn measure(setup: &Setup, subject: Subject, rooms: Rooms) -> Result<Idle> {
 
 fn settled_memory_of(running: &mut Running) -> Result<u64> {
     settled_memory(running.pid(), |pace| running.swarm().idle(pace)).map_err(|error| running.explain(&error))
-}
-
-/// Anonymous memory of process `pid` once it holds still. `idle` passes the time between readings.
-pub fn settled_memory(pid: u32, mut idle: impl FnMut(Duration) -> Result<()>) -> Result<u64> {
-    let (mut last, mut equal) = (anonymous_bytes(pid)?, 1);
-    for _ in 0..READINGS_MAX {
-        if equal == SETTLED_READINGS {
-            break;
-        }
-        idle(SETTLE_PACE)?;
-        let now = anonymous_bytes(pid)?;
-        equal = if now == last { equal + 1 } else { 1 };
-        last = now;
-    }
-    Ok(last)
 }

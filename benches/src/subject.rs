@@ -1,38 +1,19 @@
 //! What is measured: the floor, or the server with one of its brokers, running and with its clients attached.
 
-use std::fmt;
 use std::path::PathBuf;
 
-use crate::child::Child;
-use crate::floor::{ACCEPT_BATCH, Floor};
-use crate::machine::Placement;
+use fanfare_bench::child::Child;
+use fanfare_bench::comparison::Subject;
+use fanfare_bench::floor::{ACCEPT_BATCH, Floor};
+use fanfare_bench::machine::Placement;
+use fanfare_bench::redis::Redis;
+use fanfare_bench::server::Server;
+use fanfare_bench::{Error, Result};
+use fanfare_wire as wire;
+
 use crate::options::Options;
-use crate::redis::Redis;
 use crate::rooms::{ROOM, Rooms};
-use crate::server::Server;
 use crate::swarm::Swarm;
-use crate::{Error, Result, wire};
-
-/// Who is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// The bare loop of `send`.
-    Floor,
-    /// Fanfare with the embedded broker.
-    Embedded,
-    /// Fanfare through a redis-server.
-    Redis,
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Subject::Floor => "floor",
-            Subject::Embedded => "embedded",
-            Subject::Redis => "redis",
-        })
-    }
-}
 
 /// What every measurement of a run has in common.
 #[derive(Clone, Debug)]

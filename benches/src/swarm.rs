@@ -6,10 +6,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use fanfare_bench::{Context, Error, Result};
+use fanfare_wire as wire;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-
-use crate::{Context, Error, Result, wire};
 
 /// How many clients are on their way in at once: enough to keep a server busy without pause, well below the backlog
 /// of any.
@@ -37,8 +37,8 @@ pub struct Swarm {
     message_bytes: usize,
     /// Of all messages.
     messages_bytes: u64,
-    /// Whether the clients offer to compress, and insist on it.
-    compresses: bool,
+    /// What clients ask of the server first.
+    request: String,
 }
 
 /// One client.
@@ -70,13 +70,13 @@ impl Swarm {
             received: 0,
             message_bytes: 0,
             messages_bytes: 0,
-            compresses: false,
+            request: wire::upgrade_request("/", ""),
         })
     }
 
     /// No clients yet; those to come have the server compress.
     pub fn compressing() -> Result<Swarm> {
-        Ok(Swarm { compresses: true, ..Swarm::new()? })
+        Ok(Swarm { request: wire::upgrade_request("/", wire::COMPRESSION_OFFER), ..Swarm::new()? })
     }
 
     /// Adds `count` clients of the Fanfare server at `address`, each in the rooms that `rooms` names for its index,
@@ -87,9 +87,7 @@ impl Swarm {
         while self.joined < target {
             while self.members.len() < target && self.members.len() - self.joined < JOINING_MAX {
                 let index = self.open(address, Stage::Upgrading)?;
-                let plain = !self.compresses;
-                let request = if plain { wire::UPGRADE_REQUEST } else { wire::UPGRADE_REQUEST_WITH_COMPRESSION };
-                self.members[index].send(request)?;
+                self.members[index].send(self.request.as_bytes())?;
             }
             let before = self.joined;
             self.turn(Duration::from_secs(1), &rooms)?;
@@ -319,21 +317,21 @@ impl Member {
         }
         while let Some(frame) = wire::first_frame(&data[taken..])? {
             taken += frame.wire_bytes;
-            let payload = if frame.compressed {
+            let payload = if frame.is_compressed() {
                 Cow::Owned(wire::inflate(frame.payload, READ_BUFFER_BYTES)?)
             } else {
                 Cow::Borrowed(frame.payload)
             };
             let text = || String::from_utf8_lossy(&payload).into_owned();
             match frame.opcode {
-                wire::TEXT if payload.starts_with(wire::MESSAGE_PREFIX) => {
+                wire::opcode::TEXT if payload.starts_with(wire::MESSAGE_PREFIX) => {
                     hear(&payload)?;
                     self.received += 1;
                     heard.messages += 1;
                     heard.message_bytes = frame.wire_bytes;
                     heard.messages_bytes += frame.wire_bytes as u64;
                 }
-                wire::TEXT if payload.starts_with(wire::SUBSCRIBED_PREFIX) => match self.stage {
+                wire::opcode::TEXT if payload.starts_with(wire::SUBSCRIBED_PREFIX) => match self.stage {
                     Stage::Subscribing(rooms @ 2..) => self.stage = Stage::Subscribing(rooms - 1),
                     Stage::Subscribing(_) => {
                         self.stage = Stage::Joined;
@@ -341,15 +339,15 @@ impl Member {
                     }
                     Stage::Upgrading | Stage::Joined => {}
                 },
-                wire::TEXT if payload.starts_with(wire::ERROR_PREFIX) => {
+                wire::opcode::TEXT if payload.starts_with(wire::ERROR_PREFIX) => {
                     return Err(Error::new(format!("the server answered {}", text())));
                 }
-                wire::PING => {
+                wire::opcode::PING => {
                     let mut pong = Vec::new();
-                    wire::write_masked(wire::PONG, frame.payload, &mut pong);
+                    wire::write_masked(wire::opcode::PONG, frame.payload, &mut pong);
                     self.send(&pong)?;
                 }
-                wire::CLOSE => {
+                wire::opcode::CLOSE => {
                     let code = frame.payload.first_chunk().map_or(1005, |bytes| u16::from_be_bytes(*bytes));
                     return Err(Error::new(format!("the server closed the connection with {code}")));
                 }
@@ -367,9 +365,6 @@ mod tests {
 
     use super::*;
 
-    const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-
     /// A server of one client, that says `script` byte by byte once it has a SUBSCRIBE for each of `rooms`, and returns the
     /// answer's first bytes.
     fn scripted(rooms: &'static [&str], script: Vec<u8>) -> (SocketAddr, thread::JoinHandle<[u8; 2]>) {
@@ -378,10 +373,11 @@ Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
         let server = thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
             socket.set_nodelay(true).unwrap();
-            let mut request = vec![0; wire::UPGRADE_REQUEST.len()];
+            let mut request = vec![0; wire::upgrade_request("/", "").len()];
             socket.read_exact(&mut request).unwrap();
-            socket.write_all(UPGRADED).unwrap();
-            let mut subscribe = Vec::new();
+            let (mut upgraded, mut subscribe) = (Vec::new(), Vec::new());
+            wire::write_upgraded(&mut upgraded);
+            socket.write_all(&upgraded).unwrap();
             rooms.iter().for_each(|room| wire::write_subscribe(room, &mut subscribe));
             socket.read_exact(&mut subscribe).unwrap();
             for byte in script {
@@ -395,9 +391,7 @@ Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     }
 
     fn text(payload: &str) -> Vec<u8> {
-        let mut frame = vec![0x81, u8::try_from(payload.len()).unwrap()];
-        frame.extend_from_slice(payload.as_bytes());
-        frame
+        wire::Frame::text(payload).unmasked()
     }
 
     #[test]

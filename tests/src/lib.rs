@@ -7,7 +7,7 @@
 //!   `FANFARE_TEST_WORKERS=2` every server has two workers whose test does not say how many; `FANFARE_TEST_SERVER` names another
 //!   adapter's binary; with `FANFARE_TEST_BROKER=redis` every server has a Redis of its own whose test says nothing of a broker.
 //! - [`Client`] speaks WebSocket through tungstenite and thinks in rooms and messages; [`RawClient`] writes and reads
-//!   bytes and frames by hand, so that it can break every rule.
+//!   bytes and frames by hand, so that it can break every rule. The bytes are those of `fanfare-wire`, in `tests/wire`.
 //! - [`abuse`] is a siege: attackers at work, and a well-behaved pair beside them that must not notice.
 //! - Tests are modules of a few programs, because each program is linked by itself. In `siege` only one test at a time has servers:
 //!   it gets its turn with its first, and must start all on its own thread.
@@ -17,9 +17,7 @@
 pub mod abuse;
 mod binary;
 mod client;
-mod deflate;
 mod example;
-mod frame;
 pub mod fuzz;
 mod http;
 mod log;
@@ -43,16 +41,18 @@ use std::time::{Duration, Instant};
 
 pub use binary::fanfare_binary;
 pub use client::Client;
-pub use deflate::{COMPRESSED, deflated, inflated};
 pub use example::Example;
-pub use frame::{Frame, Length, MASK, code, head, mask, opcode};
+pub use fanfare_wire::{
+    COMPRESSED, Frame, Length, MASK, SAMPLE_ACCEPT, SAMPLE_KEY, code, deflated, head, head_bytes, inflated, mask,
+    opcode, upgrade_request, upgrade_request_to,
+};
 pub use http::{Response, get, http};
 pub use log::Log;
 pub use metrics::Metrics;
 pub use node::run_node;
 pub use order::assert_one_order;
 pub use process::free_port;
-pub use raw::{RawClient, SAMPLE_ACCEPT, SAMPLE_KEY, upgrade_request};
+pub use raw::RawClient;
 pub use redis_server::{Redis, RedisLaunch};
 pub use resp::{Reply, RespConnection};
 pub use rustix::process::Signal;

@@ -6,21 +6,7 @@ use std::time::Instant;
 
 use rustix::net::{AddressFamily, SocketType};
 
-use crate::{DEADLINE, Frame, Response, opcode};
-
-/// The key of RFC 6455 §1.3.
-pub const SAMPLE_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-
-/// What RFC 6455 §1.3 says the server answers to [`SAMPLE_KEY`].
-pub const SAMPLE_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
-/// The head of a valid upgrade request, with further field lines (each ended by CRLF).
-pub fn upgrade_request(path: &str, further_fields: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {SAMPLE_KEY}\r\n{further_fields}\r\n"
-    )
-}
+use crate::{DEADLINE, Frame, Response, head_bytes, opcode, upgrade_request};
 
 /// A TCP connection to a server.
 pub struct RawClient {
@@ -174,10 +160,10 @@ impl RawClient {
     pub fn read_head(&mut self) -> Response {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
-                let rest = self.received.split_off(end + 4);
+            if let Some(end) = head_bytes(&self.received) {
+                let rest = self.received.split_off(end);
                 let mut head = std::mem::replace(&mut self.received, rest);
-                head.truncate(end);
+                head.truncate(end - 4);
                 return Response::parse(&String::from_utf8(head).expect("a head in UTF-8"));
             }
             assert!(self.receive(deadline, "a response"), "no response but the end; received: {}", self.excerpt());

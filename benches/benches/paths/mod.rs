@@ -12,11 +12,10 @@ use fanfare_core::ws::Message;
 use fanfare_core::ws::decoder::{Decoded, Decoder, Limits};
 use fanfare_core::ws::deflate::{Compression, Deflater, Inflater, Window};
 use fanfare_core::{Action, Actions, Config, ConnId, Core, Event, Rate, Turn};
+use fanfare_wire::{Frame, upgrade_request};
 use std::hint::black_box;
 use std::time::Duration;
 
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 /// What a browser sends.
 const BROWSER: &str = "GET / HTTP/1.1\r\nHost: example.com:8080\r\nConnection: Upgrade\r\nPragma: no-cache\r\n\
     Cache-Control: no-cache\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
@@ -32,17 +31,7 @@ const SEND: &str = r#"{"type":"SEND_MESSAGE","roomId":"r","message":"01234567890
 
 /// A text frame of a client; its mask is zero, so that it can be read again.
 fn frame(text: &str) -> Vec<u8> {
-    let mut out = vec![0x81];
-    match text.len() {
-        length @ 0..=125 => out.push(0x80 | length as u8),
-        length => {
-            out.push(0xfe);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(text.as_bytes());
-    out
+    Frame::text(text).masked_with([0; 4])
 }
 
 /// A core whose clients are not limited in how fast they send, for all of it happens at once.
@@ -107,7 +96,7 @@ impl Room {
     /// So many members, all of one form.
     pub fn of(members: usize) -> Room {
         let mut room = Room { core: core(members + 1), members: Vec::new() };
-        let bytes = [UPGRADE.as_bytes(), &frame(SUBSCRIBE)].concat();
+        let bytes = [upgrade_request("/", "").as_bytes(), &frame(SUBSCRIBE)].concat();
         for _ in 0..members {
             turn(&mut room.core, |turn| {
                 let conn = turn.open().expect("there is a place");

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use fanfare_bench::child::Child;
+use fanfare_bench::{Context, Error, Result};
 
 use super::{attackers, parts};
-use crate::child::Child;
-use crate::{Context, Error, Result};
 
 /// First argument of the benchmark's own program when it is to attack.
 pub const ATTACK: &str = "attack-child";

@@ -8,11 +8,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fanfare_bench::{Context, Result};
+use fanfare_wire as wire;
 use mio::{Events, Interest, Poll, Token};
 
 use super::attack::{Attack, Counters, say};
 use super::{crowd, parts};
-use crate::{Context, Result, wire};
 
 /// Connections of a flood: more add nothing, for each has a buffer of the kernel to fill.
 const FLOODERS: usize = 8;
@@ -40,16 +41,16 @@ pub(crate) fn attack(attack: Attack, addresses: [SocketAddr; 2], counters: &Coun
     let never = match attack {
         Attack::HalfOpen => connect_storm(address, b"", HALF_OPEN_KEPT, counters),
         Attack::Upgrades => {
-            let mut bytes = wire::UPGRADE_REQUEST.to_vec();
+            let mut bytes = wire::upgrade_request("/", "").into_bytes();
             wire::write_subscribe("stormed", &mut bytes);
             connect_storm(address, &bytes, CONNECT_BATCH, counters)
         }
-        Attack::Resets => connect_storm(address, &wire::UPGRADE_REQUEST[..60], 0, counters),
-        Attack::DripHeads => drip(address, None, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Endless: ", b"x", counters),
+        Attack::Resets => connect_storm(address, &wire::upgrade_request("/", "").as_bytes()[..60], 0, counters),
+        Attack::DripHeads => drip(address, false, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Endless: ", b"x", counters),
         Attack::DripFrames => {
             let mut message = Vec::new();
-            wire::write_masked(wire::TEXT, padded_ping(60_000).as_bytes(), &mut message);
-            drip(address, Some(wire::UPGRADE_REQUEST), b"", &message, counters)
+            wire::write_masked(wire::opcode::TEXT, padded_ping(60_000).as_bytes(), &mut message);
+            drip(address, true, b"", &message, counters)
         }
         Attack::Fragments => {
             flood(b"", Wave::of_one(|out| fragments(padded_ping(FRAGMENTS).as_bytes(), 0, out), FRAGMENTS))
@@ -57,8 +58,8 @@ pub(crate) fn attack(attack: Attack, addresses: [SocketAddr; 2], counters: &Coun
         Attack::EmptyFragments => {
             flood(b"", Wave::of_one(|out| fragments(br#"{"type":"PING"}"#, FRAGMENTS, out), FRAGMENTS))
         }
-        Attack::EmptyMessages => flood(b"", Wave::of_one(|out| wire::write_masked(wire::TEXT, b"", out), 1)),
-        Attack::Pings => flood(b"", Wave::of_one(|out| wire::write_masked(wire::PING, b"", out), 1)),
+        Attack::EmptyMessages => flood(b"", Wave::of_one(|out| wire::write_masked(wire::opcode::TEXT, b"", out), 1)),
+        Attack::Pings => flood(b"", Wave::of_one(|out| wire::write_masked(wire::opcode::PING, b"", out), 1)),
         Attack::Churn => flood(b"", Wave::churn()),
         Attack::NeverRead => {
             std::thread::spawn(move || never_read(address));
@@ -90,13 +91,14 @@ fn padded_ping(bytes: usize) -> String {
 fn fragments(payload: &[u8], empty: usize, out: &mut Vec<u8>) {
     let (last, others) = payload.split_last().expect("a payload");
     for (index, byte) in others.iter().enumerate() {
-        let opcode = if index == 0 { wire::TEXT } else { wire::CONTINUATION };
-        wire::write_masked_fragment(opcode, false, &[*byte], out);
+        let opcode = if index == 0 { wire::opcode::TEXT } else { wire::opcode::CONTINUATION };
+        // The last of them has the bit that says so.
+        wire::write_frame(opcode, Some(wire::MASK), &[*byte], out);
     }
     for _ in 0..empty.saturating_sub(payload.len()) {
-        wire::write_masked_fragment(wire::CONTINUATION, false, b"", out);
+        wire::write_frame(wire::opcode::CONTINUATION, Some(wire::MASK), b"", out);
     }
-    wire::write_masked_fragment(wire::CONTINUATION, true, &[*last], out);
+    wire::write_masked(wire::opcode::CONTINUATION, &[*last], out);
 }
 
 /// What a flood sends over and over.
@@ -205,7 +207,7 @@ impl Flooder {
                     let mut taken = 0;
                     while let Ok(Some(frame)) = wire::first_frame(&self.received[taken..]) {
                         taken += frame.wire_bytes;
-                        if frame.opcode == wire::CLOSE {
+                        if frame.opcode == wire::opcode::CLOSE {
                             return false;
                         }
                     }
@@ -229,7 +231,8 @@ fn upgraded(address: SocketAddr, prelude: &[u8]) -> TcpStream {
 
 fn try_upgrade(address: SocketAddr, prelude: &[u8]) -> Result<TcpStream> {
     let mut stream = connect(address)?;
-    stream.write_all(wire::UPGRADE_REQUEST).and_then(|()| stream.write_all(prelude)).context("cannot upgrade")?;
+    let request = wire::upgrade_request("/", "");
+    stream.write_all(request.as_bytes()).and_then(|()| stream.write_all(prelude)).context("cannot upgrade")?;
     let mut head = Vec::new();
     while wire::upgraded(&head)?.is_none() {
         let mut byte = [0];
@@ -275,13 +278,13 @@ fn connect_storm(address: SocketAddr, bytes: &[u8], kept: usize, counters: &Coun
 /// Many connections in turn, each sending `once` and then `over_and_over`, a byte at a time.
 fn drip(
     address: SocketAddr,
-    upgrade: Option<&[u8]>,
+    upgrades: bool,
     once: &[u8],
     over_and_over: &[u8],
     counters: &Counters,
 ) -> Result<Infallible> {
     let enter = || -> Result<TcpStream> {
-        let stream = if upgrade.is_some() { upgraded(address, b"") } else { connect(address)? };
+        let stream = if upgrades { upgraded(address, b"") } else { connect(address)? };
         stream.set_nonblocking(true).context("cannot set a socket's mode")?;
         Ok(stream)
     };

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use fanfare_bench::{Context, Result};
 use mio::{Events, Poll, Token};
 
 use super::attack::{Counters, say};
 use super::line::{End, Line};
-use crate::{Context, Result};
 
 /// What all of them together send in a second at most, once everybody is in: they are to harm by what they send, not by how much.
 const BYTES_PER_SECOND_MAX: f64 = 8e6;

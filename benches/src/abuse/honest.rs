@@ -6,12 +6,13 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fanfare_bench::{Context, Error, Result};
+use fanfare_wire as wire;
 use mio::{Events, Poll, Token};
 use serde_json::Value;
 
 use super::line::{End, Line};
 use super::phase::{Incidents, Ledger, Phase};
-use crate::{Context, Error, Result, wire};
 
 /// What has not arrived by then, after the end of a phase, is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -270,7 +271,7 @@ impl Life {
         let Some(client) = self.client(index) else { return Ok(()) };
         let (role, since) = (client.role, Instant::now());
         let address = if matches!(role, Role::Receiver(pair) if pair % 2 == 1) { second } else { first };
-        let mut request = wire::UPGRADE_REQUEST.to_vec();
+        let mut request = wire::upgrade_request("/", "").into_bytes();
         if let Some(room) = room(role, idlers_room) {
             wire::write_subscribe(&room, &mut request);
         }

@@ -4,10 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanfare_bench::{Context, Result};
+use fanfare_wire as wire;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-
-use crate::{Context, Result, wire};
 
 /// A connection, from its first byte on. Dropping it resets it.
 pub(crate) struct Line {
@@ -110,9 +110,9 @@ impl Line {
         while let Some(frame) = wire::first_frame(&data[taken..]).map_err(|_| End::Gone)? {
             taken += frame.wire_bytes;
             match frame.opcode {
-                wire::TEXT => hear(frame.payload),
-                wire::PING => wire::write_masked(wire::PONG, frame.payload, &mut self.unsent),
-                wire::CLOSE => {
+                wire::opcode::TEXT => hear(frame.payload),
+                wire::opcode::PING => wire::write_masked(wire::opcode::PONG, frame.payload, &mut self.unsent),
+                wire::opcode::CLOSE => {
                     let code = frame.payload.first_chunk().map_or(1005, |bytes| u16::from_be_bytes(*bytes));
                     return Err(End::Closed(code));
                 }

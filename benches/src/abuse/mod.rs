@@ -15,11 +15,11 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fanfare_bench::Result;
+use fanfare_bench::machine::Placement;
+use fanfare_bench::process::sockets_bytes;
 use rustix::thread::CpuSet;
 
-use crate::Result;
-use crate::machine::Placement;
-use crate::process::sockets_bytes;
 use attack::{Attack, Attackers, Tally};
 use honest::{Honest, Population};
 use options::Options;

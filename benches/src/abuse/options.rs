@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Parser;
+use fanfare_bench::common::{AFTER_HELP, Common};
 
 use super::attack::Attack;
-use crate::options::{AFTER_HELP, Common};
 
 /// What `cargo bench -p fanfare-benches --bench abuse -- …` takes.
 #[derive(Clone, Debug, Parser)]

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use fanfare_wire as wire;
+
 use super::crowd::{Part, Step};
-use crate::wire;
 
 /// The room of every such attack.
 pub(crate) const ROOM: &str = "attacked";
@@ -43,9 +44,9 @@ const FANS: usize = 1_000;
 /// What the previous read of a connection brought says nothing of what the next one costs.
 pub(crate) fn inflated_pings(address: SocketAddr, count: usize) -> Vec<Part> {
     let mut tiny = Vec::new();
-    wire::write_masked(wire::TEXT, br#"{"type":"PING"}"#, &mut tiny);
+    wire::write_masked(wire::opcode::TEXT, br#"{"type":"PING"}"#, &mut tiny);
     let mut wave = Vec::new();
-    (0..PINGS_OF_A_WAVE).for_each(|_| wire::write_masked_deflated(&inflated_ping(), &mut wave));
+    (0..PINGS_OF_A_WAVE).for_each(|_| wire::write_deflated(&inflated_ping(), &mut wave));
     let period = Duration::from_secs_f64((tiny.len() + wave.len()) as f64 * count as f64 / PINGS_BYTES_PER_SECOND);
     let round: Rc<[Step]> = Rc::new([
         Step { bytes: tiny.into(), units: 1, replies: 1, pause: Duration::ZERO },
@@ -80,7 +81,7 @@ pub(crate) fn hogs(address: SocketAddr, senders: usize, members_at: SocketAddr, 
 
 /// Members that do not read and have no compression, and a sender of bursts.
 pub(crate) fn deaf_members(address: SocketAddr) -> Vec<Part> {
-    let mut join = wire::UPGRADE_REQUEST.to_vec();
+    let mut join = wire::upgrade_request("/", "").into_bytes();
     wire::write_subscribe(ROOM, &mut join);
     let mut parts = vec![present(address, join.into(), false, SIGN_OF_LIFE, 0); DEAF];
     spread(&mut parts, SIGN_OF_LIFE);
@@ -91,7 +92,7 @@ pub(crate) fn deaf_members(address: SocketAddr) -> Vec<Part> {
 /// Senders of commands with many unknown keys, and nobody else.
 pub(crate) fn ping_hogs(address: SocketAddr) -> Vec<Part> {
     let mut pings = Vec::new();
-    (0..HOG_MESSAGES).for_each(|_| wire::write_masked_deflated(&inflated_ping(), &mut pings));
+    (0..HOG_MESSAGES).for_each(|_| wire::write_deflated(&inflated_ping(), &mut pings));
     let mut parts = vec![sender(address, pings.into(), HOG_MESSAGES, HOG_PAUSE); 3];
     spread(&mut parts, HOG_PAUSE);
     parts
@@ -101,7 +102,7 @@ pub(crate) fn ping_hogs(address: SocketAddr) -> Vec<Part> {
 pub(crate) fn long_names(address: SocketAddr) -> Vec<Part> {
     let name = "x".repeat(INFLATED_BYTES);
     let mut subscribe = Vec::new();
-    wire::write_masked_deflated(&format!(r#"{{"type":"SUBSCRIBE","room":"{name}"}}"#), &mut subscribe);
+    wire::write_deflated(&format!(r#"{{"type":"SUBSCRIBE","room":"{name}"}}"#), &mut subscribe);
     let request = request("/fanfare", 15, &subscribe.repeat(NAMES));
     let pause = SIGN_OF_LIFE;
     let one_more = Step { bytes: subscribe.into(), units: 1, replies: 0, pause };
@@ -113,8 +114,8 @@ pub(crate) fn long_names(address: SocketAddr) -> Vec<Part> {
 
 /// Connections that begin a message, and then only say that they are alive.
 pub(crate) fn unfinished(address: SocketAddr) -> Vec<Part> {
-    let mut beginning = wire::UPGRADE_REQUEST.to_vec();
-    wire::write_masked_fragment(wire::TEXT, false, &vec![b'x'; FRAGMENT_BYTES], &mut beginning);
+    let mut beginning = wire::upgrade_request("/", "").into_bytes();
+    beginning.extend(wire::Frame::text(vec![b'x'; FRAGMENT_BYTES]).unfinished().masked());
     let mut parts = vec![present(address, beginning.into(), true, SIGN_OF_LIFE, 1); BEGINNERS];
     spread(&mut parts, SIGN_OF_LIFE);
     parts
@@ -122,7 +123,7 @@ pub(crate) fn unfinished(address: SocketAddr) -> Vec<Part> {
 
 /// Members that read, and a sender of messages that are as small as messages are.
 pub(crate) fn small_fan_out(address: SocketAddr) -> Vec<Part> {
-    let mut join = wire::UPGRADE_REQUEST.to_vec();
+    let mut join = wire::upgrade_request("/", "").into_bytes();
     wire::write_subscribe(ROOM, &mut join);
     let mut parts = vec![present(address, join.into(), true, Duration::ZERO, 0); FANS];
     let mut messages = Vec::new();
@@ -134,7 +135,7 @@ pub(crate) fn small_fan_out(address: SocketAddr) -> Vec<Part> {
 /// One who only is there, and says so every `sign_of_life`, unless that is nothing; each is so many of the attack's units.
 fn present(address: SocketAddr, request: Rc<[u8]>, reads: bool, sign_of_life: Duration, units: u64) -> Part {
     let mut pong = Vec::new();
-    wire::write_masked(wire::PONG, b"", &mut pong);
+    wire::write_masked(wire::opcode::PONG, b"", &mut pong);
     let step = Step { bytes: pong.into(), units, replies: 0, pause: sign_of_life };
     let round: Rc<[Step]> = if sign_of_life.is_zero() { Rc::new([]) } else { Rc::new([step]) };
     Part { address, request, reads, round, first_after: Duration::ZERO }
@@ -156,7 +157,7 @@ fn spread(parts: &mut [Part], over: Duration) {
 /// A request for an upgrade with compression, and what follows it.
 fn request(path: &str, window_bits: u8, more: &[u8]) -> Rc<[u8]> {
     let offer = format!("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits={window_bits}\r\n");
-    [&wire::upgrade_request_with(path, &offer), more].concat().into()
+    [wire::upgrade_request(path, &offer).as_bytes(), more].concat().into()
 }
 
 /// A command of many keys that mean nothing.
@@ -171,10 +172,7 @@ fn inflated_ping() -> String {
 fn compressed_texts(count: usize, unit: &str) -> Rc<[u8]> {
     let text = unit.repeat((INFLATED_BYTES - 100) / unit.len());
     let mut message = Vec::new();
-    wire::write_masked_deflated(
-        &format!(r#"{{"type":"SEND_MESSAGE","roomId":"{ROOM}","message":"{text}"}}"#),
-        &mut message,
-    );
+    wire::write_deflated(&format!(r#"{{"type":"SEND_MESSAGE","roomId":"{ROOM}","message":"{text}"}}"#), &mut message);
     message.repeat(count).into()
 }
 
@@ -188,7 +186,7 @@ mod tests {
         assert!(serde_json::from_str::<serde_json::Value>(&ping).is_ok());
         assert!((INFLATED_BYTES - 12..=INFLATED_BYTES).contains(&ping.len()), "{}", ping.len());
         let mut frame = Vec::new();
-        wire::write_masked_deflated(&ping, &mut frame);
+        wire::write_deflated(&ping, &mut frame);
         assert!(frame.len() <= 160, "{}", frame.len());
         for unit in ["x", r#"\""#] {
             assert!(compressed_texts(1, unit).len() <= 200, "{}", compressed_texts(1, unit).len());

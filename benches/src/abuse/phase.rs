@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use fanfare_bench::comparison::median;
 use serde_json::{Value, json};
-
-use crate::fan_out::median;
 
 /// What happened to whom, and how often.
 pub type Counts = BTreeMap<String, u64>;

@@ -1,13 +1,13 @@
 //! The figures on paper: a table for people, one JSON object for scripts.
 
+use fanfare_bench::Result;
+use fanfare_bench::comparison::median;
+use fanfare_bench::machine::Machine;
+use fanfare_bench::report::{line, machine_json, write_machine};
 use serde_json::{Value, json};
 
 use super::phase::{Counts, Phase};
 use super::{Look, Measured, Pair, Setup};
-use crate::Result;
-use crate::fan_out::median;
-use crate::machine::Machine;
-use crate::report::{line, machine_json, write_machine};
 
 /// A newcomer that takes longer is late.
 const LATE_MS: f64 = 1_000.0;

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use fanfare_bench::machine::{self, Placement};
+use fanfare_bench::process::{CpuTime, resident_bytes};
+use fanfare_bench::redis::Redis;
+use fanfare_bench::server::Server;
+use fanfare_bench::{Context, Result};
+
 use super::Setup;
 use super::attack::Attack;
-use crate::machine::{self, Placement};
-use crate::process::{CpuTime, resident_bytes};
-use crate::redis::Redis;
-use crate::server::Server;
-use crate::{Context, Result};
 
 /// Short, so that whoever answers every ping and is closed all the same is closed within a phase, and so that a newcomer whose
 /// request is not looked at is refused within one.

@@ -12,7 +12,7 @@ use crate::reference::{Key, ROOMS, Reference, Sent};
 use crate::trace;
 use crate::view::{Ask, Dialect, UNFINISHED, View};
 use costly::{Made, Unfinished};
-use fanfare_tests::{COMPRESSED, Frame, deflated, opcode, upgrade_request};
+use fanfare_wire::{COMPRESSED, Frame, deflated, opcode, upgrade_request};
 use fastrand::Rng;
 use std::collections::BTreeSet;
 
@@ -427,13 +427,9 @@ impl Client {
     }
 
     fn frame(&mut self, frame: Frame, around: &mut Surroundings<'_>) {
-        let mut bytes = frame.masked();
-        // The harness always masks with the same key; a client must not.
-        let (key, at) = (self.rng.u32(..).to_be_bytes(), bytes.len() - frame.payload.len());
-        bytes[at - 4..at].copy_from_slice(&key);
-        for (byte, (plain, key)) in bytes[at..].iter_mut().zip(frame.payload.iter().zip(key.iter().cycle())) {
-            *byte = plain ^ key;
-        }
+        // A client draws the key of each of its frames.
+        let key = self.rng.u32(..).to_be_bytes();
+        let bytes = frame.masked_with(key);
         self.write(&bytes, around);
     }
 

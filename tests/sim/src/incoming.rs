@@ -1,7 +1,7 @@
 //! What a client reads: a response head and then whole frames, taken apart as bytes come, by another parser than the server's
 //! encoder knows of.
 
-use fanfare_tests::{COMPRESSED, Frame, SAMPLE_ACCEPT, inflated, opcode};
+use fanfare_wire::{COMPRESSED, Frame, SAMPLE_ACCEPT, head_bytes, inflated, opcode};
 use std::fmt;
 
 /// One thing that was heard.
@@ -96,8 +96,8 @@ impl Incoming {
             self.unread.clear();
             return Ok(None);
         }
-        let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
-        let head: Vec<u8> = self.unread.drain(..end + 4).collect();
+        let Some(end) = head_bytes(&self.unread) else { return Ok(None) };
+        let head: Vec<u8> = self.unread.drain(..end).collect();
         let head = String::from_utf8(head).map_err(|error| error.to_string())?;
         let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.ok_or_else(|| format!("no response: {head}"))?;

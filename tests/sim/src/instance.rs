@@ -11,7 +11,7 @@ use fanfare_core::broker;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
-use fanfare_tests::Frame;
+use fanfare_wire::Frame;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};

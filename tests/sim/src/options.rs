@@ -3,8 +3,7 @@
 
 use crate::costs::Costs;
 use fanfare_core::broker::redis::RedisConfig;
-use fanfare_core::{Config, PublishFormat, Rate};
-use fanfare_tests::compression;
+use fanfare_core::{Compression, Config, PublishFormat, Rate};
 use fastrand::Rng;
 use std::fmt;
 use std::str::FromStr;
@@ -343,7 +342,7 @@ impl Options {
         core.close_timeout = millis(r, 500, 5_000);
         core.drain_timeout = millis(r, 0, 3_000);
         core.handshake_timeout = millis(r, 2_000, 10_000);
-        core.compression = (r.u32(0..5) > 0).then(|| compression(pick(r, &[0, 64, 256]), 1));
+        core.compression = (r.u32(0..5) > 0).then(|| quick_compression(pick(r, &[0, 64, 256])));
         core.publish_format = if r.u32(0..5) == 0 { PublishFormat::Classic } else { PublishFormat::Fanfare };
         let rooms = pick(r, &[1, 2, 3, 6]);
         let held = rooms * (clients.padding.max as usize * 2 + HELD_BYTES);
@@ -420,6 +419,13 @@ pub fn chance(rng: &mut Rng, of_thousand: u32) -> bool {
 /// One of these.
 pub fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
     of[rng.usize(..of.len())]
+}
+
+/// The quickest compression there is, from so many bytes on.
+fn quick_compression(threshold_bytes: usize) -> Compression {
+    let mut compression = Compression::default();
+    (compression.threshold_bytes, compression.level) = (threshold_bytes, 1);
+    compression
 }
 
 fn millis(rng: &mut Rng, min: u64, max: u64) -> Duration {

@@ -3,7 +3,7 @@
 use super::pieces::splits;
 use crate::http::Response;
 use crate::lone_core::{LoneCore, Said};
-use crate::{Frame, config};
+use crate::{Frame, config, head_bytes};
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::ws::handshake::{self, Kind, Parsed};
 use fanfare_core::{ConnId, Dialect, Event, Subprotocols};
@@ -100,8 +100,8 @@ fn check(stream: &[u8], answer: &[u8], said: &[Said]) {
         assert!(!said.iter().any(is_end), "no connection ends without a word: {said:?}");
         return;
     }
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a whole head");
-    let (head, body) = (&answer[..end], &answer[end + 4..]);
+    let end = head_bytes(answer).expect("a whole head");
+    let (head, body) = (&answer[..end - 4], &answer[end..]);
     assert!(head.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\r' | b'\n')), "{}", head.escape_ascii());
     let response = Response::parse(std::str::from_utf8(head).expect("ASCII"));
     let request = handshake::head_end(stream, 0).map(|end| &stream[..end]);

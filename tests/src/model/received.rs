@@ -1,6 +1,6 @@
 //! A client's bytes, read back: frames, inflated where they are compressed, replies, and what was said about each room.
 
-use crate::{Frame, inflated, opcode};
+use crate::{Frame, head_bytes, inflated, opcode};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +17,8 @@ pub(super) fn frames(received: &[u8]) -> Vec<Frame> {
     if !received.starts_with(b"HTTP/1.1 101 ") {
         return Vec::new();
     }
-    let Some(head) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return Vec::new() };
-    let mut rest = &received[head + 4..];
+    let Some(head) = head_bytes(received) else { return Vec::new() };
+    let mut rest = &received[head..];
     let mut frames = Vec::new();
     while let Some((frame, bytes)) = Frame::parse(rest) {
         let frame = inflated(frame);

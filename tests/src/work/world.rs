@@ -3,7 +3,7 @@
 
 use super::Bounds;
 use super::sender::{Kind, LARGE, Sender, Tongue, room_name};
-use crate::{Frame, code, inflated, opcode, upgrade_request};
+use crate::{Frame, code, head_bytes, inflated, opcode, upgrade_request};
 use fanfare_core::broker;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
@@ -428,7 +428,7 @@ impl CostlyWorld {
 /// Everything in these bytes, each with its own; `longest` is that of the longest message of a room so far.
 fn told(bytes: &[u8], longest: &mut usize) -> Vec<(Told, usize)> {
     let head = match bytes.starts_with(b"HTTP/") {
-        true => bytes.windows(4).position(|end| end == b"\r\n\r\n").expect("a whole head") + 4,
+        true => head_bytes(bytes).expect("a whole head"),
         false => 0,
     };
     let (mut rest, mut all) = (&bytes[head..], Vec::new());

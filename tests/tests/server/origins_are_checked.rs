@@ -1,7 +1,7 @@
 //! Which pages may connect: those of the same host and port, or of a list, or any; others get 403. Programs without an Origin are
 //! always served.
 
-use fanfare_tests::{RawClient, Response, SAMPLE_KEY, Server, get, upgrade_request};
+use fanfare_tests::{RawClient, Response, Server, get, upgrade_request, upgrade_request_to};
 
 fn upgrade(server: &Server, headers: &str) -> (Response, RawClient) {
     let mut client = RawClient::connect(server.address());
@@ -56,10 +56,7 @@ fn pages_of_other_origins_get_403() {
 /// The status of an upgrade whose client calls the server `host`.
 fn at(server: &Server, host: &str, headers: &str) -> u16 {
     let mut client = RawClient::connect(server.address());
-    client.write(format!(
-        "GET /ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {SAMPLE_KEY}\r\n{headers}\r\n"
-    ));
+    client.write(upgrade_request_to(host, "/ws", headers));
     client.read_response().status
 }
 

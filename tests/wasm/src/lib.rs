@@ -7,9 +7,8 @@ use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::redis::{RedisConfig, RedisSession, Role};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, Core, Dialect, Event, Message};
+use fanfare_wire::{Frame, upgrade_request};
 
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const COMMANDS: [&str; 4] = [
     r#"{"type":"SUBSCRIBE","room":"r","id":1}"#,
     r#"{"type":"SEND_MESSAGE","roomId":"r","message":{"a":1.0},"id":"x"}"#,
@@ -35,11 +34,10 @@ fn conversation(seed: u64) -> u64 {
         broker.poll_events(|event| turn.feed(Event::Broker(event)));
         let Some(conn) = conn.or_else(|| turn.open().ok()).inspect(|opened| conn = Some(*opened)) else { return 0 };
         if round == 0 {
-            turn.feed(Event::Bytes { conn, data: &mut UPGRADE.as_bytes().to_vec() });
+            turn.feed(Event::Bytes { conn, data: &mut upgrade_request("/", "").into_bytes() });
         }
         for command in COMMANDS {
-            let mut frame = [&[0x81, 0x80 | command.len() as u8, 0, 0, 0, 0], command.as_bytes()].concat();
-            turn.feed(Event::Bytes { conn, data: &mut frame });
+            turn.feed(Event::Bytes { conn, data: &mut Frame::text(command).masked() });
         }
         turn.feed(Event::Timeout);
         let mut actions = turn.finish();

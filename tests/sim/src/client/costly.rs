@@ -5,7 +5,7 @@ use crate::cluster::Surroundings;
 use crate::options::{Fault, Options, chance};
 use crate::reference::Key;
 use fanfare_core::Config;
-use fanfare_tests::Frame;
+use fanfare_wire::Frame;
 
 /// What the core acts upon before it charges: of a look at bytes the last message, and all before it.
 const LOOK_BYTES: u64 = 100 * 1024;

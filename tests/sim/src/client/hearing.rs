@@ -8,7 +8,7 @@ use crate::options::Fault;
 use crate::reference::Reference;
 use crate::trace;
 use crate::view::Dialect;
-use fanfare_tests::{Frame, opcode};
+use fanfare_wire::{Frame, opcode};
 
 /// What keeps a client's bytes from the server, or the server from reading them, for longer than a pong may take.
 const HOLD_UPS: [Fault; 6] = [

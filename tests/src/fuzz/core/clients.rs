@@ -1,7 +1,8 @@
 //! A client's end of a socket: what it takes, and whether what it got is well-formed.
 
 use crate::http::Response;
-use crate::{Frame, Length, code, head, inflated, mask, opcode};
+use crate::{Frame, MASK, code, head_bytes, inflated, opcode};
+use fanfare_wire::write_frame;
 
 #[derive(Debug, Default)]
 pub(super) struct Client {
@@ -52,12 +53,12 @@ impl Client {
 
     /// One response, and after a 101 frames, of which a close frame is the last; all but the last of them whole.
     pub fn check(&self) {
-        let Some(end) = self.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        let Some(end) = head_bytes(&self.received) else {
             assert!(self.received.is_empty() || b"HTTP/1.1 ".starts_with(&self.received[..self.received.len().min(9)]));
             return;
         };
-        let response = Response::parse(std::str::from_utf8(&self.received[..end]).expect("ASCII"));
-        let mut rest = &self.received[end + 4..];
+        let response = Response::parse(std::str::from_utf8(&self.received[..end - 4]).expect("ASCII"));
+        let mut rest = &self.received[end..];
         if response.status != 101 {
             let length: usize = response.field("content-length").expect("a length").parse().expect("a number");
             assert!(rest.len() <= length, "nothing follows a response");
@@ -93,7 +94,7 @@ fn check_frame(frame: &Frame) {
 
 /// A client's frame with any first byte, its length in the shortest form.
 pub(super) fn masked(first_byte: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = head(first_byte, Length::shortest(payload.len()));
-    bytes.extend(mask(payload));
+    let mut bytes = Vec::new();
+    write_frame(first_byte, Some(MASK), payload, &mut bytes);
     bytes
 }

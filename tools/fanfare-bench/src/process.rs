@@ -1,8 +1,18 @@
 //! What a process costs, as the kernel accounts for it: processor time and memory. Reads `/proc`, changes nothing.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::{Context, Error, Result};
+
+/// Memory is read at this pace, until it holds still: a server may give back what the way in needed.
+const SETTLE_PACE: Duration = Duration::from_millis(200);
+
+/// So many equal readings in a row are called still.
+const SETTLED_READINGS: usize = 4;
+
+/// A server whose memory never holds still is read after this many.
+const READINGS_MAX: usize = 25;
 
 /// Processor time a process has used so far, or between two such readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +119,21 @@ pub fn sockets_bytes() -> Result<u64> {
         .find_map(|line| line.strip_prefix("TCP:")?.split_once(" mem ")?.1.trim().parse::<u64>().ok())
         .map(|pages| pages * rustix::param::page_size() as u64)
         .ok_or_else(|| Error::new(format!("{path} is not as proc(5) describes it: {text}")))
+}
+
+/// Anonymous memory of process `pid` once it holds still. `idle` passes the time between readings.
+pub fn settled_memory(pid: u32, mut idle: impl FnMut(Duration) -> Result<()>) -> Result<u64> {
+    let (mut last, mut equal) = (anonymous_bytes(pid)?, 1);
+    for _ in 0..READINGS_MAX {
+        if equal == SETTLED_READINGS {
+            break;
+        }
+        idle(SETTLE_PACE)?;
+        let now = anonymous_bytes(pid)?;
+        equal = if now == last { equal + 1 } else { 1 };
+        last = now;
+    }
+    Ok(last)
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::clients::Joining;
+use super::own::Own;
+use super::report;
 use super::run::{Connecting, Outcome, Settings, run_joining};
 use super::watch::Watch;
-use super::{Own, report};
-use crate::fan_out::{Comparison, Lap, Round, median};
+use crate::comparison::{Comparison, Lap, Round, Subject, median, ratios_json, ratios_text, write_rounds};
 use crate::floor::Floor;
-use crate::report::{figure, line, ratios_json, ratios_text, say, write_rounds};
-use crate::subject::Subject;
+use crate::report::{figure, line, say};
 use crate::{Error, Result};
 
 /// All laps of one comparison, up to where it failed, if it did.

@@ -12,8 +12,8 @@ use super::traffic::{Tally, Traffic};
 use super::watch::Watch;
 use crate::floor::{ACCEPT_BATCH, Floor};
 use crate::joining::JoiningFloor;
-use crate::process::CpuTime;
-use crate::{Error, Result, idle};
+use crate::process::{CpuTime, settled_memory};
+use crate::{Error, Result};
 
 /// The last member has its message a moment before the server is done with it; after this pause it is.
 const PAUSE_AFTER_THE_LAST: Duration = Duration::from_millis(5);
@@ -366,7 +366,7 @@ impl<'a> Run<'a> {
 
     fn settled_memory(&mut self) -> Result<Option<u64>> {
         let Some(pid) = self.pid else { return Ok(None) };
-        idle::settled_memory(pid, |time| self.turn_for(time)).map(Some)
+        settled_memory(pid, |time| self.turn_for(time)).map(Some)
     }
 
     /// None of a server that is not known, or has ended.

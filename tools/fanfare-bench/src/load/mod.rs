@@ -7,6 +7,7 @@ pub mod compare;
 pub mod in_flight;
 pub mod message;
 pub mod options;
+mod own;
 pub mod pace;
 pub mod plan;
 pub mod report;
@@ -16,16 +17,11 @@ mod timer;
 pub mod traffic;
 pub mod watch;
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
-use crate::machine::{self, Machine, Placement};
-use crate::redis::Redis;
-use crate::server::{self, Server};
-use crate::subject::Subject;
-use crate::{Context, Result, process, report as paper};
+use crate::{Context, Result, machine, process, report as paper};
 use options::Options;
+use own::Own;
 use run::{Outcome, Settings};
 use watch::Watch;
 
@@ -51,46 +47,6 @@ pub fn measure(options: &Options) -> Result<()> {
     }
     let outcome = own.measure(&settings, &mut watch)?;
     tell(&settings, outcome, json, Some(&own))
-}
-
-/// How servers of this program's own are started.
-#[derive(Debug)]
-pub struct Own {
-    machine: Machine,
-    placement: Placement,
-    binary: PathBuf,
-    redis: bool,
-    arguments: Vec<String>,
-}
-
-impl Own {
-    /// As `options` say. From now on this process leaves a processor to the server.
-    fn new(options: &Options) -> Result<Own> {
-        let binary = server::binary()?;
-        Ok(Own {
-            // Before the placement, after which this process may use fewer processors.
-            machine: Machine::look(&server::workspace()),
-            placement: Placement::split(options.common.pins(&binary)?)?,
-            binary,
-            redis: options.redis,
-            arguments: options.server_arguments(),
-        })
-    }
-
-    fn subject(&self) -> Subject {
-        if self.redis { Subject::Redis } else { Subject::Embedded }
-    }
-
-    /// Puts a fresh server under load.
-    fn measure(&self, settings: &Settings, watch: &mut Watch) -> Result<Outcome> {
-        let redis = if self.redis { Some(Redis::start()?) } else { None };
-        let url = redis.as_ref().map(Redis::url);
-        let server = Server::start(&self.binary, url, self.placement.measured, &self.arguments)?;
-        let target = target::resolve(&format!("ws://{}/", server.address()))?;
-        let mut outcome = run::run(settings, target, Some(server.child().pid()), watch)?;
-        outcome.failure = outcome.failure.map(|error| server.child().explain(&error));
-        Ok(outcome)
-    }
 }
 
 fn tell(settings: &Settings, outcome: Outcome, json: bool, own: Option<&Own>) -> Result<()> {

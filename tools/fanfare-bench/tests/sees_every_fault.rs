@@ -7,10 +7,11 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use common::{Told, run};
 use serde_json::{Value, json};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket, accept};
+
+use common::{Told, run};
 
 /// What the server does with a message: its number, from 0, and what the one member would be sent.
 type Script = fn(usize, Message, &mut WebSocket<TcpStream>, &mut Vec<Message>) -> tungstenite::Result<()>;

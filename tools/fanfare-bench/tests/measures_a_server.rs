@@ -6,9 +6,10 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 
-use common::{Told, command, run};
 use fanfare_tests::{Server, Signal};
 use rustix::process::{Pid, kill_process};
+
+use common::{Told, command, run};
 
 /// Killed on drop.
 struct Running(Option<Child>);

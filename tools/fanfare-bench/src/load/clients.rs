@@ -5,13 +5,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use fanfare_wire as wire;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
 
 use super::timer::Timer;
 use super::traffic::Traffic;
-use crate::{Context, Error, Result, floor, wire};
+use crate::{Context, Error, Result, floor};
 
 /// Bytes read at once: longer than what a server sends in one go.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -372,7 +373,7 @@ impl Connection {
         }
         while let Some(frame) = wire::first_frame(&data[taken..])? {
             taken += frame.wire_bytes;
-            if let (wire::TEXT, Some(member)) = (frame.opcode, member)
+            if let (wire::opcode::TEXT, Some(member)) = (frame.opcode, member)
                 && traffic.hear(member, frame.payload, frame.wire_bytes, now)?
             {
                 continue;
@@ -386,9 +387,9 @@ impl Connection {
     fn upgrade(&mut self, host: &str, path: &str, asking: Option<usize>, traffic: &Traffic) -> Result<()> {
         let mut rooms = 0;
         let names = asking.into_iter().flat_map(|member| traffic.rooms_of(member)).inspect(|_| rooms += 1);
-        let request = wire::upgrade_request(host, &wire::path_joining(path, names));
+        let request = wire::upgrade_request_to(host, &wire::path_joining(path, names), "");
         self.stage = Stage::Upgrading(rooms);
-        self.send(&request)
+        self.send(request.as_bytes())
     }
 
     fn subscribe(&mut self, member: Option<usize>, traffic: &Traffic) -> Result<()> {
@@ -422,10 +423,10 @@ impl Connection {
     }
 
     /// Acts on what is no message of the load.
-    fn hear_other(&mut self, frame: &wire::Frame<'_>, member: Option<usize>, traffic: &mut Traffic) -> Result<()> {
+    fn hear_other(&mut self, frame: &wire::FrameRef<'_>, member: Option<usize>, traffic: &mut Traffic) -> Result<()> {
         let payload = frame.payload;
         match frame.opcode {
-            wire::TEXT => match Reply::of(payload) {
+            wire::opcode::TEXT => match Reply::of(payload) {
                 Reply::Subscribed(room) => self.confirmed(member, &room, traffic)?,
                 Reply::Error => {
                     let text = String::from_utf8_lossy(payload);
@@ -438,12 +439,12 @@ impl Connection {
                 }
                 Reply::Other => traffic.check_foreign(member, payload)?,
             },
-            wire::PING => {
+            wire::opcode::PING => {
                 let mut pong = Vec::new();
-                wire::write_masked(wire::PONG, payload, &mut pong);
+                wire::write_masked(wire::opcode::PONG, payload, &mut pong);
                 self.send(&pong)?;
             }
-            wire::CLOSE => {
+            wire::opcode::CLOSE => {
                 let code = payload.first_chunk().map_or(1005, |bytes| u16::from_be_bytes(*bytes));
                 let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
                 let advice = match code {

@@ -9,7 +9,7 @@ use super::message::HEADER_BYTES;
 use super::pace::Load;
 use super::plan::Plan;
 use super::run::{Extent, Settings};
-use crate::options::{AFTER_HELP, Common, check_descriptors};
+use crate::common::{AFTER_HELP, Common, check_descriptors};
 use crate::{Error, Result};
 
 /// Messages a second that a publisher sends at most unless told otherwise: half of what a server takes of one

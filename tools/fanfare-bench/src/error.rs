@@ -24,6 +24,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<fanfare_wire::Error> for Error {
+    fn from(error: fanfare_wire::Error) -> Error {
+        Error(error.to_string())
+    }
+}
+
 /// Says what was being done when something else failed.
 pub trait Context<T> {
     /// Puts `what` in front of the error: "what: why".

@@ -124,7 +124,8 @@ fn fact(line: &str) -> Option<Fact> {
 /// The root of the workspace.
 pub fn workspace() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&package).parent().map_or_else(PathBuf::new, Path::to_owned)
+    let root = Path::new(&package).ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.map_or_else(PathBuf::new, Path::to_owned)
 }
 
 /// The server to measure: the one `FANFARE_BIN` names, or the workspace's own, built in release mode.

@@ -6,12 +6,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 
+use fanfare_wire as wire;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::child::Child;
 use crate::floor::{ANSWER_WITHIN, address_in, say};
-use crate::{Context, Error, Result, wire};
+use crate::{Context, Error, Result};
 
 /// First argument of the benchmark's own program when it is to be the floor of a join.
 pub const JOINING_FLOOR: &str = "joining-floor-child";

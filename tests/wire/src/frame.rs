@@ -1,4 +1,6 @@
-//! WebSocket frames by hand (RFC 6455 §5.2), the forbidden ones too.
+//! Frames as a client writes them (RFC 6455 §5.2), the forbidden ones too.
+
+use crate::FrameRef;
 
 /// Opcodes.
 pub mod opcode {
@@ -40,7 +42,14 @@ pub mod code {
     pub const TOO_MANY_ERRORS: u16 = 4509;
 }
 
-/// The key every frame of the harness is masked with.
+/// Says that a frame is the last of its message: the highest bit of its first byte.
+pub const FIN: u8 = 0x80;
+
+/// Of the reserved bits, the one that says that a message is compressed (RSV1, RFC 7692 §6).
+pub const COMPRESSED: u8 = 4;
+
+/// The key of every frame whose sender has no reason for another. It need not be random where nobody could guess at caches;
+/// it is not zero, so that a server has to unmask as it does for real.
 pub const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// A frame. Nothing stops it from being an invalid one.
@@ -90,16 +99,20 @@ impl Frame {
 
     /// Its bytes as a client sends them, masked with [`MASK`].
     pub fn masked(&self) -> Vec<u8> {
-        let mut bytes = head(self.first_byte(), Length::shortest(self.payload.len()));
-        bytes.extend(mask(&self.payload));
+        self.masked_with(MASK)
+    }
+
+    /// The same, masked with `key`.
+    pub fn masked_with(&self, key: [u8; 4]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_frame(self.first_byte(), Some(key), &self.payload, &mut bytes);
         bytes
     }
 
     /// Its bytes without a mask.
     pub fn unmasked(&self) -> Vec<u8> {
-        let mut bytes = vec![self.first_byte()];
-        Length::shortest(self.payload.len()).write(false, &mut bytes);
-        bytes.extend(&self.payload);
+        let mut bytes = Vec::new();
+        write_frame(self.first_byte(), None, &self.payload, &mut bytes);
         bytes
     }
 
@@ -107,20 +120,33 @@ impl Frame {
     ///
     /// # Panics
     ///
-    /// If it is masked, as no server may send it, or longer than memory.
+    /// If it is masked, as no server may send it.
     pub fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
-        let [first, second, rest @ ..] = bytes else { return None };
-        assert!(second & 0x80 == 0, "a server must not mask: {bytes:02x?}");
-        let (length, skipped) = match second & 0x7f {
-            126 => (u64::from(u16::from_be_bytes(rest.get(..2)?.try_into().ok()?)), 2),
-            127 => (u64::from_be_bytes(rest.get(..8)?.try_into().ok()?), 8),
-            short => (u64::from(short), 0),
-        };
-        let length = usize::try_from(length).expect("a length that fits memory");
-        let payload = rest.get(skipped..skipped + length)?.to_vec();
-        let frame = Frame { fin: first & 0x80 != 0, rsv: first >> 4 & 7, opcode: first & 0xf, payload };
-        Some((frame, 2 + skipped + length))
+        let frame = FrameRef::parse(bytes).unwrap_or_else(|error| panic!("a server must not mask: {error}"))?;
+        Some((frame.to_frame(), frame.wire_bytes))
     }
+}
+
+/// Appends a frame with any first byte, and with a mask if there is a `key`.
+pub fn write_frame(first_byte: u8, key: Option<[u8; 4]>, payload: &[u8], out: &mut Vec<u8>) {
+    out.push(first_byte);
+    Length::shortest(payload.len()).write(key.is_some(), out);
+    match key {
+        Some(key) => {
+            out.extend_from_slice(&key);
+            out.extend(masked(payload, key));
+        }
+        None => out.extend_from_slice(payload),
+    }
+}
+
+/// Appends a whole frame, masked with [`MASK`], as clients must send them.
+pub fn write_masked(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    write_frame(FIN | opcode, Some(MASK), payload, out);
+}
+
+fn masked(payload: &[u8], key: [u8; 4]) -> impl Iterator<Item = u8> {
+    payload.iter().zip(key.into_iter().cycle()).map(|(byte, key)| byte ^ key)
 }
 
 /// A length in one of its three forms, fitting or not.
@@ -170,5 +196,21 @@ pub fn head(first_byte: u8, length: Length) -> Vec<u8> {
 
 /// The payload masked with [`MASK`], from its beginning.
 pub fn mask(payload: impl AsRef<[u8]>) -> Vec<u8> {
-    payload.as_ref().iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
+    masked(payload.as_ref(), MASK).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_frame_unmasks_to_its_payload() {
+        let mut bytes = Vec::new();
+        write_masked(opcode::PONG, b"are you there?", &mut bytes);
+        assert_eq!((&bytes[..2], &bytes[2..6]), (&[0x8A, 0x80 | 14][..], &MASK[..]));
+        assert_eq!(mask(&bytes[6..]), b"are you there?");
+        assert_eq!(Frame::new(opcode::PONG, "are you there?").masked(), bytes);
+        // A key of zeros changes nothing.
+        assert_eq!(Frame::text("x".repeat(126)).masked_with([0; 4])[..8], [0x81, 0xFE, 0, 126, 0, 0, 0, 0]);
+    }
 }
