@@ -1,6 +1,6 @@
 //! The clients' sockets: a thread that reads each of them, writes that never wait, and who tells when a full socket takes more.
 
-use crate::accept::Client;
+use crate::client::Client;
 use crate::inbox::{Inbound, Senders};
 use fanfare_adapter::cost::Cost;
 use fanfare_adapter::drive;
@@ -274,7 +274,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accept::Gate;
+    use crate::gate::Gate;
     use drive::Sockets;
     use fanfare_adapter::descriptors::Places;
     use std::net::{TcpListener, TcpStream};
@@ -290,7 +290,7 @@ mod tests {
         // The one thread is that which reads.
         let mut connections = Connections::new(inbox, Threads { running: AtomicUsize::new(0), max: 1 });
         let conn = ConnId::new(0, 1);
-        connections.insert(conn, gate.admit(stream)).unwrap();
+        connections.insert(conn, Client::new(stream, gate.admit())).unwrap();
         assert_eq!((connections.look_again_at(), connections.look_again()), (None, vec![]));
         let bytes = vec![0; 1 << 20];
         while connections.write(conn, &bytes) == Some(bytes.len()) {}

@@ -1,8 +1,9 @@
 //! The thread that owns the core: it takes what the others have for it as one turn, and carries out what the core says.
 
-use crate::accept::{Gate, Lack};
+use crate::accept;
 use crate::broker::Broker;
 use crate::connections::{Connections, Threads};
+use crate::gate::{Gate, Lack};
 use crate::inbox::{Inbound, Inbox, Senders};
 use crate::redis::Report;
 use fanfare_adapter::config::Config;
@@ -92,7 +93,7 @@ impl ThreadedServer {
         }
         let broker = Broker::start(config, drawn, &senders).map_err(failed("cannot start the threads for Redis"))?;
         let gate = Gate::new(listener, places).map_err(failed("cannot make the listener non-blocking"))?;
-        gate.start(senders.clients.clone()).map_err(failed("cannot start the thread that accepts"))?;
+        accept::start(&gate, senders.clients.clone()).map_err(failed("cannot start the thread that accepts"))?;
         Ok(ThreadedServer {
             address,
             core: Core::new(core_config(config, places, drawn, page(&config.limits))),
