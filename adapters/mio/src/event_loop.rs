@@ -1,11 +1,10 @@
 //! The loop: one thread, one poll, one read buffer. Each turn takes what is ready, within bounds, feeds it to the core, and
 //! carries out what the core says, each connection written to once.
 
-use crate::accept::Gate;
+use crate::admission::Admission;
 use crate::broker::Broker;
 use crate::exchange::ExchangeLink;
 use crate::redis_link::RedisLinks;
-use crate::share::Share;
 use crate::sockets::{READ_BYTES, Sockets, Taken};
 use crate::worker::WorkerContext;
 use fanfare_adapter::config::Config;
@@ -79,8 +78,7 @@ pub struct Server {
     poll: Poll,
     core: Core,
     sockets: Sockets,
-    /// `None` once the server is stopping.
-    gate: Option<Gate>,
+    admission: Admission,
     broker: Broker,
     signals: [SignalPipe; 2],
     started: Instant,
@@ -89,7 +87,6 @@ pub struct Server {
     stop_at: Option<Time>,
     /// Until then it reads what clients had sent before it was told to stop.
     reads_until: Option<Time>,
-    accept_errors: u64,
     refusals: Refusals,
     /// When one of those who make much work was read last.
     heavy_read_at: Time,
@@ -133,13 +130,13 @@ impl Server {
             }
         };
         let core = Core::new(core_config(config, context.places, drawn, context.page));
-        let gate = Gate::new(listener, context.places).sharing(Arc::clone(&context.shortage));
+        let admission = Admission::new(listener, context.places, Arc::clone(&context.counts));
         Ok(Server {
             context,
             poll,
             core,
             sockets: Sockets::default(),
-            gate: Some(gate),
+            admission,
             broker,
             signals,
             started: Instant::now(),
@@ -147,7 +144,6 @@ impl Server {
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
             reads_until: None,
-            accept_errors: 0,
             refusals: Refusals::default(),
             heavy_read_at: Time::ZERO,
         })
@@ -181,8 +177,11 @@ impl Server {
 
     /// How long the poll may sleep.
     fn timeout(&mut self) -> Option<Duration> {
-        let accepts = self.gate.as_ref().is_some_and(Gate::is_ready);
-        if accepts || self.reads_until.is_some() || self.broker.is_ready() || self.sockets.ready_light() > 0 {
+        if self.admission.is_ready()
+            || self.reads_until.is_some()
+            || self.broker.is_ready()
+            || self.sockets.ready_light() > 0
+        {
             return Some(Duration::ZERO);
         }
         let waits = self.sockets.ready() > 0;
@@ -190,26 +189,29 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let pressed = waits.then(|| self.now() + PRESSED_RECHECK);
-        let gate = self.gate.as_ref().and_then(Gate::next_timeout);
-        let paused = self.gate.as_ref().is_some_and(Gate::is_paused);
-        let concerned = self.context.share.as_ref().is_some_and(|share| paused || share.has_pending());
-        let recheck = concerned.then(|| self.now() + PLACES_RECHECK);
-        let next = [self.core.next_timeout(), self.broker.next_timeout(), gate, recheck, self.stop_at, pressed];
+        let recheck = self.admission.depends_on_others().then(|| self.now() + PLACES_RECHECK);
+        let next = [
+            self.core.next_timeout(),
+            self.broker.next_timeout(),
+            self.admission.next_timeout(),
+            recheck,
+            self.stop_at,
+            pressed,
+        ];
         let next = next.into_iter().flatten().min().map(|next| next.since(self.now()));
         let look = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
         next.into_iter().chain(look).min()
     }
 
     fn turn(&mut self, events: &Events, now: Time) {
-        let Server { poll, core, sockets, gate, broker, signals, buffer, context, heavy_read_at, .. } = self;
-        let share = &mut context.share;
-        let mut heads = share.as_ref().map_or(0, |_| core.metrics().pending_upgrades_now as usize);
+        let Server { poll, core, sockets, admission, broker, signals, buffer, context, heavy_read_at, .. } = self;
+        let mut heads = if admission.has_others() { core.metrics().pending_upgrades_now as usize } else { 0 };
         let registry = poll.registry();
         let (mut signalled, mut spoke) = (None, false);
         let mut turn = core.turn(now);
         for event in events {
             match event.token() {
-                LISTENER => gate.iter_mut().for_each(Gate::edge),
+                LISTENER => admission.edge(),
                 WAKER => {}
                 token if REDIS.contains(&token) => broker.event(token, event),
                 token if SIGNALS.contains(&token) => {
@@ -231,11 +233,9 @@ impl Server {
         broker.read(buffer, registry, now, congested, |event| turn.feed(Event::Broker(event)));
         // Before any request is answered, so that all workers give the same answer.
         context.readiness.tell(turn.core().readiness());
-        if let Some(gate) = gate {
-            heads += accept(gate, sockets, share, &mut turn, (context.worker, now));
-        }
-        if let Some(share) = share {
-            turn.feed(Event::Elsewhere(share.reserve(heads.min(sockets.ready()))));
+        heads += accept(admission, sockets, &mut turn, context.worker, now);
+        if let Some(elsewhere) = admission.reserve(heads.min(sockets.ready())) {
+            turn.feed(Event::Elsewhere(elsewhere));
             if let Some(readiness) = context.readiness.of_others() {
                 turn.feed(Event::ReadyElsewhere(readiness.as_ref().copied().map_err(String::as_str)));
             }
@@ -250,14 +250,11 @@ impl Server {
         }
         turn.timeout(|conn| sockets.has_unread(conn));
         if let Some(signal) = signalled
-            && let Some(mut closed) = gate.take()
+            && admission.close(registry)
         {
             if is_first_to_stop {
-                tracing::info!(signal, connections = open(sockets, share.as_ref()), "shutting down");
+                tracing::info!(signal, connections = admission.connections(), "shutting down");
             }
-            self.accept_errors = closed.errors();
-            // Closing the listener, which dropping it does, takes it off the poll as well; this only makes it plain.
-            let _ = registry.deregister(closed.listener());
             self.stop_at = Some(now + self.shutdown_timeout);
             self.reads_until = Some(now + last_round(self.shutdown_timeout));
             // The poll has told of nothing that came since it was last asked.
@@ -269,10 +266,8 @@ impl Server {
             // Before the clients are told.
             context.readiness.tell(turn.core().readiness());
         }
-        if let Some(share) = share {
-            // Before anybody is answered: what a request has kept at this worker must not fail one that follows it at another.
-            share.release(turn.core().metrics().connections_now as usize);
-        }
+        // Before anybody is answered: what a request has kept at this worker must not fail one that follows it at another.
+        admission.release(turn.core());
         drive::carry_out(turn.finish(), sockets, broker, |broker| broker.drive(registry, now));
         if broker.answers_at_once() {
             // Messages need not wait until others have been read.
@@ -281,14 +276,7 @@ impl Server {
             broker.read(buffer, registry, now, congested, |event| turn.feed(Event::Broker(event)));
             drive::carry_out(turn.finish(), sockets, broker, |broker| broker.drive(registry, now));
         }
-        if let Some(share) = share {
-            share.settle(sockets.len(), core.metrics().connections_now as usize);
-        }
-        if let Some(gate) = gate {
-            // Whoever left in this turn made room for someone in the backlog.
-            let lasting = share.as_ref().map_or(sockets.len(), Share::lasting);
-            gate.update(open(sockets, share.as_ref()), lasting, now);
-        }
+        admission.settle(core, sockets.len(), now);
         broker.drive(registry, now);
     }
 
@@ -296,35 +284,24 @@ impl Server {
     fn tell(&mut self, began: Instant) {
         let WorkerContext { worker, readiness, board, .. } = &mut self.context;
         let telling = Telling { worker: *worker, readiness, refusals: &mut self.refusals, board: board.as_deref() };
-        let (gate, errors) = (self.gate.as_ref(), self.accept_errors);
+        let admission = &self.admission;
         telling.tell(&mut self.core, &mut self.broker, began, |snapshot| {
-            snapshot.accept_errors = gate.map_or(errors, Gate::errors);
-            snapshot.accepts_paused = gate.is_none_or(Gate::is_paused);
+            snapshot.accept_errors = admission.errors();
+            snapshot.accepts_paused = admission.is_paused();
         });
     }
 }
 
-/// How many connections all workers have.
-fn open(sockets: &Sockets, share: Option<&Share>) -> usize {
-    share.map_or(sockets.len(), Share::connections)
-}
-
 /// Takes new connections, at least one, until the time for it is up. Returns how many there were.
-fn accept(
-    gate: &mut Gate,
-    sockets: &mut Sockets,
-    share: &mut Option<Share>,
-    turn: &mut Turn<'_>,
-    (worker, now): (usize, Time),
-) -> usize {
+fn accept(admission: &mut Admission, sockets: &mut Sockets, turn: &mut Turn<'_>, worker: usize, now: Time) -> usize {
     let (mut began, mut accepted) = (None, 0);
-    while let Some((stream, peer)) = gate.accept(open(sockets, share.as_ref()), now) {
+    while let Some((stream, peer)) = admission.accept(now) {
         // The gate lets in no more than the core takes.
         let Ok(conn) = turn.open_from(peer.ip()) else { return accepted };
         accepted += 1;
         journal::accepted(worker, conn, peer);
         sockets.insert(conn, stream);
-        share.iter_mut().for_each(Share::opened);
+        admission.opened();
         if began.get_or_insert_with(Instant::now).elapsed() >= ACCEPT_TIME {
             return accepted;
         }
