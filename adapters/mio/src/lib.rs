@@ -10,5 +10,6 @@ pub mod ready;
 pub mod redis_link;
 pub mod resolve;
 pub mod sockets;
+mod steps;
 pub mod worker;
 pub mod workers;

@@ -21,3 +21,4 @@ pub mod gate;
 pub mod inbox;
 pub mod redis;
 pub mod server;
+mod steps;
