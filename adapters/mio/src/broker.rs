@@ -29,6 +29,15 @@ impl Broker {
         }
     }
 
+    /// Takes an `Action::Ask`.
+    pub fn ask(&mut self, ask: Ask<'_>) {
+        match self {
+            Broker::Memory(memory) => memory.ask(ask),
+            Broker::Exchange(exchange) => exchange.ask(ask),
+            Broker::Redis(redis) => redis.session().ask(ask),
+        }
+    }
+
     /// Reports what the hub has to hear, as much as a turn takes; while the hub is `congested`, no messages.
     pub fn read(
         &mut self,
@@ -77,14 +86,6 @@ impl Broker {
 }
 
 impl drive::Broker for Broker {
-    fn ask(&mut self, ask: Ask<'_>) {
-        match self {
-            Broker::Memory(memory) => memory.ask(ask),
-            Broker::Exchange(exchange) => exchange.ask(ask),
-            Broker::Redis(redis) => redis.session().ask(ask),
-        }
-    }
-
     fn is_pressed(&self) -> bool {
         match self {
             Broker::Memory(memory) => memory.size_bytes() >= MEMORY_BYTES_PRESSING,

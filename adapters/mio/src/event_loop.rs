@@ -1,44 +1,31 @@
-//! The loop: one thread, one poll, one read buffer. Each turn takes what is ready, within bounds, feeds it to the core, and
-//! carries out what the core says, each connection written to once.
+//! The loop: one thread, one poll, one core. It sleeps until something is ready or due, and has a turn. What a turn does is in
+//! `steps.rs`.
 
-use crate::accept::Gate;
+use crate::admission::Admission;
 use crate::broker::Broker;
 use crate::exchange::ExchangeLink;
 use crate::redis_link::RedisLinks;
-use crate::share::Share;
-use crate::sockets::{READ_BYTES, Sockets, Taken};
+use crate::sockets::{READ_BYTES, Sockets};
+use crate::steps::{Adapter, LISTENER, REDIS, SIGNALS, SignalPipe, TurnSteps, WAKER};
 use crate::worker::WorkerContext;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::drive::{self, Telling, is_pressed};
-use fanfare_adapter::journal::{self, Refusals};
+use fanfare_adapter::journal::Refusals;
 use fanfare_adapter::program::StartError;
 use fanfare_adapter::settings::{Drawn, core_config, session_config};
-use fanfare_adapter::signals::{Signal, last_round};
+use fanfare_adapter::signals::Signal;
+use fanfare_core::Core;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
-use fanfare_core::{ConnId, Core, Event, Turn};
-use mio::net::{TcpListener, UnixStream};
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use std::io::{self, Read};
+use fanfare_turn::turn;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Waker};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-// A connection's token is its id. No id comes near these: the generation would have to reach 2^32 - 1.
-const LISTENER: Token = Token(usize::MAX);
-const SIGNALS: [Token; 2] = [Token(usize::MAX - 1), Token(usize::MAX - 2)];
-const REDIS: [Token; 2] = [Token(usize::MAX - 3), Token(usize::MAX - 4)];
-const WAKER: Token = Token(usize::MAX - 5);
-const _: () = assert!(usize::BITS >= 64, "a token has to hold the generation of an id, too");
-
 /// Readiness events per turn. More wait in the kernel, first come first served.
 const EVENTS_PER_TURN: usize = 1_024;
-/// How long a turn takes new connections: a storm of them must not hold up those who are here.
-const ACCEPT_TIME: Duration = Duration::from_micros(100);
-/// Time a turn spends reading clients. A message leaves when its turn ends, and may first wait for the turn before, so this bounds its
-/// delay. Long enough for a hundred clients' commands.
-const READ_TIME: Duration = Duration::from_micros(200);
-/// Whoever was read is also written to, which takes longer, or closed: so reads are counted as well.
-const READS_PER_TURN: usize = 256;
 /// Redis, which brings the messages of all, is read with a larger buffer than a client.
 const BUFFER_BYTES: usize = 64 * 1024;
 const _: () = assert!(READ_BYTES <= BUFFER_BYTES, "a client is read into the same buffer");
@@ -47,52 +34,17 @@ const _: () = assert!(READ_BYTES <= BUFFER_BYTES, "a client is read into the sam
 /// pending connections of its own have to make room.
 const PLACES_RECHECK: Duration = Duration::from_millis(100);
 
-/// While there is so much to do that clients who make much work have to wait, one of them is read so often all the same: who makes
-/// much work and keeps the rules must not wait for those who do not.
-const HEAVY_PAUSE: Duration = Duration::from_millis(2);
 /// While the broker is behind, clients that make much work wait: so often the loop looks whether it still is.
 const PRESSED_RECHECK: Duration = Duration::from_millis(1);
-
-/// A signal's pipe on the poll, where reading must not block.
-#[derive(Debug)]
-struct SignalPipe {
-    name: &'static str,
-    pipe: UnixStream,
-}
-
-impl SignalPipe {
-    fn new(signal: Signal) -> io::Result<SignalPipe> {
-        signal.pipe.set_nonblocking(true)?;
-        Ok(SignalPipe { name: signal.name, pipe: UnixStream::from_std(signal.pipe) })
-    }
-
-    /// The signal's name, if it has come since the last call.
-    fn take(&mut self) -> Option<&'static str> {
-        matches!(self.pipe.read(&mut [0; 16]), Ok(1..)).then_some(self.name)
-    }
-}
 
 /// The running server, or one worker of it.
 #[derive(Debug)]
 pub struct Server {
-    context: WorkerContext,
     poll: Poll,
     core: Core,
-    sockets: Sockets,
-    /// `None` once the server is stopping.
-    gate: Option<Gate>,
-    broker: Broker,
-    signals: [SignalPipe; 2],
+    adapter: Adapter,
     started: Instant,
-    buffer: Box<[u8]>,
-    shutdown_timeout: Duration,
-    stop_at: Option<Time>,
-    /// Until then it reads what clients had sent before it was told to stop.
-    reads_until: Option<Time>,
-    accept_errors: u64,
     refusals: Refusals,
-    /// When one of those who make much work was read last.
-    heavy_read_at: Time,
 }
 
 impl Server {
@@ -133,24 +85,20 @@ impl Server {
             }
         };
         let core = Core::new(core_config(config, context.places, drawn, context.page));
-        let gate = Gate::new(listener, context.places).sharing(Arc::clone(&context.shortage));
-        Ok(Server {
+        let admission = Admission::new(listener, context.places, Arc::clone(&context.counts));
+        let adapter = Adapter {
             context,
-            poll,
-            core,
             sockets: Sockets::default(),
-            gate: Some(gate),
+            admission,
             broker,
             signals,
-            started: Instant::now(),
             buffer: vec![0; BUFFER_BYTES].into(),
             shutdown_timeout: config.timeouts.shutdown,
             stop_at: None,
             reads_until: None,
-            accept_errors: 0,
-            refusals: Refusals::default(),
             heavy_read_at: Time::ZERO,
-        })
+        };
+        Ok(Server { poll, core, adapter, started: Instant::now(), refusals: Refusals::default() })
     }
 
     /// Runs until a signal has ended it in order. Returns how many connections are left to be cut off.
@@ -166,10 +114,12 @@ impl Server {
                 outcome => outcome?,
             }
             let began = Instant::now();
-            self.turn(&events, self.now());
+            let now = self.now();
+            let mut steps = TurnSteps::new(&mut self.adapter, self.poll.registry(), &events, now);
+            turn(&mut self.core, &mut steps, now);
             self.tell(began);
             let now = self.now();
-            if drive::has_stopped(&self.core, &mut self.broker, self.stop_at, now) {
+            if drive::has_stopped(&self.core, &mut self.adapter.broker, self.adapter.stop_at, now) {
                 return Ok(self.core.connections());
             }
         }
@@ -181,201 +131,32 @@ impl Server {
 
     /// How long the poll may sleep.
     fn timeout(&mut self) -> Option<Duration> {
-        let accepts = self.gate.as_ref().is_some_and(Gate::is_ready);
-        if accepts || self.reads_until.is_some() || self.broker.is_ready() || self.sockets.ready_light() > 0 {
+        let now = self.now();
+        let Adapter { admission, broker, sockets, stop_at, reads_until, .. } = &mut self.adapter;
+        if admission.is_ready() || reads_until.is_some() || broker.is_ready() || sockets.ready_light() > 0 {
             return Some(Duration::ZERO);
         }
-        let waits = self.sockets.ready() > 0;
-        if waits && !is_pressed(&self.core, &self.broker) {
+        let waits = sockets.ready() > 0;
+        if waits && !is_pressed(&self.core, broker) {
             return Some(Duration::ZERO);
         }
-        let pressed = waits.then(|| self.now() + PRESSED_RECHECK);
-        let gate = self.gate.as_ref().and_then(Gate::next_timeout);
-        let paused = self.gate.as_ref().is_some_and(Gate::is_paused);
-        let concerned = self.context.share.as_ref().is_some_and(|share| paused || share.has_pending());
-        let recheck = concerned.then(|| self.now() + PLACES_RECHECK);
-        let next = [self.core.next_timeout(), self.broker.next_timeout(), gate, recheck, self.stop_at, pressed];
-        let next = next.into_iter().flatten().min().map(|next| next.since(self.now()));
+        let pressed = waits.then(|| now + PRESSED_RECHECK);
+        let recheck = admission.depends_on_others().then(|| now + PLACES_RECHECK);
+        let (core, broker) = (self.core.next_timeout(), broker.next_timeout());
+        let next = [core, broker, admission.next_timeout(), recheck, *stop_at, pressed];
+        let next = next.into_iter().flatten().min().map(|next| next.since(now));
         let look = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
         next.into_iter().chain(look).min()
     }
 
-    fn turn(&mut self, events: &Events, now: Time) {
-        let Server { poll, core, sockets, gate, broker, signals, buffer, context, heavy_read_at, .. } = self;
-        let share = &mut context.share;
-        let mut heads = share.as_ref().map_or(0, |_| core.metrics().pending_upgrades_now as usize);
-        let registry = poll.registry();
-        let (mut signalled, mut spoke) = (None, false);
-        let mut turn = core.turn(now);
-        for event in events {
-            match event.token() {
-                LISTENER => gate.iter_mut().for_each(Gate::edge),
-                WAKER => {}
-                token if REDIS.contains(&token) => broker.event(token, event),
-                token if SIGNALS.contains(&token) => {
-                    signalled = signals.iter_mut().filter_map(SignalPipe::take).next().or(signalled);
-                }
-                Token(bits) => {
-                    spoke = true;
-                    let conn = ConnId::from_bits(bits as u64);
-                    if sockets.event(conn, event) {
-                        turn.feed(Event::Writable { conn });
-                    }
-                }
-            }
-        }
-        // What becomes of Redis from here on is worth no line in the log.
-        let is_first_to_stop = signalled.is_some() && context.readiness.stop();
-        // The broker first: whoever joins in this turn finds every subscription as new as can be.
-        let congested = turn.core().is_congested();
-        broker.read(buffer, registry, now, congested, |event| turn.feed(Event::Broker(event)));
-        // Before any request is answered, so that all workers give the same answer.
-        context.readiness.tell(turn.core().readiness());
-        if let Some(gate) = gate {
-            heads += accept(gate, sockets, share, &mut turn, (context.worker, now));
-        }
-        if let Some(share) = share {
-            turn.feed(Event::Elsewhere(share.reserve(heads.min(sockets.ready()))));
-            if let Some(readiness) = context.readiness.of_others() {
-                turn.feed(Event::ReadyElsewhere(readiness.as_ref().copied().map_err(String::as_str)));
-            }
-        }
-        // What is kept unread in the core has its turn below, and is as much work as one of those who make much.
-        let heavy_max = match is_pressed(turn.core(), broker) {
-            false => usize::MAX,
-            true => usize::from(now.since(*heavy_read_at) >= HEAVY_PAUSE),
-        };
-        if read(sockets, &mut buffer[..READ_BYTES], registry, &mut turn, heavy_max, now) {
-            *heavy_read_at = now;
-        }
-        turn.timeout(|conn| sockets.has_unread(conn));
-        if let Some(signal) = signalled
-            && let Some(mut closed) = gate.take()
-        {
-            if is_first_to_stop {
-                tracing::info!(signal, connections = open(sockets, share.as_ref()), "shutting down");
-            }
-            self.accept_errors = closed.errors();
-            // Closing the listener, which dropping it does, takes it off the poll as well; this only makes it plain.
-            let _ = registry.deregister(closed.listener());
-            self.stop_at = Some(now + self.shutdown_timeout);
-            self.reads_until = Some(now + last_round(self.shutdown_timeout));
-            // The poll has told of nothing that came since it was last asked.
-            spoke = true;
-        }
-        let has_read_all = !spoke && sockets.ready() == 0;
-        if self.reads_until.take_if(|until| has_read_all || *until <= now).is_some() {
-            turn.feed(Event::Shutdown);
-            // Before the clients are told.
-            context.readiness.tell(turn.core().readiness());
-        }
-        if let Some(share) = share {
-            // Before anybody is answered: what a request has kept at this worker must not fail one that follows it at another.
-            share.release(turn.core().metrics().connections_now as usize);
-        }
-        drive::carry_out(turn.finish(), sockets, broker, |broker| broker.drive(registry, now));
-        if broker.answers_at_once() {
-            // Messages need not wait until others have been read.
-            let congested = core.is_congested();
-            let mut turn = core.turn(now);
-            broker.read(buffer, registry, now, congested, |event| turn.feed(Event::Broker(event)));
-            drive::carry_out(turn.finish(), sockets, broker, |broker| broker.drive(registry, now));
-        }
-        if let Some(share) = share {
-            share.settle(sockets.len(), core.metrics().connections_now as usize);
-        }
-        if let Some(gate) = gate {
-            // Whoever left in this turn made room for someone in the backlog.
-            let lasting = share.as_ref().map_or(sockets.len(), Share::lasting);
-            gate.update(open(sockets, share.as_ref()), lasting, now);
-        }
-        broker.drive(registry, now);
-    }
-
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
-        let WorkerContext { worker, readiness, board, .. } = &mut self.context;
+        let Adapter { context, admission, broker, .. } = &mut self.adapter;
+        let WorkerContext { worker, readiness, board, .. } = context;
         let telling = Telling { worker: *worker, readiness, refusals: &mut self.refusals, board: board.as_deref() };
-        let (gate, errors) = (self.gate.as_ref(), self.accept_errors);
-        telling.tell(&mut self.core, &mut self.broker, began, |snapshot| {
-            snapshot.accept_errors = gate.map_or(errors, Gate::errors);
-            snapshot.accepts_paused = gate.is_none_or(Gate::is_paused);
+        telling.tell(&mut self.core, broker, began, |snapshot| {
+            snapshot.accept_errors = admission.errors();
+            snapshot.accepts_paused = admission.is_paused();
         });
     }
-}
-
-/// How many connections all workers have.
-fn open(sockets: &Sockets, share: Option<&Share>) -> usize {
-    share.map_or(sockets.len(), Share::connections)
-}
-
-/// Takes new connections, at least one, until the time for it is up. Returns how many there were.
-fn accept(
-    gate: &mut Gate,
-    sockets: &mut Sockets,
-    share: &mut Option<Share>,
-    turn: &mut Turn<'_>,
-    (worker, now): (usize, Time),
-) -> usize {
-    let (mut began, mut accepted) = (None, 0);
-    while let Some((stream, peer)) = gate.accept(open(sockets, share.as_ref()), now) {
-        // The gate lets in no more than the core takes.
-        let Ok(conn) = turn.open_from(peer.ip()) else { return accepted };
-        accepted += 1;
-        journal::accepted(worker, conn, peer);
-        sockets.insert(conn, stream);
-        share.iter_mut().for_each(Share::opened);
-        if began.get_or_insert_with(Instant::now).elapsed() >= ACCEPT_TIME {
-            return accepted;
-        }
-    }
-    accepted
-}
-
-/// Reads from those who are ready, each once, until the time for it is up; of those who make much work at most so many. Returns whether
-/// one of these was read.
-fn read(
-    sockets: &mut Sockets,
-    buffer: &mut [u8],
-    registry: &Registry,
-    turn: &mut Turn<'_>,
-    heavy_max: usize,
-    now: Time,
-) -> bool {
-    if sockets.ready() == 0 {
-        return false;
-    }
-    let (began, mut reads, mut round) = (Instant::now(), 0, sockets.round(heavy_max));
-    let (mut time_is_up, mut until) = (false, Duration::ZERO);
-    while let Some(conn) = sockets.next_ready(&mut round, time_is_up) {
-        if turn.core().keeps_unread(conn) {
-            // What more it has stays where it is until the core has come to the end of what it has read.
-            sockets.make_ready_among_heavy(conn);
-            round.passed_over();
-            continue;
-        }
-        reads += 1;
-        let mut has_more = false;
-        match sockets.read(conn, buffer) {
-            Taken::Last(taken) => turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] }),
-            Taken::Some(taken) => {
-                turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] });
-                has_more = true;
-            }
-            Taken::Nothing => {}
-            Taken::End => turn.feed(Event::Closed { conn }),
-        }
-        if let Err(error) = sockets.watch(conn, registry) {
-            tracing::warn!(%error, "cannot poll a connection");
-            turn.feed(Event::Closed { conn });
-        }
-        let from = std::mem::replace(&mut until, began.elapsed());
-        sockets.charge(conn, until - from, now);
-        if has_more {
-            // By what it costs with this read.
-            sockets.make_ready(conn);
-        }
-        time_is_up = reads >= READS_PER_TURN || until >= READ_TIME;
-    }
-    round.heavy_left() < heavy_max
 }

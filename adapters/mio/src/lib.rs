@@ -2,14 +2,14 @@
 //!
 //! They are a library so that they can be tested and read one by one; the binary is their only intended user.
 
-pub mod accept;
+pub mod admission;
 pub mod broker;
 pub mod event_loop;
 pub mod exchange;
 pub mod ready;
 pub mod redis_link;
 pub mod resolve;
-pub mod share;
 pub mod sockets;
+mod steps;
 pub mod worker;
 pub mod workers;

@@ -2,7 +2,6 @@
 
 use crate::ready::{Ready, Round};
 use fanfare_adapter::cost::Cost;
-use fanfare_adapter::drive;
 use fanfare_core::ConnId;
 use fanfare_core::time::Time;
 use mio::net::TcpStream;
@@ -196,12 +195,10 @@ impl Sockets {
             }
         }
     }
-}
 
-impl drive::Sockets for Sockets {
     /// Writes once: how much was taken, or `None` if the socket failed.
     #[inline]
-    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
         let socket = self.get(conn)?;
         loop {
             match socket.stream.write(bytes) {
@@ -219,8 +216,8 @@ impl drive::Sockets for Sockets {
         }
     }
 
-    /// Sends a FIN.
-    fn shutdown(&mut self, conn: ConnId) {
+    /// Sends a FIN, and goes on reading.
+    pub fn shutdown(&mut self, conn: ConnId) {
         if let Some(socket) = self.get(conn) {
             // Fails only where the peer has gone, of which reading will tell.
             let _ = socket.stream.shutdown(Shutdown::Write);
@@ -228,7 +225,7 @@ impl drive::Sockets for Sockets {
     }
 
     /// Closes the connection's socket, which also takes it off the poll.
-    fn close(&mut self, conn: ConnId) {
+    pub fn close(&mut self, conn: ConnId) {
         if self.get(conn).is_some() {
             self.slots[conn.slot()] = None;
             self.open -= 1;

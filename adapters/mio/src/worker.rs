@@ -1,8 +1,7 @@
 //! What one worker is given of what all of them have.
 
-use crate::accept::Shortage;
+use crate::admission::Counts;
 use crate::exchange::Exchange;
-use crate::share::Share;
 use fanfare_adapter::descriptors::Places;
 use fanfare_adapter::ops::Board;
 use fanfare_adapter::readiness::Readiness;
@@ -17,14 +16,12 @@ pub struct WorkerContext {
     pub places: Places,
     /// The page at `/`.
     pub page: &'static [u8],
-    /// Of places and descriptors.
-    pub shortage: Arc<Shortage>,
+    /// Of connections.
+    pub counts: Arc<Counts>,
     /// Where figures are shown.
     pub board: Option<Arc<Board>>,
     /// Its own and the others'.
     pub readiness: Readiness,
-    /// `None` where there are no other workers.
-    pub share: Option<Share>,
     /// The embedded broker, where there are other workers and no Redis.
     pub exchange: Option<Arc<Exchange>>,
 }

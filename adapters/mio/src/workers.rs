@@ -1,10 +1,9 @@
 //! The event loops of a process: one that runs where it is started, or several, each on a thread of its own, with the
 //! connections, the rooms and the figures of one server.
 
-use crate::accept::Shortage;
+use crate::admission::Counts;
 use crate::event_loop::Server;
 use crate::exchange::Exchange;
-use crate::share::{Counts, Share};
 use crate::worker::WorkerContext;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors;
@@ -46,10 +45,9 @@ impl Workers {
         let signals = signals::install(workers).map_err(StartError::of("cannot handle signals"))?;
 
         let has_redis = config.redis.target.is_some();
-        let shortage = Arc::<Shortage>::default();
+        let counts = Arc::new(Counts::new(workers, places.connections_max));
         let readiness = Readiness::of_workers(workers, RedisName::of(&config.redis), board.clone());
         let page = page(&config.limits);
-        let counts = (workers > 1).then(|| Arc::new(Counts::new(places.connections_max)));
         let exchange = (workers > 1 && !has_redis).then(|| Arc::new(Exchange::new(workers)));
         let mut servers = Vec::with_capacity(workers);
         for (worker, ((listener, signals), readiness)) in listeners.into_iter().zip(signals).zip(readiness).enumerate()
@@ -58,10 +56,9 @@ impl Workers {
                 worker,
                 places,
                 page,
-                shortage: Arc::clone(&shortage),
+                counts: Arc::clone(&counts),
                 board: board.clone(),
                 readiness,
-                share: counts.clone().map(Share::new),
                 exchange: exchange.clone(),
             };
             servers.push(Server::start(config, listener, signals, context)?);

@@ -1,49 +1,16 @@
-//! How a server's program runs: configuration first, then the log, then the server, then the operations port, until a signal.
+//! How a Fanfare server's program runs: what it opens in which order, and what it says of itself at the start.
 
-use crate::config::{self, Command, Config};
-use crate::logging;
-use crate::ops::{Board, Ops};
-use crate::signals;
+use crate::config::{self, Config};
+use crate::ops::Board;
 use fanfare_core::Origins;
+use fanfare_shell::ops::Ops;
+use fanfare_shell::{program, signals};
 use std::error::Error;
-use std::fmt;
-use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 pub use crate::config::Program;
-
-/// A server that listens, ready to run.
-pub trait Server {
-    /// Where it listens: the port that was chosen, if the configured one was 0.
-    fn address(&self) -> SocketAddr;
-
-    /// Runs until a signal has ended it in order. Returns how many connections were left to be cut off.
-    ///
-    /// # Errors
-    /// If it cannot go on.
-    fn run(self) -> io::Result<usize>;
-}
-
-/// The server cannot start: why, for people.
-#[derive(Debug)]
-pub struct StartError(pub String);
-
-impl StartError {
-    /// Puts what was being done in front of what went wrong.
-    pub fn of<E: fmt::Display>(what: &str) -> impl Fn(E) -> StartError {
-        move |error| StartError(format!("{what}: {error}"))
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for StartError {}
+pub use fanfare_shell::program::{Server, StartError};
 
 /// All of a server's `main`: does what the command line asks for. `start` opens the server; figures go to the board, where there
 /// is one.
@@ -51,35 +18,8 @@ pub fn main<S: Server>(
     program: &Program,
     start: impl FnOnce(&Config, Option<Arc<Board>>) -> Result<S, StartError>,
 ) -> ExitCode {
-    let loaded = match config::load(program, std::env::args_os(), std::env::vars_os()) {
-        Ok(loaded) => loaded,
-        Err(stop) => return stop.report(),
-    };
-    if let Command::CheckConfig { strict } = loaded.command {
-        for warning in &loaded.warnings {
-            let _ = writeln!(io::stderr(), "{}: warning: {warning}", program.name);
-        }
-        // A reader that closes early, such as `head`, is no reason to fail.
-        let _ = io::stdout().write_all(loaded.to_toml().as_bytes());
-        return if strict && !loaded.warnings.is_empty() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-    }
-    let _logging = match logging::start(&loaded.config.log) {
-        Ok(logging) => logging,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "{}: cannot start the log: {error}", program.name);
-            return ExitCode::FAILURE;
-        }
-    };
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    match serve(&loaded.config, start) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    let loaded = config::load(program, std::env::args_os(), std::env::vars_os());
+    program::main(program.name, loaded, |config| config.log, |config| serve(config, start))
 }
 
 fn serve<S: Server>(

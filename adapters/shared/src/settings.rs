@@ -1,9 +1,10 @@
 //! From the configuration that people write to what the core and its Redis session are made with.
 
-use crate::config::{self, Config, LogLevel, RedisTarget};
+use crate::config::{self, Config, RedisTarget};
 use crate::descriptors::Places;
 use fanfare_core::Rate;
 use fanfare_core::broker::redis::RedisConfig;
+use fanfare_shell::logging::LogLevel;
 use std::io;
 
 /// What an instance draws when it starts.

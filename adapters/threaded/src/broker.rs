@@ -42,6 +42,14 @@ impl Broker {
         }
     }
 
+    /// Takes an `Action::Ask`.
+    pub fn ask(&mut self, ask: Ask<'_>) {
+        match self {
+            Broker::Memory(memory) => memory.ask(ask),
+            Broker::Redis(redis) => redis.ask(ask),
+        }
+    }
+
     /// Reports what the hub has to hear, as much as a turn takes: of Redis, what `reports` says and what was refused here.
     pub fn read(&mut self, reports: impl Iterator<Item = Report>, mut report: impl FnMut(BrokerEvent<'_>)) {
         match self {
@@ -55,13 +63,6 @@ impl Broker {
 }
 
 impl drive::Broker for Broker {
-    fn ask(&mut self, ask: Ask<'_>) {
-        match self {
-            Broker::Memory(memory) => memory.ask(ask),
-            Broker::Redis(redis) => redis.ask(ask),
-        }
-    }
-
     fn is_pressed(&self) -> bool {
         match self {
             Broker::Memory(memory) => memory.size_bytes() >= MEMORY_BYTES_PRESSING,

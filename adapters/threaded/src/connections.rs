@@ -1,9 +1,8 @@
 //! The clients' sockets: a thread that reads each of them, writes that never wait, and who tells when a full socket takes more.
 
-use crate::accept::Client;
+use crate::client::Client;
 use crate::inbox::{Inbound, Senders};
 use fanfare_adapter::cost::Cost;
-use fanfare_adapter::drive;
 use fanfare_core::ConnId;
 use fanfare_core::time::Time;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -156,22 +155,9 @@ impl Connections {
         std::mem::take(&mut self.unwaited)
     }
 
-    /// A full socket is rare, and a thread that comes and goes with it is cheaper than one that sleeps beside every reader.
-    fn await_writable(&self, conn: ConnId, connection: Arc<Connection>) -> io::Result<()> {
-        let inbox = self.inbox.clients.clone();
-        self.threads.spawn("fanfare-wait", move || {
-            // A socket that fails or is closed meanwhile counts as writable: the next write tells.
-            while let Err(Errno::INTR) = poll(&mut [PollFd::new(&connection.client.stream, PollFlags::OUT)], None) {}
-            // Nobody listens any more where the server has ended.
-            let _ = inbox.send(Inbound::Writable(conn));
-        })
-    }
-}
-
-impl drive::Sockets for Connections {
     /// Writes once, and does not wait: how much was taken, or `None` if the socket failed. Where that is not all, an
     /// [`Inbound::Writable`] follows.
-    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
         let Open { connection, .. } = self.open.get(&conn)?;
         let written = loop {
             match send(&connection.client.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -189,7 +175,7 @@ impl drive::Sockets for Connections {
     }
 
     /// Sends a FIN.
-    fn shutdown(&mut self, conn: ConnId) {
+    pub fn shutdown(&mut self, conn: ConnId) {
         if let Some(Open { connection, .. }) = self.open.get(&conn) {
             // Fails only where the peer has gone, of which reading will tell.
             let _ = connection.client.stream.shutdown(Shutdown::Write);
@@ -197,12 +183,23 @@ impl drive::Sockets for Connections {
     }
 
     /// Ends the connection. Its threads notice and leave; with the last of them the descriptor is closed.
-    fn close(&mut self, conn: ConnId) {
+    pub fn close(&mut self, conn: ConnId) {
         if let Some(Open { connection, .. }) = self.open.remove(&conn) {
             connection.closed.store(true, Relaxed);
             // Fails only where the peer has gone, which its threads have noticed, too.
             let _ = connection.client.stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// A full socket is rare, and a thread that comes and goes with it is cheaper than one that sleeps beside every reader.
+    fn await_writable(&self, conn: ConnId, connection: Arc<Connection>) -> io::Result<()> {
+        let inbox = self.inbox.clients.clone();
+        self.threads.spawn("fanfare-wait", move || {
+            // A socket that fails or is closed meanwhile counts as writable: the next write tells.
+            while let Err(Errno::INTR) = poll(&mut [PollFd::new(&connection.client.stream, PollFlags::OUT)], None) {}
+            // Nobody listens any more where the server has ended.
+            let _ = inbox.send(Inbound::Writable(conn));
+        })
     }
 }
 
@@ -274,8 +271,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accept::Gate;
-    use drive::Sockets;
+    use crate::gate::Gate;
     use fanfare_adapter::descriptors::Places;
     use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc;
@@ -290,7 +286,7 @@ mod tests {
         // The one thread is that which reads.
         let mut connections = Connections::new(inbox, Threads { running: AtomicUsize::new(0), max: 1 });
         let conn = ConnId::new(0, 1);
-        connections.insert(conn, gate.admit(stream)).unwrap();
+        connections.insert(conn, Client::new(stream, gate.admit())).unwrap();
         assert_eq!((connections.look_again_at(), connections.look_again()), (None, vec![]));
         let bytes = vec![0; 1 << 20];
         while connections.write(conn, &bytes) == Some(bytes.len()) {}

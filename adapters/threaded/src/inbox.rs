@@ -1,6 +1,6 @@
 //! What the other threads have for the one that owns the core: three bounded queues, so that whoever fills one has to wait.
 
-use crate::accept::Client;
+use crate::client::Client;
 use crate::redis::Report;
 use crossbeam_channel::{Receiver, Select, Sender, TryIter, bounded};
 use fanfare_core::ConnId;

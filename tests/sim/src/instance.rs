@@ -1,66 +1,18 @@
-//! One instance: the real core and the real Redis session, driven as an adapter drives them, on wires instead of sockets. The
-//! order of a turn is that of the mio adapter.
+//! One instance: the real core and the real Redis session, on wires instead of sockets, and when it has its turns. What a turn does is in
+//! `steps.rs`.
 
 use crate::cluster::Surroundings;
-use crate::network::{Read, Side, WireId};
+use crate::network::WireId;
 use crate::options::{Options, rng};
 use crate::reference::Incarnation;
+use crate::steps::{Adapter, Establishing, TurnSteps};
 use crate::timeline::{Happening, Moment};
-use crate::trace;
-use fanfare_core::broker;
-use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
+use fanfare_core::Core;
+use fanfare_core::broker::redis::{RedisSession, Role};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
-use fanfare_wire::Frame;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-#[derive(Debug)]
-struct Socket {
-    wire: WireId,
-    /// It stands on the ready list.
-    is_ready: bool,
-    /// It took less than it was given.
-    is_blocked: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Establishing {
-    Waits,
-    Done(bool),
-    Established,
-}
-
-#[derive(Debug)]
-struct Link {
-    wire: WireId,
-    establishing: Establishing,
-    is_writable: bool,
-}
-
-/// What an adapter needs beside core and session.
-#[derive(Debug)]
-struct Adapter {
-    incarnation: Incarnation,
-    /// Where among the instances it stands.
-    place: usize,
-    sockets: BTreeMap<ConnId, Socket>,
-    conns: BTreeMap<WireId, ConnId>,
-    ready: VecDeque<ConnId>,
-    writable: Vec<ConnId>,
-    incoming: VecDeque<WireId>,
-    links: [Option<Link>; 2],
-    /// Connections of which the core keeps some bytes unread.
-    kept: BTreeSet<ConnId>,
-    /// Connections that are no more.
-    gone: Vec<ConnId>,
-    drives_midway: bool,
-    /// Its clock has shown more time than has passed.
-    has_jumped: bool,
-    /// What the core said, in order.
-    hash: DefaultHasher,
-}
+use std::hash::{DefaultHasher, Hasher};
 
 /// An instance.
 #[derive(Debug)]
@@ -238,37 +190,11 @@ impl Instance {
             return Ok(());
         }
         let now = Time::from_micros(around.timeline.now + self.clock_ahead);
-        let Instance { core, session, adapter, options, .. } = self;
-        let mut turn = core.turn(now);
-        for conn in std::mem::take(&mut adapter.writable) {
-            if let Some(socket) = adapter.sockets.get_mut(&conn)
-                && std::mem::take(&mut socket.is_blocked)
-            {
-                turn.feed(Event::Writable { conn });
-            }
-        }
-        if !turn.core().is_congested() {
-            adapter.read_redis(session, &mut turn, now, around);
-        }
-        while let Some(wire) = adapter.incoming.pop_front() {
-            match turn.open() {
-                Ok(conn) => adapter.insert(conn, wire),
-                Err(_) => around.network.close(wire, Side::Far, &mut around.timeline),
-            }
-        }
-        adapter.read_clients(options, &mut turn, around);
-        if std::mem::take(&mut self.stale_due) {
-            self.stale_fed += adapter.feed_stale(&mut turn, &mut self.rng);
-        }
-        turn.timeout(|conn| adapter.sockets.get(&conn).is_some_and(|socket| socket.is_ready));
-        adapter.note_looked_at(turn.core(), around);
-        if std::mem::take(&mut self.shutdown_due) {
-            let wires = adapter.conns.keys().copied();
-            around.reference.stops(wires, &around.network, around.timeline.now);
-            turn.feed(Event::Shutdown);
-        }
-        adapter.carry_out(turn.finish(), session, now, around);
-        adapter.drive(session, now, around);
+        let Instance { core, session, adapter, options, rng, stale_fed, .. } = self;
+        let (stale_due, shutdown_due) = (std::mem::take(&mut self.stale_due), std::mem::take(&mut self.shutdown_due));
+        let mut steps =
+            TurnSteps { adapter, session, options, now, around, rng, stale_due, stale_fed, shutdown_due, failed: None };
+        fanfare_turn::turn(core, &mut steps, now);
         core.check_invariants();
         if core.metrics().stale_ids != self.stale_fed {
             return Err(format!("{} stale ids were fed, and counted {}", self.stale_fed, core.metrics().stale_ids));
@@ -289,259 +215,6 @@ impl Instance {
             let turn = self.options.turn.draw(&mut self.rng);
             let delay = next.since(now).as_micros() as u64;
             self.plan(around.timeline.now + delay.max(turn), around);
-        }
-    }
-}
-
-impl Adapter {
-    fn insert(&mut self, conn: ConnId, wire: WireId) {
-        let socket = Socket { wire, is_ready: false, is_blocked: false };
-        assert!(self.sockets.insert(conn, socket).is_none(), "an id is given once");
-        self.conns.insert(wire, conn);
-        self.make_ready(conn);
-    }
-
-    fn remove(&mut self, conn: ConnId) -> Option<WireId> {
-        let socket = self.sockets.remove(&conn)?;
-        self.conns.remove(&socket.wire);
-        self.gone.push(conn);
-        Some(socket.wire)
-    }
-
-    fn make_ready(&mut self, conn: ConnId) {
-        if let Some(socket) = self.sockets.get_mut(&conn)
-            && !std::mem::replace(&mut socket.is_ready, true)
-        {
-            self.ready.push_back(conn);
-        }
-    }
-
-    fn read_redis(
-        &mut self,
-        session: &mut RedisSession,
-        turn: &mut Turn<'_>,
-        now: Time,
-        around: &mut Surroundings<'_>,
-    ) {
-        for role in Role::ALL {
-            self.establish(role, session, now, around);
-            while let Some(wire) = self.established(role) {
-                match around.network.read(wire, Side::Near, 64 * 1024, &mut around.timeline) {
-                    Read::Bytes(bytes) => {
-                        session.input(role, &bytes, now, |event| turn.feed(Event::Broker(event)));
-                    }
-                    Read::Nothing => break,
-                    Read::End => self.lost(role, session, now, around),
-                }
-            }
-        }
-        if session.next_timeout().is_some_and(|deadline| deadline <= now) {
-            session.timeout(now);
-        }
-        session.poll_events(|event| turn.feed(Event::Broker(event)));
-    }
-
-    fn established(&self, role: Role) -> Option<WireId> {
-        let link = self.links[role as usize].as_ref()?;
-        (link.establishing == Establishing::Established).then_some(link.wire)
-    }
-
-    fn establish(&mut self, role: Role, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
-        let Some(link) = &mut self.links[role as usize] else { return };
-        match link.establishing {
-            Establishing::Done(true) => {
-                link.establishing = Establishing::Established;
-                session.connected(role, now);
-            }
-            Establishing::Done(false) => self.lost(role, session, now, around),
-            Establishing::Waits | Establishing::Established => {}
-        }
-    }
-
-    fn lost(&mut self, role: Role, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
-        self.forget(role, around);
-        session.disconnected(role, "it closed the connection", now);
-    }
-
-    fn forget(&mut self, role: Role, around: &mut Surroundings<'_>) {
-        if let Some(link) = self.links[role as usize].take() {
-            trace!(around.trace, around.timeline, "an instance ends wire {} ({role:?})", link.wire);
-            around.reference.link_ended_at_instance(link.wire, around.timeline.now);
-            around.network.close(link.wire, Side::Near, &mut around.timeline);
-        }
-    }
-
-    fn read_clients(&mut self, options: &Options, turn: &mut Turn<'_>, around: &mut Surroundings<'_>) {
-        for _ in 0..self.ready.len().min(options.reads_per_turn) {
-            let Some(conn) = self.ready.pop_front() else { return };
-            let Some(socket) = self.sockets.get_mut(&conn) else { continue };
-            socket.is_ready = false;
-            if turn.core().keeps_unread(conn) {
-                self.make_ready(conn);
-                continue;
-            }
-            match around.network.read(socket.wire, Side::Far, options.read_bytes, &mut around.timeline) {
-                Read::Bytes(mut data) => {
-                    turn.feed(Event::Bytes { conn, data: &mut data });
-                    if turn.core().keeps_unread(conn) {
-                        around.reference.client_kept(socket.wire);
-                        self.kept.insert(conn);
-                    } else {
-                        around.reference.client_read(socket.wire, self.incarnation, &around.network);
-                    }
-                    self.make_ready(conn);
-                }
-                Read::Nothing => {}
-                Read::End => turn.feed(Event::Closed { conn }),
-            }
-        }
-    }
-
-    /// Tells of whom the core has come to the end of what was kept.
-    fn note_looked_at(&mut self, core: &Core, around: &mut Surroundings<'_>) {
-        let Adapter { kept, sockets, incarnation, .. } = self;
-        kept.retain(|conn| {
-            let Some(socket) = sockets.get(conn) else { return false };
-            let is_kept = core.keeps_unread(*conn);
-            if !is_kept {
-                around.reference.client_read(socket.wire, *incarnation, &around.network);
-            }
-            is_kept
-        });
-    }
-
-    /// Reports something about connections that were closed, as an adapter with events still in its hands may.
-    fn feed_stale(&mut self, turn: &mut Turn<'_>, rng: &mut Rng) -> u64 {
-        let mut fed = 0;
-        for _ in 0..rng.usize(1..4) {
-            let Some(conn) = (!self.gone.is_empty()).then(|| self.gone[rng.usize(..self.gone.len())]) else {
-                return fed;
-            };
-            match rng.u32(0..4) {
-                0 => turn.feed(Event::Writable { conn }),
-                1 => turn.feed(Event::Closed { conn }),
-                _ => {
-                    let mut data = Frame::text(r#"{"type":"SEND_MESSAGE","room":"tea","message":"m|0|0|0|"}"#).masked();
-                    turn.feed(Event::Bytes { conn, data: &mut data });
-                }
-            }
-            fed += 1;
-        }
-        fed
-    }
-
-    fn carry_out(
-        &mut self,
-        mut actions: Actions<'_>,
-        session: &mut RedisSession,
-        now: Time,
-        around: &mut Surroundings<'_>,
-    ) {
-        now.hash(&mut self.hash);
-        let mut asked = false;
-        while let Some(action) = actions.next() {
-            match action {
-                Action::Send(delivery) => {
-                    if std::mem::take(&mut asked) && self.drives_midway {
-                        self.drive(session, now, around);
-                    }
-                    self.send(delivery, around);
-                }
-                Action::Shutdown { conn } => {
-                    ("shutdown", conn).hash(&mut self.hash);
-                    around.network.shutdown(self.sockets[&conn].wire, Side::Far, &mut around.timeline);
-                }
-                Action::Close { conn } => {
-                    ("close", conn).hash(&mut self.hash);
-                    let wire = self.remove(conn).expect("a socket is closed once");
-                    around.network.close(wire, Side::Far, &mut around.timeline);
-                }
-                Action::Ask(broker::Ask::Publish { room, payload, id }) => {
-                    ("publish", room, payload, id).hash(&mut self.hash);
-                    asked = true;
-                    let subscribes = session.stats().subscriber.state == LinkState::Up && !self.has_jumped;
-                    let noted = around.reference.handed_on(
-                        payload,
-                        self.incarnation,
-                        subscribes,
-                        around.timeline.now,
-                        &around.network,
-                    );
-                    noted.expect("an instance publishes what was sent");
-                    session.publish(room, payload, id);
-                }
-                Action::Ask(broker::Ask::Subscribe { room }) => {
-                    ("subscribe", room).hash(&mut self.hash);
-                    asked = true;
-                    session.subscribe(room);
-                }
-                Action::Ask(broker::Ask::Unsubscribe { room }) => {
-                    ("unsubscribe", room).hash(&mut self.hash);
-                    session.unsubscribe(room);
-                }
-            }
-        }
-    }
-
-    fn send(&mut self, mut delivery: Delivery<'_>, around: &mut Surroundings<'_>) {
-        let bytes = delivery.bytes();
-        ("send", bytes).hash(&mut self.hash);
-        while let Some(conn) = delivery.next_target() {
-            conn.hash(&mut self.hash);
-            let socket = self.sockets.get_mut(&conn).expect("no action names a closed socket");
-            match around.network.write(socket.wire, Side::Far, bytes, &mut around.timeline) {
-                Ok(taken) if taken == bytes.len() => {}
-                Ok(taken) => {
-                    socket.is_blocked = true;
-                    around.short_writes += 1;
-                    delivery.short(conn, taken);
-                }
-                Err(_) => {
-                    if let Some(wire) = self.remove(conn) {
-                        around.network.close(wire, Side::Far, &mut around.timeline);
-                    }
-                    delivery.gone(conn);
-                }
-            }
-        }
-    }
-
-    /// Opens and drops connections to Redis as the session wants it, and writes what it has to say.
-    fn drive(&mut self, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
-        let (place, incarnation) = (self.place, self.incarnation);
-        while let Some((role, request)) = session.poll_connection(now) {
-            match request {
-                ConnectionRequest::Drop => self.forget(role, around),
-                ConnectionRequest::Open => {
-                    let wire = around.open_link(place, incarnation);
-                    trace!(around.trace, around.timeline, "instance {place} opens wire {wire} ({role:?})");
-                    if role == Role::Subscriber {
-                        around.reference.link_opened(wire, incarnation);
-                    }
-                    let establishing = Establishing::Waits;
-                    self.links[role as usize] = Some(Link { wire, establishing, is_writable: true });
-                }
-            }
-        }
-        for role in Role::ALL {
-            self.write_link(role, session, now, around);
-        }
-    }
-
-    fn write_link(&mut self, role: Role, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
-        while let Some(wire) = self.established(role) {
-            let link = self.links[role as usize].as_mut().expect("it is established");
-            let output = session.output(role);
-            if !link.is_writable || output.is_empty() {
-                return;
-            }
-            match around.network.write(wire, Side::Near, output, &mut around.timeline) {
-                Ok(taken) => {
-                    link.is_writable = taken == output.len();
-                    session.written(role, taken);
-                }
-                Err(_) => return self.lost(role, session, now, around),
-            }
         }
     }
 }

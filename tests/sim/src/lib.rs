@@ -17,6 +17,7 @@ mod reference;
 mod report;
 mod resp;
 mod shrink;
+mod steps;
 mod timeline;
 mod trace;
 mod view;

@@ -1,18 +1,16 @@
 //! Rules between keys: each value may be right by itself, and the pair still wrong.
 
 use super::Config;
-use super::key::Key;
-use super::keys::{KEYS, position};
-use super::problem::{Problem, Source};
 use super::program::Program;
+use fanfare_shell::config::{Problem, Rule, Sources};
 
 /// What a message gains on its way: a frame header, or for Redis the envelope's header line, the command around it,
 /// the channel (a prefix of at most 256 bytes and a room of at most 1024) and the room again in JSON, where every byte
 /// may be escaped by another. Their sum stays below this.
 const SLACK_BYTES: usize = 4096;
 
-/// Everything inconsistent in `config`; `sources` says for each of [`KEYS`] where its value came from.
-pub(crate) fn check(config: &Config, sources: &[Source], program: &Program) -> Vec<Problem> {
+/// Everything inconsistent in `config`; `sources` says for each key where its value came from.
+pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Program) -> Vec<Problem> {
     let Config { redis, limits, workers, .. } = config;
     let (outbox_total_least, outbox_total_why) = match *workers {
         1 => (limits.outbox_bytes_max, "all connections together must be allowed what one is"),
@@ -79,38 +77,12 @@ pub(crate) fn check(config: &Config, sources: &[Source], program: &Program) -> V
 }
 
 /// One configuration is read by several programs, and not all of them have several event loops.
-fn too_many_workers(config: &Config, sources: &[Source], program: &Program) -> Option<Problem> {
+fn too_many_workers(config: &Config, sources: &Sources<Config>, program: &Program) -> Option<Problem> {
     let Program { name, workers_max, .. } = program;
     (config.workers > *workers_max).then(|| Problem {
         key: "workers".to_owned(),
-        from: sources[position("workers").expect("the table holds workers")].clone(),
+        from: sources.of("workers").clone(),
         wrong: format!("{} event loops are more than {name} can run", config.workers),
         right: format!("at most {workers_max}, or another adapter: `fanfare` runs up to 64"),
     })
-}
-
-/// `key` must be at least `least`, because of the value of the key `than`.
-struct Rule {
-    key: &'static str,
-    value: usize,
-    least: usize,
-    than: &'static str,
-    why: &'static str,
-}
-
-impl Rule {
-    fn problem(&self, sources: &[Source]) -> Option<Problem> {
-        let Rule { key, value, least, than, why } = self;
-        if value >= least {
-            return None;
-        }
-        let source = |name: &str| &sources[position(name).expect("rules name known keys")];
-        let other: &Key = &KEYS[position(than).expect("rules name known keys")];
-        Some(Problem {
-            key: (*key).to_owned(),
-            from: source(key).clone(),
-            wrong: format!("{value} is too small beside {than} ({}): {why}", source(than)),
-            right: format!("at least {least}, or a smaller {}", other.name),
-        })
-    }
 }

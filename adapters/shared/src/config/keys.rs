@@ -7,10 +7,11 @@ use std::time::Duration;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::{Dialect, Origins, Proxies, PublishFormat, Subprotocols};
 
-use super::key::{
-    Address, Choice, Field, Given, Key, List, Milliseconds, Number, OptionalAddress, OriginList, RedisUrl, Text, Unit,
-};
-use super::{Compression, Config, Limits, Log, LogFormat, LogLevel, Redis, Timeouts};
+use fanfare_shell::config::{Address, Choice, Given, Key, List, Milliseconds, Number, OptionalAddress, Text, Unit};
+use fanfare_shell::logging::{Log, LogFormat, LogLevel};
+
+use super::kinds::{Field, OriginList, RedisUrl};
+use super::{Compression, Config, Limits, Redis, Timeouts};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -38,7 +39,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
 ];
 
 /// Every key, section by section in the order of [`SECTIONS`].
-pub(crate) static KEYS: &[Key] = &[
+pub(crate) static KEYS: &[Key<Config>] = &[
     Key {
         name: "listen",
         default: "127.0.0.1:8080",
@@ -499,11 +500,6 @@ pub(crate) static KEYS: &[Key] = &[
         kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(timeouts.shutdown) },
     },
 ];
-
-/// The position of a key in [`KEYS`].
-pub(crate) fn position(name: &str) -> Option<usize> {
-    KEYS.iter().position(|key| key.name == name)
-}
 
 impl Default for Config {
     /// The documented defaults.

@@ -1,32 +1,27 @@
 //! The configuration: what can be set, from where, and the typed result that the rest of the server reads.
 //!
 //! `keys.rs` is the one definition of every key; flags, environment variables, the TOML file, the help text and
-//! `check-config` follow from it. Nothing here opens a socket or reads anything but the named file.
+//! `check-config` follow from it, by what `fanfare-shell` makes of such a table.
 
-mod command_line;
 mod consistency;
-mod file;
-mod host;
-mod key;
 mod keys;
+mod kinds;
 mod load;
 mod prefix;
-mod problem;
 mod program;
 mod redis_url;
-mod show;
 #[cfg(test)]
 mod tests;
 
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::{Dialect, Origins, Proxies, PublishFormat, Subprotocols};
+use fanfare_shell::host::HostName;
+use fanfare_shell::logging::Log;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use host::HostName;
-pub use load::{Loaded, Stop, load};
-pub use problem::{ConfigError, Problem, Source};
-pub use program::{Command, Program};
+pub use load::load;
+pub use program::Program;
 pub use redis_url::{Password, RedisAddress, RedisTarget, RedisUrlError};
 
 /// Everything that can be configured, validated. `docs/configuration.md` says what each key is for.
@@ -62,37 +57,6 @@ pub struct Config {
     pub proxies: Proxies,
     /// Section `timeouts`.
     pub timeouts: Timeouts,
-}
-
-/// What log lines look like and which are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// `log.format`.
-    pub format: LogFormat,
-    /// `log.level`: the least severe level that is written.
-    pub level: LogLevel,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One flat JSON object per line.
-    Json,
-}
-
-/// How severe an event must be to be logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Errors only.
-    Error,
-    /// Errors and warnings.
-    Warn,
-    /// Also the noteworthy facts of normal operation.
-    Info,
-    /// Also what helps to find a fault.
-    Debug,
 }
 
 /// How this instance shares its rooms with others.

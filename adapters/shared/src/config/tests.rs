@@ -10,11 +10,14 @@ use std::time::Duration;
 use fanfare_core::Origins;
 
 use super::keys::{KEYS, SECTIONS};
+use super::load::SCHEMA;
 use super::*;
+use fanfare_shell::config::{Command, Loaded, Stop};
+use fanfare_shell::logging::{LogFormat, LogLevel};
 
 const PROGRAM: Program = Program { name: "fanfare", about: "A server.", workers_max: 64 };
 
-fn try_load(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Loaded, Stop> {
+fn try_load(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Loaded<Config>, Stop> {
     let arguments = ["fanfare"].iter().chain(arguments).map(OsString::from);
     load(&PROGRAM, arguments, environment.iter().map(|(name, value)| (name.into(), value.into())))
 }
@@ -67,7 +70,7 @@ impl Drop for TomlFile {
 #[test]
 fn names_follow_one_rule_and_never_collide() {
     let flags: BTreeSet<_> = KEYS.iter().map(|key| key.flag()).collect();
-    let variables: BTreeSet<_> = KEYS.iter().map(|key| key.environment()).collect();
+    let variables: BTreeSet<_> = KEYS.iter().map(|key| SCHEMA.environment(key)).collect();
     assert_eq!((flags.len(), variables.len()), (KEYS.len(), KEYS.len()));
     assert!(flags.contains("limits-rooms-per-connection-max") && flags.contains("ops-listen"));
     assert!(variables.contains("FANFARE_LIMITS_ROOMS_PER_CONNECTION_MAX"));

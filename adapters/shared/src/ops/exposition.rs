@@ -1,64 +1,35 @@
-//! The figures of a [`Board`] in the Prometheus text format, version 0.0.4
-//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
-
-use std::fmt::Write;
+//! What the operations port tells of a [`Board`].
 
 use super::board::Board;
-use super::families::{
-    FAMILIES, Family, Kind, LIMITS, PUBLISH_HELP, PUBLISH_NAME, TURN_BOUNDS_US, TURN_HELP, TURN_NAME,
-};
-use super::process;
-use super::text::head;
+use super::families::{FAMILIES, LIMITS, PUBLISH_HELP, PUBLISH_NAME, TURN_BOUNDS_US, TURN_HELP, TURN_NAME};
 use fanfare_core::Metrics;
+use fanfare_shell::ops::Status;
+use fanfare_shell::ops::exposition::{Kind, family, histogram, metric};
 
-/// The media type of [`render`]'s text.
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Every metric of the board.
-pub(crate) fn render(board: &Board) -> String {
-    // The text is about 9 KiB; one allocation, freed with the response.
-    let mut text = String::with_capacity(12 * 1024);
-    let values = board.values();
-    let mut values = values.iter();
-    for Family { name, kind, help, samples, .. } in FAMILIES {
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-        };
-        head(&mut text, name, kind, help);
-        for (sample, value) in samples.iter().zip(&mut values) {
-            if sample.labels.is_empty() {
-                let _ = writeln!(text, "{name} {value}");
-            } else {
-                let _ = writeln!(text, "{name}{{{}}} {value}", sample.labels);
+impl Status for Board {
+    /// Every metric of the board.
+    fn metrics(&self, text: &mut String) {
+        let values = self.values();
+        let mut values = values.iter();
+        for one in FAMILIES {
+            let samples = one.samples.iter().map(|sample| sample.labels).zip(&mut values);
+            family(text, one.name, one.kind, one.help, samples);
+        }
+        for ((name, help), limit) in LIMITS.iter().zip(self.limits()) {
+            if let Some(limit) = limit {
+                metric(text, name, Kind::Gauge, help, limit);
             }
         }
+        let (publishes, micros) = self.publishes();
+        let bounds = &Metrics::PUBLISH_BOUNDS_US;
+        histogram(text, PUBLISH_NAME, PUBLISH_HELP, bounds, &publishes, micros as f64 / 1e6);
+        let (turns, nanos) = self.turns();
+        histogram(text, TURN_NAME, TURN_HELP, &TURN_BOUNDS_US, &turns, nanos as f64 / 1e9);
     }
-    for ((name, help), limit) in LIMITS.iter().zip(board.limits()) {
-        if let Some(limit) = limit {
-            head(&mut text, name, "gauge", help);
-            let _ = writeln!(text, "{name} {limit}");
-        }
-    }
-    let (publishes, micros) = board.publishes();
-    histogram(&mut text, (PUBLISH_NAME, PUBLISH_HELP), &Metrics::PUBLISH_BOUNDS_US, &publishes, micros as f64 / 1e6);
-    let (turns, nanos) = board.turns();
-    histogram(&mut text, (TURN_NAME, TURN_HELP), &TURN_BOUNDS_US, &turns, nanos as f64 / 1e9);
-    process::render(&mut text);
-    text
-}
 
-/// A histogram whose bounds are in microseconds; `counts` has one more, and is not cumulative.
-fn histogram(text: &mut String, (name, help): (&str, &str), bounds_us: &[u64], counts: &[u64], sum_seconds: f64) {
-    head(text, name, "histogram", help);
-    let mut count = 0;
-    for (bound, within) in bounds_us.iter().zip(counts) {
-        count += within;
-        let _ = writeln!(text, "{name}_bucket{{le=\"{}\"}} {count}", *bound as f64 / 1e6);
+    fn readiness(&self) -> Result<(), String> {
+        self.readiness()
     }
-    // The count is the sum of the buckets as they were read, so that it always equals the last one.
-    count += counts[bounds_us.len()];
-    let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum_seconds}\n{name}_count {count}");
 }
 
 #[cfg(test)]
@@ -70,6 +41,12 @@ mod tests {
     use crate::config::Config;
     use crate::descriptors::Places;
     use crate::ops::Snapshot;
+
+    fn render(board: &Board) -> String {
+        let mut text = String::new();
+        board.metrics(&mut text);
+        text
+    }
 
     /// Samples by their full name with labels; asserts the form of every line on the way.
     fn parse(text: &str) -> BTreeMap<String, f64> {
@@ -211,23 +188,6 @@ mod tests {
         assert_eq!(samples["fanfare_publish_seconds_bucket{le=\"0.0001\"}"], 6.0);
         assert_eq!(samples["fanfare_publish_seconds_bucket{le=\"5\"}"], 6.0);
         assert_eq!((samples["fanfare_publish_seconds_count"], samples["fanfare_publish_seconds_sum"]), (8.0, 12.0));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_process_is_described() {
-        let samples = parse(&render(&Board::new(1)));
-        for (name, least) in [
-            ("process_cpu_seconds_total", 0.0),
-            ("process_resident_memory_bytes", 65_536.0),
-            ("process_virtual_memory_bytes", 65_536.0),
-            ("process_threads", 1.0),
-            ("process_start_time_seconds", 1_600_000_000.0),
-            ("process_open_fds", 3.0),
-            ("process_max_fds", 3.0),
-        ] {
-            assert!(samples.get(name).is_some_and(|value| *value >= least), "{name}: {samples:?}");
-        }
     }
 
     #[test]

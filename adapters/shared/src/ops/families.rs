@@ -1,15 +1,7 @@
 //! Every metric, once: name, kind, meaning, and the figure of the [`Snapshot`] it shows.
 
 use super::snapshot::Snapshot;
-
-/// Whether a figure only grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Only grows while the process lives.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-}
+use fanfare_shell::ops::exposition::Kind;
 
 /// What several workers' figures make together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,10 @@
-//! The operations port: metrics and health for operators, served on a thread of its own from a [`Board`].
-//! The event loop writes to the board and never waits for a reader.
+//! What a server shows of itself on the operations port: its figures and readiness on a [`Board`], which the event loop writes to
+//! without ever waiting for a reader.
 
 mod board;
 mod exposition;
 mod families;
-mod guard;
-mod process;
-mod server;
 mod snapshot;
-mod text;
 
 pub use board::{Board, Figures};
-pub use server::{Ops, StartError};
 pub use snapshot::Snapshot;

@@ -1,20 +1,23 @@
 //! What is said on one connection: a thread writes what is asked, all that waits at once, until too much is unanswered; the link's
 //! thread reads the replies, which come in the order of asking, and the messages between them.
 
-use super::link::{Connection, Link, Over, Socket, error_text, standing, tells_cluster};
-use super::{Counts, Report};
+use super::ask::{Ask, Probe, Publish};
+use super::connection::{Connection, error_text, standing, tells_cluster};
+use super::context::{LinkContext, Over};
+use super::report::{Counts, Report};
+use super::socket::Socket;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use fanfare_core::broker::PublishError;
 use fanfare_core::broker::redis::{RedisConfig, Refusal, Role, Standing, Trouble};
-use fanfare_core::broker::{PublishError, PublishId};
 use fanfare_core::time::Time;
-use redis::{Value, cmd};
+use redis::Value;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Commands of one write.
 const BATCH_MAX: usize = 512;
@@ -22,49 +25,6 @@ const BATCH_MAX: usize = 512;
 /// Redis owes, and after those that nobody has taken from the socket yet, so it would be late by as many. Enough for
 /// Redis to have some at hand while one of the threads waits for a processor.
 const UNANSWERED_MAX: usize = 1_024;
-
-/// Something to ask of Redis.
-#[derive(Debug)]
-pub enum Ask {
-    /// For a room's messages.
-    Subscribe(String),
-    /// For no more of them.
-    Unsubscribe(String),
-    /// To pass on a message.
-    Publish(Publish),
-    /// For a sign of life. `again`: what it answers decides whether trouble is over.
-    Probe {
-        /// What is asked.
-        probe: Probe,
-        /// It stands behind all that was refused for a while and is asked again.
-        again: bool,
-    },
-    /// Nothing of Redis: after this pause, all that it refused for a while.
-    Again(Duration),
-    /// Nothing of Redis, which is a replica by now: the connection ends.
-    GiveUp,
-}
-
-/// What may be asked for a sign of life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// Nothing but that.
-    Ping,
-    /// The server's role.
-    Role,
-    /// Of a replica: whether it is one of a cluster.
-    Cluster,
-}
-
-/// Something to be published.
-#[derive(Debug)]
-pub struct Publish {
-    pub(super) channel: String,
-    pub(super) payload: Vec<u8>,
-    pub(super) id: Option<PublishId>,
-    /// What it counts for among the bytes in flight.
-    pub(super) bytes: usize,
-}
 
 /// What was asked and not answered yet.
 struct Awaited {
@@ -82,7 +42,7 @@ struct Awaited {
 
 /// The end that reads.
 pub(super) struct Conversation<'a> {
-    link: &'a Link,
+    link: &'a LinkContext,
     awaited: Arc<Awaited>,
     answers: Answers,
     /// To the end that writes.
@@ -116,7 +76,7 @@ type Reason = String;
 
 impl Conversation<'_> {
     /// Reports what Redis says until the connection ends, and returns why it did. Every publish is answered.
-    pub(super) fn hold(link: &Link, mut connection: Connection) -> Result<Reason, Over> {
+    pub(super) fn hold(link: &LinkContext, mut connection: Connection) -> Result<Reason, Over> {
         let (asks, asked) = unbounded();
         // A subscriber may not ask; and both lead to the same server.
         let awaited = Arc::new(Awaited::new(link.role == Role::Publisher && connection.tells_role));
@@ -478,22 +438,6 @@ impl Writer {
             _ => return false,
         }
         true
-    }
-}
-
-impl Ask {
-    fn encode(&self, prefix: &str, out: &mut Vec<u8>) {
-        match self {
-            Ask::Subscribe(room) => cmd("SUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
-            Ask::Unsubscribe(room) => cmd("UNSUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
-            Ask::Publish(Publish { channel, payload, .. }) => {
-                cmd("PUBLISH").arg(channel).arg(payload).write_packed_command(out);
-            }
-            Ask::Probe { probe: Probe::Ping, .. } => cmd("PING").write_packed_command(out),
-            Ask::Probe { probe: Probe::Role, .. } => cmd("ROLE").write_packed_command(out),
-            Ask::Probe { probe: Probe::Cluster, .. } => cmd("INFO").arg("cluster").write_packed_command(out),
-            Ask::Again(_) | Ask::GiveUp => {}
-        }
     }
 }
 

@@ -5,49 +5,31 @@
 //! is borrowed for as long as somebody waits for a reply, so that nobody could say anything meanwhile, nor notice that it has
 //! ended while there is nothing to say.
 
+mod ask;
+mod connection;
+mod context;
 mod conversation;
 mod link;
+mod report;
+mod socket;
 
-use conversation::{Ask, Publish};
+use ask::{Ask, Publish};
+use context::LinkContext;
 use crossbeam_channel::Sender;
 use fanfare_adapter::config::RedisAddress;
 use fanfare_adapter::ops::Snapshot;
 use fanfare_core::broker::redis::{RedisConfig, Role};
 use fanfare_core::broker::{self, BrokerEvent, PublishError, PublishId};
 use link::Link;
+use report::Counts;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+
+pub use report::Report;
 
 /// What a command takes beside its channel and payload, at most.
 const COMMAND_BYTES: usize = 64;
-
-/// What the threads have to say: [`BrokerEvent`]s that own their texts.
-#[derive(Debug)]
-pub enum Report {
-    /// A connection, and where it takes what is asked of it.
-    Up(Role, Sender<Ask>),
-    /// It has gone, or still cannot be had, and why. What was asked of one for subscriptions is void.
-    Down(Role, String),
-    /// Redis refuses for a while what it is asked on a connection, and why; or does so no more.
-    Refusing(Role, Option<String>),
-    /// It was a master, and is a replica.
-    Demoted,
-    /// The room is subscribed.
-    Subscribed(String),
-    /// The room is not subscribed any more.
-    Unsubscribed(String),
-    /// The room, and what Redis said.
-    SubscribeFailed(String, String),
-    /// The room, and what was published to it.
-    Message(String, Vec<u8>),
-    /// Redis took it.
-    Published(PublishId),
-    /// Redis did not take it, or nobody knows.
-    PublishFailed(PublishId, PublishError),
-    /// The last publish in flight is none any more, and nobody was waiting for its outcome, unless the server does, to end.
-    Settled,
-}
 
 /// Redis as the thread sees it that owns the core.
 #[derive(Debug)]
@@ -64,15 +46,6 @@ pub struct RedisLinks {
     counts: Arc<Counts>,
 }
 
-/// What the threads count.
-#[derive(Debug, Default)]
-struct Counts {
-    in_flight: AtomicUsize,
-    in_flight_bytes: AtomicUsize,
-    dropped: AtomicU64,
-    oversized: AtomicU64,
-}
-
 impl RedisLinks {
     /// Starts the threads, which connect at once.
     ///
@@ -81,7 +54,9 @@ impl RedisLinks {
     pub fn start(config: RedisConfig, address: &RedisAddress, inbox: &Sender<Report>) -> io::Result<RedisLinks> {
         let (config, counts) = (Arc::new(config), Arc::<Counts>::default());
         for role in Role::ALL {
-            Link::new(role, &config, address, &counts, inbox).start()?;
+            let (config, counts) = (Arc::clone(&config), Arc::clone(&counts));
+            let context = LinkContext { role, config, counts, address: address.clone(), inbox: inbox.clone() };
+            Link::new(context).start()?;
         }
         Ok(RedisLinks { config, asks: [None, None], refusing: [None, None], ups: [0; 2], refused: Vec::new(), counts })
     }

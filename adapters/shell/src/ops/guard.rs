@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::config::HostName;
+use crate::host::HostName;
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn addresses_localhost_and_configured_names_are_its_own() {
-        let names = ["fanfare.internal".parse().unwrap(), "b".parse().unwrap()];
+        let names = ["server.internal".parse().unwrap(), "b".parse().unwrap()];
         for own in [
             "127.0.0.1",
             "127.0.0.1:9090",
@@ -90,8 +90,8 @@ mod tests {
             "[2001:db8::1]:9090",
             "localhost",
             "LOCALHOST:9090",
-            "fanfare.internal:9090",
-            "Fanfare.Internal",
+            "server.internal:9090",
+            "Server.Internal",
             "b",
         ] {
             assert!(is_own(own, &names), "{own}");
@@ -104,15 +104,15 @@ mod tests {
             "127.0.0.1.evil.example",
             "localhost.evil.example",
             "a.b",
-            "fanfare.internal.",
+            "server.internal.",
             "[evil]",
             "::1",
-            "fanfare.internal:x",
+            "server.internal:x",
         ] {
             assert!(!is_own(other, &names), "{other}");
         }
-        let told = misdirected("fanfare.default.svc");
-        assert!(told.contains("--ops-hosts fanfare.default.svc"), "{told}");
+        let told = misdirected("server.default.svc");
+        assert!(told.contains("--ops-hosts server.default.svc"), "{told}");
         assert!(!misdirected("<script>").contains('<'));
     }
 }

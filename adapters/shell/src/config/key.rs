@@ -1,4 +1,4 @@
-//! What a key is, and the kinds of values: how each is read, shown and explained. Which keys there are is in `keys`.
+//! What a key is, and the kinds of values: how each is read, shown and explained. Which keys there are is for each server to say.
 
 use std::fmt::{Display, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,47 +6,38 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use fanfare_core::Origins;
-
-use super::{Config, RedisTarget};
-
 /// One configuration key: the only place where its name, default, bounds and meaning are written.
-pub(crate) struct Key {
+pub struct Key<C: 'static> {
     /// `name` or `section.name`, as in TOML.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// As it would be written in a flag; empty where the default is that there is none.
-    pub(crate) default: &'static str,
+    pub default: &'static str,
     /// One or two sentences for `--help`.
-    pub(crate) help: &'static str,
+    pub help: &'static str,
     /// An environment variable of an older server that means the same, weaker than the key's own.
-    pub(crate) environment_alias: Option<&'static str>,
-    /// How values are read, shown and explained, and where in [`Config`] they go.
-    pub(crate) kind: &'static dyn Kind,
+    pub environment_alias: Option<&'static str>,
+    /// How values are read, shown and explained, and where in the configuration they go.
+    pub kind: &'static dyn Kind<C>,
 }
 
-impl Key {
+impl<C> Key<C> {
     /// The section's name, empty for a top-level key.
-    pub(crate) fn section(&self) -> &'static str {
+    pub fn section(&self) -> &'static str {
         self.name.split_once('.').map_or("", |(section, _)| section)
     }
 
     /// The name within its section.
-    pub(crate) fn name_in_section(&self) -> &'static str {
+    pub fn name_in_section(&self) -> &'static str {
         self.name.split_once('.').map_or(self.name, |(_, name)| name)
     }
 
     /// `--section-name-x`, without the dashes in front.
-    pub(crate) fn flag(&self) -> String {
+    pub fn flag(&self) -> String {
         self.name.replace(['.', '_'], "-")
     }
 
-    /// `FANFARE_SECTION_NAME_X`.
-    pub(crate) fn environment(&self) -> String {
-        format!("FANFARE_{}", self.name.replace('.', "_").to_uppercase())
-    }
-
     /// What a right value looks like, with the default.
-    pub(crate) fn right(&self) -> String {
+    pub fn right(&self) -> String {
         let default = if self.default.is_empty() { "none" } else { self.default };
         format!("{}; default: {default}", self.kind.right())
     }
@@ -54,7 +45,7 @@ impl Key {
 
 /// A value as it was given, before anybody knows whether it fits its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Given {
+pub enum Given {
     /// From a flag or the environment, where everything is text.
     Word(String),
     /// A string of the file.
@@ -68,11 +59,11 @@ pub(crate) enum Given {
 }
 
 /// A kind of value.
-pub(crate) trait Kind: Sync {
+pub trait Kind<C>: Sync {
     /// Puts the value into its place, or says why it cannot be. The reason never holds a secret.
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String>;
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String>;
     /// The value in force, as TOML; an empty string where there is none.
-    fn show(&self, config: &Config) -> toml::Value;
+    fn show(&self, config: &C) -> toml::Value;
     /// What would be right, as a noun.
     fn right(&self) -> String;
     /// The placeholder in `--help`.
@@ -83,36 +74,44 @@ pub(crate) trait Kind: Sync {
     }
 }
 
-/// A field of [`Config`]; made by the macro `field!`.
-pub(crate) struct Field<T: 'static> {
-    pub(crate) get: fn(&Config) -> &T,
-    pub(crate) get_mut: fn(&mut Config) -> &mut T,
+/// The two ways to one field of a configuration.
+pub struct Field<C: 'static, T: 'static> {
+    /// To its value.
+    pub get: fn(&C) -> &T,
+    /// To its place.
+    pub get_mut: fn(&mut C) -> &mut T,
 }
 
 /// What a number counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub enum Unit {
+    /// Bytes.
     Bytes,
+    /// Things.
     Count,
+    /// Time.
     Milliseconds,
 }
 
 /// A number of bytes or of things.
-pub(crate) struct Number {
-    pub(crate) unit: Unit,
-    pub(crate) range: RangeInclusive<u64>,
-    pub(crate) field: Field<usize>,
+pub struct Number<C: 'static> {
+    /// What it counts.
+    pub unit: Unit,
+    /// The bounds, both right.
+    pub range: RangeInclusive<u64>,
+    /// Where the value goes.
+    pub field: Field<C, usize>,
 }
 
-impl Kind for Number {
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+impl<C> Kind<C> for Number<C> {
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
         let number = read_number(given, &self.range)?;
         *(self.field.get_mut)(config) =
             usize::try_from(number).map_err(|_| format!("{number} is more than this machine can address"))?;
         Ok(())
     }
 
-    fn show(&self, config: &Config) -> toml::Value {
+    fn show(&self, config: &C) -> toml::Value {
         // The largest bound of any key fits an i64.
         toml::Value::Integer(*(self.field.get)(config) as i64)
     }
@@ -127,18 +126,20 @@ impl Kind for Number {
 }
 
 /// A duration in whole milliseconds.
-pub(crate) struct Milliseconds {
-    pub(crate) range: RangeInclusive<u64>,
-    pub(crate) field: Field<Duration>,
+pub struct Milliseconds<C: 'static> {
+    /// The bounds, both right.
+    pub range: RangeInclusive<u64>,
+    /// Where the value goes.
+    pub field: Field<C, Duration>,
 }
 
-impl Kind for Milliseconds {
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+impl<C> Kind<C> for Milliseconds<C> {
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
         *(self.field.get_mut)(config) = Duration::from_millis(read_number(given, &self.range)?);
         Ok(())
     }
 
-    fn show(&self, config: &Config) -> toml::Value {
+    fn show(&self, config: &C) -> toml::Value {
         toml::Value::Integer((self.field.get)(config).as_millis() as i64)
     }
 
@@ -208,17 +209,18 @@ fn in_words(unit: Unit, number: u64) -> Option<String> {
 }
 
 /// An address to listen on.
-pub(crate) struct Address {
-    pub(crate) field: Field<SocketAddr>,
+pub struct Address<C: 'static> {
+    /// Where the value goes.
+    pub field: Field<C, SocketAddr>,
 }
 
-impl Kind for Address {
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+impl<C> Kind<C> for Address<C> {
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
         *(self.field.get_mut)(config) = read_address(given)?;
         Ok(())
     }
 
-    fn show(&self, config: &Config) -> toml::Value {
+    fn show(&self, config: &C) -> toml::Value {
         toml::Value::String((self.field.get)(config).to_string())
     }
 
@@ -233,18 +235,19 @@ impl Kind for Address {
 }
 
 /// An address to listen on, or none.
-pub(crate) struct OptionalAddress {
-    pub(crate) field: Field<Option<SocketAddr>>,
+pub struct OptionalAddress<C: 'static> {
+    /// Where the value goes.
+    pub field: Field<C, Option<SocketAddr>>,
 }
 
-impl Kind for OptionalAddress {
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+impl<C> Kind<C> for OptionalAddress<C> {
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
         let off = matches!(given, Given::Word(text) | Given::Text(text) if text.is_empty());
         *(self.field.get_mut)(config) = if off { None } else { Some(read_address(given)?) };
         Ok(())
     }
 
-    fn show(&self, config: &Config) -> toml::Value {
+    fn show(&self, config: &C) -> toml::Value {
         toml::Value::String((self.field.get)(config).map(|address| address.to_string()).unwrap_or_default())
     }
 
@@ -301,13 +304,15 @@ fn why_no_address(text: &str) -> String {
 }
 
 /// Free text of bounded length, which may be empty.
-pub(crate) struct Text {
-    pub(crate) bytes_max: usize,
-    pub(crate) field: Field<String>,
+pub struct Text<C: 'static> {
+    /// The longest text.
+    pub bytes_max: usize,
+    /// Where the value goes.
+    pub field: Field<C, String>,
 }
 
-impl Kind for Text {
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+impl<C> Kind<C> for Text<C> {
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
         let text = read_text(given)?;
         if text.len() > self.bytes_max {
             return Err(format!("it is {} bytes long", text.len()));
@@ -316,7 +321,7 @@ impl Kind for Text {
         Ok(())
     }
 
-    fn show(&self, config: &Config) -> toml::Value {
+    fn show(&self, config: &C) -> toml::Value {
         toml::Value::String((self.field.get)(config).clone())
     }
 
@@ -334,13 +339,15 @@ impl Kind for Text {
 }
 
 /// One of a few words.
-pub(crate) struct Choice<T: 'static> {
-    pub(crate) choices: &'static [(&'static str, T)],
-    pub(crate) field: Field<T>,
+pub struct Choice<C: 'static, T: 'static> {
+    /// The words, and what they mean.
+    pub choices: &'static [(&'static str, T)],
+    /// Where the value goes.
+    pub field: Field<C, T>,
 }
 
-impl<T: Copy + PartialEq + Sync> Kind for Choice<T> {
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+impl<C, T: Copy + PartialEq + Sync> Kind<C> for Choice<C, T> {
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
         let word = read_text(given)?;
         let chosen = self.choices.iter().find(|(name, _)| *name == word);
         let (_, value) = chosen.ok_or_else(|| format!("{} is not one of the choices", quoted(word)))?;
@@ -348,7 +355,7 @@ impl<T: Copy + PartialEq + Sync> Kind for Choice<T> {
         Ok(())
     }
 
-    fn show(&self, config: &Config) -> toml::Value {
+    fn show(&self, config: &C) -> toml::Value {
         let value = (self.field.get)(config);
         let name = self.choices.iter().find(|(_, choice)| choice == value).map(|(name, _)| *name);
         toml::Value::String(name.expect("every value of the type is among the choices").to_owned())
@@ -365,26 +372,29 @@ impl<T: Copy + PartialEq + Sync> Kind for Choice<T> {
     }
 }
 
-impl<T> Choice<T> {
+impl<C, T> Choice<C, T> {
     fn names(&self) -> Vec<&'static str> {
         self.choices.iter().map(|(name, _)| *name).collect()
     }
 }
 
 /// Any number of things, which have no commas in them.
-pub(crate) struct List<T: 'static> {
-    pub(crate) value_name: &'static str,
-    pub(crate) right: &'static str,
-    pub(crate) field: Field<Vec<T>>,
+pub struct List<C: 'static, T: 'static> {
+    /// The placeholder in `--help`.
+    pub value_name: &'static str,
+    /// What would be right, as a noun.
+    pub right: &'static str,
+    /// Where the value goes.
+    pub field: Field<C, Vec<T>>,
 }
 
-impl<T: FromStr<Err = &'static str> + Display> Kind for List<T> {
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
+impl<C, T: FromStr<Err = &'static str> + Display> Kind<C> for List<C, T> {
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
         *(self.field.get_mut)(config) = read_items(&items(given)?)?;
         Ok(())
     }
 
-    fn show(&self, config: &Config) -> toml::Value {
+    fn show(&self, config: &C) -> toml::Value {
         let items = (self.field.get)(config).iter();
         toml::Value::Array(items.map(|item| toml::Value::String(item.to_string())).collect())
     }
@@ -398,7 +408,11 @@ impl<T: FromStr<Err = &'static str> + Display> Kind for List<T> {
     }
 }
 
-fn items(given: &Given) -> Result<Vec<&str>, String> {
+/// The items of an array, or of a text with commas.
+///
+/// # Errors
+/// If it is neither.
+pub fn items(given: &Given) -> Result<Vec<&str>, String> {
     Ok(match given {
         Given::List(items) => items.iter().map(|item| item.trim()).collect(),
         _ => match read_text(given)?.trim() {
@@ -408,82 +422,25 @@ fn items(given: &Given) -> Result<Vec<&str>, String> {
     })
 }
 
-fn read_items<T: FromStr<Err = &'static str>>(items: &[&str]) -> Result<Vec<T>, String> {
+/// What each item means.
+///
+/// # Errors
+/// What is wrong with the first that is wrong.
+pub fn read_items<T: FromStr<Err = &'static str>>(items: &[&str]) -> Result<Vec<T>, String> {
     let read = |item: &&str| item.parse().map_err(|why| format!("{}: {why}", quoted_item(item)));
     items.iter().map(read).collect()
 }
 
-/// The pages that may connect.
-pub(crate) struct OriginList {
-    pub(crate) field: Field<Origins>,
-}
-
-impl Kind for OriginList {
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
-        let items = items(given)?;
-        *(self.field.get_mut)(config) = match items[..] {
-            [] => Origins::SameHost,
-            ["*"] => Origins::Any,
-            _ if items.contains(&"*") => return Err("* is every page, and stands alone".to_owned()),
-            _ => Origins::List(read_items(&items)?),
-        };
-        Ok(())
-    }
-
-    fn show(&self, config: &Config) -> toml::Value {
-        let items = match (self.field.get)(config) {
-            Origins::SameHost => Vec::new(),
-            Origins::Any => vec!["*".to_owned()],
-            Origins::List(origins) => origins.iter().map(ToString::to_string).collect(),
-        };
-        toml::Value::Array(items.into_iter().map(toml::Value::String).collect())
-    }
-
-    fn right(&self) -> String {
-        "origins such as https://example.com or https://*.example.com:8443, separated by commas (in the file an array of texts), \
-         or * for any page, or an empty text for those of the same host and port"
-            .to_owned()
-    }
-
-    fn value_name(&self) -> String {
-        "ORIGINS".to_owned()
-    }
-}
-
-/// An item in quotes; an origin is shown as well, unless what it has before an @ may be a password.
+/// An item in quotes. A URL is shown as well, unless what it has before an @ may be a password.
 fn quoted_item(item: &str) -> String {
     if item.contains('@') { quoted(item) } else { format!("{:?}", item.trim()) }
 }
 
-/// The URL of a Redis, or none.
-pub(crate) struct RedisUrl {
-    pub(crate) field: Field<Option<RedisTarget>>,
-}
-
-impl Kind for RedisUrl {
-    fn read(&self, given: &Given, config: &mut Config) -> Result<(), String> {
-        let text = read_text(given)?;
-        let target = if text.is_empty() { None } else { Some(text.parse().map_err(|error| format!("{error}"))?) };
-        *(self.field.get_mut)(config) = target;
-        Ok(())
-    }
-
-    fn show(&self, config: &Config) -> toml::Value {
-        toml::Value::String((self.field.get)(config).as_ref().map(RedisTarget::to_string).unwrap_or_default())
-    }
-
-    fn right(&self) -> String {
-        "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], or unix:///PATH[?db=N&user=USER&pass=PASSWORD], or an empty text \
-         for the embedded broker"
-            .to_owned()
-    }
-
-    fn value_name(&self) -> String {
-        "URL".to_owned()
-    }
-}
-
-fn read_text(given: &Given) -> Result<&str, String> {
+/// A text, wherever it comes from.
+///
+/// # Errors
+/// If it is something else.
+pub fn read_text(given: &Given) -> Result<&str, String> {
     match given {
         Given::Word(text) | Given::Text(text) => Ok(text),
         Given::Integer(_) => Err("it is a number; a text stands in quotes".to_owned()),
@@ -493,6 +450,6 @@ fn read_text(given: &Given) -> Result<&str, String> {
 }
 
 /// The text in quotes; but a URL where none belongs may hold a password.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     if text.contains("://") { "a URL".to_owned() } else { format!("{text:?}") }
 }

@@ -10,8 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::key::Given;
-use super::keys::{KEYS, SECTIONS, position};
 use super::problem::{Problem, Source};
+use super::schema::Schema;
 
 /// Far more than every key with a comment takes; keeps a wrong path, such as a device, from filling the memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -21,7 +21,7 @@ const EDITS_MAX: usize = 3;
 
 /// A value from the file.
 pub(crate) struct Entry {
-    /// In [`KEYS`].
+    /// In the table of keys.
     pub(crate) key: usize,
     pub(crate) given: Given,
     pub(crate) line: usize,
@@ -36,9 +36,9 @@ pub(crate) struct Contents {
 }
 
 /// Reads the file. `named_by` is the flag or variable that gave its path, for the message if there is no such file.
-pub(crate) fn read(path: &Path, named_by: &Source) -> Contents {
+pub(crate) fn read<C>(schema: &Schema<C>, path: &Path, named_by: &Source) -> Contents {
     match read_text(path) {
-        Ok(text) => parse(&text, path),
+        Ok(text) => parse(schema, &text, path),
         Err(error) => {
             let problem = Problem {
                 key: "config".to_owned(),
@@ -60,8 +60,8 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(text: &str, path: &Path) -> Contents {
-    let mut reading = Reading { text, path, contents: Contents::default() };
+fn parse<C>(schema: &Schema<C>, text: &str, path: &Path) -> Contents {
+    let mut reading = Reading { schema, text, path, contents: Contents::default() };
     match DeTable::parse(text) {
         Ok(table) => reading.top_level(table.get_ref()),
         // The error's own display would quote the line, which may hold a password.
@@ -95,7 +95,8 @@ fn unquoted(text: &str, at: usize) -> Option<String> {
 
 const TOML_SHAPE: &str = "valid TOML: lines of name = value, texts in quotes, under [section] headings";
 
-struct Reading<'a> {
+struct Reading<'a, C: 'static> {
+    schema: &'a Schema<C>,
     text: &'a str,
     path: &'a Path,
     contents: Contents,
@@ -103,10 +104,11 @@ struct Reading<'a> {
 
 type Name<'a> = Spanned<Cow<'a, str>>;
 
-impl Reading<'_> {
+impl<C> Reading<'_, C> {
     fn top_level(&mut self, table: &DeTable<'_>) {
         for (name, value) in table {
-            let is_section = SECTIONS.iter().any(|(section, _)| section == name.get_ref() && !section.is_empty());
+            let is_section =
+                self.schema.sections.iter().any(|(section, _)| section == name.get_ref() && !section.is_empty());
             match value.get_ref() {
                 DeValue::Table(section) if is_section => {
                     for (inner, value) in section {
@@ -118,8 +120,8 @@ impl Reading<'_> {
                     let wrong = format!("it is {}", with_article(value.get_ref().type_str()));
                     self.problem(name.get_ref(), Some(name.span()), wrong, right);
                 }
-                DeValue::Table(_) if position(name.get_ref()).is_none() => {
-                    let sections: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).skip(1).collect();
+                DeValue::Table(_) if self.schema.position(name.get_ref()).is_none() => {
+                    let sections: Vec<_> = self.schema.sections.iter().map(|(name, _)| *name).skip(1).collect();
                     let right = match nearest(name.get_ref(), sections.iter().copied()) {
                         Some(known) => format!("did you mean [{known}]?"),
                         None => format!("the sections are {}", sections.join(", ")),
@@ -132,8 +134,8 @@ impl Reading<'_> {
     }
 
     fn entry(&mut self, full: &str, name: &Name<'_>, value: &Spanned<DeValue<'_>>) {
-        let Some(key) = position(full) else {
-            let right = match suggestion(full) {
+        let Some(key) = self.schema.position(full) else {
+            let right = match suggestion(self.schema, full) {
                 Some(known) => format!("did you mean {known}?"),
                 None => "`check-config` without a file prints every key there is".to_owned(),
             };
@@ -173,13 +175,13 @@ fn with_article(kind: &str) -> String {
 }
 
 /// What somebody probably meant: the same words in another order or section, else the least misspelling.
-fn suggestion(full: &str) -> Option<String> {
+fn suggestion<C>(schema: &Schema<C>, full: &str) -> Option<String> {
     let full = full.to_lowercase().replace('-', "_");
     let given = words(full.rsplit('.').next().unwrap_or(&full));
-    let of_same_words = KEYS.iter().filter(|key| words(key.name_in_section()) == given).map(|key| key.name);
+    let of_same_words = schema.keys.iter().filter(|key| words(key.name_in_section()) == given).map(|key| key.name);
     let of_same_words = of_same_words.collect::<Vec<_>>().join(" or ");
     if of_same_words.is_empty() {
-        nearest(&full, KEYS.iter().map(|key| key.name)).map(str::to_owned)
+        nearest(&full, schema.keys.iter().map(|key| key.name)).map(str::to_owned)
     } else {
         Some(of_same_words)
     }

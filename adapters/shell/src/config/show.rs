@@ -2,15 +2,14 @@
 
 use std::fmt::Write;
 
-use super::keys::KEYS;
 use super::load::Loaded;
 
-impl Loaded {
+impl<C> Loaded<C> {
     /// Every key with its value and, as a comment, where that came from.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut section = "";
-        for (key, source) in KEYS.iter().zip(&self.sources) {
+        for (key, source) in self.sources.iter() {
             if key.section() != section {
                 section = key.section();
                 let _ = write!(text, "\n[{section}]\n");

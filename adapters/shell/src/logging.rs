@@ -10,12 +10,41 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::config::{Log, LogFormat, LogLevel};
-
 /// Lines that may wait for stderr; further ones are lost and counted. Some 200 KB.
 const LINES_WAITING_MAX: usize = 1_024;
 /// How long the end of the process waits for stderr to take what was said before.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// What log lines look like and which are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: LogLevel,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One flat JSON object per line.
+    Json,
+}
+
+/// How severe an event must be to be logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Errors only.
+    Error,
+    /// Errors and warnings.
+    Warn,
+    /// Also the noteworthy facts of normal operation.
+    Info,
+    /// Also what helps to find a fault.
+    Debug,
+}
 
 /// The log. Dropping it waits until all lines are written, if stderr takes them.
 #[must_use = "the last lines are written when it is dropped"]
@@ -31,7 +60,7 @@ pub struct Logging {
 ///
 /// # Panics
 /// If logging has been started before in this process.
-pub fn start(log: &Log) -> io::Result<Logging> {
+pub fn start(log: Log) -> io::Result<Logging> {
     let level = match log.level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,

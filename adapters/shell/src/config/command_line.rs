@@ -8,98 +8,79 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::key::Key;
-use super::keys::{KEYS, SECTIONS};
-use super::program::{Command, Program};
+use super::schema::{Program, Schema};
+
+/// What the command line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run the server.
+    Run,
+    /// Print the configuration and exit.
+    CheckConfig {
+        /// What is only warned of elsewhere is an error.
+        strict: bool,
+    },
+}
 
 /// The arguments, taken apart and not yet judged.
 pub(crate) struct Arguments {
     pub(crate) command: Command,
     /// `--config`.
     pub(crate) config_path: Option<OsString>,
-    /// By position in [`KEYS`].
+    /// By position in the table of keys.
     pub(crate) flags: BTreeMap<usize, OsString>,
 }
 
 /// Takes the arguments apart; the first is the program's name. Asking for help or the version is an error, too.
-pub(crate) fn parse(
+pub(crate) fn parse<C>(
+    schema: &Schema<C>,
     program: &Program,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Arguments, clap::Error> {
-    let matches = definition(program).try_get_matches_from(arguments);
-    let matches = matches.map_err(|error| with_listen(program, without_url(program, error)))?;
+    let matches = definition(schema, program).try_get_matches_from(arguments);
+    let matches = matches.map_err(|error| of_foreign_flag(schema, program, without_url(schema, program, error)))?;
     let (command, matches) = match matches.subcommand() {
         Some((_, inner)) => (Command::CheckConfig { strict: inner.get_flag("strict") }, inner),
         None => (Command::Run, &matches),
     };
     let value = |name: &str, matches: &ArgMatches| matches.get_one::<OsString>(name).cloned();
-    let flags = KEYS.iter().enumerate().filter_map(|(index, key)| Some((index, value(key.name, matches)?)));
+    let flags = schema.keys.iter().enumerate().filter_map(|(index, key)| Some((index, value(key.name, matches)?)));
     Ok(Arguments { command, config_path: value("config", matches), flags: flags.collect() })
 }
 
 /// A URL that stands where none belongs may hold a password, which the usual message would repeat.
-fn without_url(program: &Program, error: clap::Error) -> clap::Error {
+fn without_url<C>(schema: &Schema<C>, program: &Program, error: clap::Error) -> clap::Error {
     if error.use_stderr() && error.to_string().contains("://") {
-        let text = "a URL stands where none belongs; the URL of Redis follows --redis-url";
-        return definition(program).error(ErrorKind::UnknownArgument, text);
+        return definition(schema, program).error(ErrorKind::UnknownArgument, schema.help.misplaced_url);
     }
     error
 }
 
-/// What other servers call the address or its port.
-const OTHER_NAMES: [&str; 6] = ["--port", "-p", "--host", "--bind", "--addr", "--address"];
-
-/// Tells whoever looks for the flags of another server where ours listens.
-fn with_listen(program: &Program, error: clap::Error) -> clap::Error {
+/// Tells whoever looks for the flags of another server what ours are.
+fn of_foreign_flag<C>(schema: &Schema<C>, program: &Program, error: clap::Error) -> clap::Error {
     let name = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(name)) if error.kind() == ErrorKind::UnknownArgument => name.as_str(),
         _ => return error,
     };
-    match OTHER_NAMES.into_iter().find(|other| *other == name) {
+    let (flags, ours) = schema.help.foreign_flags;
+    match flags.iter().find(|other| **other == name) {
         None => error,
         Some(other) => {
-            let text = format!(
-                "there is no {other}; --listen says where clients connect: --listen 127.0.0.1:PORT for this machine alone, \
-                 --listen 0.0.0.0:PORT for every network interface"
-            );
-            definition(program).error(ErrorKind::UnknownArgument, text)
+            let text = format!("there is no {other}; {ours}");
+            definition(schema, program).error(ErrorKind::UnknownArgument, text)
         }
     }
 }
 
-/// Of the settings, below what the program says of itself.
-const ABOUT: &str = "\
-Every flag is also an environment variable and a key of the TOML file:
-  --redis-url URL    FANFARE_REDIS_URL=URL    url = \"URL\" under [redis]
-A flag wins over the environment, the environment over the file, the file over the default. \
-PORT (the port of --listen alone) and REDIS_URL are understood, too.";
-
-/// `PROGRAM` stands for the name.
-const EXAMPLES: &str = "\
-Examples:
-  Try it on this machine, then open http://127.0.0.1:8080:
-    PROGRAM
-
-  Open up to other machines (put TLS in front of it on a public network):
-    PROGRAM --listen 0.0.0.0:8080
-
-  Several instances that share their rooms through one Redis:
-    PORT=8080 REDIS_URL=redis://localhost PROGRAM
-    PORT=8081 REDIS_URL=redis://localhost PROGRAM
-
-  For production: JSON logs, metrics on a private port, the rest from a file:
-    PROGRAM --config /etc/fanfare.toml --log-format json --ops-listen 127.0.0.1:9090
-
-  See what would be in force and where each value comes from, as a file to start from:
-    PROGRAM check-config > fanfare.toml";
-
-fn definition(program: &Program) -> clap::Command {
+fn definition<C>(schema: &Schema<C>, program: &Program) -> clap::Command {
+    let (keys, help) = (schema.keys, &schema.help);
     let config = flag("config", "config", "PATH", "The TOML file to read".to_owned()).help_heading("Configuration");
     clap::Command::new(program.name)
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(program.version)
         .about(program.about)
-        .long_about(format!("{}\n\n{ABOUT}", program.about))
-        .after_help(format!("`{} --help` explains all {} settings, and shows examples.", program.name, KEYS.len() + 1))
-        .after_long_help(EXAMPLES.replace("PROGRAM", program.name))
+        .long_about(format!("{}\n\n{}", program.about, help.about))
+        .after_help(format!("`{} --help` explains all {} settings, and shows examples.", program.name, keys.len() + 1))
+        .after_long_help(help.examples.replace("PROGRAM", program.name))
         .disable_help_subcommand(true)
         .next_line_help(true)
         .max_term_width(100)
@@ -116,20 +97,18 @@ fn definition(program: &Program) -> clap::Command {
                 ),
         )
         .arg(config)
-        .args(KEYS.iter().map(key_flag))
+        .args(keys.iter().map(|key| key_flag(schema, key)))
 }
 
-/// What `-h` shows: the settings of the first day.
-const SHORT: [&str; 7] = ["listen", "ops_listen", "workers", "origins", "log.format", "log.level", "redis.url"];
-
-fn key_flag(key: &Key) -> Arg {
+fn key_flag<C>(schema: &Schema<C>, key: &Key<C>) -> Arg {
     let default = if key.default.is_empty() { "none" } else { key.default };
     let help = format!("{} [default: {default}]", key.help);
-    let (_, heading) = SECTIONS.iter().find(|(section, _)| *section == key.section()).expect("a key has a section");
+    let (_, heading) =
+        schema.sections.iter().find(|(section, _)| *section == key.section()).expect("a key has a section");
     let (first, _) = key.help.split_once(". ").unwrap_or((key.help, ""));
     flag(key.name, key.flag(), key.kind.value_name(), format!("{first} [default: {default}]"))
         .long_help(help)
-        .hide_short_help(!SHORT.contains(&key.name))
+        .hide_short_help(!schema.help.short.contains(&key.name))
         .help_heading(*heading)
 }
 

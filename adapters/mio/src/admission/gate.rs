@@ -1,6 +1,7 @@
 //! The listener and its gate: connections are taken while there are places and descriptors, else they wait in the kernel's
 //! backlog until some have left.
 
+use super::counts::Counts;
 use fanfare_adapter::descriptors::Places;
 use fanfare_adapter::listen::{ACCEPT_PAUSE, is_of_the_connection};
 use fanfare_core::time::Time;
@@ -8,16 +9,16 @@ use mio::net::{TcpListener, TcpStream};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// A listener that does not take more than it has places for.
 #[derive(Debug)]
-pub struct Gate {
+pub(super) struct Gate {
     listener: TcpListener,
     places: Places,
     /// The listener may have a connection: there has been an edge since it last had none.
     ready: bool,
-    shortage: Arc<Shortage>,
+    /// All gates of a process close and open together, and the log is told of it once.
+    counts: Arc<Counts>,
     /// The kernel refused the last attempt, for instance for want of descriptors.
     refused: bool,
     /// When to try again after that.
@@ -25,73 +26,49 @@ pub struct Gate {
     errors: u64,
 }
 
-/// What the gates of a process want: they share their places, and the lines in the log.
-#[derive(Debug, Default)]
-pub struct Shortage {
-    /// Closed for want of places, until enough have left.
-    full: AtomicBool,
-    /// What the log says of that.
-    told_full: AtomicBool,
-    /// Gates whose last attempt the kernel refused.
-    refused: AtomicUsize,
-}
-
-impl Shortage {
-    fn is_full(&self) -> bool {
-        self.full.load(Relaxed)
-    }
-}
-
 impl Gate {
-    /// An open gate.
-    pub fn new(listener: TcpListener, places: Places) -> Gate {
-        let shortage = Arc::default();
-        Gate { listener, places, ready: true, shortage, refused: false, paused_until: None, errors: 0 }
+    /// An open gate, which shares its places with those that have the same counts.
+    pub(super) fn new(listener: TcpListener, places: Places, counts: Arc<Counts>) -> Gate {
+        Gate { listener, places, ready: true, counts, refused: false, paused_until: None, errors: 0 }
     }
 
-    /// The gate shares its places with others.
-    pub fn sharing(self, shortage: Arc<Shortage>) -> Gate {
-        Gate { shortage, ..self }
-    }
-
-    /// The listener, to be registered with the poll.
-    pub fn listener(&mut self) -> &mut TcpListener {
+    /// The listener, to be taken off the poll.
+    pub(super) fn listener(&mut self) -> &mut TcpListener {
         &mut self.listener
     }
 
     /// The listener had an edge.
-    pub fn edge(&mut self) {
+    pub(super) fn edge(&mut self) {
         self.ready = true;
     }
 
     /// Whether [`Gate::accept`] may have a connection now.
-    pub fn is_ready(&self) -> bool {
-        self.ready && !self.shortage.is_full() && self.paused_until.is_none()
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready && !self.counts.is_full() && self.paused_until.is_none()
     }
 
     /// Whether nothing is accepted.
-    pub fn is_paused(&self) -> bool {
-        self.shortage.is_full() || self.refused
+    pub(super) fn is_paused(&self) -> bool {
+        self.counts.is_full() || self.refused
     }
 
     /// Failures to accept that were not the peer's.
-    pub fn errors(&self) -> u64 {
+    pub(super) fn errors(&self) -> u64 {
         self.errors
     }
 
     /// When a pause ends.
-    pub fn next_timeout(&self) -> Option<Time> {
+    pub(super) fn next_timeout(&self) -> Option<Time> {
         self.paused_until
     }
 
     /// Opens or closes the gate for `open` connections, at the end of a turn. Only what lasts until then is logged: a flood of
     /// connections that the core ends in the same turn would fill the log. Of other workers' connections, `lasting` has only
     /// those that lasted.
-    pub fn update(&mut self, open: usize, lasting: usize, now: Time) {
+    pub(super) fn update(&mut self, open: usize, lasting: usize, now: Time) {
         self.measure(open, now);
-        let told = &self.shortage.told_full;
-        let full = self.shortage.is_full() && (told.load(Relaxed) || lasting > self.places.open_again_at());
-        if told.load(Relaxed) != full && told.swap(full, Relaxed) != full && !self.refused {
+        let full = self.counts.is_full() && (self.counts.is_told_full() || lasting > self.places.open_again_at());
+        if self.counts.tell_full(full) && !self.refused {
             if full {
                 tracing::warn!(connections = open, "accepting paused");
             } else {
@@ -101,10 +78,10 @@ impl Gate {
     }
 
     fn measure(&mut self, open: usize, now: Time) {
-        let was_full = self.shortage.is_full();
+        let was_full = self.counts.is_full();
         let full = if was_full { open > self.places.open_again_at() } else { open >= self.places.full_at() };
         if full != was_full {
-            self.shortage.full.store(full, Relaxed);
+            self.counts.set_full(full);
         }
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
@@ -112,7 +89,7 @@ impl Gate {
     }
 
     /// Takes the next connection, and who it comes from.
-    pub fn accept(&mut self, open: usize, now: Time) -> Option<(TcpStream, SocketAddr)> {
+    pub(super) fn accept(&mut self, open: usize, now: Time) -> Option<(TcpStream, SocketAddr)> {
         loop {
             self.measure(open, now);
             if !self.is_ready() {
@@ -134,7 +111,7 @@ impl Gate {
                 Err(error) => {
                     self.errors += 1;
                     self.paused_until = Some(now + ACCEPT_PAUSE);
-                    if !std::mem::replace(&mut self.refused, true) && self.shortage.refused.fetch_add(1, Relaxed) == 0 {
+                    if !std::mem::replace(&mut self.refused, true) && self.counts.refused() {
                         tracing::warn!(%error, connections = open, "accepting paused");
                     }
                     return None;
@@ -144,7 +121,7 @@ impl Gate {
     }
 
     fn succeeded(&mut self, open: usize) {
-        if std::mem::take(&mut self.refused) && self.shortage.refused.fetch_sub(1, Relaxed) == 1 {
+        if std::mem::take(&mut self.refused) && self.counts.granted() {
             tracing::info!(connections = open, "accepting resumed");
         }
     }
@@ -157,7 +134,8 @@ mod tests {
     #[test]
     fn the_gate_opens_again_only_when_half_the_surplus_has_left() {
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 });
+        let counts = Arc::new(Counts::new(1, 10));
+        let mut gate = Gate::new(listener, Places { connections_max: 10, surplus_max: 4 }, counts);
         let mut paused_at = |open| {
             gate.update(open, open, Time::ZERO);
             gate.is_paused()

@@ -1,4 +1,5 @@
-//! The listening socket, and what a failure to accept means. When to accept is for each adapter to say.
+//! The listening socket, and what a failure to accept means. When to accept is for each server to say. It is made for servers whose
+//! clients speak first, and that keep and count what a client does not take.
 
 use crate::program::StartError;
 use rustix::net::sockopt::set_socket_reuseport;
@@ -75,7 +76,7 @@ pub(crate) fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener>
     }
     // A restart must not wait for the old process's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
-    // Frames are small and leave when they are ready. Every connection inherits it, without a system call of its own.
+    // What a server says is small, and leaves when it is ready. Every connection inherits it, without a system call of its own.
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     deferral::set(&socket);
@@ -88,9 +89,9 @@ pub(crate) fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener>
     Ok(socket.into())
 }
 
-/// Connections are accepted when their client has said something: a WebSocket's client speaks first, so that what it said can be
-/// read in the turn that accepts it. That takes 17 µs for a handshake and a `SUBSCRIBE` instead of 24, where nothing is done but
-/// the calls, since fewer connections are looked for in vain.
+/// Connections are accepted when their client has said something, so that it can be read in the turn that accepts it. That takes 17 µs
+/// for a WebSocket's handshake and first command instead of 24, where nothing is done but the calls, since fewer connections are looked
+/// for in vain.
 #[cfg(target_os = "linux")]
 mod deferral {
     use nix::sys::socket::setsockopt;
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_send_small_frames_at_once() {
+    fn connections_send_small_messages_at_once() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(b"GET").unwrap();

@@ -25,10 +25,9 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle as Task, yield_now};
 use tokio::time::{sleep, timeout};
 
-use super::board::Board;
-use super::exposition;
 use super::guard::guard;
-use crate::config::HostName;
+use super::{exposition, process};
+use crate::host::HostName;
 use crate::listen::{self, hint};
 
 /// A scraper, a prober and some curious people at once. One more takes the place of whoever has said nothing for longest.
@@ -36,8 +35,22 @@ const CONNECTIONS_MAX: usize = 16;
 /// For a whole connection, which carries one request. A scrape takes a millisecond; a peer that stalls gives its place
 /// back.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
+/// A hundred metrics with what they mean, in one allocation.
+const METRICS_BYTES: usize = 12 * 1024;
 /// When accepting fails, mostly for want of descriptors, trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a server says of itself, to whoever asks.
+pub trait Status: Send + Sync + 'static {
+    /// Appends its metrics, by means of [`exposition`]. Those of the process are added.
+    fn metrics(&self, text: &mut String);
+
+    /// Whether it is ready. If not, why.
+    ///
+    /// # Errors
+    /// If it is not ready.
+    fn readiness(&self) -> Result<(), String>;
+}
 
 /// The running operations port. Dropping it stops it and waits for its thread.
 #[derive(Debug)]
@@ -81,16 +94,16 @@ impl Ops {
         bound.map_err(|error| StartError { listen, error })
     }
 
-    /// Serves the board on a bound port from a thread of its own, and logs `operations port listening`. It may be asked for by IP
+    /// Serves this on a bound port from a thread of its own, and logs `operations port listening`. It may be asked for by IP
     /// address, as `localhost`, and by these names.
     ///
     /// # Errors
     /// If the thread cannot be made.
-    pub fn start(listener: TcpListener, names: &[HostName], board: Arc<Board>) -> Result<Ops, Box<dyn Error>> {
+    pub fn start<S: Status>(listener: TcpListener, names: &[HostName], status: Arc<S>) -> Result<Ops, Box<dyn Error>> {
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let router = router(board, names.into());
+        let router = router(status, names.into());
         let thread = Builder::new().name("fanfare-ops".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("it was made for this runtime");
@@ -119,26 +132,30 @@ impl Drop for Ops {
     }
 }
 
-fn router(board: Arc<Board>, names: Arc<[HostName]>) -> Router {
+fn router<S: Status>(status: Arc<S>, names: Arc<[HostName]>) -> Router {
     let mut router = Router::new();
     for end in ["", "/"] {
         router = router
-            .route(&format!("/metrics{end}"), get(metrics))
+            .route(&format!("/metrics{end}"), get(metrics::<S>))
             .route(&format!("/healthz{end}"), get("ok"))
-            .route(&format!("/readyz{end}"), get(readyz));
+            .route(&format!("/readyz{end}"), get(readyz::<S>));
     }
     router
         .fallback((StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz and /readyz"))
         .layer(middleware::from_fn_with_state(names, guard))
-        .with_state(board)
+        .with_state(status)
 }
 
-async fn metrics(State(board): State<Arc<Board>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render(&board))
+async fn metrics<S: Status>(State(status): State<Arc<S>>) -> impl IntoResponse {
+    // Freed with the response.
+    let mut text = String::with_capacity(METRICS_BYTES);
+    status.metrics(&mut text);
+    process::render(&mut text);
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text)
 }
 
-async fn readyz(State(board): State<Arc<Board>>) -> impl IntoResponse {
-    match board.readiness() {
+async fn readyz<S: Status>(State(status): State<Arc<S>>) -> impl IntoResponse {
+    match status.readiness() {
         Ok(()) => (StatusCode::OK, "ready".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
     }
@@ -202,13 +219,27 @@ mod tests {
     use std::io::{Read, Write};
 
     use super::*;
-    use crate::ops::Snapshot;
+    use std::sync::Mutex;
 
-    fn start() -> (Ops, Arc<Board>) {
-        let board = Arc::new(Board::new(1));
+    /// A server that has one figure.
+    struct Told(Mutex<(u64, Result<(), String>)>);
+
+    impl Status for Told {
+        fn metrics(&self, text: &mut String) {
+            let (value, _) = *self.0.lock().unwrap();
+            exposition::metric(text, "test_things", exposition::Kind::Gauge, "Things.", value);
+        }
+
+        fn readiness(&self) -> Result<(), String> {
+            self.0.lock().unwrap().1.clone()
+        }
+    }
+
+    fn start() -> (Ops, Arc<Told>) {
+        let told = Arc::new(Told(Mutex::new((0, Err("starting".to_owned())))));
         let names = ["test".parse().unwrap()];
         let port = Ops::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        (Ops::start(port, &names, Arc::clone(&board)).unwrap(), board)
+        (Ops::start(port, &names, Arc::clone(&told)).unwrap(), told)
     }
 
     /// Status line and headers in lower case, and the body.
@@ -223,39 +254,38 @@ mod tests {
     }
 
     #[test]
-    fn metrics_show_what_was_last_published() {
-        let (ops, board) = start();
-        let mut snapshot = Snapshot::default();
-        snapshot.core.connections_now = 42;
-        board.worker(0).publish(&snapshot);
+    fn metrics_are_those_of_the_server_and_of_its_process() {
+        let (ops, told) = start();
+        told.0.lock().unwrap().0 = 42;
         let (head, body) = request(&ops, "GET", "/metrics");
         assert!(head.starts_with("http/1.1 200"), "{head}");
         assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-        assert!(body.contains("\nfanfare_connections 42\n"), "{body}");
+        assert!(body.starts_with("# HELP test_things Things.\n# TYPE test_things gauge\ntest_things 42\n"), "{body}");
+        assert!(!cfg!(target_os = "linux") || body.contains("\nprocess_threads "), "{body}");
         let (head, body) = request(&ops, "HEAD", "/metrics");
         assert!(head.starts_with("http/1.1 200") && body.is_empty(), "{head}");
     }
 
     #[test]
-    fn readiness_follows_the_board() {
-        let (ops, board) = start();
+    fn readiness_is_that_of_the_server() {
+        let (ops, told) = start();
         let ready = |status: &str, text: &str| {
             let (head, body) = request(&ops, "GET", "/readyz");
             assert!(head.starts_with(status), "{head}");
             assert_eq!(body, text);
         };
         ready("http/1.1 503", "starting");
-        board.set_ready();
+        told.0.lock().unwrap().1 = Ok(());
         ready("http/1.1 200", "ready");
-        board.set_unready("Redis is away");
-        ready("http/1.1 503", "Redis is away");
+        told.0.lock().unwrap().1 = Err("the broker is away".to_owned());
+        ready("http/1.1 503", "the broker is away");
         let (head, body) = request(&ops, "GET", "/healthz");
         assert!(head.starts_with("http/1.1 200") && body == "ok", "{head}");
     }
 
     #[test]
     fn other_paths_and_methods_are_refused() {
-        let (ops, _board) = start();
+        let (ops, _told) = start();
         assert!(request(&ops, "GET", "/").0.starts_with("http/1.1 404"));
         let (head, _) = request(&ops, "POST", "/metrics");
         assert!(head.starts_with("http/1.1 405") && head.contains("allow: get,head"), "{head}");
@@ -263,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_told_at_the_start() {
-        let (ops, _board) = start();
+        let (ops, _told) = start();
         let error = Ops::bind(ops.address()).unwrap_err().to_string();
         let expected = format!("cannot open the operations port on {} (ops_listen): ", ops.address());
         assert!(error.starts_with(&expected) && error.to_lowercase().contains("in use"), "{error}");
@@ -271,7 +301,7 @@ mod tests {
 
     #[test]
     fn stalled_peers_do_not_keep_it_from_stopping() {
-        let (ops, _board) = start();
+        let (ops, _told) = start();
         let stalled: Vec<_> = (0..2 * CONNECTIONS_MAX)
             .map(|_| {
                 let mut stream = std::net::TcpStream::connect(ops.address()).unwrap();

@@ -1,0 +1,112 @@
+//! What can be configured of a server, as a table, and what its help texts say beside the keys.
+
+use std::fmt;
+
+use super::key::Key;
+use super::problem::Source;
+
+/// Everything that can be configured of a server whose configuration is a `C`.
+pub struct Schema<C: 'static> {
+    /// What names of environment variables begin with.
+    pub environment_prefix: &'static str,
+    /// The sections in the order of the keys, with their headings in `--help`. The first has no name.
+    pub sections: &'static [(&'static str, &'static str)],
+    /// Every key, section by section.
+    pub keys: &'static [Key<C>],
+    /// The variable, if any, that is for a port alone.
+    pub port: Option<PortVariable<C>>,
+    /// What help texts say beside the keys.
+    pub help: Help,
+}
+
+/// A variable that replaces the port of an address, unless a flag or the address's own variable has said the whole. It is how hosting
+/// platforms tell a server its port.
+pub struct PortVariable<C: 'static> {
+    /// The variable's name.
+    pub variable: &'static str,
+    /// The key of the address.
+    pub key: &'static str,
+    /// Puts the port into its place.
+    pub set: fn(&mut C, u16),
+    /// What a right value looks like, with the default.
+    pub right: &'static str,
+}
+
+/// What help texts say beside the keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Help {
+    /// Of the settings, below what the program says of itself.
+    pub about: &'static str,
+    /// What stands at the end. `PROGRAM` stands for the program's name.
+    pub examples: &'static str,
+    /// The keys that `-h` shows: those of the first day.
+    pub short: &'static [&'static str],
+    /// What is said of a URL that stands where none belongs. The URL is not repeated, since it may hold a password.
+    pub misplaced_url: &'static str,
+    /// Flags, with their dashes, that other servers have, and what is said of them behind `there is no`.
+    pub foreign_flags: (&'static [&'static str], &'static str),
+}
+
+/// A program that is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// The binary's name.
+    pub name: &'static str,
+    /// What `--help` says of it, before it explains the flags.
+    pub about: &'static str,
+    /// What `--version` says.
+    pub version: &'static str,
+}
+
+/// Where each key's value came from.
+pub struct Sources<C: 'static> {
+    schema: &'static Schema<C>,
+    by_key: Vec<Source>,
+}
+
+impl<C> Schema<C> {
+    /// The position of a key in the table.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.keys.iter().position(|key| key.name == name)
+    }
+
+    /// The environment variable of a key.
+    pub fn environment(&self, key: &Key<C>) -> String {
+        self.variable(&key.name.replace('.', "_").to_uppercase())
+    }
+
+    /// The environment variable that ends in this.
+    pub(super) fn variable(&self, end: &str) -> String {
+        format!("{}{end}", self.environment_prefix)
+    }
+}
+
+impl<C> Sources<C> {
+    /// Nobody has set anything.
+    pub(super) fn new(schema: &'static Schema<C>) -> Sources<C> {
+        Sources { schema, by_key: vec![Source::Default; schema.keys.len()] }
+    }
+
+    /// Where the value of this key came from.
+    ///
+    /// # Panics
+    /// If there is no such key.
+    pub fn of(&self, key: &str) -> &Source {
+        &self.by_key[self.schema.position(key).unwrap_or_else(|| panic!("there is no key {key}"))]
+    }
+
+    pub(super) fn set(&mut self, key: usize, source: Source) {
+        self.by_key[key] = source;
+    }
+
+    /// Every key, and where its value came from.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Key<C>, &Source)> {
+        self.schema.keys.iter().zip(&self.by_key)
+    }
+}
+
+impl<C> fmt::Debug for Sources<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(key, source)| (key.name, source))).finish()
+    }
+}

@@ -1,0 +1,39 @@
+//! What one role's threads share, for all the connections they have one after the other.
+
+use super::report::{Counts, Report};
+use crossbeam_channel::Sender;
+use fanfare_adapter::config::RedisAddress;
+use fanfare_core::broker::redis::{RedisConfig, Role};
+use std::fmt::Display;
+use std::sync::Arc;
+
+/// What a role's threads need for all their connections.
+#[derive(Debug)]
+pub(super) struct LinkContext {
+    pub(super) role: Role,
+    pub(super) config: Arc<RedisConfig>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) address: RedisAddress,
+    pub(super) inbox: Sender<Report>,
+}
+
+/// The server has ended: nobody is left to report to.
+#[derive(Debug)]
+pub(super) struct Over;
+
+impl LinkContext {
+    /// Has the hub hear this.
+    pub(super) fn report(&self, report: Report) -> Result<(), Over> {
+        self.inbox.send(report).map_err(|_| Over)
+    }
+
+    /// Where the hub hears from others.
+    pub(super) fn reporter(&self) -> Sender<Report> {
+        self.inbox.clone()
+    }
+
+    /// What went wrong, fit to be read.
+    pub(super) fn reason(&self, error: &impl Display) -> String {
+        self.config.printable_error(error.to_string().as_bytes())
+    }
+}

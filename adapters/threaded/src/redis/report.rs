@@ -1,0 +1,43 @@
+//! What the threads that speak with Redis tell the one that owns the core, and what they count.
+
+use super::ask::Ask;
+use crossbeam_channel::Sender;
+use fanfare_core::broker::redis::Role;
+use fanfare_core::broker::{PublishError, PublishId};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+/// What the threads have to say: [`BrokerEvent`](fanfare_core::broker::BrokerEvent)s that own their texts.
+#[derive(Debug)]
+pub enum Report {
+    /// A connection, and where it takes what is asked of it.
+    Up(Role, Sender<Ask>),
+    /// It has gone, or still cannot be had, and why. What was asked of one for subscriptions is void.
+    Down(Role, String),
+    /// Redis refuses for a while what it is asked on a connection, and why; or does so no more.
+    Refusing(Role, Option<String>),
+    /// It was a master, and is a replica.
+    Demoted,
+    /// The room is subscribed.
+    Subscribed(String),
+    /// The room is not subscribed any more.
+    Unsubscribed(String),
+    /// The room, and what Redis said.
+    SubscribeFailed(String, String),
+    /// The room, and what was published to it.
+    Message(String, Vec<u8>),
+    /// Redis took it.
+    Published(PublishId),
+    /// Redis did not take it, or nobody knows.
+    PublishFailed(PublishId, PublishError),
+    /// The last publish in flight is none any more, and nobody was waiting for its outcome, unless the server does, to end.
+    Settled,
+}
+
+/// What the threads count.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) in_flight: AtomicUsize,
+    pub(super) in_flight_bytes: AtomicUsize,
+    pub(super) dropped: AtomicU64,
+    pub(super) oversized: AtomicU64,
+}

@@ -1,0 +1,230 @@
+//! What a turn does, step by step, within bounds. The order of the steps is `fanfare-turn`'s.
+
+use crate::broker::Broker;
+use crate::connections::Connections;
+use crate::gate::{Gate, Lack};
+use crate::inbox::{Inbound, Inbox};
+use crate::redis::Report;
+use fanfare_adapter::drive::is_pressed;
+use fanfare_adapter::journal;
+use fanfare_adapter::readiness::Readiness;
+use fanfare_adapter::signals::last_round;
+use fanfare_core::broker::Ask;
+use fanfare_core::time::Time;
+use fanfare_core::{ConnId, Core, Event, Turn};
+use fanfare_turn::Steps;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Of clients' events in one turn: a message waits until the turn that reads it has ended.
+const EVENTS_PER_TURN: usize = 64;
+/// How long a turn takes clients' events, at least one: a client that floods the server must not hold up what Redis brings.
+const CLIENTS_TIME: Duration = Duration::from_micros(200);
+/// Of the broker's reports in one turn: a message costs a write to each member.
+const REPORTS_PER_TURN: usize = 64;
+/// How long a turn takes the broker's reports, at least one: a message may have to be compressed for members of several forms.
+const BROKER_TIME: Duration = Duration::from_micros(500);
+/// While there is so much to do that clients who make much work have to wait, one of them is heard so often all the same: who makes
+/// much work and keeps the rules must not wait for those who do not.
+const HEAVY_PAUSE: Duration = Duration::from_millis(2);
+/// The silence that ends the last round: long enough for a thread that has read something to hand it over.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// What the server has beside its core.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    pub(crate) inbox: Inbox,
+    pub(crate) connections: Connections,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) broker: Broker,
+    pub(crate) readiness: Readiness,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) stop_at: Option<Time>,
+    pub(crate) last_round: Option<LastRound>,
+    /// When one of those who make much work was heard last.
+    pub(crate) heavy_read_at: Time,
+    /// Connections that have ended, whose bytes have not all been looked at: until they have, their end is not told.
+    pub(crate) ending: Vec<ConnId>,
+}
+
+/// Reads what clients had sent before the server was told to stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastRound {
+    /// If nobody has said anything by then, everything has been read.
+    pub(crate) quiet_at: Time,
+    /// No longer than this.
+    pub(crate) until: Time,
+}
+
+/// One turn of the server.
+pub(crate) struct TurnSteps<'a> {
+    adapter: &'a mut Adapter,
+    now: Time,
+    /// The signal that has come.
+    signalled: Option<&'static str>,
+    /// A client has said something, or is new.
+    spoke: bool,
+}
+
+impl<'a> TurnSteps<'a> {
+    /// A turn at this time.
+    pub(crate) fn new(adapter: &'a mut Adapter, now: Time) -> TurnSteps<'a> {
+        TurnSteps { adapter, now, signalled: None, spoke: false }
+    }
+
+    /// In the order in which they ended; what came of them last may just have been kept.
+    fn tell_ends(&mut self, turn: &mut Turn<'_>) {
+        let Adapter { connections, ending, .. } = &mut *self.adapter;
+        for conn in std::mem::take(ending) {
+            match turn.core().keeps_unread(conn) {
+                true => ending.push(conn),
+                false if connections.is_open(conn) => turn.feed(Event::Closed { conn }),
+                false => {}
+            }
+        }
+    }
+
+    fn feed(&mut self, inbound: Inbound, turn: &mut Turn<'_>) {
+        let Adapter { connections, gate, ending, .. } = &mut *self.adapter;
+        match inbound {
+            Inbound::Accepted(client, peer) => {
+                self.spoke = true;
+                // The gate lets in no more than the core takes.
+                let Ok(conn) = turn.open_from(peer.ip()) else { return };
+                journal::accepted(0, conn, peer);
+                match connections.insert(conn, client) {
+                    Ok(()) => gate.granted(Lack::Thread),
+                    Err(error) => {
+                        gate.refused(Lack::Thread, &error);
+                        turn.feed(Event::Closed { conn });
+                    }
+                }
+            }
+            Inbound::Bytes(conn, mut data) => {
+                self.spoke = true;
+                // Its thread may have spoken just before it was closed here.
+                if connections.is_open(conn) {
+                    connections.taken(conn);
+                    let began = Instant::now();
+                    turn.feed(Event::Bytes { conn, data: &mut data });
+                    connections.charge(conn, began.elapsed(), self.now);
+                }
+            }
+            Inbound::Ended(conn) if connections.is_open(conn) => ending.push(conn),
+            Inbound::Writable(conn) if connections.is_open(conn) => turn.feed(Event::Writable { conn }),
+            // A turn ends with the figures.
+            Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures => {}
+            Inbound::Signal(name) => self.signalled = Some(name),
+        }
+    }
+}
+
+impl Steps for TurnSteps<'_> {
+    fn events(&mut self, turn: &mut Turn<'_>) {
+        let connections = &mut self.adapter.connections;
+        for conn in connections.look_again().into_iter().filter(|conn| connections.is_open(*conn)) {
+            turn.feed(Event::Writable { conn });
+        }
+    }
+
+    fn broker(&mut self, turn: &mut Turn<'_>, congested: bool) {
+        if congested {
+            return;
+        }
+        let Adapter { inbox, broker, readiness, .. } = &mut *self.adapter;
+        broker.read(reports(inbox), |event| {
+            turn.feed(Event::Broker(event));
+            // After each event: a connection may have gone and come back since the last turn, which is worth its lines in the log.
+            readiness.tell(turn.core().readiness());
+        });
+    }
+
+    fn readiness(&mut self, readiness: Result<(), &str>) {
+        self.adapter.readiness.tell(readiness);
+    }
+
+    /// They come through the same queue as what clients say.
+    fn accept(&mut self, _turn: &mut Turn<'_>) {}
+
+    fn clients(&mut self, turn: &mut Turn<'_>) {
+        let began = Instant::now();
+        // What is kept unread in the core has its turn by itself, and is as much work as what makes much.
+        let pressed = is_pressed(turn.core(), &self.adapter.broker);
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(inbound) = self.adapter.inbox.clients().next() else { break };
+            self.feed(inbound, turn);
+            if began.elapsed() >= CLIENTS_TIME {
+                break;
+            }
+        }
+        // One at least of those, too.
+        let heavy_max = match pressed {
+            false => EVENTS_PER_TURN,
+            true => usize::from(self.now.since(self.adapter.heavy_read_at) >= HEAVY_PAUSE),
+        };
+        for _ in 0..heavy_max {
+            let Some(inbound) = self.adapter.inbox.heavy().next() else { break };
+            self.adapter.heavy_read_at = self.now;
+            self.feed(inbound, turn);
+            if began.elapsed() >= CLIENTS_TIME {
+                break;
+            }
+        }
+        self.tell_ends(turn);
+    }
+
+    fn has_unread(&mut self, conn: ConnId) -> bool {
+        self.adapter.connections.has_unread(conn)
+    }
+
+    fn shuts_down(&mut self, _core: &Core) -> bool {
+        let (adapter, now) = (&mut *self.adapter, self.now);
+        if let Some(signal) = self.signalled
+            && adapter.stop_at.is_none()
+        {
+            adapter.readiness.stop();
+            tracing::info!(signal, connections = adapter.gate.open(), "shutting down");
+            adapter.gate.stop();
+            adapter.stop_at = Some(now + adapter.shutdown_timeout);
+            let until = now + last_round(adapter.shutdown_timeout);
+            adapter.last_round = Some(LastRound { quiet_at: now + QUIET, until });
+        }
+        if let Some(round) = &mut adapter.last_round
+            && (self.spoke || round.quiet_at <= now && adapter.connections.have_unread())
+        {
+            round.quiet_at = now + QUIET;
+        }
+        adapter.last_round.take_if(|round| round.quiet_at.min(round.until) <= now).is_some()
+    }
+
+    fn settle(&mut self, _core: &Core) {}
+
+    /// Threads send what is asked as it comes.
+    fn send_asks(&mut self) {}
+
+    fn ask(&mut self, ask: Ask<'_>) {
+        self.adapter.broker.ask(ask);
+    }
+
+    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+        self.adapter.connections.write(conn, bytes)
+    }
+
+    fn shutdown(&mut self, conn: ConnId) {
+        self.adapter.connections.shutdown(conn);
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.adapter.connections.close(conn);
+    }
+}
+
+/// What the broker's threads have said, as much as a turn takes.
+fn reports(inbox: &Inbox) -> impl Iterator<Item = Report> {
+    let (began, mut taken) = (Instant::now(), 0);
+    std::iter::from_fn(move || {
+        taken += 1;
+        let in_time = taken == 1 || taken <= REPORTS_PER_TURN && began.elapsed() < BROKER_TIME;
+        in_time.then(|| inbox.broker().next()).flatten()
+    })
+}

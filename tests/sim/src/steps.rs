@@ -1,0 +1,378 @@
+//! What a turn does, step by step, on wires. The order of the steps is `fanfare-turn`'s, as it is that of the servers.
+
+use crate::cluster::Surroundings;
+use crate::network::{Read, Side, WireId};
+use crate::options::Options;
+use crate::reference::Incarnation;
+use crate::trace;
+use fanfare_core::broker::Ask;
+use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
+use fanfare_core::time::Time;
+use fanfare_core::{ConnId, Core, Delivery, Event, Turn};
+use fanfare_turn::{Steps, deliver};
+use fanfare_wire::Frame;
+use fastrand::Rng;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash};
+
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) wire: WireId,
+    /// It stands on the ready list.
+    pub(crate) is_ready: bool,
+    /// It took less than it was given.
+    pub(crate) is_blocked: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Establishing {
+    Waits,
+    Done(bool),
+    Established,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) wire: WireId,
+    pub(crate) establishing: Establishing,
+    pub(crate) is_writable: bool,
+}
+
+/// What an adapter needs beside core and session.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    pub(crate) incarnation: Incarnation,
+    /// Where among the instances it stands.
+    pub(crate) place: usize,
+    pub(crate) sockets: BTreeMap<ConnId, Socket>,
+    pub(crate) conns: BTreeMap<WireId, ConnId>,
+    pub(crate) ready: VecDeque<ConnId>,
+    pub(crate) writable: Vec<ConnId>,
+    pub(crate) incoming: VecDeque<WireId>,
+    pub(crate) links: [Option<Link>; 2],
+    /// Connections of which the core keeps some bytes unread.
+    pub(crate) kept: BTreeSet<ConnId>,
+    /// Connections that are no more.
+    pub(crate) gone: Vec<ConnId>,
+    pub(crate) drives_midway: bool,
+    /// Its clock has shown more time than has passed.
+    pub(crate) has_jumped: bool,
+    /// What the core said, in order.
+    pub(crate) hash: DefaultHasher,
+}
+
+/// One turn of an instance.
+pub(crate) struct TurnSteps<'a, 'b> {
+    pub(crate) adapter: &'a mut Adapter,
+    pub(crate) session: &'a mut RedisSession,
+    pub(crate) options: &'a Options,
+    pub(crate) now: Time,
+    pub(crate) around: &'a mut Surroundings<'b>,
+    pub(crate) rng: &'a mut Rng,
+    /// It reports something about connections that are no more.
+    pub(crate) stale_due: bool,
+    /// How often that was done.
+    pub(crate) stale_fed: &'a mut u64,
+    /// It is told to stop.
+    pub(crate) shutdown_due: bool,
+    /// The last write was to this connection, and failed.
+    pub(crate) failed: Option<ConnId>,
+}
+
+impl Steps for TurnSteps<'_, '_> {
+    fn events(&mut self, turn: &mut Turn<'_>) {
+        for conn in std::mem::take(&mut self.adapter.writable) {
+            if let Some(socket) = self.adapter.sockets.get_mut(&conn)
+                && std::mem::take(&mut socket.is_blocked)
+            {
+                turn.feed(Event::Writable { conn });
+            }
+        }
+    }
+
+    fn broker(&mut self, turn: &mut Turn<'_>, congested: bool) {
+        if !congested {
+            self.adapter.read_redis(self.session, turn, self.now, self.around);
+        }
+    }
+
+    fn accept(&mut self, turn: &mut Turn<'_>) {
+        while let Some(wire) = self.adapter.incoming.pop_front() {
+            match turn.open() {
+                Ok(conn) => self.adapter.insert(conn, wire),
+                Err(_) => self.around.network.close(wire, Side::Far, &mut self.around.timeline),
+            }
+        }
+    }
+
+    fn clients(&mut self, turn: &mut Turn<'_>) {
+        self.adapter.read_clients(self.options, turn, self.around);
+        if self.stale_due {
+            *self.stale_fed += self.adapter.feed_stale(turn, self.rng);
+        }
+    }
+
+    fn has_unread(&mut self, conn: ConnId) -> bool {
+        self.adapter.sockets.get(&conn).is_some_and(|socket| socket.is_ready)
+    }
+
+    fn shuts_down(&mut self, core: &Core) -> bool {
+        self.adapter.note_looked_at(core, self.around);
+        if self.shutdown_due {
+            let wires = self.adapter.conns.keys().copied();
+            self.around.reference.stops(wires, &self.around.network, self.around.timeline.now);
+        }
+        self.shutdown_due
+    }
+
+    fn release(&mut self, _core: &Core) {
+        // What the core says follows.
+        self.now.hash(&mut self.adapter.hash);
+    }
+
+    fn settle(&mut self, _core: &Core) {
+        self.adapter.drive(self.session, self.now, self.around);
+    }
+
+    fn send_asks(&mut self) {
+        if self.adapter.drives_midway {
+            self.adapter.drive(self.session, self.now, self.around);
+        }
+    }
+
+    fn ask(&mut self, ask: Ask<'_>) {
+        let TurnSteps { adapter, session, around, .. } = self;
+        match ask {
+            Ask::Publish { room, payload, id } => {
+                ("publish", room, payload, id).hash(&mut adapter.hash);
+                let subscribes = session.stats().subscriber.state == LinkState::Up && !adapter.has_jumped;
+                let noted = around.reference.handed_on(
+                    payload,
+                    adapter.incarnation,
+                    subscribes,
+                    around.timeline.now,
+                    &around.network,
+                );
+                noted.expect("an instance publishes what was sent");
+            }
+            Ask::Subscribe { room } => ("subscribe", room).hash(&mut adapter.hash),
+            Ask::Unsubscribe { room } => ("unsubscribe", room).hash(&mut adapter.hash),
+        }
+        session.ask(ask);
+    }
+
+    fn send(&mut self, delivery: Delivery<'_>) {
+        ("send", delivery.bytes()).hash(&mut self.adapter.hash);
+        deliver(self, delivery);
+    }
+
+    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+        let TurnSteps { adapter, around, .. } = self;
+        conn.hash(&mut adapter.hash);
+        let socket = adapter.sockets.get_mut(&conn).expect("no action names a closed socket");
+        match around.network.write(socket.wire, Side::Far, bytes, &mut around.timeline) {
+            Ok(taken) => {
+                if taken < bytes.len() {
+                    socket.is_blocked = true;
+                    around.short_writes += 1;
+                }
+                Some(taken)
+            }
+            Err(_) => {
+                self.failed = Some(conn);
+                None
+            }
+        }
+    }
+
+    fn shutdown(&mut self, conn: ConnId) {
+        ("shutdown", conn).hash(&mut self.adapter.hash);
+        self.around.network.shutdown(self.adapter.sockets[&conn].wire, Side::Far, &mut self.around.timeline);
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        if self.failed.take() != Some(conn) {
+            // The core says so.
+            ("close", conn).hash(&mut self.adapter.hash);
+        }
+        let wire = self.adapter.remove(conn).expect("a socket is closed once");
+        self.around.network.close(wire, Side::Far, &mut self.around.timeline);
+    }
+}
+
+impl Adapter {
+    fn insert(&mut self, conn: ConnId, wire: WireId) {
+        let socket = Socket { wire, is_ready: false, is_blocked: false };
+        assert!(self.sockets.insert(conn, socket).is_none(), "an id is given once");
+        self.conns.insert(wire, conn);
+        self.make_ready(conn);
+    }
+
+    fn remove(&mut self, conn: ConnId) -> Option<WireId> {
+        let socket = self.sockets.remove(&conn)?;
+        self.conns.remove(&socket.wire);
+        self.gone.push(conn);
+        Some(socket.wire)
+    }
+
+    pub(crate) fn make_ready(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.get_mut(&conn)
+            && !std::mem::replace(&mut socket.is_ready, true)
+        {
+            self.ready.push_back(conn);
+        }
+    }
+
+    fn read_redis(
+        &mut self,
+        session: &mut RedisSession,
+        turn: &mut Turn<'_>,
+        now: Time,
+        around: &mut Surroundings<'_>,
+    ) {
+        for role in Role::ALL {
+            self.establish(role, session, now, around);
+            while let Some(wire) = self.established(role) {
+                match around.network.read(wire, Side::Near, 64 * 1024, &mut around.timeline) {
+                    Read::Bytes(bytes) => {
+                        session.input(role, &bytes, now, |event| turn.feed(Event::Broker(event)));
+                    }
+                    Read::Nothing => break,
+                    Read::End => self.lost(role, session, now, around),
+                }
+            }
+        }
+        if session.next_timeout().is_some_and(|deadline| deadline <= now) {
+            session.timeout(now);
+        }
+        session.poll_events(|event| turn.feed(Event::Broker(event)));
+    }
+
+    fn established(&self, role: Role) -> Option<WireId> {
+        let link = self.links[role as usize].as_ref()?;
+        (link.establishing == Establishing::Established).then_some(link.wire)
+    }
+
+    fn establish(&mut self, role: Role, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+        let Some(link) = &mut self.links[role as usize] else { return };
+        match link.establishing {
+            Establishing::Done(true) => {
+                link.establishing = Establishing::Established;
+                session.connected(role, now);
+            }
+            Establishing::Done(false) => self.lost(role, session, now, around),
+            Establishing::Waits | Establishing::Established => {}
+        }
+    }
+
+    fn lost(&mut self, role: Role, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+        self.forget(role, around);
+        session.disconnected(role, "it closed the connection", now);
+    }
+
+    fn forget(&mut self, role: Role, around: &mut Surroundings<'_>) {
+        if let Some(link) = self.links[role as usize].take() {
+            trace!(around.trace, around.timeline, "an instance ends wire {} ({role:?})", link.wire);
+            around.reference.link_ended_at_instance(link.wire, around.timeline.now);
+            around.network.close(link.wire, Side::Near, &mut around.timeline);
+        }
+    }
+
+    fn read_clients(&mut self, options: &Options, turn: &mut Turn<'_>, around: &mut Surroundings<'_>) {
+        for _ in 0..self.ready.len().min(options.reads_per_turn) {
+            let Some(conn) = self.ready.pop_front() else { return };
+            let Some(socket) = self.sockets.get_mut(&conn) else { continue };
+            socket.is_ready = false;
+            if turn.core().keeps_unread(conn) {
+                self.make_ready(conn);
+                continue;
+            }
+            match around.network.read(socket.wire, Side::Far, options.read_bytes, &mut around.timeline) {
+                Read::Bytes(mut data) => {
+                    turn.feed(Event::Bytes { conn, data: &mut data });
+                    if turn.core().keeps_unread(conn) {
+                        around.reference.client_kept(socket.wire);
+                        self.kept.insert(conn);
+                    } else {
+                        around.reference.client_read(socket.wire, self.incarnation, &around.network);
+                    }
+                    self.make_ready(conn);
+                }
+                Read::Nothing => {}
+                Read::End => turn.feed(Event::Closed { conn }),
+            }
+        }
+    }
+
+    /// Tells of whom the core has come to the end of what was kept.
+    fn note_looked_at(&mut self, core: &Core, around: &mut Surroundings<'_>) {
+        let Adapter { kept, sockets, incarnation, .. } = self;
+        kept.retain(|conn| {
+            let Some(socket) = sockets.get(conn) else { return false };
+            let is_kept = core.keeps_unread(*conn);
+            if !is_kept {
+                around.reference.client_read(socket.wire, *incarnation, &around.network);
+            }
+            is_kept
+        });
+    }
+
+    /// Reports something about connections that were closed, as an adapter with events still in its hands may.
+    fn feed_stale(&mut self, turn: &mut Turn<'_>, rng: &mut Rng) -> u64 {
+        let mut fed = 0;
+        for _ in 0..rng.usize(1..4) {
+            let Some(conn) = (!self.gone.is_empty()).then(|| self.gone[rng.usize(..self.gone.len())]) else {
+                return fed;
+            };
+            match rng.u32(0..4) {
+                0 => turn.feed(Event::Writable { conn }),
+                1 => turn.feed(Event::Closed { conn }),
+                _ => {
+                    let mut data = Frame::text(r#"{"type":"SEND_MESSAGE","room":"tea","message":"m|0|0|0|"}"#).masked();
+                    turn.feed(Event::Bytes { conn, data: &mut data });
+                }
+            }
+            fed += 1;
+        }
+        fed
+    }
+
+    /// Opens and drops connections to Redis as the session wants it, and writes what it has to say.
+    fn drive(&mut self, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+        let (place, incarnation) = (self.place, self.incarnation);
+        while let Some((role, request)) = session.poll_connection(now) {
+            match request {
+                ConnectionRequest::Drop => self.forget(role, around),
+                ConnectionRequest::Open => {
+                    let wire = around.open_link(place, incarnation);
+                    trace!(around.trace, around.timeline, "instance {place} opens wire {wire} ({role:?})");
+                    if role == Role::Subscriber {
+                        around.reference.link_opened(wire, incarnation);
+                    }
+                    let establishing = Establishing::Waits;
+                    self.links[role as usize] = Some(Link { wire, establishing, is_writable: true });
+                }
+            }
+        }
+        for role in Role::ALL {
+            self.write_link(role, session, now, around);
+        }
+    }
+
+    fn write_link(&mut self, role: Role, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+        while let Some(wire) = self.established(role) {
+            let link = self.links[role as usize].as_mut().expect("it is established");
+            let output = session.output(role);
+            if !link.is_writable || output.is_empty() {
+                return;
+            }
+            match around.network.write(wire, Side::Near, output, &mut around.timeline) {
+                Ok(taken) => {
+                    link.is_writable = taken == output.len();
+                    session.written(role, taken);
+                }
+                Err(_) => return self.lost(role, session, now, around),
+            }
+        }
+    }
+}
