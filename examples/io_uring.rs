@@ -83,8 +83,8 @@ mod server {
         println!("listening on {}", listener.local_addr()?);
         let mut config = Config::default();
         config.seed = getrandom::u64()?;
-        config.message_bytes_max = 1024 * 1024;
-        config.outbox_bytes_max = 16 * 1024 * 1024;
+        config.limits.message_bytes_max = 1024 * 1024;
+        config.limits.outbox_bytes_max = 16 * 1024 * 1024;
         let state = State { core: Core::new(config), broker: MemoryBroker::default(), clients: HashMap::new() };
         let (turned, turns) = bounded(1);
         let server = Server { state: Rc::new(RefCell::new(state)), started: Instant::now(), turned };

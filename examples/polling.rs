@@ -56,8 +56,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     println!("listening on {}", listener.get_ref().local_addr()?);
     let mut config = Config::default();
     config.seed = getrandom::u64()?;
-    config.message_bytes_max = 1024 * 1024;
-    config.outbox_bytes_max = 16 * 1024 * 1024;
+    config.limits.message_bytes_max = 1024 * 1024;
+    config.limits.outbox_bytes_max = 16 * 1024 * 1024;
     let state = State { core: Core::new(config), broker: MemoryBroker::default(), clients: HashMap::new() };
     let (turned, turns) = bounded(1);
     let executor = Rc::new(LocalExecutor::new());

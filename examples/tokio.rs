@@ -54,8 +54,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let mut config = Config::default();
     config.seed = getrandom::u64()?;
-    config.message_bytes_max = 1024 * 1024;
-    config.outbox_bytes_max = 16 * 1024 * 1024;
+    config.limits.message_bytes_max = 1024 * 1024;
+    config.limits.outbox_bytes_max = 16 * 1024 * 1024;
     let mut core = Core::new(config);
     let mut broker = MemoryBroker::default();
     let mut clients = HashMap::<ConnId, Client>::new();

@@ -176,7 +176,7 @@ mod linux {
         /// With the limits that a server has by default, but for the connections.
         fn new(connections: usize) -> Host {
             let mut config = Config::default();
-            config.connections_max = connections;
+            config.admission.connections_max = connections;
             let mut host = Host { core: Core::new(config), now: Time::ZERO, asked: Vec::new(), confirmed: 0 };
             host.turn(|turn| {
                 turn.feed(Event::Broker(BrokerEvent::Up));

@@ -14,8 +14,8 @@ use std::time::Duration;
 /// use fanfare_core::{Config, Core, Rate};
 ///
 /// let mut config = Config::default();
-/// config.connections_max = 50_000;
-/// config.messages = Rate { per_second: 20, burst: 100 };
+/// config.admission.connections_max = 50_000;
+/// config.limits.messages = Rate { per_second: 20, burst: 100 };
 /// let core = Core::new(config);
 /// # assert_eq!(core.connections(), 0);
 /// ```
@@ -28,44 +28,66 @@ use std::time::Duration;
 /// # use fanfare_core::{Config, Dialect, Origins, PublishFormat, Rate, Subprotocols};
 /// # use std::time::Duration;
 /// let config = Config::default();
-/// assert_eq!((config.connections_max, config.surplus_connections_max), (10_000, 128));
-/// assert_eq!((config.message_bytes_max, config.frames_per_message_max), (64 * 1024, 1_024));
-/// assert_eq!((config.rooms_per_connection_max, config.room_name_bytes_max), (128, 128));
-/// assert_eq!((config.request_head_bytes_max, config.request_headers_max), (8 * 1024, 100));
-/// assert_eq!(config.pending_upgrades_max, 16_384);
-/// assert_eq!((config.outbox_bytes_max, config.outbox_total_bytes_max), (1024 * 1024, 256 * 1024 * 1024));
-/// assert_eq!((config.members_per_turn_max, config.group_members_max), (1_024, 64));
-/// assert_eq!(config.messages, Rate { per_second: 1_000, burst: 2_000 });
-/// assert_eq!(config.bytes, Rate { per_second: 1024 * 1024, burst: 2 * 1024 * 1024 });
-/// assert_eq!(config.deliveries, Rate { per_second: 50_000, burst: 100_000 });
-/// assert_eq!(config.surplus, Rate { per_second: 16 * 1024 * 1024, burst: 4 * 1024 * 1024 });
-/// assert_eq!(config.unfinished_total_bytes_max, 64 * 1024 * 1024);
-/// assert_eq!(config.pings, Rate { per_second: 10, burst: 100 });
-/// assert_eq!((config.deferred_bytes_max, config.deferred_total_bytes_max), (256 * 1024, 16 * 1024 * 1024));
-/// assert_eq!((config.errors_max, config.errors_per_minute), (100, 60));
+/// assert_eq!((config.admission.connections_max, config.admission.surplus_connections_max), (10_000, 128));
+/// assert_eq!((config.limits.message_bytes_max, config.limits.frames_per_message_max), (64 * 1024, 1_024));
+/// assert_eq!((config.limits.rooms_per_connection_max, config.limits.room_name_bytes_max), (128, 128));
+/// assert_eq!((config.limits.request_head_bytes_max, config.limits.request_headers_max), (8 * 1024, 100));
+/// assert_eq!(config.admission.pending_upgrades_max, 16_384);
+/// assert_eq!((config.limits.outbox_bytes_max, config.limits.outbox_total_bytes_max), (1024 * 1024, 256 * 1024 * 1024));
+/// assert_eq!((config.limits.members_per_turn_max, config.limits.group_members_max), (1_024, 64));
+/// assert_eq!(config.limits.messages, Rate { per_second: 1_000, burst: 2_000 });
+/// assert_eq!(config.limits.bytes, Rate { per_second: 1024 * 1024, burst: 2 * 1024 * 1024 });
+/// assert_eq!(config.limits.deliveries, Rate { per_second: 50_000, burst: 100_000 });
+/// assert_eq!(config.limits.surplus, Rate { per_second: 16 * 1024 * 1024, burst: 4 * 1024 * 1024 });
+/// assert_eq!(config.limits.unfinished_total_bytes_max, 64 * 1024 * 1024);
+/// assert_eq!(config.limits.pings, Rate { per_second: 10, burst: 100 });
+/// assert_eq!((config.limits.deferred_bytes_max, config.limits.deferred_total_bytes_max), (256 * 1024, 16 * 1024 * 1024));
+/// assert_eq!((config.limits.errors_max, config.limits.errors_per_minute), (100, 60));
 /// // No limit of addresses; the pages that may connect are those of the same host; no proxy is trusted.
-/// assert_eq!((config.connections_per_address_max, config.connects_per_address.is_limited()), (0, false));
-/// assert!(config.origins == Origins::SameHost && config.proxies.trusted.is_empty());
-/// assert_eq!((config.handshake_timeout, config.close_timeout), (Duration::from_secs(10), Duration::from_secs(5)));
-/// assert_eq!((config.ping_interval, config.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
-/// assert_eq!((config.message_timeout, config.drain_timeout), (Duration::from_secs(30), Duration::from_millis(2_500)));
-/// assert_eq!(config.room_linger, Duration::from_secs(2));
+/// assert_eq!((config.admission.connections_per_address_max, config.admission.connects_per_address.is_limited()), (0, false));
+/// assert!(config.admission.origins == Origins::SameHost && config.admission.proxies.trusted.is_empty());
+/// assert_eq!((config.timeouts.handshake, config.timeouts.close), (Duration::from_secs(10), Duration::from_secs(5)));
+/// assert_eq!((config.timeouts.ping_interval, config.timeouts.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
+/// assert_eq!((config.timeouts.message, config.timeouts.drain), (Duration::from_secs(30), Duration::from_millis(2_500)));
+/// assert_eq!(config.timeouts.room_linger, Duration::from_secs(2));
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
 /// assert_eq!((config.default_dialect, config.subprotocols), (Dialect::Fanfare, Subprotocols::Own));
 /// assert_eq!((config.echo, config.journal), (false, false));
 /// assert_eq!(config.publish_format, PublishFormat::Fanfare);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
     /// Seeds the hash functions. The adapter draws it from the operating system; a simulation chooses it.
     pub seed: u64,
     /// This instance among all that share a broker; drawn at random by the adapter.
     pub node: u64,
-    /// Open WebSockets. An upgrade beyond it is answered with 503.
-    pub connections_max: usize,
-    /// Connections beyond `connections_max` that are still taken, so that they can be told 503 or asked for their health.
-    pub surplus_connections_max: usize,
+    /// What clients may use.
+    pub limits: Limits,
+    /// Who may connect, and how many.
+    pub admission: Admission,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How messages are compressed for clients that offer permessage-deflate (RFC 7692); `None` declines it.
+    pub compression: Option<Compression>,
+    /// What `/` and `/ws` speak.
+    pub default_dialect: Dialect,
+    /// Which subprotocols are selected in [`Dialect::Fanfare`].
+    pub subprotocols: Subprotocols,
+    /// Whether [`Dialect::Echo`] is served at `/echo`.
+    pub echo: bool,
+    /// Whether what becomes of connections is kept for [`Core::journal`](crate::Core::journal), for a log.
+    pub journal: bool,
+    /// The form of what is published.
+    pub publish_format: PublishFormat,
+    /// The body of the response to `GET /`: an HTML page.
+    pub page: &'static [u8],
+}
+
+/// Bounds on what clients may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
     /// Bytes of one message from a client, all its fragments together (else close 1009).
     pub message_bytes_max: usize,
     /// Frames of one message from a client (else close 1008). Each counts against `messages`, whose burst is worth having at
@@ -116,6 +138,16 @@ pub struct Config {
     /// Bytes held of unfinished messages, of all connections together; over it those that have been unfinished for longest are
     /// closed with 4008.
     pub unfinished_total_bytes_max: usize,
+}
+
+/// Who may connect, and how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Admission {
+    /// Open WebSockets. An upgrade beyond it is answered with 503.
+    pub connections_max: usize,
+    /// Connections beyond `connections_max` that are still taken, so that they can be told 503 or asked for their health.
+    pub surplus_connections_max: usize,
     /// Connections that are no WebSocket: those whose request head is coming in, and those whose client has been answered
     /// and has not hung up. Beyond it, or where they take more than half the surplus, the oldest of the
     /// answered ones is ended, or else the oldest; at least 1.
@@ -129,34 +161,26 @@ pub struct Config {
     pub origins: Origins,
     /// Whom to believe about a client's address.
     pub proxies: Proxies,
+}
+
+/// How long things may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
     /// From the connection's opening to the end of its request head (else 408).
-    pub handshake_timeout: Duration,
+    pub handshake: Duration,
     /// Silence after which a ping is sent.
     pub ping_interval: Duration,
     /// Silence after a ping, after which the connection is given up with 4000.
     pub pong_timeout: Duration,
     /// From a close frame sent, or a final response, to the end of the connection.
-    pub close_timeout: Duration,
+    pub close: Duration,
     /// From a message's first byte to its last (else close 4008).
-    pub message_timeout: Duration,
+    pub message: Duration,
     /// From [`Event::Shutdown`](crate::Event::Shutdown) to the close of connections that still wait for an answer.
-    pub drain_timeout: Duration,
+    pub drain: Duration,
     /// How long a room without members stays subscribed, so that a page's reload causes no churn at the broker.
     pub room_linger: Duration,
-    /// How messages are compressed for clients that offer permessage-deflate (RFC 7692); `None` declines it.
-    pub compression: Option<Compression>,
-    /// What `/` and `/ws` speak.
-    pub default_dialect: Dialect,
-    /// Which subprotocols are selected in [`Dialect::Fanfare`].
-    pub subprotocols: Subprotocols,
-    /// Whether [`Dialect::Echo`] is served at `/echo`.
-    pub echo: bool,
-    /// Whether what becomes of connections is kept for [`Core::journal`](crate::Core::journal), for a log.
-    pub journal: bool,
-    /// The form of what is published.
-    pub publish_format: PublishFormat,
-    /// The body of the response to `GET /`: an HTML page.
-    pub page: &'static [u8],
 }
 
 /// What a publish looks like at the broker.
@@ -175,10 +199,23 @@ impl Default for Config {
         Config {
             seed: 0,
             node: 0,
-            connections_max: 10_000,
-            surplus_connections_max: 128,
-            members_per_turn_max: 1_024,
-            group_members_max: 64,
+            limits: Limits::default(),
+            admission: Admission::default(),
+            timeouts: Timeouts::default(),
+            compression: Some(Compression::default()),
+            default_dialect: Dialect::Fanfare,
+            subprotocols: Subprotocols::Own,
+            echo: false,
+            journal: false,
+            publish_format: PublishFormat::Fanfare,
+            page: b"<!doctype html><title>Fanfare</title><p>A WebSocket server.",
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
             message_bytes_max: 64 * 1024,
             frames_per_message_max: 1_024,
             rooms_per_connection_max: 128,
@@ -187,6 +224,8 @@ impl Default for Config {
             request_headers_max: 100,
             outbox_bytes_max: 1024 * 1024,
             outbox_total_bytes_max: 256 * 1024 * 1024,
+            members_per_turn_max: 1_024,
+            group_members_max: 64,
             // More than a message of the largest size, and a burst of small ones.
             deferred_bytes_max: 256 * 1024,
             // As much as may wait for Redis's answer, which is where it goes next.
@@ -201,25 +240,34 @@ impl Default for Config {
             // has members.
             surplus: Rate { per_second: 16 * 1024 * 1024, burst: 4 * 1024 * 1024 },
             unfinished_total_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Admission {
+        Admission {
+            connections_max: 10_000,
+            surplus_connections_max: 128,
             pending_upgrades_max: 16_384,
             connections_per_address_max: 0,
             connects_per_address: Rate { per_second: 0, burst: 100 },
             origins: Origins::SameHost,
             proxies: Proxies::default(),
-            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            handshake: Duration::from_secs(10),
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
-            close_timeout: Duration::from_secs(5),
-            message_timeout: Duration::from_secs(30),
-            drain_timeout: Duration::from_millis(2_500),
+            close: Duration::from_secs(5),
+            message: Duration::from_secs(30),
+            drain: Duration::from_millis(2_500),
             room_linger: Duration::from_secs(2),
-            compression: Some(Compression::default()),
-            default_dialect: Dialect::Fanfare,
-            subprotocols: Subprotocols::Own,
-            echo: false,
-            journal: false,
-            publish_format: PublishFormat::Fanfare,
-            page: b"<!doctype html><title>Fanfare</title><p>A WebSocket server.",
         }
     }
 }

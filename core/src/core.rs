@@ -54,10 +54,13 @@ impl Core {
     /// If `rooms_per_connection_max` is above 32,767, the level of compression is not from 1 to 9, or `group_members_max` is not
     /// from 1 to 256.
     pub fn new(config: Config) -> Core {
-        assert!(config.rooms_per_connection_max < 1 << 15, "rooms_per_connection_max is at most 32,767");
+        assert!(config.limits.rooms_per_connection_max < 1 << 15, "rooms_per_connection_max is at most 32,767");
         let level = config.compression.map(|compression| compression.level);
         assert!(level.is_none_or(|level| (1..=9).contains(&level)), "compression has the levels 1 to 9");
-        assert!((1..=GROUP_MEMBERS_MAX as u16).contains(&config.group_members_max), "a group has 1 to 256 members");
+        assert!(
+            (1..=GROUP_MEMBERS_MAX as u16).contains(&config.limits.group_members_max),
+            "a group has 1 to 256 members"
+        );
         Core {
             transport: Transport::new(&config),
             hub: Hub::new(&config),
@@ -285,7 +288,7 @@ impl Core {
 
     fn admitted_message(&mut self, slot: u32, message: Message<'_>, bytes: usize) -> Result<(), CloseReason<'static>> {
         self.transport.charge_bytes(&mut self.cx, slot, bytes).map_err(CloseReason::TooFast)?;
-        message.check(self.cx.config.message_bytes_max).map_err(CloseReason::Violation)?;
+        message.check(self.cx.config.limits.message_bytes_max).map_err(CloseReason::Violation)?;
         self.cx.limits.forget_owed();
         self.message(slot, message);
         self.transport.charge_owed(&mut self.cx, slot).map_err(CloseReason::TooFast)
@@ -385,7 +388,7 @@ impl Core {
     fn shutdown(&mut self) {
         if self.drain.is_none() {
             self.transport.drain(&mut self.cx);
-            self.drain = Some(Drain::new(&self.cx.slots, self.cx.now + self.cx.config.drain_timeout));
+            self.drain = Some(Drain::new(&self.cx.slots, self.cx.now + self.cx.config.timeouts.drain));
         }
     }
 
@@ -397,7 +400,7 @@ impl Core {
                 self.end(slot, CloseReason::Restart);
             }
         }
-        self.cx.fanout.choose(&mut self.cx.slots, self.cx.config.members_per_turn_max);
+        self.cx.fanout.choose(&mut self.cx.slots, self.cx.config.limits.members_per_turn_max);
     }
 
     /// What has to wait until everything has been handed out: see [`Actions`].

@@ -466,7 +466,7 @@ pub mod wheel;
 pub mod ws;
 
 pub use action::Action;
-pub use config::{Config, PublishFormat};
+pub use config::{Admission, Config, Limits, PublishFormat, Timeouts};
 pub use core::{Actions, Core, Turn};
 pub use dialect::{Dialect, Subprotocols};
 pub use error::{Refused, Violation};

@@ -77,8 +77,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let broker = Broker::new(redis, hub.clone())?;
     let mut config = Config::default();
     (config.seed, config.node) = (getrandom::u64()?, getrandom::u64()?);
-    config.message_bytes_max = MESSAGE_BYTES_MAX;
-    config.outbox_bytes_max = 16 * 1024 * 1024;
+    config.limits.message_bytes_max = MESSAGE_BYTES_MAX;
+    config.limits.outbox_bytes_max = 16 * 1024 * 1024;
     tokio::spawn(run(Core::new(config), broker, inputs, hub.clone()));
     let app = Router::new().route("/", any(upgrade)).route("/ws", any(upgrade)).with_state(hub);
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;

@@ -58,17 +58,17 @@ impl Bounds {
     /// A reply's bytes.
     pub fn reply(&self) -> usize {
         // Of names only quotation marks and backslashes are escaped.
-        WORDS_BYTES_MAX + 2 * self.config.room_name_bytes_max
+        WORDS_BYTES_MAX + 2 * self.config.limits.room_name_bytes_max
     }
 
     /// What a look makes beyond its bytes.
     pub fn surplus_of_look(&self) -> usize {
-        LOOK_BYTES + self.config.message_bytes_max.saturating_mul(ESCAPED_BYTES_MAX) + self.reply()
+        LOOK_BYTES + self.config.limits.message_bytes_max.saturating_mul(ESCAPED_BYTES_MAX) + self.reply()
     }
 
     /// What so many looks inflate, beyond the bytes at which they look.
     pub fn inflated(&self, looks: usize) -> usize {
-        looks * (LOOK_BYTES + self.config.message_bytes_max)
+        looks * (LOOK_BYTES + self.config.limits.message_bytes_max)
     }
 
     /// What so many looks at so many bytes publish and say at once.
@@ -78,7 +78,10 @@ impl Bounds {
 
     /// Bytes of publishes that may have waited for their SUBSCRIBEs, with their headers.
     pub fn deferred(&self) -> usize {
-        self.config.deferred_total_bytes_max.max(self.config.message_bytes_max * ESCAPED_BYTES_MAX + self.reply())
+        self.config
+            .limits
+            .deferred_total_bytes_max
+            .max(self.config.limits.message_bytes_max * ESCAPED_BYTES_MAX + self.reply())
     }
 
     /// Frames of so many messages of the broker with so many bytes, which become JSON.
@@ -93,9 +96,10 @@ impl Bounds {
     /// make it a large one, and of large rooms until a sixteenth; the last run that is taken may be beyond. A member counts once and
     /// again for each 4 KiB, so bytes are no more than 4 KiB times the count. To that come runs that go out whole.
     pub fn given(&self, frame: usize) -> usize {
-        let group = usize::from(self.config.group_members_max);
-        let part = PART_BYTES.min(self.config.outbox_bytes_max / 2).max(frame);
-        let members = self.config.members_per_turn_max + 4 * group + self.config.members_per_turn_max / 16;
+        let group = usize::from(self.config.limits.group_members_max);
+        let part = PART_BYTES.min(self.config.limits.outbox_bytes_max / 2).max(frame);
+        let members =
+            self.config.limits.members_per_turn_max + 4 * group + self.config.limits.members_per_turn_max / 16;
         WHOLE_BYTES + members * BYTES_PER_MEMBER + 2 * group * part
     }
 
@@ -106,27 +110,27 @@ impl Bounds {
 
     /// What a connection has been charged of bytes at most, in this time; nothing says how much where there is no limit.
     pub fn charged_bytes(&self, age: Duration) -> Option<usize> {
-        allowed(self.config.bytes, age, SILENCE)
+        allowed(self.config.limits.bytes, age, SILENCE)
     }
 
     /// What all connections together have made beyond their bytes, where nobody is read while that is too much.
     pub fn charged_surplus(&self, age: Duration) -> Option<usize> {
-        allowed(self.config.surplus, age, Duration::ZERO)
+        allowed(self.config.limits.surplus, age, Duration::ZERO)
     }
 
     /// What it has been charged of deliveries.
     pub fn charged_deliveries(&self, age: Duration) -> Option<usize> {
-        allowed(self.config.deliveries, age, SILENCE)
+        allowed(self.config.limits.deliveries, age, SILENCE)
     }
 
     /// How many of its messages have been acted upon.
     pub fn charged_messages(&self, age: Duration) -> Option<usize> {
-        allowed(self.config.messages, age, SILENCE)
+        allowed(self.config.limits.messages, age, SILENCE)
     }
 
     /// What one message to so many members is charged, in deliveries: one for each member and started KiB, and the burst at most.
     pub fn deliveries(&self, members: usize, message_bytes: usize) -> usize {
-        (members * message_bytes.div_ceil(1_024)).min(self.config.deliveries.burst as usize)
+        (members * message_bytes.div_ceil(1_024)).min(self.config.limits.deliveries.burst as usize)
     }
 }
 

@@ -45,7 +45,7 @@ fn room() -> (LoneCore, Vec<ConnId>, Vec<Vec<u8>>) {
 }
 
 fn room_of(mut config: Config) -> (LoneCore, Vec<ConnId>, Vec<Vec<u8>>) {
-    config.members_per_turn_max = usize::MAX;
+    config.limits.members_per_turn_max = usize::MAX;
     let mut lone = LoneCore::new(config);
     let members: Vec<ConnId> = (0..MEMBERS).map(|_| lone.member("r")).collect();
     let text = "x".repeat(200);
@@ -103,7 +103,7 @@ fn many_join_before_the_messages() {
 
 #[test]
 fn nobody_takes_anything() {
-    let config = config(|config| config.outbox_total_bytes_max = 8 << 20);
+    let config = config(|config| config.limits.outbox_total_bytes_max = 8 << 20);
     let (mut lone, members, payloads) = room_of(config);
     lone.takes = |_, bytes| bytes.min(100);
     lone.turn(|turn| feed_all(turn, &payloads));

@@ -93,7 +93,7 @@ impl Server {
             broker,
             signals,
             buffer: vec![0; BUFFER_BYTES].into(),
-            shutdown_timeout: config.timeouts.shutdown,
+            shutdown_timeout: config.shutdown_timeout,
             stop_at: None,
             reads_until: None,
             heavy_read_at: Time::ZERO,

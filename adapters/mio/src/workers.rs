@@ -35,7 +35,7 @@ impl Workers {
     /// What could not be opened, and why.
     pub fn start(config: &Config, board: Option<Arc<Board>>) -> Result<Workers, StartError> {
         let workers = config.workers;
-        let places = descriptors::places(&config.limits, workers, descriptors::raise_limit()).map_err(StartError)?;
+        let places = descriptors::places(config, workers, descriptors::raise_limit()).map_err(StartError)?;
         board.iter().for_each(|board| board.set_limits(config, places));
         let listeners = match workers {
             1 => vec![listen(config.listen)?],
@@ -47,7 +47,7 @@ impl Workers {
         let has_redis = config.redis.target.is_some();
         let counts = Arc::new(Counts::new(workers, places.connections_max));
         let readiness = Readiness::of_workers(workers, RedisName::of(&config.redis), board.clone());
-        let page = page(&config.limits);
+        let page = page(&config.core.limits);
         let exchange = (workers > 1 && !has_redis).then(|| Arc::new(Exchange::new(workers)));
         let mut servers = Vec::with_capacity(workers);
         for (worker, ((listener, signals), readiness)) in listeners.into_iter().zip(signals).zip(readiness).enumerate()

@@ -1,6 +1,6 @@
 //! The process's limit of file descriptors, and how many connections fit into it.
 
-use crate::config::Limits;
+use crate::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many connections may be open, and how many more for a moment, to be told that there is no place.
@@ -48,9 +48,9 @@ pub fn raise_limit() -> Option<u64> {
 ///
 /// # Errors
 /// What is wrong, for people, if that is none at all.
-pub fn places(limits: &Limits, workers: usize, descriptors: Option<u64>) -> Result<Places, String> {
+pub fn places(config: &Config, workers: usize, descriptors: Option<u64>) -> Result<Places, String> {
     let descriptors = descriptors.map_or(usize::MAX / 2, |limit| usize::try_from(limit).unwrap_or(usize::MAX / 2));
-    let reserve = limits.descriptors_reserve + (workers - 1) * WORKER_DESCRIPTORS;
+    let reserve = config.descriptors_reserve + (workers - 1) * WORKER_DESCRIPTORS;
     let free = descriptors.saturating_sub(reserve);
     let surplus_max = (free / 16).clamp(1, SURPLUS_MAX);
     let most = free.saturating_sub(surplus_max);
@@ -61,7 +61,7 @@ pub fn places(limits: &Limits, workers: usize, descriptors: Option<u64>) -> Resu
              or lower the reserve"
         ));
     }
-    let connections_max = match limits.connections_max {
+    let connections_max = match config.core.admission.connections_max {
         0 => most,
         wanted if wanted > most => {
             tracing::warn!(wanted, possible = most, "limits.connections_max is more than the file descriptors allow");
@@ -75,10 +75,11 @@ pub fn places(limits: &Limits, workers: usize, descriptors: Option<u64>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
-    fn limits(connections_max: usize) -> Limits {
-        Limits { connections_max, descriptors_reserve: 64, ..Config::default().limits }
+    fn limits(connections_max: usize) -> Config {
+        let mut config = Config { descriptors_reserve: 64, ..Config::default() };
+        config.core.admission.connections_max = connections_max;
+        config
     }
 
     #[test]

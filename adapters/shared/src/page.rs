@@ -1,7 +1,7 @@
 //! The page at `/`: `page/page.html` with its style, its script and the limits that it must know filled in. What the page does is in
 //! its script, not here.
 
-use crate::config::Limits;
+use fanfare_core::Limits;
 
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -25,11 +25,10 @@ fn filled(limits: &Limits) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     #[test]
     fn the_page_is_told_the_limits() {
-        let mut limits = Config::default().limits;
+        let mut limits = Limits::default();
         (limits.message_bytes_max, limits.room_name_bytes_max) = (2_345, 67);
         let page = filled(&limits);
         for told in [r#"name="message-bytes-max" content="2345""#, r#"name="room-name-bytes-max" content="67""#] {

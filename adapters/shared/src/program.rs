@@ -40,7 +40,7 @@ fn serve<S: Server>(
             "only this machine can connect; --listen 0.0.0.0:{port} opens up"
         );
     }
-    if config.origins == Origins::Any {
+    if config.core.admission.origins == Origins::Any {
         tracing::warn!(
             "any web page may connect: origins is *, so whatever page a visitor has open can speak for this visitor"
         );

@@ -2,7 +2,6 @@
 
 use crate::config::{self, Config, RedisTarget};
 use crate::descriptors::Places;
-use fanfare_core::Rate;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::logging::LogLevel;
 use std::io;
@@ -31,52 +30,26 @@ impl Drawn {
 
 /// The core's configuration: of all workers together, but for what is divided among them.
 pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static [u8]) -> fanfare_core::Config {
-    let (limits, timeouts, compression) = (&config.limits, &config.timeouts, &config.compression);
-    let rate = |per_second: usize, burst: usize| Rate { per_second: per_second as u64, burst: burst as u64 };
-    let mut core = fanfare_core::Config::default();
-    core.seed = drawn.seed;
-    core.node = drawn.node;
-    core.connections_max = places.connections_max;
-    core.surplus_connections_max = places.surplus_max;
-    core.message_bytes_max = limits.message_bytes_max;
-    core.frames_per_message_max = limits.frames_per_message_max as u32;
-    core.rooms_per_connection_max = limits.rooms_per_connection_max as u16;
-    core.room_name_bytes_max = limits.room_name_bytes_max;
-    core.request_head_bytes_max = limits.request_head_bytes_max;
-    core.request_headers_max = limits.request_headers_max;
-    core.outbox_bytes_max = limits.outbox_bytes_max;
-    core.outbox_total_bytes_max = limits.outbox_total_bytes_max.div_ceil(config.workers);
-    core.errors_max = limits.errors_max as u16;
-    core.errors_per_minute = limits.errors_per_minute as u32;
-    core.messages = rate(limits.messages_per_second, limits.messages_burst);
-    core.bytes = rate(limits.bytes_per_second, limits.bytes_burst);
-    core.pings = rate(limits.pings_per_second, limits.pings_burst);
-    core.deliveries = rate(limits.deliveries_per_second, limits.deliveries_burst);
-    core.unfinished_total_bytes_max = limits.unfinished_total_bytes_max.div_ceil(config.workers);
-    core.pending_upgrades_max = limits.pending_upgrades_max.div_ceil(config.workers);
-    core.connections_per_address_max = limits.connections_per_address_max;
-    core.connects_per_address = rate(limits.connects_per_address_per_second, limits.connects_per_address_burst);
-    core.origins = config.origins.clone();
-    core.proxies = config.proxies.clone();
-    core.handshake_timeout = timeouts.handshake;
-    core.ping_interval = timeouts.ping_interval;
-    core.pong_timeout = timeouts.pong_timeout;
-    core.close_timeout = timeouts.close;
-    core.message_timeout = timeouts.message;
-    core.room_linger = timeouts.room_linger;
+    let mut core = config.core.clone();
+    (core.seed, core.node, core.page) = (drawn.seed, drawn.node, page);
+    core.admission.connections_max = places.connections_max;
+    core.admission.surplus_connections_max = places.surplus_max;
+    for divided in [
+        &mut core.admission.pending_upgrades_max,
+        &mut core.limits.outbox_total_bytes_max,
+        &mut core.limits.unfinished_total_bytes_max,
+    ] {
+        *divided = divided.div_ceil(config.workers);
+    }
     // The rest is for the close itself.
-    core.drain_timeout = timeouts.shutdown / 2;
-    core.compression = compression.enabled.then(|| {
+    core.timeouts.drain = config.shutdown_timeout / 2;
+    let config::Compression { enabled, threshold_bytes, level } = config.compression;
+    core.compression = enabled.then(|| {
         let mut settings = fanfare_core::Compression::default();
-        (settings.threshold_bytes, settings.level) = (compression.threshold_bytes, compression.level as u8);
+        (settings.threshold_bytes, settings.level) = (threshold_bytes, level as u8);
         settings
     });
-    core.default_dialect = config.default_dialect;
-    core.subprotocols = config.subprotocols;
-    core.echo = config.echo;
     core.journal = config.log.level == LogLevel::Debug;
-    core.publish_format = config.redis.format;
-    core.page = page;
     core
 }
 
@@ -94,93 +67,24 @@ pub fn session_config(redis: &config::Redis, target: &RedisTarget, drawn: Drawn)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Limits, Timeouts};
-    use fanfare_core::{Dialect, Origins, PublishFormat, Subprotocols};
-    use std::time::Duration;
 
     /// Whoever embeds the core has the same limits as whoever runs the server, unless they say otherwise.
     #[test]
     fn the_documented_defaults_are_those_of_the_core() {
         let of_the_core = fanfare_core::Config::default();
-        let fanfare_core::Config { connections_max, surplus_connections_max, seed, node, page, .. } = of_the_core;
+        let fanfare_core::Admission { connections_max, surplus_connections_max, .. } = of_the_core.admission;
         let places = Places { connections_max, surplus_max: surplus_connections_max };
-        let documented = core_config(&Config::default(), places, Drawn { node, seed, jitter: 0 }, page);
-        assert_eq!(format!("{documented:#?}"), format!("{of_the_core:#?}"));
+        let drawn = Drawn { node: of_the_core.node, seed: of_the_core.seed, jitter: 0 };
+        assert_eq!(core_config(&Config::default(), places, drawn, of_the_core.page), of_the_core);
     }
 
-    /// The core's configuration can gain a field without a word of the compiler here. One that is not assigned would keep its
-    /// default, whatever is configured.
     #[test]
-    fn every_field_of_the_core_is_told() {
-        const NOT_AN_OPERATORS: [&str; 5] =
-            ["members_per_turn_max", "group_members_max", "surplus", "deferred_bytes_max", "deferred_total_bytes_max"];
-        let of_the_core = fanfare_core::Config::default();
-        let mut config = Config { default_dialect: Dialect::Classic, echo: true, ..Config::default() };
-        config.origins = Origins::Any;
-        config.subprotocols = Subprotocols::First;
-        config.proxies.protocol = true;
-        config.log.level = LogLevel::Debug;
-        config.compression.enabled = false;
-        config.redis.format = PublishFormat::Classic;
-        // No default is 3, and no duration 3 s.
-        config.limits = Limits {
-            connections_max: 3,
-            descriptors_reserve: 3,
-            message_bytes_max: 3,
-            frames_per_message_max: 3,
-            rooms_per_connection_max: 3,
-            room_name_bytes_max: 3,
-            request_head_bytes_max: 3,
-            request_headers_max: 3,
-            outbox_bytes_max: 3,
-            outbox_total_bytes_max: 3,
-            errors_max: 3,
-            errors_per_minute: 3,
-            messages_per_second: 3,
-            messages_burst: 3,
-            bytes_per_second: 3,
-            bytes_burst: 3,
-            pings_per_second: 3,
-            pings_burst: 3,
-            deliveries_per_second: 3,
-            deliveries_burst: 3,
-            unfinished_total_bytes_max: 3,
-            pending_upgrades_max: 3,
-            connections_per_address_max: 3,
-            connects_per_address_per_second: 3,
-            connects_per_address_burst: 3,
-        };
-        let three = Duration::from_secs(3);
-        config.timeouts = Timeouts {
-            handshake: three,
-            ping_interval: three,
-            pong_timeout: three,
-            close: three,
-            message: three,
-            room_linger: three,
-            shutdown: three,
-        };
-        let told = core_config(
-            &config,
-            Places { connections_max: 3, surplus_max: 3 },
-            Drawn { node: 3, seed: 3, jitter: 3 },
-            b"",
-        );
-        let fields = |config: &fanfare_core::Config| {
-            // Each field begins a line that is indented once.
-            let text = format!("{config:#?}");
-            let fields: Vec<String> = text.split("\n    ").fold(Vec::new(), |mut fields, line| {
-                match fields.last_mut() {
-                    Some(field) if line.starts_with([' ', ']', '}', ')']) => *field += line,
-                    _ => fields.push(line.to_owned()),
-                }
-                fields
-            });
-            fields[1..].to_vec()
-        };
-        for (before, after) in fields(&of_the_core).iter().zip(fields(&told)) {
-            let name = before.split(':').next().expect("a name");
-            assert_eq!(*before == after, NOT_AN_OPERATORS.contains(&name), "{after}");
-        }
+    fn what_all_workers_have_together_is_divided_among_them() {
+        let mut config = Config { workers: 4, ..Config::default() };
+        config.core.limits.outbox_total_bytes_max = 4_002;
+        let places = Places { connections_max: 10, surplus_max: 1 };
+        let core = core_config(&config, places, Drawn { node: 1, seed: 2, jitter: 3 }, b"");
+        assert_eq!((core.limits.outbox_total_bytes_max, core.admission.connections_max), (1_001, 10));
+        assert_eq!((core.node, core.seed, core.timeouts.drain), (1, 2, config.shutdown_timeout / 2));
     }
 }

@@ -48,8 +48,8 @@ impl ThreadedServer {
     pub fn start(config: &Config, board: Option<Arc<Board>>) -> Result<ThreadedServer, StartError> {
         let failed = StartError::of::<io::Error>;
         let threads = Threads::within_the_mappings();
-        let places = descriptors::places(&config.limits, 1, descriptors::raise_limit()).map_err(StartError)?;
-        let places = within(&threads, places, config.limits.connections_max);
+        let places = descriptors::places(config, 1, descriptors::raise_limit()).map_err(StartError)?;
+        let places = within(&threads, places, config.core.admission.connections_max);
         board.iter().for_each(|board| board.set_limits(config, places));
         let listener = listen(config.listen)?;
         let address = listener.local_addr().map_err(failed("cannot read the listener's address"))?;
@@ -63,14 +63,14 @@ impl ThreadedServer {
         accept::start(&gate, senders.clients.clone()).map_err(failed("cannot start the thread that accepts"))?;
         Ok(ThreadedServer {
             address,
-            core: Core::new(core_config(config, places, drawn, page(&config.limits))),
+            core: Core::new(core_config(config, places, drawn, page(&config.core.limits))),
             adapter: Adapter {
                 inbox,
                 connections: Connections::new(senders, threads),
                 gate,
                 broker,
                 readiness: Readiness::alone(RedisName::of(&config.redis), board.clone()),
-                shutdown_timeout: config.timeouts.shutdown,
+                shutdown_timeout: config.shutdown_timeout,
                 stop_at: None,
                 last_round: None,
                 heavy_read_at: Time::ZERO,

@@ -37,10 +37,10 @@ fn frame(text: &str) -> Vec<u8> {
 /// A core whose clients are not limited in how fast they send, for all of it happens at once.
 fn core(connections_max: usize) -> Core {
     let mut config = Config::default();
-    config.connections_max = connections_max;
-    (config.messages, config.bytes, config.pings) = (Rate::NONE, Rate::NONE, Rate::NONE);
+    config.admission.connections_max = connections_max;
+    (config.limits.messages, config.limits.bytes, config.limits.pings) = (Rate::NONE, Rate::NONE, Rate::NONE);
     // Counted, for that is a part of the path, and never too many.
-    config.deliveries = Rate { per_second: 1 << 40, burst: 1 << 40 };
+    config.limits.deliveries = Rate { per_second: 1 << 40, burst: 1 << 40 };
     let mut core = Core::new(config);
     turn(&mut core, |turn| {
         turn.feed(Event::Broker(BrokerEvent::Up));

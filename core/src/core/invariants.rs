@@ -9,7 +9,7 @@ impl Core {
     /// If one does not hold: that is a bug in this crate.
     pub fn check_invariants(&self) {
         let cx = &self.cx;
-        cx.fanout.check_invariants(&cx.slots, cx.config.group_members_max.into());
+        cx.fanout.check_invariants(&cx.slots, cx.config.limits.group_members_max.into());
         cx.limits.check_invariants(&cx.slots);
         self.transport.check_invariants(cx);
         self.hub.check_invariants(cx);

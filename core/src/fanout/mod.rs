@@ -73,11 +73,11 @@ pub(crate) struct FanOut {
 impl FanOut {
     pub fn new(config: &Config) -> FanOut {
         FanOut {
-            audiences: Audiences::new(config.group_members_max),
-            backlog: Backlog::new(config.outbox_bytes_max, config.outbox_total_bytes_max),
+            audiences: Audiences::new(config.limits.group_members_max),
+            backlog: Backlog::new(config.limits.outbox_bytes_max, config.limits.outbox_total_bytes_max),
             deflater: Deflater::new(config.compression.unwrap_or_default()),
             writable: Vec::new(),
-            runs: Runs::new(config.group_members_max, config.outbox_bytes_max),
+            runs: Runs::new(config.limits.group_members_max, config.limits.outbox_bytes_max),
             streams: Streams::default(),
             joint: Joint::default(),
             gathered: Vec::new(),

@@ -48,7 +48,7 @@ impl Hub {
 
     fn join(&mut self, cx: &mut Context, slot: u32, name: &str, id: Option<CommandId>) {
         let position = cx.slots.get(slot).rooms.len();
-        if position >= usize::from(cx.config.rooms_per_connection_max) {
+        if position >= usize::from(cx.config.limits.rooms_per_connection_max) {
             let reason = format!("a connection is in at most {position} rooms");
             return cx.refuse(slot, ErrorCode::TooManyRooms, &reason, id.as_ref(), Some(name));
         }

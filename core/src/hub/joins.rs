@@ -59,8 +59,8 @@ impl Joins {
             bytes: 0,
             publishes: 0,
             oldest: None,
-            bytes_max: config.deferred_bytes_max,
-            total_bytes_max: config.deferred_total_bytes_max,
+            bytes_max: config.limits.deferred_bytes_max,
+            total_bytes_max: config.limits.deferred_total_bytes_max,
         }
     }
 

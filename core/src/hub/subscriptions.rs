@@ -123,7 +123,7 @@ impl Hub {
 
     /// Keeps a room that lost its last member for a while.
     pub(super) fn linger(&mut self, cx: &Context, key: u32) {
-        let until = cx.now + cx.config.room_linger;
+        let until = cx.now + cx.config.timeouts.room_linger;
         let room = self.rooms.get_mut(key);
         room.linger_until = until;
         if !room.lingering {

@@ -21,8 +21,8 @@ pub(crate) struct Errors {
 impl Errors {
     pub fn new(config: &Config) -> Errors {
         Errors {
-            max: config.errors_max,
-            per_minute: config.errors_per_minute.into(),
+            max: config.limits.errors_max,
+            per_minute: config.limits.errors_per_minute.into(),
             erring: HashMap::with_hasher(Seeded::new(config.seed)),
         }
     }

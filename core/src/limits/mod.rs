@@ -48,15 +48,15 @@ pub(crate) struct Limits {
 impl Limits {
     pub fn new(config: &Config) -> Limits {
         let mut rates = Rates::default();
-        rates[Limit::Messages as usize] = config.messages;
-        rates[Limit::Bytes as usize] = config.bytes;
-        rates[Limit::Pings as usize] = config.pings;
-        rates[Limit::Deliveries as usize] = config.deliveries;
+        rates[Limit::Messages as usize] = config.limits.messages;
+        rates[Limit::Bytes as usize] = config.limits.bytes;
+        rates[Limit::Pings as usize] = config.limits.pings;
+        rates[Limit::Deliveries as usize] = config.limits.deliveries;
         Limits {
             rates,
             metered: VecDeque::new(),
             spares: Spares::default(),
-            strain: Strain::new(config.surplus),
+            strain: Strain::new(config.limits.surplus),
             errors: Errors::new(config),
             exceeded: [0; LIMITS],
             pace: Pace::default(),

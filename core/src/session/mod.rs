@@ -48,7 +48,7 @@ pub(crate) fn hear(hub: &mut Hub, cx: &mut Context, slot: u32, message: Message<
 #[inline]
 fn text(hub: &mut Hub, cx: &mut Context, slot: u32, text: &str) -> Verdict {
     match cx.slots.get(slot).dialect {
-        Dialect::Fanfare | Dialect::Classic => match command::parse(text, cx.config.room_name_bytes_max) {
+        Dialect::Fanfare | Dialect::Classic => match command::parse(text, cx.config.limits.room_name_bytes_max) {
             Ok(command) => {
                 cx.metrics.commands += 1;
                 cx.limits.errors().forgive(&mut cx.slots, slot);
@@ -136,7 +136,7 @@ fn too_fast(cx: &mut Context, slot: u32, message: Message<'_>) -> Verdict {
     }
     let reason = "more messages a second than a connection may send";
     let read = match message {
-        Message::Text(text) => Some(command::parse(text, cx.config.room_name_bytes_max)),
+        Message::Text(text) => Some(command::parse(text, cx.config.limits.room_name_bytes_max)),
         _ => None,
     };
     let (id, room) = match &read {

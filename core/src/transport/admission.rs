@@ -3,7 +3,7 @@
 use super::Transport;
 use super::pending::Pending;
 use super::source::{FORWARDED, PROXIED, is_source};
-use crate::config::Config;
+use crate::config::Admission;
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::Refused;
@@ -20,13 +20,15 @@ use core::net::IpAddr;
 impl Transport {
     /// A new connection, on which a request head is expected.
     pub fn open(&mut self, cx: &mut Context, peer: Option<IpAddr>) -> Result<ConnId, Refused> {
-        if cx.slots.live() >= cx.config.connections_max.saturating_add(cx.config.surplus_connections_max) {
+        if cx.slots.live()
+            >= cx.config.admission.connections_max.saturating_add(cx.config.admission.surplus_connections_max)
+        {
             return Err(Refused::Full);
         }
         let conn = cx.slots.insert(Phase::Head, cx.now);
         let slot = conn.slot() as u32;
         cx.metrics.pending_upgrades_now += 1;
-        self.wheel.set(slot, cx.now + cx.config.handshake_timeout);
+        self.wheel.set(slot, cx.now + cx.config.timeouts.handshake);
         self.enter_pending(cx, slot, Phase::Head);
         if let Some(peer) = peer {
             self.introduce(cx, slot, peer);
@@ -42,8 +44,8 @@ impl Transport {
         rooms: &[&str],
         peer: Option<IpAddr>,
     ) -> Result<ConnId, Refused> {
-        let are_names = rooms.iter().all(|room| check_room_name(room, cx.config.room_name_bytes_max).is_ok());
-        if !are_names || rooms.len() > usize::from(cx.config.rooms_per_connection_max) {
+        let are_names = rooms.iter().all(|room| check_room_name(room, cx.config.limits.room_name_bytes_max).is_ok());
+        if !are_names || rooms.len() > usize::from(cx.config.limits.rooms_per_connection_max) {
             cx.metrics.upgrades_invalid += 1;
             return Err(Refused::Rooms);
         }
@@ -59,7 +61,7 @@ impl Transport {
 
     /// A place for one more WebSocket, whose connection this core does not know yet. Returns its source.
     fn take_place_of(&mut self, cx: &mut Context, peer: Option<IpAddr>) -> Result<u32, Refused> {
-        let Config { connections_max, surplus_connections_max, .. } = cx.config;
+        let Admission { connections_max, surplus_connections_max, .. } = cx.config.admission;
         if !self.is_draining && cx.slots.live() >= connections_max.saturating_add(surplus_connections_max) {
             cx.metrics.upgrades_refused_full += 1;
             return Err(Refused::Full);
@@ -90,7 +92,7 @@ impl Transport {
             return Err(Refused::ShuttingDown);
         }
         let open = (cx.metrics.connections_now as usize).saturating_add(self.elsewhere.websockets);
-        if open >= cx.config.connections_max {
+        if open >= cx.config.admission.connections_max {
             cx.metrics.upgrades_refused_full += 1;
             return Err(Refused::Full);
         }
@@ -111,7 +113,7 @@ impl Transport {
     /// Ends pending connections where there are too many, or where they take the last places. At the end of a turn, so that
     /// nobody is ended whose request is here already.
     pub fn make_room(&mut self, cx: &mut Context) {
-        let Config { connections_max, surplus_connections_max, pending_upgrades_max, .. } = cx.config;
+        let Admission { connections_max, surplus_connections_max, pending_upgrades_max, .. } = cx.config.admission;
         // Half the surplus: an adapter that stops accepting when all of it is taken begins again below that.
         let places = connections_max.saturating_add(surplus_connections_max / 2);
         let crowded = cx.slots.live().saturating_add(self.elsewhere.connections).saturating_sub(places);
@@ -150,10 +152,10 @@ impl Transport {
     /// Counts the connection for this address, or refuses it; a trusted proxy's waits for what that tells.
     fn introduce(&mut self, cx: &mut Context, slot: u32, address: IpAddr) {
         let address = address.to_canonical();
-        if !cx.config.proxies.trusts(address) {
+        if !cx.config.admission.proxies.trusts(address) {
             return self.count(cx, slot, address);
         }
-        let source = if cx.config.proxies.protocol { PROXIED } else { FORWARDED };
+        let source = if cx.config.admission.proxies.protocol { PROXIED } else { FORWARDED };
         cx.slots.get_mut(slot).source = source;
         // Who it is matters only where somebody has to be counted.
         if self.sources.is_limited() {
@@ -188,7 +190,7 @@ impl Transport {
     /// Reads the first bytes of a trusted proxy's connection. Returns how many of them a PROXY header takes, if a request head is to
     /// be looked for behind them.
     pub(super) fn proxy_header(&mut self, cx: &mut Context, slot: u32, data: &[u8]) -> Option<usize> {
-        let (bytes, client) = match proxy::start(data, cx.config.request_head_bytes_max) {
+        let (bytes, client) = match proxy::start(data, cx.config.limits.request_head_bytes_max) {
             Start::Unfinished => {
                 self.hold_proxied(slot, data);
                 return None;
@@ -221,7 +223,7 @@ impl Transport {
         if cx.slots.get(slot).source != FORWARDED {
             return true;
         }
-        let proxies = &cx.config.proxies;
+        let proxies = &cx.config.admission.proxies;
         let client = if proxies.forwarded_for { proxies.client(forwarded_for) } else { Client::Own };
         self.introduce_client(cx, slot, client);
         cx.slots.get(slot).phase == Phase::Head
@@ -229,7 +231,7 @@ impl Transport {
 
     /// Whether what the request says of `X-Forwarded-Host` is a trusted proxy's word.
     pub(super) fn is_forwarded(&self, cx: &Context, slot: u32) -> bool {
-        cx.config.proxies.forwarded_for && cx.slots.get(slot).source == FORWARDED
+        cx.config.admission.proxies.forwarded_for && cx.slots.get(slot).source == FORWARDED
     }
 
     /// The connection has gone.

@@ -56,7 +56,7 @@ impl Transport {
     /// A close frame is on its way: waits for the peer's, but not for ever.
     fn await_close(&mut self, cx: &mut Context, slot: u32) {
         self.enter_phase(cx, slot, Phase::Closing);
-        self.wheel.set(slot, cx.now + cx.config.close_timeout);
+        self.wheel.set(slot, cx.now + cx.config.timeouts.close);
     }
 
     /// The peer's close frame, which was waited for.
@@ -77,7 +77,7 @@ impl Transport {
         self.enter_phase(cx, slot, if was_pending { Phase::Refused } else { Phase::Discarding });
         take_of(&mut self.heads, slot);
         cx.slots.get_mut(slot).decoder = Decoder::default();
-        self.wheel.set(slot, cx.now + cx.config.close_timeout);
+        self.wheel.set(slot, cx.now + cx.config.timeouts.close);
         self.end_when_written(cx, slot, Ending::Shutdown);
     }
 

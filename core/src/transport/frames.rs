@@ -89,8 +89,8 @@ impl Transport {
         Reading {
             slot,
             limits: Limits {
-                message_bytes_max: cx.config.message_bytes_max,
-                frames_per_message_max: cx.config.frames_per_message_max,
+                message_bytes_max: cx.config.limits.message_bytes_max,
+                frames_per_message_max: cx.config.limits.frames_per_message_max,
                 compression: conn.window.is_some(),
             },
             decoder: std::mem::take(&mut conn.decoder),
@@ -167,7 +167,7 @@ impl Transport {
 
     /// The connection whose message has to go, where all that are unfinished together hold too much.
     pub fn next_excess(&mut self, cx: &Context) -> Option<u32> {
-        while self.unfinished.bytes() > cx.config.unfinished_total_bytes_max {
+        while self.unfinished.bytes() > cx.config.limits.unfinished_total_bytes_max {
             let oldest = self.unfinished.pop()?;
             if let Some(slot) = cx.slots.slot(oldest) {
                 return Some(slot);
@@ -178,7 +178,7 @@ impl Transport {
 
     /// The next connection whose message has not become whole in time.
     pub fn next_unfinished(&mut self, cx: &Context, has_unread: &mut dyn FnMut(ConnId) -> bool) -> Option<u32> {
-        while let Some(conn) = self.unfinished.pop_older(cx.config.message_timeout, cx.now) {
+        while let Some(conn) = self.unfinished.pop_older(cx.config.timeouts.message, cx.now) {
             if self.unread.has(conn.slot() as u32) || has_unread(conn) {
                 // How it goes on is known when these have been read.
                 self.unfinished.begin_again(conn, cx.now);
@@ -191,6 +191,6 @@ impl Transport {
 
     /// When the first message will have been unfinished for too long, at the earliest; `None` where there is none.
     pub(super) fn unfinished_until(&self, cx: &Context) -> Option<Time> {
-        self.unfinished.next(cx.config.message_timeout)
+        self.unfinished.next(cx.config.timeouts.message)
     }
 }

@@ -65,7 +65,7 @@ impl Transport {
 
     /// The same of a connection that begins with no PROXY header.
     fn plain_head<'a>(&mut self, cx: &mut Context, slot: u32, data: &'a mut [u8]) -> Option<Head<'a>> {
-        let bytes_max = cx.config.request_head_bytes_max;
+        let bytes_max = cx.config.limits.request_head_bytes_max;
         let Some(mut held) = take_of(&mut self.heads, slot) else {
             // An empty line may precede the request line (RFC 9112 §2.2).
             if data.first().is_some_and(|byte| !matches!(byte, b'A'..=b'Z' | b'\r' | b'\n')) {
@@ -91,7 +91,7 @@ impl Transport {
     }
 
     fn hold_head(&mut self, cx: &mut Context, slot: u32, held: Vec<u8>) {
-        if held.len() >= cx.config.request_head_bytes_max {
+        if held.len() >= cx.config.limits.request_head_bytes_max {
             cx.metrics.upgrades_invalid += 1;
             return self.respond(cx, slot, Response::HEAD_TOO_LARGE, false);
         }
@@ -126,7 +126,7 @@ impl Transport {
         head: &'a [u8],
         readiness: Readiness,
     ) -> Option<Vec<Cow<'a, str>>> {
-        let parsed = match handshake::parse(head, cx.config.request_headers_max) {
+        let parsed = match handshake::parse(head, cx.config.limits.request_headers_max) {
             Ok(parsed) => parsed,
             Err(response) => {
                 cx.metrics.upgrades_invalid += 1;
@@ -210,7 +210,7 @@ impl Transport {
         cx.limits.begin_rested(&mut cx.slots, slot, cx.now);
         let dialect: Dialect = cx.slots.get(slot).dialect;
         cx.journal.opened(cx.slots.id(slot), dialect, cx.now);
-        self.wheel.set(slot, cx.now + cx.config.ping_interval);
+        self.wheel.set(slot, cx.now + cx.config.timeouts.ping_interval);
     }
 
     fn get(&mut self, cx: &mut Context, slot: u32, (path, head_only): (&str, bool), readiness: Readiness) {
@@ -274,5 +274,5 @@ fn is_of_a_websocket(cx: &Context, parsed: &Parsed<'_>, wants_websocket: bool) -
 fn allows(cx: &Context, parsed: &Parsed<'_>, is_forwarded: bool) -> bool {
     let forwarded = parsed.forwarded_host.iter().filter(|_| is_forwarded);
     let forwarded = forwarded.filter_map(|hosts| std::str::from_utf8(hosts).ok()).flat_map(|hosts| hosts.split(','));
-    cx.config.origins.allow(parsed.origin, parsed.host.into_iter().chain(forwarded.map(str::trim)))
+    cx.config.admission.origins.allow(parsed.origin, parsed.host.into_iter().chain(forwarded.map(str::trim)))
 }

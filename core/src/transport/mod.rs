@@ -70,7 +70,11 @@ impl Transport {
         Transport {
             heads: HashMap::with_hasher(Seeded::new(config.seed)),
             pending: Pending::default(),
-            sources: Sources::new(config.connections_per_address_max, config.connects_per_address, config.seed),
+            sources: Sources::new(
+                config.admission.connections_per_address_max,
+                config.admission.connects_per_address,
+                config.seed,
+            ),
             introducers: HashMap::with_hasher(Seeded::new(config.seed)),
             elsewhere: Elsewhere::default(),
             is_draining: false,
@@ -173,8 +177,8 @@ impl Transport {
         );
         assert!(self.heads.keys().all(|slot| slots.get(*slot).phase == Phase::Head));
         self.sources.check_invariants(|source| sources.get(&source).copied().unwrap_or(0));
-        self.check_pending(slots, cx.config.pending_upgrades_max);
-        self.check_unfinished(slots, cx.config.unfinished_total_bytes_max);
+        self.check_pending(slots, cx.config.admission.pending_upgrades_max);
+        self.check_unfinished(slots, cx.config.limits.unfinished_total_bytes_max);
     }
 
     fn check_unfinished(&self, slots: &Slots, bytes_max: usize) {

@@ -51,7 +51,7 @@ pub(super) fn without_trailing_slash(path: &str) -> &str {
 /// The room that this part of a URL names, percent-encoded.
 fn room_name<'a>(encoded: &'a str, config: &Config) -> Result<Cow<'a, str>, Cow<'static, str>> {
     let room = percent_decode_str(encoded).decode_utf8().map_err(|_| "a room's name in the URL is not UTF-8")?;
-    check_room_name(&room, config.room_name_bytes_max)?;
+    check_room_name(&room, config.limits.room_name_bytes_max)?;
     Ok(room)
 }
 
@@ -63,7 +63,7 @@ fn rooms<'a>(query: &'a str, config: &Config) -> Result<Vec<Cow<'a, str>>, Cow<'
         true => room_name(&name.replace('+', "%20"), config).map(|room| Cow::Owned(room.into_owned())),
         false => room_name(name, config),
     };
-    let most = config.rooms_per_connection_max;
+    let most = config.limits.rooms_per_connection_max;
     if names.clone().count() > usize::from(most) {
         return Err(format!("a connection is in at most {most} rooms").into());
     }
@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn a_path_names_as_many_rooms_as_a_connection_may_be_in() {
-        let config = Config { rooms_per_connection_max: 2, ..Config::default() };
+        let mut config = Config::default();
+        config.limits.rooms_per_connection_max = 2;
         for (count, is_allowed) in [(0, true), (1, true), (2, true), (3, false), (4, false)] {
             let outcome = chosen("/", &"room=r&".repeat(count), &config);
             assert_eq!(outcome.map(|(_, rooms)| rooms.len()).ok(), is_allowed.then_some(count), "{count}");

@@ -83,11 +83,11 @@ impl Transport {
     /// Pings a WebSocket that has been silent for as long, and else waits until it has been.
     fn heartbeat(&mut self, cx: &mut Context, slot: u32) {
         let conn = cx.slots.get_mut(slot);
-        let ping_at = fine(conn.last_seen, cx.now) + cx.config.ping_interval;
+        let ping_at = fine(conn.last_seen, cx.now) + cx.config.timeouts.ping_interval;
         if ping_at <= cx.now {
             conn.pinged = true;
             encode::ping(cx.stream(slot));
-            self.wheel.set(slot, cx.now + cx.config.pong_timeout);
+            self.wheel.set(slot, cx.now + cx.config.timeouts.pong_timeout);
         } else {
             self.wheel.set(slot, ping_at);
         }

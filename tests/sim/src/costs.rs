@@ -35,21 +35,21 @@ impl Costs {
         core.compression.get_or_insert_default();
         (costs.inflating, costs.blanks) = (pick(r, &[100, 500]), Span { min: 0, max: pick(r, &[4_000, 60_000]) });
         costs.unfinished = pick(r, &[0, 100, 300]);
-        core.surplus = Rate { per_second: r.u64(500_000..4_000_000), burst: r.u64(10_000..200_000) };
+        core.limits.surplus = Rate { per_second: r.u64(500_000..4_000_000), burst: r.u64(10_000..200_000) };
         if wide {
-            core.message_timeout = Duration::from_millis(r.u64(3_000..30_000));
+            core.timeouts.message = Duration::from_millis(r.u64(3_000..30_000));
         }
-        let timeout = core.message_timeout.as_micros() as u64;
+        let timeout = core.timeouts.message.as_micros() as u64;
         costs.pause = Span { min: 0, max: if gentle { timeout / 4 } else { pick(r, &[timeout / 10, timeout * 2]) } };
         if !gentle {
             // More than one message of the largest kind.
             let burst = r.u64(70_000..150_000);
-            core.bytes = pick(r, &[Rate::NONE, Rate { per_second: burst / 10, burst }]);
+            core.limits.bytes = pick(r, &[Rate::NONE, Rate { per_second: burst / 10, burst }]);
             let burst = deliveries * r.u64(1..=4);
-            core.deliveries = pick(r, &[Rate::NONE, Rate { per_second: burst, burst }]);
+            core.limits.deliveries = pick(r, &[Rate::NONE, Rate { per_second: burst, burst }]);
             if wide {
                 let bytes = r.usize(held..2 * held);
-                core.unfinished_total_bytes_max = pick(r, &[core.unfinished_total_bytes_max, bytes]);
+                core.limits.unfinished_total_bytes_max = pick(r, &[core.limits.unfinished_total_bytes_max, bytes]);
             }
         }
         costs

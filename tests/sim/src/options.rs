@@ -324,24 +324,24 @@ impl Options {
         let linger_max = pick(r, &[0, 300, 2_000]);
         let mut core = Config::default();
         // Rates of messages and pings are tested by themselves; here they would only end connections.
-        core.messages = Rate::NONE;
-        core.bytes = Rate::NONE;
-        core.pings = Rate::NONE;
-        (core.deliveries, core.surplus) = (Rate::NONE, Rate::NONE);
-        core.outbox_bytes_max = if quiet { 1 << 20 } else { pick(r, &[600, 5_000, 100_000, 1 << 20]) };
-        core.outbox_total_bytes_max = if quiet { 1 << 28 } else { pick(r, &[4_000, 100_000, 1 << 28]) };
-        core.members_per_turn_max = pick(r, &[1, 3, 16, 1_024]);
-        core.group_members_max = pick(r, &[1, 2, 5, 64]);
+        core.limits.messages = Rate::NONE;
+        core.limits.bytes = Rate::NONE;
+        core.limits.pings = Rate::NONE;
+        (core.limits.deliveries, core.limits.surplus) = (Rate::NONE, Rate::NONE);
+        core.limits.outbox_bytes_max = if quiet { 1 << 20 } else { pick(r, &[600, 5_000, 100_000, 1 << 20]) };
+        core.limits.outbox_total_bytes_max = if quiet { 1 << 28 } else { pick(r, &[4_000, 100_000, 1 << 28]) };
+        core.limits.members_per_turn_max = pick(r, &[1, 3, 16, 1_024]);
+        core.limits.group_members_max = pick(r, &[1, 2, 5, 64]);
         if !quiet && seed.is_multiple_of(TIGHT_ONE_IN) {
-            core.deferred_bytes_max = TIGHT_BYTES;
+            core.limits.deferred_bytes_max = TIGHT_BYTES;
         }
-        (core.errors_max, core.errors_per_minute) = (pick(r, &[2, 100]), pick(r, &[0, 60, 6_000]));
-        core.room_linger = millis(r, 0, linger_max);
-        core.ping_interval = millis(r, 1_000, 25_000);
-        core.pong_timeout = millis(r, 1_000, 10_000);
-        core.close_timeout = millis(r, 500, 5_000);
-        core.drain_timeout = millis(r, 0, 3_000);
-        core.handshake_timeout = millis(r, 2_000, 10_000);
+        (core.limits.errors_max, core.limits.errors_per_minute) = (pick(r, &[2, 100]), pick(r, &[0, 60, 6_000]));
+        core.timeouts.room_linger = millis(r, 0, linger_max);
+        core.timeouts.ping_interval = millis(r, 1_000, 25_000);
+        core.timeouts.pong_timeout = millis(r, 1_000, 10_000);
+        core.timeouts.close = millis(r, 500, 5_000);
+        core.timeouts.drain = millis(r, 0, 3_000);
+        core.timeouts.handshake = millis(r, 2_000, 10_000);
         core.compression = (r.u32(0..5) > 0).then(|| quick_compression(pick(r, &[0, 64, 256])));
         core.publish_format = if r.u32(0..5) == 0 { PublishFormat::Classic } else { PublishFormat::Fanfare };
         let rooms = pick(r, &[1, 2, 3, 6]);
@@ -394,7 +394,7 @@ impl Options {
 
     /// Whether little may wait for a SUBSCRIBE to be confirmed, so that more is refused.
     pub fn is_tight(&self) -> bool {
-        self.core.deferred_bytes_max == TIGHT_BYTES
+        self.core.limits.deferred_bytes_max == TIGHT_BYTES
     }
 
     /// Whether nothing at all goes wrong: no fault, no limit that is met, no wire that is full.

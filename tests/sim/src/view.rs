@@ -114,7 +114,7 @@ impl View {
             is_quiet: options.is_quiet(),
             refuses_subscribe,
             is_tight: options.is_tight(),
-            limits_deliveries: options.core.deliveries.is_limited(),
+            limits_deliveries: options.core.limits.deliveries.is_limited(),
         }
     }
 

@@ -42,15 +42,15 @@ fn the_end_is_found_from_everywhere(stream: &[u8]) {
 fn circumstances(choice: u8) -> LoneCore {
     let dialects = [Dialect::Fanfare, Dialect::Classic, Dialect::Broadcast, Dialect::Echo];
     let mut lone = LoneCore::new(config(|config| {
-        config.request_headers_max = HEADERS_MAX;
+        config.limits.request_headers_max = HEADERS_MAX;
         config.subprotocols = if choice & 0x40 == 0 { Subprotocols::Own } else { Subprotocols::First };
-        config.request_head_bytes_max = [8 * 1024, 512, 200, 64][usize::from(choice & 3)];
+        config.limits.request_head_bytes_max = [8 * 1024, 512, 200, 64][usize::from(choice & 3)];
         config.default_dialect = dialects[usize::from(choice >> 2 & 3)];
         config.echo = choice & 0x10 != 0;
-        config.connections_max = usize::from(choice & 0x20 == 0);
-        config.message_bytes_max = 1_000;
-        config.room_name_bytes_max = 16;
-        config.errors_max = 2;
+        config.admission.connections_max = usize::from(choice & 0x20 == 0);
+        config.limits.message_bytes_max = 1_000;
+        config.limits.room_name_bytes_max = 16;
+        config.limits.errors_max = 2;
     }));
     if choice & 0x40 != 0 {
         lone.broker(BrokerEvent::Down { reason: "down" });

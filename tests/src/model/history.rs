@@ -1,6 +1,6 @@
 //! What a history is made of: the steps that happen, and the core's bounds that it is run with.
 
-use fanfare_core::Config;
+use fanfare_core::Limits;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -69,8 +69,8 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        let Config { outbox_bytes_max, outbox_total_bytes_max, members_per_turn_max, group_members_max, .. } =
-            Config::default();
+        let Limits { outbox_bytes_max, outbox_total_bytes_max, members_per_turn_max, group_members_max, .. } =
+            Limits::default();
         Bounds { outbox_bytes_max, outbox_total_bytes_max, members_per_turn_max, group_members_max }
     }
 }

@@ -76,21 +76,21 @@ impl World {
     /// An instance without clients, its broker up.
     pub fn new(bounds: Bounds) -> World {
         let config = config(|config| {
-            config.outbox_bytes_max = bounds.outbox_bytes_max;
-            config.outbox_total_bytes_max = bounds.outbox_total_bytes_max;
-            config.members_per_turn_max = bounds.members_per_turn_max;
-            config.group_members_max = bounds.group_members_max;
-            config.errors_max = ERRORS_MAX;
-            config.errors_per_minute = ERRORS_PER_MINUTE;
-            config.rooms_per_connection_max = ROOMS_PER_CONNECTION_MAX;
-            config.ping_interval = Duration::from_secs(1_000_000);
-            config.room_linger = Duration::from_millis(500);
-            config.drain_timeout = DRAIN;
+            config.limits.outbox_bytes_max = bounds.outbox_bytes_max;
+            config.limits.outbox_total_bytes_max = bounds.outbox_total_bytes_max;
+            config.limits.members_per_turn_max = bounds.members_per_turn_max;
+            config.limits.group_members_max = bounds.group_members_max;
+            config.limits.errors_max = ERRORS_MAX;
+            config.limits.errors_per_minute = ERRORS_PER_MINUTE;
+            config.limits.rooms_per_connection_max = ROOMS_PER_CONNECTION_MAX;
+            config.timeouts.ping_interval = Duration::from_secs(1_000_000);
+            config.timeouts.room_linger = Duration::from_millis(500);
+            config.timeouts.drain = DRAIN;
             config.compression = Some(compression(0, 1));
             // How fast clients are is not what the model is about.
-            config.messages = Rate::NONE;
-            config.bytes = Rate::NONE;
-            config.pings = Rate::NONE;
+            config.limits.messages = Rate::NONE;
+            config.limits.bytes = Rate::NONE;
+            config.limits.pings = Rate::NONE;
         });
         let mut world = World {
             core: Core::new(config),

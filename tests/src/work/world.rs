@@ -90,7 +90,7 @@ impl CostlyWorld {
     pub fn new(config: Config, members: usize, (read_bytes, broker_bytes): (usize, usize)) -> CostlyWorld {
         let mut world = CostlyWorld {
             bounds: Bounds::new(&config),
-            message_bytes_max: config.message_bytes_max,
+            message_bytes_max: config.limits.message_bytes_max,
             read_bytes,
             broker_bytes,
             core: Core::new(config),

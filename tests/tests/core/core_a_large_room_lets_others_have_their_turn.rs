@@ -48,7 +48,7 @@ fn it_begins_at_once_and_everybody_gets_it_in_the_end() {
 
 #[test]
 fn its_part_of_a_turn_is_a_sixteenth_of_what_a_turn_may_write() {
-    let mut lone = LoneCore::new(config(|config| config.members_per_turn_max = 16 * 300));
+    let mut lone = LoneCore::new(config(|config| config.limits.members_per_turn_max = 16 * 300));
     for _ in 0..MEMBERS {
         lone.member("large");
     }
@@ -67,7 +67,7 @@ fn a_small_room_is_written_to_in_the_turn_of_its_message() {
 
 #[test]
 fn however_many_small_rooms_there_are_a_large_one_goes_on() {
-    let mut lone = LoneCore::new(config(|config| config.members_per_turn_max = 1));
+    let mut lone = LoneCore::new(config(|config| config.limits.members_per_turn_max = 1));
     let members: Vec<ConnId> = (0..300).map(|_| lone.member("large")).collect();
     for room in 0..50 {
         lone.member(&format!("small {room}"));

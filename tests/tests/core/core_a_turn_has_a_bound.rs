@@ -82,7 +82,7 @@ fn deadlines_that_come_together_are_met_a_part_a_turn() {
     const DEADLINES_MAX: usize = 256;
     let mut lone = LoneCore::new(Config::default());
     let clients: Vec<ConnId> = (0..CLIENTS).map(|_| lone.client()).collect();
-    lone.now = lone.now + Config::default().ping_interval + Duration::from_millis(40);
+    lone.now = lone.now + Config::default().timeouts.ping_interval + Duration::from_millis(40);
     let mut pinged = Vec::new();
     while pinged.len() < CLIENTS {
         assert!(lone.core.next_timeout().is_some_and(|timeout| timeout <= lone.now), "the rest is due at once");
@@ -99,7 +99,7 @@ fn deadlines_that_come_together_are_met_a_part_a_turn() {
 fn messages_that_do_not_end_in_time_are_ended_a_part_a_turn() {
     const CLIENTS: usize = 600;
     const ENDS_MAX: usize = 256;
-    let mut lone = LoneCore::new(config(|config| config.message_timeout = Duration::from_secs(5)));
+    let mut lone = LoneCore::new(config(|config| config.timeouts.message = Duration::from_secs(5)));
     for _ in 0..CLIENTS {
         let conn = lone.client();
         lone.bytes(conn, Frame::text("the beginning").unfinished().masked());
@@ -122,7 +122,7 @@ fn rooms_that_have_lingered_are_given_up_a_part_a_turn() {
     let mut lone = LoneCore::new(Config::default());
     let members: Vec<ConnId> = (0..ROOMS).map(|room| lone.member(&format!("room {room}"))).collect();
     lone.turn(|turn| members.iter().for_each(|conn| turn.feed(Event::Closed { conn: *conn })));
-    lone.now = lone.now + Config::default().room_linger;
+    lone.now = lone.now + Config::default().timeouts.room_linger;
     let mut given_up = 0;
     while given_up < ROOMS {
         assert!(lone.core.next_timeout().is_some_and(|timeout| timeout <= lone.now), "the rest is due at once");
@@ -165,7 +165,7 @@ fn who_closes_is_given_nothing_more_of_its_rooms() {
 
 #[test]
 fn what_is_said_to_who_joins_by_its_url_is_charged() {
-    let mut lone = LoneCore::new(config(|config| config.bytes = Rate { per_second: 500, burst: 1_000 }));
+    let mut lone = LoneCore::new(config(|config| config.limits.bytes = Rate { per_second: 500, burst: 1_000 }));
     let rooms: Vec<String> = (0..60).map(|room| format!("a-room-with-a-name-{room}")).collect();
     for room in &rooms {
         lone.member(room);

@@ -63,16 +63,16 @@ fn empty_reads_change_nothing() {
 #[test]
 fn a_limit_may_be_as_large_as_a_number() {
     let config = config(|config| {
-        config.connections_max = usize::MAX;
-        config.surplus_connections_max = usize::MAX;
-        config.outbox_bytes_max = usize::MAX;
-        config.outbox_total_bytes_max = usize::MAX;
-        config.request_head_bytes_max = usize::MAX;
-        config.message_bytes_max = usize::MAX;
-        config.room_name_bytes_max = usize::MAX;
-        config.room_linger = Duration::MAX;
-        config.ping_interval = Duration::MAX;
-        config.close_timeout = Duration::MAX;
+        config.admission.connections_max = usize::MAX;
+        config.admission.surplus_connections_max = usize::MAX;
+        config.limits.outbox_bytes_max = usize::MAX;
+        config.limits.outbox_total_bytes_max = usize::MAX;
+        config.limits.request_head_bytes_max = usize::MAX;
+        config.limits.message_bytes_max = usize::MAX;
+        config.limits.room_name_bytes_max = usize::MAX;
+        config.timeouts.room_linger = Duration::MAX;
+        config.timeouts.ping_interval = Duration::MAX;
+        config.timeouts.close = Duration::MAX;
     });
     let mut lone = LoneCore::new(config);
     let conn = lone.connect();

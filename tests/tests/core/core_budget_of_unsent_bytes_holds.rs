@@ -11,7 +11,7 @@ fn message(lone: &mut LoneCore, bytes: usize) -> Vec<Said> {
 
 #[test]
 fn cutting_the_queues_of_many_who_share_a_frame_frees_memory() {
-    let mut lone = LoneCore::new(config(|config| config.outbox_total_bytes_max = 100_000));
+    let mut lone = LoneCore::new(config(|config| config.limits.outbox_total_bytes_max = 100_000));
     for _ in 0..64 {
         lone.member("r");
     }
@@ -27,7 +27,7 @@ fn cutting_the_queues_of_many_who_share_a_frame_frees_memory() {
 
 #[test]
 fn one_who_lags_more_than_others_goes_first() {
-    let mut lone = LoneCore::new(config(|config| config.outbox_total_bytes_max = 50_000));
+    let mut lone = LoneCore::new(config(|config| config.limits.outbox_total_bytes_max = 50_000));
     let conns: Vec<ConnId> = ["r", "r", "s"].into_iter().map(|room| lone.member(room)).collect();
     lone.takes = |conn, bytes| if conn.slot() == 0 { bytes } else { 10 };
     for _ in 0..5 {
@@ -43,7 +43,7 @@ fn one_who_lags_more_than_others_goes_first() {
 
 #[test]
 fn a_frame_larger_than_the_limit_is_ended_before_the_close_frame() {
-    let mut lone = LoneCore::new(config(|config| config.outbox_bytes_max = 1_000));
+    let mut lone = LoneCore::new(config(|config| config.limits.outbox_bytes_max = 1_000));
     let conn = lone.member("r");
     lone.takes = |_, _| 10;
     message(&mut lone, 5_000);
@@ -55,7 +55,7 @@ fn a_frame_larger_than_the_limit_is_ended_before_the_close_frame() {
 
 #[test]
 fn whoever_is_closed_in_the_midst_of_a_frame_gets_its_rest_and_no_other() {
-    let mut lone = LoneCore::new(config(|config| config.outbox_bytes_max = 1_000));
+    let mut lone = LoneCore::new(config(|config| config.limits.outbox_bytes_max = 1_000));
     let conn = lone.member("r");
     lone.takes = |_, _| 10;
     lone.turn(|turn| {
@@ -74,8 +74,8 @@ fn whoever_is_closed_in_the_midst_of_a_frame_gets_its_rest_and_no_other() {
 #[test]
 fn small_replies_are_charged_for_what_it_takes_to_keep_them() {
     let config = config(|config| {
-        config.outbox_total_bytes_max = 100_000;
-        config.pings = Rate::NONE;
+        config.limits.outbox_total_bytes_max = 100_000;
+        config.limits.pings = Rate::NONE;
     });
     let mut lone = LoneCore::new(config);
     let conn = lone.client();
@@ -91,7 +91,7 @@ fn small_replies_are_charged_for_what_it_takes_to_keep_them() {
 /// is told why it is closed, and nobody gets anything behind half a frame.
 #[test]
 fn whoever_goes_within_a_turn_is_told_between_frames_or_not_at_all() {
-    let mut lone = LoneCore::new(config(|config| config.outbox_total_bytes_max = 60_000));
+    let mut lone = LoneCore::new(config(|config| config.limits.outbox_total_bytes_max = 60_000));
     let members: Vec<ConnId> = (0..80).map(|_| lone.member("r")).collect();
     let frame_bytes = message(&mut lone, 1_000).iter().find_map(|said| match said {
         Said::Sent(_, bytes) => Some(bytes.len()),

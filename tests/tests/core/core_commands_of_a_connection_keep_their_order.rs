@@ -232,7 +232,7 @@ fn long(message: u32) -> String {
 
 #[test]
 fn what_waits_is_bounded_for_each_connection() {
-    let mut lone = LoneCore::new(config(|config| config.deferred_bytes_max = 600));
+    let mut lone = LoneCore::new(config(|config| config.limits.deferred_bytes_max = 600));
     let conn = lone.client();
     let said = lone.bytes(conn, commands(&[&subscribe(0), &long(1), &long(2), &long(3)]));
     let text = text_to(&said, conn);
@@ -252,7 +252,7 @@ fn what_waits_is_bounded_for_each_connection() {
 #[test]
 fn what_waits_is_bounded_in_all_and_one_message_always_may() {
     let mut lone = LoneCore::new(config(|config| {
-        (config.deferred_bytes_max, config.deferred_total_bytes_max) = (1, 600);
+        (config.limits.deferred_bytes_max, config.limits.deferred_total_bytes_max) = (1, 600);
     }));
     let clients = [(); 3].map(|()| lone.client());
     let refused = clients.map(|conn| {
@@ -264,7 +264,7 @@ fn what_waits_is_bounded_in_all_and_one_message_always_may() {
 
 #[test]
 fn a_client_that_cannot_be_told_is_closed_with_what_it_sent_before() {
-    let mut lone = LoneCore::new(config(|config| config.deferred_bytes_max = 600));
+    let mut lone = LoneCore::new(config(|config| config.limits.deferred_bytes_max = 600));
     for path in ["/classic", "/broadcast/r"] {
         let conn = lone.connect();
         lone.bytes(conn, upgrade_request(path, ""));

@@ -13,7 +13,7 @@ fn client_at(lone: &mut LoneCore, path: &str) -> (ConnId, Vec<Said>) {
 
 #[test]
 fn a_text_of_a_broadcaster_forgives_a_binary_message() {
-    let mut lone = LoneCore::new(config(|config| config.errors_max = 1));
+    let mut lone = LoneCore::new(config(|config| config.limits.errors_max = 1));
     let (conn, _) = client_at(&mut lone, "/broadcast/r");
     for _ in 0..3 {
         let said = lone.bytes(conn, Frame::new(opcode::BINARY, "x").masked());
@@ -27,7 +27,7 @@ fn a_text_of_a_broadcaster_forgives_a_binary_message() {
 
 #[test]
 fn an_upgrade_at_an_unknown_path_is_told_so_by_a_full_server_too() {
-    let mut lone = LoneCore::new(config(|config| config.connections_max = 1));
+    let mut lone = LoneCore::new(config(|config| config.admission.connections_max = 1));
     lone.client();
     let (conn, said) = client_at(&mut lone, "/elsewhere");
     assert!(text_to(&said, conn).starts_with("HTTP/1.1 404 "), "{said:?}");

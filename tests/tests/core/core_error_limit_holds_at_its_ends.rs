@@ -9,9 +9,9 @@ use std::time::Duration;
 /// Whether the connection is closed by the last of `errors` malformed commands, and by none before.
 fn closes_with(errors: usize, errors_max: u16) -> bool {
     let mut lone = LoneCore::new(config(|config| {
-        config.errors_max = errors_max;
-        config.messages = Rate::NONE;
-        (config.bytes, config.surplus) = (Rate::NONE, Rate::NONE);
+        config.limits.errors_max = errors_max;
+        config.limits.messages = Rate::NONE;
+        (config.limits.bytes, config.limits.surplus) = (Rate::NONE, Rate::NONE);
     }));
     let conn = lone.client();
     let said = lone.bytes(conn, Frame::text("x").masked().repeat(errors - 1));
@@ -49,7 +49,8 @@ fn time_forgives_and_a_listener_with_an_odd_heartbeat_stays() {
 
 #[test]
 fn errors_are_forgiven_at_their_rate_and_no_faster() {
-    let mut lone = LoneCore::new(config(|config| (config.errors_max, config.errors_per_minute) = (3, 20)));
+    let mut lone =
+        LoneCore::new(config(|config| (config.limits.errors_max, config.limits.errors_per_minute) = (3, 20)));
     let conn = lone.client();
     for _ in 0..3 {
         lone.command(conn, "x");
@@ -65,7 +66,7 @@ fn errors_are_forgiven_at_their_rate_and_no_faster() {
 
 #[test]
 fn without_a_rate_time_forgives_nothing() {
-    let mut lone = LoneCore::new(config(|config| (config.errors_max, config.errors_per_minute) = (1, 0)));
+    let mut lone = LoneCore::new(config(|config| (config.limits.errors_max, config.limits.errors_per_minute) = (1, 0)));
     let conn = lone.client();
     lone.command(conn, "x");
     lone.now = lone.now + 1_000_000 * SECOND;
@@ -74,7 +75,7 @@ fn without_a_rate_time_forgives_nothing() {
 
 #[test]
 fn text_heartbeats_are_no_errors() {
-    let mut lone = LoneCore::new(config(|config| config.errors_max = 0));
+    let mut lone = LoneCore::new(config(|config| config.limits.errors_max = 0));
     let conn = lone.client();
     for ping in ["ping", "PING", "\"ping\"", "ping\n", r#"{"type":"ping"}"#] {
         assert!(text_to(&lone.command(conn, ping), conn).contains(r#"{"type":"PONG"}"#), "{ping}");

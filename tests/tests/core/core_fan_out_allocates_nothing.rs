@@ -63,7 +63,7 @@ impl Server {
 
 #[test]
 fn a_message_from_one_client_to_ten_thousand_allocates_nothing() {
-    let config = config(|config| config.connections_max = 10_000);
+    let config = config(|config| config.admission.connections_max = 10_000);
     let mut server = Server { core: Core::new(config), broker: MemoryBroker::default(), now: Time::ZERO, delivered: 0 };
     let members: Vec<ConnId> = (0..10_000).map(|_| server.join()).collect();
     let text = r#"{"type":"SEND_MESSAGE","roomId":"r","message":{"text":"hello"},"id":"0a1b2c"}"#;
@@ -85,7 +85,7 @@ fn a_message_from_one_client_to_ten_thousand_allocates_nothing() {
 
 #[test]
 fn an_idle_member_holds_no_buffer() {
-    let config = config(|config| config.connections_max = 10_000);
+    let config = config(|config| config.admission.connections_max = 10_000);
     let mut server = Server { core: Core::new(config), broker: MemoryBroker::default(), now: Time::ZERO, delivered: 0 };
     for _ in 0..100 {
         server.join();

@@ -49,7 +49,7 @@ fn whoever_waits_for_an_answer_gets_it_and_then_the_close() {
 #[test]
 fn nobody_waits_longer_than_there_is_time() {
     let config = Config::default();
-    let drain_timeout = config.drain_timeout;
+    let drain_timeout = config.timeouts.drain;
     let mut lone = LoneCore::new(config);
     let sender = lone.client();
     publish(&mut lone, sender, 1);

@@ -8,8 +8,8 @@ use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 #[test]
 fn a_room_that_has_lost_members_is_large_still() {
     let mut lone = LoneCore::new(config(|config| {
-        config.group_members_max = 4;
-        config.members_per_turn_max = 8;
+        config.limits.group_members_max = 4;
+        config.limits.members_per_turn_max = 8;
     }));
     let members: Vec<ConnId> = (0..64).map(|_| lone.member("large")).collect();
     let other = lone.member("small");

@@ -52,8 +52,8 @@ fn close_code(said: &[Said], conn: ConnId) -> Option<u16> {
 fn messages_are_allowed_to_the_last_one_and_refused_with_their_id() {
     let messages = Rate { per_second: 10, burst: 5 };
     let mut lone = LoneCore::new(config(|config| {
-        config.messages = messages;
-        config.errors_max = 3;
+        config.limits.messages = messages;
+        config.limits.errors_max = 3;
     }));
     let (conn, other) = (lone.client(), lone.client());
     for _ in 0..5 {
@@ -84,9 +84,9 @@ fn the_rate_is_kept_however_finely_a_client_spreads_its_messages() {
         let messages = Rate { per_second: 100, burst: 5 };
         // Refusals shall not close.
         let mut lone = LoneCore::new(config(|config| {
-            config.messages = messages;
-            config.errors_max = u16::MAX;
-            config.bytes = Rate::NONE;
+            config.limits.messages = messages;
+            config.limits.errors_max = u16::MAX;
+            config.limits.bytes = Rate::NONE;
         }));
         let conn = lone.client();
         // 2 s, and 50 messages a second more than allowed, if not many more.
@@ -104,7 +104,7 @@ fn the_rate_is_kept_however_finely_a_client_spreads_its_messages() {
 fn a_dialect_without_replies_closes_at_once() {
     let messages = Rate { per_second: 10, burst: 2 };
     let config = config(|config| {
-        config.messages = messages;
+        config.limits.messages = messages;
         config.echo = true;
     });
     for path in ["/classic", "/broadcast", "/echo"] {
@@ -122,8 +122,8 @@ fn a_dialect_without_replies_closes_at_once() {
 #[test]
 fn deliveries_beyond_the_rate_are_refused_and_never_end_the_connection() {
     let mut lone = LoneCore::new(config(|config| {
-        config.deliveries = Rate { per_second: 1, burst: 1 };
-        config.errors_max = 3;
+        config.limits.deliveries = Rate { per_second: 1, burst: 1 };
+        config.limits.errors_max = 3;
     }));
     let (conn, _) = (lone.member("r"), lone.member("r"));
     let send = r#"{"type":"SEND_MESSAGE","room":"r","message":1,"id":"a"}"#;
@@ -146,7 +146,7 @@ fn cut_up(frames: usize) -> Vec<u8> {
 fn a_message_counts_as_many_times_as_it_has_frames() {
     let messages = Rate { per_second: 10, burst: 20 };
     for piece_bytes in [1, 7, usize::MAX] {
-        let mut lone = LoneCore::new(config(|config| config.messages = messages));
+        let mut lone = LoneCore::new(config(|config| config.limits.messages = messages));
         let (conn, other) = (lone.client(), lone.client());
         let send = |lone: &mut LoneCore, conn, frames| -> Vec<Said> {
             let bytes = cut_up(frames);
@@ -173,7 +173,7 @@ fn a_message_counts_as_many_times_as_it_has_frames() {
 #[test]
 fn bytes_are_charged_before_they_are_read() {
     let bytes = Rate { per_second: 1_000, burst: 5_000 };
-    let mut lone = LoneCore::new(config(|config| config.bytes = bytes));
+    let mut lone = LoneCore::new(config(|config| config.limits.bytes = bytes));
     let conn = lone.client();
     assert_eq!(close_code(&lone.bytes(conn, Frame::text("x".repeat(4_000)).masked()), conn), None);
     lone.now = lone.now + 4 * SECOND;
@@ -186,7 +186,7 @@ fn bytes_are_charged_before_they_are_read() {
 
 #[test]
 fn pings_and_pongs_share_their_rate() {
-    let mut lone = LoneCore::new(config(|config| config.pings = Rate { per_second: 1, burst: 4 }));
+    let mut lone = LoneCore::new(config(|config| config.limits.pings = Rate { per_second: 1, burst: 4 }));
     let conn = lone.client();
     for opcode in [opcode::PING, opcode::PONG, opcode::PING, opcode::PONG] {
         assert_eq!(close_code(&lone.bytes(conn, Frame::new(opcode, "").masked()), conn), None);
@@ -200,9 +200,9 @@ fn pings_and_pongs_share_their_rate() {
 fn without_a_limit_nothing_is_refused() {
     let none = Rate::NONE;
     let mut lone = LoneCore::new(config(|config| {
-        config.messages = none;
-        config.bytes = none;
-        config.pings = none;
+        config.limits.messages = none;
+        config.limits.bytes = none;
+        config.limits.pings = none;
     }));
     let conn = lone.client();
     let many = [Frame::new(opcode::PING, "").masked(), Frame::text(PING).masked()].concat().repeat(10_000);
@@ -212,7 +212,7 @@ fn without_a_limit_nothing_is_refused() {
 
 #[test]
 fn of_too_many_pending_connections_an_answered_one_goes_or_else_the_oldest() {
-    let mut lone = LoneCore::new(config(|config| config.pending_upgrades_max = 3));
+    let mut lone = LoneCore::new(config(|config| config.admission.pending_upgrades_max = 3));
     let first = lone.connect();
     lone.bytes(first, "GET / HT");
     let open = lone.client();
@@ -233,8 +233,8 @@ fn of_too_many_pending_connections_an_answered_one_goes_or_else_the_oldest() {
 #[test]
 fn an_address_that_is_refused_pushes_out_nobody_else() {
     let config = config(|config| {
-        config.pending_upgrades_max = 10;
-        config.connections_per_address_max = 1;
+        config.admission.pending_upgrades_max = 10;
+        config.admission.connections_per_address_max = 1;
     });
     let mut lone = LoneCore::new(config);
     let (honest, _) = connect_from(&mut lone, "192.0.2.1");
@@ -266,8 +266,8 @@ fn five_thousand_clients_may_connect_before_the_first_of_them_asks() {
 #[test]
 fn silent_connections_do_not_take_the_last_places() {
     let config = config(|config| {
-        config.connections_max = 20;
-        config.surplus_connections_max = 4;
+        config.admission.connections_max = 20;
+        config.admission.surplus_connections_max = 4;
     });
     let mut lone = LoneCore::new(config);
     let open: Vec<ConnId> = (0..10).map(|_| lone.client()).collect();
@@ -290,8 +290,8 @@ fn silent_connections_do_not_take_the_last_places() {
 fn bytes_are_charged_while_the_close_frame_is_awaited_too() {
     let bytes = Rate { per_second: 1_000, burst: 5_000 };
     let mut lone = LoneCore::new(config(|config| {
-        config.bytes = bytes;
-        config.errors_max = 0;
+        config.limits.bytes = bytes;
+        config.limits.errors_max = 0;
     }));
     let conn = lone.client();
     assert_eq!(close_code(&lone.command(conn, "nonsense"), conn), Some(4509));
@@ -307,7 +307,7 @@ fn bytes_are_charged_while_the_close_frame_is_awaited_too() {
 
 #[test]
 fn one_that_takes_nothing_is_ended_without_its_last_words() {
-    let mut lone = LoneCore::new(config(|config| config.pending_upgrades_max = 1));
+    let mut lone = LoneCore::new(config(|config| config.admission.pending_upgrades_max = 1));
     let conn = lone.connect();
     lone.takes = |_, _| 0;
     lone.bytes(conn, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -316,7 +316,7 @@ fn one_that_takes_nothing_is_ended_without_its_last_words() {
 
 #[test]
 fn a_storm_within_one_turn_is_bounded_too() {
-    let mut lone = LoneCore::new(config(|config| config.pending_upgrades_max = 10));
+    let mut lone = LoneCore::new(config(|config| config.admission.pending_upgrades_max = 10));
     let said = lone.turn(|turn| (0..1_000).for_each(|_| knock(turn)));
     assert_eq!(said.iter().filter(|said| matches!(said, Said::Close(_))).count(), 990);
     assert_eq!(lone.core.connections(), 10);
@@ -324,7 +324,7 @@ fn a_storm_within_one_turn_is_bounded_too() {
 
 #[test]
 fn an_address_has_its_share_and_a_place_that_is_left_is_free() {
-    let mut lone = LoneCore::new(config(|config| config.connections_per_address_max = 2));
+    let mut lone = LoneCore::new(config(|config| config.admission.connections_per_address_max = 2));
     let (first, _) = connect_from(&mut lone, "192.0.2.1");
     assert_eq!(status(&mut lone, "::ffff:192.0.2.1", b"", ""), 101);
     // At once, without a word of the client's.
@@ -345,7 +345,7 @@ fn an_address_has_its_share_and_a_place_that_is_left_is_free() {
 #[test]
 fn new_connections_of_an_address_have_a_rate() {
     let connects_per_address = Rate { per_second: 1, burst: 3 };
-    let mut lone = LoneCore::new(config(|config| config.connects_per_address = connects_per_address));
+    let mut lone = LoneCore::new(config(|config| config.admission.connects_per_address = connects_per_address));
     let count = |lone: &mut LoneCore, status_expected| {
         (0..5).filter(|_| status(lone, "192.0.2.1", b"", "") == status_expected).count()
     };
@@ -359,8 +359,8 @@ fn new_connections_of_an_address_have_a_rate() {
 fn only_trusted_proxies_tell_the_client() {
     let proxies = trusting(&["10.0.0.0/8"], true);
     let config = config(|config| {
-        config.connections_per_address_max = 1;
-        config.proxies = proxies;
+        config.admission.connections_per_address_max = 1;
+        config.admission.proxies = proxies;
     });
     let mut lone = LoneCore::new(config);
     let header = "X-Forwarded-For: 198.51.100.9, 192.0.2.1\r\n";
@@ -391,8 +391,8 @@ fn only_trusted_proxies_tell_the_client() {
 fn a_proxy_header_may_come_in_any_split() {
     let proxies = trusting(&["10.0.0.1"], true);
     let config = config(|config| {
-        config.connections_per_address_max = 1;
-        config.proxies = proxies;
+        config.admission.connections_per_address_max = 1;
+        config.admission.proxies = proxies;
     });
     let v1 = b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 443\r\n".to_vec();
     let v2 = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[192, 0, 2, 1, 10, 0, 0, 1, 0, 80, 1, 187]].concat();
@@ -417,7 +417,7 @@ fn a_proxy_header_may_come_in_any_split() {
 fn a_proxy_header_that_is_not_expected_is_told_to_be_one() {
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\x0a\0\0\x01\0\x50\x01\xbb";
     for header in [b"PROXY TCP4 192.0.2.9 10.0.0.1 1 2\r\n".as_slice(), v2] {
-        let mut lone = LoneCore::new(config(|config| config.proxies = trusting(&["10.0.0.1"], false)));
+        let mut lone = LoneCore::new(config(|config| config.admission.proxies = trusting(&["10.0.0.1"], false)));
         let (conn, _) = connect_from(&mut lone, "10.0.0.1");
         let said = lone.bytes(conn, [header, upgrade_request("/", "").as_bytes()].concat());
         let text = text_to(&said, conn);

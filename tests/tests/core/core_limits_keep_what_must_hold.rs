@@ -81,14 +81,14 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn config(per_address: usize, connects: u64, pending: usize, protocol: bool) -> Config {
     fanfare_tests::config(|config| {
-        config.connections_per_address_max = per_address;
-        config.connects_per_address = Rate { per_second: connects, burst: 3 };
-        config.pending_upgrades_max = pending;
-        config.messages = Rate { per_second: 5, burst: 10 };
-        config.bytes = Rate { per_second: 500, burst: 1_000 };
-        config.pings = Rate { per_second: 1, burst: 5 };
-        config.errors_max = 4;
-        config.proxies = proxies(["10.0.0.0".parse().expect("an address")], protocol);
+        config.admission.connections_per_address_max = per_address;
+        config.admission.connects_per_address = Rate { per_second: connects, burst: 3 };
+        config.admission.pending_upgrades_max = pending;
+        config.limits.messages = Rate { per_second: 5, burst: 10 };
+        config.limits.bytes = Rate { per_second: 500, burst: 1_000 };
+        config.limits.pings = Rate { per_second: 1, burst: 5 };
+        config.limits.errors_max = 4;
+        config.admission.proxies = proxies(["10.0.0.0".parse().expect("an address")], protocol);
     })
 }
 

@@ -11,8 +11,8 @@ const PING: &str = r#"{"type":"PING"}"#;
 
 fn lone() -> LoneCore {
     LoneCore::new(config(|config| {
-        config.message_timeout = TIME;
-        config.ping_interval = 100 * TIME;
+        config.timeouts.message = TIME;
+        config.timeouts.ping_interval = 100 * TIME;
     }))
 }
 

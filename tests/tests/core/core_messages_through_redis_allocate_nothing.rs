@@ -83,7 +83,7 @@ struct Server {
 impl Server {
     fn new(connections_max: usize) -> Server {
         let mut server = Server {
-            core: Core::new(config(|config| config.connections_max = connections_max)),
+            core: Core::new(config(|config| config.admission.connections_max = connections_max)),
             session: RedisSession::new(redis_config(|_| {})),
             redis: Redis::default(),
             now: Time::ZERO,

@@ -14,9 +14,9 @@ const MESSAGE_BYTES: usize = 2_000;
 #[test]
 fn members_who_read_twice_as_fast_as_the_room_speaks_are_not_too_slow() {
     let config = config(|config| {
-        config.group_members_max = 1;
-        config.members_per_turn_max = 8;
-        config.outbox_bytes_max = 32 * 1024;
+        config.limits.group_members_max = 1;
+        config.limits.members_per_turn_max = 8;
+        config.limits.outbox_bytes_max = 32 * 1024;
     });
     let mut lone = LoneCore::new(config);
     let members: Vec<ConnId> = (0..MEMBERS).map(|_| lone.member("r")).collect();

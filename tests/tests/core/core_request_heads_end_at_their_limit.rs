@@ -12,7 +12,7 @@ fn upgrade_of(bytes: usize) -> Vec<u8> {
 
 #[test]
 fn the_limit_is_exact() {
-    let limit = Config::default().request_head_bytes_max;
+    let limit = Config::default().limits.request_head_bytes_max;
     for (bytes, status) in [(limit - 1, "101"), (limit, "101"), (limit + 1, "431")] {
         let head = upgrade_of(bytes);
         assert_eq!(head.len(), bytes);

@@ -50,7 +50,7 @@ fn plain_requests_are_counted_apart_from_what_is_no_request_for_anything() {
         ("\x16\x03\x01".to_owned(), "400"),
         (upgrade_request("/nothing", ""), "404"),
         (upgrade_request("/?room=", ""), "400"),
-        (format!("GET /{}", "x".repeat(Config::default().request_head_bytes_max)), "431"),
+        (format!("GET /{}", "x".repeat(Config::default().limits.request_head_bytes_max)), "431"),
     ] {
         let mut lone = LoneCore::new(Config::default());
         let counts = |metrics: &Metrics| metrics.upgrades_invalid;
@@ -62,7 +62,7 @@ fn plain_requests_are_counted_apart_from_what_is_no_request_for_anything() {
 #[test]
 fn upgrades_are_counted_by_what_became_of_them() {
     let upgrade = upgrade_request("/", "");
-    let mut lone = LoneCore::new(config(|config| config.connections_max = 2));
+    let mut lone = LoneCore::new(config(|config| config.admission.connections_max = 2));
     assert_eq!(ask_twice(&mut lone, &upgrade, |metrics| metrics.upgrades_accepted), ("101".to_owned(), 2));
     assert_eq!(lone.core.metrics().connections_now, 2);
     assert_eq!(ask_twice(&mut lone, &upgrade, |metrics| metrics.upgrades_refused_full), ("503".to_owned(), 2));
@@ -71,13 +71,13 @@ fn upgrades_are_counted_by_what_became_of_them() {
     ask(&mut lone, &upgrade_request("/nothing", ""));
     assert_eq!(lone.core.refusals(), 2 + 2 + 1, "those that were full, stopping, and in vain");
 
-    let mut lone = LoneCore::new(config(|config| config.origins = Origins::List(Vec::new())));
+    let mut lone = LoneCore::new(config(|config| config.admission.origins = Origins::List(Vec::new())));
     let foreign = upgrade_request("/", "Origin: https://a.example\r\n");
     assert_eq!(ask_twice(&mut lone, &foreign, |metrics| metrics.upgrades_refused_origin), ("403".to_owned(), 2));
     assert_eq!(lone.core.metrics().upgrades_accepted, 0);
 
     let silent = [(); 2].map(|()| ask(&mut lone, "GET /").0);
-    let said = lone.wait(Config::default().handshake_timeout + Duration::from_secs(1));
+    let said = lone.wait(Config::default().timeouts.handshake + Duration::from_secs(1));
     let statuses = silent.map(|conn| text_to(&said, conn)[9..12].to_owned());
     assert_eq!(statuses, ["408", "408"]);
     assert_eq!((lone.core.metrics().upgrades_timed_out, lone.core.refusals()), (2, 4));

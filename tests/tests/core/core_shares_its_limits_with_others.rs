@@ -22,7 +22,7 @@ fn elsewhere(lone: &mut LoneCore, connections: usize, websockets: usize) {
 
 #[test]
 fn websockets_elsewhere_take_places() {
-    let mut lone = LoneCore::new(config(|config| config.connections_max = 3));
+    let mut lone = LoneCore::new(config(|config| config.admission.connections_max = 3));
     elsewhere(&mut lone, 1, 1);
     assert_eq!([(); 3].map(|()| upgrade(&mut lone)), ["101", "101", "503"]);
     elsewhere(&mut lone, 0, 0);
@@ -34,8 +34,8 @@ fn websockets_elsewhere_take_places() {
 #[test]
 fn pending_connections_make_room_for_those_elsewhere() {
     let mut lone = LoneCore::new(config(|config| {
-        config.connections_max = 20;
-        config.surplus_connections_max = 4;
+        config.admission.connections_max = 20;
+        config.admission.surplus_connections_max = 4;
     }));
     let pending: Vec<ConnId> = (0..10).map(|_| lone.connect()).collect();
     let said = lone.turn(|turn| turn.feed(Event::Elsewhere(Elsewhere { connections: 12, websockets: 12 })));

@@ -127,10 +127,10 @@ fn rooms_are_joined_at_once() {
 #[test]
 fn what_breaks_the_rules_ends_it_with_their_code() {
     let set = config(|config| {
-        config.message_bytes_max = 10;
-        config.errors_max = 0;
-        config.bytes = Rate { per_second: 1, burst: 1_000 };
-        config.pings = Rate { per_second: 1, burst: 2 };
+        config.limits.message_bytes_max = 10;
+        config.limits.errors_max = 0;
+        config.limits.bytes = Rate { per_second: 1, burst: 1_000 };
+        config.limits.pings = Rate { per_second: 1, burst: 2 };
     });
     let long = [b'x'; 126];
     let (text, pings) = ("x".repeat(11), [Message::Ping(b"a"), Message::Pong(b"a"), Message::Ping(b"a")]);
@@ -159,7 +159,7 @@ fn what_breaks_the_rules_ends_it_with_their_code() {
 
 #[test]
 fn commands_beyond_the_rate_are_refused_and_binary_ones_too() {
-    let mut lone = LoneCore::new(config(|config| config.messages = Rate { per_second: 1, burst: 1 }));
+    let mut lone = LoneCore::new(config(|config| config.limits.messages = Rate { per_second: 1, burst: 1 }));
     let conn = websocket(&mut lone);
     let said = say(&mut lone, conn, Message::Binary(b"\0"));
     assert!(text_to(&said, conn).contains("binary_not_supported"), "{said:?}");
@@ -200,9 +200,9 @@ fn a_server_that_stops_closes_it_and_waits_for_its_answer() {
 #[test]
 fn who_is_refused_is_told_why() {
     let mut lone = LoneCore::new(config(|config| {
-        config.connections_max = 3;
-        config.rooms_per_connection_max = 2;
-        config.connections_per_address_max = 1;
+        config.admission.connections_max = 3;
+        config.limits.rooms_per_connection_max = 2;
+        config.admission.connections_per_address_max = 1;
     }));
     for rooms in [&["a", "b", "c"][..], &[""], &["a\n"], &[&"x".repeat(129)]] {
         assert_eq!(open(&mut lone, Dialect::Fanfare, rooms, None).0, Err(Refused::Rooms), "{rooms:?}");
@@ -252,7 +252,7 @@ fn a_message_taken_in_part_counts_as_not_taken() {
 
 #[test]
 fn a_slow_one_is_closed_behind_a_whole_message() {
-    let mut lone = LoneCore::new(config(|config| config.outbox_bytes_max = 1_000));
+    let mut lone = LoneCore::new(config(|config| config.limits.outbox_bytes_max = 1_000));
     let conn = member(&mut lone, "r");
     lone.takes = |_, bytes| bytes / 2;
     for _ in 0..40 {

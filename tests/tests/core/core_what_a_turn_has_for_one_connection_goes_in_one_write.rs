@@ -136,7 +136,7 @@ fn whoever_is_in_one_of_the_rooms_shares_its_delivery_with_the_others() {
 
 #[test]
 fn more_rooms_than_buffers_are_kept_for_may_speak_at_once_again_and_again() {
-    let mut lone = LoneCore::new(config(|config| config.members_per_turn_max = 2_000));
+    let mut lone = LoneCore::new(config(|config| config.limits.members_per_turn_max = 2_000));
     let rooms: Vec<String> = (0..1_100).map(|number| format!("room {number}")).collect();
     for room in &rooms {
         lone.member(room);

@@ -19,7 +19,7 @@ fn sent_bytes(said: &[Said]) -> usize {
 
 /// A room with so many numbered messages that wait for most of its members, and these.
 fn congested(messages: usize) -> (LoneCore, Vec<ConnId>) {
-    let mut lone = LoneCore::new(config(|config| config.outbox_total_bytes_max = 1 << 40));
+    let mut lone = LoneCore::new(config(|config| config.limits.outbox_total_bytes_max = 1 << 40));
     let members: Vec<ConnId> = (0..MEMBERS).map(|_| lone.member("r")).collect();
     let filler = "x".repeat(10_000);
     let said = lone.turn(|turn| {

@@ -57,17 +57,18 @@ struct Limits {
 impl Limits {
     fn config(self) -> Config {
         config(|config| {
-            (config.bytes, config.messages, config.deliveries) = (self.bytes, self.messages, self.deliveries);
-            (config.pings, config.surplus) = (Rate::NONE, self.surplus);
-            config.message_bytes_max = self.message_bytes_max;
-            config.outbox_bytes_max = self.outbox_bytes_max;
-            config.members_per_turn_max = self.members_per_turn_max;
-            config.group_members_max = self.group_members_max;
-            (config.deferred_bytes_max, config.deferred_total_bytes_max) = (2_000, 5_000);
-            config.unfinished_total_bytes_max = 2_000;
-            config.errors_max = u16::MAX;
+            (config.limits.bytes, config.limits.messages, config.limits.deliveries) =
+                (self.bytes, self.messages, self.deliveries);
+            (config.limits.pings, config.limits.surplus) = (Rate::NONE, self.surplus);
+            config.limits.message_bytes_max = self.message_bytes_max;
+            config.limits.outbox_bytes_max = self.outbox_bytes_max;
+            config.limits.members_per_turn_max = self.members_per_turn_max;
+            config.limits.group_members_max = self.group_members_max;
+            (config.limits.deferred_bytes_max, config.limits.deferred_total_bytes_max) = (2_000, 5_000);
+            config.limits.unfinished_total_bytes_max = 2_000;
+            config.limits.errors_max = u16::MAX;
             // Nobody is asked for a sign of life while time passes.
-            config.ping_interval = Duration::from_secs(1_000_000);
+            config.timeouts.ping_interval = Duration::from_secs(1_000_000);
         })
     }
 }
@@ -142,8 +143,8 @@ proptest! {
 
 #[test]
 fn what_is_inflated_in_vain_is_work_of_all_as_well() {
-    let mut lone = LoneCore::new(config(|config| config.surplus = Rate { per_second: 1, burst: 100_000 }));
-    let too_big = "x".repeat(Config::default().message_bytes_max + 1);
+    let mut lone = LoneCore::new(config(|config| config.limits.surplus = Rate { per_second: 1, burst: 100_000 }));
+    let too_big = "x".repeat(Config::default().limits.message_bytes_max + 1);
     // One byte is missing at its end.
     let broken = deflated("x".repeat(60_000));
     for payload in [&deflated(too_big)[..], &broken[..broken.len() - 2]] {

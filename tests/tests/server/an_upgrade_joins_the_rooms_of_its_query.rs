@@ -35,7 +35,7 @@ fn each_room_is_answered_once_the_broker_holds_it() {
 
 #[test]
 fn more_rooms_than_allowed_and_names_that_no_room_can_have_are_refused_with_the_upgrade() {
-    let mut lone = LoneCore::new(config(|config| config.rooms_per_connection_max = 2));
+    let mut lone = LoneCore::new(config(|config| config.limits.rooms_per_connection_max = 2));
     for path in ["/?room=a&room=b&room=c", "/?room=%00", "/?room="] {
         let said = upgrade(&mut lone, path);
         let Some(Said::Sent(conn, _)) = said.first() else { panic!("{said:?}") };

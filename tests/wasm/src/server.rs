@@ -46,8 +46,8 @@ fn with<T>(act: impl FnOnce(&mut Server) -> T) -> T {
 pub extern "C" fn start(seed: u64) {
     let mut config = Config::default();
     config.seed = seed;
-    config.message_bytes_max = 1024 * 1024;
-    config.outbox_bytes_max = 16 * 1024 * 1024;
+    config.limits.message_bytes_max = 1024 * 1024;
+    config.limits.outbox_bytes_max = 16 * 1024 * 1024;
     let server = Server {
         core: Core::new(config),
         broker: MemoryBroker::default(),

@@ -11,7 +11,8 @@ const SLACK_BYTES: usize = 4096;
 
 /// Everything inconsistent in `config`; `sources` says for each key where its value came from.
 pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Program) -> Vec<Problem> {
-    let Config { redis, limits, workers, .. } = config;
+    let Config { redis, workers, .. } = config;
+    let limits = &config.core.limits;
     let (outbox_total_least, outbox_total_why) = match *workers {
         1 => (limits.outbox_bytes_max, "all connections together must be allowed what one is"),
         several => (
@@ -35,10 +36,10 @@ pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Progra
             why: outbox_total_why,
         },
     ];
-    if limits.bytes_per_second > 0 {
+    if limits.bytes.is_limited() {
         rules.push(Rule {
             key: "limits.bytes_burst",
-            value: limits.bytes_burst,
+            value: usize::try_from(limits.bytes.burst).unwrap_or(usize::MAX),
             least: limits.message_bytes_max + SLACK_BYTES,
             than: "limits.message_bytes_max",
             why: "a message as large as a client may send must not be too many bytes at once",

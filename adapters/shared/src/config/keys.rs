@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use fanfare_core::broker::redis::RedisConfig;
-use fanfare_core::{Dialect, Origins, Proxies, PublishFormat, Subprotocols};
+use fanfare_core::{Dialect, PublishFormat, Subprotocols};
 
 use fanfare_shell::config::{Address, Choice, Given, Key, List, Milliseconds, Number, OptionalAddress, Text, Unit};
 use fanfare_shell::logging::{Log, LogFormat, LogLevel};
 
 use super::kinds::{Field, OriginList, RedisUrl};
-use super::{Compression, Config, Limits, Redis, Timeouts};
+use super::{Compression, Config, Redis};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -82,7 +82,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         environment_alias: None,
         kind: &Choice {
             choices: &[("fanfare", Dialect::Fanfare), ("classic", Dialect::Classic), ("broadcast", Dialect::Broadcast)],
-            field: field!(default_dialect),
+            field: field!(core.default_dialect),
         },
     },
     Key {
@@ -93,7 +93,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         environment_alias: None,
         kind: &Choice {
             choices: &[("own", Subprotocols::Own), ("first", Subprotocols::First)],
-            field: field!(subprotocols),
+            field: field!(core.subprotocols),
         },
     },
     Key {
@@ -101,7 +101,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         default: "off",
         help: "Whether /echo sends every message back, as conformance suites want it",
         environment_alias: None,
-        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(echo) },
+        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(core.echo) },
     },
     Key {
         name: "origins",
@@ -109,7 +109,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "The web pages whose scripts may connect, by the Origin that browsers send; others get 403. Not set: \
                pages of the same host and port. *: any. Programs that send no Origin are not kept out",
         environment_alias: None,
-        kind: &OriginList { field: field!(origins) },
+        kind: &OriginList { field: field!(core.admission.origins) },
     },
     Key {
         name: "log.format",
@@ -157,7 +157,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         environment_alias: None,
         kind: &Choice {
             choices: &[("fanfare", PublishFormat::Fanfare), ("classic", PublishFormat::Classic)],
-            field: field!(redis.format),
+            field: field!(core.publish_format),
         },
     },
     Key {
@@ -222,7 +222,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "Open WebSockets; further ones get 503. 0: as many as the limit of file descriptors allows, less the \
                reserve",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 0..=10_000_000, field: field!(limits.connections_max) },
+        kind: &Number { unit: Unit::Count, range: 0..=10_000_000, field: field!(core.admission.connections_max) },
     },
     Key {
         name: "limits.descriptors_reserve",
@@ -231,63 +231,63 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         environment_alias: None,
         // Standard streams, poll, waker, signals, two listeners, two links to Redis and its name's look-up make a
         // dozen; one more is needed to accept a connection in order to refuse it.
-        kind: &Number { unit: Unit::Count, range: 16..=65_536, field: field!(limits.descriptors_reserve) },
+        kind: &Number { unit: Unit::Count, range: 16..=65_536, field: field!(descriptors_reserve) },
     },
     Key {
         name: "limits.message_bytes_max",
         default: "65536",
         help: "The largest message a client may send; a larger one closes its connection with 1009",
         environment_alias: None,
-        kind: &Number { unit: Unit::Bytes, range: KIB..=16 * MIB, field: field!(limits.message_bytes_max) },
+        kind: &Number { unit: Unit::Bytes, range: KIB..=16 * MIB, field: field!(core.limits.message_bytes_max) },
     },
     Key {
         name: "limits.frames_per_message_max",
         default: "1024",
         help: "Frames that a client may cut one message into; one more closes its connection with 1008",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 1..=16 * MIB, field: field!(limits.frames_per_message_max) },
+        kind: &Number { unit: Unit::Count, range: 1..=16 * MIB, field: field!(core.limits.frames_per_message_max) },
     },
     Key {
         name: "limits.rooms_per_connection_max",
         default: "128",
         help: "Rooms that one connection may be in",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 1..=32_767, field: field!(limits.rooms_per_connection_max) },
+        kind: &Number { unit: Unit::Count, range: 1..=32_767, field: field!(core.limits.rooms_per_connection_max) },
     },
     Key {
         name: "limits.room_name_bytes_max",
         default: "128",
         help: "The longest room name, in bytes of UTF-8",
         environment_alias: None,
-        kind: &Number { unit: Unit::Bytes, range: 1..=KIB, field: field!(limits.room_name_bytes_max) },
+        kind: &Number { unit: Unit::Bytes, range: 1..=KIB, field: field!(core.limits.room_name_bytes_max) },
     },
     Key {
         name: "limits.request_head_bytes_max",
         default: "8192",
         help: "The largest HTTP request head (request line and header fields, cookies included); a larger one gets 431",
         environment_alias: None,
-        kind: &Number { unit: Unit::Bytes, range: KIB..=64 * KIB, field: field!(limits.request_head_bytes_max) },
+        kind: &Number { unit: Unit::Bytes, range: KIB..=64 * KIB, field: field!(core.limits.request_head_bytes_max) },
     },
     Key {
         name: "limits.request_headers_max",
         default: "100",
         help: "Header fields of an HTTP request; more get 431. Browsers send about 20, and every proxy adds some",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 16..=4_096, field: field!(limits.request_headers_max) },
+        kind: &Number { unit: Unit::Count, range: 16..=4_096, field: field!(core.limits.request_headers_max) },
     },
     Key {
         name: "limits.outbox_bytes_max",
         default: "1048576",
         help: "Bytes that one connection may leave unread before it is closed with 4008 as too slow",
         environment_alias: None,
-        kind: &Number { unit: Unit::Bytes, range: KIB..=GIB, field: field!(limits.outbox_bytes_max) },
+        kind: &Number { unit: Unit::Bytes, range: KIB..=GIB, field: field!(core.limits.outbox_bytes_max) },
     },
     Key {
         name: "limits.outbox_total_bytes_max",
         default: "268435456",
         help: "Memory for what all connections together have not read, a frame for many counted once; over it the slowest are closed with 4008",
         environment_alias: None,
-        kind: &Number { unit: Unit::Bytes, range: KIB..=TIB, field: field!(limits.outbox_total_bytes_max) },
+        kind: &Number { unit: Unit::Bytes, range: KIB..=TIB, field: field!(core.limits.outbox_total_bytes_max) },
     },
     Key {
         name: "limits.errors_max",
@@ -295,14 +295,14 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "Malformed commands of one connection before it is closed with 4509; every good one forgives one, and so does time",
         environment_alias: None,
         // The core counts in 16 bits, and has to be able to count one beyond.
-        kind: &Number { unit: Unit::Count, range: 1..=65_534, field: field!(limits.errors_max) },
+        kind: &Number { unit: Unit::Count, range: 1..=65_534, field: field!(core.limits.errors_max) },
     },
     Key {
         name: "limits.errors_per_minute",
         default: "60",
         help: "Malformed commands of one connection that a minute forgives. 0: time forgives none",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(limits.errors_per_minute) },
+        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(core.limits.errors_per_minute) },
     },
     Key {
         name: "limits.messages_per_second",
@@ -310,14 +310,14 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "Messages of one connection, on the average, each as many times as it has frames; further ones are refused \
                with too_fast, or close the connection with 4029 where the dialect has no replies. 0: no limit",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(limits.messages_per_second) },
+        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(core.limits.messages.per_second) },
     },
     Key {
         name: "limits.messages_burst",
         default: "2000",
         help: "Messages of one connection at once, after a pause",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(limits.messages_burst) },
+        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(core.limits.messages.burst) },
     },
     Key {
         name: "limits.bytes_per_second",
@@ -325,7 +325,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "Bytes read from one connection, on the average, and what more they make of work: what messages inflate to, what is \
                said in reply at once; more close it with 4029. 0: no limit",
         environment_alias: None,
-        kind: &Number { unit: Unit::Bytes, range: 0..=TIB, field: field!(limits.bytes_per_second) },
+        kind: &Number { unit: Unit::Bytes, range: 0..=TIB, field: field!(core.limits.bytes.per_second) },
     },
     Key {
         name: "limits.bytes_burst",
@@ -333,21 +333,21 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "Bytes of one connection at once, after a pause",
         environment_alias: None,
         // Less would be in the way of a client's ordinary messages.
-        kind: &Number { unit: Unit::Bytes, range: 64 * KIB..=TIB, field: field!(limits.bytes_burst) },
+        kind: &Number { unit: Unit::Bytes, range: 64 * KIB..=TIB, field: field!(core.limits.bytes.burst) },
     },
     Key {
         name: "limits.pings_per_second",
         default: "10",
         help: "WebSocket pings and pongs of one connection, on the average; more close it with 4029. 0: no limit",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(limits.pings_per_second) },
+        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(core.limits.pings.per_second) },
     },
     Key {
         name: "limits.pings_burst",
         default: "100",
         help: "WebSocket pings and pongs of one connection at once, after a pause",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(limits.pings_burst) },
+        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(core.limits.pings.burst) },
     },
     Key {
         name: "limits.deliveries_per_second",
@@ -356,14 +356,14 @@ pub(crate) static KEYS: &[Key<Config>] = &[
                and started KiB; further messages are refused with too_fast, or close the connection with 4029 where the dialect has \
                no replies. 0: no limit",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 0..=GIB, field: field!(limits.deliveries_per_second) },
+        kind: &Number { unit: Unit::Count, range: 0..=GIB, field: field!(core.limits.deliveries.per_second) },
     },
     Key {
         name: "limits.deliveries_burst",
         default: "100000",
         help: "Deliveries of one connection at once, after a pause; one message may always be sent, however many members there are",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(limits.deliveries_burst) },
+        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(core.limits.deliveries.burst) },
     },
     Key {
         name: "limits.unfinished_total_bytes_max",
@@ -371,7 +371,11 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "Memory for messages of all connections that have begun and are not whole; over it those that began first are closed \
                with 4008",
         environment_alias: None,
-        kind: &Number { unit: Unit::Bytes, range: 64 * KIB..=TIB, field: field!(limits.unfinished_total_bytes_max) },
+        kind: &Number {
+            unit: Unit::Bytes,
+            range: 64 * KIB..=TIB,
+            field: field!(core.limits.unfinished_total_bytes_max),
+        },
     },
     Key {
         name: "limits.pending_upgrades_max",
@@ -379,28 +383,36 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "Connections that are not WebSockets: their request is coming in, or they have been answered and do not hang up. \
                At the limit, or when they take the last places, an answered one is closed, or else the oldest, with 503",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 1..=10_000_000, field: field!(limits.pending_upgrades_max) },
+        kind: &Number { unit: Unit::Count, range: 1..=10_000_000, field: field!(core.admission.pending_upgrades_max) },
     },
     Key {
         name: "limits.connections_per_address_max",
         default: "0",
         help: "Open connections from one address, or one IPv6 network of 64 bits; further ones get 429. 0: no limit",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 0..=10_000_000, field: field!(limits.connections_per_address_max) },
+        kind: &Number {
+            unit: Unit::Count,
+            range: 0..=10_000_000,
+            field: field!(core.admission.connections_per_address_max),
+        },
     },
     Key {
         name: "limits.connects_per_address_per_second",
         default: "0",
         help: "New connections from one address, on the average; further ones get 429. 0: no limit",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(limits.connects_per_address_per_second) },
+        kind: &Number {
+            unit: Unit::Count,
+            range: 0..=MIB,
+            field: field!(core.admission.connects_per_address.per_second),
+        },
     },
     Key {
         name: "limits.connects_per_address_burst",
         default: "100",
         help: "New connections from one address at once, after a pause",
         environment_alias: None,
-        kind: &Number { unit: Unit::Count, range: 1..=MIB, field: field!(limits.connects_per_address_burst) },
+        kind: &Number { unit: Unit::Count, range: 1..=MIB, field: field!(core.admission.connects_per_address.burst) },
     },
     Key {
         name: "compression.enabled",
@@ -432,7 +444,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
             value_name: "NETWORKS",
             right: "IP addresses and networks such as 10.0.0.0/8, separated by commas (in the file an array of texts), or an \
                     empty text for none",
-            field: field!(proxies.trusted),
+            field: field!(core.admission.proxies.trusted),
         },
     },
     Key {
@@ -440,7 +452,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         default: "off",
         help: "Whether connections of trusted proxies may begin with a PROXY protocol header, version 1 or 2",
         environment_alias: None,
-        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(proxies.protocol) },
+        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(core.admission.proxies.protocol) },
     },
     Key {
         name: "proxy.forwarded_for",
@@ -448,56 +460,56 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "Whether X-Forwarded-For of trusted proxies is read: its last address that is not trusted is the client's. \
                X-Forwarded-Host is read with it, where origins is not set",
         environment_alias: None,
-        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(proxies.forwarded_for) },
+        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(core.admission.proxies.forwarded_for) },
     },
     Key {
         name: "timeouts.handshake_ms",
         default: "10000",
         help: "Time for a client to finish its HTTP request head",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.handshake) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(core.timeouts.handshake) },
     },
     Key {
         name: "timeouts.ping_interval_ms",
         default: "25000",
         help: "Silence of a client before it is pinged",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.ping_interval) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(core.timeouts.ping_interval) },
     },
     Key {
         name: "timeouts.pong_timeout_ms",
         default: "10000",
         help: "Silence of a client after the ping before it is closed with 4000",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.pong_timeout) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(core.timeouts.pong_timeout) },
     },
     Key {
         name: "timeouts.close_ms",
         default: "5000",
         help: "Time for a client to answer a close frame before it is cut off",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.close) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(core.timeouts.close) },
     },
     Key {
         name: "timeouts.message_ms",
         default: "30000",
         help: "Time for a client to finish a message that it has begun before it is closed with 4008",
         environment_alias: None,
-        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(timeouts.message) },
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(core.timeouts.message) },
     },
     Key {
         name: "timeouts.room_linger_ms",
         default: "2000",
         help: "How long the subscription of an empty room is kept, so that a page reload makes no churn; 0: not at all",
         environment_alias: None,
-        kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(timeouts.room_linger) },
+        kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(core.timeouts.room_linger) },
     },
     Key {
         name: "timeouts.shutdown_ms",
         default: "5000",
         help: "Time for clients to take their last bytes when the server stops; 0: none",
         environment_alias: None,
-        kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(timeouts.shutdown) },
+        kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(shutdown_timeout) },
     },
 ];
 
@@ -513,56 +525,18 @@ impl Default for Config {
     }
 }
 
-/// A value of the right type for the table to fill: no field of it is left as it is.
+/// A value of the right type for the table to fill.
 fn blank() -> Config {
     Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         ops_listen: None,
         ops_hosts: Vec::new(),
         workers: 0,
-        default_dialect: Dialect::Fanfare,
-        subprotocols: Subprotocols::Own,
-        echo: false,
-        origins: Origins::SameHost,
+        descriptors_reserve: 0,
+        shutdown_timeout: Duration::ZERO,
+        core: fanfare_core::Config::default(),
         log: Log { format: LogFormat::Text, level: LogLevel::Info },
-        redis: Redis { target: None, format: PublishFormat::Fanfare, session: RedisConfig::default() },
-        limits: Limits {
-            connections_max: 0,
-            descriptors_reserve: 0,
-            message_bytes_max: 0,
-            frames_per_message_max: 0,
-            rooms_per_connection_max: 0,
-            room_name_bytes_max: 0,
-            request_head_bytes_max: 0,
-            request_headers_max: 0,
-            outbox_bytes_max: 0,
-            outbox_total_bytes_max: 0,
-            errors_max: 0,
-            errors_per_minute: 0,
-            messages_per_second: 0,
-            messages_burst: 0,
-            bytes_per_second: 0,
-            bytes_burst: 0,
-            pings_per_second: 0,
-            pings_burst: 0,
-            deliveries_per_second: 0,
-            deliveries_burst: 0,
-            unfinished_total_bytes_max: 0,
-            pending_upgrades_max: 0,
-            connections_per_address_max: 0,
-            connects_per_address_per_second: 0,
-            connects_per_address_burst: 0,
-        },
+        redis: Redis { target: None, session: RedisConfig::default() },
         compression: Compression { enabled: false, threshold_bytes: 0, level: 0 },
-        proxies: Proxies::default(),
-        timeouts: Timeouts {
-            handshake: Duration::ZERO,
-            ping_interval: Duration::ZERO,
-            pong_timeout: Duration::ZERO,
-            close: Duration::ZERO,
-            message: Duration::ZERO,
-            room_linger: Duration::ZERO,
-            shutdown: Duration::ZERO,
-        },
     }
 }

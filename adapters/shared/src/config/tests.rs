@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fanfare_core::Origins;
+use fanfare_core::{Origins, PublishFormat};
 
 use super::keys::{KEYS, SECTIONS};
 use super::load::SCHEMA;
@@ -86,13 +86,19 @@ fn without_anything_the_defaults_rule() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!((config.ops_listen, &config.redis.target), (None, &None));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
-    assert_eq!((config.limits.message_bytes_max, config.limits.outbox_total_bytes_max), (65_536, 268_435_456));
-    assert_eq!((config.redis.session.prefix.as_str(), config.redis.format), ("fanfare:", PublishFormat::Fanfare));
+    assert_eq!(
+        (config.core.limits.message_bytes_max, config.core.limits.outbox_total_bytes_max),
+        (65_536, 268_435_456)
+    );
+    assert_eq!(
+        (config.redis.session.prefix.as_str(), config.core.publish_format),
+        ("fanfare:", PublishFormat::Fanfare)
+    );
     assert_eq!(
         config.redis.session.backoff_min..config.redis.session.backoff_max,
         Duration::from_millis(50)..Duration::from_secs(5)
     );
-    assert_eq!(config.timeouts.ping_interval, Duration::from_secs(25));
+    assert_eq!(config.core.timeouts.ping_interval, Duration::from_secs(25));
 }
 
 #[test]
@@ -103,7 +109,7 @@ fn a_flag_beats_the_environment_beats_the_file() {
         ("FANFARE_LIMITS_ERRORS_MAX", "10"),
         ("FANFARE_LIMITS_MESSAGE_BYTES_MAX", "4096"),
     ];
-    let limits = loaded(&["--limits-errors-max", "100"], &environment).limits;
+    let limits = loaded(&["--limits-errors-max", "100"], &environment).core.limits;
     assert_eq!((limits.errors_max, limits.message_bytes_max, limits.room_name_bytes_max), (100, 4096, 3));
 }
 
@@ -302,7 +308,7 @@ fn lists_stand_in_one_text_or_in_an_array() {
     let array = TomlFile::new("origins = ['https://a.example', 'http://b.example:81']\n[proxy]\ntrusted = []\n");
     let text = TomlFile::new("origins = 'https://a.example, http://b.example:81'\n[proxy]\ntrusted = ''\n");
     let flag = loaded(&["--origins", "https://a.example,http://b.example:81"], &[]);
-    assert!(matches!(&flag.origins, Origins::List(list) if list.len() == 2));
+    assert!(matches!(&flag.core.admission.origins, Origins::List(list) if list.len() == 2));
     for file in [array, text] {
         assert_eq!(loaded(&["--config", file.path()], &[]), flag);
     }
@@ -322,10 +328,10 @@ fn lists_stand_in_one_text_or_in_an_array() {
 
 #[test]
 fn who_may_connect_is_the_same_host_a_list_or_everybody() {
-    assert_eq!(loaded(&[], &[]).origins, Origins::SameHost);
-    assert_eq!(loaded(&["--origins", ""], &[("FANFARE_ORIGINS", "*")]).origins, Origins::SameHost);
+    assert_eq!(loaded(&[], &[]).core.admission.origins, Origins::SameHost);
+    assert_eq!(loaded(&["--origins", ""], &[("FANFARE_ORIGINS", "*")]).core.admission.origins, Origins::SameHost);
     for any in [loaded(&["--origins", "*"], &[]), loaded(&[], &[("FANFARE_ORIGINS", " * ")])] {
-        assert_eq!(any.origins, Origins::Any);
+        assert_eq!(any.core.admission.origins, Origins::Any);
     }
     let shown = try_load(&["--origins", "*", "--ops-hosts", "Fanfare.internal,b"], &[]).unwrap().to_toml();
     assert!(

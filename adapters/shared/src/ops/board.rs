@@ -90,13 +90,13 @@ impl Board {
 
     /// Shows the limits of the server, which hold until it ends.
     pub fn set_limits(&self, config: &Config, places: Places) {
-        let limits = &config.limits;
+        let (limits, admission) = (&config.core.limits, &config.core.admission);
         // Rounded up for each worker, as in the settings of its core.
         let divided = |all: usize| all.div_ceil(config.workers) * config.workers;
         let in_flight = config.redis.session.publishes_in_flight_max * config.workers;
         let _ = self.limits.set([
             Some(places.connections_max),
-            Some(divided(limits.pending_upgrades_max)),
+            Some(divided(admission.pending_upgrades_max)),
             Some(divided(limits.outbox_total_bytes_max)),
             config.redis.target.as_ref().map(|_| in_flight),
         ]);

@@ -167,7 +167,7 @@ mod tests {
         let board = Board::new(2);
         assert!(!render(&board).contains("_connections_max "));
         let mut config = Config { workers: 2, ..Config::default() };
-        config.limits.pending_upgrades_max = 5;
+        config.core.admission.pending_upgrades_max = 5;
         board.set_limits(&config, Places { connections_max: 7, surplus_max: 1 });
         let samples = parse(&render(&board));
         assert_eq!(samples["fanfare_connections_max"], 7.0);

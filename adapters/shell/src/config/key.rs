@@ -93,27 +93,26 @@ pub enum Unit {
     Milliseconds,
 }
 
-/// A number of bytes or of things.
-pub struct Number<C: 'static> {
+/// A number of bytes or of things, in whichever type of integers its field has.
+pub struct Number<C: 'static, T: 'static> {
     /// What it counts.
     pub unit: Unit,
-    /// The bounds, both right.
+    /// The bounds, both right. The upper one fits the field, and an `i64`.
     pub range: RangeInclusive<u64>,
     /// Where the value goes.
-    pub field: Field<C, usize>,
+    pub field: Field<C, T>,
 }
 
-impl<C> Kind<C> for Number<C> {
+impl<C, T: Copy + TryFrom<u64> + TryInto<i64>> Kind<C> for Number<C, T> {
     fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
         let number = read_number(given, &self.range)?;
         *(self.field.get_mut)(config) =
-            usize::try_from(number).map_err(|_| format!("{number} is more than this machine can address"))?;
+            T::try_from(number).map_err(|_| format!("{number} is more than this machine can address"))?;
         Ok(())
     }
 
     fn show(&self, config: &C) -> toml::Value {
-        // The largest bound of any key fits an i64.
-        toml::Value::Integer(*(self.field.get)(config) as i64)
+        toml::Value::Integer((*(self.field.get)(config)).try_into().unwrap_or(i64::MAX))
     }
 
     fn right(&self) -> String {

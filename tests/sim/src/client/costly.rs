@@ -91,14 +91,14 @@ impl Connection {
         match (code, reason) {
             (4029, "too many bytes a second") => {
                 let made = self.said + self.made.surplus + GROWN_BYTES * self.made.sends;
-                core.bytes.is_limited() && made > core.bytes.burst
+                core.limits.bytes.is_limited() && made > core.limits.bytes.burst
             }
-            (4029, "too many deliveries a second") => core.deliveries.is_limited() && self.made.sends > 0,
+            (4029, "too many deliveries a second") => core.limits.deliveries.is_limited() && self.made.sends > 0,
             // Refusals count as errors.
             (4029, "too fast") => self.made.refused > 0,
-            (4008, "a message did not end in time") => longest + ON_THE_WAY >= core.message_timeout.as_micros() as u64,
+            (4008, "a message did not end in time") => longest + ON_THE_WAY >= core.timeouts.message.as_micros() as u64,
             (4008, "too many messages are unfinished") => {
-                core.unfinished_total_bytes_max < Config::default().unfinished_total_bytes_max
+                core.limits.unfinished_total_bytes_max < Config::default().limits.unfinished_total_bytes_max
             }
             _ => false,
         }
@@ -109,7 +109,7 @@ impl Connection {
     /// # Errors
     /// If it is more.
     pub(super) fn check_charged(&self, options: &Options, now: u64) -> Result<(), String> {
-        let bytes = options.core.bytes;
+        let bytes = options.core.limits.bytes;
         // A second of silence before it began makes good for what comes first.
         let seconds = (now - self.opened_at).div_ceil(1_000_000) + 1;
         let most = bytes.burst + bytes.per_second * seconds + LOOK_BYTES;

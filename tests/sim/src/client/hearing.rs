@@ -159,7 +159,7 @@ impl Client {
             _ => false,
         };
         if let (1012, Some((at, read))) = (code, around.reference.stop_of(connection.wire))
-            && around.timeline.now < at + options.core.drain_timeout.as_micros() as u64
+            && around.timeline.now < at + options.core.timeouts.drain.as_micros() as u64
             && !options.has(Fault::InstanceClockJump)
             && let Some(ask) = connection.view.unanswered_before(read)
         {

@@ -57,14 +57,15 @@ impl Cluster<'_> {
     fn patience(&self) -> u64 {
         let (core, session) = (&self.options.core, &self.options.session);
         let client = self.options.clients.patience * 2 + 1_000_000;
-        let ended = core.ping_interval + core.pong_timeout + core.close_timeout + core.handshake_timeout;
+        let ended =
+            core.timeouts.ping_interval + core.timeouts.pong_timeout + core.timeouts.close + core.timeouts.handshake;
         let redis =
             session.probe_interval + session.probe_timeout + (session.connect_timeout + session.backoff_max) * 2;
         // What clients have made of work may still wait for all that came before.
         let surplus: u64 = self.clients.iter().map(Client::surplus).sum();
-        let waits = surplus * 1_000_000 / core.surplus.per_second.max(1);
-        let waits = if core.surplus.is_limited() { waits } else { 0 };
-        client + (ended + redis + core.message_timeout).as_micros() as u64 + waits + 10_000_000
+        let waits = surplus * 1_000_000 / core.limits.surplus.per_second.max(1);
+        let waits = if core.limits.surplus.is_limited() { waits } else { 0 };
+        client + (ended + redis + core.timeouts.message).as_micros() as u64 + waits + 10_000_000
     }
 
     /// Waits until everybody is where it wants to be.
@@ -139,9 +140,9 @@ impl Cluster<'_> {
     /// Checks what must be true once everything is quiet.
     pub(super) fn check_quiet(&mut self) -> Result<(), String> {
         // Until instances have noticed who is dead, and rooms have lingered.
-        let linger = self.options.core.room_linger.as_micros() as u64;
+        let linger = self.options.core.timeouts.room_linger.as_micros() as u64;
         let core = &self.options.core;
-        let dead = (core.ping_interval + core.pong_timeout + core.close_timeout).as_micros() as u64;
+        let dead = (core.timeouts.ping_interval + core.timeouts.pong_timeout + core.timeouts.close).as_micros() as u64;
         self.pass(dead + 2 * linger + 2_000_000)?;
         for (number, client) in self.clients.iter().enumerate() {
             let view = client.view().ok_or_else(|| format!("client {number} was connected, and is not"))?;
@@ -194,8 +195,8 @@ impl Cluster<'_> {
     /// Everybody leaves, and nothing is left.
     pub(super) fn leave(&mut self) -> Result<(), String> {
         self.mood = Mood::Leaving;
-        let linger = self.options.core.room_linger.as_micros() as u64;
-        let close = self.options.core.close_timeout.as_micros() as u64;
+        let linger = self.options.core.timeouts.room_linger.as_micros() as u64;
+        let close = self.options.core.timeouts.close.as_micros() as u64;
         self.pass(close + 2 * linger + 5_000_000)?;
         for instance in self.instances.iter().flatten() {
             instance.core.check_idle();
