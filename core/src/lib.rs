@@ -452,6 +452,7 @@ mod event;
 mod fanout;
 mod form;
 mod hash;
+pub mod history;
 mod hub;
 mod id;
 mod journal;
