@@ -1,25 +1,19 @@
-//! Thousands of clients in one thread, on one epoll: they join, count what they receive, answer pings, and are checked
-//! for having received exactly what was sent. The bytes are `wire`'s; what the server costs is `process`'s.
+//! Thousands of clients in one thread, on one epoll: they join, count what they receive, and are checked for having received
+//! exactly what was sent. Their connections are those of the load generator; what the server costs is `process`'s.
 
 use std::borrow::Cow;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use fanfare_bench::connection::{Connection, EVENTS_MAX, Heard, READ_BUFFER_BYTES};
 use fanfare_bench::{Context, Error, Result};
 use fanfare_wire as wire;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
 /// How many clients are on their way in at once: enough to keep a server busy without pause, well below the backlog
 /// of any.
 const JOINING_MAX: usize = 256;
-
-/// Bytes read at once. Longer than any run of frames between two rounds of a benchmark that sends one at a time.
-const READ_BUFFER_BYTES: usize = 64 * 1024;
-
-/// Events taken at once; a wait that brings more brings the rest next time.
-const EVENTS_MAX: usize = 1024;
 
 /// Longer than a reconnection, a garbage collection and a busy neighbour together: whoever waits that long in vain
 /// waits for something that is lost.
@@ -31,31 +25,29 @@ pub struct Swarm {
     events: Events,
     members: Vec<Member>,
     buffer: Box<[u8]>,
-    joined: usize,
-    received: u64,
-    /// Length on the wire of the latest message.
-    message_bytes: usize,
-    /// Of all messages.
-    messages_bytes: u64,
+    counts: Counts,
     /// What clients ask of the server first.
     request: String,
 }
 
-/// One client.
-struct Member {
-    stream: TcpStream,
-    stage: Stage,
-    received: u64,
-    /// The start of a frame whose end has not come yet; almost always empty, and then without memory.
-    unfinished: Vec<u8>,
+/// What all clients together have heard.
+#[derive(Default)]
+struct Counts {
+    /// How many are in all their rooms.
+    joined: usize,
+    messages: u64,
+    /// Length on the wire of the latest message.
+    message_bytes: usize,
+    /// Of all messages.
+    messages_bytes: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Upgrading,
-    /// So many rooms are not confirmed yet.
-    Subscribing(usize),
-    Joined,
+/// One client.
+struct Member {
+    connection: Connection,
+    /// Rooms that are not confirmed yet; none before it has asked for them.
+    missing: usize,
+    received: u64,
 }
 
 impl Swarm {
@@ -66,10 +58,7 @@ impl Swarm {
             events: Events::with_capacity(EVENTS_MAX),
             members: Vec::new(),
             buffer: vec![0; READ_BUFFER_BYTES].into(),
-            joined: 0,
-            received: 0,
-            message_bytes: 0,
-            messages_bytes: 0,
+            counts: Counts::default(),
             request: wire::upgrade_request("/", ""),
         })
     }
@@ -84,17 +73,18 @@ impl Swarm {
     pub fn join(&mut self, address: SocketAddr, count: usize, rooms: impl Fn(usize) -> Vec<String>) -> Result<()> {
         let target = self.members.len() + count;
         let mut heard_at = Instant::now();
-        while self.joined < target {
-            while self.members.len() < target && self.members.len() - self.joined < JOINING_MAX {
-                let index = self.open(address, Stage::Upgrading)?;
-                self.members[index].send(self.request.as_bytes())?;
+        while self.counts.joined < target {
+            while self.members.len() < target && self.members.len() - self.counts.joined < JOINING_MAX {
+                let mut connection = self.open(address)?;
+                connection.unsent().extend_from_slice(self.request.as_bytes());
+                self.add(connection)?;
             }
-            let before = self.joined;
+            let before = self.counts.joined;
             self.turn(Duration::from_secs(1), &rooms)?;
-            if self.joined > before {
+            if self.counts.joined > before {
                 heard_at = Instant::now();
             } else if heard_at.elapsed() > PATIENCE {
-                return Err(Error::new(format!("after {} of {target} clients no more got in", self.joined)));
+                return Err(Error::new(format!("after {} of {target} clients no more got in", self.counts.joined)));
             }
         }
         Ok(())
@@ -112,8 +102,9 @@ impl Swarm {
         while left > 0 {
             let now = left.min(batch);
             for _ in 0..now {
-                self.open(address, Stage::Joined)?;
-                self.joined += 1;
+                let connection = self.open(address)?.without_upgrade();
+                self.add(connection)?;
+                self.counts.joined += 1;
             }
             accept(now)?;
             left -= now;
@@ -143,10 +134,13 @@ impl Swarm {
     /// The same, showing `hear` every message.
     pub fn wait_for_each_message(&mut self, total: u64, hear: &mut Hear<'_>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while self.received < total {
+        while self.counts.messages < total {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::new(format!("{} of {total} messages arrived within {PATIENCE:?}", self.received)));
+                return Err(Error::new(format!(
+                    "{} of {total} messages arrived within {PATIENCE:?}",
+                    self.counts.messages
+                )));
             }
             self.turn_hearing(left, &no_rooms, hear)?;
         }
@@ -178,25 +172,26 @@ impl Swarm {
 
     /// Length on the wire of all messages that all clients have received.
     pub fn messages_bytes(&self) -> u64 {
-        self.messages_bytes
+        self.counts.messages_bytes
     }
 
     /// Length on the wire of the latest message.
     pub fn message_bytes(&self) -> usize {
-        self.message_bytes
+        self.counts.message_bytes
     }
 
-    fn open(&mut self, address: SocketAddr, stage: Stage) -> Result<usize> {
+    fn open(&self, address: SocketAddr) -> Result<Connection> {
         let index = self.members.len();
-        let what = || format!("client {index} cannot connect to {address}");
-        // Connecting on the spot is a matter of microseconds here, and so there is no half-open state to keep.
-        let stream = std::net::TcpStream::connect(address).context(what())?;
-        stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).context(what())?;
-        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).context(what())?;
-        let mut stream = TcpStream::from_std(stream);
-        self.poll.registry().register(&mut stream, Token(index), Interest::READABLE).context(what())?;
-        self.members.push(Member { stream, stage, received: 0, unfinished: Vec::new() });
-        Ok(index)
+        Connection::open(address, self.poll.registry(), Token(index))
+            .context(format!("client {index} cannot connect to {address}"))
+    }
+
+    /// Adds a client, and sends what it has to say already.
+    fn add(&mut self, connection: Connection) -> Result<()> {
+        let mut member = Member { connection, missing: 0, received: 0 };
+        member.flush().context(format_args!("client {}", self.members.len()))?;
+        self.members.push(member);
+        Ok(())
     }
 
     /// Waits for bytes, at most `time`, and shows `hear` every message that has come: the client's index and the text.
@@ -218,13 +213,11 @@ impl Swarm {
             let index = event.token().0;
             let member = &mut self.members[index];
             let hear = &mut |text: &[u8]| hear(index, text);
-            let heard = member.read(&mut self.buffer, &|| rooms(index), hear).context(format!("client {index}"))?;
-            self.joined += usize::from(heard.joined);
-            self.received += heard.messages;
-            self.messages_bytes += heard.messages_bytes;
-            if heard.message_bytes > 0 {
-                self.message_bytes = heard.message_bytes;
-            }
+            let turned = match event.is_readable() {
+                true => member.read(&mut self.buffer, &mut self.counts, &|| rooms(index), hear),
+                false => member.flush(),
+            };
+            turned.context(format_args!("client {index}"))?;
         }
         Ok(())
     }
@@ -244,122 +237,59 @@ fn no_rooms(_: usize) -> Vec<String> {
     Vec::new()
 }
 
-/// What one reading of one client brought.
-#[derive(Default)]
-struct Heard {
-    joined: bool,
-    messages: u64,
-    message_bytes: usize,
-    messages_bytes: u64,
-}
-
 impl Member {
-    /// Commands are small and sent to a server that reads: a socket that does not take one at once is an error.
     fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.write_all(bytes).context("cannot send")
+        self.connection.unsent().extend_from_slice(bytes);
+        self.flush()
     }
 
-    fn read(&mut self, buffer: &mut [u8], rooms: &dyn Fn() -> Vec<String>, hear: &mut HearOne<'_>) -> Result<Heard> {
-        let mut heard = Heard::default();
-        loop {
-            let count = match self.stream.read(buffer) {
-                Ok(0) => return Err(Error::new("the server closed the connection")),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(heard),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::new(format!("cannot read: {error}"))),
-            };
-            self.take(&buffer[..count], rooms, hear, &mut heard)?;
-            // The socket is empty, and whatever comes next makes a new event: no need to ask for a WouldBlock.
-            if count < buffer.len() {
-                return Ok(heard);
-            }
-        }
-    }
-
-    fn take(
-        &mut self,
-        data: &[u8],
-        rooms: &dyn Fn() -> Vec<String>,
-        hear: &mut HearOne<'_>,
-        heard: &mut Heard,
-    ) -> Result<()> {
-        if self.unfinished.is_empty() {
-            let taken = self.understand(data, rooms, hear, heard)?;
-            self.unfinished.extend_from_slice(&data[taken..]);
-        } else {
-            let mut whole = std::mem::take(&mut self.unfinished);
-            whole.extend_from_slice(data);
-            let taken = self.understand(&whole, rooms, hear, heard)?;
-            whole.drain(..taken);
-            // An emptied buffer is given back: ten thousand of them would only slow the next rounds down.
-            self.unfinished = if whole.is_empty() { Vec::new() } else { whole };
-        }
+    fn flush(&mut self) -> Result<()> {
+        self.connection.flush()?;
+        self.connection.trim();
         Ok(())
     }
 
-    /// Acts on everything complete at the start of `data`, and returns where that ends.
-    fn understand(
+    fn read(
         &mut self,
-        data: &[u8],
+        buffer: &mut [u8],
+        counts: &mut Counts,
         rooms: &dyn Fn() -> Vec<String>,
         hear: &mut HearOne<'_>,
-        heard: &mut Heard,
-    ) -> Result<usize> {
-        let mut taken = 0;
-        if self.stage == Stage::Upgrading {
-            let Some(end) = wire::upgraded(data)? else { return Ok(0) };
-            let (mut commands, rooms) = (Vec::new(), rooms());
-            rooms.iter().for_each(|room| wire::write_subscribe(room, &mut commands));
-            self.send(&commands)?;
-            self.stage = Stage::Subscribing(rooms.len());
-            taken = end;
-        }
-        while let Some(frame) = wire::first_frame(&data[taken..])? {
-            taken += frame.wire_bytes;
-            let payload = if frame.is_compressed() {
+    ) -> Result<()> {
+        let Member { connection, missing, received } = self;
+        connection.read(buffer, |heard, unsent| {
+            let Heard::Text(frame) = heard else {
+                let rooms = rooms();
+                rooms.iter().for_each(|room| wire::write_subscribe(room, unsent));
+                *missing = rooms.len();
+                return Ok(());
+            };
+            let text = if frame.is_compressed() {
                 Cow::Owned(wire::inflate(frame.payload, READ_BUFFER_BYTES)?)
             } else {
                 Cow::Borrowed(frame.payload)
             };
-            let text = || String::from_utf8_lossy(&payload).into_owned();
-            match frame.opcode {
-                wire::opcode::TEXT if payload.starts_with(wire::MESSAGE_PREFIX) => {
-                    hear(&payload)?;
-                    self.received += 1;
-                    heard.messages += 1;
-                    heard.message_bytes = frame.wire_bytes;
-                    heard.messages_bytes += frame.wire_bytes as u64;
-                }
-                wire::opcode::TEXT if payload.starts_with(wire::SUBSCRIBED_PREFIX) => match self.stage {
-                    Stage::Subscribing(rooms @ 2..) => self.stage = Stage::Subscribing(rooms - 1),
-                    Stage::Subscribing(_) => {
-                        self.stage = Stage::Joined;
-                        heard.joined = true;
-                    }
-                    Stage::Upgrading | Stage::Joined => {}
-                },
-                wire::opcode::TEXT if payload.starts_with(wire::ERROR_PREFIX) => {
-                    return Err(Error::new(format!("the server answered {}", text())));
-                }
-                wire::opcode::PING => {
-                    let mut pong = Vec::new();
-                    wire::write_masked(wire::opcode::PONG, frame.payload, &mut pong);
-                    self.send(&pong)?;
-                }
-                wire::opcode::CLOSE => {
-                    let code = frame.payload.first_chunk().map_or(1005, |bytes| u16::from_be_bytes(*bytes));
-                    return Err(Error::new(format!("the server closed the connection with {code}")));
-                }
-                _ => {}
+            if text.starts_with(wire::MESSAGE_PREFIX) {
+                hear(&text)?;
+                *received += 1;
+                counts.messages += 1;
+                counts.message_bytes = frame.wire_bytes;
+                counts.messages_bytes += frame.wire_bytes as u64;
+            } else if text.starts_with(wire::SUBSCRIBED_PREFIX) && *missing > 0 {
+                *missing -= 1;
+                counts.joined += usize::from(*missing == 0);
+            } else if text.starts_with(wire::ERROR_PREFIX) {
+                return Err(Error::new(format!("the server answered {}", String::from_utf8_lossy(&text))));
             }
-        }
-        Ok(taken)
+            Ok(())
+        })?;
+        self.flush()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
 

@@ -1,8 +1,7 @@
 //! A core alone: events in, a list of what it says out. No model and no rules, so that a test can be the worst of adapters.
 
 use crate::{Frame, upgrade_request};
-use fanfare_core::broker;
-use fanfare_core::broker::{BrokerEvent, PublishId};
+use fanfare_core::broker::{Ask, BrokerEvent, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
 use std::time::Duration;
@@ -22,6 +21,47 @@ pub enum Said {
     Subscribe(String),
     /// Unsubscribe.
     Unsubscribe(String),
+}
+
+/// One thing that the core does at the end of a turn.
+#[derive(Clone, Copy, Debug)]
+pub enum Does<'a> {
+    /// It sends these bytes to one connection, which takes them.
+    Send(ConnId, &'a [u8]),
+    /// It half-closes.
+    Shutdown(ConnId),
+    /// It closes.
+    Close(ConnId),
+    /// It asks the broker for something.
+    Ask(Ask<'a>),
+}
+
+/// Ends a turn and shows `see` what the core does. `takes` says how many of so many bytes a socket takes, if that is to be
+/// reported; else it takes all. Allocates nothing.
+pub fn carry_out(turn: Turn<'_>, takes: impl Fn(ConnId, usize) -> Option<usize>, mut see: impl FnMut(Does<'_>)) {
+    let mut actions = turn.finish();
+    while let Some(action) = actions.next() {
+        match action {
+            Action::Send(mut delivery) => {
+                let bytes = delivery.bytes();
+                while let Some(conn) = delivery.next_target() {
+                    let taken = takes(conn, bytes.len());
+                    see(Does::Send(conn, &bytes[..taken.unwrap_or(bytes.len()).min(bytes.len())]));
+                    if let Some(taken) = taken {
+                        delivery.short(conn, taken);
+                    }
+                }
+            }
+            Action::Shutdown { conn } => see(Does::Shutdown(conn)),
+            Action::Close { conn } => see(Does::Close(conn)),
+            Action::Ask(ask) => see(Does::Ask(ask)),
+        }
+    }
+}
+
+/// Sockets that take everything.
+pub fn take_all(_: ConnId, _: usize) -> Option<usize> {
+    None
 }
 
 /// A core and its clock.
@@ -56,29 +96,18 @@ impl LoneCore {
         let mut turn = self.core.turn(self.now);
         feed(&mut turn);
         turn.feed(Event::Timeout);
-        let (mut actions, mut said) = (turn.finish(), Vec::new());
-        while let Some(action) = actions.next() {
-            match action {
-                Action::Send(mut delivery) => {
-                    let bytes = delivery.bytes();
-                    while let Some(conn) = delivery.next_target() {
-                        let taken = (self.takes)(conn, bytes.len());
-                        said.push(Said::Sent(conn, bytes[..taken.min(bytes.len())].to_vec()));
-                        if taken < bytes.len() || self.reports_all {
-                            delivery.short(conn, taken);
-                        }
-                    }
-                }
-                Action::Shutdown { conn } => said.push(Said::Shutdown(conn)),
-                Action::Close { conn } => said.push(Said::Close(conn)),
-                Action::Ask(broker::Ask::Publish { room, payload, id }) => {
-                    said.push(Said::Publish(room.into(), payload.into(), id))
-                }
-                Action::Ask(broker::Ask::Subscribe { room }) => said.push(Said::Subscribe(room.into())),
-                Action::Ask(broker::Ask::Unsubscribe { room }) => said.push(Said::Unsubscribe(room.into())),
-            }
-        }
-        drop(actions);
+        let (takes, reports_all, mut said) = (self.takes, self.reports_all, Vec::new());
+        let takes = |conn, bytes| Some(takes(conn, bytes)).filter(|taken| *taken < bytes || reports_all);
+        carry_out(turn, takes, |does| {
+            said.push(match does {
+                Does::Send(conn, bytes) => Said::Sent(conn, bytes.to_vec()),
+                Does::Shutdown(conn) => Said::Shutdown(conn),
+                Does::Close(conn) => Said::Close(conn),
+                Does::Ask(Ask::Publish { room, payload, id }) => Said::Publish(room.into(), payload.into(), id),
+                Does::Ask(Ask::Subscribe { room }) => Said::Subscribe(room.into()),
+                Does::Ask(Ask::Unsubscribe { room }) => Said::Unsubscribe(room.into()),
+            });
+        });
         self.core.check_invariants();
         said
     }

@@ -3,7 +3,7 @@
 
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::{Config, ConnId, Event, Turn};
-use fanfare_tests::lone_core::{LoneCore, Said};
+use fanfare_tests::lone_core::{Does, LoneCore, Said, carry_out, take_all};
 use fanfare_tests::{Frame, config, upgrade_request};
 
 const MEMBERS: usize = 1_000;
@@ -28,15 +28,13 @@ fn bytes_sent(lone: &mut LoneCore, feed: impl FnOnce(&mut Turn<'_>)) -> usize {
 fn bytes_sent_in_a_turn(lone: &mut LoneCore, feed: impl FnOnce(&mut Turn<'_>)) -> usize {
     let mut turn = lone.core.turn(lone.now);
     feed(&mut turn);
-    let (mut actions, mut bytes) = (turn.finish(), 0);
-    while let Some(action) = actions.next() {
-        if let fanfare_core::Action::Send(mut delivery) = action {
-            while delivery.next_target().is_some() {
-                bytes += delivery.bytes().len();
-            }
+    let mut sent = 0;
+    carry_out(turn, take_all, |does| {
+        if let Does::Send(_, bytes) = does {
+            sent += bytes.len();
         }
-    }
-    bytes
+    });
+    sent
 }
 
 /// A room whose members have each sent one message that shall not come back to them; and what the broker makes of them.

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use fanfare_bench::connection::{Connection, EVENTS_MAX, End, Heard, READ_BUFFER_BYTES};
 use fanfare_bench::{Context, Result};
 use mio::{Events, Poll, Token};
 
 use super::attack::{Counters, say};
-use super::line::{End, Line};
 
 /// What all of them together send in a second at most, once everybody is in: they are to harm by what they send, not by how much.
 const BYTES_PER_SECOND_MAX: f64 = 8e6;
@@ -52,7 +52,7 @@ pub(crate) struct Step {
 /// An attacker at work.
 struct Actor {
     part: Part,
-    line: Option<Line>,
+    connection: Option<Connection>,
     step: usize,
     /// Replies that have not come yet.
     missing: usize,
@@ -66,8 +66,8 @@ struct Actor {
 /// Attacks until the process is ended.
 pub(crate) fn run(parts: Vec<Part>, counters: &Counters) -> Result<Infallible> {
     let mut poll = Poll::new().context("cannot make an epoll")?;
-    let mut events = Events::with_capacity(1_024);
-    let mut buffer = vec![0; 64 * 1024];
+    let mut events = Events::with_capacity(EVENTS_MAX);
+    let mut buffer = vec![0; READ_BUFFER_BYTES];
     let now = Instant::now();
     let mut actors: Vec<Actor> = parts.into_iter().map(|part| Actor::new(part, now)).collect();
     let (mut ready, mut budget, mut looked_at) = (false, f64::INFINITY, now);
@@ -103,23 +103,26 @@ pub(crate) fn run(parts: Vec<Part>, counters: &Counters) -> Result<Infallible> {
 
 impl Actor {
     fn new(part: Part, now: Instant) -> Actor {
-        Actor { part, line: None, step: 0, missing: 0, due: now, may_enter: now, been_in: false }
+        Actor { part, connection: None, step: 0, missing: 0, due: now, may_enter: now, been_in: false }
     }
 
     /// Takes what an event brings; the bytes that were sent.
     fn turn(&mut self, hung_up: bool, buffer: &mut [u8], counters: &Counters) -> usize {
-        let Some(line) = &mut self.line else { return 0 };
+        let Some(connection) = &mut self.connection else { return 0 };
         let mut texts = 0;
         // Until it is upgraded, one that does not read must look for the answer.
-        let heard = if self.part.reads || !line.is_upgraded() {
-            line.read(buffer, &mut |_| texts += 1)
+        let heard = if self.part.reads || !connection.is_upgraded() {
+            connection.read(buffer, |heard, _| {
+                texts += usize::from(matches!(heard, Heard::Text(_)));
+                Ok(())
+            })
         } else if hung_up {
             Err(End::Gone)
         } else {
             Ok(())
         };
         self.missing = self.missing.saturating_sub(texts);
-        let sent = heard.and_then(|()| line.flush());
+        let sent = heard.and_then(|()| connection.flush());
         self.settle(sent, counters)
     }
 
@@ -132,34 +135,36 @@ impl Actor {
         token: Token,
         counters: &Counters,
     ) -> Result<usize> {
-        let Some(line) = &mut self.line else {
+        let Some(connection) = &mut self.connection else {
             if now < self.may_enter {
                 return Ok(0);
             }
-            let mut line = Line::open(registry, token, self.part.address, &self.part.request)?;
+            let mut connection =
+                Connection::open(self.part.address, registry, token).context("cannot open a connection")?;
+            connection.unsent().extend_from_slice(&self.part.request);
             (self.step, self.missing) = (0, 0);
-            let sent = line.flush();
-            self.line = Some(line);
+            let sent = connection.flush();
+            self.connection = Some(connection);
             return Ok(self.settle(sent, counters));
         };
-        self.been_in |= line.is_upgraded() && line.is_flushed();
+        self.been_in |= connection.is_upgraded() && connection.is_flushed();
         let Some(step) = self.part.round.get(self.step) else { return Ok(0) };
-        if !ready || !line.is_upgraded() || !line.is_flushed() || self.missing > 0 || now < self.due {
+        if !ready || !connection.is_upgraded() || !connection.is_flushed() || self.missing > 0 || now < self.due {
             return Ok(0);
         }
-        line.queue(&step.bytes);
+        connection.unsent().extend_from_slice(&step.bytes);
         self.missing = step.replies;
         // Whoever is late catches up on one step, not on all that it has missed.
         self.due = (self.due + step.pause).max(now.checked_sub(step.pause).unwrap_or(now));
         self.step = (self.step + 1) % self.part.round.len();
         counters.done.fetch_add(step.units, Ordering::Relaxed);
-        let sent = line.flush();
+        let sent = connection.flush();
         Ok(self.settle(sent, counters))
     }
 
     /// When the clock has something for it; everything else is an event.
     fn wakes_at(&self, now: Instant) -> Instant {
-        match &self.line {
+        match &self.connection {
             None => self.may_enter,
             Some(_) if self.part.round.is_empty() || self.missing > 0 => now + LOOK,
             Some(_) => self.due,
@@ -173,7 +178,7 @@ impl Actor {
                 bytes
             }
             Err(_) => {
-                let was_in = self.line.take().is_some_and(|line| line.is_upgraded());
+                let was_in = self.connection.take().is_some_and(|connection| connection.is_upgraded());
                 counters.ended.fetch_add(u64::from(was_in), Ordering::Relaxed);
                 self.may_enter = if was_in { Instant::now() } else { Instant::now() + RETRY };
                 0

@@ -6,12 +6,12 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fanfare_bench::connection::{Connection, End, Heard};
 use fanfare_bench::{Context, Error, Result};
 use fanfare_wire as wire;
 use mio::{Events, Poll, Token};
 use serde_json::Value;
 
-use super::line::{End, Line};
 use super::phase::{Incidents, Ledger, Phase};
 
 /// What has not arrived by then, after the end of a phase, is lost.
@@ -130,7 +130,7 @@ enum Role {
 
 struct Client {
     role: Role,
-    line: Option<Line>,
+    connection: Option<Connection>,
     /// It is where it wanted to be.
     is_in: bool,
     since: Instant,
@@ -142,7 +142,7 @@ impl Life {
         let roles = (0..population.pairs).flat_map(|pair| [Role::Sender(pair), Role::Receiver(pair)]);
         let roles = roles.chain((0..population.idlers).map(|_| Role::Idler));
         Ok(Life {
-            clients: roles.map(|role| Client { role, line: None, is_in: false, since: now }).collect(),
+            clients: roles.map(|role| Client { role, connection: None, is_in: false, since: now }).collect(),
             newcomers: Vec::new(),
             came: 0,
             poll: Poll::new().context("cannot make an epoll")?,
@@ -217,15 +217,15 @@ impl Life {
             let (number, pair) = (self.next, self.next as usize % self.population.pairs);
             self.next += 1;
             let client = &mut self.clients[2 * pair];
-            let Some(line) = client.line.as_mut().filter(|_| client.is_in) else { continue };
+            let Some(connection) = client.connection.as_mut().filter(|_| client.is_in) else { continue };
             frame.clear();
             let text = format!("{number} {}", now.duration_since(self.epoch).as_nanos());
             wire::write_send_with_id(&room_of(pair), &text, number, &mut frame);
-            line.queue(&frame);
+            connection.unsent().extend_from_slice(&frame);
             if let Some(ledger) = self.ledger.as_mut().filter(|_| self.ends_by.is_none()) {
                 ledger.sent(number, (now - due).as_nanos() as u64);
             }
-            if let Err(end) = line.flush() {
+            if let Err(end) = connection.flush() {
                 self.lose(2 * pair, end);
             }
         }
@@ -234,7 +234,7 @@ impl Life {
     /// Lets newcomers come in their time, and go when theirs is over; whoever was thrown out comes back.
     fn welcome(&mut self) -> Result<()> {
         for index in 0..self.clients.len() {
-            if self.clients[index].line.is_none() && self.clients[index].since.elapsed() > RETRY {
+            if self.clients[index].connection.is_none() && self.clients[index].since.elapsed() > RETRY {
                 self.open(index)?;
             }
         }
@@ -246,7 +246,7 @@ impl Life {
         }
         if self.population.newcomers && self.began.elapsed() > NEWCOMER_EVERY * self.came as u32 {
             let now = Instant::now();
-            let newcomer = Client { role: Role::Newcomer(self.came), line: None, is_in: false, since: now };
+            let newcomer = Client { role: Role::Newcomer(self.came), connection: None, is_in: false, since: now };
             self.came += 1;
             let free = self.newcomers.iter().position(Option::is_none).unwrap_or_else(|| {
                 self.newcomers.push(None);
@@ -275,9 +275,11 @@ impl Life {
         if let Some(room) = room(role, idlers_room) {
             wire::write_subscribe(&room, &mut request);
         }
-        let line = Line::open(self.poll.registry(), Token(index), address, &request)?;
+        let mut connection =
+            Connection::open(address, self.poll.registry(), Token(index)).context("cannot open a connection")?;
+        connection.unsent().extend(request);
         if let Some(client) = self.client(index) {
-            (client.line, client.is_in, client.since) = (Some(line), false, since);
+            (client.connection, client.is_in, client.since) = (Some(connection), false, since);
         }
         Ok(())
     }
@@ -291,16 +293,19 @@ impl Life {
             let index = event.token().0;
             let idlers_room = self.population.room;
             let Some(client) = self.client(index) else { continue };
-            let Some(line) = &mut client.line else { continue };
+            let Some(connection) = &mut client.connection else { continue };
             // What goes through a room of attackers is only counted.
             let skips = client.role == Role::Idler && client.is_in;
-            let heard = line.read(&mut buffer, &mut |text| {
-                if !skips {
-                    texts.push(text.to_vec());
+            let heard = connection.read(&mut buffer, |heard, _| {
+                if let Heard::Text(frame) = heard
+                    && !skips
+                {
+                    texts.push(frame.payload.to_vec());
                 }
+                Ok(())
             });
-            let end = heard.and_then(|()| line.flush()).err();
-            client.is_in |= line.is_upgraded() && room(client.role, idlers_room).is_none();
+            let end = heard.and_then(|()| connection.flush()).err();
+            client.is_in |= connection.is_upgraded() && room(client.role, idlers_room).is_none();
             let role = client.role;
             for text in texts.drain(..) {
                 self.hear(index, role, &text)?;
@@ -363,7 +368,7 @@ impl Life {
         let idlers_room = self.population.room;
         let Some(client) = self.client(index) else { return };
         let (role, was_in) = (client.role, client.is_in);
-        (client.line, client.is_in, client.since) = (None, false, Instant::now());
+        (client.connection, client.is_in, client.since) = (None, false, Instant::now());
         let who = match role {
             Role::Sender(_) => "sender",
             Role::Receiver(_) => "receiver",
@@ -372,9 +377,9 @@ impl Life {
             Role::Newcomer(_) => "newcomer",
         };
         let how = match end {
-            End::Refused(status) => status.to_string(),
-            End::Closed(code) => code.to_string(),
-            End::Gone => "gone".to_owned(),
+            End::Refused(head) => End::status(&head).to_string(),
+            End::Closed(code, _) => code.to_string(),
+            _ => "gone".to_owned(),
         };
         if was_in {
             *self.incidents.closed.entry(format!("{who} {how}")).or_default() += 1;

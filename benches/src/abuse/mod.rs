@@ -4,7 +4,6 @@ pub mod attack;
 mod attackers;
 mod crowd;
 pub mod honest;
-mod line;
 pub mod options;
 mod parts;
 pub mod phase;

@@ -2,9 +2,9 @@
 //! does not wait for its end.
 
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::{Action, Config, ConnId, Event};
+use fanfare_core::{Config, ConnId, Event};
 use fanfare_tests::config;
-use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+use fanfare_tests::lone_core::{LoneCore, Said, carry_out, take_all, text_to};
 
 const MEMBERS: usize = 700;
 
@@ -169,12 +169,7 @@ fn pass(lone: &mut LoneCore, count: usize, bytes: usize) {
     for _ in 0..count {
         turn.feed(Event::Broker(BrokerEvent::Message { room: "large", payload: &payload }));
     }
-    let mut actions = turn.finish();
-    while let Some(action) = actions.next() {
-        if let Action::Send(mut delivery) = action {
-            while delivery.next_target().is_some() {}
-        }
-    }
+    carry_out(turn, take_all, |_| {});
 }
 
 #[test]

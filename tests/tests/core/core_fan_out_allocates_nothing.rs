@@ -4,7 +4,8 @@
 use allocation_counter::measure;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, ConnId, Core, Event};
+use fanfare_core::{ConnId, Core, Event};
+use fanfare_tests::lone_core::{Does, carry_out, take_all};
 use fanfare_tests::{Frame, config, upgrade_request};
 use std::time::Duration;
 
@@ -17,24 +18,18 @@ struct Server {
 
 impl Server {
     fn turn(&mut self, read: Option<(ConnId, &mut [u8])>) {
-        let mut turn = self.core.turn(self.now);
-        self.broker.poll_events(|event| turn.feed(Event::Broker(event)));
+        let Server { core, broker, now, delivered } = self;
+        let mut turn = core.turn(*now);
+        broker.poll_events(|event| turn.feed(Event::Broker(event)));
         if let Some((conn, data)) = read {
             turn.feed(Event::Bytes { conn, data });
         }
         turn.feed(Event::Timeout);
-        let mut actions = turn.finish();
-        while let Some(action) = actions.next() {
-            match action {
-                Action::Send(mut delivery) => {
-                    while delivery.next_target().is_some() {
-                        self.delivered += 1;
-                    }
-                }
-                Action::Ask(ask) => self.broker.ask(ask),
-                other => panic!("nobody leaves here: {other:?}"),
-            }
-        }
+        carry_out(turn, take_all, |does| match does {
+            Does::Send(..) => *delivered += 1,
+            Does::Ask(ask) => broker.ask(ask),
+            other => panic!("nobody leaves here: {other:?}"),
+        });
     }
 
     /// A turn for what the broker has to say, and then as many as the core asks for at once.
@@ -48,9 +43,7 @@ impl Server {
     fn join(&mut self) -> ConnId {
         let mut turn = self.core.turn(self.now);
         let conn = turn.open().expect("there is a place");
-        let mut actions = turn.finish();
-        assert!(actions.next().is_none());
-        drop(actions);
+        carry_out(turn, take_all, |does| panic!("nothing has been said yet: {does:?}"));
         self.turn(Some((conn, &mut upgrade_request("/", "").into_bytes())));
         self.turn(Some((conn, &mut Frame::text(r#"{"type":"SUBSCRIBE","room":"r"}"#).masked())));
         self.turn(None);

@@ -4,7 +4,8 @@
 use allocation_counter::measure;
 use fanfare_core::broker::redis::{ConnectionRequest, RedisSession, Role};
 use fanfare_core::time::Time;
-use fanfare_core::{Action, ConnId, Core, Event};
+use fanfare_core::{ConnId, Core, Event};
+use fanfare_tests::lone_core::{Does, carry_out, take_all};
 use fanfare_tests::{Frame, config, redis_config, upgrade_request};
 use std::time::Duration;
 
@@ -112,21 +113,14 @@ impl Server {
             turn.feed(Event::Bytes { conn: *conn, data });
         }
         turn.feed(Event::Timeout);
-        let mut actions = turn.finish();
-        while let Some(action) = actions.next() {
-            match action {
-                Action::Send(mut delivery) => {
-                    let bytes = delivery.bytes().len();
-                    while delivery.next_target().is_some() {
-                        self.delivered += 1;
-                        self.delivered_bytes += bytes;
-                    }
-                }
-                Action::Ask(ask) => session.ask(ask),
-                other => panic!("nobody leaves here: {other:?}"),
+        carry_out(turn, take_all, |does| match does {
+            Does::Send(_, bytes) => {
+                self.delivered += 1;
+                self.delivered_bytes += bytes.len();
             }
-        }
-        drop(actions);
+            Does::Ask(ask) => session.ask(ask),
+            other => panic!("nobody leaves here: {other:?}"),
+        });
         while let Some((role, request)) = session.poll_connection(*now) {
             assert_eq!(request, ConnectionRequest::Open);
             session.connected(role, *now);

@@ -8,6 +8,7 @@ pub mod child;
 pub mod command;
 pub mod common;
 pub mod comparison;
+pub mod connection;
 pub mod error;
 pub mod floor;
 pub mod joining;

@@ -1,24 +1,19 @@
-//! The sockets of a load: members that listen and publishers that send, in one thread, on one epoll. Frames are read in
-//! place; what they mean is `traffic`'s.
+//! The clients of a load: members that listen and publishers that send, in one thread, on one epoll. Frames are read in
+//! place by `connection`; what messages mean is `traffic`'s.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use fanfare_wire as wire;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use serde_json::Value;
 
 use super::timer::Timer;
 use super::traffic::Traffic;
+use crate::connection::{Connection, EVENTS_MAX, End, Heard, READ_BUFFER_BYTES};
 use crate::{Context, Error, Result, floor};
-
-/// Bytes read at once: longer than what a server sends in one go.
-const READ_BUFFER_BYTES: usize = 64 * 1024;
-
-/// Events taken at once; a wait that brings more brings the rest next time.
-const EVENTS_MAX: usize = 1024;
 
 /// What a publisher may have to send and cannot. A server that reads nothing for so long is out of step with the load.
 const UNSENT_BYTES_MAX: usize = 64 << 20;
@@ -71,7 +66,7 @@ struct Sockets {
     /// Host and path of a server's WebSockets; none where the floor takes its place.
     server: Option<(String, String)>,
     joining: Joining,
-    connections: Vec<Connection>,
+    connections: Vec<Client>,
     publishers: usize,
     ready: usize,
     buffer: Box<[u8]>,
@@ -83,13 +78,9 @@ struct Sockets {
     frame: Vec<u8>,
 }
 
-struct Connection {
-    stream: TcpStream,
+struct Client {
+    connection: Connection,
     stage: Stage,
-    /// The start of a frame whose end has not come yet; almost always empty, and then without memory.
-    unfinished: Vec<u8>,
-    /// What the socket has not taken yet.
-    unsent: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,15 +167,12 @@ impl Clients {
         })
     }
 
-    fn add(&mut self, mut stream: TcpStream) -> Result<()> {
+    fn add(&mut self, stream: TcpStream) -> Result<()> {
         let index = self.sockets.connections.len();
-        let what = || format!("cannot set up {}", self.sockets.name(index));
-        stream.set_nodelay(true).context(what())?;
-        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).context(what())?;
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(index), both).context(what())?;
-        let (stage, unfinished, unsent) = (Stage::Connecting, Vec::new(), Vec::new());
-        self.sockets.connections.push(Connection { stream, stage, unfinished, unsent });
+        let connection = Connection::over(stream, self.poll.registry(), Token(index))
+            .context(format!("cannot set up {}", self.sockets.name(index)))?;
+        let connection = if self.sockets.server.is_some() { connection } else { connection.without_upgrade() };
+        self.sockets.connections.push(Client { connection, stage: Stage::Connecting });
         Ok(())
     }
 
@@ -249,7 +237,7 @@ impl Sockets {
     #[inline]
     fn send_due(&mut self, traffic: &mut Traffic, now: u64) -> Result<()> {
         while let Some(message) = traffic.next(now) {
-            let unsent = &mut self.connections[message.publisher].unsent;
+            let unsent = self.connections[message.publisher].connection.unsent();
             let (room, text) = traffic.text(&message);
             if self.server.is_some() {
                 wire::write_send_message(room, text, unsent);
@@ -275,42 +263,34 @@ impl Sockets {
         if self.connections[index].stage != Stage::Connecting {
             return self.connections[index].flush();
         }
-        let stream = &self.connections[index].stream;
-        let failed = stream.take_error().context("cannot connect")?;
-        match failed.map_or_else(|| stream.peer_addr().map(drop), Err) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
+        match self.connections[index].connection.is_established() {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
             Err(error) => return Err(self.cannot_connect(&error)),
         }
         let member = index.checked_sub(self.publishers);
-        let connection = &mut self.connections[index];
+        let client = &mut self.connections[index];
         if let Some((host, path)) = &self.server {
             let asking = member.filter(|_| self.joining == Joining::ByUrl);
-            return connection.upgrade(host, path, asking, traffic);
+            return client.upgrade(host, path, asking, traffic);
         }
-        connection.stage = Stage::Ready;
+        client.stage = Stage::Ready;
         self.ready += 1;
         Ok(())
     }
 
     fn read(&mut self, index: usize, traffic: &mut Traffic) -> Result<()> {
         loop {
-            let connection = &mut self.connections[index];
-            if connection.stage == Stage::Connecting {
+            let client = &mut self.connections[index];
+            if client.stage == Stage::Connecting {
                 // Refused: that it can be read tells the same as that it can be written.
                 return Ok(());
             }
-            let count = match connection.stream.read(&mut self.buffer) {
-                Ok(0) => return Err(Error::new("the server closed the connection")),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::new(format!("the connection broke: {error}"))),
-            };
+            let Some(count) = client.connection.receive(&mut self.buffer)? else { return Ok(()) };
             // Once for everything that came together: a clock costs more than a frame.
             let now = self.epoch.elapsed().as_nanos() as u64;
             let member = index.checked_sub(self.publishers);
-            self.ready += usize::from(connection.take(&self.buffer[..count], member, traffic, now)?);
+            self.ready += usize::from(client.take(&self.buffer[..count], member, traffic, now)?);
             self.send_due(traffic, now)?;
             // The socket is empty, and whatever comes next makes a new event: no need to ask for a WouldBlock.
             if count < self.buffer.len() {
@@ -320,67 +300,34 @@ impl Sockets {
     }
 }
 
-impl Connection {
-    fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.unsent.extend_from_slice(bytes);
-        self.flush()
-    }
-
+impl Client {
     fn flush(&mut self) -> Result<()> {
-        let mut sent = 0;
-        while sent < self.unsent.len() {
-            match self.stream.write(&self.unsent[sent..]) {
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::new(format!("the connection broke: {error}"))),
-            }
-        }
-        self.unsent.drain(..sent);
+        self.connection.flush()?;
         Ok(())
     }
 
     /// Takes bytes that have come, and says whether they made it ready.
     fn take(&mut self, data: &[u8], member: Option<usize>, traffic: &mut Traffic, now: u64) -> Result<bool> {
-        let was_ready = self.stage == Stage::Ready;
-        if self.unfinished.is_empty() {
-            let taken = self.understand(data, member, traffic, now)?;
-            self.unfinished.extend_from_slice(&data[taken..]);
-        } else {
-            let mut whole = std::mem::take(&mut self.unfinished);
-            whole.extend_from_slice(data);
-            let taken = self.understand(&whole, member, traffic, now)?;
-            whole.drain(..taken);
-            // An emptied buffer is given back: ten thousand of them would only slow everything down.
-            self.unfinished = if whole.is_empty() { Vec::new() } else { whole };
-        }
-        Ok(!was_ready && self.stage == Stage::Ready)
-    }
-
-    /// Acts on everything complete at the start of `data`, and returns where that ends.
-    fn understand(&mut self, data: &[u8], member: Option<usize>, traffic: &mut Traffic, now: u64) -> Result<usize> {
-        let mut taken = 0;
-        if let Stage::Upgrading(asked) = self.stage {
-            let Some(end) = wire::upgraded(data)? else { return Ok(0) };
-            taken = end;
-            match asked {
-                0 => self.subscribe(member, traffic)?,
-                // Some or all of the answers may stand right behind the response.
-                rooms => self.stage = Stage::Subscribing(Awaited::new(rooms)),
+        let Client { connection, stage } = self;
+        let (was_ready, was_upgraded) = (*stage == Stage::Ready, connection.is_upgraded());
+        let taken = connection.take(data, &mut |heard, unsent| {
+            let Heard::Text(frame) = heard else {
+                stage.upgraded(member, traffic, unsent);
+                return Ok(());
+            };
+            match member {
+                Some(member) if traffic.hear(member, frame.payload, frame.wire_bytes, now)? => Ok(()),
+                _ => stage.hear_other(frame.payload, member, traffic),
             }
+        });
+        taken.map_err(explained)?;
+        let is_ready = *stage == Stage::Ready;
+        self.flush()?;
+        if !was_upgraded && self.connection.is_upgraded() {
             // Tens of thousands of these buffers would lie idle from now on.
-            self.unsent.shrink_to_fit();
+            self.connection.trim();
         }
-        while let Some(frame) = wire::first_frame(&data[taken..])? {
-            taken += frame.wire_bytes;
-            if let (wire::opcode::TEXT, Some(member)) = (frame.opcode, member)
-                && traffic.hear(member, frame.payload, frame.wire_bytes, now)?
-            {
-                continue;
-            }
-            self.hear_other(&frame, member, traffic)?;
-        }
-        Ok(taken)
+        Ok(!was_ready && is_ready)
     }
 
     /// Asks for a WebSocket, and for the rooms of a member that is `asking` for them already.
@@ -389,27 +336,33 @@ impl Connection {
         let names = asking.into_iter().flat_map(|member| traffic.rooms_of(member)).inspect(|_| rooms += 1);
         let request = wire::upgrade_request_to(host, &wire::path_joining(path, names), "");
         self.stage = Stage::Upgrading(rooms);
-        self.send(request.as_bytes())
+        self.connection.unsent().extend_from_slice(request.as_bytes());
+        self.flush()
     }
+}
 
-    fn subscribe(&mut self, member: Option<usize>, traffic: &Traffic) -> Result<()> {
-        let Some(member) = member else {
-            self.stage = Stage::Ready;
-            return Ok(());
+impl Stage {
+    /// The upgrade is accepted: asks for the rooms that have not been asked for.
+    fn upgraded(&mut self, member: Option<usize>, traffic: &Traffic, unsent: &mut Vec<u8>) {
+        *self = match (&self, member) {
+            // Some or all of the answers may stand right behind the response.
+            (Stage::Upgrading(rooms @ 1..), _) => Stage::Subscribing(Awaited::new(*rooms)),
+            (_, None) => Stage::Ready,
+            (_, Some(member)) => {
+                let mut rooms = 0;
+                for room in traffic.rooms_of(member) {
+                    wire::write_subscribe(room, unsent);
+                    rooms += 1;
+                }
+                Stage::Subscribing(Awaited::new(rooms))
+            }
         };
-        let (mut commands, mut rooms) = (Vec::new(), 0);
-        for room in traffic.rooms_of(member) {
-            wire::write_subscribe(room, &mut commands);
-            rooms += 1;
-        }
-        self.stage = Stage::Subscribing(Awaited::new(rooms));
-        self.send(&commands)
     }
 
     /// Takes note that the server says that `room` has been joined.
     fn confirmed(&mut self, member: Option<usize>, room: &str, traffic: &Traffic) -> Result<()> {
         let nth = member.and_then(|member| traffic.nth_room_called(member, room));
-        let (Stage::Subscribing(awaited), Some(nth)) = (&mut self.stage, nth) else {
+        let (Stage::Subscribing(awaited), Some(nth)) = (&mut *self, nth) else {
             return Err(Error::new(format!("SUBSCRIBED came for '{room}', which it did not ask to join")));
         };
         if !std::mem::take(&mut awaited.rooms[nth]) {
@@ -417,47 +370,38 @@ impl Connection {
         }
         awaited.left -= 1;
         if awaited.left == 0 {
-            self.stage = Stage::Ready;
+            *self = Stage::Ready;
         }
         Ok(())
     }
 
-    /// Acts on what is no message of the load.
-    fn hear_other(&mut self, frame: &wire::FrameRef<'_>, member: Option<usize>, traffic: &mut Traffic) -> Result<()> {
-        let payload = frame.payload;
-        match frame.opcode {
-            wire::opcode::TEXT => match Reply::of(payload) {
-                Reply::Subscribed(room) => self.confirmed(member, &room, traffic)?,
-                Reply::Error => {
-                    let text = String::from_utf8_lossy(payload);
-                    let advice = if text.contains("too_fast") { TOO_FAST } else { "" };
-                    return Err(Error::new(format!("the server answered {text}{advice}")));
-                }
-                Reply::Message => {
-                    traffic.check_foreign(member, payload)?;
-                    traffic.hear_foreign();
-                }
-                Reply::Other => traffic.check_foreign(member, payload)?,
-            },
-            wire::opcode::PING => {
-                let mut pong = Vec::new();
-                wire::write_masked(wire::opcode::PONG, payload, &mut pong);
-                self.send(&pong)?;
+    /// Acts on a text that is no message of the load.
+    fn hear_other(&mut self, payload: &[u8], member: Option<usize>, traffic: &mut Traffic) -> Result<()> {
+        match Reply::of(payload) {
+            Reply::Subscribed(room) => self.confirmed(member, &room, traffic),
+            Reply::Error => {
+                let text = String::from_utf8_lossy(payload);
+                let advice = if text.contains("too_fast") { TOO_FAST } else { "" };
+                Err(Error::new(format!("the server answered {text}{advice}")))
             }
-            wire::opcode::CLOSE => {
-                let code = payload.first_chunk().map_or(1005, |bytes| u16::from_be_bytes(*bytes));
-                let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
-                let advice = match code {
-                    4029 => TOO_FAST,
-                    4008 => "\n  The members cannot read as fast as the server sends: lower --rate or --in-flight.",
-                    _ => "",
-                };
-                return Err(Error::new(format!("the server closed the connection with {code} {reason}{advice}")));
+            Reply::Message => {
+                traffic.check_foreign(member, payload)?;
+                traffic.hear_foreign();
+                Ok(())
             }
-            _ => {}
+            Reply::Other => traffic.check_foreign(member, payload),
         }
-        Ok(())
     }
+}
+
+/// The end of a connection, with what to do about it.
+fn explained(end: End) -> Error {
+    let advice = match end {
+        End::Closed(4029, _) => TOO_FAST,
+        End::Closed(4008, _) => "\n  The members cannot read as fast as the server sends: lower --rate or --in-flight.",
+        _ => "",
+    };
+    Error::new(format!("{}{advice}", Error::from(end)))
 }
 
 /// What a text is that is no message of the load.
