@@ -4,7 +4,7 @@
 use allocation_counter::measure;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
-use fanfare_core::{ConnId, Core, Event};
+use fanfare_core::{Config, ConnId, Core, Event};
 use fanfare_tests::lone_core::{Does, carry_out, take_all};
 use fanfare_tests::{Frame, config, upgrade_request};
 use std::time::Duration;
@@ -73,6 +73,28 @@ fn a_message_from_one_client_to_ten_thousand_allocates_nothing() {
         server.turns();
     });
     assert_eq!(server.delivered, 10_000, "every member once: the sender gets its ACK with the message");
+    assert_eq!(allocations.count_total, 0, "{allocations:?}");
+}
+
+#[test]
+fn a_long_message_allocates_nothing_either() {
+    let mut server =
+        Server { core: Core::new(Config::default()), broker: MemoryBroker::default(), now: Time::ZERO, delivered: 0 };
+    let members: Vec<ConnId> = (0..10).map(|_| server.join()).collect();
+    let text = format!(r#"{{"type":"SEND_MESSAGE","roomId":"r","message":"{}"}}"#, "x".repeat(50_000));
+    let mut frames = [(); 3].map(|()| Frame::text(&text).masked());
+    let [warm, warmer, counted] = &mut frames;
+    for frame in [warm, warmer] {
+        server.turn(Some((members[7], frame)));
+        server.turns();
+    }
+
+    server.delivered = 0;
+    let allocations = measure(|| {
+        server.turn(Some((members[7], counted)));
+        server.turns();
+    });
+    assert_eq!(server.delivered, 10);
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
 }
 
