@@ -4,6 +4,7 @@ use crate::dialect::{Dialect, Subprotocols};
 use crate::limits::origin::Origins;
 use crate::limits::proxy::Proxies;
 use crate::limits::rate::Rate;
+use crate::rules::Rules;
 use crate::ws::deflate::Compression;
 use std::time::Duration;
 
@@ -50,6 +51,10 @@ use std::time::Duration;
 /// assert_eq!((config.timeouts.ping_interval, config.timeouts.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
 /// assert_eq!((config.timeouts.message, config.timeouts.drain), (Duration::from_secs(30), Duration::from_millis(2_500)));
 /// assert_eq!(config.timeouts.room_linger, Duration::from_secs(2));
+/// // No room has a rule, so none has a history.
+/// assert!(config.rules.as_slice().is_empty());
+/// assert_eq!((config.history.memory_bytes_max, config.history.reads_in_flight_max), (64 * 1024 * 1024, 64));
+/// assert_eq!(config.history.key_age_max, Duration::from_secs(600));
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
 /// assert_eq!((config.default_dialect, config.subprotocols), (Dialect::Fanfare, Subprotocols::Own));
 /// assert_eq!((config.echo, config.journal), (false, false));
@@ -68,6 +73,10 @@ pub struct Config {
     pub admission: Admission,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// What holds for which rooms.
+    pub rules: Rules,
+    /// Bounds on the histories of all rooms that have one.
+    pub history: History,
     /// How messages are compressed for clients that offer permessage-deflate (RFC 7692); `None` declines it.
     pub compression: Option<Compression>,
     /// What `/` and `/ws` speak.
@@ -183,6 +192,18 @@ pub struct Timeouts {
     pub room_linger: Duration,
 }
 
+/// Bounds on the histories of all rooms that have one by their [`rules`](crate::rules). How much each keeps stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct History {
+    /// Bytes of the newest messages of rooms that an instance keeps in memory, all rooms together.
+    pub memory_bytes_max: usize,
+    /// Reads of histories that may wait for the broker's answer.
+    pub reads_in_flight_max: usize,
+    /// How long the key is kept that a client has given to a message, so that the same message sent again is stored once.
+    pub key_age_max: Duration,
+}
+
 /// What a publish looks like at the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -202,6 +223,8 @@ impl Default for Config {
             limits: Limits::default(),
             admission: Admission::default(),
             timeouts: Timeouts::default(),
+            rules: Rules::default(),
+            history: History::default(),
             compression: Some(Compression::default()),
             default_dialect: Dialect::Fanfare,
             subprotocols: Subprotocols::Own,
@@ -268,6 +291,17 @@ impl Default for Timeouts {
             message: Duration::from_secs(30),
             drain: Duration::from_millis(2_500),
             room_linger: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for History {
+    fn default() -> History {
+        History {
+            memory_bytes_max: 64 * 1024 * 1024,
+            reads_in_flight_max: 64,
+            // Longer than a client tries again.
+            key_age_max: Duration::from_secs(600),
         }
     }
 }

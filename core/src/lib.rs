@@ -459,6 +459,7 @@ mod journal;
 mod limits;
 mod metrics;
 pub mod protocol;
+pub mod rules;
 mod session;
 mod slots;
 pub mod time;
@@ -467,7 +468,7 @@ pub mod wheel;
 pub mod ws;
 
 pub use action::Action;
-pub use config::{Admission, Config, Limits, PublishFormat, Timeouts};
+pub use config::{Admission, Config, History, Limits, PublishFormat, Timeouts};
 pub use core::{Actions, Core, Turn};
 pub use dialect::{Dialect, Subprotocols};
 pub use error::{Refused, Violation};

@@ -51,12 +51,13 @@ pub fn main<C>(
         Ok(loaded) => loaded,
         Err(stop) => return stop.report(),
     };
-    if let Command::CheckConfig { strict } = loaded.command {
+    if let Command::CheckConfig { strict, .. } = loaded.command {
         for warning in &loaded.warnings {
             let _ = writeln!(io::stderr(), "{name}: warning: {warning}");
         }
         // A reader that closes early, such as `head`, is no reason to fail.
-        let _ = io::stdout().write_all(loaded.to_toml().as_bytes());
+        let text = loaded.answers().unwrap_or_else(|| loaded.to_toml());
+        let _ = io::stdout().write_all(text.as_bytes());
         return if strict && !loaded.warnings.is_empty() { ExitCode::from(2) } else { ExitCode::SUCCESS };
     }
     let _logging = match logging::start(log(&loaded.config)) {

@@ -19,6 +19,7 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 /// Times beyond an hour are mistakes of unit here: each guards against somebody who has gone away.
 const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// The two ways to one field of [`Config`].
 macro_rules! field {
@@ -33,6 +34,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("log", "Logs (written to stderr)"),
     ("redis", "Redis (how instances share their rooms)"),
     ("limits", "Limits (what clients may use)"),
+    ("history", "History (of the rooms that have one by a rule, which stands in the file)"),
     ("compression", "Compression (for clients that offer permessage-deflate)"),
     ("proxy", "Proxies in front (whose word on a client's address is taken)"),
     ("timeouts", "Times"),
@@ -413,6 +415,28 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         help: "New connections from one address at once, after a pause",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 1..=MIB, field: field!(core.admission.connects_per_address.burst) },
+    },
+    Key {
+        name: "history.memory_bytes_max",
+        default: "67108864",
+        help: "Memory of an instance for the newest messages of rooms with history, all rooms together",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: 64 * KIB..=TIB, field: field!(core.history.memory_bytes_max) },
+    },
+    Key {
+        name: "history.reads_in_flight_max",
+        default: "64",
+        help: "Reads of histories that may wait for the broker's answer; further ones wait their turn",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=65_536, field: field!(core.history.reads_in_flight_max) },
+    },
+    Key {
+        name: "history.key_ttl_ms",
+        default: "600000",
+        help: "How long the key that a client gives to a message is kept, so that the same message sent again is stored once",
+        environment_alias: None,
+        // Less than a second is a mistake of unit. A client that was away for longer than a day does not send again.
+        kind: &Milliseconds { range: 1_000..=DAY_MS, field: field!(core.history.key_age_max) },
     },
     Key {
         name: "compression.enabled",

@@ -2,7 +2,7 @@
 
 use super::keys::{KEYS, SECTIONS};
 use super::program::Program;
-use super::{Config, consistency, prefix};
+use super::{Config, consistency, prefix, rooms};
 use fanfare_shell::config::{Help, Loaded, PortVariable, Schema, Stop};
 use std::ffi::OsString;
 
@@ -11,6 +11,8 @@ pub(crate) static SCHEMA: Schema<Config> = Schema {
     environment_prefix: "FANFARE_",
     sections: SECTIONS,
     keys: KEYS,
+    tables: &[&rooms::ROOMS],
+    questions: &[rooms::WHICH_RULE],
     // As older servers have it; their other variable is in the table of keys.
     port: Some(PortVariable {
         variable: "PORT",
@@ -35,7 +37,8 @@ const ABOUT: &str = "\
 Every flag is also an environment variable and a key of the TOML file:
   --redis-url URL    FANFARE_REDIS_URL=URL    url = \"URL\" under [redis]
 A flag wins over the environment, the environment over the file, the file over the default. \
-PORT (the port of --listen alone) and REDIS_URL are understood, too.";
+PORT (the port of --listen alone) and REDIS_URL are understood, too. \
+Rules for rooms, [[rooms]], stand in the file alone.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,5 +75,6 @@ pub fn load(
     if loaded.config.redis.target.is_some() {
         loaded.warnings.extend(prefix::warning(&loaded.config.redis.session.prefix));
     }
+    loaded.warnings.extend(rooms::warnings(&loaded.config.core.rules));
     Ok(loaded)
 }

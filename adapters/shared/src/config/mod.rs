@@ -10,6 +10,7 @@ mod load;
 mod prefix;
 mod program;
 mod redis_url;
+mod rooms;
 #[cfg(test)]
 mod tests;
 

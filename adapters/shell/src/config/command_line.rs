@@ -11,14 +11,16 @@ use super::key::Key;
 use super::schema::{Program, Schema};
 
 /// What the command line asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Run the server.
     Run,
-    /// Print the configuration and exit.
+    /// Print the configuration, or what it means for what is asked, and exit.
     CheckConfig {
         /// What is only warned of elsewhere is an error.
         strict: bool,
+        /// What is asked: the positions of questions in the schema, and of what they are asked.
+        asked: Vec<(usize, String)>,
     },
 }
 
@@ -40,7 +42,12 @@ pub(crate) fn parse<C>(
     let matches = definition(schema, program).try_get_matches_from(arguments);
     let matches = matches.map_err(|error| of_foreign_flag(schema, program, without_url(schema, program, error)))?;
     let (command, matches) = match matches.subcommand() {
-        Some((_, inner)) => (Command::CheckConfig { strict: inner.get_flag("strict") }, inner),
+        Some((_, inner)) => {
+            let asked = schema.questions.iter().enumerate().flat_map(|(index, question)| {
+                inner.get_many::<String>(question.flag).into_iter().flatten().map(move |of| (index, of.clone()))
+            });
+            (Command::CheckConfig { strict: inner.get_flag("strict"), asked: asked.collect() }, inner)
+        }
         None => (Command::Run, &matches),
     };
     let value = |name: &str, matches: &ArgMatches| matches.get_one::<OsString>(name).cloned();
@@ -94,7 +101,14 @@ fn definition<C>(schema: &Schema<C>, program: &Program) -> clap::Command {
                         .long("strict")
                         .action(ArgAction::SetTrue)
                         .help("Exit with 2 also where something is only warned of"),
-                ),
+                )
+                .args(schema.questions.iter().map(|question| {
+                    Arg::new(question.flag)
+                        .long(question.flag)
+                        .value_name(question.value_name)
+                        .action(ArgAction::Append)
+                        .help(question.help)
+                })),
         )
         .arg(config)
         .args(keys.iter().map(|key| key_flag(schema, key)))

@@ -1,17 +1,19 @@
 //! The TOML file: from text to given values with their lines, and what is no key of ours. Not what values mean.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::key::Given;
 use super::problem::{Problem, Source};
 use super::schema::Schema;
+use super::tables::{self, ArrayOfTables, GivenTable};
 
 /// Far more than every key with a comment takes; keeps a wrong path, such as a device, from filling the memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -19,18 +21,13 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The most edits between a misspelt name and the known one that is suggested for it.
 const EDITS_MAX: usize = 3;
 
-/// A value from the file.
-pub(crate) struct Entry {
-    /// In the table of keys.
-    pub(crate) key: usize,
-    pub(crate) given: Given,
-    pub(crate) line: usize,
-}
-
 /// What a file holds.
 #[derive(Default)]
 pub(crate) struct Contents {
-    pub(crate) entries: Vec<Entry>,
+    /// By position in the table of keys.
+    pub(crate) entries: BTreeMap<usize, (Given, Source)>,
+    /// By position in the schema's arrays.
+    pub(crate) tables: BTreeMap<usize, Vec<GivenTable>>,
     /// In the order of the file.
     pub(crate) problems: Vec<Problem>,
 }
@@ -46,7 +43,7 @@ pub(crate) fn read<C>(schema: &Schema<C>, path: &Path, named_by: &Source) -> Con
                 wrong: format!("cannot read {}: {error}", path.to_string_lossy().escape_debug()),
                 right: "the path of a TOML file that this user may read".to_owned(),
             };
-            Contents { entries: Vec::new(), problems: vec![problem] }
+            Contents { problems: vec![problem], ..Contents::default() }
         }
     }
 }
@@ -61,7 +58,8 @@ fn read_text(path: &Path) -> io::Result<String> {
 }
 
 fn parse<C>(schema: &Schema<C>, text: &str, path: &Path) -> Contents {
-    let mut reading = Reading { schema, text, path, contents: Contents::default() };
+    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at);
+    let mut reading = Reading { schema, line_ends: ends.collect(), path, contents: Contents::default() };
     match DeTable::parse(text) {
         Ok(table) => reading.top_level(table.get_ref()),
         // The error's own display would quote the line, which may hold a password.
@@ -70,12 +68,12 @@ fn parse<C>(schema: &Schema<C>, text: &str, path: &Path) -> Contents {
             reading.problem("config", error.span(), wrong, TOML_SHAPE.to_owned());
         }
     }
-    let Contents { entries, mut problems } = reading.contents;
-    problems.sort_by_key(|problem| match problem.from {
+    let mut contents = reading.contents;
+    contents.problems.sort_by_key(|problem| match problem.from {
         Source::File { line, .. } => line,
         _ => None,
     });
-    Contents { entries, problems }
+    contents
 }
 
 /// What is wrong with the line at this place, if its value is a text without quotes. The value is not repeated.
@@ -97,7 +95,8 @@ const TOML_SHAPE: &str = "valid TOML: lines of name = value, texts in quotes, un
 
 struct Reading<'a, C: 'static> {
     schema: &'a Schema<C>,
-    text: &'a str,
+    /// Where each line ends.
+    line_ends: Vec<usize>,
     path: &'a Path,
     contents: Contents,
 }
@@ -109,6 +108,10 @@ impl<C> Reading<'_, C> {
         for (name, value) in table {
             let is_section =
                 self.schema.sections.iter().any(|(section, _)| section == name.get_ref() && !section.is_empty());
+            if let Some(index) = self.schema.tables.iter().position(|array| array.name() == name.get_ref()) {
+                self.tables(index, self.schema.tables[index], name, value);
+                continue;
+            }
             match value.get_ref() {
                 DeValue::Table(section) if is_section => {
                     for (inner, value) in section {
@@ -121,12 +124,18 @@ impl<C> Reading<'_, C> {
                     self.problem(name.get_ref(), Some(name.span()), wrong, right);
                 }
                 DeValue::Table(_) if self.schema.position(name.get_ref()).is_none() => {
-                    let sections: Vec<_> = self.schema.sections.iter().map(|(name, _)| *name).skip(1).collect();
-                    let right = match nearest(name.get_ref(), sections.iter().copied()) {
-                        Some(known) => format!("did you mean [{known}]?"),
-                        None => format!("the sections are {}", sections.join(", ")),
-                    };
-                    self.problem(name.get_ref(), Some(name.span()), "there is no such section".to_owned(), right);
+                    self.problem(
+                        name.get_ref(),
+                        Some(name.span()),
+                        "there is no such section".to_owned(),
+                        self.sections_near(name.get_ref()),
+                    );
+                }
+                DeValue::Array(items)
+                    if !items.is_empty() && is_of_tables(items) && self.schema.position(name.get_ref()).is_none() =>
+                {
+                    let wrong = "there is no such array of tables".to_owned();
+                    self.problem(name.get_ref(), Some(name.span()), wrong, self.sections_near(name.get_ref()));
                 }
                 _ => self.entry(name.get_ref(), name, value),
             }
@@ -141,31 +150,104 @@ impl<C> Reading<'_, C> {
             };
             return self.problem(full, Some(name.span()), "there is no such key".to_owned(), right);
         };
-        let given = match value.get_ref() {
-            DeValue::String(text) => Given::Text(text.clone().into_owned()),
-            DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-                Ok(integer) => Given::Integer(integer),
-                Err(_) => Given::Other("a number beyond 64 bits".to_owned()),
-            },
-            DeValue::Array(items) => {
-                match items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect() {
-                    Some(items) => Given::List(items),
-                    None => Given::Other("an array of other things than texts".to_owned()),
-                }
-            }
-            other => Given::Other(with_article(other.type_str())),
+        let source = self.source(&name.span());
+        self.contents.entries.insert(key, (given(value), source));
+    }
+
+    fn sections_near(&self, name: &str) -> String {
+        let (sections, tables) = (self.schema.sections.iter().skip(1), self.schema.tables);
+        let names: Vec<_> = sections.map(|(name, _)| *name).chain(tables.iter().map(|array| array.name())).collect();
+        let shown = |name: &str| match tables.iter().any(|array| array.name() == name) {
+            true => format!("[[{name}]]"),
+            false => format!("[{name}]"),
         };
-        self.contents.entries.push(Entry { key, given, line: self.line(&name.span()) });
+        match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean {}?", shown(near)),
+            None => format!("the sections are {}", names.into_iter().map(shown).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    /// Reads `[[name]]`.
+    fn tables(&mut self, index: usize, array: &dyn ArrayOfTables<C>, name: &Name<'_>, value: &Spanned<DeValue<'_>>) {
+        let items = match value.get_ref() {
+            DeValue::Array(items) if is_of_tables(items) => items,
+            other => {
+                let kind = match other {
+                    DeValue::Array(_) => "an array of other things than tables".to_owned(),
+                    other => with_article(other.type_str()),
+                };
+                let right = format!("[[{}]], in two brackets, above each of them", array.name());
+                return self.problem(array.name(), Some(name.span()), format!("it is {kind}"), right);
+            }
+        };
+        let keys = array.keys();
+        let tables = items.iter().enumerate().map(|(number, item)| self.table(array, &keys, number, item)).collect();
+        self.contents.tables.insert(index, tables);
+    }
+
+    fn table(
+        &mut self,
+        array: &dyn ArrayOfTables<C>,
+        keys: &[&str],
+        number: usize,
+        item: &Spanned<DeValue<'_>>,
+    ) -> GivenTable {
+        let (mut entries, mut unknown) = (BTreeMap::new(), Vec::new());
+        for (name, value) in item.get_ref().as_table().into_iter().flatten() {
+            match keys.iter().position(|key| key == name.get_ref()) {
+                Some(key) => _ = entries.insert(key, (given(value), self.source(&name.span()))),
+                None => unknown.push(name),
+            }
+        }
+        let value = tables::label_value(entries.get(&0).map(|(given, _)| given));
+        let label = tables::label(array.name(), number, keys[0], value);
+        for name in unknown {
+            let right = match nearest(&name.get_ref().to_lowercase().replace('-', "_"), keys.iter().copied()) {
+                Some(known) => format!("did you mean {known}?"),
+                None => format!("the keys are {}", keys.join(", ")),
+            };
+            let key = format!("{label}: {}", name.get_ref().escape_debug());
+            self.problem_of(key, Some(name.span()), "there is no such key".to_owned(), right);
+        }
+        GivenTable { source: self.source(&item.span()), entries }
+    }
+
+    fn source(&self, span: &Range<usize>) -> Source {
+        Source::File { path: self.path.to_owned(), line: Some(self.line(span)) }
     }
 
     fn problem(&mut self, key: &str, span: Option<Range<usize>>, wrong: String, right: String) {
+        self.problem_of(key.escape_debug().to_string(), span, wrong, right);
+    }
+
+    /// The key may stand in a line.
+    fn problem_of(&mut self, key: String, span: Option<Range<usize>>, wrong: String, right: String) {
         let line = span.map(|span| self.line(&span));
         let from = Source::File { path: self.path.to_owned(), line };
-        self.contents.problems.push(Problem { key: key.escape_debug().to_string(), from, wrong, right });
+        self.contents.problems.push(Problem { key, from, wrong, right });
     }
 
     fn line(&self, span: &Range<usize>) -> usize {
-        self.text.as_bytes()[..span.start].iter().filter(|&&byte| byte == b'\n').count() + 1
+        self.line_ends.partition_point(|end| *end < span.start) + 1
+    }
+}
+
+fn is_of_tables(items: &DeArray<'_>) -> bool {
+    items.iter().all(|item| item.get_ref().is_table())
+}
+
+fn given(value: &Spanned<DeValue<'_>>) -> Given {
+    match value.get_ref() {
+        DeValue::String(text) => Given::Text(text.clone().into_owned()),
+        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(integer) => Given::Integer(integer),
+            Err(_) => Given::Other("a number beyond 64 bits".to_owned()),
+        },
+        DeValue::Array(items) => match items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect() {
+            Some(items) => Given::List(items),
+            None => Given::Other("an array of other things than texts".to_owned()),
+        },
+        other => Given::Other(with_article(other.type_str())),
     }
 }
 

@@ -10,6 +10,7 @@ use super::file;
 use super::key::{Given, Key, quoted};
 use super::problem::{ConfigError, Problem, Source};
 use super::schema::{Program, Schema, Sources};
+use super::tables::GivenTable;
 
 /// A valid configuration, and how it came about.
 #[derive(Debug)]
@@ -79,6 +80,8 @@ struct Layers<'a, C: 'static> {
     flags: BTreeMap<usize, OsString>,
     environment: &'a BTreeMap<OsString, OsString>,
     file: BTreeMap<usize, (Given, Source)>,
+    /// By position in the schema's arrays.
+    tables: Vec<Vec<GivenTable>>,
     /// What is wrong with the file beside the values.
     problems: Vec<Problem>,
 }
@@ -97,16 +100,16 @@ impl<'a, C: Default> Layers<'a, C> {
             Some((path.clone(), Source::Environment(name)))
         };
         let (mut values, mut problems) = (BTreeMap::new(), Vec::new());
+        let mut tables: Vec<_> = schema.tables.iter().map(|_| Vec::new()).collect();
         if let Some((path, named_by)) = from_flag.or_else(from_environment) {
             let path = PathBuf::from(path);
             let contents = file::read(schema, &path, &named_by);
-            problems = contents.problems;
-            for entry in contents.entries {
-                let source = Source::File { path: path.clone(), line: Some(entry.line) };
-                values.insert(entry.key, (entry.given, source));
+            (values, problems) = (contents.entries, contents.problems);
+            for (array, given) in contents.tables {
+                tables[array] = given;
             }
         }
-        Layers { schema, flags, environment, file: values, problems }
+        Layers { schema, flags, environment, file: values, tables, problems }
     }
 
     /// Reads the strongest value of every key. A weaker one is not looked at, so that a flag can step in for a
@@ -123,6 +126,11 @@ impl<'a, C: Default> Layers<'a, C> {
             sources.set(index, source);
         }
         self.apply_port(&mut config, &mut sources, &mut problems);
+        for (array, given) in self.schema.tables.iter().zip(&self.tables) {
+            let (of_tables, wrong) = array.read(given, &mut config);
+            sources.push_tables(of_tables);
+            problems.extend(wrong);
+        }
         if problems.is_empty() {
             problems = check(&config, &sources);
         }

@@ -11,6 +11,7 @@ mod problem;
 mod rule;
 mod schema;
 mod show;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -22,4 +23,5 @@ pub use key::{
 pub use load::{Loaded, Stop, load};
 pub use problem::{ConfigError, Problem, Source};
 pub use rule::Rule;
-pub use schema::{Help, PortVariable, Program, Schema, Sources};
+pub use schema::{Help, PortVariable, Program, Question, Schema, Sources};
+pub use tables::{ArrayOfTables, Fault, Tables};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::key::Key;
 use super::problem::Source;
+use super::tables::{ArrayOfTables, TableSources};
 
 /// Everything that can be configured of a server whose configuration is a `C`.
 pub struct Schema<C: 'static> {
@@ -13,6 +14,10 @@ pub struct Schema<C: 'static> {
     pub sections: &'static [(&'static str, &'static str)],
     /// Every key, section by section.
     pub keys: &'static [Key<C>],
+    /// Every array of tables that the file may have.
+    pub tables: &'static [&'static dyn ArrayOfTables<C>],
+    /// What `check-config` can be asked beside what the configuration is.
+    pub questions: &'static [Question<C>],
     /// The variable, if any, that is for a port alone.
     pub port: Option<PortVariable<C>>,
     /// What help texts say beside the keys.
@@ -30,6 +35,18 @@ pub struct PortVariable<C: 'static> {
     pub set: fn(&mut C, u16),
     /// What a right value looks like, with the default.
     pub right: &'static str,
+}
+
+/// A flag of `check-config` that asks what the configuration means for one thing. It may be given several times.
+pub struct Question<C: 'static> {
+    /// Its name, without the dashes.
+    pub flag: &'static str,
+    /// The placeholder in `--help`.
+    pub value_name: &'static str,
+    /// What `--help` says of it.
+    pub help: &'static str,
+    /// The answer for one thing, in lines.
+    pub answer: fn(&C, &Sources<C>, &str) -> String,
 }
 
 /// What help texts say beside the keys.
@@ -62,6 +79,8 @@ pub struct Program {
 pub struct Sources<C: 'static> {
     schema: &'static Schema<C>,
     by_key: Vec<Source>,
+    /// By position in the schema's arrays.
+    tables: Vec<Vec<TableSources>>,
 }
 
 impl<C> Schema<C> {
@@ -84,7 +103,7 @@ impl<C> Schema<C> {
 impl<C> Sources<C> {
     /// Nobody has set anything.
     pub(super) fn new(schema: &'static Schema<C>) -> Sources<C> {
-        Sources { schema, by_key: vec![Source::Default; schema.keys.len()] }
+        Sources { schema, by_key: vec![Source::Default; schema.keys.len()], tables: Vec::new() }
     }
 
     /// Where the value of this key came from.
@@ -93,6 +112,29 @@ impl<C> Sources<C> {
     /// If there is no such key.
     pub fn of(&self, key: &str) -> &Source {
         &self.by_key[self.schema.position(key).unwrap_or_else(|| panic!("there is no key {key}"))]
+    }
+
+    /// Where this table of this array came from; the first has the index 0.
+    ///
+    /// # Panics
+    /// If there is no such array or table.
+    pub fn of_table(&self, array: &str, index: usize) -> &Source {
+        let position = self.schema.tables.iter().position(|tables| tables.name() == array);
+        &self.tables[position.unwrap_or_else(|| panic!("there is no array {array}"))][index].table
+    }
+
+    /// The tables of the next array of the schema.
+    pub(super) fn push_tables(&mut self, tables: Vec<TableSources>) {
+        self.tables.push(tables);
+    }
+
+    /// Every array of tables, and where they came from.
+    pub(super) fn tables(&self) -> impl Iterator<Item = (&'static dyn ArrayOfTables<C>, &[TableSources])> {
+        self.schema.tables.iter().copied().zip(self.tables.iter().map(Vec::as_slice))
+    }
+
+    pub(super) fn schema(&self) -> &'static Schema<C> {
+        self.schema
     }
 
     pub(super) fn set(&mut self, key: usize, source: Source) {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::command_line::Command;
 use super::load::Loaded;
 
 impl<C> Loaded<C> {
@@ -17,6 +18,25 @@ impl<C> Loaded<C> {
             let value = key.kind.show(&self.config);
             let _ = writeln!(text, "{} = {value} # {source}", key.name_in_section());
         }
+        for (array, sources) in self.sources.tables() {
+            let names = array.keys();
+            for (values, sources) in array.show(&self.config).into_iter().zip(sources) {
+                let _ = write!(text, "\n[[{}]] # {}\n", array.name(), sources.table);
+                for (key, value) in values {
+                    let _ = writeln!(text, "{} = {value} # {}", names[key], sources.by_key[key]);
+                }
+            }
+        }
         text
+    }
+
+    /// What the command line has asked, answered in the order of the questions; nothing if it has asked nothing.
+    pub fn answers(&self) -> Option<String> {
+        let Command::CheckConfig { asked, .. } = &self.command else { return None };
+        let answers = asked.iter().map(|(question, of)| {
+            let answer = self.sources.schema().questions[*question].answer;
+            answer(&self.config, &self.sources, of)
+        });
+        answers.reduce(|answers, next| answers + "\n" + &next)
     }
 }

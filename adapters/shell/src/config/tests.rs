@@ -1,8 +1,9 @@
-//! A table of three keys, of a server that is none: what follows from any table. What Fanfare's own says is tested beside it.
+//! A table of three keys and an array of tables, of a server that is none: what follows from any table. What Fanfare's own says is tested beside it.
 
 use super::*;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 type Field<T> = super::Field<Tea, T>;
 
@@ -11,6 +12,14 @@ struct Tea {
     listen: SocketAddr,
     cups: usize,
     leaf: Leaf,
+    guests: Vec<Guest>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Guest {
+    name: String,
+    lumps: usize,
+    milk: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,7 +30,7 @@ enum Leaf {
 
 impl Default for Tea {
     fn default() -> Tea {
-        Tea { listen: "127.0.0.1:1".parse().unwrap(), cups: 2, leaf: Leaf::Green }
+        Tea { listen: "127.0.0.1:1".parse().unwrap(), cups: 2, leaf: Leaf::Green, guests: Vec::new() }
     }
 }
 
@@ -58,6 +67,20 @@ static SCHEMA: Schema<Tea> = Schema {
             },
         },
     ],
+    tables: &[&GUESTS],
+    questions: &[Question {
+        flag: "guest",
+        value_name: "NAME",
+        help: "What a guest gets",
+        answer: |tea, sources, name| match tea.guests.iter().position(|guest| guest.name == name) {
+            Some(index) => {
+                let Guest { lumps, milk, .. } = tea.guests[index];
+                let milk = if milk { " with milk" } else { "" };
+                format!("{name}: {lumps}{milk} # {}\n", sources.of_table("guests", index))
+            }
+            None => format!("{name} is not invited\n"),
+        },
+    }],
     port: Some(PortVariable {
         variable: "TEA_TIME",
         key: "listen",
@@ -71,6 +94,51 @@ static SCHEMA: Schema<Tea> = Schema {
         misplaced_url: "tea has no URL",
         foreign_flags: (&["--coffee"], "there is tea"),
     },
+};
+
+static GUESTS: Tables<Tea, Guest> = Tables {
+    name: "guests",
+    tables_max: 3,
+    keys: &[
+        Key {
+            name: "name",
+            default: "",
+            help: "Who comes",
+            environment_alias: None,
+            kind: &Text {
+                bytes_max: 5,
+                field: super::Field { get: |guest: &Guest| &guest.name, get_mut: |guest| &mut guest.name },
+            },
+        },
+        Key {
+            name: "lumps",
+            default: "0",
+            help: "How many lumps of sugar",
+            environment_alias: None,
+            kind: &Number {
+                unit: Unit::Count,
+                range: 0..=4,
+                field: super::Field { get: |guest: &Guest| &guest.lumps, get_mut: |guest| &mut guest.lumps },
+            },
+        },
+        Key {
+            name: "milk",
+            default: "no",
+            help: "Whether with milk",
+            environment_alias: None,
+            kind: &Choice {
+                choices: &[("no", false), ("yes", true)],
+                field: super::Field { get: |guest: &Guest| &guest.milk, get_mut: |guest| &mut guest.milk },
+            },
+        },
+    ],
+    blank: Guest::default,
+    check: |guest| match guest.milk && guest.lumps > 3 {
+        true => Err(Fault { key: "milk", wrong: "the cup is full".to_owned(), right: "less sugar".to_owned() }),
+        false => Ok(()),
+    },
+    get: |tea| &tea.guests,
+    put: |tea, guests| tea.guests = guests,
 };
 
 const PROGRAM: Program = Program { name: "teapot", about: "A teapot.", version: "1.2.3" };
@@ -92,7 +160,7 @@ fn pour(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Loaded<Tea>,
 #[test]
 fn each_key_has_a_flag_a_variable_and_a_line_in_the_file() {
     let loaded = pour(&["--pot-cups", "3"], &[("TEA_POT_LEAF", "green"), ("TEA_TIME", "5")]).unwrap();
-    let expected = Tea { listen: "127.0.0.1:5".parse().unwrap(), cups: 3, leaf: Leaf::Green };
+    let expected = Tea { listen: "127.0.0.1:5".parse().unwrap(), cups: 3, leaf: Leaf::Green, guests: Vec::new() };
     assert_eq!(loaded.config, expected);
     assert_eq!(
         loaded.to_toml(),
@@ -136,4 +204,98 @@ fn help_is_made_of_the_table() {
         assert!(help.contains(part), "{part:?} is not in:\n{help}");
     }
     assert!(short.contains("--listen <IP:PORT>") && !short.contains("--pot-cups"), "{short}");
+}
+
+/// Runs with this file.
+fn pour_from(text: &str, arguments: &[&str]) -> Result<Loaded<Tea>, String> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("fanfare-shell-guests-{}-{number}.toml", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    let path_text = path.to_str().unwrap();
+    let poured = pour(arguments, &[("TEA_CONFIG", path_text)]).map_err(|error| error.replace(path_text, "FILE"));
+    std::fs::remove_file(&path).unwrap();
+    poured
+}
+
+#[test]
+fn a_file_may_have_arrays_of_tables_which_are_printed_as_they_are_read() {
+    let text = "[[guests]]\nname = 'ann'\nlumps = 2\n\n[[guests]]\nmilk = 'yes'\nname = \"b\\\"b\"\n[pot]\ncups = 1\n";
+    let loaded = pour_from(text, &[]).unwrap();
+    let ann = Guest { name: "ann".to_owned(), lumps: 2, milk: false };
+    let bob = Guest { name: "b\"b".to_owned(), lumps: 0, milk: true };
+    assert_eq!((&loaded.config.guests, loaded.config.cups), (&vec![ann, bob], 1));
+    let printed = loaded.to_toml();
+    assert!(printed.contains("\n\n[[guests]] # file ") && printed.contains("\nlumps = 0 # default\n"), "{printed}");
+    for (line, end) in [("name = \"ann\" # file ", " line 2"), ("milk = \"yes\" # file ", " line 6")] {
+        assert!(printed.lines().any(|printed| printed.starts_with(line) && printed.ends_with(end)), "{printed}");
+    }
+    assert_eq!(pour_from(&printed, &[]).unwrap().config, loaded.config);
+    let inline = pour_from("guests = [{ name = 'ann', lumps = 2 }]", &[]).unwrap();
+    assert_eq!(inline.config.guests, loaded.config.guests[..1]);
+    assert_eq!(pour_from("guests = []", &[]).unwrap().config.guests, []);
+    assert_eq!(pour(&[], &[]).unwrap().config.guests, []);
+}
+
+#[test]
+fn whatever_is_wrong_with_a_table_names_its_number_and_its_first_value() {
+    for (text, wrong) in [
+        ("[[guests]]\nlumps = 1", "[[guests]] number 1: name\n  from:  file FILE line 1\n  wrong: it is missing\n"),
+        (
+            "[[guests]]\nname = 'ann'\n[[guests]]\nname = 'bob'\nlumps = 5",
+            "[[guests]] number 2 (name = \"bob\"): lumps\n  from:  file FILE line 5\n  wrong: 5 is above the maximum\n  \
+             right: a whole number from 0 to 4; default: 0\n",
+        ),
+        (
+            "[[guests]]\nname = 'ann'\nlump = 5",
+            "[[guests]] number 1 (name = \"ann\"): lump\n  from:  file FILE line 3\n  wrong: there is no such key\n  \
+             right: did you mean lumps?\n",
+        ),
+        ("[[guests]]\nname = 'ann'\nspoons = 5", "right: the keys are name, lumps, milk\n"),
+        (
+            "[[guests]]\nname = 'ann'\nlumps = 4\nmilk = 'yes'",
+            "[[guests]] number 1 (name = \"ann\"): milk\n  from:  file FILE line 4\n  wrong: the cup is full\n  right: less",
+        ),
+        (
+            "[[guests]]\nname = 'ann'\n[[guests]]\nname = 'bob'\n[[guests]]\nname = \"ann\"",
+            "[[guests]] number 3 (name = \"ann\"): name\n  from:  file FILE line 6\n  wrong: number 1 has the same\n",
+        ),
+        ("[[guests]]\nname = 'a longer one'", "(name = \"a longer one\"): name\n"),
+        ("[[guests]]\nname = 3", "[[guests]] number 1: name\n  from:  file FILE line 2\n  wrong: it is a number"),
+        (
+            "[guests]\nname = 'ann'",
+            "guests\n  from:  file FILE line 1\n  wrong: it is a table\n  right: [[guests]], in two",
+        ),
+        ("guests = ['ann']", "it is an array of other things than tables"),
+        ("guests = 1", "it is an integer\n  right: [[guests]], in two"),
+        ("[[guest]]\nname = 'ann'", "there is no such array of tables\n  right: did you mean [[guests]]?"),
+        ("[[pott]]\ncups = 1", "there is no such array of tables\n  right: did you mean [pot]?"),
+        ("[guest]\nname = 'ann'", "there is no such section\n  right: did you mean [[guests]]?"),
+        ("[another]\nname = 'ann'", "right: the sections are [pot], [[guests]]\n"),
+        (
+            "[[guests]]\nname='a'\n[[guests]]\nname='b'\n[[guests]]\nname='c'\n[[guests]]\nname='d'\n[[guests]]\nname='a'",
+            "[[guests]]\n  from:  file FILE line 7\n  wrong: there are 5 of them\n  right: at most 3\n",
+        ),
+    ] {
+        let told = pour_from(text, &[]).unwrap_err();
+        assert!(told.contains(wrong), "{wrong}\n---\n{told}");
+        assert!(!told.contains("places"), "one mistake is told once: {told}");
+    }
+    let all = pour_from("lisen = 1\n[[guests]]\nname = 'ann'\nlumps = 9\nmilk = 3\n[[guests]]\nspoons = 1", &[]);
+    let all = all.unwrap_err();
+    assert!(all.contains("wrong in 5 places") && all.contains("[[guests]] number 2: spoons"), "{all}");
+}
+
+#[test]
+fn questions_are_answered_instead_of_printing_everything() {
+    let text = "[[guests]]\nname = 'ann'\nlumps = 2\n[[guests]]\nname = 'bob'\nmilk = 'yes'\n";
+    let answers = |arguments: &[&str]| pour_from(text, arguments).unwrap().answers();
+    let told = answers(&["check-config", "--guest", "bob", "--guest=eve"]).unwrap();
+    assert!(
+        told.starts_with("bob: 0 with milk # file ") && told.ends_with(" line 4\n\neve is not invited\n"),
+        "{told}"
+    );
+    assert_eq!((answers(&["check-config"]), answers(&[])), (None, None));
+    assert!(pour(&["--guest", "bob"], &[]).unwrap_err().contains("unexpected argument '--guest'"));
+    assert!(pour(&["check-config", "--help"], &[]).unwrap_err().contains("--guest <NAME>"));
 }

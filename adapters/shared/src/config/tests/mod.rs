@@ -1,5 +1,7 @@
 //! Which source wins, and what a person is told who got a value wrong.
 
+mod rooms;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -11,6 +13,7 @@ use fanfare_core::{Origins, PublishFormat};
 
 use super::keys::{KEYS, SECTIONS};
 use super::load::SCHEMA;
+use super::rooms::ROOM_KEYS;
 use super::*;
 use fanfare_shell::config::{Command, Loaded, Stop};
 use fanfare_shell::logging::{LogFormat, LogLevel};
@@ -161,7 +164,10 @@ fn an_empty_prefix_is_a_value() {
 fn flags_may_stand_before_and_after_the_command() {
     for arguments in [["--listen", "[::1]:1", "check-config"], ["check-config", "--listen", "[::1]:1"]] {
         let loaded = try_load(&arguments, &[]).unwrap();
-        assert_eq!((loaded.command, loaded.config.listen.port()), (Command::CheckConfig { strict: false }, 1));
+        assert_eq!(
+            (loaded.command, loaded.config.listen.port()),
+            (Command::CheckConfig { strict: false, asked: Vec::new() }, 1)
+        );
     }
     assert_eq!(try_load(&[], &[]).unwrap().command, Command::Run);
 }
@@ -242,7 +248,7 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_line() {
             "quite_another",
             11,
             "there is no such section",
-            "the sections are log, redis, limits, compression, proxy, timeouts",
+            "the sections are [log], [redis], [limits], [history], [compression], [proxy], [timeouts], [[rooms]]",
         ),
     ] {
         assert_says(&text, &[&format!("\n{key}\n{}  wrong: {wrong}\n  right: {right}", line(number))]);
@@ -424,20 +430,24 @@ fn the_help_text_teaches() {
 
 #[test]
 fn the_manual_tells_every_key_as_it_is() {
-    let manual = include_str!("../../../../docs/configuration.md");
-    for key in KEYS {
-        let default = if key.default.is_empty() { "none".to_owned() } else { format!("`{}`", key.default) };
-        let row = format!("| `{}` | {default} | {} | ", key.name, key.kind.value_name().replace('|', ", "));
+    let manual = include_str!("../../../../../docs/configuration.md");
+    let row = |name: &str, default: &str, value_name: String| {
+        let default = if default.is_empty() { "none".to_owned() } else { format!("`{default}`") };
+        format!("| `{name}` | {default} | {} | ", value_name.replace('|', ", "))
+    };
+    let keys = KEYS.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
+    let of_rules = ROOM_KEYS.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
+    for row in keys.chain(of_rules) {
         let line = manual.lines().find(|line| line.starts_with(&row));
         assert!(line.is_some_and(|line| line.len() > row.len() + 10), "docs/configuration.md lacks: {row}");
     }
     let rows = manual.lines().filter(|line| line.starts_with("| `") && line.contains(" | ")).count();
-    assert_eq!(rows, KEYS.len() + 1, "a row per key, and one for `config`");
+    assert_eq!(rows, KEYS.len() + ROOM_KEYS.len() + 1, "a row per key, and one for `config`");
 }
 
 #[test]
 fn the_sample_file_of_the_manual_is_valid() {
-    let manual = include_str!("../../../../docs/configuration.md");
+    let manual = include_str!("../../../../../docs/configuration.md");
     let sample = manual.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a sample");
     let file = TomlFile::new(sample);
     let config = loaded(&["--config", file.path()], &[]);

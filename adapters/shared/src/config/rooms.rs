@@ -1,0 +1,202 @@
+//! Rules for rooms, `[[rooms]]` in the file: the keys of a rule, what must not stand together, and which rule a room has.
+
+use super::Config;
+use fanfare_core::PublishFormat;
+use fanfare_core::history::Retention;
+use fanfare_core::rules::{Pattern, RULES_MAX, Rule, Rules, Slow, Storing};
+use fanfare_shell::config::{
+    Choice, Fault, Given, Key, Kind, Milliseconds, Number, Problem, Question, Sources, Tables, Unit, quoted, read_text,
+};
+use std::fmt::Write;
+use std::time::Duration;
+
+type Field<R, T> = fanfare_shell::config::Field<R, T>;
+
+/// The bounds of a history of which others are given. A room of the largest is a sixteenth of `history.memory_bytes_max`.
+const RETENTION: Retention =
+    Retention { messages_max: 1_000, bytes_max: 1 << 20, age_max: Duration::from_secs(24 * 3_600) };
+
+/// All rules.
+pub(crate) static ROOMS: Tables<Config, Rule> = Tables {
+    name: "rooms",
+    tables_max: RULES_MAX,
+    keys: ROOM_KEYS,
+    blank: || Rule::new("**".parse().expect("a pattern of all names")),
+    check: |rule| {
+        rule.check().map_err(|why| Fault {
+            key: "slow",
+            wrong: why.to_string(),
+            right: "history_messages, history_ttl_ms or history_bytes beside it, or another choice".to_owned(),
+        })
+    },
+    get: |config| config.core.rules.as_slice(),
+    put: |config, rules| config.core.rules = Rules::new(rules).expect("each has been checked, and they are counted"),
+};
+
+/// The keys of one rule.
+pub(crate) static ROOM_KEYS: &[Key<Rule>] = &[
+    Key {
+        name: "match",
+        default: "",
+        help: "The rooms' names: * for any characters of a segment, {user} for a whole one, ** at the end for all the rest",
+        environment_alias: None,
+        kind: &PatternText { field: Field { get: |rule| &rule.pattern, get_mut: |rule| &mut rule.pattern } },
+    },
+    Key {
+        name: "history_messages",
+        default: "1000",
+        help: "Messages that are kept of each room",
+        environment_alias: None,
+        kind: &Kept(Number {
+            unit: Unit::Count,
+            range: 1..=1_000_000,
+            field: Field { get: |kept: &Retention| &kept.messages_max, get_mut: |kept| &mut kept.messages_max },
+        }),
+    },
+    Key {
+        name: "history_ttl_ms",
+        default: "86400000",
+        help: "How long a message is kept",
+        environment_alias: None,
+        // Less than a second is a mistake of unit, and what is kept for longer than a month is an archive.
+        kind: &Kept(Milliseconds {
+            range: 1_000..=30 * 86_400_000,
+            field: Field { get: |kept: &Retention| &kept.age_max, get_mut: |kept| &mut kept.age_max },
+        }),
+    },
+    Key {
+        name: "history_bytes",
+        default: "1048576",
+        help: "Bytes of messages that are kept of each room",
+        environment_alias: None,
+        kind: &Kept(Number {
+            unit: Unit::Bytes,
+            range: 1 << 10..=1 << 30,
+            field: Field { get: |kept: &Retention| &kept.bytes_max, get_mut: |kept| &mut kept.bytes_max },
+        }),
+    },
+    Key {
+        name: "slow",
+        default: "close",
+        help: "What becomes of a member that does not keep up",
+        environment_alias: None,
+        kind: &Choice {
+            choices: &[("close", Slow::Close), ("catch_up", Slow::CatchUp), ("latest", Slow::Latest)],
+            field: Field { get: |rule: &Rule| &rule.slow, get_mut: |rule| &mut rule.slow },
+        },
+    },
+    Key {
+        name: "store",
+        default: "on",
+        help: "Whether messages are stored, but for those whose senders do not want it",
+        environment_alias: None,
+        kind: &Choice {
+            choices: &[("off", Storing::Off), ("on", Storing::On)],
+            field: Field { get: |rule: &Rule| &rule.store, get_mut: |rule| &mut rule.store },
+        },
+    },
+];
+
+/// A pattern of names.
+struct PatternText {
+    field: Field<Rule, Pattern>,
+}
+
+impl Kind<Rule> for PatternText {
+    fn read(&self, given: &Given, rule: &mut Rule) -> Result<(), String> {
+        let text = read_text(given)?;
+        *(self.field.get_mut)(rule) = text.parse().map_err(|why| format!("{}: {why}", quoted(text)))?;
+        Ok(())
+    }
+
+    fn show(&self, rule: &Rule) -> toml::Value {
+        toml::Value::String((self.field.get)(rule).to_string())
+    }
+
+    fn right(&self) -> String {
+        "names of rooms, such as \"lobby\", \"chat:*\" (* is any part without a colon), \"user:{user}:*\" ({user} is all between two \
+         colons), or \"game:**\" (** is all the rest)"
+            .to_owned()
+    }
+
+    fn value_name(&self) -> String {
+        "PATTERN".to_owned()
+    }
+}
+
+/// A bound of a room's history. Whichever is given, there is one.
+struct Kept<K>(K);
+
+impl<K: Kind<Retention>> Kind<Rule> for Kept<K> {
+    fn read(&self, given: &Given, rule: &mut Rule) -> Result<(), String> {
+        self.0.read(given, rule.history.get_or_insert(RETENTION))
+    }
+
+    fn show(&self, rule: &Rule) -> toml::Value {
+        rule.history.as_ref().map_or(toml::Value::String(String::new()), |kept| self.0.show(kept))
+    }
+
+    fn right(&self) -> String {
+        self.0.right()
+    }
+
+    fn value_name(&self) -> String {
+        self.0.value_name()
+    }
+}
+
+/// A message in the classic form says nothing of its place in a history.
+pub(crate) fn history_in_classic(config: &Config, sources: &Sources<Config>) -> Vec<Problem> {
+    if config.core.publish_format != PublishFormat::Classic {
+        return Vec::new();
+    }
+    let rules = config.core.rules.as_slice().iter().enumerate().filter(|(_, rule)| rule.history.is_some());
+    let problem = |(index, rule)| Problem {
+        key: ROOMS.label(index, rule),
+        from: sources.of_table(ROOMS.name, index).clone(),
+        wrong: format!(
+            "it gives rooms a history, and redis.format is classic ({}), in which a message cannot say its place in one",
+            sources.of("redis.format")
+        ),
+        right: "redis.format = \"fanfare\", or no history_messages, history_ttl_ms and history_bytes".to_owned(),
+    };
+    rules.map(problem).collect()
+}
+
+/// The rules that no room can have.
+pub(crate) fn warnings(rules: &Rules) -> Vec<String> {
+    let rules = rules.as_slice();
+    let covered = rules.iter().enumerate().filter_map(|(index, rule)| {
+        let earlier = rules[..index].iter().position(|earlier| earlier.pattern.covers(&rule.pattern))?;
+        Some((index, rule, earlier))
+    });
+    covered
+        .map(|(index, rule, earlier)| {
+            let [rule, earlier] = [(index, rule), (earlier, &rules[earlier])].map(|(at, rule)| ROOMS.label(at, rule));
+            format!("{rule} is no room's rule, because {earlier} comes first and fits all of its rooms")
+        })
+        .collect()
+}
+
+/// `check-config --room`.
+pub(crate) const WHICH_RULE: Question<Config> = Question {
+    flag: "room",
+    value_name: "NAME",
+    help: "Print which of [[rooms]] the room of this name has, instead of the configuration; may be given several times",
+    answer: which_rule,
+};
+
+fn which_rule(config: &Config, sources: &Sources<Config>, name: &str) -> String {
+    let rules = &config.core.rules;
+    let mut text = format!("[[room]]\nname = {}", toml::Value::from(name));
+    match rules.find(name).and_then(|index| Some((usize::from(index), rules.get(index)?))) {
+        Some((index, rule)) => {
+            let _ = writeln!(text, "\nrule = {} # {}", index + 1, sources.of_table(ROOMS.name, index));
+            for (key, value) in ROOMS.values(rule) {
+                let _ = writeln!(text, "{} = {value}", ROOM_KEYS[key].name);
+            }
+        }
+        None => text += " # no rule fits: it has no history, and who does not keep up is closed\n",
+    }
+    text
+}

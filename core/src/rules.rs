@@ -1,0 +1,518 @@
+//! Rules for rooms: which one a room has follows from its name alone. What a rule says is done elsewhere; here is only what it says, and
+//! how names are matched.
+
+use crate::history::Retention;
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest pattern, in bytes: as long as the longest name that a room may have.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+
+/// The most rules, because a room's name may be held against each of them.
+pub const RULES_MAX: usize = 1_000;
+
+/// In a pattern, what stands for a whole segment that is not empty.
+const USER: &str = "{user}";
+/// In a pattern, what stands for all the rest.
+const REST: &str = "**";
+
+/// A pattern of rooms' names, whose segments are parted by colons. In a segment, `*` matches any characters, also none. The segment
+/// `{user}` matches any that is not empty. `**` at the end matches all the rest, colons too, also nothing. Everything else is itself.
+///
+/// ```
+/// use fanfare_core::rules::Pattern;
+///
+/// let fits = |pattern: &str, name: &str| pattern.parse::<Pattern>().unwrap().fits(name);
+/// assert!(fits("chat:*", "chat:42") && !fits("chat:*", "chat:42:typing") && !fits("chat:*", "chat"));
+/// assert!(fits("user:{user}:inbox", "user:alice:inbox") && !fits("user:{user}:inbox", "user::inbox"));
+/// assert!(fits("game:**", "game:7:board") && fits("**", "anything:at:all"));
+/// assert!("game:**:board".parse::<Pattern>().is_err());
+/// ```
+///
+/// Matching takes steps in proportion to the lengths of the pattern and the name together, whatever they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    text: Box<str>,
+    /// How many bytes there are before the first that stands for others.
+    literal: usize,
+}
+
+impl Pattern {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a room of this name is one of these.
+    pub fn fits(&self, name: &str) -> bool {
+        self.fits_by(name, |text, part| text.find(part))
+    }
+
+    /// Whether each name that fits the other pattern fits this one as well. It is never said wrongly, but may be missed.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        // What no name and no pattern has stands for what the other leaves open: only what is open here can match it. The shortest names
+        // are tried too, because `{user}` takes no empty segment, and because only `**` matches both with more colons and with fewer.
+        let (closed, is_open) = other.parts();
+        let with = |user: &str, star: &str, rest: &str| {
+            let segments: Vec<_> = closed
+                .split(':')
+                .map(|segment| if segment == USER { user.to_owned() } else { segment.replace('*', star) })
+                .collect();
+            format!("{}{}", segments.join(":"), if is_open { rest } else { "" })
+        };
+        self.fits(&with("\u{1}", "\u{1}", "\u{1}:\u{1}")) && self.fits(&with("\u{1}", "", ""))
+    }
+
+    /// What stands before `**`, and whether that is there.
+    fn parts(&self) -> (&str, bool) {
+        parts(&self.text)
+    }
+
+    /// `find` says where the first `part` of a text begins, in steps in proportion to how far it looks.
+    fn fits_by(&self, name: &str, mut find: impl FnMut(&str, &str) -> Option<usize>) -> bool {
+        if !name.as_bytes().starts_with(&self.text.as_bytes()[..self.literal]) {
+            return false;
+        }
+        let (closed, is_open) = self.parts();
+        let (mut segments, mut names) = (closed.split(':').peekable(), name.split(':'));
+        while let Some(segment) = segments.next() {
+            let Some(name) = names.next() else { return false };
+            let is_begin = is_open && segments.peek().is_none();
+            if !segment_fits(segment, name, is_begin, &mut find) {
+                return false;
+            }
+            if is_begin {
+                return true;
+            }
+        }
+        names.next().is_none()
+    }
+}
+
+/// What of a pattern stands before `**`, and whether that is there.
+fn parts(text: &str) -> (&str, bool) {
+    text.strip_suffix(REST).map_or((text, false), |closed| (closed, true))
+}
+
+/// `is_begin`: it is enough that the segment begins so. Each part between stars is looked for right of the one before, where it comes
+/// first, so that nothing is looked at twice: where the parts fit at all, they fit there.
+fn segment_fits(
+    pattern: &str,
+    segment: &str,
+    is_begin: bool,
+    mut find: impl FnMut(&str, &str) -> Option<usize>,
+) -> bool {
+    if pattern == USER {
+        return !segment.is_empty();
+    }
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = segment.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return is_begin || rest.is_empty() };
+    for part in parts {
+        let Some(at) = find(rest, part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    if is_begin { find(rest, last).is_some() } else { rest.ends_with(last) }
+}
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Pattern, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        if text.len() > PATTERN_BYTES_MAX {
+            return Err(PatternError::TooLong);
+        }
+        if text.contains(char::is_control) {
+            return Err(PatternError::ControlCharacter);
+        }
+        let (closed, is_open) = parts(text);
+        if closed.contains(REST) || (is_open && closed.ends_with('*')) {
+            return Err(PatternError::RestNotLast);
+        }
+        let segments = if is_open { &text[..closed.len() + 1] } else { text };
+        if segments.split(':').any(|segment| segment != USER && segment.contains(USER)) {
+            return Err(PatternError::UserNotAlone);
+        }
+        let literal = [text.find('*'), text.find(USER)].into_iter().flatten().min().unwrap_or(text.len());
+        Ok(Pattern { text: text.into(), literal })
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PatternError {
+    /// There is nothing.
+    Empty,
+    /// It has more than [`PATTERN_BYTES_MAX`] bytes.
+    TooLong,
+    /// It has a control character, and no room's name has one.
+    ControlCharacter,
+    /// Something stands behind `**`, or a third star before it.
+    RestNotLast,
+    /// `{user}` is a part of a segment.
+    UserNotAlone,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PatternError::Empty => f.write_str("it is empty, and no room has an empty name"),
+            PatternError::TooLong => write!(f, "it is longer than {PATTERN_BYTES_MAX} bytes, as no room's name is"),
+            PatternError::ControlCharacter => f.write_str("it has a control character, and no room's name has one"),
+            PatternError::RestNotLast => {
+                f.write_str("** matches all the rest, so it stands once, at the end, and with two stars")
+            }
+            PatternError::UserNotAlone => {
+                f.write_str("{user} matches a whole segment, so nothing but a colon may stand beside it")
+            }
+        }
+    }
+}
+
+impl Error for PatternError {}
+
+/// What holds for the rooms of one pattern. Later versions may say more of them: take [`Rule::new`], and assign what shall be otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rule {
+    /// The names of the rooms.
+    pub pattern: Pattern,
+    /// How much of what is said in such a room is kept; `None`: it has no history.
+    pub history: Option<Retention>,
+    /// What becomes of a member that does not keep up.
+    pub slow: Slow,
+    /// Whether messages are stored.
+    pub store: Storing,
+}
+
+impl Rule {
+    /// What holds for rooms without a rule as well.
+    pub fn new(pattern: Pattern) -> Rule {
+        Rule { pattern, history: None, slow: Slow::default(), store: Storing::default() }
+    }
+
+    /// Whether it says what can be done.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn check(&self) -> Result<(), RuleError> {
+        match self.history {
+            Some(Retention { messages_max: 0, .. }) => Err(RuleError::KeepsNothing),
+            None if self.slow == Slow::CatchUp => Err(RuleError::NothingToCatchUpWith),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What becomes of a member that does not keep up with its room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Slow {
+    /// Its connection is closed.
+    #[default]
+    Close,
+    /// It gets what it has missed from the room's history, which the rule has to give.
+    CatchUp,
+    /// It gets the newest message, and those before it that it has not got yet are left out.
+    Latest,
+}
+
+/// Whether the messages of a room with history are stored in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Storing {
+    /// But for those whose senders do not want it.
+    #[default]
+    On,
+    /// None of them, whatever their senders want. What is stored already can be read until it is too old.
+    Off,
+}
+
+/// Rules in their order: a room has the first whose pattern fits its name, and no other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    list: Box<[Rule]>,
+}
+
+impl Rules {
+    /// These, in this order.
+    ///
+    /// # Errors
+    /// If one of them says what cannot be done, or if there are more than [`RULES_MAX`].
+    pub fn new(list: Vec<Rule>) -> Result<Rules, RuleError> {
+        if list.len() > RULES_MAX {
+            return Err(RuleError::TooMany);
+        }
+        list.iter().try_for_each(Rule::check)?;
+        Ok(Rules { list: list.into() })
+    }
+
+    /// Which rule a room of this name has.
+    pub fn find(&self, name: &str) -> Option<u16> {
+        let index = self.list.iter().position(|rule| rule.pattern.fits(name))?;
+        // There are no more than RULES_MAX.
+        Some(index as u16)
+    }
+
+    /// The rule at this place; the first is 0.
+    pub fn get(&self, index: u16) -> Option<&Rule> {
+        self.list.get(usize::from(index))
+    }
+
+    /// All of them, in their order.
+    pub fn as_slice(&self) -> &[Rule] {
+        &self.list
+    }
+}
+
+/// Why there can be no such rule, or no more of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RuleError {
+    /// [`Slow::CatchUp`] without a history.
+    NothingToCatchUpWith,
+    /// A history of no messages.
+    KeepsNothing,
+    /// More than [`RULES_MAX`].
+    TooMany,
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RuleError::NothingToCatchUpWith => f.write_str("there is no history from which to catch up"),
+            RuleError::KeepsNothing => f.write_str("a history keeps at least one message"),
+            RuleError::TooMany => write!(f, "there are more than {RULES_MAX} rules"),
+        }
+    }
+}
+
+impl Error for RuleError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn pattern(text: &str) -> Pattern {
+        text.parse().unwrap_or_else(|why| panic!("{text:?}: {why}"))
+    }
+
+    /// The definition, read aloud: what a pattern's beginning matches is tried in every length. Exponential, and easy to believe.
+    fn fits_naively(pattern: &str, name: &str, at_start: bool) -> bool {
+        if pattern == REST {
+            return true;
+        }
+        if at_start && let Some(after) = pattern.strip_prefix(USER) {
+            let user = name.find(':').unwrap_or(name.len());
+            return user > 0 && fits_naively(after, &name[user..], false);
+        }
+        let Some(first) = pattern.chars().next() else { return name.is_empty() };
+        let after = &pattern[first.len_utf8()..];
+        if first == '*' {
+            let segment = name.find(':').unwrap_or(name.len());
+            let mut ends = (0..=segment).filter(|end| name.is_char_boundary(*end));
+            return ends.any(|end| fits_naively(after, &name[end..], false));
+        }
+        name.strip_prefix(first).is_some_and(|name| fits_naively(after, name, first == ':'))
+    }
+
+    fn names() -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(vec!["a", "b", "é", ":", "*", "{user}", "{"]), 0..9)
+            .prop_map(|parts| parts.concat())
+    }
+
+    fn patterns() -> impl Strategy<Value = Pattern> {
+        let parts = prop::sample::select(vec!["a", "b", "é", ":", ":", "*", "*", "{", ":{user}", "{user}:", "{user}"]);
+        (prop::collection::vec(parts, 0..8), any::<bool>())
+            .prop_map(|(parts, is_open)| format!("{}{}", parts.concat(), if is_open { REST } else { "" }))
+            .prop_filter_map("no pattern", |text| text.parse().ok())
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_fits_what_its_definition_says(pattern in patterns(), name in names()) {
+            prop_assert_eq!(pattern.fits(&name), fits_naively(pattern.as_str(), &name, true));
+        }
+
+        #[test]
+        fn a_name_that_is_made_after_a_pattern_fits(pattern in patterns(), fill in "[ab:é]{0,4}") {
+            let (closed, is_open) = pattern.parts();
+            let segment = fill.replace(':', "");
+            let name = closed.replace(USER, "someone").replace('*', &segment) + if is_open { &fill } else { "" };
+            prop_assert!(pattern.fits(&name), "{} and {}", pattern, name);
+        }
+
+        #[test]
+        fn what_a_covered_pattern_fits_fits_the_other(
+            (wide, narrow) in (patterns(), patterns()).prop_filter("covers", |(wide, narrow)| wide.covers(narrow)),
+            fills in prop::collection::vec("[ab]{0,3}", 9),
+            rest in "[ab:]{0,4}",
+        ) {
+            let (closed, is_open) = narrow.parts();
+            let mut fills = fills.iter();
+            let segments = closed.split(':').map(|segment| match segment {
+                USER => "someone".to_owned(),
+                // Each star something of its own.
+                _ => segment.split('*').collect::<Vec<_>>().join(fills.next().map_or("", String::as_str)),
+            });
+            let name = segments.collect::<Vec<_>>().join(":") + if is_open { &rest } else { "" };
+            prop_assert!(narrow.fits(&name));
+            prop_assert!(wide.fits(&name), "{} covers {}, but not {}", wide, narrow, name);
+        }
+
+        #[test]
+        fn a_pattern_is_written_as_it_was_read(pattern in patterns()) {
+            prop_assert_eq!(pattern.to_string().parse(), Ok(pattern));
+        }
+    }
+
+    #[test]
+    fn stars_stay_in_their_segment_and_the_rest_is_at_the_end() {
+        for (text, fitting, others) in [
+            ("chat", &["chat"][..], &["chat:", "chats", "", "Chat"][..]),
+            ("chat:*", &["chat:", "chat:42", "chat:*", "chat:é"], &["chat", "chat:a:b", "achat:a"]),
+            ("*", &["", "a", "a.b/c"], &["a:b", ":"]),
+            ("*:*", &[":", "a:", ":b"], &["a", "a:b:c"]),
+            ("a*b*c", &["abc", "aXbYc", "abbcc"], &["ac", "acb", "abcd", "ab:c"]),
+            ("a*a", &["aa", "aaa"], &["a", "ab"]),
+            ("**", &["", "a", "a:b:c", ":"], &[]),
+            ("chat:**", &["chat:", "chat:a", "chat:a:b"], &["chat", "chats:a"]),
+            ("chat**", &["chat", "chats:a", "chat:a"], &["cha"]),
+            ("*.log**", &["a.log", ".log.1:b"], &["a:.log", "alog"]),
+            ("user:{user}", &["user:bob", "user:{user}", "user:*"], &["user:", "user:bob:x", "user"]),
+            ("{user}:**", &["a:", "a:b:c"], &[":b", "a"]),
+            ("[a-z]?.{users}", &["[a-z]?.{users}"], &["b?.{users}", "[a-z]x.{users}"]),
+        ] {
+            for name in fitting {
+                assert!(pattern(text).fits(name), "{text} does not fit {name}");
+            }
+            for name in others {
+                assert!(!pattern(text).fits(name), "{text} fits {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_told_why() {
+        let too_long = "a".repeat(PATTERN_BYTES_MAX + 1);
+        for (text, why) in [
+            ("", PatternError::Empty),
+            (too_long.as_str(), PatternError::TooLong),
+            ("a\nb", PatternError::ControlCharacter),
+            ("a:**:b", PatternError::RestNotLast),
+            ("***", PatternError::RestNotLast),
+            ("****", PatternError::RestNotLast),
+            ("**a", PatternError::RestNotLast),
+            ("user:{user}s", PatternError::UserNotAlone),
+            ("u{user}:a", PatternError::UserNotAlone),
+            ("{user}**", PatternError::UserNotAlone),
+            ("{user}*", PatternError::UserNotAlone),
+            ("{user}{user}", PatternError::UserNotAlone),
+        ] {
+            assert_eq!(text.parse::<Pattern>(), Err(why), "{text}");
+        }
+        assert_eq!(pattern(&too_long[1..]).as_str().len(), PATTERN_BYTES_MAX);
+    }
+
+    /// How many bytes were looked at in searches, none of which goes back: the standard library's takes steps in proportion.
+    fn bytes_searched(pattern: &Pattern, name: &str) -> usize {
+        let mut bytes = 0;
+        pattern.fits_by(name, |text, part| {
+            let found = text.find(part);
+            bytes += found.map_or(text.len(), |at| at + part.len());
+            found
+        });
+        bytes
+    }
+
+    #[test]
+    fn no_pattern_and_no_name_make_more_work_than_they_are_long() {
+        let name = "a".repeat(64 * 1024);
+        let stars = "*a".repeat(PATTERN_BYTES_MAX / 2 - 2);
+        let segments = "a*a:".repeat(64);
+        for (text, name) in [
+            (format!("{stars}*b"), name.clone()),
+            (format!("b{stars}"), name.clone()),
+            (format!("{stars}b**"), name.clone()),
+            (format!("*{}b*", "a".repeat(500)), name.clone()),
+            (format!("{}*b", "*aaaaaaab".repeat(100)), "aaaaaaab".repeat(8_000)),
+            (format!("{segments}*b*b"), format!("{}{}", "aaaa:".repeat(64), name)),
+            ("*:".repeat(500) + "**", ":".repeat(64 * 1024)),
+        ] {
+            let pattern = pattern(&text);
+            assert!(bytes_searched(&pattern, &name) <= name.len(), "{text}");
+            pattern.fits(&name);
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_is_the_rooms() {
+        let rules = ["chat:vip", "chat:*", "user:{user}", "chat:**"].map(|text| Rule::new(pattern(text)));
+        let rules = Rules::new(rules.into()).unwrap();
+        let found = ["chat:vip", "chat:42", "user:bob", "chat:a:b", "lobby"].map(|name| rules.find(name));
+        assert_eq!(found, [Some(0), Some(1), Some(2), Some(3), None]);
+        assert_eq!(rules.get(1).map(|rule| rule.pattern.as_str()), Some("chat:*"));
+        assert_eq!((rules.get(4), Rules::default().find("chat:vip")), (None, None));
+    }
+
+    #[test]
+    fn rules_that_cannot_be_are_refused() {
+        let rule = |set: fn(&mut Rule)| {
+            let mut rule = Rule::new(pattern("a"));
+            set(&mut rule);
+            Rules::new(vec![Rule::new(pattern("b")), rule]).map(|rules| rules.as_slice().len())
+        };
+        let kept = Retention { messages_max: 1, bytes_max: 0, age_max: Duration::ZERO };
+        assert_eq!(rule(|rule| rule.slow = Slow::CatchUp), Err(RuleError::NothingToCatchUpWith));
+        assert_eq!(rule(|rule| rule.slow = Slow::Latest), Ok(2));
+        let with = |kept: Retention, slow: Slow| {
+            let mut rule = Rule::new(pattern("a"));
+            (rule.history, rule.slow) = (Some(kept), slow);
+            rule.check()
+        };
+        assert_eq!(with(kept, Slow::CatchUp), Ok(()));
+        assert_eq!(with(Retention { messages_max: 0, ..kept }, Slow::Close), Err(RuleError::KeepsNothing));
+        let many = |count| Rules::new(vec![Rule::new(pattern("a")); count]).map(|rules| rules.as_slice().len());
+        assert_eq!((many(RULES_MAX), many(RULES_MAX + 1)), (Ok(RULES_MAX), Err(RuleError::TooMany)));
+    }
+
+    #[test]
+    fn a_rule_that_an_earlier_one_covers_is_known() {
+        for (wide, narrow) in [
+            ("chat:*", "chat:42"),
+            ("chat:*", "chat:a*"),
+            ("chat:*", "chat:*"),
+            ("chat:*", "chat:{user}"),
+            ("chat:**", "chat:*:b"),
+            ("**", "{user}:**"),
+            ("user:{user}", "user:a*"),
+            ("a*b**", "a*bc**"),
+        ] {
+            assert!(pattern(wide).covers(&pattern(narrow)), "{wide} covers {narrow}");
+        }
+        for (one, other) in [
+            ("chat:*", "chat:**"),
+            ("chat:*:*", "chat:**"),
+            ("user:{user}", "user:*"),
+            ("chat:42", "chat:*"),
+            ("{us*", "{user}"),
+            ("user:bob", "user:{user}"),
+        ] {
+            assert!(!pattern(one).covers(&pattern(other)), "{one} does not cover {other}");
+        }
+    }
+}
