@@ -1,7 +1,11 @@
 //! What a room with history remembers, and how places in it are named. Nothing here knows a broker, a connection or a member.
 
+mod keys;
+mod log;
 mod position;
 
+pub use keys::IdempotencyKey;
+pub use log::{KeyReused, Moment, RoomLog, StoredAt};
 pub use position::{Epoch, ParsePositionError, Position};
 
 use std::time::Duration;
@@ -76,4 +80,9 @@ pub struct Stored {
     pub time_ms: u64,
     /// What was published, without its position.
     pub payload: Box<[u8]>,
+}
+
+/// As whole milliseconds; what is too long for them is as long as can be.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,235 @@
+//! The history of one room, kept in memory: what is stored, what is forgotten, what is read. The scripts of `broker/redis/scripts` do
+//! the same in Redis, and a test compares the two.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem::size_of;
+
+use super::keys::Keys;
+use super::{Continuity, Epoch, IdempotencyKey, Page, Part, Position, Query, Retention, Stored, millis};
+
+/// How many ended epochs are known. Somebody who comes back from an earlier one begins anew.
+const ENDED_MAX: usize = 16;
+
+/// How many messages a store forgets for their age; what is left to later ones is hidden from readers. What is too much by count or bytes
+/// is always forgotten, and in the long run that is one for each that is stored.
+const AGED_MAX: usize = 64;
+
+/// The circumstances of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment<'a> {
+    /// Unix milliseconds.
+    pub now_ms: u64,
+    /// Names the broker's data: where it changes, messages that others have seen may be missing.
+    pub incarnation: &'a str,
+    /// At random, for an epoch that begins.
+    pub drawn: u64,
+}
+
+/// Where a message is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredAt {
+    /// Its place.
+    pub position: Position,
+    /// Whether it was stored just now; otherwise it had been before, under the same idempotency key.
+    pub is_new: bool,
+}
+
+/// An idempotency key belongs to another message. Nothing was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyReused;
+
+impl fmt::Display for KeyReused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the idempotency key belongs to another message")
+    }
+}
+
+impl std::error::Error for KeyReused {}
+
+/// The history of one room.
+///
+/// Every call may begin an epoch: where there is none, and where another incarnation has written before. The new one goes on from the
+/// last offset, which is the fence of the one that ended.
+#[derive(Clone, Debug, Default)]
+pub struct RoomLog {
+    life: Option<Life>,
+    /// Of the last message; 0 where there has been none.
+    offset: u64,
+    /// The newest messages, without a hole.
+    entries: VecDeque<Stored>,
+    /// Of all payloads.
+    payload_bytes: u64,
+    keys: Keys,
+}
+
+/// The epoch that lasts, and those before it.
+#[derive(Clone, Debug)]
+struct Life {
+    epoch: Epoch,
+    incarnation: Box<str>,
+    /// Epochs with their fences, the oldest first.
+    ended: VecDeque<(Epoch, u64)>,
+}
+
+impl RoomLog {
+    /// Stores a message, unless its key is known, and forgets what is beyond the retention.
+    ///
+    /// # Errors
+    /// The key is known with another digest.
+    pub fn store(
+        &mut self,
+        moment: &Moment<'_>,
+        retention: &Retention,
+        key: Option<&IdempotencyKey<'_>>,
+        payload: &[u8],
+    ) -> Result<StoredAt, KeyReused> {
+        let epoch = self.settle(moment);
+        if let Some(key) = key
+            && let Some(known) = self.keys.find(moment.now_ms, key)
+        {
+            let same = known.digest == key.digest;
+            return if same { Ok(StoredAt { position: known.position, is_new: false }) } else { Err(KeyReused) };
+        }
+        self.offset += 1;
+        self.payload_bytes += payload.len() as u64;
+        self.entries.push_back(Stored { offset: self.offset, time_ms: moment.now_ms, payload: payload.into() });
+        self.trim(moment.now_ms, retention);
+        let position = Position { epoch, offset: self.offset };
+        if let Some(key) = key {
+            self.keys.remember(moment.now_ms, key, position);
+        }
+        Ok(StoredAt { position, is_new: true })
+    }
+
+    /// What is found in a part of the history.
+    pub fn read(&mut self, moment: &Moment<'_>, retention: &Retention, query: &Query) -> Page {
+        let last = Position { epoch: self.settle(moment), offset: self.offset };
+        let hidden = self.hidden(moment.now_ms, retention);
+        let first = self.entries.get(hidden).map_or(self.offset + 1, |entry| entry.offset);
+        let (continuity, entries) = match query.part {
+            Part::After(place) => {
+                let (continuity, from) = self.continuity(last, first, place);
+                // What is kept are consecutive offsets up to the last.
+                let count = (self.offset + 1 - from) as usize;
+                (continuity, within(query, self.entries.range(self.entries.len() - count..)))
+            }
+            Part::Before(_) | Part::Newest => {
+                let end = if let Part::Before(offset) = query.part { offset } else { u64::MAX };
+                let count = end.min(self.offset + 1).saturating_sub(first) as usize;
+                let mut entries = within(query, self.entries.range(hidden..hidden + count).rev());
+                entries.reverse();
+                (Continuity::Exact, entries)
+            }
+        };
+        Page { last, first, continuity, entries: entries.into_iter().cloned().collect() }
+    }
+
+    /// Forgets the messages and no position: who comes back is told that they are trimmed.
+    pub fn forget_messages(&mut self) {
+        self.entries = VecDeque::new();
+        self.payload_bytes = 0;
+    }
+
+    /// How much memory this takes, about.
+    pub fn bytes(&self) -> u64 {
+        let entries = self.entries.capacity() * size_of::<Stored>();
+        let life = self
+            .life
+            .as_ref()
+            .map_or(0, |life| life.incarnation.len() + life.ended.capacity() * size_of::<(Epoch, u64)>());
+        (size_of::<RoomLog>() + entries + life) as u64 + self.payload_bytes + self.keys.bytes()
+    }
+
+    /// The epoch that lasts, which may begin with this call.
+    fn settle(&mut self, moment: &Moment<'_>) -> Epoch {
+        let begun = |ordinal| Epoch { ordinal, random: moment.drawn };
+        let Some(life) = &mut self.life else {
+            let life = Life { epoch: begun(1), incarnation: moment.incarnation.into(), ended: VecDeque::new() };
+            return self.life.insert(life).epoch;
+        };
+        if *life.incarnation != *moment.incarnation {
+            if life.ended.len() == ENDED_MAX {
+                life.ended.pop_front();
+            }
+            life.ended.push_back((life.epoch, self.offset));
+            life.epoch = begun(life.epoch.ordinal.saturating_add(1));
+            life.incarnation = moment.incarnation.into();
+        }
+        life.epoch
+    }
+
+    /// Forgets what is beyond the retention. The newest message stays.
+    fn trim(&mut self, now_ms: u64, retention: &Retention) {
+        let mut aged = 0;
+        while self.entries.len() > 1 {
+            let is_within = self.entries.len() as u64 <= u64::from(retention.messages_max)
+                && self.payload_bytes <= retention.bytes_max;
+            if is_within {
+                if aged == AGED_MAX || !is_expired(&self.entries[0], now_ms, retention) {
+                    break;
+                }
+                aged += 1;
+            }
+            self.payload_bytes -= self.entries.pop_front().map_or(0, |entry| entry.payload.len() as u64);
+        }
+        // After a retention that was lowered, or a burst; four times, so that a room does not shrink and grow at every message.
+        if self.entries.capacity() > 4 * self.entries.len().max(4) {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+    }
+
+    /// How many of the oldest messages are too old. By halving, as in Redis, so that both say the same where a clock went back.
+    fn hidden(&self, now_ms: u64, retention: &Retention) -> usize {
+        let is_expired = |at: usize| is_expired(&self.entries[at], now_ms, retention);
+        if self.entries.is_empty() || !is_expired(0) {
+            return 0;
+        }
+        let (mut low, mut high) = (1, self.entries.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if is_expired(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// How what is kept continues what was seen up to a place, and with which offset it does.
+    fn continuity(&self, last: Position, first: u64, place: Position) -> (Continuity, u64) {
+        let ended = self.life.iter().flat_map(|life| &life.ended);
+        let fence = ended.rev().find(|(epoch, _)| *epoch == place.epoch).map(|(_, fence)| *fence);
+        match fence {
+            _ if place.epoch == last.epoch && place.offset > last.offset => (Continuity::Unknown, first),
+            None if place.epoch != last.epoch => (Continuity::Unknown, first),
+            Some(fence) if place.epoch != last.epoch && place.offset > fence => {
+                (Continuity::Fenced(fence), first.max(fence + 1))
+            }
+            _ if place.offset + 1 < first => (Continuity::Trimmed, first),
+            _ => (Continuity::Exact, place.offset + 1),
+        }
+    }
+}
+
+fn is_expired(entry: &Stored, now_ms: u64, retention: &Retention) -> bool {
+    entry.time_ms.saturating_add(millis(retention.age_max)) <= now_ms
+}
+
+/// As many of these as the query allows.
+fn within<'a>(query: &Query, entries: impl Iterator<Item = &'a Stored>) -> Vec<&'a Stored> {
+    let mut bytes = 0;
+    let mut taken = Vec::new();
+    for entry in entries.take(query.messages_max as usize) {
+        bytes += entry.payload.len() as u64;
+        if bytes > query.bytes_max && !taken.is_empty() {
+            break;
+        }
+        taken.push(entry);
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests;
