@@ -12,6 +12,8 @@ const TRY_AGAIN_LATER: u16 = 1013;
 // Codes from 4000 to 4499 mean "reconnect with backoff", those from 4500 on "do not reconnect".
 const NO_SIGN_OF_LIFE: u16 = 4000;
 const TOO_SLOW: u16 = 4008;
+/// The rooms of a client have said what it has missed, which its dialect cannot tell it.
+const MISSED: u16 = 4010;
 const TOO_FAST: u16 = 4029;
 const TOO_MANY_ERRORS: u16 = 4509;
 
@@ -28,6 +30,8 @@ pub(crate) enum CloseReason<'a> {
     TooManyErrors,
     /// What it wants cannot be had for now, and its dialect has no other word for that.
     TryAgainLater(&'a str),
+    /// It has missed messages of a room with history, and its dialect has no word for that: it may come back for what there is.
+    Missed,
     /// This core has been told to stop.
     Restart,
     /// It has given no sign of life.
@@ -58,6 +62,7 @@ impl<'a> CloseReason<'a> {
             CloseReason::TooFast(_) => TOO_FAST,
             CloseReason::TooManyErrors => TOO_MANY_ERRORS,
             CloseReason::TryAgainLater(_) => TRY_AGAIN_LATER,
+            CloseReason::Missed => MISSED,
             CloseReason::Restart => SERVICE_RESTART,
             CloseReason::Silent => NO_SIGN_OF_LIFE,
             CloseReason::TooSlow | CloseReason::Unfinished(_) => TOO_SLOW,
@@ -72,6 +77,7 @@ impl<'a> CloseReason<'a> {
             CloseReason::TooFast(limit) => limit.reason(),
             CloseReason::TooManyErrors => "too many malformed commands",
             CloseReason::TryAgainLater(reason) => reason,
+            CloseReason::Missed => "messages have been missed",
             CloseReason::Restart => "the server restarts",
             CloseReason::Silent => "no sign of life",
             CloseReason::TooSlow => "too slow",
@@ -101,6 +107,7 @@ impl<'a> CloseReason<'a> {
         match self {
             CloseReason::TooManyErrors
             | CloseReason::TryAgainLater(_)
+            | CloseReason::Missed
             | CloseReason::Restart
             | CloseReason::TooSlow => Then::AwaitClient,
             // In the midst of a message or of a breach no close frame can be looked for, nor in a flood.
@@ -121,6 +128,7 @@ impl<'a> CloseReason<'a> {
             CloseReason::Client(_)
             | CloseReason::TooManyErrors
             | CloseReason::TryAgainLater(_)
+            | CloseReason::Missed
             | CloseReason::Restart => return,
         };
         *counter += 1;

@@ -19,6 +19,7 @@ use crate::journal::{Entry, Journal};
 use crate::limits::Limits;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
+use crate::protocol::command::Start;
 use crate::session;
 use crate::slots::{Ending, Phase, Slots};
 use crate::time::Time;
@@ -90,7 +91,7 @@ impl Core {
         if self.cx.fanout.is_waiting() {
             return Some(Time::ZERO);
         }
-        let usual = earlier(self.transport.next_timeout(&self.cx), self.hub.next_timeout());
+        let usual = earlier(self.transport.next_timeout(&self.cx), self.hub.next_timeout(&self.cx.slots));
         match &self.drain {
             None => usual,
             Some(drain) => earlier(usual, drain.until()),
@@ -193,7 +194,7 @@ impl Core {
     fn open_websocket(&mut self, dialect: Dialect, rooms: &[&str], peer: Option<IpAddr>) -> Result<ConnId, Refused> {
         let conn = self.transport.open_websocket(&mut self.cx, dialect, rooms, peer)?;
         for room in if rooms.is_empty() { dialect.own_rooms() } else { rooms } {
-            self.hub.subscribe(&mut self.cx, conn.slot() as u32, room, None);
+            self.hub.subscribe(&mut self.cx, conn.slot() as u32, room, Start::Live, None);
         }
         Ok(conn)
     }
@@ -219,8 +220,8 @@ impl Core {
         let readiness = self.told_readiness();
         let Some(rooms) = self.transport.answer(&mut self.cx, slot, head, readiness) else { return };
         self.cx.limits.forget_owed();
-        for room in &rooms {
-            self.hub.subscribe(&mut self.cx, slot, room, None);
+        for (room, start) in &rooms {
+            self.hub.subscribe(&mut self.cx, slot, room, *start, None);
         }
         match self.transport.charge_owed(&mut self.cx, slot) {
             Ok(()) => self.frames(slot, rest),
@@ -359,11 +360,20 @@ impl Core {
 /// The broker, time, and the end of a turn.
 impl Core {
     fn broker_event(&mut self, event: BrokerEvent<'_>) {
-        let Some(mut refused) = self.hub.broker_event(&mut self.cx, event) else { return };
+        let refused = self.hub.broker_event(&mut self.cx, event);
+        self.end_who_missed();
+        let Some(mut refused) = refused else { return };
         while let Some(told) = self.hub.next_refused(&mut self.cx, &mut refused) {
             if let Told::NoWordFor(slot) = told {
                 self.end(slot, CloseReason::TryAgainLater(hub::REFUSED));
             }
+        }
+    }
+
+    /// Ends those who have missed a part of a room's history, and whose dialect has no word for that: so that they come back.
+    fn end_who_missed(&mut self) {
+        for slot in self.hub.take_missed() {
+            self.end(slot, CloseReason::Missed);
         }
     }
 
@@ -380,6 +390,7 @@ impl Core {
             self.end(slot, CloseReason::Unfinished("a message did not end in time"));
         }
         self.hub.timeout(&mut self.cx);
+        self.end_who_missed();
         self.cx.limits.sweep(&mut self.cx.slots, self.cx.now);
     }
 

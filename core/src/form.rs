@@ -19,6 +19,8 @@ pub(crate) struct Form {
     pub shape: Shape,
     /// How it is compressed, where that was agreed upon.
     pub window: Option<Window>,
+    /// Members of this form are given nothing that is said in the room: they have yet to be given what was said before.
+    pub is_behind: bool,
 }
 
 impl Form {
@@ -33,5 +35,11 @@ impl Form {
             },
         }
         true
+    }
+
+    /// Appends the frame in which members of this form are told something else about the room; only the one shape has a word for that.
+    pub fn write_notice(self, deflater: &mut Deflater, out: &mut Vec<u8>, text: &[u8]) {
+        debug_assert!(self.shape == Shape::Message);
+        deflater.text(out, self.window, text);
     }
 }

@@ -92,6 +92,16 @@ pub struct Metrics {
     pub publishes_confirmed: u64,
     /// Publishes that wait for a `SUBSCRIBE` of their own connection to be confirmed.
     pub publishes_deferred_now: u64,
+    /// Bytes of messages that rooms with history keep in memory.
+    pub history_bytes_now: u64,
+    /// Members that have yet to be given what their rooms have said before.
+    pub members_behind_now: u64,
+    /// Messages said again to members that came back.
+    pub messages_replayed: u64,
+    /// How often a message of a room with history did not follow the one before, so that what was missing was read.
+    pub history_repairs: u64,
+    /// How often members of a room were told that they had missed some of its messages.
+    pub gaps: u64,
     /// Publishes answered to a client with `ERROR`.
     pub publishes_failed: u64,
     /// Publishes by the time from the ask to the answer, for those whose client asked for one: those up to each of

@@ -198,6 +198,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// What a message is stored by, unless its sender does not want that.
+    pub fn stores(&self) -> Option<Retention> {
+        self.history.filter(|_| self.store == Storing::On)
+    }
+
     /// What holds for rooms without a rule as well.
     pub fn new(pattern: Pattern) -> Rule {
         Rule { pattern, history: None, slow: Slow::default(), store: Storing::default() }
@@ -257,6 +262,11 @@ impl Rules {
         }
         list.iter().try_for_each(Rule::check)?;
         Ok(Rules { list: list.into() })
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
     /// Which rule a room of this name has.

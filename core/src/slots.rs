@@ -222,7 +222,7 @@ impl Slots {
 
 impl Conn {
     pub fn form(&self) -> Form {
-        Form { shape: self.dialect.shape(), window: self.window }
+        Form { shape: self.dialect.shape(), window: self.window, is_behind: false }
     }
 
     fn vacant() -> Conn {

@@ -1,7 +1,8 @@
 //! A core alone: events in, a list of what it says out. No model and no rules, so that a test can be the worst of adapters.
 
 use crate::{Frame, upgrade_request};
-use fanfare_core::broker::{Ask, BrokerEvent, PublishId};
+use fanfare_core::broker::{Ask, BrokerEvent, PublishId, ReadId};
+use fanfare_core::history::Query;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
 use std::time::Duration;
@@ -17,6 +18,10 @@ pub enum Said {
     Close(ConnId),
     /// Publish.
     Publish(String, Vec<u8>, Option<PublishId>),
+    /// Publish, and store.
+    Store(String, Vec<u8>, Option<PublishId>),
+    /// Read a part of a room's history.
+    Read(ReadId, String, Query),
     /// Subscribe.
     Subscribe(String),
     /// Unsubscribe.
@@ -103,7 +108,13 @@ impl LoneCore {
                 Does::Send(conn, bytes) => Said::Sent(conn, bytes.to_vec()),
                 Does::Shutdown(conn) => Said::Shutdown(conn),
                 Does::Close(conn) => Said::Close(conn),
-                Does::Ask(Ask::Publish { room, payload, id }) => Said::Publish(room.into(), payload.into(), id),
+                Does::Ask(Ask::Publish { room, payload, store: None, id }) => {
+                    Said::Publish(room.into(), payload.into(), id)
+                }
+                Does::Ask(Ask::Publish { room, payload, store: Some(_), id }) => {
+                    Said::Store(room.into(), payload.into(), id)
+                }
+                Does::Ask(Ask::Read { room, query, id, .. }) => Said::Read(id, room.into(), query),
                 Does::Ask(Ask::Subscribe { room }) => Said::Subscribe(room.into()),
                 Does::Ask(Ask::Unsubscribe { room }) => Said::Unsubscribe(room.into()),
             });

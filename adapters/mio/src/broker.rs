@@ -32,7 +32,7 @@ impl Broker {
     /// Takes an `Action::Ask`.
     pub fn ask(&mut self, ask: Ask<'_>) {
         match self {
-            Broker::Memory(memory) => memory.ask(ask),
+            Broker::Memory(memory) => drive::ask_memory(memory, ask),
             Broker::Exchange(exchange) => exchange.ask(ask),
             Broker::Redis(redis) => redis.session().ask(ask),
         }

@@ -73,8 +73,9 @@ impl Server {
             registered.map_err(failed("cannot poll for signals"))?;
         }
         let waker = || Waker::new(registry, WAKER).map_err(failed("cannot make a waker"));
+        let core = core_config(config, context.places, drawn, context.page);
         let broker = match (&config.redis.target, &context.exchange) {
-            (None, None) => Broker::Memory(MemoryBroker::default()),
+            (None, None) => Broker::Memory(MemoryBroker::new(&core)),
             (None, Some(exchange)) => {
                 Broker::Exchange(ExchangeLink::new(Arc::clone(exchange), context.worker, waker()?))
             }
@@ -84,7 +85,7 @@ impl Server {
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }
         };
-        let core = Core::new(core_config(config, context.places, drawn, context.page));
+        let core = Core::new(core);
         let admission = Admission::new(listener, context.places, Arc::clone(&context.counts));
         let adapter = Adapter {
             context,

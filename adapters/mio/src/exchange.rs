@@ -2,8 +2,10 @@
 //! longer than it takes to copy a message, and nobody waits for a reader.
 
 use fanfare_adapter::drive::MEMORY_BYTES_PER_TURN;
-use fanfare_core::broker::memory::Inbox;
-use fanfare_core::broker::{Ask, BrokerEvent, PublishError, PublishId};
+use fanfare_adapter::time::unix_ms;
+use fanfare_core::broker::memory::{Inbox, Logs};
+use fanfare_core::broker::{Ask, BrokerEvent, PublishError, PublishId, Store, envelope};
+use fanfare_core::history::{KeyReused, StoredAt};
 use mio::Waker;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -27,11 +29,13 @@ type Subscribers = u64;
 /// Rooms to which any worker is subscribed.
 type Rooms = HashMap<Box<str>, Subscribers>;
 
-/// What the workers share. Locks are taken in this order: a shard of the rooms, then one inbox at a time. So all
-/// workers get the messages of one room in one order.
+/// What the workers share. Locks are taken in this order: a shard of the rooms, the histories, then one inbox at a time. So all
+/// workers get the messages of one room in one order, and those that are stored in the order of their offsets.
 #[derive(Debug)]
 pub struct Exchange {
     shards: Box<[Mutex<Rooms>]>,
+    /// One budget for all rooms, so one lock; only messages that are stored need it.
+    histories: Mutex<Logs>,
     hasher: RandomState,
     mailboxes: Box<[Mailbox]>,
 }
@@ -61,14 +65,17 @@ pub struct ExchangeLink {
     reading: Inbox,
     started: bool,
     publishes_dropped: u64,
+    /// For one payload with its position.
+    stored: Vec<u8>,
 }
 
 impl Exchange {
     /// An exchange for this number of workers, at most 64.
-    pub fn new(workers: usize) -> Exchange {
+    pub fn new(workers: usize, histories: Logs) -> Exchange {
         assert!(workers <= Subscribers::BITS as usize, "a bit for each worker");
         Exchange {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            histories: Mutex::new(histories),
             hasher: RandomState::new(),
             mailboxes: (0..workers).map(|_| Mailbox::default()).collect(),
         }
@@ -102,7 +109,14 @@ impl ExchangeLink {
     pub fn new(exchange: Arc<Exchange>, worker: usize, waker: Waker) -> ExchangeLink {
         let before = exchange.mailboxes[worker].waker.set(waker);
         assert!(before.is_ok(), "a worker has one end");
-        ExchangeLink { exchange, worker, reading: Inbox::default(), started: false, publishes_dropped: 0 }
+        ExchangeLink {
+            exchange,
+            worker,
+            reading: Inbox::default(),
+            started: false,
+            publishes_dropped: 0,
+            stored: Vec::new(),
+        }
     }
 
     /// Takes an `Action::Ask`.
@@ -110,7 +124,14 @@ impl ExchangeLink {
         match ask {
             Ask::Subscribe { room } => self.subscribe(room),
             Ask::Unsubscribe { room } => self.unsubscribe(room),
-            Ask::Publish { room, payload, id } => self.publish(room, payload, id),
+            Ask::Publish { room, payload, store, id } => self.publish(room, payload, store, id),
+            Ask::Read { room, query, retention, id } => {
+                // What is stored after this is reported after it: the page goes into the inbox under the room's lock.
+                let rooms = self.exchange.rooms(room);
+                let page = locked(&self.exchange.histories).read(unix_ms(), room, &retention, &query);
+                self.own().add(|inbox| inbox.push(BrokerEvent::Read { id, page: &page }));
+                drop(rooms);
+            }
         }
     }
 
@@ -135,7 +156,7 @@ impl ExchangeLink {
     }
 
     /// The message goes to all who are subscribed, or to none.
-    fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
+    fn publish(&mut self, room: &str, payload: &[u8], store: Option<Store<'_>>, id: Option<PublishId>) {
         let exchange = &*self.exchange;
         let rooms = exchange.rooms(room);
         let subscribers = rooms.get(room).copied().unwrap_or(0);
@@ -150,15 +171,31 @@ impl ExchangeLink {
             }
             return;
         }
+        let (mut payload, mut outcome) = (payload, Ok(None));
+        if let Some(store) = store {
+            outcome = locked(&exchange.histories).store(unix_ms(), room, payload, &store).map(Some);
+            if let Ok(Some(StoredAt { position, is_new: true })) = outcome {
+                self.stored.clear();
+                envelope::write_stored_header(&mut self.stored, position);
+                self.stored.extend_from_slice(payload);
+                payload = &self.stored;
+            }
+        }
+        let is_said = matches!(outcome, Ok(None | Some(StoredAt { is_new: true, .. })));
         let mut asleep = 0;
-        for worker in workers(subscribers) {
+        for worker in workers(subscribers).filter(|_| is_said) {
             if exchange.mailboxes[worker].add(|inbox| inbox.push(BrokerEvent::Message { room, payload })) {
                 asleep |= 1 << worker;
             }
         }
         if let Some(id) = id {
             // Behind the message, where that is this worker's as well, and before the room's next one.
-            self.own().add(|inbox| inbox.push(BrokerEvent::Published { id }));
+            self.own().add(|inbox| {
+                inbox.push(match outcome {
+                    Ok(stored) => BrokerEvent::Published { id, position: stored.map(|stored| stored.position) },
+                    Err(KeyReused) => BrokerEvent::PublishFailed { id, error: PublishError::KeyReused },
+                });
+            });
         }
         drop(rooms);
         for worker in workers(asleep & !(1 << self.worker)) {
@@ -240,7 +277,7 @@ mod tests {
 
     /// One link per worker, and the polls that they wake.
     fn links(workers: usize) -> (Vec<ExchangeLink>, Vec<Poll>) {
-        let exchange = Arc::new(Exchange::new(workers));
+        let exchange = Arc::new(Exchange::new(workers, Logs::new(1 << 20, 7)));
         let polls: Vec<Poll> = (0..workers).map(|_| Poll::new().unwrap()).collect();
         let link = |(worker, poll): (usize, &Poll)| {
             let waker = Waker::new(poll.registry(), Token(0)).unwrap();
@@ -258,7 +295,7 @@ mod tests {
                 BrokerEvent::Message { room, payload } => format!("{room}: {}", std::str::from_utf8(payload).unwrap()),
                 BrokerEvent::Subscribed { room } => format!("+{room}"),
                 BrokerEvent::Unsubscribed { room } => format!("-{room}"),
-                BrokerEvent::Published { id } => format!("published {}", id.number()),
+                BrokerEvent::Published { id, .. } => format!("published {}", id.number()),
                 BrokerEvent::PublishFailed { id, error } => format!("failed {}: {error:?}", id.number()),
                 other => panic!("{other:?}"),
             });
@@ -276,12 +313,12 @@ mod tests {
     fn confirmations_and_messages_come_in_the_order_of_asking() {
         let (mut links, _polls) = links(2);
         links[0].subscribe("a");
-        links[0].publish("a", b"1", Some(PublishId::new(1)));
-        links[1].publish("a", b"2", Some(PublishId::new(7)));
+        links[0].publish("a", b"1", None, Some(PublishId::new(1)));
+        links[1].publish("a", b"2", None, Some(PublishId::new(7)));
         links[1].subscribe("a");
-        links[0].publish("a", b"3", None);
+        links[0].publish("a", b"3", None, None);
         links[0].unsubscribe("a");
-        links[1].publish("a", b"4", Some(PublishId::new(8)));
+        links[1].publish("a", b"4", None, Some(PublishId::new(8)));
         assert_eq!(read(&mut links[0]), ["+a", "a: 1", "published 1", "a: 2", "a: 3", "-a"]);
         assert_eq!(read(&mut links[1]), ["published 7", "+a", "a: 3", "a: 4", "published 8"]);
         links[1].unsubscribe("a");
@@ -297,12 +334,12 @@ mod tests {
         for link in &mut links[..2] {
             read(link);
         }
-        links[0].publish("a", b"1", None);
+        links[0].publish("a", b"1", None, None);
         assert!(is_woken(&mut polls[1]) && links[1].is_ready());
-        links[0].publish("a", b"2", None);
+        links[0].publish("a", b"2", None, None);
         assert!(!is_woken(&mut polls[1]), "it has not read the first yet");
         assert_eq!(read(&mut links[1]), ["a: 1", "a: 2"]);
-        links[0].publish("a", b"3", None);
+        links[0].publish("a", b"3", None, None);
         assert!(is_woken(&mut polls[1]));
         assert!(!is_woken(&mut polls[0]) && !is_woken(&mut polls[2]));
         assert!(!links[2].is_ready());
@@ -319,13 +356,13 @@ mod tests {
         links[1].unsubscribe("b");
         let payload = vec![b'x'; 1024 * 1024];
         for id in 0..16 {
-            links[2].publish("a", &payload, Some(PublishId::new(id)));
+            links[2].publish("a", &payload, None, Some(PublishId::new(id)));
             read(&mut links[0]);
         }
         assert_eq!(read(&mut links[2]).len(), 16);
-        links[2].publish("a", b"1", Some(PublishId::new(16)));
-        links[2].publish("a", b"1", None);
-        links[2].publish("b", b"2", Some(PublishId::new(17)));
+        links[2].publish("a", b"1", None, Some(PublishId::new(16)));
+        links[2].publish("a", b"1", None, None);
+        links[2].publish("b", b"2", None, Some(PublishId::new(17)));
         assert_eq!(read(&mut links[2]), ["failed 16: Busy", "published 17"]);
         assert_eq!(links[2].publishes_dropped(), 1);
         // To all or to nobody; and other rooms have nothing to do with it.
@@ -335,7 +372,7 @@ mod tests {
         while links[1].is_ready() {
             read(&mut links[1]);
         }
-        links[2].publish("a", b"3", None);
+        links[2].publish("a", b"3", None, None);
         assert_eq!((read(&mut links[0]), read(&mut links[1])), (vec!["a: 3".to_owned()], vec!["a: 3".to_owned()]));
     }
 
@@ -346,7 +383,7 @@ mod tests {
         drop(links.remove(0));
         let payload = vec![b'x'; 1024 * 1024];
         for id in 0..32 {
-            links[0].publish("a", &payload, Some(PublishId::new(id)));
+            links[0].publish("a", &payload, None, Some(PublishId::new(id)));
             assert_eq!(read(&mut links[0]), [format!("published {id}")]);
         }
         assert_eq!(links[0].exchange.mailboxes[0].size_bytes.load(Acquire), 0);
@@ -368,7 +405,12 @@ mod tests {
                 while seen.len() < WORKERS * EACH + EACH {
                     if published < EACH {
                         let text = format!("{worker} {published}");
-                        link.publish(ROOMS[published % 3], text.as_bytes(), Some(PublishId::new(published as u64)));
+                        link.publish(
+                            ROOMS[published % 3],
+                            text.as_bytes(),
+                            None,
+                            Some(PublishId::new(published as u64)),
+                        );
                         published += 1;
                     } else if !link.is_ready() {
                         poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();

@@ -12,7 +12,9 @@ use fanfare_adapter::ops::Board;
 use fanfare_adapter::page::page;
 use fanfare_adapter::program::{self, StartError};
 use fanfare_adapter::readiness::{Readiness, RedisName};
+use fanfare_adapter::settings::Drawn;
 use fanfare_adapter::signals;
+use fanfare_core::broker::memory::Logs;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,7 +50,14 @@ impl Workers {
         let counts = Arc::new(Counts::new(workers, places.connections_max));
         let readiness = Readiness::of_workers(workers, RedisName::of(&config.redis), board.clone());
         let page = page(&config.core.limits);
-        let exchange = (workers > 1 && !has_redis).then(|| Arc::new(Exchange::new(workers)));
+        let exchange = match workers > 1 && !has_redis {
+            true => {
+                let seed = Drawn::new().map_err(StartError::of("cannot draw random numbers"))?.seed;
+                let histories = Logs::new(config.core.history.memory_bytes_max, seed);
+                Some(Arc::new(Exchange::new(workers, histories)))
+            }
+            false => None,
+        };
         let mut servers = Vec::with_capacity(workers);
         for (worker, ((listener, signals), readiness)) in listeners.into_iter().zip(signals).zip(readiness).enumerate()
         {

@@ -4,7 +4,10 @@
 use crate::journal::{self, Refusals};
 use crate::ops::{Board, Snapshot};
 use crate::readiness::Readiness;
+use crate::time::unix_ms;
 use fanfare_core::Core;
+use fanfare_core::broker::Ask;
+use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
 use std::time::Instant;
 
@@ -12,6 +15,15 @@ use std::time::Instant;
 pub const MEMORY_BYTES_PER_TURN: usize = 64 * 1024;
 /// What waits in the embedded broker of an instance alone from which on clients that make much work are not read.
 pub const MEMORY_BYTES_PRESSING: usize = 1024 * 1024;
+
+/// Takes an [`Action::Ask`](fanfare_core::Action::Ask) for the embedded broker of an instance alone; what is stored, or read of that, has
+/// its time.
+pub fn ask_memory(memory: &mut MemoryBroker, ask: Ask<'_>) {
+    if matches!(ask, Ask::Publish { store: Some(_), .. } | Ask::Read { .. }) {
+        memory.set_time(unix_ms());
+    }
+    memory.ask(ask);
+}
 
 /// What a server has to know of its broker.
 pub trait Broker {

@@ -12,5 +12,6 @@ pub mod page;
 pub mod program;
 pub mod readiness;
 pub mod settings;
+pub mod time;
 
 pub use fanfare_shell::{listen, signals};

@@ -24,10 +24,15 @@ impl Broker {
     ///
     /// # Errors
     /// If they cannot be made.
-    pub fn start(config: &Config, drawn: Drawn, inbox: &Senders) -> io::Result<Broker> {
+    pub fn start(config: &Config, core: &fanfare_core::Config, drawn: Drawn, inbox: &Senders) -> io::Result<Broker> {
         Ok(match &config.redis.target {
-            None => Broker::Memory(MemoryBroker::default()),
+            None => Broker::Memory(MemoryBroker::new(core)),
             Some(target) => {
+                if core.rules.as_slice().iter().any(|rule| rule.history.is_some()) {
+                    tracing::warn!(
+                        "fanfare-threaded keeps no history in Redis: rooms with history are not available; fanfare does"
+                    );
+                }
                 let session = session_config(&config.redis, target, drawn);
                 Broker::Redis(RedisLinks::start(session, &target.address, &inbox.broker)?)
             }
@@ -45,7 +50,7 @@ impl Broker {
     /// Takes an `Action::Ask`.
     pub fn ask(&mut self, ask: Ask<'_>) {
         match self {
-            Broker::Memory(memory) => memory.ask(ask),
+            Broker::Memory(memory) => drive::ask_memory(memory, ask),
             Broker::Redis(redis) => redis.ask(ask),
         }
     }

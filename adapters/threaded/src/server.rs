@@ -58,12 +58,14 @@ impl ThreadedServer {
         for signal in signals::install(1).map_err(failed("cannot handle signals"))?.into_iter().flatten() {
             await_signal(signal, &senders).map_err(failed("cannot wait for signals"))?;
         }
-        let broker = Broker::start(config, drawn, &senders).map_err(failed("cannot start the threads for Redis"))?;
+        let core = core_config(config, places, drawn, page(&config.core.limits));
+        let broker =
+            Broker::start(config, &core, drawn, &senders).map_err(failed("cannot start the threads for Redis"))?;
         let gate = Gate::new(listener, places).map_err(failed("cannot make the listener non-blocking"))?;
         accept::start(&gate, senders.clients.clone()).map_err(failed("cannot start the thread that accepts"))?;
         Ok(ThreadedServer {
             address,
-            core: Core::new(core_config(config, places, drawn, page(&config.core.limits))),
+            core: Core::new(core),
             adapter: Adapter {
                 inbox,
                 connections: Connections::new(senders, threads),

@@ -162,7 +162,7 @@ impl Conversation {
         feeding.feed(Event::Bytes { conn: members[0], data: command });
         let mut actions = feeding.finish();
         while let Some(action) = actions.next() {
-            if let Action::Ask(broker::Ask::Publish { room, payload, id }) = action {
+            if let Action::Ask(broker::Ask::Publish { room, payload, id, .. }) = action {
                 broker.publish(room, payload, id);
             }
         }

@@ -1,15 +1,20 @@
 //! What a server publishes, and what it makes of anything found on a channel.
 //!
-//! Form: `F1 <node> <except>\n<text>`. `F1` is the version, `node` 16 hexadecimal digits of the publishing instance,
+//! Forms: `F1 <node> <except>\n<text>`, and where the message is stored `F2 <epoch> <offset> <node> <except>\n<text>`. `F1` and `F2` are
+//! versions, `node` is 16 hexadecimal digits of the publishing instance,
 //! `except` either `-` or 16 digits of a connection there that shall not get the message (`echo: false`), and `text` the
 //! final JSON text of the `MESSAGE`, which every receiver forwards unparsed: exactly `type`, `room` and `message`, so that another
 //! set of fields is another version. What begins with `F`, digits and a space is an instance's, and is dropped where it is of
 //! another version or not as said here. Anything else is a foreign message.
 
+use crate::history::Position;
 use crate::id::ConnId;
 use crate::protocol::reply;
+use std::io::Write;
 
 const VERSION: &[u8] = b"F1 ";
+/// Of messages that are stored, with their position.
+const VERSION_STORED: &[u8] = b"F2 ";
 const HEX_DIGITS: usize = 16;
 
 /// A sender that shall not get its own message.
@@ -33,9 +38,31 @@ pub enum Dropped {
     Forged,
 }
 
+/// What was found on a room's channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened<'a> {
+    /// The text of the `MESSAGE`, without a position.
+    pub text: &'a [u8],
+    /// Who shall not get it.
+    pub except: Option<Except>,
+    /// Where it is stored.
+    pub position: Option<Position>,
+}
+
 /// Appends the header line; the text follows.
 pub fn write_header(out: &mut Vec<u8>, node: u64, except: Option<ConnId>) {
     out.extend_from_slice(VERSION);
+    write_sender(out, node, except);
+}
+
+/// Appends what stands before the payload of a message that is stored: `F2 <epoch> <offset> `.
+pub fn write_stored_header(out: &mut Vec<u8>, position: Position) {
+    out.extend_from_slice(VERSION_STORED);
+    write!(out, "{} {} ", position.epoch, position.offset).expect("a Vec takes every write");
+}
+
+/// Appends the header line without a version: with the text behind it, the payload of a message that is to be stored.
+pub fn write_sender(out: &mut Vec<u8>, node: u64, except: Option<ConnId>) {
     push_hex(out, node);
     out.push(b' ');
     match except {
@@ -64,20 +91,16 @@ pub fn except_text(node: u64, conn: ConnId) -> String {
 ///
 /// # Errors
 /// Why there is none.
-pub fn open<'a>(
-    room: &str,
-    payload: &'a [u8],
-    scratch: &'a mut Vec<u8>,
-) -> Result<(&'a [u8], Option<Except>), Dropped> {
+#[inline]
+pub fn open<'a>(room: &str, payload: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<Opened<'a>, Dropped> {
     // Checked here although instances publish nothing else: anyone who reaches the broker can write to the channel, and
     // a frame that is not UTF-8 would end every member's connection.
     if let Some(rest) = payload.strip_prefix(VERSION) {
-        // Most is ASCII, and that is told quicker.
-        if has(payload, |byte| byte >= 0x80) && std::str::from_utf8(payload).is_err() {
-            return Err(Dropped::NotUtf8);
-        }
-        let is_message = |text| message_of(room, text).is_some_and(is_one_value);
-        return own(rest).filter(|(text, _)| is_message(text)).ok_or(Dropped::Forged);
+        return open_sent(room, rest);
+    }
+    if let Some(rest) = payload.strip_prefix(VERSION_STORED) {
+        let (position, rest) = position(rest).ok_or(Dropped::Forged)?;
+        return Ok(Opened { position: Some(position), ..open_sent(room, rest)? });
     }
     let payload = std::str::from_utf8(payload).map_err(|_| Dropped::NotUtf8)?;
     if is_versioned(payload.as_bytes()) {
@@ -87,13 +110,39 @@ pub fn open<'a>(
     match reply::parse_classic(payload) {
         Some(classic) => {
             reply::message(scratch, room, classic.message());
-            Ok((scratch, classic.except().and_then(parse_except_text)))
+            Ok(Opened { text: scratch, except: classic.except().and_then(parse_except_text), position: None })
         }
         None => {
             reply::message_of_text(scratch, room, payload);
-            Ok((scratch, None))
+            Ok(Opened { text: scratch, except: None, position: None })
         }
     }
+}
+
+/// The same of what [`write_sender`] has begun: the payload of a message that is stored.
+///
+/// # Errors
+/// Why there is none.
+pub fn open_sent<'a>(room: &str, payload: &'a [u8]) -> Result<Opened<'a>, Dropped> {
+    // Most is ASCII, and that is told quicker.
+    if has(payload, |byte| byte >= 0x80) && std::str::from_utf8(payload).is_err() {
+        return Err(Dropped::NotUtf8);
+    }
+    let (text, except) = own(payload).ok_or(Dropped::Forged)?;
+    match message_of(room, text).is_some_and(is_one_value) {
+        true => Ok(Opened { text, except, position: None }),
+        false => Err(Dropped::Forged),
+    }
+}
+
+/// The position that begins the rest of a stored message's header, and what follows.
+fn position(rest: &[u8]) -> Option<(Position, &[u8])> {
+    let mut fields = rest.splitn(3, |byte| *byte == b' ');
+    let mut text = || std::str::from_utf8(fields.next()?).ok();
+    let (epoch, offset) = (text()?.parse().ok()?, text()?);
+    let is_written_so = offset.bytes().all(|byte| byte.is_ascii_digit()) && !offset.starts_with('0');
+    let offset = offset.parse().ok().filter(|_| is_written_so)?;
+    Some((Position { epoch, offset }, fields.next()?))
 }
 
 /// Whether it begins as what an instance of any version publishes.
@@ -234,7 +283,7 @@ mod tests {
 
     fn opened(payload: &[u8]) -> Result<(String, Option<Except>), Dropped> {
         let mut scratch = Vec::new();
-        open("r", payload, &mut scratch).map(|(text, except)| (String::from_utf8(text.to_vec()).unwrap(), except))
+        open("r", payload, &mut scratch).map(|opened| (String::from_utf8(opened.text.to_vec()).unwrap(), opened.except))
     }
 
     #[test]
@@ -273,11 +322,37 @@ mod tests {
 
     #[test]
     fn what_another_version_writes_is_no_text() {
-        for version in ["F2", "F0", "F10", "F01", "F99999999999999999999"] {
+        for version in ["F3", "F0", "F10", "F01", "F99999999999999999999"] {
             for rest in ["", &format!("{NODE} -\n"), &format!("{NODE} - 7-x 12\n{{\"type\":\"MESSAGE\"}}")] {
                 let payload = format!("{version} {rest}");
                 assert_eq!(opened(payload.as_bytes()), Err(Dropped::Version), "{payload}");
             }
+        }
+    }
+
+    #[test]
+    fn a_stored_message_comes_with_its_position() {
+        let position = Position { epoch: "3-00000000000000ff".parse().unwrap(), offset: 12 };
+        let text = r#"{"type":"MESSAGE","room":"r","message":1}"#;
+        let (mut sent, mut payload) = (Vec::new(), Vec::new());
+        write_sender(&mut sent, 0xabc, Some(ConnId::new(7, 9)));
+        sent.extend_from_slice(text.as_bytes());
+        write_stored_header(&mut payload, position);
+        payload.extend_from_slice(&sent);
+        let except = Some(Except { node: 0xabc, conn: ConnId::new(7, 9) });
+        let opened = Opened { text: text.as_bytes(), except, position: None };
+        assert_eq!(open_sent("r", &sent), Ok(opened));
+        assert_eq!(open("r", &payload, &mut Vec::new()), Ok(Opened { position: Some(position), ..opened }));
+        for position in [
+            "",
+            "3-00000000000000ff",
+            "3-00000000000000ff 0",
+            "3-00000000000000ff 012",
+            "x 12",
+            "3-00000000000000ff -1",
+        ] {
+            let payload = format!("F2 {position} {NODE} -\n{text}");
+            assert_eq!(open("r", payload.as_bytes(), &mut Vec::new()), Err(Dropped::Forged), "{payload}");
         }
     }
 

@@ -8,6 +8,8 @@ pub mod envelope;
 pub mod memory;
 pub mod redis;
 
+use crate::history::{IdempotencyKey, Page, Position, Query, Retention};
+
 /// Correlates an [`Ask::Publish`] with its outcome. Only publishes whose client waits for an answer carry one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublishId(u64);
@@ -42,11 +44,51 @@ pub enum Ask<'a> {
     Publish {
         /// The room.
         room: &'a str,
-        /// What to publish, to the letter.
+        /// What to publish, to the letter, unless it is to be stored.
         payload: &'a [u8],
+        /// Where the room keeps history: how the message is stored. What is published then is the payload behind the text that
+        /// [`envelope::write_stored_header`] writes, in one step with the storing.
+        store: Option<Store<'a>>,
         /// Set where somebody waits for the outcome.
         id: Option<PublishId>,
     },
+    /// Read a part of a room's history: `Read` or `ReadFailed` with the id must come back, unless `PublisherDown` comes first, which voids
+    /// all reads that were outstanding.
+    Read {
+        /// The room.
+        room: &'a str,
+        /// What of it.
+        query: Query,
+        /// What the room keeps: older messages are there no more, although the broker may have them still.
+        retention: Retention,
+        /// Names the answer.
+        id: ReadId,
+    },
+}
+
+/// How a message is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Store<'a> {
+    /// What the room keeps.
+    pub retention: Retention,
+    /// The sender's idempotency key: a message with a key that the room has seen lately is not stored, nor published, again.
+    pub key: Option<IdempotencyKey<'a>>,
+}
+
+/// Correlates an [`Ask::Read`] with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadId(u64);
+
+impl ReadId {
+    /// The id with this number; the hub numbers its reads upwards.
+    pub const fn new(number: u64) -> ReadId {
+        ReadId(number)
+    }
+
+    /// The number given to [`ReadId::new`].
+    pub const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// What a broker reports to the hub. Later versions may know of more; a broker reports what it can.
@@ -105,6 +147,8 @@ pub enum BrokerEvent<'a> {
     Published {
         /// From [`Ask::Publish`].
         id: PublishId,
+        /// Where it is stored, if that was asked for.
+        position: Option<Position>,
     },
     /// The broker did not take the message, or it is not known whether it did.
     PublishFailed {
@@ -112,6 +156,20 @@ pub enum BrokerEvent<'a> {
         id: PublishId,
         /// What is known of the message's fate.
         error: PublishError,
+    },
+    /// A part of a room's history.
+    Read {
+        /// From [`Ask::Read`].
+        id: ReadId,
+        /// What is there.
+        page: &'a Page,
+    },
+    /// The history cannot be read.
+    ReadFailed {
+        /// From [`Ask::Read`].
+        id: ReadId,
+        /// Whether it is worth asking again: it is not where the broker refuses for a reason that does not pass by itself.
+        passes: bool,
     },
 }
 
@@ -127,4 +185,8 @@ pub enum PublishError {
     Refused,
     /// The connection ended after the message was sent and before the answer came: it may have been published.
     Unconfirmed,
+    /// Its idempotency key belongs to another message of the room. It was not published.
+    KeyReused,
+    /// The room keeps history, and this broker cannot keep any. The message was not published.
+    NotStored,
 }

@@ -14,7 +14,7 @@ pub(crate) mod run;
 pub(crate) mod stream;
 
 use crate::config::Config;
-use crate::form::Form;
+use crate::form::{Form, Shape};
 use crate::id::ConnId;
 use crate::metrics::Metrics;
 use crate::slots::{Membership, NONE, Slots, mark};
@@ -36,6 +36,13 @@ struct Frame {
     track: u32,
     /// Where it begins there, once it has been written; `Some(None)` where it cannot be.
     position: Option<Option<u64>>,
+}
+
+/// What is said to the members of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Message,
+    Notice,
 }
 
 /// What somebody who leaves a room still gets of what has been said there and is not written.
@@ -102,9 +109,11 @@ impl FanOut {
         self.audiences.get(room)
     }
 
-    /// The connection is a member of the room from now on; `is_waiting` while the broker has yet to confirm that.
-    pub fn join(&mut self, slots: &mut Slots, slot: u32, room: u32, is_waiting: bool) {
-        let (conn, form, position) = (slots.id(slot), slots.get(slot).form(), slots.get(slot).rooms.len());
+    /// The connection is a member of the room from now on; `is_waiting` while the broker has yet to confirm that. One that `is_behind` is
+    /// given nothing that is said there, until [`FanOut::set_behind`].
+    pub fn join(&mut self, slots: &mut Slots, slot: u32, room: u32, is_waiting: bool, is_behind: bool) {
+        let (conn, position) = (slots.id(slot), slots.get(slot).rooms.len());
+        let form = Form { is_behind, ..slots.get(slot).form() };
         let place = self.audiences.join(room, form, conn, Seat::new(position, is_waiting), &mut self.runs);
         slots.enter_room(slot, Membership { room, place });
     }
@@ -140,6 +149,36 @@ impl FanOut {
         for piece in self.runs.get(run).pieces(slots.id(slot), part) {
             self.streams.add_part(slots, slot, run, piece);
         }
+    }
+
+    /// From now on the member is given what is said in the room, or nothing of it. What has been said and it has not been given yet, it is
+    /// not given either.
+    pub fn set_behind(&mut self, slots: &mut Slots, slot: u32, room: u32, is_behind: bool) {
+        let position = slots.get(slot).rooms.position(room).expect("it is a member");
+        let place = slots.get(slot).rooms.as_slice()[position].place;
+        let group = self.audiences.get(room).group_at(place.group());
+        if group.form.is_behind == is_behind {
+            return;
+        }
+        let (run, seat, form) = (group.run, group.seat(place.index()), Form { is_behind, ..group.form });
+        self.audiences.leave(room, place, &mut self.runs, |conn, seat, place| {
+            slots.get_mut(conn.slot() as u32).rooms.set_place(seat.list_position(), place);
+        });
+        let conn = slots.id(slot);
+        if run != NONE {
+            self.runs.get_mut(run).forget_spared(conn);
+        }
+        let place = self.audiences.join(room, form, conn, seat, &mut self.runs);
+        slots.get_mut(slot).rooms.set_place(position, place);
+    }
+
+    /// One message of a room to a member that is behind, in the form in which it gets them. Returns the bytes.
+    pub fn say_to(&mut self, slots: &mut Slots, slot: u32, text: &[u8]) -> usize {
+        let form = slots.get(slot).form();
+        let stream = self.streams.of(slots, slot);
+        let before = stream.len();
+        form.write(&mut self.deflater, stream, text);
+        stream.len() - before
     }
 
     /// Notes whether the member still waits for the broker.
@@ -255,9 +294,25 @@ impl FanOut {
         metrics.stored_frame_bytes_now = self.backlog.stored_bytes() as u64;
     }
 
-    /// Adds a message to the run of each group; the connection `spared` does not get it.
+    /// Tells the members something else about their room, but for those who are behind, and those whose dialect has no word for it.
+    pub fn announce(&mut self, slots: (&mut Slots, &mut Metrics), key: u32, text: &[u8]) {
+        self.write_to_groups(slots, key, (Said::Notice, text), None);
+    }
+
+    /// Adds a message to the run of each group, but for those who are behind; the connection `spared` does not get it either.
     pub fn say(&mut self, (slots, metrics): (&mut Slots, &mut Metrics), key: u32, text: &[u8], spared: Option<u32>) {
         metrics.messages_out += 1;
+        self.write_to_groups((slots, metrics), key, (Said::Message, text), spared);
+    }
+
+    #[inline]
+    fn write_to_groups(
+        &mut self,
+        (slots, metrics): (&mut Slots, &mut Metrics),
+        key: u32,
+        (said, text): (Said, &[u8]),
+        spared: Option<u32>,
+    ) {
         let spared = spared.and_then(|slot| {
             let rooms = &slots.get(slot).rooms;
             Some((slot, rooms.as_slice()[rooms.position(key)?].place))
@@ -277,7 +332,7 @@ impl FanOut {
         for at in 0..groups {
             let group = self.audiences.get(key).group_at(at);
             let (form, run, members) = (group.form, group.run, group.members().len());
-            if members == 0 {
+            if members == 0 || form.is_behind || said == Said::Notice && form.shape != Shape::Message {
                 continue;
             }
             let known = frames.iter().position(|frame| frame.form == form).unwrap_or_else(|| {
@@ -287,7 +342,13 @@ impl FanOut {
             let Frame { track, position, .. } = &mut frames[known];
             let position = *position.get_or_insert_with(|| {
                 let deflater = &mut self.deflater;
-                let position = self.runs.write(*track, |out| form.write(deflater, out, text));
+                let position = self.runs.write(*track, |out| match said {
+                    Said::Message => form.write(deflater, out, text),
+                    Said::Notice => {
+                        form.write_notice(deflater, out, text);
+                        true
+                    }
+                });
                 metrics.messages_forged += u64::from(position.is_none());
                 position
             });
@@ -401,7 +462,7 @@ impl FanOut {
                 memberships += group.members().len() as u64;
                 for (index, conn) in group.members().iter().enumerate() {
                     let slot = slots.slot(*conn).expect("members are alive");
-                    assert_eq!(slots.get(slot).form(), group.form);
+                    assert_eq!(slots.get(slot).form(), Form { is_behind: false, ..group.form });
                     let seat = group.seat(index as u32);
                     assert_eq!(slots.get(slot).rooms.as_slice()[seat.list_position()].room, key);
                 }

@@ -1,11 +1,16 @@
 //! What the hub asks of the broker in one turn, and who waits for the outcome of a publish.
 
-use crate::broker::{Ask, PublishId};
+use crate::broker::{Ask, PublishId, ReadId, Store};
+use crate::history::{IdempotencyKey, Query, Retention};
 use crate::id::ConnId;
 use crate::protocol::CommandId;
 use crate::time::Time;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Duration;
+
+/// How many idempotency keys a room remembers at least.
+pub(super) const KEYS_MAX: u32 = 10_000;
 
 /// A burst may grow the buffer; past this many bytes it is given back.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
@@ -15,6 +20,17 @@ pub(crate) enum Kind {
     Subscribe,
     Unsubscribe,
     Publish(Option<PublishId>),
+    /// A publish that is stored, by its place among these.
+    Store(Option<PublishId>, u32),
+    Read(ReadId, Query, Retention),
+}
+
+/// How a message is stored.
+#[derive(Debug)]
+struct Storing {
+    retention: Retention,
+    /// Where its idempotency key stands, with the message's digest, and for how long it is remembered.
+    key: Option<(Range<usize>, u64, Duration)>,
 }
 
 #[derive(Debug)]
@@ -28,6 +44,7 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Asks {
     list: Vec<Kept>,
+    storing: Vec<Storing>,
     bytes: Vec<u8>,
 }
 
@@ -41,13 +58,42 @@ impl Asks {
         self.list.push(Kept { kind, room: start..payload, payload: payload..self.bytes.len() });
     }
 
+    /// Queues a publish that is stored; `write` appends the payload.
+    pub fn push_store(
+        &mut self,
+        id: Option<PublishId>,
+        room: &str,
+        store: Store<'_>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let key = store.key.map(|key| {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(key.text.as_bytes());
+            (start..self.bytes.len(), key.digest, key.age_max)
+        });
+        self.push(Kind::Store(id, self.storing.len() as u32), room, write);
+        self.storing.push(Storing { retention: store.retention, key });
+    }
+
     pub fn get(&self, index: usize) -> Option<Ask<'_>> {
         let kept = self.list.get(index)?;
-        let room = std::str::from_utf8(&self.bytes[kept.room.clone()]).expect("made from a str");
+        let text = |range: &Range<usize>| std::str::from_utf8(&self.bytes[range.clone()]).expect("made from a str");
+        let (room, payload) = (text(&kept.room), &self.bytes[kept.payload.clone()]);
         Some(match kept.kind {
             Kind::Subscribe => Ask::Subscribe { room },
             Kind::Unsubscribe => Ask::Unsubscribe { room },
-            Kind::Publish(id) => Ask::Publish { room, payload: &self.bytes[kept.payload.clone()], id },
+            Kind::Publish(id) => Ask::Publish { room, payload, store: None, id },
+            Kind::Store(id, index) => {
+                let Storing { retention, key } = &self.storing[index as usize];
+                let key = key.as_ref().map(|(key, digest, age_max)| IdempotencyKey {
+                    text: text(key),
+                    digest: *digest,
+                    age_max: *age_max,
+                    keys_max: KEYS_MAX,
+                });
+                Ask::Publish { room, payload, store: Some(Store { retention: *retention, key }), id }
+            }
+            Kind::Read(id, query, retention) => Ask::Read { room, query, retention, id },
         })
     }
 
@@ -55,15 +101,21 @@ impl Asks {
         self.list.len()
     }
 
-    /// Forgets all but the publishes: an outage has voided them before anyone heard of them.
+    /// Forgets subscriptions: an outage has voided them before anyone heard of them.
     pub fn void_subscriptions(&mut self) {
-        self.list.retain(|kept| matches!(kept.kind, Kind::Publish(_)));
+        self.list.retain(|kept| !matches!(kept.kind, Kind::Subscribe | Kind::Unsubscribe));
+    }
+
+    /// Forgets reads: they will be asked for again.
+    pub fn void_reads(&mut self) {
+        self.list.retain(|kept| !matches!(kept.kind, Kind::Read(..)));
     }
 
     /// Forgets the first `done`.
     pub fn clear(&mut self, done: usize) {
         self.list.drain(..done);
         if self.list.is_empty() {
+            self.storing.clear();
             self.bytes.clear();
             self.bytes.shrink_to(KEPT_BYTES_MAX);
         }

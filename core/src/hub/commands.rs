@@ -1,15 +1,19 @@
 //! What a client's commands do.
 
 use super::Hub;
-use super::asks::Kind;
+use super::asks::{KEYS_MAX, Kind};
 use super::deferral::Deferral;
-use crate::broker::envelope;
+use crate::broker::{Store, envelope};
 use crate::close::CloseReason;
 use crate::config::{Config, PublishFormat};
 use crate::context::Context;
 use crate::fanout::Rest;
+use crate::history::{IdempotencyKey, Retention};
 use crate::id::ConnId;
+use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode, reply};
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
 
 /// In so few rooms of its own a connection's room is found quicker than among all.
 const FEW_ROOMS: usize = 4;
@@ -26,41 +30,48 @@ impl Hub {
         self.rooms.find(name)
     }
 
-    pub fn subscribe(&mut self, cx: &mut Context, slot: u32, name: &str, id: Option<CommandId>) {
+    pub fn subscribe(&mut self, cx: &mut Context, slot: u32, name: &str, start: Start, id: Option<CommandId>) {
         let known = self.rooms.find(name).and_then(|room| {
             let rooms = &cx.slots.get(slot).rooms;
             Some((room, rooms.as_slice()[rooms.position(room)?].place))
         });
         match known {
-            Some((room, ..)) if self.joins.contains(slot, room) => {
+            Some((room, ..)) if self.joins.contains(slot, room) || self.histories.asking(slot, room).is_some() => {
                 let reason = "an earlier SUBSCRIBE for this room still waits for the broker";
                 cx.refuse(slot, ErrorCode::Pending, reason, id.as_ref(), Some(name));
             }
             // What it has yet to be given comes at its room's pace: it is a member already.
-            Some((room, _)) if self.is_held(room) => cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref())),
+            Some((room, _)) if self.is_open(room) => {
+                let place = self.place_of(slot, room);
+                cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), place, None));
+            }
             Some((room, place)) => {
                 cx.fanout.set_waiting(room, place, true);
-                self.joins.insert(slot, room, id);
+                self.joins.insert(slot, room, Start::Live, id);
             }
-            None => self.join(cx, slot, name, id),
+            None => self.join(cx, slot, name, start, id),
         }
     }
 
-    fn join(&mut self, cx: &mut Context, slot: u32, name: &str, id: Option<CommandId>) {
+    fn join(&mut self, cx: &mut Context, slot: u32, name: &str, start: Start, id: Option<CommandId>) {
         let position = cx.slots.get(slot).rooms.len();
         if position >= usize::from(cx.config.limits.rooms_per_connection_max) {
             let reason = format!("a connection is in at most {position} rooms");
             return cx.refuse(slot, ErrorCode::TooManyRooms, &reason, id.as_ref(), Some(name));
         }
-        let room = self.rooms.find_or_insert(name);
-        let held = self.is_held(room);
+        let room = self.rooms.find_or_insert(name, &cx.config.rules);
         cx.fanout.add_room(room);
-        cx.fanout.join(&mut cx.slots, slot, room, !held);
-        if held {
+        let is_kept = self.retention(cx, room).is_some();
+        if is_kept {
+            self.histories.keep(room);
+        }
+        let is_open = self.is_open(room);
+        cx.fanout.join(&mut cx.slots, slot, room, !is_open, is_kept);
+        if is_open {
             cx.journal.joined(cx.slots.id(slot), name);
-            cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
+            self.begin(cx, slot, room, start, id);
         } else {
-            self.joins.insert(slot, room, id);
+            self.joins.insert(slot, room, start, id);
             self.reconcile(cx, room);
         }
     }
@@ -69,7 +80,8 @@ impl Hub {
         if let Some(room) = self.rooms.find(name)
             && let Some(position) = cx.slots.get(slot).rooms.position(room)
         {
-            if let Some(waiting) = self.joins.get(slot, room).and_then(|join| join.id.clone()) {
+            let waiting = self.joins.get(slot, room).map(|join| &join.id).or_else(|| self.histories.asking(slot, room));
+            if let Some(waiting) = waiting.and_then(Clone::clone) {
                 let reason = "undone by an UNSUBSCRIBE before the broker confirmed it";
                 cx.refuse(slot, ErrorCode::Cancelled, reason, Some(&waiting), Some(name));
             }
@@ -83,6 +95,7 @@ impl Hub {
     pub(super) fn leave(&mut self, cx: &mut Context, slot: u32, position: usize, rest: Rest) {
         let room = cx.slots.get(slot).rooms.as_slice()[position].room;
         self.end_join(cx, slot, room);
+        self.histories.leave(slot, room);
         cx.fanout.leave(&mut cx.slots, slot, position, rest);
         if cx.fanout.audience(room).is_empty() {
             self.linger(cx, room);
@@ -115,31 +128,85 @@ impl Hub {
         &mut self,
         cx: &mut Context,
         slot: u32,
-        (room, message, echo): (&str, &str, bool),
+        room: &str,
+        said: &Said<'_>,
         mut id: Option<CommandId>,
     ) -> Result<(), CloseReason<'static>> {
         cx.metrics.messages_in += 1;
         let conn = cx.slots.id(slot);
-        let except = (!echo).then_some(conn);
+        let retention = self.retention_of(cx, slot, room).filter(|_| said.store);
+        if said.key.is_some() && retention.is_none() {
+            let reason = "this room keeps no history, and so knows no keys";
+            cx.refuse(slot, ErrorCode::KeyUnsupported, reason, id.as_ref(), Some(room));
+            return Ok(());
+        }
         if !self.joins.is_empty()
             && let Some(waited_for) = self.room_waited_for(cx, slot, room)
         {
-            match self.defer(cx, (slot, waited_for), (message, except), id)? {
+            match self.defer(cx, (slot, waited_for), said, id)? {
                 Deferral::AtOnce(at_once) => id = at_once,
                 Deferral::Settled => return Ok(()),
             }
         }
         let publish = id.map(|id| self.senders.push(conn, id, cx.now));
-        self.asks.push(Kind::Publish(publish), room, |out| cx.config.write_publish(out, room, message, except));
+        match retention {
+            None => self.asks.push(Kind::Publish(publish), room, |out| cx.config.write_publish(out, room, said, false)),
+            Some(retention) => {
+                let age_max = cx.config.history.key_age_max;
+                let key =
+                    said.key.map(|text| IdempotencyKey { text, digest: said.digest(), age_max, keys_max: KEYS_MAX });
+                let write = |out: &mut Vec<u8>| cx.config.write_publish(out, room, said, true);
+                self.asks.push_store(publish, room, Store { retention, key }, write);
+            }
+        }
         Ok(())
+    }
+
+    /// By what a message to a room of this name is stored, whether anybody is in it or not.
+    fn retention_of(&self, cx: &Context, slot: u32, name: &str) -> Option<Retention> {
+        if cx.config.rules.is_empty() {
+            return None;
+        }
+        let rule = match self.find_room(cx, slot, name) {
+            Some(room) => self.rooms.get(room).rule,
+            None => cx.config.rules.find(name),
+        };
+        cx.config.rules.get(rule?)?.stores()
+    }
+}
+
+/// What a client says to a room.
+#[derive(Debug)]
+pub(crate) struct Said<'a> {
+    /// JSON.
+    pub message: &'a str,
+    /// Who shall not get it.
+    pub except: Option<ConnId>,
+    /// Whether it is stored where the room keeps history.
+    pub store: bool,
+    /// What tells a repetition of it.
+    pub key: Option<&'a str>,
+}
+
+impl Said<'_> {
+    /// Tells this message from others with the same key, the same at every instance.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = SipHasher13::new();
+        hasher.write(self.message.as_bytes());
+        hasher.finish()
     }
 }
 
 impl Config {
-    /// Appends what is published of a message; the connection `except` does not get it.
+    /// Appends what is published of a message, or what is stored of it, to which the broker adds the position.
     #[inline]
-    pub(super) fn write_publish(&self, out: &mut Vec<u8>, room: &str, message: &str, except: Option<ConnId>) {
+    pub(super) fn write_publish(&self, out: &mut Vec<u8>, room: &str, said: &Said<'_>, stores: bool) {
+        let Said { message, except, .. } = *said;
         match self.publish_format {
+            _ if stores => {
+                envelope::write_sender(out, self.node, except);
+                reply::message(out, room, message);
+            }
             PublishFormat::Fanfare => {
                 envelope::write_header(out, self.node, except);
                 reply::message(out, room, message);

@@ -7,11 +7,14 @@
 //! [`DEFERRED_MAX`], is it refused where its client can be told; where it cannot, it is published all the same.
 
 use super::Hub;
-use super::asks::Kind;
-use super::joins::{DEFERRED_MAX, Join};
+use super::asks::{KEYS_MAX, Kind};
+use super::commands::Said;
+use super::joins::{DEFERRED_MAX, Deferred, Join, Publish};
+use crate::broker::Store;
 use crate::close::CloseReason;
 use crate::context::Context;
-use crate::id::ConnId;
+use crate::history::IdempotencyKey;
+use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode};
 use std::time::Duration;
 
@@ -38,15 +41,19 @@ impl Hub {
         &mut self,
         cx: &mut Context,
         (slot, room): (u32, u32),
-        (message, except): (&str, Option<ConnId>),
+        said: &Said<'_>,
         id: Option<CommandId>,
     ) -> Result<Deferral, CloseReason<'static>> {
         if self.status.is_down() {
             return Ok(self.refuse_for_an_outage(cx, (slot, room), id));
         }
         let name = &self.rooms.get(room).name;
-        let write = |out: &mut Vec<u8>| cx.config.write_publish(out, name, message, except);
-        let Err(id) = self.joins.defer((slot, room), id, cx.now, write) else { return Ok(Deferral::Settled) };
+        let stores = said.store && self.stores(cx, room).is_some();
+        let write = |out: &mut Vec<u8>| cx.config.write_publish(out, name, said, stores);
+        let key = said.key.map(|key| (key, said.digest()));
+        let Err(id) = self.joins.defer((slot, room), id, cx.now, (stores, key), write) else {
+            return Ok(Deferral::Settled);
+        };
         cx.metrics.publishes_failed += u64::from(id.is_some());
         let reason = "too many messages wait for the broker to confirm their room; this one was not published";
         cx.refuse(slot, ErrorCode::BrokerBusy, reason, id.as_ref(), Some(name));
@@ -57,22 +64,23 @@ impl Hub {
     }
 
     /// The SUBSCRIBE waits no more, and what is deferred behind it goes to the broker. The SUBSCRIBE, if it waited.
-    pub(super) fn end_join(&mut self, cx: &mut Context, slot: u32, room: u32) -> Option<Option<CommandId>> {
-        let Join { id, deferred } = self.joins.remove(slot, room)?;
-        if let Some(deferred) = deferred {
-            for (id, payload) in deferred.publishes {
-                self.publish_deferred(cx, (slot, room), id, &deferred.payloads[payload]);
+    pub(super) fn end_join(&mut self, cx: &mut Context, slot: u32, room: u32) -> Option<(Option<CommandId>, Start)> {
+        let Join { id, start, mut deferred } = self.joins.remove(slot, room)?;
+        if let Some(deferred) = &mut deferred {
+            for publish in std::mem::take(&mut deferred.publishes) {
+                self.publish_deferred(cx, (slot, room), publish, &deferred.bytes);
             }
         }
-        Some(id)
+        Some((id, start))
     }
 
     /// Ends what has been deferred for so long, although nothing is known of its SUBSCRIBE.
     pub(super) fn end_deferred(&mut self, cx: &mut Context, age: Duration) {
         for (key, deferred) in self.joins.take_deferred(cx.now, age) {
-            for (id, payload) in deferred.publishes {
-                if let Deferral::AtOnce(id) = self.refuse_for_an_outage(cx, key, id) {
-                    self.publish_deferred(cx, key, id, &deferred.payloads[payload]);
+            let Deferred { bytes, publishes, .. } = *deferred;
+            for publish in publishes {
+                if let Deferral::AtOnce(id) = self.refuse_for_an_outage(cx, key, publish.id) {
+                    self.publish_deferred(cx, key, Publish { id, ..publish }, &bytes);
                 }
             }
         }
@@ -96,9 +104,20 @@ impl Hub {
         Deferral::Settled
     }
 
-    fn publish_deferred(&mut self, cx: &Context, (slot, room): (u32, u32), id: Option<CommandId>, payload: &[u8]) {
-        let publish = id.map(|id| self.senders.push(cx.slots.id(slot), id, cx.now));
-        let name = &self.rooms.get(room).name;
-        self.asks.push(Kind::Publish(publish), name, |out| out.extend_from_slice(payload));
+    fn publish_deferred(&mut self, cx: &Context, (slot, room): (u32, u32), publish: Publish, bytes: &[u8]) {
+        let Publish { id, payload, store, key } = publish;
+        let id = id.map(|id| self.senders.push(cx.slots.id(slot), id, cx.now));
+        let (name, retention) = (&self.rooms.get(room).name, self.stores(cx, room).filter(|_| store));
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(&bytes[payload]);
+        match retention {
+            Some(retention) => {
+                let text = |range: std::ops::Range<usize>| std::str::from_utf8(&bytes[range]).expect("kept from a str");
+                let age_max = cx.config.history.key_age_max;
+                let key =
+                    key.map(|(key, digest)| IdempotencyKey { text: text(key), digest, age_max, keys_max: KEYS_MAX });
+                self.asks.push_store(id, name, Store { retention, key }, write);
+            }
+            None => self.asks.push(Kind::Publish(id), name, write),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::hash::Seeded;
 use crate::protocol::CommandId;
+use crate::protocol::command::Start;
 use crate::time::Time;
 use hashbrown::HashMap;
 use std::ops::Range;
@@ -19,13 +20,25 @@ const PLACE_BYTES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Deferred {
     since: Time,
-    pub payloads: Vec<u8>,
-    pub publishes: Vec<(Option<CommandId>, Range<usize>)>,
+    /// Payloads and idempotency keys.
+    pub bytes: Vec<u8>,
+    pub publishes: Vec<Publish>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Publish {
+    pub id: Option<CommandId>,
+    pub payload: Range<usize>,
+    /// Whether it is stored where the room keeps history.
+    pub store: bool,
+    /// Its idempotency key, and the message's digest.
+    pub key: Option<(Range<usize>, u64)>,
 }
 
 impl Deferred {
     fn cost(&self) -> usize {
-        self.payloads.len() + self.publishes.len() * PLACE_BYTES
+        self.bytes.len() + self.publishes.len() * PLACE_BYTES
     }
 }
 
@@ -33,6 +46,8 @@ impl Deferred {
 #[derive(Debug)]
 pub(crate) struct Join {
     pub id: Option<CommandId>,
+    /// Where in the room's messages it wants to begin.
+    pub start: Start,
     /// Exists only where there is something.
     pub(super) deferred: Option<Box<Deferred>>,
 }
@@ -90,8 +105,8 @@ impl Joins {
         self.table.contains_key(&(slot, room))
     }
 
-    pub fn insert(&mut self, slot: u32, room: u32, id: Option<CommandId>) {
-        self.table.insert((slot, room), Join { id, deferred: None });
+    pub fn insert(&mut self, slot: u32, room: u32, start: Start, id: Option<CommandId>) {
+        self.table.insert((slot, room), Join { id, start, deferred: None });
     }
 
     /// When something will have been deferred for too long.
@@ -106,25 +121,30 @@ impl Joins {
         (slot, room): (u32, u32),
         id: Option<CommandId>,
         now: Time,
+        (store, key): (bool, Option<(&str, u64)>),
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), Option<CommandId>> {
         let join = self.table.get_mut(&(slot, room)).expect("whoever defers has found it");
-        let new = || Box::new(Deferred { since: now, payloads: Vec::new(), publishes: Vec::new() });
+        let new = || Box::new(Deferred { since: now, bytes: Vec::new(), publishes: Vec::new() });
         let deferred = join.deferred.get_or_insert_with(new);
-        let start = deferred.payloads.len();
-        write(&mut deferred.payloads);
-        let payload = start..deferred.payloads.len();
-        let cost = payload.len() + PLACE_BYTES;
+        let start = deferred.bytes.len();
+        write(&mut deferred.bytes);
+        let payload = start..deferred.bytes.len();
+        let key = key.map(|(key, digest)| {
+            deferred.bytes.extend_from_slice(key.as_bytes());
+            (payload.end..deferred.bytes.len(), digest)
+        });
+        let cost = deferred.bytes.len() - start + PLACE_BYTES;
         let of_slot = self.of_slots.get(&slot).copied().unwrap_or(0);
         let fits = |bytes: usize, bytes_max: usize| bytes == 0 || bytes + cost <= bytes_max;
         if !fits(of_slot, self.bytes_max) || !fits(self.bytes, self.total_bytes_max) {
-            deferred.payloads.truncate(start);
+            deferred.bytes.truncate(start);
             if deferred.publishes.is_empty() {
                 join.deferred = None;
             }
             return Err(id);
         }
-        deferred.publishes.push((id, payload));
+        deferred.publishes.push(Publish { id, payload, store, key });
         self.of_slots.insert(slot, of_slot + cost);
         self.bytes += cost;
         self.publishes += 1;

@@ -4,11 +4,13 @@
 pub(crate) mod asks;
 mod commands;
 mod deferral;
+mod history;
 mod joins;
 mod rooms;
 mod status;
 mod subscriptions;
 
+pub(crate) use commands::Said;
 pub(crate) use subscriptions::{REFUSED, Told};
 
 use crate::broker::Ask;
@@ -19,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::slots::Slots;
 use crate::time::Time;
 use asks::{Asks, Senders};
+use history::Histories;
 use joins::Joins;
 use rooms::Rooms;
 use status::BrokerStatus;
@@ -36,8 +39,11 @@ pub(crate) struct Hub {
     lingering: VecDeque<(Time, u32)>,
     /// What the broker has not been asked for yet.
     asks: Asks,
-    /// For one text that is being built.
+    histories: Histories,
+    /// For what a payload is opened to.
     scratch: Vec<u8>,
+    /// For one text that is being built.
+    text: Vec<u8>,
 }
 
 impl Hub {
@@ -49,7 +55,9 @@ impl Hub {
             joins: Joins::new(config),
             lingering: VecDeque::new(),
             asks: Asks::default(),
+            histories: Histories::new(config),
             scratch: Vec::new(),
+            text: Vec::new(),
         }
     }
 
@@ -58,19 +66,23 @@ impl Hub {
         self.end_lingering(cx);
         self.resubscribe(cx);
         self.end_overdue(cx);
+        self.history_timeout(cx);
+    }
+
+    /// Takes the members that have missed something and cannot be told: they have to come back.
+    pub fn take_missed(&mut self) -> Vec<u32> {
+        self.histories.take_missed()
     }
 
     /// When it has something to do at the latest.
-    pub fn next_timeout(&self) -> Option<Time> {
+    pub fn next_timeout(&self, slots: &Slots) -> Option<Time> {
         // What a connection had yet to publish when its socket failed is asked for in the next turn.
         if self.status.resubscribe_from.is_some() || self.asks.len() > 0 {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
-        match self.joins.is_empty() {
-            true => lingering,
-            false => lingering.into_iter().chain(self.joins.deadline()).min(),
-        }
+        let joins = if self.joins.is_empty() { None } else { self.joins.deadline() };
+        [lingering, joins, self.histories.next_timeout(slots)].into_iter().flatten().min()
     }
 
     /// Whether the broker takes everything.
@@ -101,12 +113,15 @@ impl Hub {
     pub fn owed(&self, slots: &Slots) -> BTreeSet<u32> {
         let senders = self.senders.waiting().filter_map(|conn: ConnId| slots.slot(conn));
         let joining = self.joins.slots().filter(|_| !self.status.is_down());
-        senders.chain(joining).filter(|slot| slots.get(*slot).dialect.has_replies()).collect()
+        let asking = self.histories.askers().filter_map(|conn| slots.slot(conn));
+        senders.chain(joining).chain(asking).filter(|slot| slots.get(*slot).dialect.has_replies()).collect()
     }
 
     /// Fills in the figures that are its own.
     pub fn describe(&self, metrics: &mut Metrics) {
         metrics.publishes_deferred_now = self.joins.deferred() as u64;
+        metrics.history_bytes_now = self.histories.memory_bytes() as u64;
+        metrics.members_behind_now = self.histories.behind() as u64;
     }
 
     /// Panics unless its parts agree with each other, with the connections and with the fan-out.
@@ -119,7 +134,7 @@ impl Hub {
                 for (index, conn) in group.members().iter().enumerate() {
                     let is_waiting = group.seat(index as u32).is_waiting();
                     assert_eq!(is_waiting, self.joins.contains(conn.slot() as u32, key));
-                    assert!(!(is_waiting && self.is_held(key)), "nobody waits for what is held");
+                    assert!(!(is_waiting && self.is_open(key)), "nobody waits for what is held");
                     waiting += usize::from(is_waiting);
                 }
             }
@@ -127,6 +142,7 @@ impl Hub {
         assert_eq!(lingering, self.lingering.len(), "a room stands in the queue once");
         assert_eq!(waiting, self.joins.len(), "whoever waits has a seat");
         self.joins.check_invariants();
+        self.histories.check_invariants();
         assert!(self.joins.deferred() == 0 || !self.status.is_down(), "nothing waits for a broker that is away");
     }
 
@@ -135,5 +151,6 @@ impl Hub {
         assert_eq!(self.rooms.iter().count(), 0, "rooms are left");
         assert!(self.lingering.is_empty() && self.joins.is_empty(), "somebody waits for a room");
         assert!(self.senders.is_empty(), "somebody waits for the outcome of a publish");
+        self.histories.check_idle();
     }
 }

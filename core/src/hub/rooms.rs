@@ -1,5 +1,6 @@
 //! The rooms: their names, and how each stands with the broker. Their members are the fan-out's audiences, under the same keys.
 
+use crate::rules::Rules;
 use crate::time::Time;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
@@ -24,6 +25,8 @@ pub(crate) struct Room {
     pub linger_until: Time,
     /// It stands in the queue of lingering rooms.
     pub lingering: bool,
+    /// The rule that its name has, if it has one.
+    pub rule: Option<u16>,
 }
 
 /// All rooms, by key and by name.
@@ -50,7 +53,7 @@ impl Rooms {
         self.names.find(self.hash(name), |room| *self.slab[*room as usize].name == *name).copied()
     }
 
-    pub fn find_or_insert(&mut self, name: &str) -> u32 {
+    pub fn find_or_insert(&mut self, name: &str, rules: &Rules) -> u32 {
         if let Some(room) = self.find(name) {
             return room;
         }
@@ -60,6 +63,7 @@ impl Rooms {
             asked: None,
             linger_until: Time::ZERO,
             lingering: false,
+            rule: rules.find(name),
         }) as u32;
         let (slab, hasher) = (&self.slab, self.hasher);
         self.names.insert_unique(self.hash(name), room, |room| {

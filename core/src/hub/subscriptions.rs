@@ -7,11 +7,13 @@
 use super::Hub;
 use super::asks::Kind;
 use super::rooms::Asked;
-use crate::broker::envelope::{self, Dropped};
+use crate::broker::envelope::{self, Dropped, Opened};
 use crate::broker::{BrokerEvent, PublishError, PublishId};
 use crate::context::Context;
 use crate::fanout::Rest;
 use crate::fanout::place::Place;
+use crate::history::Position;
+use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::slots::Phase;
 use std::time::Duration;
@@ -60,16 +62,24 @@ impl Hub {
                 self.status.resubscribe_from = None;
                 self.end_deferred(cx, Duration::ZERO);
             }
-            BrokerEvent::PublisherUp => self.status.publisher_down = None,
-            BrokerEvent::PublisherDown { reason } => self.status.publisher_down = Some(reason.into()),
+            BrokerEvent::PublisherUp => {
+                self.status.publisher_down = None;
+                self.ask_reads(cx);
+            }
+            BrokerEvent::PublisherDown { reason } => {
+                self.status.publisher_down = Some(reason.into());
+                self.void_reads();
+            }
             BrokerEvent::Refusing { reason } => self.status.refusing = Some(reason.into()),
             BrokerEvent::Willing => self.status.refusing = None,
             BrokerEvent::Subscribed { room } => self.subscribed(cx, room),
             BrokerEvent::Unsubscribed { room } => self.unsubscribed(cx, room),
             BrokerEvent::SubscribeFailed { room, reason } => return self.subscribe_failed(cx, room, reason),
             BrokerEvent::Message { room, payload } => self.room_message(cx, room, payload),
-            BrokerEvent::Published { id } => self.published(cx, id),
+            BrokerEvent::Published { id, position } => self.published(cx, id, position),
             BrokerEvent::PublishFailed { id, error } => self.publish_failed(cx, id, error),
+            BrokerEvent::Read { id, page } => self.read(cx, id, page),
+            BrokerEvent::ReadFailed { id, passes } => self.read_failed(cx, id, passes),
         }
         None
     }
@@ -77,6 +87,11 @@ impl Hub {
     /// Whether the broker holds the room's subscription and will go on to, so that a new member misses nothing from now on.
     pub(super) fn is_held(&self, room: u32) -> bool {
         self.rooms.get(room).held_in == self.status.epoch && self.asked(room) != Some(Asked::Unsubscribe)
+    }
+
+    /// Whether a new member can begin at once: each message of the room is said as it comes.
+    pub(super) fn is_open(&self, room: u32) -> bool {
+        self.is_held(room) && self.histories.is_live(room)
     }
 
     fn asked(&self, room: u32) -> Option<Asked> {
@@ -97,6 +112,7 @@ impl Hub {
                 self.linger(cx, key);
             } else if !room.lingering {
                 self.rooms.remove(key);
+                self.histories.forget(key);
                 cx.fanout.remove_room(key);
             }
         } else if wanted != held && self.status.down.is_none() {
@@ -159,34 +175,53 @@ impl Hub {
         let room = self.rooms.get_mut(key);
         room.asked = None;
         room.held_in = self.status.epoch;
-        let mut waiting = Vec::new();
-        for group in 0..cx.fanout.audience(key).group_count() {
-            for index in 0..cx.fanout.audience(key).group_at(group).members().len() as u32 {
-                waiting.extend(self.seat_the_waiting(cx, key, Place::new(group, index)));
-            }
+        match self.histories.has(key) {
+            true => self.begin_to_keep(cx, key),
+            false => self.seat_all(cx, key),
         }
-        for (slot, id) in waiting {
-            cx.journal.joined(cx.slots.id(slot), name);
+        self.reconcile(cx, key);
+    }
+
+    /// Ends the waiting of those who wait for the room, and answers them.
+    pub(super) fn seat_all(&mut self, cx: &mut Context, key: u32) {
+        for (slot, id, start) in self.take_waiting(cx, key) {
+            cx.journal.joined(cx.slots.id(slot), &self.rooms.get(key).name);
             let rooms = &cx.slots.get(slot).rooms;
             if let Some(position) = rooms.position(key) {
                 // Who was a member before an outage may have yet to be given what came then.
                 let place = rooms.as_slice()[position].place;
                 cx.fanout.catch_up(&mut cx.slots, slot, key, place);
             }
-            cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref()));
+            self.begin(cx, slot, key, start, id);
         }
-        self.reconcile(cx, key);
+    }
+
+    /// Ends the waiting of those who wait for the room: who they are, and their SUBSCRIBEs.
+    pub(super) fn take_waiting(&mut self, cx: &mut Context, key: u32) -> Vec<(u32, Option<CommandId>, Start)> {
+        let mut waiting = Vec::new();
+        for group in 0..cx.fanout.audience(key).group_count() {
+            for index in 0..cx.fanout.audience(key).group_at(group).members().len() as u32 {
+                let seated = self.seat_the_waiting(cx, key, Place::new(group, index));
+                waiting.extend(seated.map(|(slot, (id, start))| (slot, id, start)));
+            }
+        }
+        waiting
     }
 
     /// Ends the waiting of the member at this place, if it waits: its slot, and its SUBSCRIBE.
-    fn seat_the_waiting(&mut self, cx: &mut Context, key: u32, place: Place) -> Option<(u32, Option<CommandId>)> {
+    fn seat_the_waiting(
+        &mut self,
+        cx: &mut Context,
+        key: u32,
+        place: Place,
+    ) -> Option<(u32, (Option<CommandId>, Start))> {
         let group = cx.fanout.audience(key).group_at(place.group());
         if !group.seat(place.index()).is_waiting() {
             return None;
         }
         let slot = group.members()[place.index() as usize].slot() as u32;
         cx.fanout.set_waiting(key, place, false);
-        self.end_join(cx, slot, key).map(|id| (slot, id))
+        self.end_join(cx, slot, key).map(|join| (slot, join))
     }
 
     fn unsubscribed(&mut self, cx: &mut Context, name: &str) {
@@ -235,7 +270,7 @@ impl Hub {
             match waiting {
                 // Nothing else could tell it, and it would wait for messages that never come.
                 _ if !cx.slots.get(slot).dialect.has_replies() => return Some(Told::NoWordFor(slot)),
-                Some((_, id)) => cx.refuse(slot, ErrorCode::BrokerRefused, REFUSED, id.as_ref(), Some(name)),
+                Some((_, (id, _))) => cx.refuse(slot, ErrorCode::BrokerRefused, REFUSED, id.as_ref(), Some(name)),
                 None => cx.reply(slot, |out| reply::unsubscribed(out, name, None, Some(ErrorCode::BrokerRefused))),
             }
             return Some(Told::Told);
@@ -247,12 +282,14 @@ impl Hub {
     fn room_message(&mut self, cx: &mut Context, name: &str, payload: &[u8]) {
         // Without members, or before the broker confirmed: the end of a subscription that nobody needs any more.
         let Some(key) = self.rooms.find(name) else { return };
-        if !self.is_held(key) || cx.fanout.audience(key).is_empty() {
+        let is_kept = self.histories.has(key);
+        if !self.is_held(key) || cx.fanout.audience(key).is_empty() && !is_kept {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         match envelope::open(name, payload, &mut scratch) {
-            Ok((text, except)) => {
+            Ok(opened) if is_kept => self.heard(cx, key, opened),
+            Ok(Opened { text, except, .. }) => {
                 let except = except.filter(|except| except.node == cx.config.node).map(|except| except.conn);
                 let spared = except.and_then(|conn| cx.slots.slot(conn));
                 cx.fanout.say((&mut cx.slots, &mut cx.metrics), key, text, spared);
@@ -264,12 +301,12 @@ impl Hub {
         self.scratch = scratch;
     }
 
-    fn published(&mut self, cx: &mut Context, id: PublishId) {
+    fn published(&mut self, cx: &mut Context, id: PublishId, position: Option<Position>) {
         let Some(sender) = self.senders.take(id) else { return };
         cx.metrics.observe_publish(cx.now.since(sender.at));
         cx.metrics.publishes_confirmed += 1;
         if let Some(slot) = cx.slots.slot(sender.conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) {
-            cx.reply(slot, |out| reply::ack(out, &sender.id));
+            cx.reply(slot, |out| reply::ack(out, &sender.id, position));
         }
     }
 
@@ -283,6 +320,12 @@ impl Hub {
             }
             PublishError::Busy => {
                 (ErrorCode::BrokerBusy, "too many messages wait for the broker; this one was not published")
+            }
+            PublishError::KeyReused => {
+                (ErrorCode::KeyReused, "the key belongs to another message; this one was not published")
+            }
+            PublishError::NotStored => {
+                (ErrorCode::HistoryUnavailable, "the broker cannot store the message; it was not published")
             }
             PublishError::Refused => (ErrorCode::BrokerRefused, "the broker refused the message"),
             PublishError::Unconfirmed => (

@@ -1,12 +1,19 @@
 //! A client's text frame to a command. Fields are read one by one, so that a refusal still carries the id.
 
 use super::{CommandId, ErrorCode};
+use crate::history::{Epoch, Position};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Decoded bytes of a string used as `id`.
 const ID_BYTES_MAX: usize = 64;
+/// Of a `key`. 22 characters in base 64 are 128 bits: nobody meets a stranger's key by chance, nor guesses one.
+const KEY_BYTES_MIN: usize = 22;
+const KEY_BYTES_MAX: usize = 128;
+/// Messages of a `HISTORY` that names no limit, and of any.
+const HISTORY_LIMIT: u32 = 50;
+const HISTORY_LIMIT_MAX: u32 = 1_000;
 
 /// A well-formed command and the id that its reply carries.
 #[derive(Debug, PartialEq)]
@@ -25,6 +32,8 @@ pub enum Request<'a> {
     Subscribe {
         /// Its name.
         room: Cow<'a, str>,
+        /// Where in its messages to begin.
+        start: Start,
     },
     /// Leave a room.
     Unsubscribe {
@@ -39,18 +48,57 @@ pub enum Request<'a> {
         message: &'a str,
         /// Whether the sender gets it too, if it is a member.
         echo: bool,
+        /// Whether it is stored where the room keeps history.
+        store: bool,
+        /// What tells a repetition of it.
+        key: Option<Cow<'a, str>>,
+    },
+    /// Read a part of a room's history.
+    History {
+        /// Its name.
+        room: Cow<'a, str>,
+        /// From where on.
+        from: HistoryFrom,
+        /// The epoch that the offset is of, where the client says so.
+        epoch: Option<Epoch>,
+        /// Messages at most.
+        limit: u32,
     },
     /// Be answered with `PONG`.
     Ping,
+}
+
+/// Where in a room's messages a member begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With what comes.
+    #[default]
+    Live,
+    /// With what came after this place. An epoch that can be none has the ordinal 0.
+    Since(Position),
+    /// With the last messages, so many at most.
+    Newest(u32),
+}
+
+/// Which part of a room's history is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryFrom {
+    /// What came after the message with this offset, the oldest first.
+    After(u64),
+    /// What came before the message with this offset.
+    Before(u64),
+    /// The newest.
+    Newest,
 }
 
 impl Request<'_> {
     /// The room that it is about.
     pub fn room(&self) -> Option<&str> {
         match self {
-            Request::Subscribe { room } | Request::Unsubscribe { room } | Request::SendMessage { room, .. } => {
-                Some(room)
-            }
+            Request::Subscribe { room, .. }
+            | Request::Unsubscribe { room }
+            | Request::SendMessage { room, .. }
+            | Request::History { room, .. } => Some(room),
             Request::Ping => None,
         }
     }
@@ -92,6 +140,16 @@ struct Fields<'a> {
     since: Option<&'a RawValue>,
     #[serde(borrow)]
     history: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
+    #[serde(borrow)]
+    limit: Option<&'a RawValue>,
+    #[serde(borrow)]
+    after: Option<&'a RawValue>,
+    #[serde(borrow)]
+    before: Option<&'a RawValue>,
+    #[serde(borrow)]
+    epoch: Option<&'a RawValue>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -189,41 +247,99 @@ impl<'a> Fields<'a> {
             }
         };
         match &*kind {
-            "SUBSCRIBE" => {
-                if self.since.is_some() || self.history.is_some() {
-                    return Err(fault(
-                        ErrorCode::NotSupported,
-                        "this server keeps no history: since and history are not available",
-                    ));
-                }
-                Ok(Request::Subscribe { room: room()? })
-            }
+            "SUBSCRIBE" => Ok(Request::Subscribe { room: room()?, start: self.start()? }),
             "UNSUBSCRIBE" => Ok(Request::Unsubscribe { room: room()? }),
             "SEND_MESSAGE" => self.send_message(room()?),
             // In small letters as well: it is what most clients send that know nothing of this server.
             "PING" | "ping" => Ok(Request::Ping),
-            "PRESENCE" | "HISTORY" | "AUTH" => {
+            "HISTORY" => self.history(room()?),
+            "PRESENCE" | "AUTH" => {
                 Err((ErrorCode::NotSupported, format!("{kind} is not available on this server").into()))
             }
-            _ => Err(fault(ErrorCode::UnknownType, "type must be SUBSCRIBE, UNSUBSCRIBE, SEND_MESSAGE or PING")),
+            _ => {
+                Err(fault(ErrorCode::UnknownType, "type must be SUBSCRIBE, UNSUBSCRIBE, SEND_MESSAGE, HISTORY or PING"))
+            }
         }
     }
 
     fn send_message(&self, room: Cow<'a, str>) -> Result<Request<'a>, Fault> {
         let message = self.message.ok_or(fault(ErrorCode::MissingField, "message is missing"))?.get();
-        let echo = match self.echo.map(RawValue::get) {
-            None | Some("true") => true,
-            Some("false") => false,
-            Some(_) => return Err(fault(ErrorCode::BadField, "echo must be true or false")),
+        let switch = |field: Option<&'a RawValue>, reason| match field.map(RawValue::get) {
+            None | Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(_) => Err(fault(ErrorCode::BadField, reason)),
         };
-        if self.key.is_some() {
-            return Err(fault(
-                ErrorCode::NotSupported,
-                "this server keeps no history: idempotency keys are not available",
-            ));
+        let echo = switch(self.echo, "echo must be true or false")?;
+        let store = switch(self.store, "store must be true or false")?;
+        let key = match self.key.map(text) {
+            None => None,
+            Some(Some(key)) if (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()) => Some(key),
+            Some(_) => return Err(fault(ErrorCode::BadField, "key must be a string of 22 to 128 bytes")),
+        };
+        if key.is_some() && !store {
+            return Err(fault(ErrorCode::BadField, "key needs a message that is stored"));
         }
-        Ok(Request::SendMessage { room, message, echo })
+        Ok(Request::SendMessage { room, message, echo, store, key })
     }
+
+    fn start(&self) -> Result<Start, Fault> {
+        #[derive(Deserialize)]
+        struct Since<'a> {
+            #[serde(borrow)]
+            epoch: Text<'a>,
+            offset: u64,
+        }
+        match (self.since, self.history) {
+            (None, None) => Ok(Start::Live),
+            (Some(_), Some(_)) => Err(fault(ErrorCode::BadField, "since and history exclude each other")),
+            (Some(since), None) => {
+                let since = Some(since.get()).filter(|since| since.starts_with('{'));
+                let since = since.and_then(|since| serde_json::from_str::<Since<'_>>(since).ok());
+                let Since { epoch, offset } = since.ok_or(fault(
+                    ErrorCode::BadField,
+                    r#"since must be an object such as {"epoch":"1-0123456789abcdef","offset":12}"#,
+                ))?;
+                Ok(Start::Since(Position { epoch: epoch_of(&epoch.0), offset }))
+            }
+            (None, Some(history)) => number(history)
+                .map(Start::Newest)
+                .ok_or(fault(ErrorCode::BadField, "history must be a number of messages")),
+        }
+    }
+
+    fn history(&self, room: Cow<'a, str>) -> Result<Request<'a>, Fault> {
+        let offset = |field: &'a RawValue, reason| {
+            serde_json::from_str::<u64>(field.get()).map_err(|_| fault(ErrorCode::BadField, reason))
+        };
+        let from = match (self.after, self.before) {
+            (None, None) => HistoryFrom::Newest,
+            (Some(after), None) => HistoryFrom::After(offset(after, "after must be an offset")?),
+            (None, Some(before)) => HistoryFrom::Before(offset(before, "before must be an offset")?),
+            (Some(_), Some(_)) => return Err(fault(ErrorCode::BadField, "after and before exclude each other")),
+        };
+        let epoch = match self.epoch.map(text) {
+            None => None,
+            Some(Some(epoch)) => Some(epoch_of(&epoch)),
+            Some(None) => return Err(fault(ErrorCode::BadField, "epoch must be a string")),
+        };
+        let limit = match self.limit {
+            None => HISTORY_LIMIT,
+            Some(limit) => number(limit)
+                .filter(|limit| *limit > 0)
+                .ok_or(fault(ErrorCode::BadField, "limit must be a number of messages, at least 1"))?,
+        };
+        Ok(Request::History { room, from, epoch, limit: limit.min(HISTORY_LIMIT_MAX) })
+    }
+}
+
+/// The epoch with this text; where it is none, one that no room has.
+pub(crate) fn epoch_of(text: &str) -> Epoch {
+    text.parse().unwrap_or(Epoch { ordinal: 0, random: 0 })
+}
+
+/// A number; what is more than fits counts as much as does.
+fn number(json: &RawValue) -> Option<u32> {
+    serde_json::from_str::<u64>(json.get()).ok().map(|number| u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 fn parse_id(json: &RawValue) -> Result<CommandId, Fault> {
@@ -277,7 +393,8 @@ mod tests {
         let frame = r#"{"message": {"a" : [1.0, "é"] } ,"roomId":"r","type":"SEND_MESSAGE","extra":[{}]}"#;
         let command = parse(frame, 128).unwrap();
         let message = r#"{"a" : [1.0, "é"] }"#;
-        assert_eq!(command.request, Request::SendMessage { room: "r".into(), message, echo: true });
+        let request = Request::SendMessage { room: "r".into(), message, echo: true, store: true, key: None };
+        assert_eq!(command.request, request);
         assert_eq!(command.id, None);
     }
 
@@ -295,7 +412,7 @@ mod tests {
             ("\"\"ping\"\"", "bad_json"),
             ("[]", "bad_json"),
             ("1", "bad_json"),
-            (r#"["PING",7,null,null,0,null,null,null,null]"#, "bad_json"),
+            (r#"["PING",7,null,null,0,null,null,null,null,null,null,null,null,null]"#, "bad_json"),
             (r#"{"type":"PING"} x"#, "bad_json"),
             (r#"{"type":"PING","type":"PING"}"#, "bad_json"),
             ("{}", "missing_field"),
@@ -308,10 +425,30 @@ mod tests {
             (r#"{"type":"SUBSCRIBE","room":""}"#, "room_invalid"),
             (r#"{"type":"SUBSCRIBE","room":"a\nb"}"#, "room_invalid"),
             (r#"{"type":"SUBSCRIBE","room":"a\u0085b"}"#, "room_invalid"),
-            (r#"{"type":"SUBSCRIBE","room":"r","history":5}"#, "not_supported"),
+            (r#"{"type":"SUBSCRIBE","room":"r","history":5}"#, "ok"),
+            (r#"{"type":"SUBSCRIBE","room":"r","history":99999999999}"#, "ok"),
+            (r#"{"type":"SUBSCRIBE","room":"r","history":-1}"#, "bad_field"),
+            (r#"{"type":"SUBSCRIBE","room":"r","history":"5"}"#, "bad_field"),
+            (r#"{"type":"SUBSCRIBE","room":"r","since":{"epoch":"x","offset":0}}"#, "ok"),
+            (r#"{"type":"SUBSCRIBE","room":"r","since":{"epoch":"x"}}"#, "bad_field"),
+            (r#"{"type":"SUBSCRIBE","room":"r","since":["x",0]}"#, "bad_field"),
+            (r#"{"type":"SUBSCRIBE","room":"r","since":{"epoch":"x","offset":0},"history":1}"#, "bad_field"),
             (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"echo":"no"}"#, "bad_field"),
-            (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":"k"}"#, "not_supported"),
-            (r#"{"type":"HISTORY","room":"r"}"#, "not_supported"),
+            (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"store":0}"#, "bad_field"),
+            (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":"k"}"#, "bad_field"),
+            (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":"0123456789012345678901"}"#, "ok"),
+            (
+                r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":"0123456789012345678901","store":false}"#,
+                "bad_field",
+            ),
+            (r#"{"type":"HISTORY","room":"r"}"#, "ok"),
+            (r#"{"type":"HISTORY"}"#, "missing_field"),
+            (r#"{"type":"HISTORY","room":"r","after":3,"limit":10,"epoch":"1-0"}"#, "ok"),
+            (r#"{"type":"HISTORY","room":"r","after":3,"before":9}"#, "bad_field"),
+            (r#"{"type":"HISTORY","room":"r","after":-3}"#, "bad_field"),
+            (r#"{"type":"HISTORY","room":"r","limit":0}"#, "bad_field"),
+            (r#"{"type":"HISTORY","room":"r","epoch":1}"#, "bad_field"),
+            (r#"{"type":"PRESENCE","room":"r"}"#, "not_supported"),
             (r#"{"type":"PING","id":1.5}"#, "bad_field"),
             (r#"{"type":"PING","id":{}}"#, "bad_field"),
             (r#"{"type":"PING","id":18446744073709551615}"#, "ok"),

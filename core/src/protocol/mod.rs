@@ -81,6 +81,14 @@ pub enum ErrorCode {
     Pending,
     /// The `SUBSCRIBE` was undone by an `UNSUBSCRIBE` before the broker confirmed it.
     Cancelled,
+    /// The room keeps no history, or its history cannot be read or written.
+    HistoryUnavailable,
+    /// The room's history has another epoch now.
+    EpochUnknown,
+    /// The idempotency key belongs to another message.
+    KeyReused,
+    /// The room keeps no history, and so knows no idempotency keys.
+    KeyUnsupported,
 }
 
 impl ErrorCode {
@@ -102,6 +110,10 @@ impl ErrorCode {
             ErrorCode::Unconfirmed => "unconfirmed",
             ErrorCode::Pending => "pending",
             ErrorCode::Cancelled => "cancelled",
+            ErrorCode::HistoryUnavailable => "history_unavailable",
+            ErrorCode::EpochUnknown => "epoch_unknown",
+            ErrorCode::KeyReused => "key_reused",
+            ErrorCode::KeyUnsupported => "key_unsupported",
         }
     }
 

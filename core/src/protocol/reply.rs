@@ -3,8 +3,10 @@
 //! Fields stand in the order shown, names of rooms are escaped, and an `id` is repeated as the client wrote it, or absent.
 
 use super::{CommandId, ErrorCode};
+use crate::history::{Epoch, Position};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::io::Write;
 
 /// Appends a string as JSON.
 fn string(out: &mut Vec<u8>, text: &str) {
@@ -25,12 +27,120 @@ fn id_field(out: &mut Vec<u8>, id: Option<&CommandId>) {
     }
 }
 
-/// Appends `{"type":"SUBSCRIBED","room":…,"id":…}`.
-pub fn subscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>) {
+fn number_field(out: &mut Vec<u8>, name: &str, value: u64) {
+    write!(out, ",\"{name}\":{value}").expect("a Vec takes every write");
+}
+
+fn epoch_field(out: &mut Vec<u8>, name: &str, epoch: Epoch) {
+    write!(out, ",\"{name}\":\"{epoch}\"").expect("a Vec takes every write");
+}
+
+fn position_fields(out: &mut Vec<u8>, position: Option<Position>) {
+    if let Some(Position { epoch, offset }) = position {
+        epoch_field(out, "epoch", epoch);
+        number_field(out, "offset", offset);
+    }
+}
+
+/// Appends `{"type":"SUBSCRIBED","room":…,"id":…,"epoch":…,"offset":…,"recovered":…}`: the position of the last message before what follows,
+/// where the room keeps history; and whether all that was asked for follows, where it was.
+pub fn subscribed(
+    out: &mut Vec<u8>,
+    room: &str,
+    id: Option<&CommandId>,
+    position: Option<Position>,
+    recovered: Option<bool>,
+) {
     out.extend_from_slice(b"{\"type\":\"SUBSCRIBED\"");
     field(out, "room", room);
     id_field(out, id);
+    position_fields(out, position);
+    if let Some(recovered) = recovered {
+        write!(out, ",\"recovered\":{recovered}").expect("a Vec takes every write");
+    }
     out.push(b'}');
+}
+
+/// Messages of a room that a member will not get by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gap {
+    /// Those with these offsets, both included, are kept no more.
+    Trimmed {
+        /// The room's epoch.
+        epoch: Epoch,
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
+    /// A new epoch has begun. Go on at (`epoch`, `fence`).
+    Epoch {
+        /// The new one.
+        epoch: Epoch,
+        /// The one that has ended.
+        previous: Epoch,
+        /// The last message of it that has not been lost.
+        fence: u64,
+        /// Whether the member has seen later ones, whose offsets others have now.
+        lost: bool,
+    },
+    /// Some, of a room without history, while its instance had no connection to the broker.
+    Interrupted,
+}
+
+/// Appends `{"type":"GAP","room":…,…,"reason":…}`.
+pub fn gap(out: &mut Vec<u8>, room: &str, gap: Gap) {
+    out.extend_from_slice(b"{\"type\":\"GAP\"");
+    field(out, "room", room);
+    let reason = match gap {
+        Gap::Trimmed { epoch, from, to } => {
+            epoch_field(out, "epoch", epoch);
+            number_field(out, "from", from);
+            number_field(out, "to", to);
+            "trimmed"
+        }
+        Gap::Epoch { epoch, previous, fence, lost } => {
+            epoch_field(out, "epoch", epoch);
+            epoch_field(out, "previous", previous);
+            number_field(out, "fence", fence);
+            if lost { "failover" } else { "epoch" }
+        }
+        Gap::Interrupted => "interrupted",
+    };
+    field(out, "reason", reason);
+    out.push(b'}');
+}
+
+/// Appends the text of a `MESSAGE` with its offset.
+pub fn with_offset(out: &mut Vec<u8>, message: &[u8], offset: u64) {
+    let (end, start) = message.split_last().expect("an object has two braces");
+    out.extend_from_slice(start);
+    number_field(out, "offset", offset);
+    out.push(*end);
+}
+
+/// Appends `{"type":"HISTORY","room":…,"id":…,"epoch":…,"messages":[{"offset":…,"time":…,"message":…},…],"more":…}`. The messages are given as
+/// the texts of `MESSAGE`s, with offset and Unix time in milliseconds.
+pub fn history<'a>(
+    out: &mut Vec<u8>,
+    room: &str,
+    id: Option<&CommandId>,
+    epoch: Epoch,
+    messages: impl Iterator<Item = (u64, u64, &'a str)>,
+    more: bool,
+) {
+    out.extend_from_slice(b"{\"type\":\"HISTORY\"");
+    field(out, "room", room);
+    id_field(out, id);
+    epoch_field(out, "epoch", epoch);
+    out.extend_from_slice(b",\"messages\":[");
+    for (index, (offset, time_ms, message)) in messages.enumerate() {
+        let comma = if index > 0 { "," } else { "" };
+        write!(out, "{comma}{{\"offset\":{offset},\"time\":{time_ms},\"message\":{message}}}")
+            .expect("a Vec takes every write");
+    }
+    write!(out, "],\"more\":{more}}}").expect("a Vec takes every write");
 }
 
 /// Appends `{"type":"UNSUBSCRIBED","room":…,"id":…,"code":…}`; the code is there when the server ends the subscription.
@@ -44,10 +154,11 @@ pub fn unsubscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>, code:
     out.push(b'}');
 }
 
-/// Appends `{"type":"ACK","id":…}`.
-pub fn ack(out: &mut Vec<u8>, id: &CommandId) {
+/// Appends `{"type":"ACK","id":…,"epoch":…,"offset":…}`; the position is there where the message is stored.
+pub fn ack(out: &mut Vec<u8>, id: &CommandId, position: Option<Position>) {
     out.extend_from_slice(b"{\"type\":\"ACK\"");
     id_field(out, Some(id));
+    position_fields(out, position);
     out.push(b'}');
 }
 
@@ -103,15 +214,20 @@ pub fn classic(out: &mut Vec<u8>, room: &str, message: &str, except: Option<&str
     out.push(b'}');
 }
 
-/// The message in the text of a `MESSAGE`: a string's text, or any other value's JSON. `None` where the text is no such object.
-pub fn parse_message(text: &[u8]) -> Option<Cow<'_, str>> {
+/// The `message` in the text of a `MESSAGE`, as JSON. `None` where the text is no such object.
+pub fn message_json(text: &[u8]) -> Option<&str> {
     #[derive(serde::Deserialize)]
     struct Message<'a> {
         #[serde(borrow)]
         message: &'a RawValue,
     }
     // serde would take an array for the fields in their order.
-    let message = text.starts_with(b"{").then(|| serde_json::from_slice::<Message<'_>>(text).ok())??.message.get();
+    Some(text.starts_with(b"{").then(|| serde_json::from_slice::<Message<'_>>(text).ok())??.message.get())
+}
+
+/// The message in the text of a `MESSAGE`: a string's text, or any other value's JSON. `None` where the text is no such object.
+pub fn parse_message(text: &[u8]) -> Option<Cow<'_, str>> {
+    let message = message_json(text)?;
     if message.starts_with('"') {
         // What is no string after all, for instance half a surrogate pair, is forwarded as it is written.
         return Some(serde_json::from_str(message).map_or(Cow::Borrowed(message), Cow::Owned));

@@ -4,7 +4,7 @@
 use crate::close::CloseReason;
 use crate::context::Context;
 use crate::dialect::Dialect;
-use crate::hub::Hub;
+use crate::hub::{Hub, Said};
 use crate::limits::meter::Limit;
 use crate::protocol::command::{self, Command, Refusal, Request};
 use crate::protocol::{CommandId, ErrorCode, reply};
@@ -69,9 +69,13 @@ fn text(hub: &mut Hub, cx: &mut Context, slot: u32, text: &str) -> Verdict {
 
 fn obey(hub: &mut Hub, cx: &mut Context, slot: u32, Command { id, request }: Command<'_>) -> Verdict {
     match request {
-        Request::Subscribe { room } => hub.subscribe(cx, slot, &room, id),
+        Request::Subscribe { room, start } => hub.subscribe(cx, slot, &room, start, id),
         Request::Unsubscribe { room } => hub.unsubscribe(cx, slot, &room, id),
-        Request::SendMessage { room, message, echo } => return publish(hub, cx, slot, (&room, message, echo), id),
+        Request::SendMessage { room, message, echo, store, key } => {
+            let except = (!echo).then(|| cx.slots.id(slot));
+            return publish(hub, cx, slot, &room, &Said { message, except, store, key: key.as_deref() }, id);
+        }
+        Request::History { room, from, epoch, limit } => hub.history(cx, slot, (&room, from, epoch, limit), id),
         Request::Ping => cx.reply(slot, |out| reply::pong(out, id.as_ref())),
     }
     Ok(())
@@ -86,23 +90,17 @@ fn speak(hub: &mut Hub, cx: &mut Context, slot: u32, text: &str) -> Verdict {
     // The name goes to the broker with every message, and came once.
     let escapes = room.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
     cx.limits.owe(room.len() + escapes + message.len() - text.len());
-    publish(hub, cx, slot, (&room, &message, true), None)
+    publish(hub, cx, slot, &room, &Said { message: &message, except: None, store: true, key: None }, None)
 }
 
-fn publish(
-    hub: &mut Hub,
-    cx: &mut Context,
-    slot: u32,
-    (room, message, echo): (&str, &str, bool),
-    id: Option<CommandId>,
-) -> Verdict {
+fn publish(hub: &mut Hub, cx: &mut Context, slot: u32, room: &str, said: &Said<'_>, id: Option<CommandId>) -> Verdict {
     if cx.limits.has_deliveries() {
-        let deliveries = (hub.members(cx, slot, room), message.len());
+        let deliveries = (hub.members(cx, slot, room), said.message.len());
         if !cx.limits.charge_deliveries(&mut cx.slots, slot, deliveries, cx.now) {
             return refuse_delivery(cx, slot, room, id.as_ref());
         }
     }
-    hub.publish(cx, slot, (room, message, echo), id)
+    hub.publish(cx, slot, room, said, id)
 }
 
 /// Refuses what is beyond the rate of deliveries, where that can be told; nothing may be lost silently.

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::Refused;
 use crate::hash::take_of;
+use crate::protocol::command::Start;
 use crate::slots::Phase;
 use crate::ws::deflate::Agreed;
 use crate::ws::handshake::{self, Kind, Offered, Parsed, Response};
@@ -125,7 +126,7 @@ impl Transport {
         slot: u32,
         head: &'a [u8],
         readiness: Readiness,
-    ) -> Option<Vec<Cow<'a, str>>> {
+    ) -> Option<Vec<(Cow<'a, str>, Start)>> {
         let parsed = match handshake::parse(head, cx.config.limits.request_headers_max) {
             Ok(parsed) => parsed,
             Err(response) => {
@@ -173,7 +174,7 @@ impl Transport {
         slot: u32,
         (path, query): (&'a str, &'a str),
         (key, subprotocols, compression): (&str, Offered<'_>, Option<Agreed>),
-    ) -> Option<Vec<Cow<'a, str>>> {
+    ) -> Option<Vec<(Cow<'a, str>, Start)>> {
         let Route { dialect, rooms } = match route::route(path, query, &cx.config) {
             Ok(route) => route,
             // Before it is told to come back later: there will be nothing for it then either.

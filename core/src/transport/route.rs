@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::dialect::Dialect;
-use crate::protocol::command::check_room_name;
+use crate::history::Position;
+use crate::protocol::command::{Start, check_room_name, epoch_of};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
@@ -10,8 +11,9 @@ use std::borrow::Cow;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Route<'a> {
     pub dialect: Dialect,
-    /// The rooms that the connection joins at once: what it is told of them goes out with the response.
-    pub rooms: Vec<Cow<'a, str>>,
+    /// The rooms that the connection joins at once, and where in their messages it begins: what it is told of them goes out with the
+    /// response.
+    pub rooms: Vec<(Cow<'a, str>, Start)>,
 }
 
 /// What is at this path, with this query.
@@ -33,12 +35,16 @@ pub(super) fn route<'a>(
         _ => {
             let name = path.strip_prefix("/broadcast/").ok_or(None)?;
             let room = room_name(name, config).map_err(Some)?;
-            return Ok(Route { dialect: Dialect::Broadcast, rooms: vec![room] });
+            let start = start(query).map_err(Some)?;
+            return Ok(Route { dialect: Dialect::Broadcast, rooms: vec![(room, start)] });
         }
     };
     let rooms = match dialect {
         Dialect::Fanfare => rooms(query, config).map_err(Some)?,
-        _ => dialect.own_rooms().iter().copied().map(Cow::Borrowed).collect(),
+        _ => {
+            let start = start(query).map_err(Some)?;
+            dialect.own_rooms().iter().map(|room| (Cow::Borrowed(*room), start)).collect()
+        }
     };
     Ok(Route { dialect, rooms })
 }
@@ -56,18 +62,44 @@ fn room_name<'a>(encoded: &'a str, config: &Config) -> Result<Cow<'a, str>, Cow<
 }
 
 /// The rooms that a query names, each as `room=`, in the form of `application/x-www-form-urlencoded`, which browsers' `URLSearchParams`
-/// makes.
-fn rooms<'a>(query: &'a str, config: &Config) -> Result<Vec<Cow<'a, str>>, Cow<'static, str>> {
-    let names = query.split('&').filter_map(|pair| pair.strip_prefix("room="));
+/// makes. `since=` and `history=` belong to the room before them.
+fn rooms<'a>(query: &'a str, config: &Config) -> Result<Vec<(Cow<'a, str>, Start)>, Cow<'static, str>> {
     let room = |name: &'a str| match name.contains('+') {
         true => room_name(&name.replace('+', "%20"), config).map(|room| Cow::Owned(room.into_owned())),
         false => room_name(name, config),
     };
-    let most = config.limits.rooms_per_connection_max;
-    if names.clone().count() > usize::from(most) {
+    let most = usize::from(config.limits.rooms_per_connection_max);
+    if query.split('&').filter(|pair| pair.starts_with("room=")).count() > most {
         return Err(format!("a connection is in at most {most} rooms").into());
     }
-    names.map(room).collect()
+    let mut rooms = Vec::new();
+    for pair in query.split('&') {
+        if let Some(name) = pair.strip_prefix("room=") {
+            rooms.push((room(name)?, Start::Live));
+        } else if let (Some(start), Some((_, room))) = (parse_start(pair)?, rooms.last_mut()) {
+            *room = start;
+        }
+    }
+    Ok(rooms)
+}
+
+/// Where in its one room's messages a connection begins.
+fn start(query: &str) -> Result<Start, Cow<'static, str>> {
+    let mut starts = query.split('&').map(parse_start).filter_map(Result::transpose);
+    starts.next_back().unwrap_or(Ok(Start::Live))
+}
+
+/// `since=EPOCH:OFFSET` or `history=N`; nothing where it is neither.
+fn parse_start(pair: &str) -> Result<Option<Start>, Cow<'static, str>> {
+    if let Some(since) = pair.strip_prefix("since=") {
+        let since = percent_decode_str(since).decode_utf8().map_err(|_| "since in the URL is not UTF-8")?;
+        let (epoch, offset) = since.rsplit_once(':').ok_or("since is an epoch, a colon and an offset")?;
+        let offset = offset.parse().map_err(|_| "since is an epoch, a colon and an offset")?;
+        return Ok(Some(Start::Since(Position { epoch: epoch_of(epoch), offset })));
+    }
+    let Some(messages) = pair.strip_prefix("history=") else { return Ok(None) };
+    let messages = messages.parse().map_err(|_| "history is a number of messages")?;
+    Ok(Some(Start::Newest(messages)))
 }
 
 #[cfg(test)]
@@ -76,7 +108,7 @@ mod tests {
 
     fn chosen(path: &str, query: &str, config: &Config) -> Result<(Dialect, Vec<String>), Option<Cow<'static, str>>> {
         let route = route(path, query, config)?;
-        Ok((route.dialect, route.rooms.into_iter().map(Cow::into_owned).collect()))
+        Ok((route.dialect, route.rooms.into_iter().map(|(room, _)| room.into_owned()).collect()))
     }
 
     #[test]
@@ -128,6 +160,25 @@ mod tests {
         }
         for wrong in ["room=", "room=%0A", "room=%FF", "room=a&room="] {
             assert!(matches!(chosen("/", wrong), Err(Some(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn where_a_room_begins_is_said_behind_it() {
+        let config = Config::default();
+        let starts = |path: &str, query: &str| {
+            let route = route(path, query, &config).map_err(|error| error.is_some())?;
+            Ok::<_, bool>(route.rooms.into_iter().map(|(_, start)| start).collect::<Vec<_>>())
+        };
+        let epoch = "3-00000000000000ff";
+        let since = Start::Since(Position { epoch: epoch.parse().unwrap(), offset: 12 });
+        let query = format!("since=1&room=a&since={epoch}:12&room=b&x=1&history=5&room=c");
+        assert_eq!(starts("/", &query.replacen("since=1&", "", 1)), Ok(vec![since, Start::Newest(5), Start::Live]));
+        assert_eq!(starts("/broadcast/a", "history=5"), Ok(vec![Start::Newest(5)]));
+        assert_eq!(starts("/broadcast", "room=a"), Ok(vec![Start::Live]));
+        assert_eq!(starts("/", &format!("room=a&since={}%3A12", epoch)), Ok(vec![since]));
+        for wrong in ["room=a&since=12", "room=a&since=x:y", "room=a&history=-1", "room=a&history=", "since=%FF"] {
+            assert_eq!(starts("/", wrong), Err(true), "{wrong}");
         }
     }
 

@@ -143,7 +143,7 @@ impl Steps for TurnSteps<'_, '_> {
     fn ask(&mut self, ask: Ask<'_>) {
         let TurnSteps { adapter, session, around, .. } = self;
         match ask {
-            Ask::Publish { room, payload, id } => {
+            Ask::Publish { room, payload, id, .. } => {
                 ("publish", room, payload, id).hash(&mut adapter.hash);
                 let subscribes = session.stats().subscriber.state == LinkState::Up && !adapter.has_jumped;
                 let noted = around.reference.handed_on(
@@ -155,6 +155,7 @@ impl Steps for TurnSteps<'_, '_> {
                 );
                 noted.expect("an instance publishes what was sent");
             }
+            Ask::Read { room, id, .. } => ("read", room, id).hash(&mut adapter.hash),
             Ask::Subscribe { room } => ("subscribe", room).hash(&mut adapter.hash),
             Ask::Unsubscribe { room } => ("unsubscribe", room).hash(&mut adapter.hash),
         }

@@ -2,7 +2,7 @@
 //! JSON again.
 
 use super::json::is_json;
-use fanfare_core::protocol::command::{Command, Refusal, Request, parse};
+use fanfare_core::protocol::command::{Command, HistoryFrom, Refusal, Request, Start, parse};
 use fanfare_core::protocol::{CommandId, ErrorCode, reply};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -54,17 +54,18 @@ fn accepted(command: &Command<'_>, fields: &Fields<'_>) {
             assert_eq!(kind, "PING");
             is_reply(|out| reply::pong(out, id), "PONG", None, id);
         }
-        Request::Subscribe { room } => {
+        Request::Subscribe { room, start } => {
             assert_eq!(kind, "SUBSCRIBE");
             is_room(room, fields);
-            is_reply(|out| reply::subscribed(out, room, id), "SUBSCRIBED", Some(room), id);
+            begins(*start, fields);
+            is_reply(|out| reply::subscribed(out, room, id, None, None), "SUBSCRIBED", Some(room), id);
         }
         Request::Unsubscribe { room } => {
             assert_eq!(kind, "UNSUBSCRIBE");
             is_room(room, fields);
             is_reply(|out| reply::unsubscribed(out, room, id, None), "UNSUBSCRIBED", Some(room), id);
         }
-        Request::SendMessage { room, message, echo } => {
+        Request::SendMessage { room, message, echo, store, key } => {
             assert_eq!(kind, "SEND_MESSAGE");
             is_room(room, fields);
             assert_eq!(fields.get("message").map(|message| message.get()), Some(*message));
@@ -72,7 +73,42 @@ fn accepted(command: &Command<'_>, fields: &Fields<'_>) {
                 field(fields, "echo"),
                 if *echo { field(fields, "echo").and(Some("true")) } else { Some("false") }
             );
+            assert_eq!(*store, field(fields, "store") != Some("false"));
+            assert_eq!(key.as_deref(), string(fields, "key").as_deref());
+            assert!(key.as_ref().is_none_or(|key| *store && (22..=128).contains(&key.len())));
             travels(room, message);
+        }
+        Request::History { room, from, epoch, limit } => {
+            assert_eq!(kind, "HISTORY");
+            is_room(room, fields);
+            assert!((1..=1_000).contains(limit));
+            assert_eq!(epoch.is_some(), field(fields, "epoch").is_some());
+            let number = |name| field(fields, name).and_then(|number| number.parse::<u64>().ok());
+            let expected = match *from {
+                HistoryFrom::Newest => (None, None),
+                HistoryFrom::After(offset) => (Some(offset), None),
+                HistoryFrom::Before(offset) => (None, Some(offset)),
+            };
+            assert_eq!((number("after"), number("before")), expected);
+            let name = [string(fields, "room"), string(fields, "roomId")];
+            assert!(name.iter().flatten().any(|name| name == room));
+        }
+    }
+}
+
+/// Where the member begins is what it said.
+fn begins(start: Start, fields: &Fields<'_>) {
+    match start {
+        Start::Live => assert_eq!((field(fields, "since"), field(fields, "history")), (None, None)),
+        Start::Newest(messages) => {
+            let asked: u64 = field(fields, "history").and_then(|number| number.parse().ok()).expect("a number");
+            assert_eq!(u64::from(messages), asked.min(u32::MAX.into()));
+        }
+        Start::Since(place) => {
+            let since: Value = serde_json::from_str(field(fields, "since").expect("it is there")).expect("an object");
+            assert_eq!(since["offset"].as_u64(), Some(place.offset));
+            let epoch = since["epoch"].as_str().expect("a string");
+            assert!(epoch == place.epoch.to_string() || place.epoch.ordinal == 0, "{epoch}");
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::lone_core::{LoneCore, Said};
 use crate::{config, upgrade_request};
 use fanfare_core::ConnId;
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::broker::envelope::{Dropped, Except, open, write_header};
+use fanfare_core::broker::envelope::{Dropped, Except, Opened, open, write_header};
 use fanfare_core::protocol::reply;
 use fanfare_core::ws::encode;
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub fn envelope(data: &[u8]) {
         Err(Dropped::NotUtf8) => assert!(std::str::from_utf8(payload).is_err()),
         Err(_) => assert!(payload.starts_with(b"F") && payload.contains(&b' '), "any other text is delivered"),
     }
-    if let Ok((text, _)) = opened {
+    if let Ok(Opened { text, .. }) = opened {
         check_text(room, payload, text);
         is_forwarded(room, text);
     }
@@ -43,7 +43,7 @@ fn check_text(room: &str, payload: &[u8], text: &[u8]) {
         assert_eq!(value.as_object().map(serde_json::Map::len), Some(3));
     }
     // The text of an instance is forwarded unparsed, so that its message is JSON is the word of whoever can write to the channel.
-    if payload.starts_with(b"F1 ") {
+    if payload.starts_with(b"F1 ") || payload.starts_with(b"F2 ") {
         return;
     }
     assert!(is_json(text), "{}", text.escape_ascii());
@@ -62,7 +62,7 @@ fn is_forwarded(room: &str, text: &[u8]) {
         write_header(&mut payload, NODE, conn);
         payload.extend_from_slice(text);
         let except = conn.map(|conn| Except { node: NODE, conn });
-        assert_eq!(open(room, &payload, &mut Vec::new()), Ok((text, except)));
+        assert_eq!(open(room, &payload, &mut Vec::new()), Ok(Opened { text, except, position: None }));
     }
 }
 
@@ -92,10 +92,10 @@ impl Members {
     }
 }
 
-fn reaches_members(room: &str, payload: &[u8], opened: Result<(&[u8], Option<Except>), Dropped>) {
+fn reaches_members(room: &str, payload: &[u8], opened: Result<Opened<'_>, Dropped>) {
     let mut members = Members::of(room);
     let said = members.lone.broker(BrokerEvent::Message { room, payload });
-    let (text, except) = match opened {
+    let Opened { text, except, .. } = match opened {
         Ok(opened) => opened,
         Err(dropped) => {
             let metrics = members.lone.core.metrics();

@@ -301,7 +301,7 @@ impl History {
                 held.remove(room);
             }
             BrokerEvent::Message { payload, .. } => assert!(up[0] && payload.len() <= 64 * 1024),
-            BrokerEvent::Published { id } | BrokerEvent::PublishFailed { id, .. } => {
+            BrokerEvent::Published { id, .. } | BrokerEvent::PublishFailed { id, .. } => {
                 assert!(waiting.remove(&id.number()), "{id:?} is answered once");
             }
             other => panic!("no event of a Redis session: {other:?}"),

@@ -485,7 +485,7 @@ impl World {
                 }
                 if let Some(id) = id {
                     self.told(id);
-                    turn.feed(Event::Broker(BrokerEvent::Published { id }));
+                    turn.feed(Event::Broker(BrokerEvent::Published { id, position: None }));
                 }
             }
         }
@@ -600,10 +600,11 @@ impl World {
                 }
                 // A session that is down forgets subscriptions, and refuses publishes in the next turn.
                 Action::Ask(broker::Ask::Subscribe { .. }) | Action::Ask(broker::Ask::Unsubscribe { .. }) => {}
-                Action::Ask(broker::Ask::Publish { room, payload, id }) if self.up => {
+                Action::Ask(broker::Ask::Publish { room, payload, id, .. }) if self.up => {
                     self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
                 }
                 Action::Ask(broker::Ask::Publish { id, .. }) => self.refused.extend(id),
+                Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
             }
         }
     }

@@ -372,7 +372,7 @@ impl CostlyWorld {
                     self.senders[*number].is_over = true;
                 }
             }
-            Action::Ask(broker::Ask::Publish { room, payload, id }) => {
+            Action::Ask(broker::Ask::Publish { room, payload, id, .. }) => {
                 let (number, message) = token(&String::from_utf8_lossy(payload)).expect("every message has its token");
                 let sender = &mut self.senders[number];
                 sender.see(message);
@@ -386,6 +386,7 @@ impl CostlyWorld {
             }
             Action::Ask(broker::Ask::Subscribe { room }) => self.broker.subscribe(room),
             Action::Ask(broker::Ask::Unsubscribe { room }) => self.broker.unsubscribe(room),
+            Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
         }
     }
 

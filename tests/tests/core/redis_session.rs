@@ -249,7 +249,7 @@ impl From<BrokerEvent<'_>> for Heard {
             BrokerEvent::Unsubscribed { room } => Heard::Unsubscribed(room.to_owned()),
             BrokerEvent::SubscribeFailed { room, reason } => Heard::SubscribeFailed(room.to_owned(), reason.to_owned()),
             BrokerEvent::Message { room, payload } => Heard::Message(room.to_owned(), payload.to_owned()),
-            BrokerEvent::Published { id } => Heard::Published(id.number()),
+            BrokerEvent::Published { id, .. } => Heard::Published(id.number()),
             BrokerEvent::PublishFailed { id, error } => Heard::PublishFailed(id.number(), error),
             other => panic!("not heard of before: {other:?}"),
         }

@@ -102,7 +102,7 @@ fn what_another_version_writes_is_dropped_and_counted() {
     let Set { redis, servers } = set();
     let mut member = Client::member(&servers[0], "r");
     let body = r#"{"type":"MESSAGE","room":"r","message":1}"#;
-    for header in ["F2 0123456789abcdef - 1-x 7", "F0 0123456789abcdef -", "F12 ", "F2 "] {
+    for header in ["F3 0123456789abcdef - 1-x 7", "F0 0123456789abcdef -", "F12 ", "F3 "] {
         redis.publish("fanfare:r", format!("{header}\n{body}"));
     }
     redis.publish("fanfare:r", "next");

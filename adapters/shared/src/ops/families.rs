@@ -226,6 +226,31 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Publishes that wait until a SUBSCRIBE of their own connection for their room is confirmed.",
         samples![s => s.core.publishes_deferred_now],
     ),
+    gauge(
+        "fanfare_history_memory_bytes",
+        "Messages of rooms with history that are kept in memory for members that come back.",
+        samples![s => s.core.history_bytes_now],
+    ),
+    gauge(
+        "fanfare_members_behind",
+        "Members that have yet to be given what their rooms have said before.",
+        samples![s => s.core.members_behind_now],
+    ),
+    counter(
+        "fanfare_messages_replayed_total",
+        "Messages said again to members that came back.",
+        samples![s => s.core.messages_replayed],
+    ),
+    counter(
+        "fanfare_history_repairs_total",
+        "Messages of rooms with history that did not follow the one before, so that what was missing was read.",
+        samples![s => s.core.history_repairs],
+    ),
+    counter(
+        "fanfare_gaps_total",
+        "Rooms whose members were told that they had missed messages.",
+        samples![s => s.core.gaps],
+    ),
     counter(
         "fanfare_stale_ids_total",
         "Events that named a connection which no longer existed.",

@@ -19,7 +19,7 @@ use crossbeam_channel::Sender;
 use fanfare_adapter::config::RedisAddress;
 use fanfare_adapter::ops::Snapshot;
 use fanfare_core::broker::redis::{RedisConfig, Role};
-use fanfare_core::broker::{self, BrokerEvent, PublishError, PublishId};
+use fanfare_core::broker::{self, BrokerEvent, PublishError, PublishId, ReadId};
 use link::Link;
 use report::Counts;
 use std::io;
@@ -43,6 +43,8 @@ pub struct RedisLinks {
     ups: [u64; 2],
     /// Publishes that were not even handed over.
     refused: Vec<(PublishId, PublishError)>,
+    /// Reads of histories, of which there are none here.
+    unread: Vec<ReadId>,
     counts: Arc<Counts>,
 }
 
@@ -58,7 +60,15 @@ impl RedisLinks {
             let context = LinkContext { role, config, counts, address: address.clone(), inbox: inbox.clone() };
             Link::new(context).start()?;
         }
-        Ok(RedisLinks { config, asks: [None, None], refusing: [None, None], ups: [0; 2], refused: Vec::new(), counts })
+        Ok(RedisLinks {
+            config,
+            asks: [None, None],
+            refusing: [None, None],
+            ups: [0; 2],
+            refused: Vec::new(),
+            unread: Vec::new(),
+            counts,
+        })
     }
 
     /// Takes an `Action::Ask`.
@@ -66,7 +76,11 @@ impl RedisLinks {
         match ask {
             broker::Ask::Subscribe { room } => self.hand_over(Role::Subscriber, Ask::Subscribe(room.to_owned())),
             broker::Ask::Unsubscribe { room } => self.hand_over(Role::Subscriber, Ask::Unsubscribe(room.to_owned())),
-            broker::Ask::Publish { room, payload, id } => self.publish(room, payload, id),
+            broker::Ask::Publish { room, payload, store: None, id } => self.publish(room, payload, id),
+            broker::Ask::Publish { store: Some(_), id, .. } => {
+                self.refused.extend(id.map(|id| (id, PublishError::NotStored)));
+            }
+            broker::Ask::Read { id, .. } => self.unread.push(id),
         }
     }
 
@@ -125,7 +139,7 @@ impl RedisLinks {
             Report::Unsubscribed(room) => report(BrokerEvent::Unsubscribed { room }),
             Report::SubscribeFailed(room, reason) => report(BrokerEvent::SubscribeFailed { room, reason }),
             Report::Message(room, payload) => report(BrokerEvent::Message { room, payload }),
-            Report::Published(id) => report(BrokerEvent::Published { id: *id }),
+            Report::Published(id) => report(BrokerEvent::Published { id: *id, position: None }),
             Report::PublishFailed(id, error) => report(BrokerEvent::PublishFailed { id: *id, error: *error }),
             Report::Settled => {}
         }
@@ -144,12 +158,13 @@ impl RedisLinks {
 
     /// Whether there are publishes that were not even handed over.
     pub fn has_refusals(&self) -> bool {
-        !self.refused.is_empty()
+        !self.refused.is_empty() || !self.unread.is_empty()
     }
 
     /// Reports these.
     pub fn refusals(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
         self.refused.drain(..).for_each(|(id, error)| report(BrokerEvent::PublishFailed { id, error }));
+        self.unread.drain(..).for_each(|id| report(BrokerEvent::ReadFailed { id, passes: false }));
     }
 
     /// Publishes that Redis has not answered yet.

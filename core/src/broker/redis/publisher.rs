@@ -176,7 +176,7 @@ impl Publisher {
         };
         self.publishes -= 1;
         match (reply, id) {
-            (Reply::Integer(_), Some(id)) => sink(BrokerEvent::Published { id }),
+            (Reply::Integer(_), Some(id)) => sink(BrokerEvent::Published { id, position: None }),
             (Reply::Integer(_), None) => {}
             (Reply::Error(error), id) => return self.refused(error, id, config, sink),
             _ => {

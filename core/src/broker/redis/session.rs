@@ -58,7 +58,8 @@ impl RedisSession {
         match ask {
             Ask::Subscribe { room } => self.subscribe(room),
             Ask::Unsubscribe { room } => self.unsubscribe(room),
-            Ask::Publish { room, payload, id } => self.publish(room, payload, id),
+            Ask::Publish { room, payload, id, .. } => self.publish(room, payload, id),
+            Ask::Read { .. } => {}
         }
     }
 

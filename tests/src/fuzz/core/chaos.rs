@@ -280,7 +280,7 @@ impl Chaos {
                 self.work.reports(payload.len());
                 turn.feed(Event::Broker(BrokerEvent::Message { room: &room, payload: &payload }));
                 if let Some(id) = id {
-                    turn.feed(Event::Broker(BrokerEvent::Published { id }));
+                    turn.feed(Event::Broker(BrokerEvent::Published { id, position: None }));
                 }
             }
         }
@@ -326,12 +326,13 @@ impl Chaos {
                 self.note("unsubscribe", room.as_bytes(), &[]);
                 self.asks.push_back(Ask::Unsubscribe(room.to_owned()));
             }
-            Action::Ask(broker::Ask::Publish { room, payload, id }) => {
+            Action::Ask(broker::Ask::Publish { room, payload, id, .. }) => {
                 self.note("publish", room.as_bytes(), payload);
                 self.work.published(payload.len());
                 self.log.extend(id.map_or(0, PublishId::number).to_be_bytes());
                 self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
             }
+            Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
         }
     }
 
@@ -427,7 +428,7 @@ fn tell(turn: &mut Turn<'_>, lie: Lie) {
         }
         Lie::Refusing => BrokerEvent::Refusing { reason: "busy" },
         Lie::Willing => BrokerEvent::Willing,
-        Lie::Published(id) => BrokerEvent::Published { id: PublishId::new(id.into()) },
+        Lie::Published(id) => BrokerEvent::Published { id: PublishId::new(id.into()), position: None },
         Lie::PublishFailed(id, error) => BrokerEvent::PublishFailed {
             id: PublishId::new(id.into()),
             error: [PublishError::Unavailable, PublishError::Busy, PublishError::Refused, PublishError::Unconfirmed]

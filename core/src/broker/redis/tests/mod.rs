@@ -44,8 +44,10 @@ fn written(event: BrokerEvent<'_>) -> String {
         BrokerEvent::Unsubscribed { room } => format!("unsubscribed {room}"),
         BrokerEvent::SubscribeFailed { room, reason } => format!("failed {room}: {reason}"),
         BrokerEvent::Message { room, payload } => format!("message {room}: {}", String::from_utf8_lossy(payload)),
-        BrokerEvent::Published { id } => format!("published {}", id.number()),
+        BrokerEvent::Published { id, .. } => format!("published {}", id.number()),
         BrokerEvent::PublishFailed { id, error } => format!("not published {}: {error:?}", id.number()),
+        BrokerEvent::Read { id, page } => format!("read {}: {page:?}", id.number()),
+        BrokerEvent::ReadFailed { id, passes } => format!("not read {}, {passes}", id.number()),
     }
 }
 

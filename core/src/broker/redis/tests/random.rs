@@ -406,7 +406,8 @@ impl From<BrokerEvent<'_>> for Heard {
             BrokerEvent::Unsubscribed { room } => Heard::Unsubscribed(room.to_owned()),
             BrokerEvent::SubscribeFailed { room, .. } => Heard::Failed(room.to_owned()),
             BrokerEvent::Message { .. } => panic!("the model publishes to nobody"),
-            BrokerEvent::Published { id } => Heard::Outcome(id.number(), None),
+            BrokerEvent::Read { .. } | BrokerEvent::ReadFailed { .. } => panic!("the model reads nothing"),
+            BrokerEvent::Published { id, .. } => Heard::Outcome(id.number(), None),
             BrokerEvent::PublishFailed { id, error } => Heard::Outcome(id.number(), Some(error)),
         }
     }

@@ -1,7 +1,13 @@
 //! The embedded broker: no network. [`MemoryBroker`] serves one instance alone: it confirms at once and hands every message
 //! straight back. [`Inbox`] is what it is made of, for adapters that let several cores share one.
 
-use super::{Ask, BrokerEvent, PublishError, PublishId};
+mod logs;
+
+pub use logs::Logs;
+
+use super::{Ask, BrokerEvent, PublishError, PublishId, ReadId, Store, envelope};
+use crate::config::Config;
+use crate::history::{Page, Position};
 use std::ops::Range;
 
 /// A burst may grow the buffers; past this many bytes they are given back.
@@ -23,8 +29,9 @@ enum Kept {
     Subscribed(Range<usize>),
     Unsubscribed(Range<usize>),
     Message { room: Range<usize>, payload: Range<usize> },
-    Published(PublishId),
+    Published(PublishId, Option<Position>),
     PublishFailed(PublishId, PublishError),
+    Read(ReadId, Box<Page>),
 }
 
 impl Inbox {
@@ -39,7 +46,8 @@ impl Inbox {
             BrokerEvent::Message { room, payload } => {
                 Kept::Message { room: self.keep(room.as_bytes()), payload: self.keep(payload) }
             }
-            BrokerEvent::Published { id } => Kept::Published(id),
+            BrokerEvent::Published { id, position } => Kept::Published(id, position),
+            BrokerEvent::Read { id, page } => Kept::Read(id, Box::new(page.clone())),
             BrokerEvent::PublishFailed { id, error } => Kept::PublishFailed(id, error),
             other => panic!("no event of an embedded broker: {other:?}"),
         };
@@ -76,7 +84,11 @@ impl Inbox {
                     bytes += payload.len();
                     report(BrokerEvent::Message { room: text(room), payload: &self.bytes[payload.clone()] });
                 }
-                Kept::Published(id) => report(BrokerEvent::Published { id: *id }),
+                Kept::Published(id, position) => report(BrokerEvent::Published { id: *id, position: *position }),
+                Kept::Read(id, page) => {
+                    bytes += page.entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
+                    report(BrokerEvent::Read { id: *id, page });
+                }
                 Kept::PublishFailed(id, error) => report(BrokerEvent::PublishFailed { id: *id, error: *error }),
             }
         }
@@ -90,20 +102,52 @@ impl Inbox {
     }
 }
 
-/// Keeps what was asked in one turn until the next one reads it.
-#[derive(Debug, Default)]
+/// Keeps what was asked in one turn until the next one reads it, and the histories of rooms until the process ends.
+#[derive(Debug)]
 pub struct MemoryBroker {
     inbox: Inbox,
+    logs: Logs,
+    now_ms: u64,
+    /// For one payload with its position.
+    stored: Vec<u8>,
     started: bool,
 }
 
+impl Default for MemoryBroker {
+    /// One for a core with [`Config::default`].
+    fn default() -> MemoryBroker {
+        MemoryBroker::new(&Config::default())
+    }
+}
+
 impl MemoryBroker {
+    /// One for a core with this configuration.
+    pub fn new(config: &Config) -> MemoryBroker {
+        MemoryBroker {
+            inbox: Inbox::default(),
+            logs: Logs::new(config.history.memory_bytes_max, config.seed),
+            now_ms: 0,
+            stored: Vec::new(),
+            started: false,
+        }
+    }
+
+    /// It is this Unix time in milliseconds: messages are stored with it, and forgotten by it. Without a word of it no message grows old.
+    pub fn set_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
     /// Takes an [`Action::Ask`](crate::Action::Ask).
     pub fn ask(&mut self, ask: Ask<'_>) {
         match ask {
             Ask::Subscribe { room } => self.subscribe(room),
             Ask::Unsubscribe { room } => self.unsubscribe(room),
-            Ask::Publish { room, payload, id } => self.publish(room, payload, id),
+            Ask::Publish { room, payload, store: None, id } => self.publish(room, payload, id),
+            Ask::Publish { room, payload, store: Some(store), id } => self.store(room, payload, &store, id),
+            Ask::Read { room, query, retention, id } => {
+                let page = self.logs.read(self.now_ms, room, &retention, &query);
+                self.inbox.push(BrokerEvent::Read { id, page: &page });
+            }
         }
     }
 
@@ -121,8 +165,25 @@ impl MemoryBroker {
     pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
         self.inbox.push(BrokerEvent::Message { room, payload });
         if let Some(id) = id {
-            self.inbox.push(BrokerEvent::Published { id });
+            self.inbox.push(BrokerEvent::Published { id, position: None });
         }
+    }
+
+    fn store(&mut self, room: &str, payload: &[u8], store: &Store<'_>, id: Option<PublishId>) {
+        let outcome = self.logs.store(self.now_ms, room, payload, store);
+        if let Ok(stored) = outcome
+            && stored.is_new
+        {
+            self.stored.clear();
+            envelope::write_stored_header(&mut self.stored, stored.position);
+            self.stored.extend_from_slice(payload);
+            self.inbox.push(BrokerEvent::Message { room, payload: &self.stored });
+        }
+        let Some(id) = id else { return };
+        self.inbox.push(match outcome {
+            Ok(stored) => BrokerEvent::Published { id, position: Some(stored.position) },
+            Err(_) => BrokerEvent::PublishFailed { id, error: PublishError::KeyReused },
+        });
     }
 
     /// Whether [`MemoryBroker::poll_events`] has something to report.
@@ -171,7 +232,7 @@ mod tests {
                 "PublisherUp",
                 "Subscribed { room: \"a\" }",
                 "Message { room: \"a\", payload: [120] }",
-                "Published { id: PublishId(4) }",
+                "Published { id: PublishId(4), position: None }",
                 "Unsubscribed { room: \"a\" }",
             ]
         );

@@ -1,0 +1,203 @@
+//! Questions to the broker about rooms' histories, and what becomes of the answers.
+
+use super::super::Hub;
+use super::super::asks::Kind;
+use super::keeper::Behind;
+use super::reads::{Asked, Purpose, Question};
+use crate::broker::{ReadId, envelope};
+use crate::context::Context;
+use crate::history::{Continuity, Page, Part, Position, Query};
+use crate::limits::meter::Limit;
+use crate::protocol::command::HistoryFrom;
+use crate::protocol::{CommandId, ErrorCode, reply};
+
+/// Bytes of messages in the answer to a `HISTORY`, at most.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+
+/// What clients are told where a room's history is out of reach.
+const UNAVAILABLE: &str = "the room's history is not available";
+
+impl Hub {
+    /// Asks what there are places for.
+    pub(in crate::hub) fn ask_reads(&mut self, cx: &Context) {
+        if self.status.publisher_down.is_some() {
+            return;
+        }
+        while let Some((id, question)) = self.histories.reads.next() {
+            let (name, retention) = match &question.purpose {
+                Purpose::History(asked) => (&*asked.room, retention_of(cx, &asked.room)),
+                Purpose::Learn(serial, _) | Purpose::Resume(serial, _) | Purpose::Page(serial) => {
+                    let is_there =
+                        self.histories.keepers.get(&question.room).is_some_and(|keeper| keeper.serial == *serial);
+                    if !is_there {
+                        self.histories.reads.take(id);
+                        continue;
+                    }
+                    let room = self.rooms.get(question.room);
+                    (&*room.name, room.rule.and_then(|rule| cx.config.rules.get(rule)?.history))
+                }
+            };
+            match retention {
+                Some(retention) => self.asks.push(Kind::Read(id, question.query, retention), name, |_| {}),
+                None => drop(self.histories.reads.take(id)),
+            }
+        }
+    }
+
+    /// The publishing connection is there again, or is gone.
+    pub(in crate::hub) fn void_reads(&mut self) {
+        self.asks.void_reads();
+        self.histories.reads.void();
+    }
+
+    /// Time has passed.
+    pub(in crate::hub) fn history_timeout(&mut self, cx: &mut Context) {
+        self.histories.reads.timeout(cx.now);
+        self.ask_reads(cx);
+        self.replay(cx);
+    }
+
+    /// An answer.
+    pub(in crate::hub) fn read(&mut self, cx: &mut Context, id: ReadId, page: &Page) {
+        let Some(Question { room, purpose, .. }) = self.histories.reads.take(id) else { return };
+        let keeper = self.histories.keepers.get(&room);
+        match purpose {
+            Purpose::Learn(serial, asked) => {
+                if keeper.is_some_and(|keeper| (keeper.serial, keeper.asked) == (serial, asked)) {
+                    self.learned(cx, room, page);
+                }
+            }
+            Purpose::Resume(serial, place) => {
+                if keeper.is_some_and(|keeper| keeper.serial == serial) {
+                    self.resumed(cx, room, place, page);
+                }
+            }
+            Purpose::Page(serial) => {
+                if keeper.is_some_and(|keeper| keeper.serial == serial) {
+                    self.paged(cx, room, page);
+                }
+            }
+            Purpose::History(asked) => self.answer_history(cx, *asked, page),
+        }
+        self.ask_reads(cx);
+    }
+
+    /// There is no answer; where that `passes`, it is asked again.
+    pub(in crate::hub) fn read_failed(&mut self, cx: &mut Context, id: ReadId, passes: bool) {
+        let Some(question) = self.histories.reads.take(id) else { return };
+        match &question.purpose {
+            Purpose::History(asked) => {
+                if let Some(slot) = cx.slots.slot(asked.conn) {
+                    let code = if passes { ErrorCode::BrokerUnavailable } else { ErrorCode::HistoryUnavailable };
+                    cx.refuse(slot, code, UNAVAILABLE, asked.id.as_ref(), Some(&asked.room));
+                }
+            }
+            _ => {
+                if !passes {
+                    self.give_up_waiting(cx, question.room);
+                }
+                self.histories.reads.ask_later(question, cx.now);
+            }
+        }
+        self.ask_reads(cx);
+    }
+
+    /// The broker does not tell: whoever waits to become a member is told so, and may try again. Members stay.
+    fn give_up_waiting(&mut self, cx: &mut Context, room: u32) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        let asking: Vec<(u32, Option<CommandId>)> = keeper
+            .behind
+            .iter()
+            .filter_map(|(slot, behind)| match behind {
+                Behind::Asking { id, .. } => Some((*slot, id.clone())),
+                Behind::Replaying { .. } => None,
+            })
+            .collect();
+        let waiting = self.take_waiting(cx, room);
+        let name = self.rooms.get(room).name.clone();
+        for (slot, id) in asking.into_iter().chain(waiting.into_iter().map(|(slot, id, _)| (slot, id))) {
+            let Some(position) = cx.slots.get(slot).rooms.position(room) else { continue };
+            self.leave(cx, slot, position, crate::fanout::Rest::Part);
+            match cx.slots.get(slot).dialect.has_replies() {
+                true => cx.refuse(slot, ErrorCode::HistoryUnavailable, UNAVAILABLE, id.as_ref(), Some(&name)),
+                false => self.histories.missed.push(slot),
+            }
+        }
+    }
+
+    /// A client reads a part of a room's history.
+    pub fn history(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        (name, from, epoch, limit): (&str, HistoryFrom, Option<crate::history::Epoch>, u32),
+        id: Option<CommandId>,
+    ) {
+        if retention_of(cx, name).is_none() {
+            return cx.refuse(
+                slot,
+                ErrorCode::HistoryUnavailable,
+                "this room keeps no history",
+                id.as_ref(),
+                Some(name),
+            );
+        }
+        let asked = Asked { conn: cx.slots.id(slot), id, room: name.into(), from, epoch, limit };
+        let query = asked.query();
+        self.histories.reads.push(Question { room: u32::MAX, purpose: Purpose::History(Box::new(asked)), query });
+        self.ask_reads(cx);
+    }
+
+    fn answer_history(&mut self, cx: &mut Context, mut asked: Asked, page: &Page) {
+        let Some(slot) = cx.slots.slot(asked.conn) else { return };
+        let epoch = page.last.epoch;
+        if let (HistoryFrom::After(_), None) = (asked.from, asked.epoch) {
+            // Which epoch it is had to be asked first.
+            asked.epoch = Some(epoch);
+            let query = asked.query();
+            self.histories.reads.push(Question { room: u32::MAX, purpose: Purpose::History(Box::new(asked)), query });
+            return;
+        }
+        let Asked { id, room, from, .. } = &asked;
+        let is_unknown = match from {
+            HistoryFrom::After(_) => matches!(page.continuity, Continuity::Fenced(_) | Continuity::Unknown),
+            HistoryFrom::Before(_) | HistoryFrom::Newest => asked.epoch.is_some_and(|asked| asked != epoch),
+        };
+        if is_unknown {
+            let reason = "the room's history has another epoch now";
+            return cx.refuse(slot, ErrorCode::EpochUnknown, reason, id.as_ref(), Some(room));
+        }
+        let bytes: usize = page.entries.iter().map(|entry| entry.payload.len()).sum();
+        if !cx.limits.charge(&mut cx.slots, slot, Limit::Bytes, bytes, cx.now) {
+            let reason = "more bytes a second than a connection may have read for it";
+            return cx.refuse(slot, ErrorCode::TooFast, reason, id.as_ref(), Some(room));
+        }
+        let more = match (from, page.entries.first(), page.entries.last()) {
+            (HistoryFrom::After(_), _, Some(last)) => last.offset < page.last.offset,
+            (HistoryFrom::Before(_) | HistoryFrom::Newest, Some(first), _) => first.offset > page.first,
+            _ => false,
+        };
+        let messages = page.entries.iter().filter_map(|entry| {
+            let opened = envelope::open_sent(room, &entry.payload).ok()?;
+            Some((entry.offset, entry.time_ms, reply::message_json(opened.text)?))
+        });
+        cx.reply(slot, |out| reply::history(out, room, id.as_ref(), epoch, messages, more));
+    }
+}
+
+impl Asked {
+    fn query(&self) -> Query {
+        let part = match (self.from, self.epoch) {
+            (HistoryFrom::After(_), None) => return Query { part: Part::Newest, messages_max: 0, bytes_max: 0 },
+            (HistoryFrom::After(offset), Some(epoch)) => Part::After(Position { epoch, offset }),
+            (HistoryFrom::Before(offset), _) => Part::Before(offset),
+            (HistoryFrom::Newest, _) => Part::Newest,
+        };
+        Query { part, messages_max: self.limit, bytes_max: ANSWER_BYTES_MAX }
+    }
+}
+
+/// What a room of this name keeps.
+fn retention_of(cx: &Context, name: &str) -> Option<crate::history::Retention> {
+    cx.config.rules.get(cx.config.rules.find(name)?)?.history
+}

@@ -1,0 +1,151 @@
+//! How one room with history stands: up to where its messages have been said, what waits until those before it are known, and who has yet
+//! to be given what was said before.
+
+use super::tail::Tail;
+use crate::broker::envelope::Except;
+use crate::history::{Continuity, Page, Position, Stored};
+use crate::protocol::CommandId;
+use crate::protocol::command::Start;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Bytes of a room's messages that wait until those before them are known; what is more is asked for afterwards.
+const HELD_BYTES_MAX: usize = 1024 * 1024;
+
+/// A member that has yet to be given what was said before.
+#[derive(Clone, Debug)]
+pub(super) enum Behind {
+    /// Nobody knows yet where it begins. Its SUBSCRIBE.
+    Asking { start: Start, id: Option<CommandId> },
+    /// It is given what is there, from this offset on.
+    Replaying { next: u64 },
+}
+
+/// A message that waits.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub position: Option<Position>,
+    pub except: Option<Except>,
+    pub text: Box<[u8]>,
+    /// How often had been asked what the room has missed when it came.
+    pub asked: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Keeper {
+    /// Tells it from others that have had the room's key.
+    pub serial: u64,
+    /// The room's last message that has been said, or that was the last when the room was joined; `None` before that is known.
+    pub last: Option<Position>,
+    /// Each message is said when it comes. Else messages are held until it is known what came before them.
+    pub is_live: bool,
+    /// How often has been asked what the room has missed. Only the last answer counts.
+    pub asked: u64,
+    /// That answer has yet to come.
+    pub is_learning: bool,
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    /// Some were not held, because they were too many.
+    pub has_overflowed: bool,
+    pub tail: Tail,
+    /// Messages older than the tail, as they were read last; for those who come back.
+    pub page: Option<Vec<Stored>>,
+    /// A question for those who come back is on its way.
+    pub is_asking: bool,
+    /// By slot.
+    pub behind: BTreeMap<u32, Behind>,
+}
+
+impl Keeper {
+    pub fn new(serial: u64) -> Keeper {
+        Keeper {
+            serial,
+            last: None,
+            is_live: false,
+            asked: 0,
+            is_learning: false,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            has_overflowed: false,
+            tail: Tail::default(),
+            page: None,
+            is_asking: false,
+            behind: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps a message until what came before it is known. One too many is read again then.
+    pub fn hold(&mut self, held: Held) {
+        if self.held_bytes + held.text.len() <= HELD_BYTES_MAX {
+            self.held_bytes += held.text.len();
+            self.held.push_back(held);
+        } else {
+            self.has_overflowed = true;
+        }
+    }
+
+    pub fn next_held(&self) -> Option<&Held> {
+        self.held.front()
+    }
+
+    /// It has to wait on.
+    pub fn put_back(&mut self, held: Held) {
+        self.held_bytes += held.text.len();
+        self.held.push_front(held);
+    }
+
+    pub fn take_held(&mut self) -> Option<Held> {
+        let held = self.held.pop_front()?;
+        self.held_bytes -= held.text.len();
+        Some(held)
+    }
+
+    /// What was held is void: all of it will be read.
+    pub fn forget_held(&mut self) {
+        (self.held, self.held_bytes, self.has_overflowed) = (VecDeque::new(), 0, false);
+    }
+
+    /// The text of a message that somebody has yet to be given, without its offset. `open` finds it in what was stored.
+    pub fn text<'a>(&'a self, offset: u64, open: impl FnOnce(&'a [u8]) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
+        self.tail.get(offset).or_else(|| open(&self.stored(offset)?.payload))
+    }
+
+    /// The same as it was read from the broker.
+    pub fn stored(&self, offset: u64) -> Option<&Stored> {
+        let page = self.page.as_ref()?;
+        let index = usize::try_from(offset.checked_sub(page.first()?.offset)?).ok()?;
+        page.get(index)
+    }
+
+    /// Whether the message is in memory.
+    pub fn has(&self, offset: u64) -> bool {
+        self.tail.get(offset).is_some() || self.stored(offset).is_some()
+    }
+
+    /// Whether this member of those who are behind can be given something, or has been given all.
+    pub fn can_go_on(&self, slot: u32) -> bool {
+        match self.behind.get(&slot) {
+            Some(Behind::Replaying { next }) => {
+                self.has(*next) || self.last.is_some_and(|last| last.offset < *next) || !self.is_asking
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a page that was read after `asked` says of another place of the same epoch that is not before it.
+pub(super) fn continuity_at(page: &Page, place: Position) -> Continuity {
+    let kept = match place.offset + 1 < page.first {
+        true => Continuity::Trimmed,
+        false => Continuity::Exact,
+    };
+    match page.continuity {
+        Continuity::Exact | Continuity::Trimmed
+            if place.epoch == page.last.epoch && place.offset > page.last.offset =>
+        {
+            Continuity::Unknown
+        }
+        Continuity::Exact | Continuity::Trimmed => kept,
+        Continuity::Fenced(fence) if place.offset <= fence => kept,
+        other => other,
+    }
+}

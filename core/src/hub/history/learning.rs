@@ -1,0 +1,229 @@
+//! What a room has missed, and what comes while that is not known.
+
+use super::super::Hub;
+use super::keeper::{Behind, Held, Keeper};
+use super::reads::{Purpose, Question};
+use crate::broker::envelope::{self, Except, Opened};
+use crate::context::Context;
+use crate::history::{Continuity, Page, Part, Position, Query};
+use crate::protocol::reply::{self, Gap};
+
+/// What is read at a time of what a room has missed.
+pub(super) const PAGE_MESSAGES_MAX: u32 = 1_000;
+pub(super) const PAGE_BYTES_MAX: u64 = 512 * 1024;
+
+impl Hub {
+    /// The room is subscribed to from here on. What came before is asked for.
+    pub(in crate::hub) fn begin_to_keep(&mut self, cx: &mut Context, room: u32) {
+        if let Some(keeper) = self.histories.keepers.get_mut(&room) {
+            keeper.forget_held();
+            // What was asked before may have been answered before the subscription began.
+            keeper.is_learning = false;
+            self.learn(cx, room);
+        }
+    }
+
+    /// Asks what came after the last message that was said; of a room that was just joined, which one that is.
+    fn learn(&mut self, cx: &mut Context, room: u32) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        keeper.is_live = false;
+        if std::mem::replace(&mut keeper.is_learning, true) {
+            return;
+        }
+        let query = match keeper.last {
+            Some(last) => Query { part: Part::After(last), messages_max: PAGE_MESSAGES_MAX, bytes_max: PAGE_BYTES_MAX },
+            None => Query { part: Part::Newest, messages_max: 0, bytes_max: 0 },
+        };
+        keeper.asked += 1;
+        let purpose = Purpose::Learn(keeper.serial, keeper.asked);
+        self.histories.reads.push(Question { room, purpose, query });
+        self.ask_reads(cx);
+    }
+
+    /// A message of a room with history.
+    pub(in crate::hub) fn heard(&mut self, cx: &mut Context, room: u32, opened: Opened<'_>) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        let Opened { text, except, position } = opened;
+        let follows = match (keeper.is_live, position, keeper.last) {
+            (false, ..) => false,
+            (true, Some(position), Some(last)) if position.epoch == last.epoch => {
+                if position.offset <= last.offset {
+                    return;
+                }
+                position.offset == last.offset + 1
+            }
+            // Of an epoch before.
+            (true, Some(position), Some(last)) if position.epoch.ordinal < last.epoch.ordinal => return,
+            (true, Some(_), _) => false,
+            (true, None, _) => true,
+        };
+        if follows {
+            self.say(cx, room, text, except, position);
+        } else {
+            keeper.hold(Held { position, except, text: text.into(), asked: keeper.asked });
+            if keeper.is_live {
+                cx.metrics.history_repairs += 1;
+                self.learn(cx, room);
+            }
+        }
+    }
+
+    /// Says the room's next message.
+    fn say(&mut self, cx: &mut Context, room: u32, text: &[u8], except: Option<Except>, position: Option<Position>) {
+        let except = except.filter(|except| except.node == cx.config.node).map(|except| except.conn);
+        let spared = except.and_then(|conn| cx.slots.slot(conn));
+        let Some(position) = position else {
+            return cx.fanout.say((&mut cx.slots, &mut cx.metrics), room, text, spared);
+        };
+        let Some(retention) = self.retention(cx, room) else { return };
+        self.histories.remember(room, &retention, text);
+        if let Some(keeper) = self.histories.keepers.get_mut(&room) {
+            keeper.last = Some(position);
+        }
+        let mut said = std::mem::take(&mut self.text);
+        said.clear();
+        reply::with_offset(&mut said, text, position.offset);
+        cx.fanout.say((&mut cx.slots, &mut cx.metrics), room, &said, spared);
+        self.text = said;
+    }
+
+    /// What the room has missed.
+    pub(super) fn learned(&mut self, cx: &mut Context, room: u32, page: &Page) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        keeper.is_learning = false;
+        match keeper.last {
+            None => {
+                keeper.last = Some(page.last);
+                keeper.tail = super::tail::Tail::beginning_at(page.last.offset + 1);
+            }
+            Some(last) => self.say_missed(cx, room, last, page),
+        }
+        self.say_held(cx, room, page.last);
+    }
+
+    fn say_missed(&mut self, cx: &mut Context, room: u32, last: Position, page: &Page) {
+        let epoch = page.last.epoch;
+        let (fence, lost) = match page.continuity {
+            Continuity::Exact | Continuity::Trimmed => (last.offset, false),
+            Continuity::Fenced(fence) => (fence, true),
+            // Nothing of what was seen is known any more.
+            Continuity::Unknown => (0, true),
+        };
+        let mut at = Position { epoch, offset: fence.min(last.offset) };
+        if epoch != last.epoch || lost {
+            self.cut(room, at);
+            self.announce(cx, room, Gap::Epoch { epoch, previous: last.epoch, fence: at.offset, lost });
+        }
+        let first = page.entries.first().map_or(page.last.offset + 1, |entry| entry.offset);
+        if first > at.offset + 1 {
+            at.offset = first - 1;
+            self.announce(cx, room, Gap::Trimmed { epoch, from: fence.min(last.offset) + 1, to: at.offset });
+            self.cut(room, at);
+        }
+        for entry in &page.entries {
+            let position = Position { epoch, offset: entry.offset };
+            let name = self.rooms.get(room).name.clone();
+            match envelope::open_sent(&name, &entry.payload) {
+                Ok(opened) => self.say(cx, room, opened.text, opened.except, Some(position)),
+                Err(_) => {
+                    cx.metrics.messages_forged += 1;
+                    self.skip(cx, room, position);
+                }
+            }
+        }
+    }
+
+    /// The room goes on behind this place, whatever was said before.
+    fn cut(&mut self, room: u32, at: Position) {
+        let histories = &mut self.histories;
+        let Some(keeper) = histories.keepers.get_mut(&room) else { return };
+        keeper.last = Some(at);
+        keeper.page = None;
+        let before = keeper.tail.bytes();
+        keeper.tail.cut_behind(at.offset);
+        if keeper.tail.end() != at.offset + 1 {
+            keeper.tail = super::tail::Tail::beginning_at(at.offset + 1);
+        }
+        histories.tail_bytes -= before - keeper.tail.bytes();
+        for behind in keeper.behind.values_mut() {
+            if let Behind::Replaying { next } = behind {
+                *next = (*next).min(at.offset + 1);
+            }
+        }
+    }
+
+    /// What is stored there cannot be said.
+    fn skip(&mut self, cx: &Context, room: u32, position: Position) {
+        let Some(retention) = self.retention(cx, room) else { return };
+        self.histories.remember(room, &retention, b"");
+        if let Some(keeper) = self.histories.keepers.get_mut(&room) {
+            keeper.last = Some(position);
+        }
+    }
+
+    /// Says what was held, as far as it follows what has been said. `known` is the room's last message as of the answer: what claims to come
+    /// after it and had come before the question is nobody's, because what is published has been stored.
+    fn say_held(&mut self, cx: &mut Context, room: u32, known: Position) {
+        loop {
+            let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+            let last = keeper.last.unwrap_or(known);
+            if last.epoch == known.epoch && last.offset < known.offset {
+                // There was more than one page of it.
+                return self.learn(cx, room);
+            }
+            let Some(held) = keeper.take_held() else { break };
+            match held.position {
+                None => self.say(cx, room, &held.text, held.except, None),
+                Some(position) if position.epoch == last.epoch && position.offset == last.offset + 1 => {
+                    self.say(cx, room, &held.text, held.except, Some(position));
+                }
+                // It has been said, or its epoch has ended.
+                Some(position) if position.epoch == last.epoch && position.offset <= last.offset => {}
+                Some(position) if position.epoch.ordinal < last.epoch.ordinal => {}
+                Some(_) if held.asked < keeper.asked => cx.metrics.messages_forged += 1,
+                Some(_) => {
+                    keeper.put_back(held);
+                    return self.learn(cx, room);
+                }
+            }
+        }
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        if std::mem::take(&mut keeper.has_overflowed) {
+            return self.learn(cx, room);
+        }
+        keeper.is_live = true;
+        self.seat_all(cx, room);
+        self.ask_for_those_who_resume(cx, room);
+    }
+
+    /// Tells the room's members of a gap, those who are behind as well. Whoever cannot be told has to come back.
+    fn announce(&mut self, cx: &mut Context, room: u32, gap: Gap) {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        reply::gap(&mut text, &self.rooms.get(room).name, gap);
+        cx.fanout.announce((&mut cx.slots, &mut cx.metrics), room, &text);
+        self.text = text;
+        cx.metrics.gaps += 1;
+        let name = &self.rooms.get(room).name;
+        for group in cx.fanout.audience(room).groups() {
+            if !group.form.is_behind && group.form.shape != crate::form::Shape::Message {
+                self.histories.missed.extend(group.members().iter().map(|conn| conn.slot() as u32));
+            }
+        }
+        let Some(keeper) = self.histories.keepers.get(&room).filter(|_| matches!(gap, Gap::Epoch { .. })) else {
+            return;
+        };
+        let behind: Vec<u32> = told(keeper).collect();
+        for slot in behind {
+            match cx.slots.get(slot).dialect.has_replies() {
+                true => cx.reply(slot, |out| reply::gap(out, name, gap)),
+                false => self.histories.missed.push(slot),
+            }
+        }
+    }
+}
+
+/// Those of a room who are being given what they have missed.
+fn told(keeper: &Keeper) -> impl Iterator<Item = u32> {
+    keeper.behind.iter().filter(|(_, behind)| matches!(behind, Behind::Replaying { .. })).map(|(slot, _)| *slot)
+}

@@ -1,0 +1,123 @@
+//! What is asked of rooms' histories: so many questions at a time, the others wait in their order.
+
+use crate::broker::ReadId;
+use crate::history::{Epoch, Position, Query};
+use crate::id::ConnId;
+use crate::protocol::CommandId;
+use crate::protocol::command::HistoryFrom;
+use crate::time::Time;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How long a question waits that could not be answered, and may be later.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What an answer is for. Keepers are named by their serial number, because another may have their room's key by then.
+#[derive(Clone, Debug)]
+pub(super) enum Purpose {
+    /// To say what members of this room have missed; how often that has been asked.
+    Learn(u64, u64),
+    /// To tell those who come back whether nothing is missing behind this place.
+    Resume(u64, Position),
+    /// For those who come back and have yet to be given what is kept in memory no more.
+    Page(u64),
+    /// A client's `HISTORY`.
+    History(Box<Asked>),
+}
+
+/// A client's question.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub conn: ConnId,
+    pub id: Option<CommandId>,
+    pub room: Box<str>,
+    pub from: HistoryFrom,
+    pub epoch: Option<Epoch>,
+    pub limit: u32,
+}
+
+/// A question.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    pub room: u32,
+    pub purpose: Purpose,
+    pub query: Query,
+}
+
+#[derive(Debug)]
+pub(super) struct Reads {
+    next: u64,
+    in_flight: BTreeMap<ReadId, Question>,
+    in_flight_max: usize,
+    waiting: VecDeque<Question>,
+    /// Those that failed, and when to ask them again.
+    failed: VecDeque<(Time, Question)>,
+}
+
+impl Reads {
+    pub fn new(in_flight_max: usize) -> Reads {
+        Reads {
+            next: 0,
+            in_flight: BTreeMap::new(),
+            in_flight_max: in_flight_max.max(1),
+            waiting: VecDeque::new(),
+            failed: VecDeque::new(),
+        }
+    }
+
+    pub fn push(&mut self, question: Question) {
+        self.waiting.push_back(question);
+    }
+
+    /// The next to be asked now, if there is a place for one more.
+    pub fn next(&mut self) -> Option<(ReadId, &Question)> {
+        if self.in_flight.len() >= self.in_flight_max {
+            return None;
+        }
+        let question = self.waiting.pop_front()?;
+        let id = ReadId::new(self.next);
+        self.next += 1;
+        Some((id, self.in_flight.entry(id).or_insert(question)))
+    }
+
+    /// What this answer is for; nothing where nobody waits for it.
+    pub fn take(&mut self, id: ReadId) -> Option<Question> {
+        self.in_flight.remove(&id)
+    }
+
+    /// It could not be answered, and may be later.
+    pub fn ask_later(&mut self, question: Question, now: Time) {
+        self.failed.push_back((now + AGAIN_AFTER, question));
+    }
+
+    /// No answer comes to what has been asked: all of it is asked again, before the others.
+    pub fn void(&mut self) {
+        for (_, question) in std::mem::take(&mut self.in_flight).into_iter().rev() {
+            self.waiting.push_front(question);
+        }
+    }
+
+    /// Time has passed.
+    pub fn timeout(&mut self, now: Time) {
+        let due = self.failed.iter().take_while(|(at, _)| *at <= now).count();
+        self.waiting.extend(self.failed.drain(..due).map(|(_, question)| question));
+    }
+
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.failed.front().map(|(at, _)| *at)
+    }
+
+    /// How many have been asked and not answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Clients that wait for the answer to a `HISTORY`.
+    pub fn askers(&self) -> impl Iterator<Item = ConnId> + '_ {
+        let failed = self.failed.iter().map(|(_, question)| question);
+        self.in_flight.values().chain(&self.waiting).chain(failed).filter_map(|question| match &question.purpose {
+            Purpose::History(asked) => Some(asked.conn),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! Members that come back: what they have missed is said to them before what comes.
+
+use super::super::Hub;
+use super::Histories;
+use super::keeper::{Behind, continuity_at};
+use super::learning::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use super::reads::{Purpose, Question};
+use crate::broker::envelope;
+use crate::context::Context;
+use crate::history::{Continuity, Page, Part, Position, Query};
+use crate::protocol::CommandId;
+use crate::protocol::command::Start;
+use crate::protocol::reply::{self, Gap};
+use crate::slots::{Slots, mark};
+
+/// Bytes of missed messages that are said in a turn, and of them to one member: about what a socket takes at once.
+const REPLAYED_BYTES_MAX: usize = 1024 * 1024;
+const REPLAYED_TO_ONE_MAX: usize = 64 * 1024;
+/// Members that a turn looks at for that.
+const REPLAYS_LOOKED_AT: usize = 256;
+
+impl Hub {
+    /// The connection becomes a member of a room that is live: its SUBSCRIBE is answered, or its room asked where it begins.
+    pub(in crate::hub) fn begin(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        room: u32,
+        start: Start,
+        id: Option<CommandId>,
+    ) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else {
+            let recovered = matches!(start, Start::Since(_)).then_some(false);
+            let name = &self.rooms.get(room).name;
+            return cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), None, recovered));
+        };
+        let last = keeper.last.expect("a room that is live has a place");
+        let next = match start {
+            _ if keeper.behind.contains_key(&slot) => None,
+            Start::Live => Some(last.offset + 1),
+            Start::Newest(messages) => {
+                let next = (last.offset + 1).saturating_sub(messages.into());
+                Some(next).filter(|next| *next >= keeper.tail.first())
+            }
+            Start::Since(since) if since.epoch == last.epoch && since.offset <= last.offset => {
+                Some(since.offset + 1).filter(|next| *next >= keeper.tail.first())
+            }
+            Start::Since(_) => None,
+        };
+        match next {
+            Some(next) => {
+                let recovered = matches!(start, Start::Since(_)).then_some(true);
+                self.begin_at(cx, (slot, room), next, (id, recovered));
+            }
+            None if keeper.behind.contains_key(&slot) => {
+                let (name, place) = (&self.rooms.get(room).name, self.place_of(slot, room));
+                cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), place, None));
+            }
+            None => {
+                keeper.behind.insert(slot, Behind::Asking { start, id });
+                self.ask_for_those_who_resume(cx, room);
+            }
+        }
+    }
+
+    /// Answers the SUBSCRIBE; what is said from this offset on follows.
+    fn begin_at(
+        &mut self,
+        cx: &mut Context,
+        (slot, room): (u32, u32),
+        next: u64,
+        (id, recovered): (Option<CommandId>, Option<bool>),
+    ) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        let Some(last) = keeper.last else { return };
+        let (name, place) = (&self.rooms.get(room).name, Position { offset: next - 1, ..last });
+        cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), Some(place), recovered));
+        if next > last.offset {
+            keeper.behind.remove(&slot);
+            cx.fanout.set_behind(&mut cx.slots, slot, room, false);
+        } else {
+            keeper.behind.insert(slot, Behind::Replaying { next });
+            self.histories.replays.push_back((room, slot));
+        }
+    }
+
+    /// Asks once for all of the room's members that wait for it, who have seen the same epoch.
+    pub(super) fn ask_for_those_who_resume(&mut self, cx: &mut Context, room: u32) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room).filter(|keeper| keeper.is_live && !keeper.is_asking)
+        else {
+            return;
+        };
+        let Some(last) = keeper.last else { return };
+        let places = keeper.behind.values().filter_map(|behind| behind.place(last));
+        let Some(place) = places.min() else { return };
+        keeper.is_asking = true;
+        let purpose = Purpose::Resume(keeper.serial, place);
+        let query = Query { part: Part::After(place), messages_max: PAGE_MESSAGES_MAX, bytes_max: PAGE_BYTES_MAX };
+        self.histories.reads.push(Question { room, purpose, query });
+        self.ask_reads(cx);
+    }
+
+    /// What is there behind this place: whoever waits for it is told where it begins.
+    pub(super) fn resumed(&mut self, cx: &mut Context, room: u32, asked: Position, page: &Page) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        keeper.is_asking = false;
+        let Some(last) = keeper.last else { return };
+        if page.last.epoch != last.epoch {
+            // The room has yet to hear of that. Who waits is asked for again then.
+            return self.begin_to_keep(cx, room);
+        }
+        keeper.page = Some(page.entries.clone());
+        let waiting: Vec<(u32, Start, Option<CommandId>, Position)> = keeper
+            .behind
+            .iter()
+            .filter_map(|(slot, behind)| match (behind, behind.place(last)) {
+                (Behind::Asking { start, id }, Some(place)) if place.epoch == asked.epoch && place >= asked => {
+                    Some((*slot, *start, id.clone(), place))
+                }
+                _ => None,
+            })
+            .collect();
+        let name = self.rooms.get(room).name.clone();
+        for (slot, start, id, place) in waiting {
+            let continuity = continuity_at(page, place);
+            let next = match continuity {
+                Continuity::Exact | Continuity::Trimmed => place.offset + 1,
+                Continuity::Fenced(fence) => fence + 1,
+                Continuity::Unknown => 1,
+            };
+            let (from, next) = (next, next.max(page.first).min(last.offset + 1));
+            if !matches!(start, Start::Since(_)) {
+                self.begin_at(cx, (slot, room), next, (id, None));
+                continue;
+            }
+            self.begin_at(cx, (slot, room), next, (id, Some(continuity == Continuity::Exact)));
+            let epoch = last.epoch;
+            match continuity {
+                Continuity::Exact | Continuity::Trimmed => {}
+                Continuity::Fenced(fence) => {
+                    let gap = Gap::Epoch { epoch, previous: place.epoch, fence, lost: true };
+                    cx.reply(slot, |out| reply::gap(out, &name, gap));
+                }
+                Continuity::Unknown => {
+                    let gap = Gap::Epoch { epoch, previous: place.epoch, fence: 0, lost: true };
+                    cx.reply(slot, |out| reply::gap(out, &name, gap));
+                }
+            }
+            if next > from {
+                let gap = Gap::Trimmed { epoch, from, to: next - 1 };
+                cx.reply(slot, |out| reply::gap(out, &name, gap));
+            }
+        }
+        self.ask_for_those_who_resume(cx, room);
+    }
+
+    /// The next messages for those who are being given what they have missed.
+    pub(super) fn paged(&mut self, cx: &mut Context, room: u32, page: &Page) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        keeper.is_asking = false;
+        let Some(last) = keeper.last else { return };
+        if page.last.epoch != last.epoch {
+            return self.begin_to_keep(cx, room);
+        }
+        keeper.page = Some(page.entries.clone());
+        let name = self.rooms.get(room).name.clone();
+        let first = page.entries.first().map_or(page.first, |entry| entry.offset.min(page.first)).min(last.offset + 1);
+        for (slot, behind) in &mut keeper.behind {
+            if let Behind::Replaying { next } = behind
+                && *next < first
+            {
+                let gap = Gap::Trimmed { epoch: last.epoch, from: *next, to: first - 1 };
+                *next = first;
+                match cx.slots.get(*slot).dialect.has_replies() {
+                    true => cx.reply(*slot, |out| reply::gap(out, &name, gap)),
+                    false => self.histories.missed.push(*slot),
+                }
+            }
+        }
+        self.ask_for_those_who_resume(cx, room);
+    }
+
+    /// Says what was missed to those whose sockets take more, each a part in its turn.
+    pub(super) fn replay(&mut self, cx: &mut Context) {
+        let mut bytes = 0;
+        for _ in 0..self.histories.replays.len().min(REPLAYS_LOOKED_AT) {
+            if bytes >= REPLAYED_BYTES_MAX {
+                return;
+            }
+            let Some((room, slot)) = self.histories.replays.pop_front() else { return };
+            bytes += self.replay_to(cx, room, slot);
+            let keeper = self.histories.keepers.get(&room);
+            if keeper.is_some_and(|keeper| matches!(keeper.behind.get(&slot), Some(Behind::Replaying { .. }))) {
+                self.histories.replays.push_back((room, slot));
+            }
+        }
+    }
+
+    /// The same to one of them. Returns the bytes.
+    fn replay_to(&mut self, cx: &mut Context, room: u32, slot: u32) -> usize {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return 0 };
+        let (Some(Behind::Replaying { next }), Some(last)) = (keeper.behind.get(&slot), keeper.last) else { return 0 };
+        if cx.slots.is_marked(slot, mark::HELD_UP) {
+            return 0;
+        }
+        let (mut next, mut bytes) = (*next, 0);
+        let mut said = std::mem::take(&mut self.text);
+        let name = &self.rooms.get(room).name;
+        let bytes_max = REPLAYED_TO_ONE_MAX.min(cx.config.limits.outbox_bytes_max / 2);
+        while next <= last.offset && bytes < bytes_max {
+            let open = |payload| envelope::open_sent(name, payload).ok().map(|opened| opened.text);
+            let text = keeper.text(next, open);
+            if text.is_none() && !keeper.has(next) {
+                break;
+            }
+            // What cannot be opened is nobody's message.
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
+                said.clear();
+                reply::with_offset(&mut said, text, next);
+                bytes += cx.fanout.say_to(&mut cx.slots, slot, &said);
+                cx.metrics.messages_replayed += 1;
+            }
+            next += 1;
+        }
+        self.text = said;
+        if next > last.offset {
+            keeper.behind.remove(&slot);
+            if keeper.behind.is_empty() {
+                keeper.page = None;
+            }
+            cx.fanout.set_behind(&mut cx.slots, slot, room, false);
+            return bytes;
+        }
+        let is_missing = !keeper.has(next) && !keeper.is_asking;
+        keeper.behind.insert(slot, Behind::Replaying { next });
+        if is_missing {
+            self.ask_for_a_page(cx, room);
+        }
+        bytes
+    }
+
+    /// Asks once for what the room's members need next that is in memory no more.
+    fn ask_for_a_page(&mut self, cx: &mut Context, room: u32) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room).filter(|keeper| !keeper.is_asking) else { return };
+        let Some(last) = keeper.last else { return };
+        // A page stays while somebody reads it whose socket takes more.
+        let nexts = keeper.behind.iter().filter_map(|(slot, behind)| match behind {
+            Behind::Replaying { next } if !cx.slots.is_marked(*slot, mark::HELD_UP) => Some(*next),
+            Behind::Replaying { .. } | Behind::Asking { .. } => None,
+        });
+        if nexts.clone().any(|next| keeper.stored(next).is_some() && keeper.tail.get(next).is_none()) {
+            return;
+        }
+        let Some(next) = nexts.filter(|next| !keeper.has(*next)).min() else { return };
+        keeper.is_asking = true;
+        let part = Part::After(Position { offset: next - 1, ..last });
+        let query = Query { part, messages_max: PAGE_MESSAGES_MAX, bytes_max: PAGE_BYTES_MAX };
+        self.histories.reads.push(Question { room, purpose: Purpose::Page(keeper.serial), query });
+        self.ask_reads(cx);
+    }
+}
+
+impl Behind {
+    /// The place behind which it wants to begin, if nobody knows yet whether it can. `last` is the room's.
+    fn place(&self, last: Position) -> Option<Position> {
+        match self {
+            Behind::Asking { start: Start::Since(since), .. } => Some(*since),
+            Behind::Asking { start: Start::Newest(messages), .. } => {
+                Some(Position { offset: last.offset.saturating_sub((*messages).into()), ..last })
+            }
+            Behind::Asking { start: Start::Live, .. } => Some(last),
+            Behind::Replaying { .. } => None,
+        }
+    }
+}
+
+impl Histories {
+    /// Whether somebody who has missed something can be given it now.
+    pub(super) fn can_go_on(&self, slots: &Slots) -> bool {
+        self.replays.iter().take(REPLAYS_LOOKED_AT).any(|(room, slot)| {
+            let can = self.keepers.get(room).is_some_and(|keeper| keeper.can_go_on(*slot));
+            can && !slots.is_marked(*slot, mark::HELD_UP)
+        })
+    }
+}
