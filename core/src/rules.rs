@@ -51,6 +51,7 @@ impl Pattern {
 
     /// Whether each name that fits the other pattern fits this one as well. It is never said wrongly, but may be missed.
     pub fn covers(&self, other: &Pattern) -> bool {
+        // It changes no answer, and spares most pairs of rules the rest: they begin otherwise.
         if !other.text.as_bytes()[..other.literal].starts_with(&self.text.as_bytes()[..self.literal]) {
             return false;
         }
