@@ -51,6 +51,10 @@ impl Pattern {
 
     /// Whether each name that fits the other pattern fits this one as well. It is never said wrongly, but may be missed.
     pub fn covers(&self, other: &Pattern) -> bool {
+        // It changes no answer, and spares most pairs of rules the rest: they begin otherwise.
+        if !other.text.as_bytes()[..other.literal].starts_with(&self.text.as_bytes()[..self.literal]) {
+            return false;
+        }
         // What no name and no pattern has stands for what the other leaves open: only what is open here can match it. The shortest names
         // are tried too, because `{user}` takes no empty segment, and because only `**` matches both with more colons and with fewer.
         let (closed, is_open) = other.parts();
@@ -340,47 +344,67 @@ mod tests {
         name.strip_prefix(first).is_some_and(|name| fits_naively(after, name, first == ':'))
     }
 
-    fn names() -> impl Strategy<Value = String> {
-        prop::collection::vec(prop::sample::select(vec!["a", "b", "é", ":", "*", "{user}", "{"]), 0..9)
-            .prop_map(|parts| parts.concat())
-    }
-
     fn patterns() -> impl Strategy<Value = Pattern> {
-        let parts = prop::sample::select(vec!["a", "b", "é", ":", ":", "*", "*", "{", ":{user}", "{user}:", "{user}"]);
+        let parts =
+            prop::sample::select(vec!["a", "a", "a*", "*a", "*", "*", "b", "é", ":", "{", ":{user}", "{user}:"]);
         (prop::collection::vec(parts, 0..8), any::<bool>())
             .prop_map(|(parts, is_open)| format!("{}{}", parts.concat(), if is_open { REST } else { "" }))
             .prop_filter_map("no pattern", |text| text.parse().ok())
     }
 
+    /// What stands in a name for stars, each its own, and for the rest.
+    fn fills() -> impl Strategy<Value = (Vec<String>, String)> {
+        (prop::collection::vec("[abé]{0,2}", 8), "[ab:é]{0,4}")
+    }
+
+    /// A name that fits.
+    fn name_after(pattern: &Pattern, (fills, rest): &(Vec<String>, String)) -> String {
+        let (closed, is_open) = pattern.parts();
+        let mut fills = fills.iter().cycle();
+        let segments = closed.split(':').map(|segment| match segment {
+            USER => "b".to_owned(),
+            _ => {
+                let mut parts = segment.split('*');
+                let first = parts.next().unwrap_or_default().to_owned();
+                parts.fold(first, |name, part| name + fills.next().map_or("", String::as_str) + part)
+            }
+        });
+        segments.collect::<Vec<_>>().join(":") + if is_open { rest } else { "" }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
         #[test]
-        fn a_pattern_fits_what_its_definition_says(pattern in patterns(), name in names()) {
-            prop_assert_eq!(pattern.fits(&name), fits_naively(pattern.as_str(), &name, true));
+        fn a_name_that_is_made_after_a_pattern_fits(pattern in patterns(), fills in fills()) {
+            let name = name_after(&pattern, &fills);
+            prop_assert!(pattern.fits(&name), "{} and {}", pattern, name);
         }
 
         #[test]
-        fn a_name_that_is_made_after_a_pattern_fits(pattern in patterns(), fill in "[ab:é]{0,4}") {
-            let (closed, is_open) = pattern.parts();
-            let segment = fill.replace(':', "");
-            let name = closed.replace(USER, "someone").replace('*', &segment) + if is_open { &fill } else { "" };
-            prop_assert!(pattern.fits(&name), "{} and {}", pattern, name);
+        fn a_pattern_fits_what_its_definition_says(
+            pattern in patterns(),
+            fills in fills(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), "[ab:é]?"), 0..3),
+        ) {
+            let mut name: Vec<char> = name_after(&pattern, &fills).chars().collect();
+            // Almost a name that fits: a few characters are missing or others.
+            for (at, other) in changes {
+                if !name.is_empty() {
+                    let at = at.index(name.len());
+                    name.splice(at..at + 1, other.chars());
+                }
+            }
+            let name = String::from_iter(name);
+            prop_assert_eq!(pattern.fits(&name), fits_naively(pattern.as_str(), &name, true), "{} and {}", pattern, name);
         }
 
         #[test]
         fn what_a_covered_pattern_fits_fits_the_other(
             (wide, narrow) in (patterns(), patterns()).prop_filter("covers", |(wide, narrow)| wide.covers(narrow)),
-            fills in prop::collection::vec("[ab]{0,3}", 9),
-            rest in "[ab:]{0,4}",
+            fills in fills(),
         ) {
-            let (closed, is_open) = narrow.parts();
-            let mut fills = fills.iter();
-            let segments = closed.split(':').map(|segment| match segment {
-                USER => "someone".to_owned(),
-                // Each star something of its own.
-                _ => segment.split('*').collect::<Vec<_>>().join(fills.next().map_or("", String::as_str)),
-            });
-            let name = segments.collect::<Vec<_>>().join(":") + if is_open { &rest } else { "" };
-            prop_assert!(narrow.fits(&name));
+            let name = name_after(&narrow, &fills);
             prop_assert!(wide.fits(&name), "{} covers {}, but not {}", wide, narrow, name);
         }
 
@@ -399,6 +423,7 @@ mod tests {
             ("*:*", &[":", "a:", ":b"], &["a", "a:b:c"]),
             ("a*b*c", &["abc", "aXbYc", "abbcc"], &["ac", "acb", "abcd", "ab:c"]),
             ("a*a", &["aa", "aaa"], &["a", "ab"]),
+            ("*a*a*", &["aa", "aba"], &["a", "bab", "a:a"]),
             ("**", &["", "a", "a:b:c", ":"], &[]),
             ("chat:**", &["chat:", "chat:a", "chat:a:b"], &["chat", "chats:a"]),
             ("chat**", &["chat", "chats:a", "chat:a"], &["cha"]),

@@ -105,6 +105,9 @@ fn the_defaults_are_those_documented() {
         ("timeouts", "message_ms", 30_000),
         ("timeouts", "room_linger_ms", 2_000),
         ("timeouts", "shutdown_ms", 5_000),
+        ("history", "memory_bytes_max", 67_108_864),
+        ("history", "reads_in_flight_max", 64),
+        ("history", "key_ttl_ms", 600_000),
     ] {
         assert_eq!(value(section, key).as_integer(), Some(default), "{section}.{key}");
     }
@@ -201,6 +204,70 @@ fn a_file_runs_a_server() {
     let mut client = Client::member(&server, "r");
     client.send(r#"{"type":"SUBSCRIBE","room":"second"}"#);
     client.expect_error("too_many_rooms");
+}
+
+const RULES: &str = "\
+listen = \"127.0.0.1:0\"
+[log]
+format = \"json\"
+
+[[rooms]]
+match = \"chat:*\"
+history_messages = 50
+slow = \"catch_up\"
+
+[[rooms]]
+match = \"cursor:**\"
+slow = \"latest\"
+";
+
+#[test]
+fn rules_for_rooms_are_printed_as_a_file_with_the_same_rules() {
+    let file = File::new("rules", RULES);
+    let rooms = checked(with_file(&file))["rooms"].as_array().expect("an array").clone();
+    assert_eq!((rooms.len(), rooms[0]["match"].as_str()), (2, Some("chat:*")));
+    let bounds = ["history_messages", "history_ttl_ms", "history_bytes"].map(|key| rooms[0][key].as_integer());
+    assert_eq!(bounds, [Some(50), Some(86_400_000), Some(1_048_576)]);
+    assert_eq!((rooms[1].get("history_messages"), rooms[1]["slow"].as_str()), (None, Some("latest")));
+
+    let printed = with_file(&file).args(["check-config"]).run().stdout;
+    let again = File::new("rules-again", &String::from_utf8(printed).expect("TOML is UTF-8"));
+    assert_eq!(checked(with_file(&again))["rooms"].as_array(), Some(&rooms));
+
+    let server = with_file(&file).listening_as_configured().start();
+    Client::member(&server, "cursor:7");
+}
+
+#[test]
+fn a_room_is_told_its_rule() {
+    let file = File::new("room", RULES);
+    let output = with_file(&file).args(["check-config", "--room", "chat:42", "--room", "lobby"]).run();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("TOML is UTF-8");
+    let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("not TOML ({error}):\n{text}"));
+    let [chat, lobby] = table["room"].as_array().expect("an array").as_slice() else { panic!("two rooms: {text}") };
+    assert_eq!((chat["name"].as_str(), chat["rule"].as_integer()), (Some("chat:42"), Some(1)));
+    assert_eq!((chat["match"].as_str(), chat["history_messages"].as_integer()), (Some("chat:*"), Some(50)));
+    assert_eq!(chat["slow"].as_str(), Some("catch_up"));
+    assert_eq!((lobby["name"].as_str(), lobby.get("rule")), (Some("lobby"), None));
+    assert!(
+        text.contains(&format!("file {} line 5", file.path().display())) && text.contains("no rule fits"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_wrong_rule_is_refused_by_its_number_and_match() {
+    for (name, rule) in [("slow", "slow = \"catch_up\""), ("history_message", "history_message = 5")] {
+        let file = File::new(&format!("wrong-rule-{name}"), &format!("{RULES}\n[[rooms]]\nmatch = \"a:*\"\n{rule}\n"));
+        for command in [&["check-config"][..], &[]] {
+            let output = with_file(&file).args(command).run();
+            expect_refused(&output, name);
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert!(message.contains("[[rooms]] number 3 (match = \"a:*\")"), "{message}");
+            assert!(message.contains("line 16"), "{message}");
+        }
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub struct Tables<C: 'static, R: 'static> {
     pub name: &'static str,
     /// The most tables.
     pub tables_max: usize,
-    /// The keys of a table. The first is required, and no two tables have the same value of it.
+    /// The keys of a table. The first is required, and no two tables have the same text there.
     pub keys: &'static [Key<R>],
     /// What the keys of a table are read into.
     pub blank: fn() -> R,
@@ -128,15 +128,14 @@ impl<C, R> ArrayOfTables<C> for Tables<C, R> {
                 Problem { key, from, wrong: fault.wrong, right: fault.right }
             };
             match self.read_table(table) {
-                Ok(row) => {
-                    let Key { name: key, kind, .. } = &self.keys[0];
-                    if let Some(earlier) = numbers.insert(kind.show(&row).to_string(), index + 1) {
-                        let wrong = format!("number {earlier} has the same");
-                        problems.push(problem(Fault { key, wrong, right: "each of them once".to_owned() }));
-                    }
-                    rows.push(row);
-                }
+                Ok(row) => rows.push(row),
                 Err(faults) => problems.extend(faults.into_iter().map(problem)),
+            }
+            if let Some((Given::Text(text), _)) = table.entries.get(&0)
+                && let Some(earlier) = numbers.insert(text, index + 1)
+            {
+                let wrong = format!("number {earlier} has the same");
+                problems.push(problem(Fault { key: self.keys[0].name, wrong, right: "each of them once".to_owned() }));
             }
             let by_key = (0..self.keys.len()).map(|key| source(key).unwrap_or(Source::Default)).collect();
             sources.push(TableSources { table: table.source.clone(), by_key });
