@@ -195,10 +195,12 @@ impl Sockets {
             }
         }
     }
+}
 
+impl fanfare_turn::Sockets for Sockets {
     /// Writes once: how much was taken, or `None` if the socket failed.
     #[inline]
-    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
         let socket = self.get(conn)?;
         loop {
             match socket.stream.write(bytes) {
@@ -216,8 +218,8 @@ impl Sockets {
         }
     }
 
-    /// Sends a FIN, and goes on reading.
-    pub fn shutdown(&mut self, conn: ConnId) {
+    /// Sends a FIN.
+    fn shutdown(&mut self, conn: ConnId) {
         if let Some(socket) = self.get(conn) {
             // Fails only where the peer has gone, of which reading will tell.
             let _ = socket.stream.shutdown(Shutdown::Write);
@@ -225,7 +227,7 @@ impl Sockets {
     }
 
     /// Closes the connection's socket, which also takes it off the poll.
-    pub fn close(&mut self, conn: ConnId) {
+    fn close(&mut self, conn: ConnId) {
         if self.get(conn).is_some() {
             self.slots[conn.slot()] = None;
             self.open -= 1;

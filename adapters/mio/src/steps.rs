@@ -98,6 +98,8 @@ impl<'a> TurnSteps<'a> {
 }
 
 impl Steps for TurnSteps<'_> {
+    type Sockets = Sockets;
+
     fn events(&mut self, turn: &mut Turn<'_>) {
         let Adapter { sockets, admission, broker, signals, context, .. } = &mut *self.adapter;
         if admission.has_others() {
@@ -204,17 +206,8 @@ impl Steps for TurnSteps<'_> {
         self.adapter.broker.ask(ask);
     }
 
-    #[inline]
-    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
-        self.adapter.sockets.write(conn, bytes)
-    }
-
-    fn shutdown(&mut self, conn: ConnId) {
-        self.adapter.sockets.shutdown(conn);
-    }
-
-    fn close(&mut self, conn: ConnId) {
-        self.adapter.sockets.close(conn);
+    fn sockets(&mut self) -> &mut Sockets {
+        &mut self.adapter.sockets
     }
 }
 

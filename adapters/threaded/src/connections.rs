@@ -5,6 +5,7 @@ use crate::inbox::{Inbound, Senders};
 use fanfare_adapter::cost::Cost;
 use fanfare_core::ConnId;
 use fanfare_core::time::Time;
+use fanfare_turn::Sockets;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -155,9 +156,22 @@ impl Connections {
         std::mem::take(&mut self.unwaited)
     }
 
+    /// A full socket is rare, and a thread that comes and goes with it is cheaper than one that sleeps beside every reader.
+    fn await_writable(&self, conn: ConnId, connection: Arc<Connection>) -> io::Result<()> {
+        let inbox = self.inbox.clients.clone();
+        self.threads.spawn("fanfare-wait", move || {
+            // A socket that fails or is closed meanwhile counts as writable: the next write tells.
+            while let Err(Errno::INTR) = poll(&mut [PollFd::new(&connection.client.stream, PollFlags::OUT)], None) {}
+            // Nobody listens any more where the server has ended.
+            let _ = inbox.send(Inbound::Writable(conn));
+        })
+    }
+}
+
+impl Sockets for Connections {
     /// Writes once, and does not wait: how much was taken, or `None` if the socket failed. Where that is not all, an
     /// [`Inbound::Writable`] follows.
-    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
+    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
         let Open { connection, .. } = self.open.get(&conn)?;
         let written = loop {
             match send(&connection.client.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -175,7 +189,7 @@ impl Connections {
     }
 
     /// Sends a FIN.
-    pub fn shutdown(&mut self, conn: ConnId) {
+    fn shutdown(&mut self, conn: ConnId) {
         if let Some(Open { connection, .. }) = self.open.get(&conn) {
             // Fails only where the peer has gone, of which reading will tell.
             let _ = connection.client.stream.shutdown(Shutdown::Write);
@@ -183,23 +197,12 @@ impl Connections {
     }
 
     /// Ends the connection. Its threads notice and leave; with the last of them the descriptor is closed.
-    pub fn close(&mut self, conn: ConnId) {
+    fn close(&mut self, conn: ConnId) {
         if let Some(Open { connection, .. }) = self.open.remove(&conn) {
             connection.closed.store(true, Relaxed);
             // Fails only where the peer has gone, which its threads have noticed, too.
             let _ = connection.client.stream.shutdown(Shutdown::Both);
         }
-    }
-
-    /// A full socket is rare, and a thread that comes and goes with it is cheaper than one that sleeps beside every reader.
-    fn await_writable(&self, conn: ConnId, connection: Arc<Connection>) -> io::Result<()> {
-        let inbox = self.inbox.clients.clone();
-        self.threads.spawn("fanfare-wait", move || {
-            // A socket that fails or is closed meanwhile counts as writable: the next write tells.
-            while let Err(Errno::INTR) = poll(&mut [PollFd::new(&connection.client.stream, PollFlags::OUT)], None) {}
-            // Nobody listens any more where the server has ended.
-            let _ = inbox.send(Inbound::Writable(conn));
-        })
     }
 }
 

@@ -120,6 +120,8 @@ impl<'a> TurnSteps<'a> {
 }
 
 impl Steps for TurnSteps<'_> {
+    type Sockets = Connections;
+
     fn events(&mut self, turn: &mut Turn<'_>) {
         let connections = &mut self.adapter.connections;
         for conn in connections.look_again().into_iter().filter(|conn| connections.is_open(*conn)) {
@@ -206,16 +208,8 @@ impl Steps for TurnSteps<'_> {
         self.adapter.broker.ask(ask);
     }
 
-    fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
-        self.adapter.connections.write(conn, bytes)
-    }
-
-    fn shutdown(&mut self, conn: ConnId) {
-        self.adapter.connections.shutdown(conn);
-    }
-
-    fn close(&mut self, conn: ConnId) {
-        self.adapter.connections.close(conn);
+    fn sockets(&mut self) -> &mut Connections {
+        &mut self.adapter.connections
     }
 }
 

@@ -11,6 +11,9 @@ use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
 
 /// The steps of a turn, in the order in which [`turn`] has them done, and then what a core's actions are done with.
 pub trait Steps {
+    /// Clients' sockets.
+    type Sockets: Sockets;
+
     /// 1. Notes what is ready, and feeds [`Event::Writable`] for sockets that take bytes again.
     ///
     /// First, because all other steps go by it: who is read, whether the broker has something to say, whether the server was told to
@@ -79,19 +82,25 @@ pub trait Steps {
     /// Takes an [`Action::Ask`].
     fn ask(&mut self, ask: Ask<'_>);
 
-    /// Takes an [`Action::Send`]. What it says by itself is [`deliver`].
+    /// Where an [`Action::Send`], an [`Action::Shutdown`] or an [`Action::Close`] goes.
+    fn sockets(&mut self) -> &mut Self::Sockets;
+
+    /// Takes an [`Action::Send`]: [`deliver`], and whatever is to be noted of it.
     #[inline]
     fn send(&mut self, delivery: Delivery<'_>) {
-        deliver(self, delivery);
+        deliver(delivery, self.sockets());
     }
+}
 
+/// Clients' sockets as an adapter has them.
+pub trait Sockets {
     /// Writes what the connection's socket takes at once. Returns how much that was, or `None` where the socket has failed.
     fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize>;
 
-    /// Takes an [`Action::Shutdown`]: sends a FIN, and goes on reading.
+    /// Sends a FIN, and goes on reading.
     fn shutdown(&mut self, conn: ConnId);
 
-    /// Takes an [`Action::Close`], or a failed [`write`](Steps::write): closes the connection's socket.
+    /// Closes the connection's socket: the core says so, or a [`write`](Sockets::write) has failed.
     fn close(&mut self, conn: ConnId);
 }
 
@@ -135,8 +144,8 @@ fn carry_out(mut actions: Actions<'_>, steps: &mut impl Steps) {
                 }
                 steps.send(delivery);
             }
-            Action::Shutdown { conn } => steps.shutdown(conn),
-            Action::Close { conn } => steps.close(conn),
+            Action::Shutdown { conn } => steps.sockets().shutdown(conn),
+            Action::Close { conn } => steps.sockets().close(conn),
             Action::Ask(ask) => {
                 // Nobody waits for an end of messages.
                 asked |= !matches!(ask, Ask::Unsubscribe { .. });
@@ -146,16 +155,16 @@ fn carry_out(mut actions: Actions<'_>, steps: &mut impl Steps) {
     }
 }
 
-/// Writes a delivery to its targets, one system call for each: the loop that everything else is for.
-#[inline]
-pub fn deliver<S: Steps + ?Sized>(steps: &mut S, mut delivery: Delivery<'_>) {
+/// Writes a delivery to its targets, one system call for each: the loop that everything else is for. It has the sockets alone, so that
+/// nothing else is looked up for a target.
+pub fn deliver(mut delivery: Delivery<'_>, sockets: &mut impl Sockets) {
     let bytes = delivery.bytes();
     while let Some(conn) = delivery.next_target() {
-        match steps.write(conn, bytes) {
+        match sockets.write(conn, bytes) {
             Some(written) if written == bytes.len() => {}
             Some(written) => delivery.short(conn, written),
             None => {
-                steps.close(conn);
+                sockets.close(conn);
                 delivery.gone(conn);
             }
         }

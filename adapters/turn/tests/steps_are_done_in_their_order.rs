@@ -3,7 +3,7 @@
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
 use fanfare_core::{Config, ConnId, Core, Dialect, Event, Message, Turn};
-use fanfare_turn::{Steps, turn};
+use fanfare_turn::{Sockets, Steps, turn};
 use std::cell::{Cell, RefCell};
 
 /// Beyond every deadline of a connection that says nothing.
@@ -37,6 +37,8 @@ impl Noting {
 }
 
 impl Steps for Noting {
+    type Sockets = Noting;
+
     fn events(&mut self, _turn: &mut Turn<'_>) {
         self.note("events");
     }
@@ -105,6 +107,12 @@ impl Steps for Noting {
         self.note("ask");
     }
 
+    fn sockets(&mut self) -> &mut Noting {
+        self
+    }
+}
+
+impl Sockets for Noting {
     fn write(&mut self, _conn: ConnId, bytes: &[u8]) -> Option<usize> {
         self.note("write");
         (!self.fails).then_some(bytes.len())

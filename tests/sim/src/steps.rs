@@ -9,7 +9,7 @@ use fanfare_core::broker::Ask;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
 use fanfare_core::time::Time;
 use fanfare_core::{ConnId, Core, Delivery, Event, Turn};
-use fanfare_turn::{Steps, deliver};
+use fanfare_turn::{Sockets, Steps, deliver};
 use fanfare_wire::Frame;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -80,6 +80,8 @@ pub(crate) struct TurnSteps<'a, 'b> {
 }
 
 impl Steps for TurnSteps<'_, '_> {
+    type Sockets = Self;
+
     fn events(&mut self, turn: &mut Turn<'_>) {
         for conn in std::mem::take(&mut self.adapter.writable) {
             if let Some(socket) = self.adapter.sockets.get_mut(&conn)
@@ -162,11 +164,17 @@ impl Steps for TurnSteps<'_, '_> {
         session.ask(ask);
     }
 
-    fn send(&mut self, delivery: Delivery<'_>) {
-        ("send", delivery.bytes()).hash(&mut self.adapter.hash);
-        deliver(self, delivery);
+    fn sockets(&mut self) -> &mut Self {
+        self
     }
 
+    fn send(&mut self, delivery: Delivery<'_>) {
+        ("send", delivery.bytes()).hash(&mut self.adapter.hash);
+        deliver(delivery, self.sockets());
+    }
+}
+
+impl Sockets for TurnSteps<'_, '_> {
     fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
         let TurnSteps { adapter, around, .. } = self;
         conn.hash(&mut adapter.hash);
