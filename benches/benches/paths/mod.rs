@@ -90,12 +90,15 @@ fn stall_every_hundredth(mut actions: Actions<'_>, stalled: &mut Vec<ConnId>) {
 pub struct Room {
     core: Core,
     members: Vec<ConnId>,
+    /// What a member says to leave, and to join again.
+    commands: [Vec<u8>; 2],
 }
 
 impl Room {
     /// So many members, all of one form.
     pub fn of(members: usize) -> Room {
-        let mut room = Room { core: core(members + 1), members: Vec::new() };
+        let mut room =
+            Room { core: core(members + 1), members: Vec::new(), commands: [UNSUBSCRIBE, SUBSCRIBE].map(frame) };
         let bytes = [upgrade_request("/", "").as_bytes(), &frame(SUBSCRIBE)].concat();
         for _ in 0..members {
             turn(&mut room.core, |turn| {
@@ -131,10 +134,11 @@ impl Room {
 
     /// The first member leaves and joins again.
     pub fn leave_and_join(&mut self) -> usize {
-        let conn = self.members[0];
-        turn(&mut self.core, |turn| {
-            turn.feed(Event::Bytes { conn, data: &mut frame(UNSUBSCRIBE) });
-            turn.feed(Event::Bytes { conn, data: &mut frame(SUBSCRIBE) });
+        let Room { core, members, commands } = self;
+        turn(core, |turn| {
+            for data in commands {
+                turn.feed(Event::Bytes { conn: members[0], data });
+            }
         })
     }
 }
@@ -157,7 +161,7 @@ impl Conversation {
 
     /// A member sends a message: from its bytes to everyone's.
     pub fn say(&mut self) -> usize {
-        let Conversation { room: Room { core, members }, broker, command } = self;
+        let Conversation { room: Room { core, members, .. }, broker, command } = self;
         let mut feeding = core.turn(Time::ZERO);
         feeding.feed(Event::Bytes { conn: members[0], data: command });
         let mut actions = feeding.finish();
