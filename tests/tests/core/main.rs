@@ -6,6 +6,7 @@ mod core_any_split_gives_the_same_actions;
 mod core_asks_a_refusing_broker_once;
 mod core_bears_a_careless_adapter;
 mod core_budget_of_unsent_bytes_holds;
+mod core_closes_say_why;
 mod core_commands_of_a_connection_keep_their_order;
 mod core_connections_take_the_slots_of_others;
 mod core_dialects_keep_the_rules_of_connections;
