@@ -1,6 +1,7 @@
 //! What needs no server: the core and its parts, driven by the tests themselves.
 
 mod core_a_large_room_lets_others_have_their_turn;
+mod core_a_proxy_header_may_come_alone;
 mod core_a_turn_does_its_part;
 mod core_a_turn_has_a_bound;
 mod core_any_split_gives_the_same_actions;
