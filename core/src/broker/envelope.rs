@@ -425,7 +425,10 @@ mod tests {
                 assert_eq!(claimed(&text), Err(Dropped::Forged), "{text}");
             }
         }
-        for value in ["\"", "\"x\\\"", "{", "[", "}", "]", "\"x\"}", "x y", "1,2"] {
+        for value in [
+            "\"", "\"x\\\"", "{", "[", "}", "]", "\"x\"}", "x y", "1,2", "\"\"\"", "\"\"\"\"", "{}}", "{}}}", "[]]",
+            "[]]]",
+        ] {
             let text = format!(r#"{{"type":"MESSAGE","room":"r","message":{value}}}"#);
             assert_eq!(claimed(&text), Err(Dropped::Forged), "{text}");
         }

@@ -3,7 +3,7 @@
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::{ConnId, Event, Rate};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
-use fanfare_tests::{Frame, config, opcode};
+use fanfare_tests::{Frame, config, opcode, upgrade_request};
 
 fn message(lone: &mut LoneCore, bytes: usize) -> Vec<Said> {
     lone.broker(BrokerEvent::Message { room: "r", payload: &vec![b'x'; bytes] })
@@ -120,4 +120,39 @@ fn whoever_goes_within_a_turn_is_told_between_frames_or_not_at_all() {
     let said = lone.turn(|turn| members.iter().for_each(|conn| turn.feed(Event::Writable { conn: *conn })));
     assert!(members.iter().filter(|conn| text_to(&said, **conn).ends_with("too slow")).count() > 20);
     assert_eq!(lone.core.metrics().unsent_bytes_now, 0);
+}
+
+/// The same of those who have just come, and whose sockets stop in the midst of the response or of a frame behind it.
+#[test]
+fn who_has_just_come_is_told_behind_the_whole_response_or_not_at_all() {
+    const RESPONSE: usize = 129;
+    const FRAME: usize = 89;
+    let request = || {
+        let ping = Frame::text(format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(64))).masked();
+        [upgrade_request("/", "").into_bytes(), ping.repeat(3)].concat()
+    };
+    let mut lone = LoneCore::new(config(|config| config.outbox_total_bytes_max = 10_000));
+    let first = lone.connect();
+    let said = lone.bytes(first, request());
+    let [Said::Sent(_, bytes)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(bytes.len(), RESPONSE + 3 * FRAME, "which the sizes below rely on");
+    let conns: Vec<ConnId> = (0..80).map(|_| lone.connect()).collect();
+    lone.takes = |conn, _| match conn.slot() % 4 {
+        0 => 100,
+        1 => RESPONSE,
+        2 => RESPONSE + 50,
+        _ => RESPONSE + FRAME,
+    };
+    let said = lone.turn(|turn| {
+        for conn in &conns {
+            turn.feed(Event::Bytes { conn: *conn, data: &mut request() });
+        }
+    });
+    assert!(lone.core.metrics().slow_closes > 40);
+    let ended = |conn: &ConnId| said.contains(&Said::Close(*conn));
+    assert!(conns.iter().filter(|conn| ended(conn)).all(|conn| conn.slot() % 2 == 0), "only in the midst");
+    assert!(conns.iter().filter(|conn| ended(conn)).count() > 20);
+    lone.takes = |_, bytes| bytes;
+    let said = lone.turn(|turn| conns.iter().for_each(|conn| turn.feed(Event::Writable { conn: *conn })));
+    assert!(conns.iter().filter(|conn| text_to(&said, **conn).ends_with("too slow")).count() > 20);
 }

@@ -1,11 +1,14 @@
 //! What needs no server: the core and its parts, driven by the tests themselves.
 
 mod core_a_large_room_lets_others_have_their_turn;
+mod core_a_proxy_header_may_come_alone;
+mod core_a_turn_does_its_part;
 mod core_a_turn_has_a_bound;
 mod core_any_split_gives_the_same_actions;
 mod core_asks_a_refusing_broker_once;
 mod core_bears_a_careless_adapter;
 mod core_budget_of_unsent_bytes_holds;
+mod core_closes_say_why;
 mod core_commands_of_a_connection_keep_their_order;
 mod core_connections_take_the_slots_of_others;
 mod core_dialects_keep_the_rules_of_connections;
@@ -20,12 +23,15 @@ mod core_limits_hold_on_a_virtual_clock;
 mod core_limits_keep_what_must_hold;
 mod core_messages_have_their_time;
 mod core_messages_through_redis_allocate_nothing;
+mod core_nobody_is_charged_for_others;
+mod core_nobody_is_silent_who_is_not_heard;
 mod core_nobody_is_slow_for_what_was_kept_waiting;
 mod core_request_heads_end_at_their_limit;
 mod core_request_heads_end_in_time;
 mod core_requests_are_answered_and_counted;
 mod core_rooms_linger;
 mod core_shares_its_limits_with_others;
+mod core_tells_when_it_is_due;
 mod core_times_publishes;
 mod core_websockets_of_others_are_members_like_any;
 mod core_what_a_broadcast_grows_to_is_charged;
