@@ -12,7 +12,7 @@ const HEADER: &str = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
 fn introduced() -> (LoneCore, ConnId) {
     let proxy: IpAddr = "10.0.0.1".parse().expect("an address");
     let trusted = ["10.0.0.0/8".parse().expect("a network")];
-    let mut lone = LoneCore::new(config(|config| config.proxies = proxies(trusted, true)));
+    let mut lone = LoneCore::new(config(|config| config.admission.proxies = proxies(trusted, true)));
     let mut conn = None;
     lone.turn(|turn| conn = turn.open_from(proxy).ok());
     let conn = conn.expect("there is a place");

@@ -42,7 +42,7 @@ const FRAME: usize = 1_100;
 #[test]
 fn small_rooms_are_written_to_until_the_turn_is_full() {
     const MEMBERS: usize = 100;
-    let mut lone = LoneCore::new(config(|config| config.members_per_turn_max = MEMBERS));
+    let mut lone = LoneCore::new(config(|config| config.limits.members_per_turn_max = MEMBERS));
     let rooms = rooms(&mut lone, 200, 1);
     // A member counts once, and again for each 4 KiB.
     for bytes in [100, 5_000, 40_000] {

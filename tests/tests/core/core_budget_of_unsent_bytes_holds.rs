@@ -131,7 +131,7 @@ fn who_has_just_come_is_told_behind_the_whole_response_or_not_at_all() {
         let ping = Frame::text(format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(64))).masked();
         [upgrade_request("/", "").into_bytes(), ping.repeat(3)].concat()
     };
-    let mut lone = LoneCore::new(config(|config| config.outbox_total_bytes_max = 10_000));
+    let mut lone = LoneCore::new(config(|config| config.limits.outbox_total_bytes_max = 10_000));
     let first = lone.connect();
     let said = lone.bytes(first, request());
     let [Said::Sent(_, bytes)] = &said[..] else { panic!("{said:?}") };

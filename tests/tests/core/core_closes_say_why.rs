@@ -108,8 +108,8 @@ fn a_message_that_cannot_be_taken() {
     assert_documented([
         (Case::new().sends(Frame::text(b"\xff").masked()), code::NOT_UTF8),
         (Case::new().sends(Frame::text(b"\xff\xff").with_rsv(COMPRESSED).masked()), code::NOT_UTF8),
-        (Case::with(|config| config.frames_per_message_max = 1).sends(fragments), code::POLICY),
-        (Case::with(|config| config.message_bytes_max = 3).sends(Frame::text("long").masked()), code::TOO_BIG),
+        (Case::with(|config| config.limits.frames_per_message_max = 1).sends(fragments), code::POLICY),
+        (Case::with(|config| config.limits.message_bytes_max = 3).sends(Frame::text("long").masked()), code::TOO_BIG),
     ]);
 }
 
@@ -118,7 +118,7 @@ fn what_the_server_or_its_broker_cannot_do() {
     let mut stopped = Case::new();
     let said = stopped.lone.turn(|turn| turn.feed(Event::Shutdown));
     let refused = Case::at("/broadcast/r", |_| {});
-    let mut waiting = Case::at("/classic", |config| config.deferred_bytes_max = 1);
+    let mut waiting = Case::at("/classic", |config| config.limits.deferred_bytes_max = 1);
     waiting.lone.command(waiting.conn, r#"{"type":"SUBSCRIBE","room":"r"}"#);
     waiting.lone.command(waiting.conn, SEND);
     assert_documented([
@@ -131,10 +131,10 @@ fn what_the_server_or_its_broker_cannot_do() {
 #[test]
 fn silence_and_slowness() {
     let mut silent = Case::new();
-    silent.lone.wait(Config::default().ping_interval * 2);
-    let mut unfinished = Case::with(|config| config.ping_interval = MANY);
+    silent.lone.wait(Config::default().timeouts.ping_interval * 2);
+    let mut unfinished = Case::with(|config| config.timeouts.ping_interval = MANY);
     unfinished.lone.bytes(unfinished.conn, Frame::text("a").unfinished().masked());
-    let mut slow = Case::with(|config| config.outbox_bytes_max = 100);
+    let mut slow = Case::with(|config| config.limits.outbox_bytes_max = 100);
     slow.lone.command(slow.conn, r#"{"type":"SUBSCRIBE","room":"r"}"#);
     slow.lone.broker(BrokerEvent::Subscribed { room: "r" });
     slow.lone.takes = |_, _| 0;
@@ -142,10 +142,11 @@ fn silence_and_slowness() {
     slow.lone.takes = |_, bytes| bytes;
     let said = slow.lone.turn(|turn| turn.feed(Event::Writable { conn: slow.conn }));
     assert_documented([
-        (silent.waits(Config::default().pong_timeout * 2), code::NO_SIGN_OF_LIFE),
+        (silent.waits(Config::default().timeouts.pong_timeout * 2), code::NO_SIGN_OF_LIFE),
         (unfinished.waits(MANY / 2), code::TOO_SLOW),
         (
-            Case::with(|config| config.unfinished_total_bytes_max = 1).sends(Frame::text("abc").unfinished().masked()),
+            Case::with(|config| config.limits.unfinished_total_bytes_max = 1)
+                .sends(Frame::text("abc").unfinished().masked()),
             code::TOO_SLOW,
         ),
         (slow.close(&said), code::TOO_SLOW),
@@ -157,16 +158,17 @@ fn more_than_it_may_send() {
     let once = Rate { per_second: 1, burst: 1 };
     let twice = |frame: Frame| [frame.masked(), frame.masked()].concat();
     let (text, ping) = (Frame::text("text"), Frame::new(opcode::PING, ""));
-    let mut member = Case::at("/broadcast/r", |config| config.deliveries = once);
+    let mut member = Case::at("/broadcast/r", |config| config.limits.deliveries = once);
     member.lone.broker(BrokerEvent::Subscribed { room: "r" });
     assert_documented([
-        (Case::at("/broadcast/r", |config| config.messages = once).sends(twice(text.clone())), code::TOO_FAST),
-        (Case::with(|config| config.pings = once).sends(twice(ping)), code::TOO_FAST),
+        (Case::at("/broadcast/r", |config| config.limits.messages = once).sends(twice(text.clone())), code::TOO_FAST),
+        (Case::with(|config| config.limits.pings = once).sends(twice(ping)), code::TOO_FAST),
         (member.sends(twice(text.clone())), code::TOO_FAST),
         (
-            Case::with(|config| config.bytes = Rate { per_second: 1, burst: 1_000 }).sends(text.masked().repeat(200)),
+            Case::with(|config| config.limits.bytes = Rate { per_second: 1, burst: 1_000 })
+                .sends(text.masked().repeat(200)),
             code::TOO_FAST,
         ),
-        (Case::with(|config| config.errors_max = 0).sends(text.masked()), code::TOO_MANY_ERRORS),
+        (Case::with(|config| config.limits.errors_max = 0).sends(text.masked()), code::TOO_MANY_ERRORS),
     ]);
 }

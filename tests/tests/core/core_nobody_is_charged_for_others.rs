@@ -10,7 +10,7 @@ const PING: &str = r#"{"type":"PING"}"#;
 
 /// A core in which a connection may make little work, and 200 clients wait for the broker.
 fn many_wait() -> LoneCore {
-    let mut lone = LoneCore::new(config(|config| config.bytes = Rate { per_second: 1, burst: 2_000 }));
+    let mut lone = LoneCore::new(config(|config| config.limits.bytes = Rate { per_second: 1, burst: 2_000 }));
     for _ in 0..200 {
         let conn = lone.client();
         lone.command(conn, r#"{"type":"SUBSCRIBE","room":"r"}"#);

@@ -19,7 +19,8 @@ fn is_silent(said: &[Said], conn: ConnId) -> bool {
 
 #[test]
 fn a_websocket_whose_bytes_the_adapter_has() {
-    let (ping, pong) = (Config::default().ping_interval + MOMENT, Config::default().pong_timeout + MOMENT);
+    let (ping, pong) =
+        (Config::default().timeouts.ping_interval + MOMENT, Config::default().timeouts.pong_timeout + MOMENT);
     let mut lone = LoneCore::new(Config::default());
     let (unread, other) = (lone.client(), lone.client());
     lone.wait(ping);
@@ -35,7 +36,7 @@ fn a_websocket_whose_bytes_the_adapter_has() {
 fn a_request_head_whose_rest_the_adapter_has() {
     let mut lone = LoneCore::new(Config::default());
     let (unread, other) = (lone.connect(), lone.connect());
-    lone.now = lone.now + Config::default().handshake_timeout + MOMENT;
+    lone.now = lone.now + Config::default().timeouts.handshake + MOMENT;
     let said = turn_before_reading(&mut lone, unread);
     assert!(text_to(&said, unread).is_empty() && text_to(&said, other).contains(" 408 "), "{said:?}");
     assert!(text_to(&lone.wait(MOMENT), unread).contains(" 408 "));
@@ -44,16 +45,16 @@ fn a_request_head_whose_rest_the_adapter_has() {
 #[test]
 fn a_websocket_whose_bytes_the_core_keeps_because_all_make_too_much_work() {
     let mut lone = LoneCore::new(config(|config| {
-        config.surplus = Rate { per_second: 1, burst: 1 };
-        (config.bytes, config.messages) = (Rate::NONE, Rate::NONE);
+        config.limits.surplus = Rate { per_second: 1, burst: 1 };
+        (config.limits.bytes, config.limits.messages) = (Rate::NONE, Rate::NONE);
     }));
     let (busy, other) = (lone.client(), lone.client());
     let command = Frame::text(format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(60))).masked();
     lone.turn(|turn| turn.feed(Event::Bytes { conn: busy, data: &mut command.repeat(1_000) }));
     assert!(lone.core.has_unread() && lone.core.is_strained());
-    let said = lone.wait(Config::default().ping_interval + MOMENT);
+    let said = lone.wait(Config::default().timeouts.ping_interval + MOMENT);
     assert!(said.contains(&Said::Sent(busy, Frame::new(opcode::PING, "").unmasked())), "{said:?}");
-    let said = lone.wait(Config::default().pong_timeout + MOMENT);
+    let said = lone.wait(Config::default().timeouts.pong_timeout + MOMENT);
     assert!(!is_silent(&said, busy) && is_silent(&said, other), "{said:?}");
     assert!(!is_silent(&lone.wait(MOMENT), busy) && lone.core.has_unread());
 }
@@ -61,7 +62,7 @@ fn a_websocket_whose_bytes_the_core_keeps_because_all_make_too_much_work() {
 #[test]
 fn a_message_whose_rest_the_adapter_has() {
     let time = Duration::from_secs(5);
-    let mut lone = LoneCore::new(config(|config| config.message_timeout = time));
+    let mut lone = LoneCore::new(config(|config| config.timeouts.message = time));
     let is_ended = |said: &[Said], conn| text_to(said, conn).contains("a message did not end in time");
     let (unread, other) = (lone.client(), lone.client());
     for conn in [unread, other] {

@@ -12,7 +12,7 @@ const LATER: Duration = Duration::from_secs(60);
 #[test]
 fn when_a_message_has_been_unfinished_for_too_long() {
     let mut lone =
-        LoneCore::new(config(|config| (config.message_timeout, config.ping_interval) = (30 * SECOND, LATER)));
+        LoneCore::new(config(|config| (config.timeouts.message, config.timeouts.ping_interval) = (30 * SECOND, LATER)));
     let (first, second) = (lone.client(), lone.client());
     let beginning = Frame::text("the beginning").unfinished().masked();
     lone.bytes(first, &beginning);
@@ -31,8 +31,8 @@ fn when_a_message_has_been_unfinished_for_too_long() {
 #[test]
 fn when_bytes_may_be_looked_at_that_all_together_made_too_much_work_for() {
     let mut lone = LoneCore::new(config(|config| {
-        config.surplus = Rate { per_second: 10_000, burst: 1 };
-        (config.bytes, config.messages, config.ping_interval) = (Rate::NONE, Rate::NONE, LATER);
+        config.limits.surplus = Rate { per_second: 10_000, burst: 1 };
+        (config.limits.bytes, config.limits.messages, config.timeouts.ping_interval) = (Rate::NONE, Rate::NONE, LATER);
     }));
     let conn = lone.client();
     let command = Frame::text(format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(60))).masked();
@@ -52,7 +52,7 @@ fn when_bytes_may_be_looked_at_that_all_together_made_too_much_work_for() {
 
 #[test]
 fn never_while_there_is_nothing_to_do() {
-    let mut lone = LoneCore::new(config(|config| config.room_linger = SECOND));
+    let mut lone = LoneCore::new(config(|config| config.timeouts.room_linger = SECOND));
     assert_eq!(lone.core.next_timeout(), None);
     let conn = lone.member("r");
     assert!(lone.core.next_timeout().is_some_and(|timeout| timeout > lone.now + 10 * SECOND), "a ping");

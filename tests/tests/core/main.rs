@@ -44,4 +44,6 @@ mod every_file_is_in_a_program;
 mod fuzz_corpora_replay;
 mod redis_session;
 mod resp_oracle;
+mod room_histories_agree_in_redis_and_in_memory;
+mod room_histories_bear_what_redis_refuses;
 mod the_core_serves_in_webassembly;

@@ -1,7 +1,10 @@
 //! Commands as Redis reads them: an array of bulk strings, appended to an output buffer. No state.
 
-/// The most bytes the framing of one bulk string adds: `$`, 20 digits, two line ends.
-const BULK_FRAMING_BYTES_MAX: usize = 25;
+/// Digits of the longest number.
+const DIGITS_MAX: usize = 20;
+
+/// The most bytes the framing of one bulk string adds: `$`, the digits, two line ends.
+pub(super) const BULK_FRAMING_BYTES_MAX: usize = DIGITS_MAX + 5;
 
 /// Begins a command with this number of arguments, its name included.
 pub(super) fn begin(out: &mut Vec<u8>, arguments: usize) {
@@ -12,6 +15,28 @@ pub(super) fn begin(out: &mut Vec<u8>, arguments: usize) {
 pub(super) fn argument(out: &mut Vec<u8>, bytes: &[u8]) {
     header(out, b'$', bytes.len());
     out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number as one argument.
+pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; DIGITS_MAX];
+    argument(out, decimal(number, &mut digits));
+}
+
+/// Appends a number as one argument of 16 hexadecimal digits.
+pub(super) fn hex(out: &mut Vec<u8>, number: u64) {
+    let digit = |place: usize| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 0xF];
+    argument(out, &std::array::from_fn::<u8, 16, _>(digit));
+}
+
+/// Appends the name of a key that a room has in Redis, as one argument. No room's name holds the control character, so that no channel and
+/// no key of another room is called so, whatever the prefix.
+pub(super) fn key(out: &mut Vec<u8>, prefix: &str, kind: &str, room: &str) {
+    header(out, b'$', prefix.len() + kind.len() + room.len() + 2);
+    for part in [prefix, "\u{1}", kind, ":", room] {
+        out.extend_from_slice(part.as_bytes());
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -44,7 +69,13 @@ pub(super) fn publish_bytes_max(prefix: &str, room: &str, payload: &[u8]) -> usi
 }
 
 fn header(out: &mut Vec<u8>, kind: u8, number: usize) {
-    let mut digits = [0_u8; 20];
+    let mut digits = [0; DIGITS_MAX];
+    out.push(kind);
+    out.extend_from_slice(decimal(number as u64, &mut digits));
+    out.extend_from_slice(b"\r\n");
+}
+
+fn decimal(number: u64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
     let mut start = digits.len();
     let mut rest = number;
     loop {
@@ -53,12 +84,9 @@ fn header(out: &mut Vec<u8>, kind: u8, number: usize) {
         digits[start] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
-            break;
+            return &digits[start..];
         }
     }
-    out.push(kind);
-    out.extend_from_slice(&digits[start..]);
-    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

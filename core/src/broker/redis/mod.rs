@@ -48,6 +48,7 @@
 mod backoff;
 mod buffers;
 mod command;
+pub mod history;
 mod link;
 mod publisher;
 mod queue;

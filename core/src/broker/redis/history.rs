@@ -1,0 +1,282 @@
+//! The history of rooms in Redis: the commands that run its scripts, and what they reply. No state; nothing is sent here.
+//!
+//! What a room has in Redis, beside its channel `<prefix><room>`, is called `<prefix>`, the character U+0001, a kind, `:` and the room:
+//!
+//! | kind | type | what |
+//! |---|---|---|
+//! | `meta` | hash | the epoch, its offset, how the epochs before it ended |
+//! | `log` | stream | the messages that are kept, with ids `<offset>-<Unix ms>` |
+//! | `keys0`, `keys1` | hash | two generations of idempotency keys, where the room has any |
+//!
+//! What is said there stands in `scripts/room.lua` and `scripts/store.lua`. A script is run by its [`Script::sha1`]; to
+//! [`HistoryError::NoScript`] the answer is [`load`], and the same command again.
+//!
+//! What is published of a stored message is `F2 <epoch> <offset> ` and its payload.
+
+use std::time::Duration;
+
+use super::command;
+use super::resp::{Items, Reply};
+use crate::history::{
+    Continuity, Epoch, IdempotencyKey, Page, Part, Position, Query, Retention, Stored, StoredAt, millis,
+};
+
+/// What is run in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// Stores and publishes a message.
+    Store,
+    /// Reads a part of a room's history.
+    Read,
+}
+
+impl Script {
+    /// Both.
+    pub const ALL: [Script; 2] = [Script::Store, Script::Read];
+
+    /// Its text.
+    pub const fn source(self) -> &'static str {
+        match self {
+            Script::Store => concat!(include_str!("scripts/room.lua"), include_str!("scripts/store.lua")),
+            Script::Read => concat!(include_str!("scripts/room.lua"), include_str!("scripts/read.lua")),
+        }
+    }
+
+    /// The name under which Redis knows it: the SHA-1 of its text.
+    pub const fn sha1(self) -> &'static str {
+        match self {
+            Script::Store => "3ee9476fa41db4881d667b55f44b7adbb581aab2",
+            Script::Read => "abfadd26877814f7356a42f9bd6a2645ac122dd1",
+        }
+    }
+}
+
+/// A room whose messages are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room<'a> {
+    /// What stands in front of every name in Redis.
+    pub prefix: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// How much is kept.
+    pub retention: Retention,
+    /// For how long its position is known when no message is kept any more; at least a second.
+    pub meta_age_max: Duration,
+}
+
+/// Redis's answer to [`store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreReply<'a> {
+    /// Where the message is.
+    pub at: StoredAt,
+    /// Unix milliseconds, by Redis's clock.
+    pub time_ms: u64,
+    /// Whether it was published where it had to be. If not, it is stored all the same, and whoever reads finds it.
+    pub is_announced: bool,
+    /// What Redis refused after the message was stored, and why; empty if nothing.
+    pub trouble: &'a [u8],
+}
+
+/// Redis's answer to [`read`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadReply {
+    /// What is there.
+    pub page: Page,
+    /// Unix milliseconds, by Redis's clock.
+    pub time_ms: u64,
+}
+
+/// Why there is no such answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HistoryError<'a> {
+    /// Redis does not know the script.
+    NoScript,
+    /// The idempotency key belongs to another message. Nothing was stored.
+    KeyReused,
+    /// This Redis cannot keep histories, for the reason that follows: it does not say which data it has.
+    Unavailable(&'a [u8]),
+    /// Another error of Redis. Nothing was stored.
+    Refused(&'a [u8]),
+    /// None of what the scripts reply.
+    Malformed,
+}
+
+/// Times longer than a hundred years are as good as these: Redis refuses an expiry that overflows.
+const TTL_MS_MAX: u64 = 3_155_760_000_000;
+
+/// Appends the command that makes a script known.
+pub fn load(out: &mut Vec<u8>, script: Script) {
+    command::command(out, &[b"SCRIPT", b"LOAD", script.source().as_bytes()]);
+}
+
+/// Appends the command that stores and publishes a message. `drawn` is random, for an epoch that begins.
+pub fn store(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, key: Option<&IdempotencyKey<'_>>, payload: &[u8]) {
+    let (keys, arguments) = if key.is_some() { (4, 11) } else { (2, 7) };
+    begin(out, Script::Store, keys, arguments);
+    let kinds = ["meta", "log", "keys0", "keys1"];
+    for kind in &kinds[..keys] {
+        command::key(out, room.prefix, kind, room.name);
+    }
+    life(out, room, drawn);
+    command::channel(out, room.prefix, room.name);
+    command::number(out, room.retention.messages_max.into());
+    command::number(out, room.retention.bytes_max);
+    command::argument(out, payload);
+    if let Some(key) = key {
+        command::argument(out, key.text.as_bytes());
+        command::hex(out, key.digest);
+        command::number(out, millis(key.age_max));
+        command::number(out, key.keys_max.into());
+    }
+}
+
+/// No command of [`store`] for these is longer.
+pub fn store_bytes_max(room: &Room<'_>, key: Option<&IdempotencyKey<'_>>, payload: &[u8]) -> usize {
+    // Three words, four keys and eleven arguments with the framing of each, and what does not depend on the room: the words, kinds of
+    // keys, and numbers of at most 20 digits.
+    const FIXED: usize = 19 * command::BULK_FRAMING_BYTES_MAX + 48 + 4 * 7 + 8 * 20;
+    let names = 5 * (room.prefix.len() + room.name.len());
+    FIXED + names + payload.len() + key.map_or(0, |key| key.text.len())
+}
+
+/// Appends the command that reads a part of a room's history. `drawn` is random, for an epoch that begins.
+pub fn read(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, query: &Query) {
+    begin(out, Script::Read, 2, 8);
+    for kind in ["meta", "log"] {
+        command::key(out, room.prefix, kind, room.name);
+    }
+    life(out, room, drawn);
+    match query.part {
+        Part::After(Position { epoch, offset }) => {
+            command::argument(out, b"after");
+            command::argument(out, epoch.to_string().as_bytes());
+            command::number(out, offset);
+        }
+        Part::Before(offset) => {
+            command::argument(out, b"before");
+            command::argument(out, b"");
+            command::number(out, offset);
+        }
+        Part::Newest => {
+            command::argument(out, b"newest");
+            command::argument(out, b"");
+            command::argument(out, b"");
+        }
+    }
+    command::number(out, query.messages_max.into());
+    command::number(out, query.bytes_max);
+}
+
+fn begin(out: &mut Vec<u8>, script: Script, keys: usize, arguments: usize) {
+    command::begin(out, 3 + keys + arguments);
+    command::argument(out, b"EVALSHA");
+    command::argument(out, script.sha1().as_bytes());
+    command::number(out, keys as u64);
+}
+
+/// What both scripts have to know.
+fn life(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64) {
+    command::hex(out, drawn);
+    command::number(out, millis(room.retention.age_max));
+    command::number(out, millis(room.meta_age_max).clamp(1_000, TTL_MS_MAX));
+}
+
+/// What a reply to [`store`] says.
+///
+/// # Errors
+/// Why nothing was stored, or that it is not known.
+pub fn parse_stored<'a>(reply: &Reply<'a>) -> Result<StoreReply<'a>, HistoryError<'a>> {
+    stored(&mut items(reply)?).ok_or(HistoryError::Malformed)
+}
+
+/// What a reply to [`read`] says.
+///
+/// # Errors
+/// Why there is no page.
+pub fn parse_page<'a>(reply: &Reply<'a>) -> Result<ReadReply, HistoryError<'a>> {
+    page(&mut items(reply)?).ok_or(HistoryError::Malformed)
+}
+
+fn items<'a>(reply: &Reply<'a>) -> Result<Items<'a>, HistoryError<'a>> {
+    match *reply {
+        Reply::Array(items) => Ok(items),
+        Reply::Error(text) => {
+            let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+            Err(match code {
+                b"NOSCRIPT" => HistoryError::NoScript,
+                b"KEYREUSED" => HistoryError::KeyReused,
+                b"NOHISTORY" => HistoryError::Unavailable(text[code.len()..].trim_ascii()),
+                _ => HistoryError::Refused(text),
+            })
+        }
+        _ => Err(HistoryError::Malformed),
+    }
+}
+
+fn stored<'a>(items: &mut Items<'a>) -> Option<StoreReply<'a>> {
+    let position = position(items)?;
+    let is_new = flag(items)?;
+    let time_ms = integer(items)?;
+    let is_announced = flag(items)?;
+    let trouble = bulk(items)?;
+    let is_message = position.offset > 0 && items.next().is_none();
+    is_message.then_some(StoreReply { at: StoredAt { position, is_new }, time_ms, is_announced, trouble })
+}
+
+fn page(items: &mut Items<'_>) -> Option<ReadReply> {
+    let last = position(items)?;
+    let first = integer(items)?;
+    let word = bulk(items)?;
+    let fence = integer(items)?;
+    let continuity = match word {
+        b"exact" => Continuity::Exact,
+        b"trimmed" => Continuity::Trimmed,
+        b"fenced" => Continuity::Fenced(fence),
+        b"unknown" => Continuity::Unknown,
+        _ => return None,
+    };
+    let time_ms = integer(items)?;
+    // Whoever follows these numbers must not be led astray by data that somebody else wrote: they count up without a hole.
+    let mut entries: Vec<Stored> = Vec::new();
+    while items.left() > 0 {
+        let id = std::str::from_utf8(bulk(items)?).ok()?;
+        let (offset, time_ms) = id.split_once('-')?;
+        let entry =
+            Stored { offset: offset.parse().ok()?, time_ms: time_ms.parse().ok()?, payload: bulk(items)?.into() };
+        let is_next = entries.last().is_none_or(|before| before.offset.checked_add(1) == Some(entry.offset));
+        if !is_next || entry.offset < first || entry.offset > last.offset {
+            return None;
+        }
+        entries.push(entry);
+    }
+    let is_sound = first >= 1 && first <= last.offset.checked_add(1)? && fence <= last.offset;
+    is_sound.then_some(ReadReply { page: Page { last, first, continuity, entries }, time_ms })
+}
+
+fn position(items: &mut Items<'_>) -> Option<Position> {
+    let epoch: Epoch = std::str::from_utf8(bulk(items)?).ok()?.parse().ok()?;
+    Some(Position { epoch, offset: integer(items)? })
+}
+
+fn integer(items: &mut Items<'_>) -> Option<u64> {
+    match items.next()? {
+        Reply::Integer(number) => u64::try_from(number).ok(),
+        _ => None,
+    }
+}
+
+fn flag(items: &mut Items<'_>) -> Option<bool> {
+    match integer(items)? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+fn bulk<'a>(items: &mut Items<'a>) -> Option<&'a [u8]> {
+    match items.next()? {
+        Reply::Bulk(text) => Some(text),
+        _ => None,
+    }
+}

@@ -1,0 +1,68 @@
+-- What both scripts of a room's history begin with: what is known of the room, and how an epoch begins. The text of store.lua or
+-- read.lua follows this one. Both do what core/src/history/log.rs does.
+--
+-- KEYS[1]  hash: `epoch`; `offset` of the last message; `bytes` of all payloads; `incarnation` of the Redis that began the epoch;
+--          `ended` pairs of epoch and fence, the oldest first; `until`, when the stream expires; of the idempotency keys the current
+--          `generation` (0 or 1), and when each `began`
+-- KEYS[2]  stream: ids are `<offset>-<unix ms>`, and the only field is the payload
+-- ARGV[1]  16 hexadecimal digits for an epoch that begins
+-- ARGV[2]  for how many milliseconds a message is kept
+-- ARGV[3]  how many milliseconds the hash outlives its stream
+
+-- Redis 6.2 replicates what a script does, instead of the script, only if it is asked to.
+if redis.replicate_commands then redis.replicate_commands() end
+
+local META, LOG = KEYS[1], KEYS[2]
+local DRAWN, AGE_MAX, META_TTL = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local ENDED_MAX = 16
+local ORDINAL_MAX = 4294967295
+
+local info = redis.pcall('INFO', 'replication')
+if type(info) ~= 'string' then
+  return redis.error_reply('NOHISTORY INFO is refused: ' .. tostring(info.err))
+end
+local incarnation = string.match(info, 'master_replid:(%x+)')
+if not incarnation or #incarnation ~= 40 or not string.find(incarnation, '[^0]') then
+  return redis.error_reply('NOHISTORY INFO tells no replication id')
+end
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local state = redis.call('HMGET', META, 'epoch', 'offset', 'bytes', 'incarnation', 'until', 'generation', 'began0', 'began1')
+local epoch, offset, bytes = state[1], tonumber(state[2] or ''), tonumber(state[3] or '') or 0
+local ordinal = epoch and string.match(epoch, '^(%d+)%-%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x$')
+local head = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 2)
+
+-- The offset and the Unix milliseconds of an entry.
+local function place(entry)
+  local at, ms = string.match(entry[1], '^(%d+)-(%d+)$')
+  return tonumber(at), tonumber(ms)
+end
+
+local function is_expired(ms)
+  return ms + AGE_MAX <= now
+end
+
+-- Begins an epoch where there is none, or where another Redis began it. Called when all that the script asks before it writes is known:
+-- the first write is one that Redis denies when it is out of memory.
+local function settle()
+  if not ordinal or not offset then
+    epoch, offset, bytes, head, state = '1-' .. DRAWN, 0, 0, {}, {}
+    -- The epoch comes last, so that there is none where something of this is refused.
+    redis.call('HSET', META, 'offset', 0, 'bytes', 0, 'incarnation', incarnation, 'ended', '', 'until', 0, 'generation', '',
+      'began0', '', 'began1', '')
+    redis.call('DEL', LOG)
+    redis.call('PEXPIRE', META, META_TTL)
+    redis.call('HSET', META, 'epoch', epoch)
+  elseif state[4] ~= incarnation then
+    local ended = {}
+    for pair in string.gmatch(redis.call('HGET', META, 'ended') or '', '%S+') do
+      ended[#ended + 1] = pair
+    end
+    ended[#ended + 1] = string.format('%s:%d', epoch, offset)
+    epoch = string.format('%d-%s', math.min(tonumber(ordinal) + 1, ORDINAL_MAX), DRAWN)
+    local kept = table.concat(ended, ' ', math.max(1, #ended - ENDED_MAX + 1))
+    redis.call('HSET', META, 'epoch', epoch, 'incarnation', incarnation, 'ended', kept)
+  end
+end
+

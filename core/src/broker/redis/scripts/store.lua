@@ -1,0 +1,124 @@
+-- Stores a message and publishes it.
+--
+-- KEYS[3], KEYS[4]  only with an idempotency key: hashes of its two generations, of field `k<key>` to `<digest> <epoch> <offset>`. The
+--                   field `` is always there, because a key that regularly does not exist holds up a script while its slot moves
+-- ARGV[4]   channel
+-- ARGV[5]   how many messages are kept
+-- ARGV[6]   how many bytes of payloads are kept
+-- ARGV[7]   payload
+-- ARGV[8]   only with an idempotency key: the key
+-- ARGV[9]   digest of what must be the same under the same key
+-- ARGV[10]  for how many milliseconds a key is remembered at least
+-- ARGV[11]  how many keys a generation has at most
+--
+-- Replies epoch, offset, 1 if it was stored just now, Unix ms, 1 if it is announced or need not be, and what went wrong after it was
+-- stored.
+
+local MESSAGES_MAX, BYTES_MAX, PAYLOAD = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local KEY, DIGEST, KEY_AGE_MAX, KEYS_MAX = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+-- More are left to the next store and hidden from readers.
+local AGED_MAX = 64
+local CHUNK = 16
+-- An expiry is set a quarter longer than is needed, so that it has to be set again only now and then. Milliseconds: a minute on top, and
+-- a hundred years at most, because Redis refuses times that overflow.
+local function lifetime(needed)
+  return math.min(math.floor(needed * 1.25) + 60000, 3155760000000)
+end
+
+local keys_of = { [0] = KEYS[3], [1] = KEYS[4] }
+local known = { [0] = 0, [1] = 0 }
+if KEY then
+  for generation = 0, 1 do
+    known[generation] = redis.call('HLEN', keys_of[generation])
+  end
+end
+
+settle()
+
+local generation = tonumber(state[6] or '')
+local began = { [0] = tonumber(state[7] or ''), [1] = tonumber(state[8] or '') }
+if KEY and generation then
+  for _, which in ipairs({ generation, 1 - generation }) do
+    local found = began[which] and now < began[which] + 2 * KEY_AGE_MAX and redis.call('HGET', keys_of[which], 'k' .. KEY)
+    if found then
+      local digest, at_epoch, at_offset = string.match(found, '^(%x+) (%S+) (%d+)$')
+      if digest ~= DIGEST then
+        return redis.error_reply('KEYREUSED the idempotency key belongs to another message')
+      end
+      return { at_epoch, tonumber(at_offset), 0, now, 1, '' }
+    end
+  end
+end
+
+-- What is kept begins with this offset. Nothing is written before it is found.
+local stored = offset + 1
+local first = stored
+local function trim()
+  local aged = 0
+  local entries = head
+  if #entries == 0 then
+    bytes = 0
+  end
+  bytes = bytes + #PAYLOAD
+  while #entries > 0 do
+    for _, entry in ipairs(entries) do
+      local at, ms = place(entry)
+      if stored - at + 1 <= MESSAGES_MAX and bytes <= BYTES_MAX then
+        if aged == AGED_MAX or not is_expired(ms) then
+          first = at
+          return
+        end
+        aged = aged + 1
+      end
+      bytes = bytes - #entry[2][2]
+    end
+    local last = place(entries[#entries])
+    entries = redis.call('XRANGE', LOG, string.format('%d', last + 1), '+', 'COUNT', CHUNK)
+  end
+  bytes = #PAYLOAD
+end
+local bytes_before = bytes
+trim()
+
+local until_before = tonumber(state[5] or '') or 0
+local until_ms = until_before
+local is_renewed = until_ms < now + AGE_MAX or #head == 0
+if is_renewed then
+  until_ms = now + lifetime(AGE_MAX)
+end
+redis.call('HSET', META, 'offset', stored, 'bytes', bytes, 'until', until_ms)
+local added = redis.pcall('XADD', LOG, 'MINID', '=', first, string.format('%d-%d', stored, now), 'payload', PAYLOAD)
+if type(added) == 'table' and added.err then
+  redis.call('HSET', META, 'offset', offset, 'bytes', bytes_before, 'until', until_before)
+  return added
+end
+
+-- The message is stored: whatever fails from here on is told beside that.
+local trouble = ''
+local function attempt(...)
+  local reply = redis.pcall(...)
+  local is_done = type(reply) ~= 'table' or not reply.err
+  if not is_done and trouble == '' then
+    trouble = (...) .. ': ' .. reply.err
+  end
+  return is_done
+end
+
+if is_renewed then
+  attempt('PEXPIRE', LOG, lifetime(AGE_MAX))
+  attempt('PEXPIRE', META, lifetime(AGE_MAX) + META_TTL)
+end
+if KEY then
+  if not generation or known[generation] == 0 or known[generation] > KEYS_MAX or now >= began[generation] + KEY_AGE_MAX then
+    generation = generation and 1 - generation or 0
+    attempt('HSET', META, 'generation', generation, 'began' .. generation, now)
+    attempt('DEL', keys_of[generation])
+    for _, name in pairs(keys_of) do
+      attempt('HSET', name, '', '')
+      attempt('PEXPIRE', name, lifetime(2 * KEY_AGE_MAX))
+    end
+  end
+  attempt('HSET', keys_of[generation], 'k' .. KEY, string.format('%s %s %d', DIGEST, epoch, stored))
+end
+local is_announced = attempt('PUBLISH', ARGV[4], string.format('F2 %s %d ', epoch, stored) .. PAYLOAD)
+return { epoch, stored, 1, now, is_announced and 1 or 0, trouble }

@@ -1,0 +1,135 @@
+//! A connection that asks a real Redis for rooms' histories, with the commands and the readers of the core.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use fanfare_core::broker::redis::history::{self, HistoryError, ReadReply, Room, Script};
+use fanfare_core::broker::redis::resp::{Limits, Reply, Scan, scan};
+use fanfare_core::history::{IdempotencyKey, Query, StoredAt};
+
+use crate::{DEADLINE, Redis};
+
+const LIMITS: Limits = Limits { message_bytes_max: 16 << 20, reply_bytes_max: 16 << 20 };
+
+/// What became of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Where the message is.
+    pub at: StoredAt,
+    /// Redis's clock.
+    pub time_ms: u64,
+    /// Whether it was published.
+    pub is_announced: bool,
+    /// What went wrong after it was stored.
+    pub trouble: String,
+}
+
+/// [`HistoryError`], which can be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Redis does not know the script.
+    NoScript,
+    /// The key is another message's.
+    KeyReused,
+    /// Redis cannot keep histories, and why.
+    Unavailable(String),
+    /// Another error.
+    Refused(String),
+    /// Not what a script replies.
+    Malformed,
+}
+
+impl From<HistoryError<'_>> for Failure {
+    fn from(error: HistoryError<'_>) -> Failure {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match error {
+            HistoryError::NoScript => Failure::NoScript,
+            HistoryError::KeyReused => Failure::KeyReused,
+            HistoryError::Unavailable(reason) => Failure::Unavailable(text(reason)),
+            HistoryError::Refused(reason) => Failure::Refused(text(reason)),
+            _ => Failure::Malformed,
+        }
+    }
+}
+
+/// The connection. Redis knows the scripts.
+pub struct HistoryLink {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl HistoryLink {
+    /// Connects as a user, or as the default one if that has no password.
+    ///
+    /// # Panics
+    ///
+    /// If Redis does not do what it is told.
+    pub fn connect(redis: &Redis, credentials: Option<[&str; 2]>) -> HistoryLink {
+        let stream = TcpStream::connect(("127.0.0.1", redis.port())).expect("redis listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        stream.set_nodelay(true).expect("a socket");
+        let mut link = HistoryLink { stream, received: Vec::new() };
+        if let Some([user, password]) = credentials {
+            let command = format!("AUTH {user} {password}\r\n");
+            link.ask(command.as_bytes(), |reply| assert_eq!(*reply, Reply::Simple(b"OK")));
+        }
+        for script in Script::ALL {
+            let mut command = Vec::new();
+            history::load(&mut command, script);
+            link.ask(&command, |reply| assert_eq!(*reply, Reply::Bulk(script.sha1().as_bytes())));
+        }
+        link
+    }
+
+    /// Stores a message.
+    ///
+    /// # Errors
+    ///
+    /// What Redis says.
+    pub fn store(
+        &mut self,
+        room: &Room<'_>,
+        drawn: u64,
+        key: Option<&IdempotencyKey<'_>>,
+        payload: &[u8],
+    ) -> Result<Kept, Failure> {
+        let mut command = Vec::new();
+        history::store(&mut command, room, drawn, key, payload);
+        self.ask(&command, |reply| {
+            let stored = history::parse_stored(reply)?;
+            let trouble = String::from_utf8_lossy(stored.trouble).into_owned();
+            Ok(Kept { at: stored.at, time_ms: stored.time_ms, is_announced: stored.is_announced, trouble })
+        })
+    }
+
+    /// Reads a part of a room's history.
+    ///
+    /// # Errors
+    ///
+    /// What Redis says.
+    pub fn read(&mut self, room: &Room<'_>, drawn: u64, query: &Query) -> Result<ReadReply, Failure> {
+        let mut command = Vec::new();
+        history::read(&mut command, room, drawn, query);
+        self.ask(&command, |reply| Ok(history::parse_page(reply)?))
+    }
+
+    fn ask<T>(&mut self, command: &[u8], answer: impl FnOnce(&Reply<'_>) -> T) -> T {
+        self.stream.write_all(command).expect("redis takes commands");
+        loop {
+            match scan(&self.received, &LIMITS).expect("RESP") {
+                Scan::Reply { reply, len } => {
+                    let answer = answer(&reply);
+                    self.received.drain(..len);
+                    return answer;
+                }
+                Scan::Incomplete { .. } => {
+                    let mut chunk = [0; 16 * 1024];
+                    let count = self.stream.read(&mut chunk).expect("a reply within the deadline");
+                    assert!(count > 0, "redis closes the connection");
+                    self.received.extend_from_slice(&chunk[..count]);
+                }
+                other => panic!("no reply: {other:?}"),
+            }
+        }
+    }
+}
