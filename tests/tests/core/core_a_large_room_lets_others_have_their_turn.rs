@@ -2,7 +2,7 @@
 //! does not wait for its end.
 
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::{Config, ConnId, Event};
+use fanfare_core::{Action, Config, ConnId, Event};
 use fanfare_tests::config;
 use fanfare_tests::lone_core::{LoneCore, Said, carry_out, take_all, text_to};
 
