@@ -380,6 +380,17 @@ impl FanOut {
         }
     }
 
+    /// The same where that is not much. Returns whether it has all now.
+    pub fn try_catch_up(&mut self, slots: &mut Slots, slot: u32, key: u32, place: Place) -> bool {
+        let group = self.audiences.get(key).group_at(place.group());
+        if group.run == NONE {
+            return true;
+        }
+        let (start, end) = (group.start(place.index(), self.runs.get(group.run)), self.runs.bytes(group.run).len());
+        let part = self.runs.hand_out_whole(start..end);
+        part.map(|part| self.give_out_of_turn(slots, (slot, key, place), part)).is_some()
+    }
+
     /// The member is not given the run's last message, which begins there. What comes before it is given to it at once, unless that is
     /// much: then it is passed over when its turn has come.
     fn spare(&mut self, slots: &mut Slots, slot: u32, key: u32, place: Place, until: usize) {

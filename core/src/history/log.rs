@@ -125,6 +125,11 @@ impl RoomLog {
         Page { last, first, continuity, entries: entries.into_iter().cloned().collect() }
     }
 
+    /// The last message's position as of the last call; `None` before the first.
+    pub fn position(&self) -> Option<Position> {
+        Some(Position { epoch: self.life.as_ref()?.epoch, offset: self.offset })
+    }
+
     /// Forgets the messages and no position: who comes back is told that they are trimmed.
     pub fn forget_messages(&mut self) {
         self.entries = VecDeque::new();

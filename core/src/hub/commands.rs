@@ -41,8 +41,10 @@ impl Hub {
                 cx.refuse(slot, ErrorCode::Pending, reason, id.as_ref(), Some(name));
             }
             // What it has yet to be given comes at its room's pace: it is a member already.
-            Some((room, _)) if self.is_open(room) => {
-                let place = self.place_of(slot, room);
+            Some((room, place)) if self.is_open(room) => {
+                // Where it is cannot be said before it has been given all up to there.
+                let has_all = self.histories.has(room) && cx.fanout.try_catch_up(&mut cx.slots, slot, room, place);
+                let place = self.place_of(slot, room).filter(|_| has_all);
                 cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), place, None));
             }
             Some((room, place)) => {

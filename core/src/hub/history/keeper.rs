@@ -3,7 +3,7 @@
 
 use super::tail::Tail;
 use crate::broker::envelope::Except;
-use crate::history::{Continuity, Page, Position, Stored};
+use crate::history::{Continuity, Epoch, Page, Position, Stored};
 use crate::protocol::CommandId;
 use crate::protocol::command::Start;
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +36,9 @@ pub(super) struct Keeper {
     pub serial: u64,
     /// The room's last message that has been said, or that was the last when the room was joined; `None` before that is known.
     pub last: Option<Position>,
+    /// Epochs that have ended while it had members, the latest first. The ordinal alone does not tell: where all data are lost, the first
+    /// epoch of the new ones has the smallest.
+    pub ended: Vec<Epoch>,
     /// Each message is said when it comes. Else messages are held until it is known what came before them.
     pub is_live: bool,
     /// How often has been asked what the room has missed. Only the last answer counts.
@@ -60,6 +63,7 @@ impl Keeper {
         Keeper {
             serial,
             last: None,
+            ended: Vec::new(),
             is_live: false,
             asked: 0,
             is_learning: false,

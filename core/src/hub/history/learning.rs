@@ -8,6 +8,9 @@ use crate::context::Context;
 use crate::history::{Continuity, Page, Part, Position, Query};
 use crate::protocol::reply::{self, Gap};
 
+/// Ended epochs that are known, so that what comes late of them is not taken for news.
+const ENDED_MAX: usize = 16;
+
 /// What is read at a time of what a room has missed.
 pub(super) const PAGE_MESSAGES_MAX: u32 = 1_000;
 pub(super) const PAGE_BYTES_MAX: u64 = 512 * 1024;
@@ -52,8 +55,7 @@ impl Hub {
                 }
                 position.offset == last.offset + 1
             }
-            // Of an epoch before.
-            (true, Some(position), Some(last)) if position.epoch.ordinal < last.epoch.ordinal => return,
+            (true, Some(position), _) if keeper.ended.contains(&position.epoch) => return,
             (true, Some(_), _) => false,
             (true, None, _) => true,
         };
@@ -137,6 +139,11 @@ impl Hub {
     fn cut(&mut self, room: u32, at: Position) {
         let histories = &mut self.histories;
         let Some(keeper) = histories.keepers.get_mut(&room) else { return };
+        if let Some(before) = keeper.last.filter(|before| before.epoch != at.epoch) {
+            keeper.ended.retain(|epoch| *epoch != at.epoch);
+            keeper.ended.truncate(ENDED_MAX - 1);
+            keeper.ended.insert(0, before.epoch);
+        }
         keeper.last = Some(at);
         keeper.page = None;
         let before = keeper.tail.bytes();
@@ -179,7 +186,7 @@ impl Hub {
                 }
                 // It has been said, or its epoch has ended.
                 Some(position) if position.epoch == last.epoch && position.offset <= last.offset => {}
-                Some(position) if position.epoch.ordinal < last.epoch.ordinal => {}
+                Some(position) if keeper.ended.contains(&position.epoch) => {}
                 Some(_) if held.asked < keeper.asked => cx.metrics.messages_forged += 1,
                 Some(_) => {
                     keeper.put_back(held);
