@@ -54,6 +54,7 @@ use std::time::Duration;
 /// // No room has a rule, so none has a history.
 /// assert!(config.rules.as_slice().is_empty());
 /// assert_eq!((config.history.memory_bytes_max, config.history.reads_in_flight_max), (64 * 1024 * 1024, 64));
+/// assert_eq!(config.history.page_messages_max, 1_000);
 /// assert_eq!(config.history.key_age_max, Duration::from_secs(600));
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
 /// assert_eq!((config.default_dialect, config.subprotocols), (Dialect::Fanfare, Subprotocols::Own));
@@ -200,6 +201,8 @@ pub struct History {
     pub memory_bytes_max: usize,
     /// Reads of histories that may wait for the broker's answer.
     pub reads_in_flight_max: usize,
+    /// Messages that one of them asks for, of 512 KiB together; at least 1.
+    pub page_messages_max: u32,
     /// How long the key is kept that a client has given to a message, so that the same message sent again is stored once.
     pub key_age_max: Duration,
 }
@@ -300,6 +303,7 @@ impl Default for History {
         History {
             memory_bytes_max: 64 * 1024 * 1024,
             reads_in_flight_max: 64,
+            page_messages_max: 1_000,
             // Longer than a client tries again.
             key_age_max: Duration::from_secs(600),
         }

@@ -195,8 +195,9 @@ impl Broker {
     /// One of the messages on their way is lost.
     pub fn skip(&mut self, instance: usize, which: usize) {
         let heard = &mut self.wire(instance, Link::Subscriber).heard;
-        if let Some(Heard::Message(..)) = heard.get(which) {
-            heard.remove(which);
+        let messages = (0..heard.len()).filter(|index| matches!(heard[*index], Heard::Message(..)));
+        if let Some(index) = messages.clone().nth(which % messages.count().max(1)) {
+            heard.remove(index);
         }
     }
 

@@ -70,6 +70,7 @@ fn settings(node: u64) -> Config {
         // Less than the rooms keep, so that what is missed is read as well.
         config.history.memory_bytes_max = 1_000;
         config.history.reads_in_flight_max = 2;
+        config.history.page_messages_max = 3;
         config.limits.outbox_bytes_max = 100_000;
         config.timeouts.ping_interval = Duration::from_secs(100_000);
     })
@@ -100,7 +101,7 @@ impl Cluster {
     fn step(&mut self, [what, of]: [u8; 2]) {
         let of = usize::from(of);
         let (client, instance, room) = (of % CLIENTS, of % INSTANCES, ROOMS[of / 8 % ROOMS.len()]);
-        match what % 20 {
+        match what % 28 {
             0 | 1 => self.publish(client, room),
             2 => {
                 let subscribe = self.clients[client].reader.subscribe(room, of / 16);
@@ -130,7 +131,21 @@ impl Cluster {
                 self.writable(client);
             }
             19 if of % 16 == 0 => self.broker.forget_all(),
+            // Else hardly anything would come to an end.
+            20..=27 => self.go_on(of / 2),
             _ => self.broker.publish_foreign(room),
+        }
+    }
+
+    /// All links carry some of what is on them.
+    fn go_on(&mut self, rounds: usize) {
+        for _ in 0..1 + rounds % 3 {
+            for instance in 0..INSTANCES {
+                for link in Link::ALL {
+                    self.broker_acts(instance, link, 1 + rounds % 7);
+                    self.hear(instance, link, 1 + rounds % 5);
+                }
+            }
         }
     }
 

@@ -103,11 +103,6 @@ impl Keeper {
         Some(held)
     }
 
-    /// What was held is void: all of it will be read.
-    pub fn forget_held(&mut self) {
-        (self.held, self.held_bytes, self.has_overflowed) = (VecDeque::new(), 0, false);
-    }
-
     /// The text of a message that somebody has yet to be given, without its offset. `open` finds it in what was stored.
     pub fn text<'a>(&'a self, offset: u64, open: impl FnOnce(&'a [u8]) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
         self.tail.get(offset).or_else(|| open(&self.stored(offset)?.payload))

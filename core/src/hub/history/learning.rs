@@ -1,25 +1,24 @@
 //! What a room has missed, and what comes while that is not known.
 
 use super::super::Hub;
-use super::keeper::{Behind, Held, Keeper};
+use super::keeper::{Behind, Held};
 use super::reads::{Purpose, Question};
 use crate::broker::envelope::{self, Except, Opened};
 use crate::context::Context;
-use crate::history::{Continuity, Page, Part, Position, Query};
+use crate::form::Shape;
+use crate::history::{Continuity, Epoch, Page, Part, Position, Query};
 use crate::protocol::reply::{self, Gap};
 
 /// Ended epochs that are known, so that what comes late of them is not taken for news.
 const ENDED_MAX: usize = 16;
 
-/// What is read at a time of what a room has missed.
-pub(super) const PAGE_MESSAGES_MAX: u32 = 1_000;
-pub(super) const PAGE_BYTES_MAX: u64 = 512 * 1024;
+/// Bytes that are read at a time of what a room has missed.
+const PAGE_BYTES_MAX: u64 = 512 * 1024;
 
 impl Hub {
     /// The room is subscribed to from here on. What came before is asked for.
     pub(in crate::hub) fn begin_to_keep(&mut self, cx: &mut Context, room: u32) {
         if let Some(keeper) = self.histories.keepers.get_mut(&room) {
-            keeper.forget_held();
             // What was asked before may have been answered before the subscription began.
             keeper.is_learning = false;
             self.learn(cx, room);
@@ -34,7 +33,7 @@ impl Hub {
             return;
         }
         let query = match keeper.last {
-            Some(last) => Query { part: Part::After(last), messages_max: PAGE_MESSAGES_MAX, bytes_max: PAGE_BYTES_MAX },
+            Some(last) => page_after(cx, last),
             None => Query { part: Part::Newest, messages_max: 0, bytes_max: 0 },
         };
         keeper.asked += 1;
@@ -152,11 +151,6 @@ impl Hub {
             keeper.tail = super::tail::Tail::beginning_at(at.offset + 1);
         }
         histories.tail_bytes -= before - keeper.tail.bytes();
-        for behind in keeper.behind.values_mut() {
-            if let Behind::Replaying { next } = behind {
-                *next = (*next).min(at.offset + 1);
-            }
-        }
     }
 
     /// What is stored there cannot be said.
@@ -211,26 +205,34 @@ impl Hub {
         cx.fanout.announce((&mut cx.slots, &mut cx.metrics), room, &text);
         self.text = text;
         cx.metrics.gaps += 1;
-        let name = &self.rooms.get(room).name;
-        for group in cx.fanout.audience(room).groups() {
-            if !group.form.is_behind && group.form.shape != crate::form::Shape::Message {
-                self.histories.missed.extend(group.members().iter().map(|conn| conn.slot() as u32));
+        match gap {
+            Gap::Epoch { epoch, previous, fence, .. } => self.tell_who_is_behind(cx, room, (epoch, previous), fence),
+            _ => {
+                for group in cx.fanout.audience(room).groups() {
+                    if !group.form.is_behind && group.form.shape != Shape::Message {
+                        self.histories.missed.extend(group.members().iter().map(|conn| conn.slot() as u32));
+                    }
+                }
             }
         }
-        let Some(keeper) = self.histories.keepers.get(&room).filter(|_| matches!(gap, Gap::Epoch { .. })) else {
-            return;
-        };
-        let behind: Vec<u32> = told(keeper).collect();
-        for slot in behind {
-            match cx.slots.get(slot).dialect.has_replies() {
-                true => cx.reply(slot, |out| reply::gap(out, name, gap)),
-                false => self.histories.missed.push(slot),
-            }
+    }
+
+    /// A new epoch has begun: whoever is being given what it has missed goes on at the fence, or before it where it has not come so far.
+    fn tell_who_is_behind(&mut self, cx: &mut Context, room: u32, (epoch, previous): (Epoch, Epoch), fence: u64) {
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        let name = &self.rooms.get(room).name;
+        for (slot, behind) in &mut keeper.behind {
+            let Behind::Replaying { next } = behind else { continue };
+            let lost = *next > fence + 1;
+            *next = (*next).min(fence + 1);
+            let gap = Gap::Epoch { epoch, previous, fence: *next - 1, lost };
+            cx.reply(*slot, |out| reply::gap(out, name, gap));
         }
     }
 }
 
-/// Those of a room who are being given what they have missed.
-fn told(keeper: &Keeper) -> impl Iterator<Item = u32> {
-    keeper.behind.iter().filter(|(_, behind)| matches!(behind, Behind::Replaying { .. })).map(|(slot, _)| *slot)
+/// Asks for a page of what came after this place.
+pub(super) fn page_after(cx: &Context, place: Position) -> Query {
+    let messages_max = cx.config.history.page_messages_max.max(1);
+    Query { part: Part::After(place), messages_max, bytes_max: PAGE_BYTES_MAX }
 }

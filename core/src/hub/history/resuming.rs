@@ -3,11 +3,11 @@
 use super::super::Hub;
 use super::Histories;
 use super::keeper::{Behind, continuity_at};
-use super::learning::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use super::learning::page_after;
 use super::reads::{Purpose, Question};
 use crate::broker::envelope;
 use crate::context::Context;
-use crate::history::{Continuity, Page, Part, Position, Query};
+use crate::history::{Continuity, Page, Position};
 use crate::protocol::CommandId;
 use crate::protocol::command::Start;
 use crate::protocol::reply::{self, Gap};
@@ -95,8 +95,7 @@ impl Hub {
         let Some(place) = places.min() else { return };
         keeper.is_asking = true;
         let purpose = Purpose::Resume(keeper.serial, place);
-        let query = Query { part: Part::After(place), messages_max: PAGE_MESSAGES_MAX, bytes_max: PAGE_BYTES_MAX };
-        self.histories.reads.push(Question { room, purpose, query });
+        self.histories.reads.push(Question { room, purpose, query: page_after(cx, place) });
         self.ask_reads(cx);
     }
 
@@ -105,11 +104,6 @@ impl Hub {
         let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
         keeper.is_asking = false;
         let Some(last) = keeper.last else { return };
-        if page.last.epoch != last.epoch {
-            // The room has yet to hear of that. Who waits is asked for again then.
-            return self.begin_to_keep(cx, room);
-        }
-        keeper.page = Some(page.entries.clone());
         let waiting: Vec<(u32, Start, Option<CommandId>, Position)> = keeper
             .behind
             .iter()
@@ -120,6 +114,13 @@ impl Hub {
                 _ => None,
             })
             .collect();
+        let has_seen_more =
+            waiting.iter().any(|(.., place)| place.offset > last.offset) && page.last.offset > last.offset;
+        if page.last.epoch != last.epoch || has_seen_more {
+            // The room has yet to hear of that. Who waits is asked for again then.
+            return self.begin_to_keep(cx, room);
+        }
+        keeper.page = Some(page.entries.clone());
         let name = self.rooms.get(room).name.clone();
         for (slot, start, id, place) in waiting {
             let continuity = continuity_at(page, place);
@@ -253,8 +254,7 @@ impl Hub {
         }
         let Some(next) = nexts.filter(|next| !keeper.has(*next)).min() else { return };
         keeper.is_asking = true;
-        let part = Part::After(Position { offset: next - 1, ..last });
-        let query = Query { part, messages_max: PAGE_MESSAGES_MAX, bytes_max: PAGE_BYTES_MAX };
+        let query = page_after(cx, Position { offset: next - 1, ..last });
         self.histories.reads.push(Question { room, purpose: Purpose::Page(keeper.serial), query });
         self.ask_reads(cx);
     }
