@@ -80,7 +80,7 @@ impl Server {
                 Broker::Exchange(ExchangeLink::new(Arc::clone(exchange), context.worker, waker()?))
             }
             (Some(target), _) => {
-                let session = session_config(&config.redis, target, drawn);
+                let session = session_config(config, target, drawn);
                 let links = RedisLinks::new(session, target.address.clone(), REDIS, Arc::new(waker()?));
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }

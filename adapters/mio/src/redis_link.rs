@@ -127,6 +127,9 @@ impl RedisLinks {
         if !congested && self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.session.timeout(now);
         }
+        if let Some(reason) = self.session.take_complaint() {
+            tracing::warn!(reason, address = %self.address, "redis and the histories of rooms");
+        }
         let stats = self.session.stats();
         for (link, stats) in self.links.iter_mut().zip([stats.subscriber, stats.publisher]) {
             if matches!(stats.state, LinkState::Up | LinkState::Refusing) {

@@ -13,7 +13,7 @@ pub struct Drawn {
     pub node: u64,
     /// For the hashing of the core.
     pub seed: u64,
-    /// For the jitter of reconnection.
+    /// For the jitter of reconnection, and the random parts of histories' epochs.
     pub jitter: u64,
 }
 
@@ -54,13 +54,14 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
 }
 
 /// The Redis session's configuration.
-pub fn session_config(redis: &config::Redis, target: &RedisTarget, drawn: Drawn) -> RedisConfig {
-    let mut session = redis.session.clone();
+pub fn session_config(config: &Config, target: &RedisTarget, drawn: Drawn) -> RedisConfig {
+    let mut session = config.redis.session.clone();
     session.username = target.username.clone();
     session.password = target.password.as_ref().map(|password| password.expose().to_owned());
     session.database = target.database;
     session.client_name = format!("fanfare-{:016x}", drawn.node);
     session.seed = drawn.jitter;
+    session.keeps_history = config.core.rules.as_slice().iter().any(|rule| rule.history.is_some());
     session
 }
 

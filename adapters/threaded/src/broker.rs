@@ -33,7 +33,7 @@ impl Broker {
                         "fanfare-threaded keeps no history in Redis: rooms with history are not available; fanfare does"
                     );
                 }
-                let session = session_config(&config.redis, target, drawn);
+                let session = session_config(config, target, drawn);
                 Broker::Redis(RedisLinks::start(session, &target.address, &inbox.broker)?)
             }
         })

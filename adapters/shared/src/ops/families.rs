@@ -252,6 +252,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.core.gaps],
     ),
     counter(
+        "fanfare_history_unannounced_total",
+        "Messages that Redis stored and would not publish: members get them when they read the room's history.",
+        samples![s => s.history_unannounced],
+    ),
+    counter(
         "fanfare_stale_ids_total",
         "Events that named a connection which no longer existed.",
         samples![s => s.core.stale_ids],

@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub broker_publishes_in_flight: u64,
     /// Messages skipped because they exceeded `redis.message_bytes_max`.
     pub broker_oversized: u64,
+    /// Messages that were stored in Redis and could not be announced.
+    pub history_unannounced: u64,
     /// Failures of `accept`.
     pub accept_errors: u64,
     /// Whether accepting is paused.

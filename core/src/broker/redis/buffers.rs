@@ -173,26 +173,65 @@ impl Inbox {
     }
 }
 
+/// Bytes in the order in which they came: appended at the one end, taken at the other.
+#[derive(Debug, Default)]
+pub(super) struct ByteQueue {
+    bytes: Vec<u8>,
+    /// How many of `bytes` are taken already.
+    taken: usize,
+    highwater: Highwater,
+}
+
+impl ByteQueue {
+    /// For appending to.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// All that is there, the oldest first.
+    pub(super) fn waiting(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    /// The oldest `len` bytes are needed no more.
+    pub(super) fn take(&mut self, len: usize) {
+        self.taken += len;
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.highwater.used(self.taken, &mut self.bytes);
+            self.taken = 0;
+        } else if self.taken >= KEPT_BYTES && self.taken >= self.bytes.len() / 2 {
+            // Each move halves what is held, so that every byte is moved once on average at most.
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+    }
+
+    /// Gives back capacity that only a burst needed. For quiet moments.
+    pub(super) fn settle(&mut self) {
+        if self.bytes.is_empty() {
+            self.highwater.settle(&mut self.bytes);
+        }
+    }
+}
+
 /// The sending side. Places in the stream are counted from the connection's beginning, so that it is known for every
 /// command whether the kernel has it.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    bytes: Vec<u8>,
-    /// How many of `bytes` are handed over already.
-    sent: usize,
+    queue: ByteQueue,
     sent_total: u64,
-    highwater: Highwater,
 }
 
 impl Outbox {
     /// For appending commands to.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        self.queue.tail()
     }
 
     /// What waits to be handed over.
     pub(super) fn unsent(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        self.queue.waiting()
     }
 
     /// The place in the stream behind the last byte appended.
@@ -208,28 +247,17 @@ impl Outbox {
     /// The first `len` of the unsent bytes are the kernel's now.
     pub(super) fn written(&mut self, len: usize) {
         assert!(len <= self.unsent().len(), "more written than there was to write");
-        self.sent += len;
+        self.queue.take(len);
         self.sent_total += len as u64;
-        if self.sent == self.bytes.len() {
-            self.bytes.clear();
-            self.highwater.used(self.sent, &mut self.bytes);
-            self.sent = 0;
-        } else if self.sent >= KEPT_BYTES && self.sent >= self.bytes.len() / 2 {
-            // Each move halves what is held, so that every byte is moved once on average at most.
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
-        }
     }
 
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.queue.bytes.capacity()
     }
 
     /// Gives back capacity that only a burst needed. For quiet moments.
     pub(super) fn settle(&mut self) {
-        if self.bytes.is_empty() {
-            self.highwater.settle(&mut self.bytes);
-        }
+        self.queue.settle();
     }
 }

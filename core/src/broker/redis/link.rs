@@ -108,7 +108,8 @@ impl Link {
         if let State::Connecting { deadline } = self.state {
             self.state = State::SettingUp { deadline };
             (self.heard_at, self.is_heard) = (now, false);
-            self.setup.begin(config, self.outbox.tail());
+            let loads_scripts = self.role == Role::Publisher && config.keeps_history;
+            self.setup.begin(loads_scripts, config, self.outbox.tail());
         }
     }
 
@@ -131,6 +132,11 @@ impl Link {
                 Ok(true)
             }
         }
+    }
+
+    /// Why the connection that has come up is of no use for histories.
+    pub(super) fn take_unloaded(&mut self) -> Option<String> {
+        self.setup.take_unloaded()
     }
 
     /// Ends the connection or the attempt, and plans the next one. Says whether that is news: it was up, or the reason for

@@ -39,15 +39,25 @@
 //!   refused or unknown, it passes for a master.
 //! - Every publish with an id is answered exactly once; those that Redis was sent, in the order they were made, and
 //!   before the `PublisherDown` that may end them. Those that could not be sent are answered at once, so ahead of
-//!   others that wait.
+//!   others that wait. So are those behind a store that has to be repeated, unless they are stores of the same room.
+//! - With [`RedisConfig::keeps_history`], what is to be stored is stored and published by a script, in its place among the publishes, and
+//!   histories are read on the same connection. Where Redis has forgotten the scripts, nothing more is written until all that was written
+//!   is answered; then the scripts are loaded, what was refused is repeated in its order, and what was asked meanwhile follows. So no
+//!   store is lost or made twice, and stores of one room keep their order: where another instance has loaded the script in between, so that
+//!   a later store of the room was made and an earlier one was not, the earlier one fails as
+//!   [`Unavailable`](super::PublishError::Unavailable).
+//! - Where Redis cannot keep histories, the connections are up all the same: stores fail as
+//!   [`NotStored`](super::PublishError::NotStored), reads for good, and [`RedisSession::take_complaint`] says why.
 //! - No password occurs in a reason or in `Debug` output.
 //! - Memory is bounded: by [`RedisConfig::buffer_bytes_max`] and [`RedisConfig::publishes_in_flight_max`] towards
 //!   Redis, by [`RedisConfig::message_bytes_max`] and fixed limits of [`resp`] from Redis, and for subscriptions by
 //!   the rooms that the hub has. Messages and publishes allocate nothing once buffers are warm.
 
+mod backlog;
 mod backoff;
 mod buffers;
 mod command;
+mod complaints;
 pub mod history;
 mod link;
 mod publisher;
@@ -57,6 +67,7 @@ pub mod resp;
 mod session;
 mod setup;
 mod standing;
+mod stores;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -87,7 +98,8 @@ use super::BrokerEvent;
 /// assert_eq!((config.username, config.password, config.database), (None, None, 0));
 /// assert_eq!((&config.client_name[..], &config.prefix[..], config.seed), ("fanfare", "fanfare:", 0));
 /// assert_eq!((config.publishes_in_flight_max, config.buffer_bytes_max), (16_384, 16 * 1024 * 1024));
-/// assert_eq!(config.message_bytes_max, 1024 * 1024);
+/// assert_eq!((config.message_bytes_max, config.keeps_history), (1024 * 1024, false));
+/// assert_eq!(config.history_meta_age_max, Duration::from_secs(30 * 24 * 3_600));
 /// assert_eq!(config.connect_timeout, Duration::from_secs(5));
 /// assert_eq!((config.probe_interval, config.probe_timeout), (Duration::from_secs(5), Duration::from_secs(5)));
 /// assert_eq!((config.backoff_min, config.backoff_max), (Duration::from_millis(50), Duration::from_secs(5)));
@@ -109,10 +121,16 @@ pub struct RedisConfig {
     pub seed: u64,
     /// Publishes written or waiting to be, and not answered yet. More are refused as busy.
     pub publishes_in_flight_max: usize,
-    /// Bytes of such publishes, with framing. Nothing larger can be published at all.
+    /// Bytes of such publishes, with framing. Nothing larger can be published at all. What is stored is kept until it is answered, so that it
+    /// takes up to twice as much memory.
     pub buffer_bytes_max: usize,
     /// The longest payload to receive; longer ones are skipped and counted.
     pub message_bytes_max: usize,
+    /// Rooms may have a history: messages are stored by scripts, which are loaded when the publisher's connection is set up. Without it,
+    /// what is to be stored or read is refused.
+    pub keeps_history: bool,
+    /// For how long the position of a room is known when none of its messages is kept any more.
+    pub history_meta_age_max: Duration,
     /// From [`ConnectionRequest::Open`] until the connection is set up.
     pub connect_timeout: Duration,
     /// Silence from Redis before it is asked for a sign of life, and the time between two questions for its role.
@@ -140,6 +158,9 @@ impl Default for RedisConfig {
             buffer_bytes_max: 16 * 1024 * 1024,
             // Above what any client may send here, for publishers of other kinds.
             message_bytes_max: 1024 * 1024,
+            keeps_history: false,
+            // Whoever comes back after a holiday is told what is missing.
+            history_meta_age_max: Duration::from_secs(30 * 24 * 3_600),
             connect_timeout: Duration::from_secs(5),
             probe_interval: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(5),
@@ -161,6 +182,8 @@ impl fmt::Debug for RedisConfig {
             .field("publishes_in_flight_max", &self.publishes_in_flight_max)
             .field("buffer_bytes_max", &self.buffer_bytes_max)
             .field("message_bytes_max", &self.message_bytes_max)
+            .field("keeps_history", &self.keeps_history)
+            .field("history_meta_age_max", &self.history_meta_age_max)
             .field("connect_timeout", &self.connect_timeout)
             .field("probe_interval", &self.probe_interval)
             .field("probe_timeout", &self.probe_timeout)
@@ -234,6 +257,8 @@ pub struct RedisStats<'a> {
     pub publishes_in_flight: usize,
     /// Publishes without an id that would have been answered `PublishFailed` with one.
     pub publishes_dropped: u64,
+    /// Messages that were stored and could not be announced: only whoever reads the room's history finds them.
+    pub unannounced: u64,
     /// Messages skipped for being larger than [`RedisConfig::message_bytes_max`].
     pub oversized: u64,
     /// Messages ignored because their channel is not the prefix and a room's name in UTF-8.

@@ -1,29 +1,56 @@
-//! What was published and not answered yet, in order, and what becomes of it. The connection itself is a `Link`.
+//! What was asked on the publishing connection and not answered yet, in order, and what becomes of it. The connection itself is a
+//! `Link`; what the scripts of histories reply, `stores` knows.
+//!
+//! Commands of scripts are kept until they are answered. Once Redis answers one with `NOSCRIPT`, nothing more is written: what comes is
+//! put aside until all that was written is answered, and then written behind what has to be repeated.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+
+use siphasher::sip::SipHasher13;
 
 use super::RedisConfig;
-use super::buffers::Outbox;
+use super::backlog::Backlog;
+use super::buffers::{ByteQueue, Outbox};
 use super::command;
+use super::complaints::Complaints;
+use super::history::{self, HistoryError, ReadReply, Room, Script, StoreReply};
 use super::queue::EventQueue;
 use super::refusal::Refusal;
 use super::resp::Reply;
-use super::setup::{standing, tells_cluster};
+use super::setup::{loaded, standing, tells_cluster};
 use super::standing::Standing;
+use super::stores::{Refused, bounded, refused};
 use super::verdict::{Loss, Verdict};
-use crate::broker::{BrokerEvent, PublishError, PublishId};
+use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId, Store};
+use crate::hash::Seeded;
+use crate::history::{Query, Retention};
 
-/// Places kept for good in the list of unanswered publishes: 24 KB.
+/// Places kept for good in the list of unanswered publishes: 48 KB.
 const KEPT_UNANSWERED: usize = 1024;
+
+/// So often in a row the scripts are loaded because Redis does not know them. One that has forgotten them again by then is none, but a
+/// proxy that asks now the one and now the other.
+const LOADS_IN_A_ROW_MAX: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Publish(Option<PublishId>),
+    /// With a hash of its room.
+    Store(Option<PublishId>, u64),
+    Read(ReadId),
+    Load(Script),
     /// `again`: what it answers decides whether trouble is over.
     Probe {
         probe: Probe,
         again: bool,
     },
+}
+
+impl Asked {
+    fn runs_script(self) -> bool {
+        matches!(self, Asked::Store(..) | Asked::Read(_))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,50 +66,137 @@ struct Unanswered {
     asked: Asked,
     /// The place in the connection's stream behind its last byte.
     end: u64,
+    /// How many bytes of it are kept to be repeated.
+    kept: usize,
 }
 
-/// The publishes of one connection after another.
+/// The publishes, stores and reads of one connection after another.
 #[derive(Debug, Default)]
 pub(super) struct Publisher {
     unanswered: VecDeque<Unanswered>,
-    /// How many of them are publishes.
+    /// How many publishes and stores have no answer, put aside or not.
     publishes: usize,
     /// The place in the stream behind the last command answered.
     answered_to: u64,
+    /// Commands of scripts that are not answered.
+    kept: ByteQueue,
+    /// Redis has forgotten the scripts: what stands before this place of the stream has to be answered before more is written.
+    forgotten_to: Option<u64>,
+    /// What has to be repeated then.
+    refused: Backlog<Asked>,
+    /// What was asked meanwhile.
+    held: Backlog<Asked>,
+    /// How often the scripts have been loaded since one of them ran.
+    loads_in_a_row: u32,
+    /// Scripts cannot be loaded, so that there are no histories here.
+    is_unloaded: bool,
+    /// Numbers the random parts of epochs.
+    drawn: u64,
     dropped: u64,
+    unannounced: u64,
+    pub(super) complaints: Complaints,
 }
 
 impl Publisher {
-    /// The connection is up; what was said on it until here is not counted.
-    pub(super) fn up(&mut self, outbox: &Outbox) {
+    /// The connection is up; what was said on it until here is not counted. `unloaded` says why there are no histories on it.
+    pub(super) fn up(&mut self, unloaded: Option<String>, outbox: &Outbox) {
         self.answered_to = outbox.end();
+        self.is_unloaded = unloaded.is_some();
+        if let Some(reason) = unloaded {
+            self.complaints.refused(|| reason);
+        }
     }
 
     /// Appends a publish, or answers it at once.
     pub(super) fn publish(
         &mut self,
-        room: &str,
-        payload: &[u8],
+        (room, payload): (&str, &[u8]),
         id: Option<PublishId>,
         outbox: &mut Outbox,
         config: &RedisConfig,
         events: &mut EventQueue,
     ) {
-        let bytes_waiting = self.unanswered_bytes(outbox);
-        let bytes_more = command::publish_bytes_max(&config.prefix, room, payload);
-        if self.publishes >= config.publishes_in_flight_max
-            || bytes_waiting + bytes_more as u64 > config.buffer_bytes_max as u64
-        {
+        if !self.has_room(command::publish_bytes_max(&config.prefix, room, payload), outbox, config) {
             return self.fail(id, PublishError::Busy, events);
         }
-        command::publish(outbox.tail(), &config.prefix, room, payload);
-        self.unanswered.push_back(Unanswered { asked: Asked::Publish(id), end: outbox.end() });
         self.publishes += 1;
+        self.append(Asked::Publish(id), outbox, |out| command::publish(out, &config.prefix, room, payload));
     }
 
-    /// Bytes written to the connection that have no answer.
+    /// Appends a publish that is stored, or answers it at once.
+    pub(super) fn store(
+        &mut self,
+        (room, payload): (&str, &[u8]),
+        store: &Store<'_>,
+        id: Option<PublishId>,
+        outbox: &mut Outbox,
+        config: &RedisConfig,
+        events: &mut EventQueue,
+    ) {
+        if !config.keeps_history || self.is_unloaded {
+            return self.fail(id, PublishError::NotStored, events);
+        }
+        let of = of_room(room, &store.retention, config);
+        if !self.has_room(history::store_bytes_max(&of, store.key.as_ref(), payload), outbox, config) {
+            return self.fail(id, PublishError::Busy, events);
+        }
+        self.publishes += 1;
+        let drawn = self.draw(room, config);
+        let asked = Asked::Store(id, Seeded::new(config.seed).hash_one(room));
+        self.append(asked, outbox, |out| history::store(out, &of, drawn, store.key.as_ref(), payload));
+    }
+
+    /// Appends a read, or answers it at once. The hub bounds how many there are.
+    pub(super) fn read(
+        &mut self,
+        room: &str,
+        (query, retention): (Query, Retention),
+        id: ReadId,
+        outbox: &mut Outbox,
+        config: &RedisConfig,
+        events: &mut EventQueue,
+    ) {
+        if !config.keeps_history || self.is_unloaded {
+            return events.read_failed(id, false);
+        }
+        let drawn = self.draw(room, config);
+        let query = bounded(query);
+        self.append(Asked::Read(id), outbox, |out| {
+            history::read(out, &of_room(room, &retention, config), drawn, &query);
+        });
+    }
+
+    /// Whether one more publish of so many bytes may wait.
+    fn has_room(&self, bytes_more: usize, outbox: &Outbox, config: &RedisConfig) -> bool {
+        self.publishes < config.publishes_in_flight_max
+            && self.unanswered_bytes(outbox) + bytes_more as u64 <= config.buffer_bytes_max as u64
+    }
+
+    fn append(&mut self, asked: Asked, outbox: &mut Outbox, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.forgotten_to.is_some() {
+            return self.held.push(asked, write);
+        }
+        let out = outbox.tail();
+        let start = out.len();
+        write(out);
+        let kept = if asked.runs_script() { &out[start..] } else { &[] };
+        self.kept.tail().extend_from_slice(kept);
+        let kept = kept.len();
+        self.unanswered.push_back(Unanswered { asked, end: outbox.end(), kept });
+    }
+
+    /// For an epoch that may begin: nothing that anybody else draws.
+    fn draw(&mut self, room: &str, config: &RedisConfig) -> u64 {
+        self.drawn += 1;
+        let mut hasher = SipHasher13::new_with_keys(config.seed, self.drawn);
+        hasher.write(room.as_bytes());
+        hasher.finish()
+    }
+
+    /// Bytes of the connection that have no answer, written or put aside.
     pub(super) fn unanswered_bytes(&self, outbox: &Outbox) -> u64 {
-        outbox.end().saturating_sub(self.answered_to)
+        let aside = self.refused.len_bytes() + self.held.len_bytes();
+        outbox.end().saturating_sub(self.answered_to) + aside as u64
     }
 
     /// A publish that was not confirmed.
@@ -98,10 +212,16 @@ impl Publisher {
         self.unanswered.iter().any(|unanswered| matches!(unanswered.asked, Asked::Probe { .. }))
     }
 
-    /// Asks for a sign of life, and where that is worth it for the server's role.
+    /// Asks for a sign of life, and where that is worth it for the server's role. Scripts that could not be loaded are tried again.
     pub(super) fn probe(&mut self, asks_role: bool, again: bool, outbox: &mut Outbox) {
+        self.complaints.probed();
+        if self.is_unloaded && self.forgotten_to.is_none() {
+            self.loads_in_a_row = 0;
+            self.load(outbox);
+        }
         self.ask(if asks_role { Probe::Role } else { Probe::Ping }, again, outbox);
         self.unanswered.shrink_to(KEPT_UNANSWERED);
+        self.kept.settle();
     }
 
     fn ask(&mut self, probe: Probe, again: bool, outbox: &mut Outbox) {
@@ -111,7 +231,14 @@ impl Publisher {
             Probe::Cluster => &[b"INFO", b"cluster"],
         };
         command::command(outbox.tail(), words);
-        self.unanswered.push_back(Unanswered { asked: Asked::Probe { probe, again }, end: outbox.end() });
+        self.unanswered.push_back(Unanswered { asked: Asked::Probe { probe, again }, end: outbox.end(), kept: 0 });
+    }
+
+    fn load(&mut self, outbox: &mut Outbox) {
+        for script in Script::ALL {
+            history::load(outbox.tail(), script);
+            self.unanswered.push_back(Unanswered { asked: Asked::Load(script), end: outbox.end(), kept: 0 });
+        }
     }
 
     /// What a probe was answered; a replica is asked whether it is one of a cluster.
@@ -161,32 +288,57 @@ impl Publisher {
                 _ => why.to_owned(),
             })
         };
-        let Some(Unanswered { asked, end }) = self.unanswered.pop_front() else {
+        let Some(next) = self.unanswered.pop_front() else {
             return Err(unasked("a reply came that nothing was asked for"));
         };
-        if end > outbox.sent_total() {
+        if next.end > outbox.sent_total() {
             // Whoever answers ahead, and reads nothing, would let the buffer grow without end. Answered with the others.
-            self.unanswered.push_front(Unanswered { asked, end });
+            self.unanswered.push_front(next);
             return Err(unasked("a reply came to a command that was not sent yet"));
         }
-        self.answered_to = end;
-        let id = match asked {
-            Asked::Publish(id) => id,
-            Asked::Probe { probe, again } => return self.probed((probe, again), reply, outbox, config),
+        self.answered_to = next.end;
+        let verdict = match next.asked {
+            Asked::Probe { probe, again } => Some(self.probed((probe, again), reply, outbox, config)),
+            Asked::Load(script) => self.loaded(script, reply, config),
+            Asked::Publish(id) => self.published(reply, id, config, sink),
+            Asked::Store(id, room) => self.stored(reply, (id, room), next.kept, outbox, config, sink),
+            Asked::Read(id) => self.have_read(reply, id, next.kept, outbox, config, sink),
         };
-        self.publishes -= 1;
+        let Some(verdict) = verdict else {
+            // Answered with the others that this loses.
+            self.unanswered.push_front(next);
+            let reply = match next.asked {
+                Asked::Publish(_) => "PUBLISH was answered with something else than a number",
+                _ => "a script was answered with something else than a list",
+            };
+            return Err(Loss::Broken(reply.to_owned()));
+        };
+        self.kept.take(next.kept);
+        if self.forgotten_to.is_some_and(|place| place <= self.answered_to) {
+            self.repeat(outbox);
+        }
+        verdict
+    }
+
+    /// A publish is answered. `None`: not by any answer.
+    fn published(
+        &mut self,
+        reply: &Reply<'_>,
+        id: Option<PublishId>,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Option<Result<Verdict, Loss>> {
         match (reply, id) {
             (Reply::Integer(_), Some(id)) => sink(BrokerEvent::Published { id, position: None }),
             (Reply::Integer(_), None) => {}
-            (Reply::Error(error), id) => return self.refused(error, id, config, sink),
-            _ => {
-                // Answered with the others that this loses.
-                self.unanswered.push_front(Unanswered { asked, end });
-                self.publishes += 1;
-                return Err(Loss::Broken("PUBLISH was answered with something else than a number".to_owned()));
+            (Reply::Error(error), id) => {
+                self.publishes -= 1;
+                return Some(self.refused(error, id, config, sink));
             }
+            _ => return None,
         }
-        Ok(Verdict::Fine)
+        self.publishes -= 1;
+        Some(Ok(Verdict::Fine))
     }
 
     /// A publish that is refused is not made again: what its sender says next would overtake it.
@@ -198,13 +350,11 @@ impl Publisher {
         sink: &mut impl FnMut(BrokerEvent<'_>),
     ) -> Result<Verdict, Loss> {
         let refusal = Refusal::of(error);
-        match id {
-            Some(id) if refusal == Refusal::Lasting => {
-                sink(BrokerEvent::PublishFailed { id, error: PublishError::Refused });
-            }
-            Some(id) => sink(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable }),
-            None => self.dropped += 1,
-        }
+        let outcome = match refusal {
+            Refusal::Lasting => PublishError::Refused,
+            _ => PublishError::Unavailable,
+        };
+        self.not_published(id, outcome, sink);
         match refusal {
             Refusal::Lasting => Ok(Verdict::Fine),
             Refusal::Passing => Ok(Verdict::Refused(config.explained_error(error))),
@@ -213,19 +363,170 @@ impl Publisher {
         }
     }
 
+    fn not_published(&mut self, id: Option<PublishId>, error: PublishError, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        match id {
+            Some(id) => sink(BrokerEvent::PublishFailed { id, error }),
+            None => self.dropped += 1,
+        }
+    }
+
+    /// A store is answered, or has to be repeated. `None`: not by any answer.
+    fn stored(
+        &mut self,
+        reply: &Reply<'_>,
+        (id, room): (Option<PublishId>, u64),
+        kept: usize,
+        outbox: &Outbox,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Option<Result<Verdict, Loss>> {
+        let error = match history::parse_stored(reply) {
+            Ok(StoreReply { at, is_announced, trouble, .. }) => {
+                (self.publishes, self.loads_in_a_row) = (self.publishes - 1, 0);
+                self.unannounced += u64::from(!is_announced);
+                if !trouble.is_empty() {
+                    let what = if is_announced { "stored" } else { "stored and could not be announced" };
+                    self.complaints.incomplete(|| format!("a message was {what}: {}", config.printable_error(trouble)));
+                }
+                if at.is_new && self.forgotten_to.is_some() {
+                    self.overtaken(room, sink);
+                }
+                if let Some(id) = id {
+                    sink(BrokerEvent::Published { id, position: Some(at.position) });
+                }
+                return Some(Ok(Verdict::Fine));
+            }
+            Err(HistoryError::NoScript) if self.repeats(Asked::Store(id, room), kept, outbox) => {
+                return Some(Ok(Verdict::Fine));
+            }
+            Err(error) => error,
+        };
+        let Refused { error, verdict, complaint, .. } = refused(error, reply, config)?;
+        self.publishes -= 1;
+        self.not_published(id, error, sink);
+        self.complain(complaint);
+        Some(verdict)
+    }
+
+    /// The same of a read.
+    fn have_read(
+        &mut self,
+        reply: &Reply<'_>,
+        id: ReadId,
+        kept: usize,
+        outbox: &Outbox,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Option<Result<Verdict, Loss>> {
+        let error = match history::parse_page(reply) {
+            Ok(ReadReply { page, .. }) => {
+                self.loads_in_a_row = 0;
+                sink(BrokerEvent::Read { id, page: &page });
+                return Some(Ok(Verdict::Fine));
+            }
+            Err(HistoryError::NoScript) if self.repeats(Asked::Read(id), kept, outbox) => {
+                return Some(Ok(Verdict::Fine));
+            }
+            Err(error) => error,
+        };
+        let Refused { passes, verdict, complaint, .. } = refused(error, reply, config)?;
+        sink(BrokerEvent::ReadFailed { id, passes });
+        self.complain(complaint);
+        Some(verdict)
+    }
+
+    fn complain(&mut self, complaint: Option<String>) {
+        if let Some(reason) = complaint {
+            self.complaints.refused(|| reason);
+        }
+    }
+
+    /// Redis does not know the script of this command, so it was not done. Says whether it will be repeated.
+    fn repeats(&mut self, asked: Asked, kept: usize, outbox: &Outbox) -> bool {
+        if !self.is_unloaded && self.forgotten_to.is_none() && self.loads_in_a_row >= LOADS_IN_A_ROW_MAX {
+            self.is_unloaded = true;
+            self.complaints.refused(|| "it does not know the scripts that it has just been given".to_owned());
+        }
+        if self.is_unloaded {
+            return false;
+        }
+        self.forgotten_to.get_or_insert(outbox.end());
+        let bytes = &self.kept.waiting()[..kept];
+        self.refused.push(asked, |out| out.extend_from_slice(bytes));
+        true
+    }
+
+    /// A store of this room was made, and earlier ones were not, because somebody else has given Redis the script in between. Made now, they
+    /// would come after what their sender said later.
+    fn overtaken(&mut self, room: u64, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        let Publisher { refused, publishes, dropped, .. } = self;
+        refused.retain(
+            |asked| !matches!(asked, Asked::Store(_, of) if of == room),
+            |asked| {
+                *publishes -= 1;
+                match asked {
+                    Asked::Store(Some(id), _) => {
+                        sink(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable });
+                    }
+                    _ => *dropped += 1,
+                }
+            },
+        );
+    }
+
+    /// All that was written is answered: the scripts, what was refused without them, and what was asked meanwhile.
+    fn repeat(&mut self, outbox: &mut Outbox) {
+        self.forgotten_to = None;
+        self.loads_in_a_row += 1;
+        self.load(outbox);
+        for mut backlog in [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)] {
+            backlog.drain(|asked, bytes| self.append(asked, outbox, |out| out.extend_from_slice(bytes)));
+        }
+    }
+
+    /// Whether Redis has taken a script.
+    fn loaded(&mut self, script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Option<Result<Verdict, Loss>> {
+        if let Reply::Error(error) = reply {
+            let reason = || config.explained_error(error);
+            match Refusal::of_probe(error) {
+                Refusal::Passing => return Some(Ok(Verdict::Refused(reason()))),
+                Refusal::Replica => return Some(Err(Loss::Replica)),
+                Refusal::SignIn => return Some(Err(Loss::Broken(reason()))),
+                Refusal::Lasting => {}
+            }
+        }
+        match loaded(script, reply, config) {
+            // With the first of them it is tried anew, and each that fails decides.
+            Ok(()) => self.is_unloaded &= script != Script::ALL[0],
+            Err(reason) => {
+                self.is_unloaded = true;
+                self.complaints.refused(|| reason);
+            }
+        }
+        Some(Ok(Verdict::Fine))
+    }
+
     /// The connection is lost: says what is known of every publish on it.
     pub(super) fn lose(&mut self, sent_total: u64, events: &mut EventQueue) {
         let mut unanswered = std::mem::take(&mut self.unanswered);
-        for Unanswered { asked, end } in unanswered.drain(..) {
-            if let Asked::Publish(id) = asked {
-                let error = if end > sent_total { PublishError::Unavailable } else { PublishError::Unconfirmed };
-                self.fail(id, error, events);
-            }
+        let aside = [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)];
+        let [mut refused, mut held] = aside;
+        let mut fail = |asked, error| match asked {
+            Asked::Publish(id) | Asked::Store(id, _) => self.fail(id, error, events),
+            // The hub asks again.
+            Asked::Read(_) | Asked::Load(_) | Asked::Probe { .. } => {}
+        };
+        refused.drain(|asked, _| fail(asked, PublishError::Unavailable));
+        for Unanswered { asked, end, .. } in unanswered.drain(..) {
+            let error = if end > sent_total { PublishError::Unavailable } else { PublishError::Unconfirmed };
+            fail(asked, error);
         }
+        held.drain(|asked, _| fail(asked, PublishError::Unavailable));
         unanswered.shrink_to(KEPT_UNANSWERED);
         self.unanswered = unanswered;
-        self.publishes = 0;
-        self.answered_to = 0;
+        self.kept = ByteQueue::default();
+        (self.publishes, self.answered_to, self.forgotten_to) = (0, 0, None);
+        (self.is_unloaded, self.loads_in_a_row) = (false, 0);
     }
 
     /// Publishes that have no answer yet.
@@ -237,4 +538,13 @@ impl Publisher {
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
+
+    /// Messages that were stored and not announced.
+    pub(super) fn unannounced(&self) -> u64 {
+        self.unannounced
+    }
+}
+
+fn of_room<'a>(name: &'a str, retention: &Retention, config: &'a RedisConfig) -> Room<'a> {
+    Room { prefix: &config.prefix, name, retention: *retention, meta_age_max: config.history_meta_age_max }
 }

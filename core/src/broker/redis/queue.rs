@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::broker::{BrokerEvent, PublishError, PublishId};
+use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId};
 
 /// Places kept for good; a burst of refused publishes gives the rest back.
 const KEPT_EVENTS: usize = 1024;
@@ -14,6 +14,7 @@ enum Queued {
     Refusing { reason: String },
     Willing,
     PublishFailed { id: PublishId, error: PublishError },
+    ReadFailed { id: ReadId, passes: bool },
 }
 
 /// The events, oldest first.
@@ -43,6 +44,10 @@ impl EventQueue {
         self.events.push_back(Queued::PublishFailed { id, error });
     }
 
+    pub(super) fn read_failed(&mut self, id: ReadId, passes: bool) {
+        self.events.push_back(Queued::ReadFailed { id, passes });
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
@@ -56,6 +61,7 @@ impl EventQueue {
                 Queued::Refusing { reason } => BrokerEvent::Refusing { reason },
                 Queued::Willing => BrokerEvent::Willing,
                 Queued::PublishFailed { id, error } => BrokerEvent::PublishFailed { id: *id, error: *error },
+                Queued::ReadFailed { id, passes } => BrokerEvent::ReadFailed { id: *id, passes: *passes },
             });
         }
         self.events.shrink_to(KEPT_EVENTS);

@@ -2,7 +2,7 @@
 //! whether this one command is refused for good; and what it means in words.
 //!
 //! The commands are `HELLO`, `AUTH`, `SELECT`, `CLIENT SETNAME`, `PING`, `ROLE`, `INFO cluster`, `SUBSCRIBE`, `UNSUBSCRIBE` and
-//! `PUBLISH`. What Redis 5 to 8, Valkey, KeyDB, Dragonfly and proxies in between answer to them:
+//! `PUBLISH`, and where rooms have a history `SCRIPT LOAD` and `EVALSHA`. What Redis 5 to 8, Valkey, KeyDB, Dragonfly and proxies in between answer to them:
 //!
 //! | error | who says it, to what | it is |
 //! |---|---|---|
@@ -20,6 +20,17 @@
 //! | `NOPERM` | an ACL, to any command | `Lasting`: of this room, or this publish. `HELLO`, `CLIENT SETNAME`, `PING`, `ROLE` and `INFO` are done without |
 //! | `NOPROTO`, `ERR unknown command`, `ERR syntax error`, `ERR wrong number of arguments`, anything else | old servers, proxies, renamed commands | `Lasting`: as `NOPERM` |
 //! | no RESP at all | something else listens there | the connection is given up |
+//!
+//! A script of a room's history is refused by the same errors, which Redis 6 puts behind words of its own ([`of_command_within`]). Where
+//! that is not the rule above:
+//!
+//! | error | who says it, to what | it is |
+//! |---|---|---|
+//! | `MISCONF`, `NOREPLICAS`, `OOM` | a server that takes no writes: to whatever a script writes first, so nothing is stored | of this store or read, which may be asked again; the connection is well, and plain messages pass |
+//! | `NOSCRIPT` | a server that was restarted behind a proxy, or told `SCRIPT FLUSH` | no refusal: the scripts are loaded and what was refused is repeated |
+//! | `NOHISTORY` | the script, where `INFO` is refused or tells no replication id | `Lasting`, as histories altogether |
+//! | `KEYREUSED` | the script | `Lasting`, of this message |
+//! | any other to `SCRIPT LOAD`, such as `NOPERM` | an ACL, a proxy | `Lasting`, as histories altogether; asked again with the next probe |
 
 use super::RedisConfig;
 use super::standing::Standing;
@@ -56,7 +67,7 @@ impl Refusal {
     pub fn of(error: &[u8]) -> Refusal {
         match code(error) {
             b"BUSY" | b"LOADING" | b"MASTERDOWN" | b"CLUSTERDOWN" | b"TRYAGAIN" => Refusal::Passing,
-            b"MISCONF" | b"NOREPLICAS" | b"OOM" => Refusal::Passing,
+            _ if takes_no_writes(error) => Refusal::Passing,
             b"READONLY" => Refusal::Replica,
             b"NOAUTH" | b"DENIED" => Refusal::SignIn,
             _ if is_full(error) || is_proxy_alone(error) => Refusal::Passing,
@@ -67,10 +78,7 @@ impl Refusal {
     /// What it means as the answer to a `PING` or `ROLE`: who only takes no writes is well, and who only refuses this command
     /// is there.
     pub fn of_probe(error: &[u8]) -> Refusal {
-        match code(error) {
-            b"MISCONF" | b"NOREPLICAS" | b"OOM" => Refusal::Lasting,
-            _ => Refusal::of(error),
-        }
+        if takes_no_writes(error) { Refusal::Lasting } else { Refusal::of(error) }
     }
 
     /// Whether `AUTH` and RESP2 may go better than the `HELLO` that was refused with this error. A proxy may want an `AUTH` before
@@ -82,6 +90,21 @@ impl Refusal {
             Refusal::Lasting => code(error) != b"WRONGPASS" && !error.starts_with(b"ERR invalid password"),
         }
     }
+}
+
+/// Whether these are the words of a server that takes no writes and is well otherwise.
+pub(super) fn takes_no_writes(error: &[u8]) -> bool {
+    matches!(code(error), b"MISCONF" | b"NOREPLICAS" | b"OOM")
+}
+
+/// What the command within a script was refused with, out of what Redis replies to the script. Redis before version 7 says `ERR Error
+/// running script (call to f_…): @user_script:12: @user_script: 12: -OOM …`.
+pub(super) fn of_command_within(error: &[u8]) -> &[u8] {
+    const BEFORE: &[u8] = b": -";
+    if !error.starts_with(b"ERR Error running script") {
+        return error;
+    }
+    error.windows(BEFORE.len()).position(|window| window == BEFORE).map_or(error, |at| &error[at + BEFORE.len()..])
 }
 
 /// The first word.
@@ -218,6 +241,20 @@ mod tests {
         }
         assert_eq!(Refusal::of_probe(b"MISCONF Redis is configured to save RDB snapshots"), Refusal::Lasting);
         assert_eq!(Refusal::of_probe(b"BUSY"), Refusal::Passing);
+    }
+
+    #[test]
+    fn what_a_script_met_is_told_alike_by_every_version() {
+        for error in [
+            "OOM command not allowed when used memory > 'maxmemory'. script: f1, on @user_script:12.",
+            "ERR Error running script (call to f_1): @user_script:12: @user_script: 12: -OOM command not allowed - now",
+        ] {
+            let within = of_command_within(error.as_bytes());
+            assert!(takes_no_writes(within) && within.starts_with(b"OOM command not allowed"), "{error}");
+        }
+        for error in ["ERR Error running script (call to f_1): something", "ERR no: -OOM", ""] {
+            assert_eq!(of_command_within(error.as_bytes()), error.as_bytes());
+        }
     }
 
     #[test]

@@ -8,13 +8,15 @@ use super::queue::EventQueue;
 use super::refusal::explained_end;
 use super::resp::{Limits, Reply};
 use super::standing::Standing;
+use super::stores::page_bytes_max;
 use super::subscriber::{Operation, Subscriber};
 use super::verdict::{Loss, Verdict};
 use super::{ConnectionRequest, RedisConfig, RedisStats, Role};
-use crate::broker::{Ask, BrokerEvent, PublishError, PublishId};
+use crate::broker::{Ask, BrokerEvent, PublishError, PublishId, ReadId, Store};
+use crate::history::{Query, Retention};
 use crate::time::Time;
 
-/// Bytes of any reply that is no message. The longest, `HELLO`'s, is some 200 bytes and about 100 more per loaded
+/// Bytes of any reply that is no message and no part of a history. The longest, `HELLO`'s, is some 200 bytes and about 100 more per loaded
 /// module.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
 
@@ -22,7 +24,8 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct RedisSession {
     config: RedisConfig,
-    limits: Limits,
+    /// For each role.
+    limits: [Limits; 2],
     subscriber_link: Link,
     publisher_link: Link,
     subscriber: Subscriber,
@@ -37,9 +40,10 @@ pub struct RedisSession {
 impl RedisSession {
     /// A session whose first attempts to connect are due at once.
     pub fn new(config: RedisConfig) -> RedisSession {
-        let limits = Limits { message_bytes_max: config.message_bytes_max, reply_bytes_max: REPLY_BYTES_MAX };
+        let of_replies = |reply_bytes_max| Limits { message_bytes_max: config.message_bytes_max, reply_bytes_max };
+        let page_bytes_max = if config.keeps_history { page_bytes_max(&config) } else { 0 };
         RedisSession {
-            limits,
+            limits: [of_replies(REPLY_BYTES_MAX), of_replies(REPLY_BYTES_MAX + page_bytes_max)],
             subscriber_link: Link::new(Role::Subscriber, config.seed),
             // Any other number: the two shall not draw the same waits.
             publisher_link: Link::new(Role::Publisher, !config.seed),
@@ -58,8 +62,9 @@ impl RedisSession {
         match ask {
             Ask::Subscribe { room } => self.subscribe(room),
             Ask::Unsubscribe { room } => self.unsubscribe(room),
-            Ask::Publish { room, payload, id, .. } => self.publish(room, payload, id),
-            Ask::Read { .. } => {}
+            Ask::Publish { room, payload, store: None, id } => self.publish(room, payload, id),
+            Ask::Publish { room, payload, store: Some(store), id } => self.store(room, payload, &store, id),
+            Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
         }
     }
 
@@ -88,10 +93,37 @@ impl RedisSession {
     pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
         if self.publisher_link.is_up() {
             let outbox = &mut self.publisher_link.outbox;
-            self.publisher.publish(room, payload, id, outbox, &self.config, &mut self.events);
+            self.publisher.publish((room, payload), id, outbox, &self.config, &mut self.events);
         } else {
             self.publisher.fail(id, PublishError::Unavailable, &mut self.events);
         }
+    }
+
+    /// The same of a message that is stored in the room's history in the same step.
+    pub fn store(&mut self, room: &str, payload: &[u8], store: &Store<'_>, id: Option<PublishId>) {
+        if self.publisher_link.is_up() {
+            let outbox = &mut self.publisher_link.outbox;
+            self.publisher.store((room, payload), store, id, outbox, &self.config, &mut self.events);
+        } else {
+            self.publisher.fail(id, PublishError::Unavailable, &mut self.events);
+        }
+    }
+
+    /// Reads a part of a room's history: `Read` or `ReadFailed` follows, never from within this call, unless `PublisherDown` comes first.
+    /// How many may wait for that is for the caller to bound. A page has at most 1,000 messages and 512 KiB of payloads.
+    pub fn read(&mut self, room: &str, query: Query, retention: Retention, id: ReadId) {
+        if self.publisher_link.is_up() {
+            let outbox = &mut self.publisher_link.outbox;
+            self.publisher.read(room, (query, retention), id, outbox, &self.config, &mut self.events);
+        } else {
+            self.events.read_failed(id, true);
+        }
+    }
+
+    /// What is wrong with the histories of rooms in Redis, for the log: each kind once, until there has been none of it for a
+    /// [`RedisConfig::probe_interval`].
+    pub fn take_complaint(&mut self) -> Option<String> {
+        self.publisher.complaints.take()
     }
 
     /// What the driver is to do about a connection now. To be called until it has nothing more; that is at most four
@@ -142,7 +174,7 @@ impl RedisSession {
     /// Messages are borrowed from `data` where they are whole in it; only an unfinished remainder is kept.
     pub fn input(&mut self, role: Role, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
         self.events.drain(&mut sink);
-        let limits = self.limits;
+        let limits = self.limits[role as usize];
         let link = self.link(role).0;
         if data.is_empty() || !link.is_established() {
             return;
@@ -215,6 +247,7 @@ impl RedisSession {
             reconnects: self.subscriber_link.reconnects() + self.publisher_link.reconnects(),
             publishes_in_flight: self.publisher.in_flight(),
             publishes_dropped: self.publisher.dropped(),
+            unannounced: self.publisher.unannounced(),
             oversized: self.oversized,
             ignored: self.ignored,
         }
@@ -326,7 +359,8 @@ impl RedisSession {
         match role {
             Role::Subscriber => sink(BrokerEvent::Up),
             Role::Publisher => {
-                self.publisher.up(&self.publisher_link.outbox);
+                let unloaded = self.publisher_link.take_unloaded();
+                self.publisher.up(unloaded, &self.publisher_link.outbox);
                 sink(BrokerEvent::PublisherUp);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::RedisConfig;
 use super::command;
+use super::history::{self, Script};
 use super::refusal::Refusal;
 use super::resp::{Items, Reply};
 use super::standing::{Standing, is_of_a_cluster};
@@ -22,6 +23,8 @@ enum Step {
     Check,
     /// Asked of a replica: in a cluster it passes on what is published on any node.
     Cluster,
+    /// For the histories of rooms. Without them everything else goes on.
+    Load(Script),
     /// Sent along with a `HELLO` that was refused, and asked again since.
     Moot,
 }
@@ -39,6 +42,18 @@ pub(super) fn tells_cluster(reply: &Reply<'_>) -> bool {
     matches!(reply, Reply::Bulk(text) | Reply::Verbatim { text, .. } if is_of_a_cluster(text))
 }
 
+/// Whether a script is known now.
+///
+/// # Errors
+/// Why not, for people.
+pub(super) fn loaded(script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Result<(), String> {
+    match reply {
+        Reply::Bulk(name) | Reply::Simple(name) if *name == script.sha1().as_bytes() => Ok(()),
+        Reply::Error(error) => Err(format!("SCRIPT LOAD refused: {}", config.explained_error(error))),
+        _ => Err("SCRIPT LOAD was answered with something else than the script's name".to_owned()),
+    }
+}
+
 /// Whether the set-up is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -51,12 +66,15 @@ pub(super) enum Progress {
 pub(super) struct Setup {
     awaited: VecDeque<Step>,
     tells_role: bool,
+    loads_scripts: bool,
+    /// Why there are no histories here.
+    unloaded: Option<String>,
 }
 
 impl Setup {
     /// Begins in RESP3, all in one write. `HELLO` carries credentials and name.
-    pub(super) fn begin(&mut self, config: &RedisConfig, out: &mut Vec<u8>) {
-        (self.awaited, self.tells_role) = (VecDeque::from([Step::Hello]), false);
+    pub(super) fn begin(&mut self, loads_scripts: bool, config: &RedisConfig, out: &mut Vec<u8>) {
+        *self = Setup { awaited: VecDeque::from([Step::Hello]), loads_scripts, ..Setup::default() };
         let name = client_name(config);
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if let Some(password) = &config.password {
@@ -95,6 +113,15 @@ impl Setup {
         self.awaited.extend([Step::Role, Step::Check]);
         command::command(out, &[b"ROLE"]);
         command::command(out, &[b"PING"]);
+        for script in Script::ALL.into_iter().filter(|_| self.loads_scripts) {
+            self.awaited.push_back(Step::Load(script));
+            history::load(out, script);
+        }
+    }
+
+    /// Why the scripts could not be loaded, if they were to be.
+    pub(super) fn take_unloaded(&mut self) -> Option<String> {
+        self.unloaded.take()
     }
 
     /// Whether the server has answered `ROLE`, and it is worth asking again.
@@ -129,7 +156,7 @@ impl Setup {
             (Step::Hello | Step::Auth | Step::Select, Reply::Error(error)) => {
                 return Err(format!("{} refused: {}", step.name(), config.explained_error(error)));
             }
-            (Step::SetName | Step::Role | Step::Check, Reply::Error(error))
+            (Step::SetName | Step::Role | Step::Check | Step::Load(_), Reply::Error(error))
                 if Refusal::of_probe(error) != Refusal::Lasting =>
             {
                 return Err(format!("{} refused: {}", step.name(), config.explained_error(error)));
@@ -143,6 +170,11 @@ impl Setup {
                         self.awaited.push_back(Step::Cluster);
                         command::command(out, &[b"INFO", b"cluster"]);
                     }
+                }
+            }
+            (Step::Load(script), reply) => {
+                if let Err(reason) = loaded(script, reply, config) {
+                    self.unloaded = Some(reason);
                 }
             }
             (Step::Cluster, reply) if tells_cluster(reply) => self.tells_role = false,
@@ -163,6 +195,7 @@ impl Step {
             Step::Role => "ROLE",
             Step::Check => "PING",
             Step::Cluster => "INFO",
+            Step::Load(_) => "SCRIPT LOAD",
             Step::Moot => "nothing",
         }
     }

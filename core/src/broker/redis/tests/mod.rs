@@ -7,6 +7,7 @@ mod random;
 mod refusing;
 mod scanner;
 mod set_up;
+mod storing;
 mod subscribing;
 
 use std::time::Duration;
