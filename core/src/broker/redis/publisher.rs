@@ -182,7 +182,6 @@ impl Publisher {
             _ => {
                 // Answered with the others that this loses.
                 self.unanswered.push_front(Unanswered { asked, end });
-                self.publishes += 1;
                 return Err(Loss::Broken("PUBLISH was answered with something else than a number".to_owned()));
             }
         }
