@@ -165,14 +165,16 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Set(u32, u64),
+        /// Microseconds from now, or before.
+        Set(u32, i64),
         Cancel(u32),
         Advance(u64),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (0..8u32, 0..200_000_000u64).prop_map(|(slot, after)| Step::Set(slot, after)),
+            (0..8u32, prop_oneof![4 => 0..200_000_000i64, 1 => -200_000_000..100_000i64])
+                .prop_map(|(slot, after)| Step::Set(slot, after)),
             (0..8u32).prop_map(Step::Cancel),
             (0..100_000_000u64).prop_map(Step::Advance),
         ]
@@ -191,9 +193,10 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Set(slot, after) => {
-                        wheel.set(slot, Time::from_micros(now + after));
+                        let deadline = now.saturating_add_signed(after);
+                        wheel.set(slot, Time::from_micros(deadline));
                         // Never early, and at the latest with the tick that follows.
-                        model.insert(slot, ((now + after).div_ceil(TICK)).max(now / TICK + 1));
+                        model.insert(slot, deadline.div_ceil(TICK).max(now / TICK + 1));
                     }
                     Step::Cancel(slot) => {
                         wheel.cancel(slot);

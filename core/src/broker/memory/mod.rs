@@ -253,6 +253,19 @@ mod tests {
     }
 
     #[test]
+    fn outcomes_take_memory_and_messages_what_they_are_long() {
+        let mut inbox = Inbox::default();
+        inbox.push(BrokerEvent::Published { id: PublishId::new(0) });
+        let outcome = inbox.size_bytes();
+        assert!(outcome > 0);
+        for payload in [&[b'x'; 100][..], &[b'x'; 10_000]] {
+            let before = inbox.size_bytes();
+            inbox.push(BrokerEvent::Message { room: "a", payload });
+            assert_eq!(inbox.size_bytes() - before, outcome + 1 + payload.len());
+        }
+    }
+
+    #[test]
     fn an_inbox_is_read_in_parts_and_gives_back_what_a_burst_took() {
         let mut inbox = Inbox::default();
         let payload = vec![b'x'; KEPT_BYTES_MAX];

@@ -50,6 +50,9 @@ fn what_is_refused_for_a_while_is_asked_again_at_growing_pauses() {
         let pause = script.now.since(asked);
         assert!(pause >= Duration::from_millis(50) && pause <= Duration::from_secs(5));
         longest = longest.max(pause);
+        script.wait(Duration::from_millis(1));
+        assert!(script.sent(Role::Subscriber).is_empty(), "not again before it is answered");
+        assert!(script.session.next_timeout().unwrap() > script.now);
         script.hear(Role::Subscriber, &BUSY.repeat(3));
         assert!(script.events().is_empty(), "nothing new, and nobody is refused");
     }

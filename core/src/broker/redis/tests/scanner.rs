@@ -78,6 +78,8 @@ fn the_bytes_needed_are_told_from_headers() {
         other => panic!("{other:?}"),
     };
     assert_eq!(needs(b""), 3);
+    assert_eq!([&b"$"[..], b":1", b":1\r"].map(needs), [4, 4, 4], "a digit and the end of the line");
+    assert_eq!(needs(b":-"), 5);
     assert_eq!(needs(b"$100\r\nx"), 108);
     let header = b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1000\r\n";
     assert_eq!(needs(header), header.len() + 1_002);
