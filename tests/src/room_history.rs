@@ -69,10 +69,11 @@ impl HistoryLink {
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
         stream.set_nodelay(true).expect("a socket");
         let mut link = HistoryLink { stream, received: Vec::new() };
-        if let Some([user, password]) = credentials {
-            let command = format!("AUTH {user} {password}\r\n");
-            link.ask(command.as_bytes(), |reply| assert_eq!(*reply, Reply::Simple(b"OK")));
-        }
+        // As servers do.
+        let login = credentials.map_or(String::new(), |[user, password]| format!(" AUTH {user} {password}"));
+        link.ask(format!("HELLO 3{login}\r\n").as_bytes(), |reply| {
+            assert!(matches!(reply, Reply::Map(_)), "{reply:?}")
+        });
         for script in Script::ALL {
             let mut command = Vec::new();
             history::load(&mut command, script);

@@ -72,10 +72,13 @@ pub fn write_sender(out: &mut Vec<u8>, node: u64, except: Option<ConnId>) {
     out.push(b'\n');
 }
 
-/// Written by hand, for it is done for every message: `fmt` took a tenth of a message's instructions.
 fn push_hex(out: &mut Vec<u8>, number: u64) {
-    let digit = |place: usize| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 0xF];
-    out.extend_from_slice(&std::array::from_fn::<u8, HEX_DIGITS, _>(digit));
+    out.extend_from_slice(&hex_digits(number));
+}
+
+/// Written by hand, for it is done for every message: `fmt` took a tenth of a message's instructions.
+pub(super) fn hex_digits(number: u64) -> [u8; HEX_DIGITS] {
+    std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 0xF])
 }
 
 /// The `except` of the classic form: node and connection in hexadecimal.

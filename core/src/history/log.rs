@@ -184,22 +184,9 @@ impl RoomLog {
         }
     }
 
-    /// How many of the oldest messages are too old. By halving, as in Redis, so that both say the same where a clock went back.
+    /// How many of the oldest messages are too old.
     fn hidden(&self, now_ms: u64, retention: &Retention) -> usize {
-        let is_expired = |at: usize| is_expired(&self.entries[at], now_ms, retention);
-        if self.entries.is_empty() || !is_expired(0) {
-            return 0;
-        }
-        let (mut low, mut high) = (1, self.entries.len());
-        while low < high {
-            let middle = (low + high) / 2;
-            if is_expired(middle) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        self.entries.partition_point(|entry| is_expired(entry, now_ms, retention))
     }
 
     /// How what is kept continues what was seen up to a place, and with which offset it does.

@@ -126,6 +126,25 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Steps that seldom meet by chance: more messages grow old together than one store forgets.
+fn ageing() -> impl Strategy<Value = Vec<Step>> {
+    (60..140_usize, 5..12_u64, 1..4_usize).prop_map(|(count, ms, stores)| {
+        let age_max = Duration::from_millis(5);
+        vec![
+            Step::Retain(Retention { messages_max: u32::MAX, bytes_max: u64::MAX, age_max }),
+            Step::Store { count, bytes: 1, key: None },
+            Step::Pause(Duration::from_millis(ms)),
+            Step::Store { count: stores, bytes: 1, key: None },
+            Step::Read { part: Place::Newest, messages_max: u32::MAX, bytes_max: u64::MAX },
+        ]
+    })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let some = prop_oneof![30 => step().prop_map(|step| vec![step]), 1 => ageing()];
+    prop::collection::vec(some, 1..40).prop_map(|some| some.concat())
+}
+
 /// One room, kept twice.
 struct Twins<'a> {
     redis: &'a mut Meddler,
@@ -331,7 +350,7 @@ fn the_same_calls_have_the_same_answers() {
     let rooms = Cell::new(0);
     let seen = RefCell::new(Vec::new());
     let config = ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() };
-    let strategy = (retention(), prop::collection::vec(step(), 1..40));
+    let strategy = (retention(), steps());
     let outcome = TestRunner::new(config).run(&strategy, |(retention, steps)| {
         // A failure that is made smaller has a new room each time.
         rooms.set(rooms.get() + 1);

@@ -234,3 +234,27 @@ fn sixteen_ended_epochs_are_known() {
         assert_eq!((found.continuity, found.last.epoch.ordinal), (expected, ended + 1));
     }
 }
+
+#[test]
+fn scripts_declare_every_key_and_keep_a_room_in_one_slot() {
+    let redis = Redis::launch().directive("cluster-enabled yes").start();
+    // One by one, because Redis 6.2 knows no ranges of slots.
+    let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();
+    let slots: Vec<&str> = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str)).collect();
+    redis.cli(&slots);
+    eventually("the cluster is well", || redis.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok").then_some(()));
+    let mut link = HistoryLink::connect(&redis, None);
+    let room = Room { prefix: "test:{7}:", retention: Retention { messages_max: 1, ..ROOM.retention }, ..ROOM };
+    for number in 1..=3 {
+        let text = number.to_string();
+        // Two generations, each of one key.
+        let key = IdempotencyKey { text: &text, keys_max: 1, ..KEY };
+        let kept = link.store(&room, 1, Some(&key), text.as_bytes()).expect("it is stored");
+        assert_eq!((kept.at.position.offset, kept.is_announced, &kept.trouble[..]), (number, true, ""));
+    }
+    let query = Query { part: Part::Newest, messages_max: 10, bytes_max: 100 };
+    assert_eq!(payloads(&link.read(&room, 1, &query).expect("a page").page), ["3"]);
+    // Without a hash tag they are in several.
+    let refused = link.store(&ROOM, 1, Some(&KEY), b"x");
+    assert!(matches!(&refused, Err(Failure::Refused(error)) if error.starts_with("CROSSSLOT")), "{refused:?}");
+}

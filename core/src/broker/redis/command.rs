@@ -1,5 +1,7 @@
 //! Commands as Redis reads them: an array of bulk strings, appended to an output buffer. No state.
 
+use crate::broker::envelope::hex_digits;
+
 /// Digits of the longest number.
 const DIGITS_MAX: usize = 20;
 
@@ -26,8 +28,7 @@ pub(super) fn number(out: &mut Vec<u8>, number: u64) {
 
 /// Appends a number as one argument of 16 hexadecimal digits.
 pub(super) fn hex(out: &mut Vec<u8>, number: u64) {
-    let digit = |place: usize| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 0xF];
-    argument(out, &std::array::from_fn::<u8, 16, _>(digit));
+    argument(out, &hex_digits(number));
 }
 
 /// Appends the name of a key that a room has in Redis, as one argument. No room's name holds the control character, so that no channel and

@@ -45,8 +45,8 @@ impl Script {
     /// The name under which Redis knows it: the SHA-1 of its text.
     pub const fn sha1(self) -> &'static str {
         match self {
-            Script::Store => "3ee9476fa41db4881d667b55f44b7adbb581aab2",
-            Script::Read => "abfadd26877814f7356a42f9bd6a2645ac122dd1",
+            Script::Store => "aaa3941d13cd4d276e5cd43aa38bdac1837d493a",
+            Script::Read => "deaa50750dbcc6ecf7e25a52e3dc0ede22c3648b",
         }
     }
 }

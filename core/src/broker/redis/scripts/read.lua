@@ -16,25 +16,21 @@ local CHUNK = 16
 settle()
 
 -- The oldest message that is not too old, found by halving: a room may hold any number of others.
-local first = offset + 1
-if #head > 0 then
-  local at, ms = place(head[1])
-  if not is_expired(ms) then
-    first = at
-  else
-    local low = at + 1
-    while low < first do
-      local middle = math.floor((low + first) / 2)
-      local probe = redis.call('XRANGE', LOG, string.format('%d', middle), '+', 'COUNT', 1)[1]
-      local probed, probed_ms
-      if probe then
-        probed, probed_ms = place(probe)
-      end
-      if probe and is_expired(probed_ms) then
-        low = probed + 1
-      else
-        first = middle
-      end
+local first = offset - count + 1
+if count > 0 and is_expired(oldest) then
+  local low = first
+  first = offset + 1
+  while low < first do
+    local middle = math.floor((low + first) / 2)
+    local probe = redis.call('XRANGE', LOG, string.format('%d', middle), '+', 'COUNT', 1)[1]
+    local at, ms
+    if probe then
+      at, ms = place(probe)
+    end
+    if probe and is_expired(ms) then
+      low = at + 1
+    else
+      first = middle
     end
   end
 end

@@ -1,10 +1,11 @@
 -- What both scripts of a room's history begin with: what is known of the room, and how an epoch begins. The text of store.lua or
 -- read.lua follows this one. Both do what core/src/history/log.rs does.
 --
--- KEYS[1]  hash: `epoch`; `offset` of the last message; `bytes` of all payloads; `incarnation` of the Redis that began the epoch;
---          `ended` pairs of epoch and fence, the oldest first; `until`, when the stream expires; of the idempotency keys the current
---          `generation` (0 or 1), and when each `began`
--- KEYS[2]  stream: ids are `<offset>-<unix ms>`, and the only field is the payload
+-- KEYS[1]  hash: `epoch`; `offset` of the last message; `bytes` of all payloads; `oldest`, before which none of the messages was stored
+--          (ms); `incarnation` of the Redis that began the epoch; `ended` pairs of epoch and fence, the oldest first; `until`, when the
+--          stream expires (ms); of the idempotency keys the current `generation` (0 or 1), and when each `began` (ms)
+-- KEYS[2]  stream: ids are `<offset>-<unix ms>`, and the only field is the payload. Offsets have no holes, so that the number of entries
+--          says with which one they begin: entries are read only where they must be, for that copies their payloads
 -- ARGV[1]  16 hexadecimal digits for an epoch that begins
 -- ARGV[2]  for how many milliseconds a message is kept
 -- ARGV[3]  how many milliseconds the hash outlives its stream
@@ -17,21 +18,23 @@ local DRAWN, AGE_MAX, META_TTL = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local ENDED_MAX = 16
 local ORDINAL_MAX = 4294967295
 
+local state = redis.call('HMGET', META, 'epoch', 'offset', 'bytes', 'oldest', 'incarnation', 'until')
+local epoch, offset, bytes, oldest = state[1], tonumber(state[2] or ''), tonumber(state[3] or '') or 0, tonumber(state[4] or '') or 0
+local count = redis.call('XLEN', LOG)
+
 local info = redis.pcall('INFO', 'replication')
 if type(info) ~= 'string' then
   return redis.error_reply('NOHISTORY INFO is refused: ' .. tostring(info.err))
 end
-local incarnation = string.match(info, 'master_replid:(%x+)')
-if not incarnation or #incarnation ~= 40 or not string.find(incarnation, '[^0]') then
+local _, before_id = string.find(info, 'master_replid:', 1, true)
+local incarnation = string.sub(info, (before_id or #info) + 1, (before_id or #info) + 40)
+-- One that was written is one.
+if incarnation ~= state[5] and (not string.find(incarnation, '[^0]') or #string.gsub(incarnation, '%X', '') ~= 40) then
   return redis.error_reply('NOHISTORY INFO tells no replication id')
 end
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local state = redis.call('HMGET', META, 'epoch', 'offset', 'bytes', 'incarnation', 'until', 'generation', 'began0', 'began1')
-local epoch, offset, bytes = state[1], tonumber(state[2] or ''), tonumber(state[3] or '') or 0
-local ordinal = epoch and string.match(epoch, '^(%d+)%-%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x$')
-local head = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 2)
 
 -- The offset and the Unix milliseconds of an entry.
 local function place(entry)
@@ -46,21 +49,22 @@ end
 -- Begins an epoch where there is none, or where another Redis began it. Called when all that the script asks before it writes is known:
 -- the first write is one that Redis denies when it is out of memory.
 local function settle()
-  if not ordinal or not offset then
-    epoch, offset, bytes, head, state = '1-' .. DRAWN, 0, 0, {}, {}
+  if not epoch or not offset then
+    epoch, offset, bytes, oldest, count, state = '1-' .. DRAWN, 0, 0, 0, 0, {}
     -- The epoch comes last, so that there is none where something of this is refused.
-    redis.call('HSET', META, 'offset', 0, 'bytes', 0, 'incarnation', incarnation, 'ended', '', 'until', 0, 'generation', '',
-      'began0', '', 'began1', '')
+    redis.call('HSET', META, 'offset', 0, 'bytes', 0, 'oldest', 0, 'incarnation', incarnation, 'ended', '', 'until', 0,
+      'generation', '', 'began0', '', 'began1', '')
     redis.call('DEL', LOG)
     redis.call('PEXPIRE', META, META_TTL)
     redis.call('HSET', META, 'epoch', epoch)
-  elseif state[4] ~= incarnation then
+  elseif state[5] ~= incarnation then
     local ended = {}
     for pair in string.gmatch(redis.call('HGET', META, 'ended') or '', '%S+') do
       ended[#ended + 1] = pair
     end
     ended[#ended + 1] = string.format('%s:%d', epoch, offset)
-    epoch = string.format('%d-%s', math.min(tonumber(ordinal) + 1, ORDINAL_MAX), DRAWN)
+    local ordinal = tonumber(string.match(epoch, '^%d+')) or 0
+    epoch = string.format('%d-%s', math.min(ordinal + 1, ORDINAL_MAX), DRAWN)
     local kept = table.concat(ended, ' ', math.max(1, #ended - ENDED_MAX + 1))
     redis.call('HSET', META, 'epoch', epoch, 'incarnation', incarnation, 'ended', kept)
   end

@@ -28,16 +28,19 @@ end
 local keys_of = { [0] = KEYS[3], [1] = KEYS[4] }
 local known = { [0] = 0, [1] = 0 }
 if KEY then
-  for generation = 0, 1 do
-    known[generation] = redis.call('HLEN', keys_of[generation])
+  for which = 0, 1 do
+    known[which] = redis.call('HLEN', keys_of[which])
   end
 end
 
 settle()
 
-local generation = tonumber(state[6] or '')
-local began = { [0] = tonumber(state[7] or ''), [1] = tonumber(state[8] or '') }
-if KEY and generation then
+local generation, began
+if KEY then
+  local told = redis.call('HMGET', META, 'generation', 'began0', 'began1')
+  generation, began = tonumber(told[1] or ''), { [0] = tonumber(told[2] or ''), [1] = tonumber(told[3] or '') }
+end
+if generation then
   for _, which in ipairs({ generation, 1 - generation }) do
     local found = began[which] and now < began[which] + 2 * KEY_AGE_MAX and redis.call('HGET', keys_of[which], 'k' .. KEY)
     if found then
@@ -50,46 +53,58 @@ if KEY and generation then
   end
 end
 
--- What is kept begins with this offset. Nothing is written before it is found.
-local stored = offset + 1
-local first = stored
-local function trim()
-  local aged = 0
-  local entries = head
-  if #entries == 0 then
-    bytes = 0
-  end
-  bytes = bytes + #PAYLOAD
-  while #entries > 0 do
-    for _, entry in ipairs(entries) do
-      local at, ms = place(entry)
-      if stored - at + 1 <= MESSAGES_MAX and bytes <= BYTES_MAX then
-        if aged == AGED_MAX or not is_expired(ms) then
-          first = at
-          return
-        end
-        aged = aged + 1
-      end
-      bytes = bytes - #entry[2][2]
-    end
-    local last = place(entries[#entries])
-    entries = redis.call('XRANGE', LOG, string.format('%d', last + 1), '+', 'COUNT', CHUNK)
-  end
-  bytes = #PAYLOAD
+local bytes_before, oldest_before, until_before = bytes, oldest, tonumber(state[6] or '') or 0
+if count == 0 then
+  bytes, oldest = 0, now
 end
-local bytes_before = bytes
-trim()
+bytes = bytes + #PAYLOAD
+local stored = offset + 1
 
-local until_before = tonumber(state[5] or '') or 0
+-- Finds the offset with which what is kept begins. The steps are those of the log in memory, but that an entry is read only if it must
+-- go, or may be too old: until then it is as old as the one before it.
+local first = stored - count
+local aged = 0
+local entries, at_entry = {}, 0
+while first < stored do
+  local is_within = stored - first + 1 <= MESSAGES_MAX and bytes <= BYTES_MAX
+  if is_within and (aged == AGED_MAX or not is_expired(oldest)) then
+    break
+  end
+  at_entry = at_entry + 1
+  if at_entry > #entries then
+    -- Mostly it is one that goes for the one that comes.
+    entries = redis.call('XRANGE', LOG, string.format('%d', first), '+', 'COUNT', #entries == 0 and 1 or CHUNK)
+    at_entry = 1
+  end
+  local entry = entries[at_entry]
+  if not entry then
+    first, bytes = stored, #PAYLOAD
+    break
+  end
+  local at, ms = place(entry)
+  oldest = ms
+  if is_within then
+    if not is_expired(ms) then
+      break
+    end
+    aged = aged + 1
+  end
+  bytes = bytes - #entry[2][2]
+  first = at + 1
+end
+if first == stored then
+  oldest = now
+end
+
 local until_ms = until_before
-local is_renewed = until_ms < now + AGE_MAX or #head == 0
+local is_renewed = until_ms < now + AGE_MAX or count == 0
 if is_renewed then
   until_ms = now + lifetime(AGE_MAX)
 end
-redis.call('HSET', META, 'offset', stored, 'bytes', bytes, 'until', until_ms)
+redis.call('HSET', META, 'offset', stored, 'bytes', bytes, 'oldest', oldest, 'until', until_ms)
 local added = redis.pcall('XADD', LOG, 'MINID', '=', first, string.format('%d-%d', stored, now), 'payload', PAYLOAD)
 if type(added) == 'table' and added.err then
-  redis.call('HSET', META, 'offset', offset, 'bytes', bytes_before, 'until', until_before)
+  redis.call('HSET', META, 'offset', offset, 'bytes', bytes_before, 'oldest', oldest_before, 'until', until_before)
   return added
 end
 
