@@ -1,4 +1,4 @@
-//! Why a WebSocket ends, and how: one table for all who want that.
+//! Why a WebSocket ends, and how: one table for all causes.
 
 use crate::error::Violation;
 use crate::fanout::Rest;
@@ -93,8 +93,8 @@ impl<'a> CloseReason<'a> {
         }
     }
 
-    /// What it still gets of what its rooms have said. Nothing where the client is the cause: that may be megabytes, and so many clients may
-    /// close at once.
+    /// What it still gets of what its rooms have said. Nothing if the client is the cause, because that may be megabytes, and any
+    /// number of clients may close at once.
     pub fn rest(self) -> Rest {
         match self {
             CloseReason::TryAgainLater(_) | CloseReason::Restart => Rest::All,

@@ -103,7 +103,7 @@ pub struct Limits {
     /// Frames of one message from a client (else close 1008). Each counts against `messages`, whose burst is worth having at
     /// least as large.
     pub frames_per_message_max: u32,
-    /// Rooms one connection may be in: 1 to 32,767. With none, whoever broadcasts has nowhere to.
+    /// Rooms one connection may be in: 1 to 32,767. With 0, a client that broadcasts has no room to speak in.
     pub rooms_per_connection_max: u16,
     /// Bytes of a room's name in UTF-8.
     pub room_name_bytes_max: usize,
@@ -118,10 +118,11 @@ pub struct Limits {
     /// How many members of small rooms one turn writes to; members of large rooms get a sixteenth of that on top. A turn always
     /// serves at least one whole small room and one group of a large one.
     pub members_per_turn_max: usize,
-    /// Members of a room that are written to at once, without anybody else having a turn in between: 1 to 256.
+    /// Members of a room that are written to in one go, before other rooms have their turn: 1 to 256.
     pub group_members_max: u16,
-    /// Bytes of one connection's messages that wait until the broker has confirmed its SUBSCRIBE for their room, with 64 more for each
-    /// message (else `broker_busy`, or close 1013 where the dialect has no replies). One message may always wait.
+    /// Bytes of one connection's messages that wait until the broker has confirmed its SUBSCRIBE for their room, and 64 more for
+    /// each message. Beyond it, a message is refused with `broker_busy`; a connection whose dialect has no replies is closed with
+    /// 1013. One message may always wait.
     pub deferred_bytes_max: usize,
     /// The same of all connections together.
     pub deferred_total_bytes_max: usize,
@@ -129,24 +130,25 @@ pub struct Limits {
     pub errors_max: u16,
     /// Malformed commands of one connection that a minute forgives, evenly; 0 means that time forgives none.
     pub errors_per_minute: u32,
-    /// Text and binary messages of one connection, each as many times as it has frames. One more is refused with `too_fast`, or
-    /// closes it with 4029 where the dialect has no replies, or where it is not whole yet.
+    /// Text and binary messages of one connection. A message counts once for each of its frames. One more is refused with
+    /// `too_fast`. It closes the connection with 4029 if the dialect has no replies, or if the message is not whole yet.
     pub messages: Rate,
-    /// Bytes of work that one connection makes (else close 4029): what is read of it; what more a message inflates to, or grows to
-    /// where it is published; and what is said in reply at once. The burst is at least what the adapter reads at once, and best no
-    /// more than `outbox_bytes_max` and what a socket takes, or one sender's burst can be too much for a member that keeps up.
+    /// Bytes of work that one connection makes (else close 4029). They are what is read of it, what a message inflates to and grows
+    /// to when it is published, beyond what was read, and what is said in reply at once. The burst must be at least what the
+    /// adapter reads at once. It is best no more than `outbox_bytes_max` and what a socket takes, because a larger burst of one
+    /// sender can be too much for a member that keeps up.
     pub bytes: Rate,
     /// Pings and pongs of one connection (else close 4029).
     pub pings: Rate,
     /// Deliveries that one connection's messages make on this instance: one for each member and started KiB. A message beyond them
-    /// is refused with `too_fast`, or closes the connection with 4029 where the dialect has no replies. A message may always be sent
+    /// is refused with `too_fast`; a connection whose dialect has no replies is closed with 4029. One message may always be sent
     /// after a pause, however many members there are.
     pub deliveries: Rate,
     /// Work of all connections together beyond the bytes that are read, counted as for `bytes`. Beyond it, connections that make much
     /// work wait.
     pub surplus: Rate,
-    /// Bytes held of unfinished messages, of all connections together; over it those that have been unfinished for longest are
-    /// closed with 4008.
+    /// Bytes held of unfinished messages, of all connections together. Over it, the connections whose messages have been unfinished
+    /// for longest are closed with 4008.
     pub unfinished_total_bytes_max: usize,
 }
 
@@ -158,9 +160,9 @@ pub struct Admission {
     pub connections_max: usize,
     /// Connections beyond `connections_max` that are still taken, so that they can be told 503 or asked for their health.
     pub surplus_connections_max: usize,
-    /// Connections that are no WebSocket: those whose request head is coming in, and those whose client has been answered
-    /// and has not hung up. Beyond it, or where they take more than half the surplus, the oldest of the
-    /// answered ones is ended, or else the oldest; at least 1.
+    /// Connections that are not a WebSocket: their request head is coming in, or their client has been answered and has not hung
+    /// up. Beyond it, or when they take more than half of `surplus_connections_max`, the oldest answered one is closed; if none is
+    /// answered, the oldest. Minimum 1.
     pub pending_upgrades_max: usize,
     /// Connections from one address at the same time (else 429); 0 means that there is no limit. An IPv6 network of 64 bits
     /// counts as one address.

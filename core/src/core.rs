@@ -110,8 +110,8 @@ impl Core {
         self.transport.keeps_unread()
     }
 
-    /// Whether the messages of all clients together have made more work lately than [`Config::surplus`] allows. Until that has passed,
-    /// what is kept unread waits, and clients that make much work are best left unread.
+    /// Whether the messages of all clients together have made more work lately than [`Limits::surplus`](crate::Limits::surplus)
+    /// allows. Until that has passed, what is kept unread waits, and clients that make much work are best left unread.
     pub fn is_strained(&self) -> bool {
         self.cx.limits.strain().is_over(self.cx.now)
     }
@@ -279,7 +279,7 @@ impl Core {
                     self.end(slot, reason);
                 }
             }
-            // There is no end of file to wait for behind it.
+            // No end of file follows it.
             Phase::Discarding if matches!(message, Message::Close(_)) => {
                 self.transport.end_when_written(&mut self.cx, slot, Ending::Close);
             }
@@ -314,7 +314,7 @@ impl Core {
         }
     }
 
-    /// The one way in which a WebSocket ends, whoever wants it. One that is ending already is not listened to any more.
+    /// The one way in which a WebSocket ends, for every reason. One that is ending already is not listened to any more.
     fn end(&mut self, slot: u32, reason: CloseReason<'_>) {
         if self.cx.slots.get(slot).phase != Phase::Open {
             return self.transport.discard(&mut self.cx, slot);
@@ -370,7 +370,7 @@ impl Core {
         }
     }
 
-    /// Ends those who have missed a part of a room's history, and whose dialect has no word for that: so that they come back.
+    /// Ends connections that have missed a part of a room's history, and whose dialect cannot tell them, so that they come back.
     fn end_who_missed(&mut self) {
         for slot in self.hub.take_missed() {
             self.end(slot, CloseReason::Missed);
@@ -394,8 +394,8 @@ impl Core {
         self.cx.limits.sweep(&mut self.cx.slots, self.cx.now);
     }
 
-    /// Refuses whoever has not been answered yet; WebSockets are told at the end of this turn, or when nothing is owed to them any
-    /// more. What they say from here on is not acted upon.
+    /// Refuses requests that have not been answered yet. WebSockets are told at the end of this turn, or when no answer is owed to
+    /// them any more. What they say from here on is not acted upon.
     fn shutdown(&mut self) {
         if self.drain.is_none() {
             self.transport.drain(&mut self.cx);
@@ -448,8 +448,8 @@ pub struct Turn<'c> {
 }
 
 impl<'c> Turn<'c> {
-    /// Takes a new connection, on which a request head is expected. Nobody knows where it comes from, so the limits of
-    /// addresses do not hold for it.
+    /// Takes a new connection, on which a request head is expected. Its address is not known, so the limits of addresses do not
+    /// hold for it.
     ///
     /// # Errors
     /// [`Refused::Full`] where no more are taken: close the socket.
@@ -466,15 +466,14 @@ impl<'c> Turn<'c> {
         self.core.transport.open(&mut self.core.cx, Some(peer))
     }
 
-    /// Takes a WebSocket whose upgrade someone else answers, and whose frames someone else reads and writes: a framework's. It is
-    /// open from the start, and whole messages go in ([`Event::Message`]) and come out
-    /// ([`Delivery::messages`](crate::Delivery::messages)); everything else is as for any other connection: rooms, limits,
-    /// heartbeat, closing. [`Action::Shutdown`](crate::Action::Shutdown) never names it, and permessage-deflate is the
-    /// framework's.
+    /// Takes a WebSocket of a framework, which answers its upgrade, and reads and writes its frames. It is open from the start, and
+    /// whole messages go in ([`Event::Message`]) and come out ([`Delivery::messages`](crate::Delivery::messages)); everything else
+    /// is as for any other connection: rooms, limits, heartbeat, closing. [`Action::Shutdown`](crate::Action::Shutdown) never names
+    /// it, and permessage-deflate is the framework's.
     ///
-    /// It joins `rooms` at once, as with `?room=` in a URL. With [`Dialect::Broadcast`] the first of them is the one that it
-    /// speaks to; with none, that is the dialect's own. `peer` is who shall be counted by the limits of addresses, so behind a
-    /// proxy the client; `None` counts nobody.
+    /// It joins `rooms` at once, as with `?room=` in a URL. With [`Dialect::Broadcast`] the first of them is the one that it speaks
+    /// to; with none, that is the dialect's own. `peer` is the address that the limits of addresses count: behind a proxy, the
+    /// client's. `None` counts nobody.
     ///
     /// What the server's own upgrades are judged by as well is for the framework to ask: which pages may connect
     /// ([`Origins::allow`](crate::Origins::allow)), and which subprotocol is selected ([`Dialect::subprotocol`]).
@@ -519,9 +518,9 @@ impl<'c> Turn<'c> {
         }
     }
 
-    /// The same as [`Event::Timeout`], for adapters that may have left bytes of clients unread in this turn: `has_unread` tells
-    /// whether a connection has some, and is asked where a deadline is over that they may have met. Such a connection is looked at
-    /// again a moment later, so that no client is given up for what the server has not read.
+    /// The same as [`Event::Timeout`], for adapters that may have left bytes of clients unread in this turn. `has_unread` tells
+    /// whether a connection has such bytes. It is asked about connections whose deadline is over, because those bytes may have met
+    /// it. Such a connection is looked at again a moment later, so that no client is given up for what the server has not read.
     pub fn timeout(&mut self, mut has_unread: impl FnMut(ConnId) -> bool) {
         self.core.timeout(&mut has_unread);
     }
@@ -540,8 +539,8 @@ impl<'c> Turn<'c> {
 
 /// The actions of one turn: a lending iterator. Each action must be carried out before the next is asked for.
 ///
-/// Dropped before its end, it keeps what it has to say: asks and closes come with the next turn's actions, and what was to be
-/// sent is queued as if nothing had been written.
+/// If it is dropped before its end, asks and closes come with the next turn's actions. What was to be sent is queued, as if nothing
+/// had been written.
 #[must_use = "a turn's actions have to be carried out"]
 #[derive(Debug)]
 pub struct Actions<'c> {

@@ -1,4 +1,5 @@
-//! The end of a core that has been told to stop: whoever is owed an answer gets it first, within a time, and then 1012.
+//! The end of a core that has been told to stop. A client that is owed an answer gets it first, within a time. All are closed with
+//! 1012.
 
 use crate::id::ConnId;
 use crate::slots::{Phase, Slots};
@@ -21,7 +22,7 @@ impl Drain {
         Drain { until, untold: open.map(|slot| slots.id(slot)).collect() }
     }
 
-    /// When nobody waits for answers any more; `None` where nobody does now.
+    /// Until when answers are waited for; `None` if none is waited for now.
     pub fn until(&self) -> Option<Time> {
         (!self.untold.is_empty()).then_some(self.until)
     }

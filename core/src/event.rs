@@ -15,9 +15,8 @@ pub enum Event<'a> {
         /// Any part of the stream, split anywhere.
         data: &'a mut [u8],
     },
-    /// The peer sent this on a WebSocket whose frames someone else reads, opened by
-    /// [`Turn::open_websocket`](crate::Turn::open_websocket); on any other connection it is ignored, as [`Event::Bytes`] is on
-    /// one of those.
+    /// The peer sent this on a WebSocket that was opened by [`Turn::open_websocket`](crate::Turn::open_websocket), because a
+    /// framework reads its frames. On any other connection it is ignored. On these, [`Event::Bytes`] is ignored.
     ///
     /// Feed everything that comes, also pings and pongs, which are signs of life, and the peer's close frame. A ping is answered
     /// with a [`Message::Pong`]: leave that unsent where the framework has answered already.
@@ -40,13 +39,13 @@ pub enum Event<'a> {
     },
     /// The broker reports.
     Broker(BrokerEvent<'a>),
-    /// The time given to [`Core::next_timeout`](crate::Core::next_timeout) has come, or may have: to feed it early is harmless. It means
-    /// that everything which clients have sent by now has been fed; an adapter that bounds its turns says
+    /// The time given by [`Core::next_timeout`](crate::Core::next_timeout) has come, or may have: to feed it early is harmless. It
+    /// means that everything which clients have sent by now has been fed. An adapter that bounds its turns says
     /// [`Turn::timeout`](crate::Turn::timeout) instead.
     Timeout,
-    /// Close everyone with 1012; clients that wait for an answer get it first, if it comes within
-    /// [`Config::drain_timeout`](crate::Config::drain_timeout). Refuse newcomers, and answer `/readyz` with 503 from now on. What
-    /// clients have said and nobody has read is not acted upon any more: read it before.
+    /// Close all connections with 1012. A client that waits for an answer gets it first, if it comes within
+    /// [`Timeouts::drain`](crate::Timeouts::drain). From now on newcomers are refused, and `/readyz` is answered with 503. What
+    /// clients have sent and has not been fed is not acted upon any more: read it before.
     Shutdown,
     /// Connections of other cores that share this one's limits of connections. It counts until it is said again.
     Elsewhere(Elsewhere),

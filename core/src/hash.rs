@@ -25,7 +25,7 @@ impl BuildHasher for Seeded {
 /// Something of the connections that have it, by slot.
 pub(crate) type BySlot<T> = HashMap<u32, T, Seeded>;
 
-/// Takes it from a connection. Where nobody has it, which is the rule, nothing is hashed.
+/// Takes it from a connection. If no connection has it, which is the rule, nothing is hashed.
 pub(crate) fn take_of<T>(of: &mut BySlot<T>, slot: u32) -> Option<T> {
     if of.is_empty() { None } else { of.remove(&slot) }
 }

@@ -1,5 +1,5 @@
-//! What becomes of connections, for whoever writes a log: kept only where [`Config::journal`](crate::Config::journal) asks for it, and
-//! then for each connection and each change of its rooms, never for a message.
+//! What becomes of connections, for a log. It is kept only if [`Config::journal`](crate::Config::journal) asks for it: an entry for
+//! each connection and each change of its rooms, never one for a message.
 
 use crate::dialect::Dialect;
 use crate::hash::Seeded;
@@ -43,7 +43,8 @@ pub enum Entry {
         /// Where.
         room: Box<str>,
     },
-    /// It is no member any more, by its own wish or the broker's. Whoever is closed leaves all its rooms without an entry.
+    /// It is no member any more, by its own wish or the broker's. A connection that is closed leaves all its rooms without an
+    /// entry.
     Left {
         /// Who.
         conn: ConnId,

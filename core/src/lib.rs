@@ -15,20 +15,20 @@
 //! - A *connection* is named by a [`ConnId`]. It begins as an HTTP request head and becomes a WebSocket (RFC 6455).
 //! - A *room* has a name and members. A message published to a room reaches every member, in the same order.
 //! - A *dialect* is what clients speak over WebSocket, chosen by the path of the upgrade: see [`Dialect`].
-//! - The *broker* carries messages between instances and tells each room's order. The core sees it as [`broker::BrokerEvent`]s
-//!   in and publish, subscribe and unsubscribe [`Action`]s out; [`broker::memory`] is one in this process,
-//!   [`broker::redis`] speaks to Redis, as a state machine without I/O of its own.
-//! - The *adapter* is whoever owns the sockets and the clock, and drives the core.
+//! - The *broker* carries messages between instances and tells each room's order. The core sees it as [`broker::BrokerEvent`]s in
+//!   and [`broker::Ask`]s out. [`broker::memory`] is one in this process. [`broker::redis`] speaks to Redis, as a state machine
+//!   without I/O of its own.
+//! - The *adapter* owns the sockets and the clock, and drives the core.
 //! - A *turn* is one round of the adapter's loop: [`Core::turn`], any number of [`Turn::feed`]s, [`Turn::finish`], and then
 //!   every one of its [`Actions`].
 //! - A connection *lags* while its socket has not taken everything. What it has not taken is its *outbox*, which the core keeps.
 //!
 //! # The one law
 //!
-//! *Feed a turn, then drain it.* `finish` takes the turn and lends the core to the actions, so an adapter that breaks the law
-//! does not compile. What a turn buys: all messages that a room received in it are one contiguous run of frames and one
-//! [`Action::Send`], however many members there are, and all replies to one connection are one more. A message that comes
-//! alone leaves in its own turn. (Of a room with hundreds of members, a turn hands out a part: the next one is due at once.)
+//! *Feed a turn, then drain it.* `finish` takes the turn and lends the core to the actions, so an adapter that breaks the law does
+//! not compile. What a turn buys: all messages that a room received in it are one contiguous run of frames, and one
+//! [`Action::Send`] for a group of members. All replies to one connection are one more. A message that comes alone leaves in its
+//! own turn. (Of a room with hundreds of members, a turn hands out a part: the next one is due at once.)
 //!
 //! The adapter writes each [`Delivery`]'s bytes to its targets and says who took less ([`Delivery::short`]); the core keeps the
 //! rest, once for all who lag, and decides who is too slow. When the socket takes more, the adapter feeds
@@ -301,7 +301,7 @@
 //!   tables, the second tells instances apart.
 //!
 //! It need not guard itself against its clients: what they may send, how fast, how much and for how long, is limited here, by
-//! [`Config`]. It does bound what it takes into a turn, for what comes meanwhile waits for the turn's end.
+//! [`Config`]. It does bound what it takes into a turn, because what comes meanwhile waits for the turn's end.
 //!
 //! It must not
 //!
@@ -311,8 +311,8 @@
 //!
 //! # Several instances through Redis
 //!
-//! [`RedisSession`](broker::redis::RedisSession) is a second state machine, driven by the same loop: it owns two connections,
-//! one that subscribes and one that publishes, sets them up, asks Redis for signs of life, and comes back with backoff. A turn of a
+//! [`RedisSession`](broker::redis::RedisSession) is a second state machine, driven by the same loop. It owns two connections, one
+//! that subscribes and one that publishes. It sets them up, asks Redis for signs of life, and reconnects with backoff. A turn of a
 //! loop that drives both, with what was read from Redis since the last one:
 //!
 //! ```
@@ -354,9 +354,9 @@
 //!
 //! # Only the hub
 //!
-//! A web framework that answers upgrades and reads and writes frames by itself does not need framing, but it can use the core's rooms,
-//! limits, care for slow consumers and Redis. [`Turn::open_websocket`] takes such a WebSocket, [`Event::Message`] what it receives, and
-//! [`Delivery::messages`] is what it is to send. A room may have members of both kinds. What a message carries is the same in
+//! A web framework that answers upgrades, and reads and writes frames by itself, needs no framing. It can use the core's rooms,
+//! limits, care for slow consumers and Redis. [`Turn::open_websocket`] takes such a WebSocket, [`Event::Message`] what it receives,
+//! and [`Delivery::messages`] is what it is to send. A room may have members of both kinds. What a message carries is the same in
 //! any case: commands and replies of the [`Dialect`].
 //!
 //! ```
@@ -409,9 +409,9 @@
 //! assert_eq!(sent, [(conn, r#"Text("{\"type\":\"MESSAGE\",\"room\":\"tea\",\"message\":\"hello\"}")"#.to_owned())]);
 //! ```
 //!
-//! Pings: where the framework has answered one already, as most do, feed it all the same, for it is a sign of life, and leave
-//! the [`Message::Pong`] unsent. Closing: feed the peer's close frame, and send the core's; a framework that has answered by
-//! itself will refuse that, which is no error.
+//! Pings: most frameworks have answered one already. Feed it all the same, because it is a sign of life, and leave the
+//! [`Message::Pong`] unsent. Closing: feed the peer's close frame, and send the core's; a framework that has answered by itself
+//! will refuse that, which is no error.
 //!
 //! # Examples that run
 //!
@@ -432,9 +432,9 @@
 //!
 //! # What may change
 //!
-//! What can grow without harm to whoever does not know the new part is `#[non_exhaustive]`: [`Config`] and other settings, which are
-//! made from their defaults by assignment; [`Event`]s and [`broker::BrokerEvent`]s, which nobody has to feed; errors, refusals and
-//! figures. What would be wrong to pass over is not: a new [`Action`] or
+//! What can grow without harm to code that does not know the new part is `#[non_exhaustive]`: [`Config`] and other settings, which
+//! are made from their defaults by assignment; [`Event`]s and [`broker::BrokerEvent`]s, which nobody has to feed; errors, refusals
+//! and figures. What would be wrong to pass over is not: a new [`Action`] or
 //! [`ConnectionRequest`](broker::redis::ConnectionRequest) is a new major version, so that the compiler finds every adapter.
 
 #![warn(missing_docs)]

@@ -1,4 +1,4 @@
-//! The core's counters and gauges: plain numbers, copied out whole by whoever exposes them.
+//! The core's counters and gauges: plain numbers, copied out as a whole.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct Metrics {
     /// Bytes of messages to clients before they were compressed. Each is counted as often as it was compressed: once for a
     /// room, however many get it, if all have the same dialect and window.
     pub compression_bytes_in: u64,
-    /// Bytes of the same messages behind it; what did not shrink counts as it was.
+    /// Bytes of the same messages after it. What did not shrink counts as it was.
     pub compression_bytes_out: u64,
     /// Requests answered with 400, 405, 426, 431 or 505, and upgrades at an unknown path.
     pub upgrades_invalid: u64,
@@ -104,9 +104,9 @@ pub struct Metrics {
     pub gaps: u64,
     /// Publishes answered to a client with `ERROR`.
     pub publishes_failed: u64,
-    /// Publishes by the time from the ask to the answer, for those whose client asked for one: those up to each of
-    /// [`Metrics::PUBLISH_BOUNDS_US`] and above the one before, and last those above all. Measured in the times of turns, so it is 0
-    /// where the answer comes in a turn that has the same.
+    /// Publishes by the time from the ask to the answer, if the client asked for an answer. Each number counts the times up to one
+    /// of [`Metrics::PUBLISH_BOUNDS_US`] and above the one before it, the last those above all. Times are those of turns, so a time
+    /// is 0 if the answer comes in a turn of the same time.
     pub publish_counts: [u64; Metrics::PUBLISH_BOUNDS_US.len() + 1],
     /// The sum of these times.
     pub publish_micros: u64,

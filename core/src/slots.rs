@@ -50,7 +50,7 @@ pub(crate) struct Conn {
     pub last_seen: u32,
     /// This turn's private stream, or the next free slot.
     pub stream: u32,
-    /// Of `Core::sources`, or how it will be found out.
+    /// Of [`Sources`](crate::limits::sources::Sources), or how it will be found out.
     pub source: u32,
     /// Malformed commands not yet forgiven.
     pub errors: u16,
@@ -85,7 +85,7 @@ pub(crate) fn fine(coarse: u32, now: Time) -> Time {
 
 /// Marks of [`Slots::marks`]: why a room's fan-out may not simply name a member.
 pub(crate) mod mark {
-    /// It has an outbox; what is new goes behind what is queued.
+    /// It has an outbox; what is new is queued after what is in it.
     pub const LAGGING: u8 = 1;
     /// Its outbox is over the limit; it will be closed at the end of the turn.
     pub const DOOMED: u8 = 2;
@@ -97,7 +97,7 @@ pub(crate) mod mark {
     pub const ROAMING: u8 = 16;
     /// What goes to it alone waits for what its rooms have to say.
     pub const JOINED: u8 = 32;
-    /// Whoever has one of these is not simply written to.
+    /// A connection with one of these is not simply written to.
     pub const HELD_UP: u8 = LAGGING | DOOMED | GONE | TORN;
 }
 

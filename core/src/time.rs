@@ -1,4 +1,4 @@
-//! `Time`: the only clock the core knows, handed in by whoever drives it.
+//! `Time`: the only clock the core knows, handed in by its adapter.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 const ROTA: [usize; 7] = [1, 2, 1, 3, 1, 2, 1];
 const _: () = assert!(CLASSES == 4, "each class has its turns");
 
-/// Connections that are ready to be read, by what they cost. Those who make little work come first; of the others one is read in every
-/// turn whatever time is left, and more while there is time. Within a class, it is first come, first served.
+/// Connections that are ready to be read, by what they cost. Those that make little work come first. Of the others one is read in
+/// every turn, whatever time is left, and more while there is time. Within a class, it is first come, first served.
 #[derive(Debug, Default)]
 pub struct Ready {
     classes: [VecDeque<ConnId>; CLASSES],
@@ -18,7 +18,7 @@ pub struct Ready {
     turn: usize,
 }
 
-/// One turn's way through the list: nobody is read twice, and whoever is put on the list meanwhile waits for the next turn.
+/// One turn's way through the list. No connection is read twice, and one that is put on the list meanwhile waits for the next turn.
 #[derive(Debug)]
 pub struct Round {
     left: [usize; CLASSES],
@@ -67,8 +67,8 @@ impl Ready {
         Round { left, rota, heavy_max }
     }
 
-    /// Takes the next connection of this turn off the list. Once the time is up, that is one that makes much work at most, and only if
-    /// none has been read yet: however many others there are, they cannot keep these waiting for ever.
+    /// Takes the next connection of this turn off the list. Once the time is up, that is at most one that makes much work, and only
+    /// if none has been read yet. So the others cannot keep these waiting for ever, however many they are.
     pub fn next(&mut self, round: &mut Round, time_is_up: bool) -> Option<ConnId> {
         let class = match time_is_up {
             false if round.left[0] > 0 => 0,

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// What is read of one connection in one turn: about as many messages as a turn should fan out before it is the clients'
 /// turn again.
 const BYTES_PER_TURN: usize = 256 * 1024;
-/// For how long a connection is read in one turn: the bytes of one read can be much work, such as messages that are compressed
-/// anew for members of several forms.
+/// For how long a connection is read in one turn. The bytes of one read can be much work: messages may have to be compressed for
+/// members of several forms.
 const TIME_PER_TURN: Duration = Duration::from_micros(500);
 
 #[derive(Debug)]

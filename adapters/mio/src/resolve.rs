@@ -1,4 +1,4 @@
-//! Host names to addresses on a thread of its own, for the system's resolver blocks.
+//! Host names to addresses, on a thread of its own, because the system's resolver blocks.
 
 use mio::Waker;
 use std::io;

@@ -10,16 +10,16 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-/// At most this much of one connection in one turn: of the smallest frames it is more than a thousand, which is as long as the
+/// At most this much of one connection in one turn. Of the smallest frames it is more than a thousand, which is as long as the
 /// others should wait for one client. What a connection has beyond it waits for the next turn.
 pub const READ_BYTES: usize = 8 * 1024;
 
 /// What a read gave.
 #[derive(Debug)]
 pub enum Taken {
-    /// So many bytes, and there may be more.
+    /// This many bytes, and there may be more.
     Some(usize),
-    /// So many bytes, and now there are none.
+    /// This many bytes, and now there are none.
     Last(usize),
     /// Nothing is there.
     Nothing,

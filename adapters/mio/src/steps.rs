@@ -28,10 +28,10 @@ const ACCEPT_TIME: Duration = Duration::from_micros(100);
 /// Time a turn spends reading clients. A message leaves when its turn ends, and may first wait for the turn before, so this bounds its
 /// delay. Long enough for a hundred clients' commands.
 const READ_TIME: Duration = Duration::from_micros(200);
-/// Whoever was read is also written to, which takes longer, or closed: so reads are counted as well.
+/// Reads are bounded as well, because a client that was read is also written to, which takes longer, or closed.
 const READS_PER_TURN: usize = 256;
-/// While there is so much to do that clients who make much work have to wait, one of them is read so often all the same: who makes
-/// much work and keeps the rules must not wait for those who do not.
+/// While there is too much to do, clients that make much work have to wait. One of them is read this often all the same, because a
+/// client that keeps the rules must not wait for those that do not.
 const HEAVY_PAUSE: Duration = Duration::from_millis(2);
 /// A signal's pipe on the poll, where reading must not block.
 #[derive(Debug)]
@@ -228,8 +228,8 @@ fn accept(admission: &mut Admission, sockets: &mut Sockets, turn: &mut Turn<'_>,
     accepted
 }
 
-/// Reads from those who are ready, each once, until the time for it is up; of those who make much work at most so many. Returns whether
-/// one of these was read.
+/// Reads from clients that are ready, each once, until the time for it is up. Of those that make much work, it reads at most
+/// `heavy_max`. Returns whether one of these was read.
 fn read(
     sockets: &mut Sockets,
     buffer: &mut [u8],

@@ -1,5 +1,5 @@
-//! What a connection has cost lately: measured processor time that is forgotten by and by, in three bytes of its socket's record. By it
-//! an adapter knows whom to read first.
+//! What a connection has cost lately: measured processor time that is forgotten by and by, in three bytes of its socket's record.
+//! It tells an adapter whom to read first.
 
 use fanfare_core::time::Time;
 use std::time::Duration;

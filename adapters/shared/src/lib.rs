@@ -1,6 +1,6 @@
-//! What every Fanfare server needs around the core, whichever way it drives its sockets: the configuration, the figures, the page, the
-//! readiness, and how a program starts. What no server of any kind could do without is the shell's (`fanfare-shell`): here stand the
-//! tables that it goes by, and what knows the core. No event loop, no threads for clients.
+//! What every Fanfare server needs around the core, whichever way it drives its sockets: the configuration, the figures, the page,
+//! the readiness, and how a program starts. What any server needs is in the shell (`fanfare-shell`). Here stand the tables that it
+//! goes by, and what knows the core. No event loop, no threads for clients.
 
 pub mod config;
 pub mod cost;

@@ -1,5 +1,5 @@
-//! Where log lines go and how they look: stderr, as text or as one flat JSON object per line, written on a thread of its
-//! own, for whoever reads them may stop reading. What is worth a line is decided where it happens, not here.
+//! Where log lines go and how they look: stderr, as text or as one flat JSON object per line. A thread of its own writes them,
+//! because their reader may stop reading. What is worth a line is decided where it happens, not here.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;

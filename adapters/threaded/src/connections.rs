@@ -1,4 +1,5 @@
-//! The clients' sockets: a thread that reads each of them, writes that never wait, and who tells when a full socket takes more.
+//! The clients' sockets: a thread that reads each of them, writes that never wait, and threads that tell when a full socket takes
+//! more.
 
 use crate::client::Client;
 use crate::inbox::{Inbound, Senders};

@@ -1,4 +1,4 @@
-//! What the other threads have for the one that owns the core: three bounded queues, so that whoever fills one has to wait.
+//! What the other threads have for the one that owns the core: three bounded queues, so that a thread that fills one has to wait.
 
 use crate::client::Client;
 use crate::redis::Report;

@@ -24,8 +24,8 @@ const CLIENTS_TIME: Duration = Duration::from_micros(200);
 const REPORTS_PER_TURN: usize = 64;
 /// How long a turn takes the broker's reports, at least one: a message may have to be compressed for members of several forms.
 const BROKER_TIME: Duration = Duration::from_micros(500);
-/// While there is so much to do that clients who make much work have to wait, one of them is heard so often all the same: who makes
-/// much work and keeps the rules must not wait for those who do not.
+/// While there is too much to do, clients that make much work have to wait. One of them is heard this often all the same, because a
+/// client that keeps the rules must not wait for those that do not.
 const HEAVY_PAUSE: Duration = Duration::from_millis(2);
 /// The silence that ends the last round: long enough for a thread that has read something to hand it over.
 const QUIET: Duration = Duration::from_millis(20);

@@ -22,7 +22,7 @@ pub trait Steps {
 
     /// 2. Feeds what the broker has to say; while the core is `congested` no messages, because more of them would only wait.
     ///
-    /// Before clients, because whoever joins in this turn is to find every subscription as new as can be.
+    /// Before clients, because a client that joins in this turn is to find every subscription as new as can be.
     fn broker(&mut self, turn: &mut Turn<'_>, congested: bool);
 
     /// 3. Has others know whether this core is ready. It is called again in step 8.
@@ -48,7 +48,7 @@ pub trait Steps {
 
     /// 7. Whether the connection's socket has something that has not been fed. It is asked of those whose deadline has passed.
     ///
-    /// After clients, because nobody is to be given up whose word has come in time.
+    /// After clients, because a client whose bytes have come in time is not to be given up.
     fn has_unread(&mut self, conn: ConnId) -> bool;
 
     /// 8. Whether [`Event::Shutdown`] is due. If it is, readiness is told again before any client hears of it.
@@ -58,8 +58,8 @@ pub trait Steps {
 
     /// 9. Gives back the places that were kept and not used.
     ///
-    /// Before actions, because whoever is answered may connect to another core at once, and must not be refused for a place that nobody
-    /// uses.
+    /// Before actions, because a client that is answered may connect to another core at once, and must not be refused for a place
+    /// that nobody uses.
     fn release(&mut self, _core: &Core) {}
 
     // 10. The core's actions are carried out, each connection written to once.
@@ -75,8 +75,8 @@ pub trait Steps {
     /// Last, because only now all that end in this turn have ended.
     fn settle(&mut self, core: &Core);
 
-    /// Sends what the broker was asked. It is called before members are written to, because the broker works on it meanwhile, and only
-    /// where something has been asked that somebody waits for.
+    /// Sends what the broker was asked. It is called before members are written to, because the broker works on it meanwhile. It is
+    /// called only if something has been asked that somebody waits for.
     fn send_asks(&mut self);
 
     /// Takes an [`Action::Ask`].

@@ -1,11 +1,12 @@
 //! What a server publishes, and what it makes of anything found on a channel.
 //!
-//! Forms: `F1 <node> <except>\n<text>`, and where the message is stored `F2 <epoch> <offset> <node> <except>\n<text>`. `F1` and `F2` are
-//! versions, `node` is 16 hexadecimal digits of the publishing instance,
-//! `except` either `-` or 16 digits of a connection there that shall not get the message (`echo: false`), and `text` the
-//! final JSON text of the `MESSAGE`, which every receiver forwards unparsed: exactly `type`, `room` and `message`, so that another
-//! set of fields is another version. What begins with `F`, digits and a space is an instance's, and is dropped where it is of
-//! another version or not as said here. Anything else is a foreign message.
+//! Forms: `F1 <node> <except>\n<text>`, and where the message is stored `F2 <epoch> <offset> <node> <except>\n<text>`. `F1` and
+//! `F2` are versions. `node` is 16 hexadecimal digits of the publishing instance. `except` is `-`, or 16 digits of a connection
+//! there that shall not get the message (`echo: false`). `text` is the final JSON text of the `MESSAGE`, which every receiver
+//! forwards unparsed. It has exactly `type`, `room` and `message`, so that another set of fields is another version.
+//!
+//! What begins with `F`, digits and a space is an instance's. It is dropped if it is of another version, or not as said here.
+//! Anything else is a foreign message.
 
 use crate::history::Position;
 use crate::id::ConnId;
@@ -88,9 +89,9 @@ pub fn except_text(node: u64, conn: ConnId) -> String {
 
 /// The text of a `MESSAGE` for the members of `room`, made of a payload that was found on its channel.
 ///
-/// The text of another instance's message is borrowed from the payload; the text of a foreign message is built in `scratch`. Of an
-/// instance's text is certain that no reader of JSON can take it for anything but a `MESSAGE` of this room; whether its `message`
-/// is JSON is not looked at.
+/// The text of another instance's message is borrowed from the payload; the text of a foreign message is built in `scratch`. No
+/// reader of JSON can take an instance's text for anything but a `MESSAGE` of this room. Whether its `message` is JSON is not
+/// looked at.
 ///
 /// # Errors
 /// Why there is none.

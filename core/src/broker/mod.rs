@@ -1,8 +1,8 @@
 //! The broker as the hub sees it: what it may be asked, what it reports. No bytes of any broker's own protocol.
 //!
-//! The hub asks by [`Ask`], which comes as [`Action::Ask`](crate::Action::Ask), and hears through [`BrokerEvent`]. For one room at most one `Subscribe` or `Unsubscribe` is outstanding at a time; each is
-//! answered by exactly one of `Subscribed`, `Unsubscribed`, `SubscribeFailed`, unless `Down` comes first, which
-//! voids all that were outstanding and every subscription held.
+//! The hub asks by [`Ask`], which comes as [`Action::Ask`](crate::Action::Ask), and hears through [`BrokerEvent`]. For one room at
+//! most one `Subscribe` or `Unsubscribe` is outstanding at a time. Each is answered by exactly one of `Subscribed`, `Unsubscribed`,
+//! `SubscribeFailed`. If `Down` comes first, it voids all that were outstanding, and every subscription held.
 
 pub mod envelope;
 pub mod memory;
@@ -49,7 +49,7 @@ pub enum Ask<'a> {
         /// Where the room keeps history: how the message is stored. What is published then is the payload behind the text that
         /// [`envelope::write_stored_header`] writes, in one step with the storing.
         store: Option<Store<'a>>,
-        /// Set where somebody waits for the outcome.
+        /// Set if a client waits for the outcome.
         id: Option<PublishId>,
     },
     /// Read a part of a room's history: `Read` or `ReadFailed` with the id must come back, unless `PublisherDown` comes first, which voids
@@ -111,8 +111,8 @@ pub enum BrokerEvent<'a> {
         reason: &'a str,
     },
     /// The broker is there, holds what it holds, and refuses other things for a while, by an error that passes by itself. A
-    /// `Subscribe` or `Unsubscribe` that it refused so stays outstanding: whoever reports asks again. A publish fails. It may
-    /// come again before [`BrokerEvent::Willing`], with a newer reason.
+    /// `Subscribe` or `Unsubscribe` that it refused so stays outstanding, and is repeated by the side that reports. A publish
+    /// fails. It may come again before [`BrokerEvent::Willing`], with a newer reason.
     Refusing {
         /// For people: what the broker says.
         reason: &'a str,
@@ -133,7 +133,7 @@ pub enum BrokerEvent<'a> {
     SubscribeFailed {
         /// The room that [`Ask::Subscribe`] named.
         room: &'a str,
-        /// For the log: what the broker said. Clients are not told, for it may hold what is not for strangers.
+        /// For the log: what the broker said. Clients are not told, because it may hold what is not for strangers.
         reason: &'a str,
     },
     /// A message was published to a room.

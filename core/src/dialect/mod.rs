@@ -1,5 +1,5 @@
-//! The languages that clients speak. Members of all dialects meet in the same rooms; here is said in which form each of them gets a
-//! message. What texts mean in each is said in `session`.
+//! The languages that clients speak. Members of all dialects meet in the same rooms. Here stands in which form each of them gets a
+//! message. What texts mean in each stands in `session`.
 
 mod subprotocol;
 

@@ -1,4 +1,4 @@
-//! The members of rooms, in groups of those who are sent the same bytes.
+//! The members of rooms, in groups that are sent the same bytes.
 
 use super::group::Group;
 use super::place::{Place, Seat};
@@ -70,7 +70,7 @@ impl Audience {
             group.form == form && group.members().len() < members_max
         };
         let roomy = Some(self.roomy as usize).filter(has_place);
-        // Looked for once in so many joins as a group has places; the latest are the most likely to have one.
+        // Runs at most once per `group_members_max` joins. Backwards, because the newest group is the likeliest to have a place.
         if let Some(at) = roomy.or_else(|| (0..self.group_count()).rev().find(has_place)) {
             return at;
         }

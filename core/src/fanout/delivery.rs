@@ -1,4 +1,4 @@
-//! Deliveries: bytes and their targets, which are read in place, and what becomes of those who do not take them.
+//! Deliveries: bytes and their targets, which are read in place, and what becomes of targets that do not take all of them.
 
 use crate::fanout::joint::Joint;
 use crate::fanout::outbox::Backlog;

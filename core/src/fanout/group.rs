@@ -1,4 +1,4 @@
-//! The members of one room who are sent the same bytes, in dense vectors, and who of them gets which part of a turn's run.
+//! Members of one room that are sent the same bytes, in dense vectors, and which of them gets which part of a turn's run.
 
 use super::place::Seat;
 use super::run::Run;
@@ -8,7 +8,7 @@ use crate::slots::NONE;
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// A room of two, which is the most common, has them where a pointer to more would be, and needs no memory for them.
+/// A room of two is the most common. Its members stand where a pointer to more would be, and need no memory of their own.
 const INLINE_MEMBERS: usize = 2;
 const INLINE_SEATS: usize = 8;
 /// A room that was larger gives memory back when three quarters of its places are empty.

@@ -1,5 +1,5 @@
-//! Who gets more than one thing in a turn: what goes to it alone, and the runs of its rooms. All of it is put together and
-//! written at once, for a system call costs more than the copy.
+//! Connections that get more than one thing in a turn: what goes to one alone, and the runs of its rooms. All of it is put together
+//! and written at once, because a system call costs more than the copy.
 
 use super::audience::Audiences;
 use super::run::Runs;
@@ -39,7 +39,7 @@ impl Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Joint {
     pieces: Vec<Piece>,
-    /// Where each run that is due is stored for those who did not take it whole, or `NONE`.
+    /// Where each run that is due is stored for members that did not take it whole, or `NONE`.
     kept: Vec<u32>,
 }
 

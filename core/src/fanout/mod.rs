@@ -1,6 +1,6 @@
 //! Who hears what, and bytes on their way to many. [`FanOut`] hears who joins and leaves, what is said in a room or to one
-//! connection, and what sockets take; it says who is to be written what, in which order. It knows no command, no broker, and of frames
-//! only where they begin.
+//! connection, and what sockets take. It says what is written to whom, in which order. It knows no command and no broker, and of
+//! frames only where they begin.
 
 pub(crate) mod audience;
 pub(crate) mod delivery;
@@ -34,7 +34,7 @@ struct Frame {
     form: Form,
     /// Where it is written.
     track: u32,
-    /// Where it begins there, once it has been written; `Some(None)` where it cannot be.
+    /// Where it begins there, once it has been written; `Some(None)` if it cannot be.
     position: Option<Option<u64>>,
 }
 
@@ -45,7 +45,7 @@ enum Said {
     Notice,
 }
 
-/// What somebody who leaves a room still gets of what has been said there and is not written.
+/// What a member that leaves a room still gets of what has been said there and is not written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rest {
     Nothing,
@@ -234,8 +234,8 @@ impl FanOut {
         self.backlog.cut(slots, slot, last)
     }
 
-    /// The next connection that has to be ended because it does not read: each that is over its limit, and then those who lag most,
-    /// until all together are within the budget. Each costs someone a queue, so it comes to an end.
+    /// The next connection that has to be ended because it does not read. Connections over their own limit come first, then those
+    /// that lag most, until all together are within the budget. Each loses its queue, so this comes to an end.
     pub fn next_slow(&mut self, slots: &mut Slots) -> Option<u32> {
         loop {
             // In the order in which they were doomed.
@@ -294,12 +294,13 @@ impl FanOut {
         metrics.stored_frame_bytes_now = self.backlog.stored_bytes() as u64;
     }
 
-    /// Tells the members something else about their room, but for those who are behind, and those whose dialect has no word for it.
+    /// Tells members something else about their room. Members that are behind are not told, nor are those whose dialect has no word
+    /// for it.
     pub fn announce(&mut self, slots: (&mut Slots, &mut Metrics), key: u32, text: &[u8]) {
         self.write_to_groups(slots, key, (Said::Notice, text), None);
     }
 
-    /// Adds a message to the run of each group, but for those who are behind; the connection `spared` does not get it either.
+    /// Adds a message to the run of each group. Members that are behind do not get it, nor does the connection `spared`.
     pub fn say(&mut self, (slots, metrics): (&mut Slots, &mut Metrics), key: u32, text: &[u8], spared: Option<u32>) {
         metrics.messages_out += 1;
         self.write_to_groups((slots, metrics), key, (Said::Message, text), spared);
@@ -424,8 +425,8 @@ impl FanOut {
         });
     }
 
-    /// Hands the members who joined while a run was being built the part that follows their SUBSCRIBED, and those who are spared some of
-    /// it the rest.
+    /// Hands members that joined while a run was being built the part that follows their SUBSCRIBED. Hands members that are spared
+    /// some of it the rest.
     fn give_the_late_their_part(&mut self, slots: &mut Slots) {
         for key in self.runs.due() {
             let run = self.runs.get(*key);

@@ -1,5 +1,5 @@
-//! Slow consumers: what sockets did not take. A run that somebody could not take whole is kept once, with a count of those
-//! who still need it; each of them holds its place in it.
+//! Slow consumers: what sockets did not take. A run that was not taken whole is kept once, with a count of the connections that
+//! still need it. Each of them holds its place in it.
 
 use super::queue::Item;
 use crate::slots::{Slots, mark};
@@ -86,8 +86,8 @@ impl Backlog {
         self.doomed.push_back(slot);
     }
 
-    /// Appends the start of the connection's queue to `out`, at most `bytes_max` bytes of it; for one that takes whole messages
-    /// to the end of the frame which that would cut.
+    /// Appends the start of the connection's queue to `out`, at most `bytes_max` bytes of it. For a connection that takes whole
+    /// messages, it goes on to the end of the frame that this would cut.
     pub fn peek(&self, slots: &Slots, slot: u32, bytes_max: usize, out: &mut Vec<u8>) {
         let conn = slots.get(slot);
         let Some(outbox) = &conn.outbox else { return };
@@ -141,12 +141,13 @@ impl Backlog {
         }
     }
 
-    /// Leaves of the connection's queue the rest of the frame that it is in the middle of, and puts `last` behind it. That
-    /// much is always allowed.
+    /// Leaves of the connection's queue the rest of the frame that it is in the middle of, and puts `last` after it. That much is
+    /// always allowed.
     ///
-    /// The rest stays where it is kept: a copy for each of many who share a run would take memory where some is to be freed.
+    /// The rest stays where it is kept, because a copy for each connection that shares a run would take memory while some is to be
+    /// freed.
     ///
-    /// Returns `false`, and changes nothing, where the response that opens the WebSocket has not been sent to its end: no
+    /// Returns `false`, and changes nothing, if the response that opens the WebSocket has not been sent to its end, because no
     /// frame can follow then.
     pub fn cut(&mut self, slots: &mut Slots, slot: u32, last: &[u8]) -> bool {
         let outbox = slots.get(slot).outbox.as_deref();

@@ -1,5 +1,5 @@
-//! The order in which a turn writes: the rest of queues first, then what goes to one connection alone, then what goes to many, and
-//! last what is put together of these.
+//! The order in which a turn writes: the rest of queues first, then what goes to one connection alone, then what goes to many. What
+//! is put together of these comes last.
 
 use super::FanOut;
 use super::delivery::{Delivery, Source};
@@ -9,8 +9,8 @@ use crate::metrics::Metrics;
 use crate::slots::{Slots, mark};
 use std::ops::Range;
 
-/// What was queued goes before what is new, and private streams before runs, so that a SUBSCRIBED precedes the first message. Whoever
-/// gets more than one of them is passed over and comes last, with all of it in this order.
+/// What was queued goes before what is new, and private streams before runs, so that a SUBSCRIBED precedes the first message. A
+/// connection that gets more than one of them is passed over. It comes last, and gets all of it in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Flush,
@@ -31,8 +31,8 @@ pub(crate) enum Step {
 
 /// A queue is gathered into writes of at most this many bytes: about what a default socket buffer takes at once.
 const FLUSH_BYTES_MAX: usize = 64 * 1024;
-/// Queues are written until they were so many bytes in a turn, or so many writes, for as many sockets may be writable at once as there
-/// are; or all of them have failed, and have to be closed. A millisecond's work; the others come in the next turn.
+/// How many bytes of queues a turn writes, and in how many writes: a millisecond's work. Bounded, because all sockets may become
+/// writable at once, or fail at once and have to be closed. The others come in the next turn.
 const FLUSHED_BYTES_MAX: usize = 1024 * 1024;
 const FLUSHES_MAX: usize = 64;
 

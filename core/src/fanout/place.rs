@@ -1,7 +1,8 @@
 //! Where a member stands in its room, and its room in its connection's list.
 
-/// More are several groups, each with a run of its own, so that others get their turn between them, and what the room says
-/// meanwhile goes out with what was said before. A millisecond's work. Also the most that a vector of members grows to.
+/// The most members of a group: a millisecond's work. More are several groups, each with a run of its own, so that others get their
+/// turn between them. What the room says meanwhile goes out with what was said before. Also the most that a vector of members grows
+/// to.
 pub(crate) const GROUP_MEMBERS_MAX: usize = 256;
 /// A member's place in its connection's room list, and whether its SUBSCRIBE still waits for the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl Seat {
     }
 }
 
-/// Where a member stands in its room: in which group, and where in that.
+/// Where a member stands in its room: in which group, and at which place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(u32);
 

@@ -1,5 +1,5 @@
-//! What is to be said in rooms: for each form of a room a track, the frames of all messages that somebody has yet to be given, once;
-//! and for each group of members a run, the part of the track that it gets next. Buffers are reused.
+//! What is to be said in rooms. For each form of a room there is a track: the frames of all messages that some member has yet to be
+//! given, once. For each group of members there is a run: the part of the track that it gets next. Buffers are reused.
 
 use crate::form::Form;
 use crate::id::ConnId;
@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// A burst may grow a buffer; what is beyond this many bytes is given back at the end of the turn.
 pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
-/// As many idle buffers are kept for the next turn, the rest are given back: about as many small messages as Redis brings in one
+/// How many idle buffers are kept for the next turn; the rest are given back. About as many small messages as Redis brings in one
 /// read, each for a room of its own.
 pub(super) const KEPT_BUFFERS_MAX: usize = 1_024;
 /// How many of them are kept large: in a turn with many buffers, most are short.
@@ -25,11 +25,11 @@ const WAITING_BYTES_DUE: usize = 4 * WAITING_BYTES_MAX;
 /// Bytes of a run that are handed out at a time, in whole frames and at least one: about what a socket takes at once. Between two such
 /// parts others have their turn, and a member that keeps up reads the first.
 const PART_BYTES_MAX: usize = 64 * 1024;
-/// The runs of a track that is longer than such a part go out whole and at once if that is no more than this many bytes for all members
-/// together, which is some milliseconds' work. So members that keep up are given no more than came in since.
+/// If a track is longer than such a part, its runs go out whole and at once, as long as that is no more than this many bytes for
+/// all members together: some milliseconds' work. So members that keep up are given no more than came in since.
 const WHOLE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// What those who leave and those who are spared are handed out of turn of a run that waits, each no more than such a part, and all of them
-/// in a turn no more than this many bytes.
+/// Members that leave, and members that are spared a message, are given their part of a run out of turn. Each gets no more than
+/// such a part, all of them together in a turn no more than this many bytes.
 const OUT_OF_TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And no more than this many bytes to all members of a group together: half a millisecond's work.
 const GROUP_BYTES_MAX: usize = 512 * 1024;
@@ -48,7 +48,7 @@ pub(super) fn kept_bytes(index: usize) -> usize {
     if index < LARGE_BUFFERS_MAX { KEPT_BYTES_MAX } else { SMALL_BUFFER_BYTES }
 }
 
-/// How long the first part of a run is, which has so many bytes: whole frames, at least one.
+/// The length of a run's first part: whole frames within `bytes_max`, at least one.
 #[cold]
 fn whole_frames(run: &[u8], bytes_max: usize) -> usize {
     encode::next_frame_start(run, 1).max(encode::last_frame_end(run, bytes_max))
@@ -87,8 +87,8 @@ impl Track {
 
 /// What one group of a room gets next: its track from `start` to the end.
 ///
-/// The group's members are parted in two: those before `Group::full` get the whole run, the others, who joined while it was
-/// being built, get it from their entry in `late` on.
+/// The group's members are parted in two. Those before `Group::full` get the whole run. The others joined while it was being built,
+/// and get it from their entry in `late` on.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub room: u32,
@@ -139,7 +139,7 @@ impl Run {
         self.spared.retain(|spared| spared.conn != conn);
     }
 
-    /// So many bytes have been handed out.
+    /// This many bytes have been handed out.
     fn go_on(&mut self, bytes: usize) {
         self.start = self.end;
         self.late.iter_mut().for_each(|start| *start = start.saturating_sub(bytes as u32));
@@ -167,8 +167,8 @@ pub(crate) struct Runs {
     due: Vec<u32>,
     /// Of all tracks.
     bytes: usize,
-    /// How much of a run is handed out at once: no more than half of what a connection may leave unread, or one that keeps up would
-    /// be given more than that.
+    /// How much of a run is handed out at once. No more than half of what a connection may leave unread, because one that keeps up
+    /// must not be given more than it may leave.
     part_bytes_max: usize,
     /// Tracks that have become longer than that in this turn.
     overlong: Vec<u32>,
@@ -257,8 +257,8 @@ impl Runs {
         }
     }
 
-    /// Begins the run of a group with so many members of the room's, with the frame at this position of the track, which is
-    /// its last.
+    /// Begins the run of a group with `members` of the room's `in_all`. Its first frame is the last of the track, at the position
+    /// `start`.
     pub fn start(&mut self, room: u32, group: usize, (members, in_all): (usize, usize), track: u32, start: u64) -> u32 {
         let key = self.free.pop().unwrap_or(self.list.len() as u32);
         match self.list.get_mut(key as usize) {

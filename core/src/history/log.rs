@@ -49,8 +49,8 @@ impl std::error::Error for KeyReused {}
 
 /// The history of one room.
 ///
-/// Every call may begin an epoch: where there is none, and where another incarnation has written before. The new one goes on from the
-/// last offset, which is the fence of the one that ended.
+/// Every call may begin an epoch: if there is none, or if another incarnation has written before. The new one goes on from the last
+/// offset, which is the fence of the one that ended.
 #[derive(Clone, Debug, Default)]
 pub struct RoomLog {
     life: Option<Life>,

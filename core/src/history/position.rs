@@ -6,8 +6,8 @@ use std::str::FromStr;
 /// Bytes of the longest text of an epoch: ten digits, a hyphen, sixteen digits.
 const EPOCH_BYTES_MAX: usize = 27;
 
-/// One uninterrupted life of a room's history. A new one begins where the broker may have lost what it had handed out offsets for: when
-/// its data are gone, or when a replica was promoted. Written `<ordinal>-<16 hexadecimal digits>`.
+/// One uninterrupted life of a room's history. A new one begins when the broker may have lost messages that have an offset: its
+/// data are gone, or a replica was promoted. Written `<ordinal>-<16 hexadecimal digits>`.
 ///
 /// Epochs of a room are ordered by the ordinal; the random part tells two of them apart that began at the same one, because neither knew of
 /// the other.

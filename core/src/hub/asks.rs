@@ -154,7 +154,7 @@ impl Senders {
         self.queue.is_empty()
     }
 
-    /// Whoever waits for this publish; `None` if nobody does, or the answer came before.
+    /// The client that waits for this publish; `None` if none does, or if the answer came before.
     pub fn take(&mut self, id: PublishId) -> Option<Sender> {
         let index = usize::try_from(id.number().checked_sub(self.first)?).ok()?;
         let sender = self.queue.get_mut(index)?.take();

@@ -1,10 +1,9 @@
-//! SUBSCRIBEs that the broker has not confirmed, and the publishes that are deferred behind them: the commands of one connection
-//! concerning one room take effect in the order in which they were sent, although a publish and a subscription may go to the
-//! broker on two ways.
+//! What becomes of publishes that are deferred until a SUBSCRIBE has been confirmed. The commands of one connection about one room
+//! take effect in the order in which they were sent, although a publish and a subscription may go to the broker on two ways.
 //!
-//! However the SUBSCRIBE ends (confirmed, refused, undone by an UNSUBSCRIBE or by the connection's end), what is deferred behind
-//! it is published then, for a publish needs no membership. Only while the broker cannot confirm, which is an outage or
-//! [`DEFERRED_MAX`], is it refused where its client can be told; where it cannot, it is published all the same.
+//! The SUBSCRIBE may be confirmed, be refused, or be undone by an UNSUBSCRIBE or the connection's end. What is deferred is
+//! published then in any case, because a publish needs no membership. If the broker cannot confirm (an outage, or
+//! [`DEFERRED_MAX`]), it is refused instead. A publish whose client cannot be told of a refusal is published all the same.
 
 use super::Hub;
 use super::asks::{KEYS_MAX, Kind};
@@ -93,7 +92,7 @@ impl Hub {
         }
     }
 
-    /// Refuses a publish whose SUBSCRIBE the broker cannot confirm for now, where its client can be told.
+    /// Refuses a publish whose SUBSCRIBE the broker cannot confirm for now, if its client can be told.
     fn refuse_for_an_outage(&mut self, cx: &mut Context, (slot, room): (u32, u32), id: Option<CommandId>) -> Deferral {
         let Some(id) = id.as_ref().filter(|_| cx.slots.get(slot).dialect.has_replies()) else {
             return Deferral::AtOnce(id);

@@ -1,4 +1,5 @@
-//! SUBSCRIBEs that the broker has not confirmed, and the publishes that are deferred behind them.
+//! SUBSCRIBEs that the broker has not confirmed, and the publishes that are deferred until it has: what is kept of them, within
+//! bounds. What becomes of them stands in `deferral`.
 
 use crate::config::Config;
 use crate::hash::Seeded;
@@ -114,8 +115,8 @@ impl Joins {
         self.oldest.map(|since| since + DEFERRED_MAX)
     }
 
-    /// Puts a publish behind the SUBSCRIBE that waits. Gives its id back where that would be too much; but one of each
-    /// connection, and one in all, always may, so that none is too large by itself.
+    /// Defers a publish until the SUBSCRIBE that waits has ended. Gives its id back if that would be too much. One publish of each
+    /// connection, and one in all, may always wait, so that none is too large by itself.
     pub(super) fn defer(
         &mut self,
         (slot, room): (u32, u32),

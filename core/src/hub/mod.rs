@@ -1,5 +1,6 @@
-//! Rooms, and how they stand with the broker. [`Hub`] hears commands and the broker's events; it asks the broker, tells clients what
-//! became of their commands, and tells the fan-out who is in a room and what is said there. It knows no frame, and ends nobody.
+//! Rooms, and how they stand with the broker. [`Hub`] hears commands and the broker's events. It asks the broker, tells clients
+//! what became of their commands, and tells the fan-out who is in a room and what is said there. It knows no frame, and ends no
+//! connection.
 
 pub(crate) mod asks;
 mod commands;
@@ -34,8 +35,8 @@ pub(crate) struct Hub {
     status: BrokerStatus,
     senders: Senders,
     joins: Joins,
-    /// Rooms that lost their last member, in the order in which that was noticed: one that had a member in between may
-    /// stand behind later deadlines, and so lingers up to twice as long.
+    /// Rooms that lost their last member, in the order in which that was noticed. A room that had a member in between may stand
+    /// after later deadlines, and so lingers up to twice as long.
     lingering: VecDeque<(Time, u32)>,
     /// What the broker has not been asked for yet.
     asks: Asks,
@@ -108,8 +109,8 @@ impl Hub {
         self.asks.clear(done);
     }
 
-    /// Who waits for the outcome of a publish, or to become a member; but for those whose dialect has no word for it, and while the
-    /// broker is away nobody becomes a member.
+    /// Connections that wait for the outcome of a publish, or to become a member. Those whose dialect has no word for it are left
+    /// out. While the broker is away nobody becomes a member, so joins are left out then.
     pub fn owed(&self, slots: &Slots) -> BTreeSet<u32> {
         let senders = self.senders.waiting().filter_map(|conn: ConnId| slots.slot(conn));
         let joining = self.joins.slots().filter(|_| !self.status.is_down());

@@ -1,8 +1,8 @@
 //! What the broker's events do, and that its subscriptions equal the rooms that have members once things are quiet.
 //!
 //! For each room at most one request is outstanding. When its answer comes, what the room needs now is compared with what the
-//! broker holds, and the next request follows if they differ: so joining and leaving may race with the broker's answers in any
-//! order. An outage begins a new epoch, which voids every answer and every subscription of the last one at once.
+//! broker holds. If they differ, the next request follows. So joining and leaving may race with the broker's answers in any order.
+//! An outage begins a new epoch, which voids every answer and every subscription of the last one at once.
 
 use super::Hub;
 use super::asks::Kind;
@@ -18,8 +18,8 @@ use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::slots::Phase;
 use std::time::Duration;
 
-/// Rooms subscribed to again in one turn after an outage: a batch costs the broker about as much as a large message, and
-/// messages of rooms that are back flow in between.
+/// Rooms subscribed to again in one turn after an outage. A batch costs the broker about as much as a large message, and messages
+/// of rooms that are back flow in between.
 const RESUBSCRIBE_BATCH: usize = 512;
 
 /// Rooms that have lingered for long enough and are given up in one turn; the next turns give up the rest at once.

@@ -1,4 +1,4 @@
-//! Malformed commands, of which a client may make some: what is well-formed forgives one, and so does time.
+//! Malformed commands. A client may make some of them: each well-formed command forgives one, and so does time.
 
 use crate::config::Config;
 use crate::hash::{BySlot, Seeded, take_of};

@@ -1,10 +1,10 @@
 //! How much one connection sends: debts against the rates of [`Config`](crate::Config). They are kept only for connections that
-//! send faster than in passing; for all others the record's `last_seen` is enough.
+//! send faster than in passing. For all others the record's `last_seen` is enough.
 
 use super::rate::Rate;
 use crate::time::Time;
 
-/// Meters that nobody needs now are kept, as many as a busy turn makes: 12 KB.
+/// Spare meters that are kept: as many as a busy turn makes, 12 KB.
 const SPARES_MAX: usize = 256;
 
 /// What a connection is limited in.
@@ -23,8 +23,8 @@ pub(crate) enum Limit {
 /// How many kinds of limits there are.
 pub(crate) const LIMITS: usize = 4;
 
-/// A delivery of up to so many bytes is one, a longer one as many as it has of them: about as much as the kernel takes as long to
-/// copy as to be called.
+/// The bytes of a message that count as one delivery; a longer message counts as several. The kernel takes about as long to copy
+/// this much as to be called.
 pub(crate) const DELIVERY_BYTES: usize = 1_024;
 
 impl Limit {
@@ -68,8 +68,8 @@ pub(crate) struct Meter {
     debts: [u64; LIMITS],
 }
 
-/// Meters of connections that owe nothing any more, for the next who do: a client that sends a few messages a second, of which
-/// some come closer together, needs one again and again, and a message shall allocate nothing.
+/// Meters of connections that owe nothing any more, kept for the next that do. A client that sends a few messages a second, some of
+/// them close together, needs one again and again, and a message shall allocate nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     #[expect(clippy::vec_box, reason = "they come from one connection and go to another as they are")]
@@ -99,8 +99,8 @@ impl Meter {
     /// Charges `things` to a connection. A meter is created only if the silence before this event does not pay for what the event
     /// has used so far. Returns `false`, and charges nothing, where they are too many.
     ///
-    /// Whatever the events, within any span of time a connection is never allowed more than rate × (span + 1 s) + burst: what a
-    /// silence of up to a second made good for is not remembered, and a WebSocket begins as if after one.
+    /// Within any span of time a connection is never allowed more than rate × (span + 1 s) + burst. The second is there because
+    /// what a silence made good for is not remembered, and because a WebSocket begins as if after one.
     pub fn charge(
         meter: &mut Option<Box<Meter>>,
         spares: &mut Spares,

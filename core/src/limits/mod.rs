@@ -1,5 +1,5 @@
-//! Counting against abuse. [`Limits`] hears what a connection has done and says whether that is too much; it ends nobody and tells
-//! nobody. The figures are in [`Config`].
+//! Counting against abuse. [`Limits`] hears what a connection has done and says whether that is too much. It ends no connection and
+//! tells no client. The figures are in [`Config`].
 
 mod errors;
 pub(crate) mod meter;
@@ -101,8 +101,8 @@ impl Limits {
         self.rates[Limit::Deliveries as usize].is_limited()
     }
 
-    /// Charges the connection what so many members on this instance are given of a message. One message may always be sent after a
-    /// pause, however many they are: it costs no more than the whole burst.
+    /// Charges the connection for what `members` on this instance are given of a message. One message may always be sent after a
+    /// pause, however many members there are: it costs no more than the whole burst.
     pub fn charge_deliveries(
         &mut self,
         slots: &mut Slots,
@@ -115,7 +115,7 @@ impl Limits {
         members == 0 || self.charge(slots, slot, Limit::Deliveries, deliveries.min(burst), now)
     }
 
-    /// The connection whose bytes are read has made so many bytes of work beyond them.
+    /// The connection whose bytes are being read has made this many bytes of work beyond them.
     pub fn owe(&mut self, bytes: usize) {
         self.surplus_bytes += bytes;
     }

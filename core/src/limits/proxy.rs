@@ -1,5 +1,5 @@
-//! What proxies tell of their clients: the PROXY protocol's header before the first request, and `X-Forwarded-For` in it. Whose
-//! word is taken is a list of networks; nobody else's is.
+//! What proxies tell of their clients: the PROXY protocol's header before the first request, and `X-Forwarded-For` in it. Only
+//! proxies in a list of networks are believed.
 
 use core::net::{IpAddr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net};
@@ -114,7 +114,7 @@ pub(crate) enum Start {
     Other,
     /// The beginning of a PROXY protocol header.
     Unfinished,
-    /// A header of so many bytes, and whom it names. Version 1 has one word, `UNKNOWN`, for the proxy's own connections and for
+    /// A header of this many bytes, and whom it names. Version 1 has one word, `UNKNOWN`, for the proxy's own connections and for
     /// clients of other kinds: it counts as the former, which is what balancers send it for.
     Header(usize, Client),
     /// A header that is none.

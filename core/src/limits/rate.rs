@@ -1,5 +1,5 @@
-//! A rate with a burst, and the debt of whoever uses it: a token bucket told by what is missing from it. Integers only, and
-//! nothing is rounded, so that equal events are judged equally everywhere.
+//! A rate with a burst, and the debt of its user: a token bucket, counted by what is missing from it. Integers only, and nothing is
+//! rounded, so that equal events are judged equally everywhere.
 
 /// Debts are counted in millionths of a thing, so that a microsecond of any whole rate per second is a whole number.
 const MILLION: u64 = 1_000_000;

@@ -4,8 +4,8 @@ use super::rate::Rate;
 use crate::time::Time;
 use std::time::Duration;
 
-/// How much such work the messages of all connections have made lately. Each may make as much as its own rate allows, and whoever is
-/// thrown out and comes back begins anew: so there is a rate for all, too.
+/// How much such work the messages of all connections have made lately. Each may make as much as its own rate allows. A client that
+/// is closed and comes back begins anew, so there is a rate for all, too.
 #[derive(Debug)]
 pub(crate) struct Strain {
     rate: Rate,

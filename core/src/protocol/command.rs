@@ -25,7 +25,7 @@ pub struct Command<'a> {
     pub request: Request<'a>,
 }
 
-/// What a client can ask for. Not `#[non_exhaustive]`: whoever passes over a command leaves a client without an answer.
+/// What a client can ask for. Not `#[non_exhaustive]`, because a command that is passed over leaves a client without an answer.
 #[derive(Debug, PartialEq)]
 pub enum Request<'a> {
     /// Join a room.
@@ -76,7 +76,7 @@ pub enum Start {
     Live,
     /// With what came after this place. An epoch that can be none has the ordinal 0.
     Since(Position),
-    /// With the last messages, so many at most.
+    /// With the last messages, at most this many.
     Newest(u32),
 }
 
@@ -332,7 +332,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The epoch with this text; where it is none, one that no room has.
+/// The epoch with this text. A text that is not an epoch gives one that no room has.
 pub(crate) fn epoch_of(text: &str) -> Epoch {
     text.parse().unwrap_or(Epoch { ordinal: 0, random: 0 })
 }
@@ -354,7 +354,7 @@ fn parse_id(json: &RawValue) -> Result<CommandId, Fault> {
     Ok(CommandId::new(raw))
 }
 
-/// As much of a text as a room's name may have: what comes back is no longer for a name that is none.
+/// As much of a text as a room's name may have, so that a reply about an invalid name is no longer than others.
 fn shortened(room: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
     let end = room.floor_char_boundary(bytes_max);
     match room {

@@ -42,8 +42,8 @@ fn position_fields(out: &mut Vec<u8>, position: Option<Position>) {
     }
 }
 
-/// Appends `{"type":"SUBSCRIBED","room":…,"id":…,"epoch":…,"offset":…,"recovered":…}`: the position of the last message before what follows,
-/// where the room keeps history; and whether all that was asked for follows, where it was.
+/// Appends `{"type":"SUBSCRIBED","room":…,"id":…,"epoch":…,"offset":…,"recovered":…}`: the position of the last message before what
+/// follows, if the room keeps history; and whether all that was asked for follows, if something was.
 pub fn subscribed(
     out: &mut Vec<u8>,
     room: &str,

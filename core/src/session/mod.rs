@@ -1,5 +1,5 @@
-//! What a client says: from a message to a command, by the dialect that it speaks, and from a command to the hub. A client that says too
-//! much, or too often what means nothing, is refused, and in the end to be closed; that is returned, not done.
+//! What a client says: from a message to a command, by the dialect that it speaks, and from a command to the hub. A client that
+//! says too much, or too often what means nothing, is refused, and in the end has to be closed. That is returned, not done.
 
 use crate::close::CloseReason;
 use crate::context::Context;

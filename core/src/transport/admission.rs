@@ -99,7 +99,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Others have so many connections.
+    /// Other cores have this many connections.
     pub fn hear_elsewhere(&mut self, elsewhere: Elsewhere) {
         self.elsewhere = elsewhere;
     }
@@ -110,8 +110,8 @@ impl Transport {
         self.pending.enter(slots.id(slot), phase, |conn| slots.slot(conn).map(|slot| slots.get(slot).phase));
     }
 
-    /// Ends pending connections where there are too many, or where they take the last places. At the end of a turn, so that
-    /// nobody is ended whose request is here already.
+    /// Ends pending connections if there are too many, or if they take the last places. It runs at the end of a turn, so that no
+    /// connection is ended whose request is here already.
     pub fn make_room(&mut self, cx: &mut Context) {
         let Admission { connections_max, surplus_connections_max, pending_upgrades_max, .. } = cx.config.admission;
         // Half the surplus: an adapter that stops accepting when all of it is taken begins again below that.
@@ -157,7 +157,7 @@ impl Transport {
         }
         let source = if cx.config.admission.proxies.protocol { PROXIED } else { FORWARDED };
         cx.slots.get_mut(slot).source = source;
-        // Who it is matters only where somebody has to be counted.
+        // The address matters only if addresses are limited.
         if self.sources.is_limited() {
             self.introducers.insert(slot, address);
         }
@@ -170,7 +170,8 @@ impl Transport {
         let introducer = take_of(&mut self.introducers, slot);
         match (client, introducer) {
             (Client::Named(client), _) => self.introduce(cx, slot, client),
-            // Whoever is not told counts with all others of this proxy who are not, lest it be a way around the limits.
+            // A client that its proxy does not name counts with all others that it does not name, because this would be a way
+            // around the limits.
             (Client::Untold, Some(proxy)) => self.count(cx, slot, proxy),
             (Client::Untold, None) | (Client::Own, _) => {}
         }

@@ -18,7 +18,7 @@ pub(crate) enum End {
 }
 
 impl Transport {
-    /// Ends a WebSocket that is open and has left its rooms: by a close frame, behind everything that is its own so far, and by what
+    /// Ends a WebSocket that is open and has left its rooms: by a close frame, after all that goes to it alone so far, and by what
     /// follows that.
     pub fn close(&mut self, cx: &mut Context, slot: u32, reason: CloseReason<'_>) {
         match reason {

@@ -1,4 +1,4 @@
-//! A WebSocket's bytes to messages; what is kept of bytes that were not looked at, and of messages that are not whole.
+//! A WebSocket's bytes to messages. Also what is kept: bytes that were not looked at, and messages that are not whole.
 
 use super::Transport;
 use crate::context::Context;
@@ -10,8 +10,8 @@ use crate::time::Time;
 use crate::ws::decoder::{Decoded, Decoder, Limits};
 use crate::ws::deflate::Inflater;
 
-/// A connection's bytes are looked at until they have made so many bytes of work beyond themselves: one message of the largest
-/// kind by default, which is less than half a millisecond's work.
+/// A connection's bytes are looked at until they have made this many bytes of work beyond themselves. By default that is one
+/// message of the largest kind, less than half a millisecond's work.
 const SURPLUS_BYTES_PER_STEP: usize = 32 * 1024;
 
 /// Whether frames of the connection are read.
@@ -33,8 +33,8 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// What is next in these bytes; `None` when all have been looked at, or what came before has ended the reading: by closing the
-    /// connection, or by so much work that it is somebody else's turn.
+    /// What is next in these bytes; `None` when all have been looked at, or when what came before has ended the reading: it closed
+    /// the connection, or made so much work that others have their turn.
     #[inline]
     pub fn next<'a>(
         &'a mut self,
@@ -71,7 +71,7 @@ impl Transport {
         Ok(true)
     }
 
-    /// Charges a WebSocket for so many bytes.
+    /// Charges a WebSocket for this many bytes.
     ///
     /// # Errors
     /// They are too many.
@@ -165,7 +165,7 @@ impl Transport {
         !self.unread.is_empty()
     }
 
-    /// The connection whose message has to go, where all that are unfinished together hold too much.
+    /// The connection whose unfinished message has to go, if all together hold too much.
     pub fn next_excess(&mut self, cx: &Context) -> Option<u32> {
         while self.unfinished.bytes() > cx.config.limits.unfinished_total_bytes_max {
             let oldest = self.unfinished.pop()?;
@@ -189,7 +189,7 @@ impl Transport {
         None
     }
 
-    /// When the first message will have been unfinished for too long, at the earliest; `None` where there is none.
+    /// When the first message will have been unfinished for too long, at the earliest; `None` if there is none.
     pub(super) fn unfinished_until(&self, cx: &Context) -> Option<Time> {
         self.unfinished.next(cx.config.timeouts.message)
     }

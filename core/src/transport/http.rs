@@ -118,8 +118,8 @@ impl Transport {
         self.heads.insert(slot, held.to_vec());
     }
 
-    /// Answers a whole request head. Where that opens a WebSocket, its rooms are to be joined next, and then what the client sent after
-    /// the head is to be read.
+    /// Answers a whole request head. If that opens a WebSocket, its rooms have to be joined next. Then what the client sent after
+    /// the head has to be read.
     pub fn answer<'a>(
         &mut self,
         cx: &mut Context,

@@ -1,5 +1,5 @@
-//! A connection from its first byte to its last. [`Transport`] hears bytes, time and why a WebSocket ends; it says which requests are
-//! upgrades, which messages have come, and how sockets end. It knows no room and no command.
+//! A connection from its first byte to its last. [`Transport`] hears bytes, time and why a WebSocket ends. It says which requests
+//! are upgrades, which messages have come, and how sockets end. It knows no room and no command.
 //!
 //! - `http`: request heads, and what they are answered
 //! - `admission`: who may connect: places, addresses, proxies
@@ -42,7 +42,7 @@ use unread::Unread;
 pub(crate) struct Transport {
     /// Unfinished request heads.
     heads: BySlot<Vec<u8>>,
-    /// Connections that are no WebSocket.
+    /// Connections that are not a WebSocket.
     pending: Pending,
     sources: Sources,
     /// Trusted proxies' addresses, for connections whose client has still to be told; while addresses are limited.

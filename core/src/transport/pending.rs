@@ -1,5 +1,5 @@
-//! Connections that are no WebSocket: request heads coming in, and answered ones whose client has not hung up. Which of them has
-//! to go when there are too many; not how.
+//! Connections that are not a WebSocket: request heads coming in, and answered ones whose client has not hung up. It says which has
+//! to go when there are too many, not how.
 
 use crate::id::ConnId;
 use crate::slots::Phase;
@@ -15,8 +15,8 @@ pub(crate) struct Pending {
     refused: Queue,
 }
 
-/// Connections in one phase, in the order in which they came to it. Whoever leaves stays in until its turn comes, or too many
-/// have left.
+/// Connections in one phase, in the order in which they came to it. A connection that leaves stays in it until its turn comes, or
+/// too many have left.
 #[derive(Debug, Default)]
 struct Queue {
     ids: VecDeque<ConnId>,

@@ -11,8 +11,8 @@ use std::borrow::Cow;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Route<'a> {
     pub dialect: Dialect,
-    /// The rooms that the connection joins at once, and where in their messages it begins: what it is told of them goes out with the
-    /// response.
+    /// The rooms that the connection joins at once, and where in their messages it begins. What it is told of them goes out with
+    /// the response.
     pub rooms: Vec<(Cow<'a, str>, Start)>,
 }
 

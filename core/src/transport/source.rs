@@ -1,4 +1,4 @@
-//! What stands for the source of a connection as long as a trusted proxy has still to tell it.
+//! What stands in place of a connection's source until a trusted proxy has told it.
 
 use crate::slots::NONE;
 

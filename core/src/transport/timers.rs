@@ -9,7 +9,7 @@ use crate::ws::encode;
 use crate::ws::handshake::Response;
 use std::time::Duration;
 
-/// So many deadlines are acted upon in a turn, which may be as many writes to sockets: a millisecond's work.
+/// How many deadlines a turn acts upon. Each may be a write to a socket: a millisecond's work in all.
 const TIMERS_PER_TURN: usize = 256;
 /// When a deadline is over and bytes of the client have yet to be read, it is judged again after so long.
 const UNREAD_RECHECK: Duration = Duration::from_millis(50);

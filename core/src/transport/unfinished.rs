@@ -1,5 +1,5 @@
-//! Messages that have begun and are not whole yet: how many bytes of each are held, and since when. Who has to go, where that takes too
-//! long or all together take too much; not how.
+//! Messages that have begun and are not whole yet: how many bytes of each are held, and since when. It says which has to go if one
+//! takes too long, or all together too much; not how.
 
 use crate::hash::{BySlot, Seeded, take_of};
 use crate::id::ConnId;
@@ -40,7 +40,7 @@ impl Unfinished {
         self.bytes
     }
 
-    /// So many bytes are held of the connection's message, which began now if none was held before.
+    /// This many bytes are held of the connection's message, which began now if none was held before.
     pub fn hold(&mut self, conn: ConnId, bytes: usize, now: Time) {
         let held = self.held.entry(conn.slot() as u32).or_insert_with(|| {
             self.queue.push_back((now, conn));

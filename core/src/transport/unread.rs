@@ -1,5 +1,5 @@
-//! Bytes that were read of a connection and have not been looked at, because those before them made more work than a turn has for one
-//! connection. They wait here, and have their turn one connection after the other.
+//! Bytes that were read and have not been looked at, because the bytes before them made more work than a turn has for one
+//! connection. They wait here, and one connection after the other has its turn.
 
 use crate::hash::{BySlot, Seeded, take_of};
 use crate::id::ConnId;

@@ -1,6 +1,6 @@
-//! Client-to-server frames to messages. A message that is whole in the bytes at hand is read in place; only an unfinished
-//! one is kept, in a buffer that goes with it. Text that cannot become UTF-8 is refused at its first wrong byte; in a
-//! compressed message, which is kept as it came, when it is whole.
+//! Client-to-server frames to messages. A message that is whole in the bytes at hand is read in place. Only an unfinished one is
+//! kept, in a buffer that goes with it. Text that cannot become UTF-8 is refused at its first wrong byte. A compressed message is
+//! kept as it came, so its text is looked at when it is whole.
 
 use super::deflate::{Inflater, deflated_bytes_max};
 use super::mask::unmask;
@@ -23,7 +23,7 @@ pub enum Decoded<'a> {
     Fragment,
 }
 
-/// What a client may send. Not `#[non_exhaustive]`: whoever reads a stranger's bytes shall have chosen every bound.
+/// What a client may send. Not `#[non_exhaustive]`, because every bound on a stranger's bytes shall have been chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one message, all its fragments together, inflated where it is compressed.

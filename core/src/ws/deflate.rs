@@ -61,7 +61,7 @@ impl Window {
         }
     }
 
-    /// The largest one within so many bits; zlib makes no raw deflate for 8.
+    /// The largest one within this many bits. zlib makes no raw deflate for 8.
     fn within(bits: u8) -> Option<Window> {
         [Window::Wide, Window::Narrow].into_iter().find(|window| window.bits() <= bits)
     }
@@ -195,7 +195,7 @@ impl Deflater {
         (self.bytes_in, self.bytes_out)
     }
 
-    /// Appends a text frame for clients with this window, or without compression where there is none.
+    /// Appends a text frame for clients with this window; uncompressed if there is none.
     #[inline]
     pub fn text(&mut self, out: &mut Vec<u8>, window: Option<Window>, payload: &[u8]) {
         match self.shrunk(window, payload) {
@@ -204,7 +204,7 @@ impl Deflater {
         }
     }
 
-    /// Appends a binary frame for clients with this window, or without compression where there is none.
+    /// Appends a binary frame for clients with this window; uncompressed if there is none.
     pub fn binary(&mut self, out: &mut Vec<u8>, window: Option<Window>, payload: &[u8]) {
         match self.shrunk(window, payload) {
             Some(shrunk) => encode::compressed_binary(out, shrunk),

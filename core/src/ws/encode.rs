@@ -98,7 +98,7 @@ pub(crate) fn frame_bytes(payload_bytes: usize) -> usize {
 /// The offset of the first frame that begins at or after `at`, in a run of whole frames made by this module.
 ///
 /// # Panics
-/// If `at` lies behind the run, or the run is no such.
+/// If `at` lies beyond the run's end, or the run is not one of whole frames.
 pub fn next_frame_start(run: &[u8], at: usize) -> usize {
     let mut start = 0;
     while start < at {

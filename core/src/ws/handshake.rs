@@ -55,7 +55,7 @@ pub struct Parsed<'a> {
     pub path: &'a str,
     /// The query, without its question mark; empty where there is none.
     pub query: &'a str,
-    /// The page that asks, as browsers tell; empty where that is told twice, or is no text.
+    /// The page that asks, as browsers tell; empty if that is told twice, or is not text.
     pub origin: Option<&'a str>,
     /// What the client calls this server: the value of `Host`, unless that is missing, as in HTTP/1.0, or no text.
     pub host: Option<&'a str>,
@@ -85,7 +85,7 @@ pub enum Kind<'a> {
         head_only: bool,
         /// Other header fields are those of a client that wants a WebSocket.
         wants_websocket: bool,
-        /// Where a WebSocket lives at the path: why the request is none for it, for people.
+        /// For people: why the request is not an upgrade, if a WebSocket lives at the path.
         no_upgrade: &'static str,
     },
     /// What may be asked for: the method is OPTIONS.
@@ -94,8 +94,8 @@ pub enum Kind<'a> {
 
 /// The subprotocols that a client offers (RFC 6455 §4.1): as much of them as a choice needs.
 ///
-/// Those whose name begins with `fanfare.` are this server's own: [`SUBPROTOCOL`], and `fanfare.token.` and a secret, which is
-/// for the server's eyes only and never sent back.
+/// Names that begin with `fanfare.` are this server's own: [`SUBPROTOCOL`], and `fanfare.token.` with a secret. The secret is for
+/// the server only, and is never sent back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offered<'a> {
     /// [`SUBPROTOCOL`] is among them.

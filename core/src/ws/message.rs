@@ -1,5 +1,5 @@
-//! Messages: what frames are about. Whoever has frames only gets them from the decoder; whoever has no frames, because their
-//! framework reads and writes them, speaks in these.
+//! Messages: what frames are about. An adapter that has bytes gets them from the decoder. An adapter whose framework reads and
+//! writes frames speaks in messages itself.
 
 use super::encode;
 use crate::error::Violation;
@@ -57,7 +57,7 @@ pub(super) fn is_close_code(code: u16) -> bool {
 
 /// The messages in a run of frames that a server sends: see [`Delivery::messages`](crate::Delivery::messages).
 ///
-/// It ends early where it meets what is no such frame: a compressed one, or an HTTP response.
+/// It ends early at what is not such a frame: a compressed one, or an HTTP response.
 #[derive(Clone, Debug)]
 pub struct Messages<'a> {
     run: &'a [u8],

@@ -1,4 +1,4 @@
-//! Responses other than 101: what each says, so that whoever reads it knows what to change. When they are sent is said elsewhere.
+//! Responses other than 101. Each says what to change, for the person who reads it. When they are sent is said elsewhere.
 
 use std::io::Write;
 

@@ -32,7 +32,7 @@ pub(super) struct Share {
 }
 
 impl Counts {
-    /// Nobody has anything. All workers together may have so many WebSockets.
+    /// Nothing is counted yet. All workers together may have `websockets_max` WebSockets.
     pub fn new(workers: usize, websockets_max: usize) -> Counts {
         let [connections, lasting, websockets, refused] = [const { AtomicUsize::new(0) }; 4];
         let [full, told_full] = [const { AtomicBool::new(false) }; 2];
@@ -103,8 +103,8 @@ impl Share {
         self.counts.connections.fetch_add(1, Relaxed);
     }
 
-    /// Keeps places for so many upgrades until they are [released](Share::release), or for as many as there are: nobody else can
-    /// take them, so all together never have too many. Returns what the core has to hear of the others.
+    /// Keeps places for this many upgrades, or for as many as there are places, until they are [released](Share::release). Nobody
+    /// else can take them, so all together never have too many. Returns what the core has to hear of the others.
     pub(super) fn reserve(&mut self, upgrades: usize) -> Elsewhere {
         let Counts { connections, websockets, websockets_max, .. } = &*self.counts;
         if upgrades > 0 {
@@ -118,7 +118,7 @@ impl Share {
         }
     }
 
-    /// The worker has so many WebSockets, and upgrades no more in this turn: what it kept and did not use is free again.
+    /// The worker has this many WebSockets, and upgrades no more in this turn. What it kept and did not use is free again.
     pub(super) fn release(&mut self, websockets: usize) {
         debug_assert!(websockets <= self.websockets, "no upgrade without a place");
         if websockets != self.websockets {

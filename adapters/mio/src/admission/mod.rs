@@ -14,8 +14,8 @@
 //! ```
 //!
 //! - **Reserved before they are needed**, because two workers that upgrade at once must not both take the last place.
-//! - **Released before answers leave**, because whoever is answered may connect at once to another worker, and must not be refused for
-//!   a place that nobody uses.
+//! - **Released before answers leave**, because a client that is answered may connect at once to another worker, and must not be
+//!   refused for a place that nobody uses.
 //! - **Settled at the end**, after which the gate opens or closes by the connections of all. What the log is told goes by those that
 //!   were there at the end of a turn: a flood of connections that end in the turn that accepts them would fill it.
 
@@ -92,8 +92,8 @@ impl Admission {
         self.share.opened();
     }
 
-    /// Keeps places for so many upgrades, or for as many as there are. Returns what the core has to hear of the other workers, if there
-    /// are any.
+    /// Keeps places for this many upgrades, or for as many as there are places. Returns what the core has to hear of the other
+    /// workers, if there are any.
     pub fn reserve(&mut self, upgrades: usize) -> Option<Elsewhere> {
         self.has_others().then(|| self.share.reserve(upgrades))
     }
@@ -104,12 +104,12 @@ impl Admission {
         self.share.release(websockets);
     }
 
-    /// The turn ends, and the worker has so many connections.
+    /// The turn ends, and the worker has this many connections.
     pub fn settle(&mut self, core: &Core, connections: usize, now: Time) {
         let websockets = self.websockets(core);
         self.share.settle(connections, websockets);
         if let Some(gate) = &mut self.gate {
-            // Whoever left in this turn made room for someone in the backlog.
+            // A connection that left in this turn made room for one in the backlog.
             gate.update(self.share.connections(), self.share.lasting(), now);
         }
     }

@@ -1,5 +1,5 @@
 //! Prefixes of servers that share one Redis. A channel is a prefix and a room's name, and names hold anything but control
-//! characters: where one prefix begins with another, a room of one server is a room of the other, too.
+//! characters. So if one prefix begins with another, a room of one server is a room of the other, too.
 
 /// What is wrong with a prefix of Redis channels if other prefixes are in use there; nothing with one whose only colon is its
 /// last character. No such prefix is the beginning of another, so no channel belongs to two of them.

@@ -1,4 +1,4 @@
-//! Who may read the operations port: programs, and people who ask for it by a name that is its own. Not the scripts of web pages,
+//! Who may read the operations port: programs, and people who ask for it by one of its own names. Scripts of web pages may not,
 //! which reach a loopback address through their visitor's browser.
 
 use std::net::{Ipv4Addr, Ipv6Addr};

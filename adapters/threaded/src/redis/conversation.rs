@@ -1,4 +1,4 @@
-//! What is said on one connection: a thread writes what is asked, all that waits at once, until too much is unanswered; the link's
+//! What is said on one connection. A thread writes what is asked, all that waits at once, until too much is unanswered. The link's
 //! thread reads the replies, which come in the order of asking, and the messages between them.
 
 use super::ask::{Ask, Probe, Publish};
@@ -21,9 +21,9 @@ use std::time::Instant;
 
 /// Commands of one write.
 const BATCH_MAX: usize = 512;
-/// Unanswered commands beyond which no more are written until half are answered: a message comes after all answers that
-/// Redis owes, and after those that nobody has taken from the socket yet, so it would be late by as many. Enough for
-/// Redis to have some at hand while one of the threads waits for a processor.
+/// Unanswered commands beyond which no more are written until half are answered. A message comes after all answers that Redis owes,
+/// and after those still in the socket, so it would be late by as many. Enough for Redis to have some at hand while one of the
+/// threads waits for a processor.
 const UNANSWERED_MAX: usize = 1_024;
 
 /// What was asked and not answered yet.

@@ -1,9 +1,9 @@
 //! Redis on blocking threads: one connection that subscribes, one that publishes. What the core asks of them, and what they
 //! report to it.
 //!
-//! Commands and replies are the `redis` crate's, which encodes and parses them; the sockets are held here. Its own `Connection`
-//! is borrowed for as long as somebody waits for a reply, so that nobody could say anything meanwhile, nor notice that it has
-//! ended while there is nothing to say.
+//! Commands and replies are the `redis` crate's, which encodes and parses them; the sockets are held here. Its own `Connection` is
+//! borrowed while a reply is awaited. Nothing could be said meanwhile, and its end would not be noticed while there is nothing to
+//! say.
 
 mod ask;
 mod connection;

@@ -11,9 +11,9 @@ use std::hash::Hasher;
 /// Data in memory have one life: what outlives them is nothing.
 const INCARNATION: &str = "memory";
 
-/// The logs of all rooms with history: what an embedded broker stores. Where they take more memory than allowed, the messages of the rooms
-/// that have not been used for longest are forgotten, and where most rooms have none left, those rooms altogether. Without its position a
-/// room begins anew: whoever comes back is told that all has been lost.
+/// The logs of all rooms with history: what an embedded broker stores. When they take more memory than allowed, the rooms that have
+/// not been used for longest lose their messages. When most rooms have none left, such rooms are forgotten altogether. A room that
+/// is forgotten begins anew, without its position: a client that comes back is told that all has been lost.
 #[derive(Debug)]
 pub struct Logs {
     rooms: HashMap<String, Kept, Seeded>,

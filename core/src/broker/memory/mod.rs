@@ -1,5 +1,5 @@
 //! The embedded broker: no network. [`MemoryBroker`] serves one instance alone: it confirms at once and hands every message
-//! straight back. [`Inbox`] is what it is made of, for adapters that let several cores share one.
+//! straight back. [`Inbox`] is what it is made of: adapters use it to let several cores share one broker.
 
 mod logs;
 
