@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn outcomes_take_memory_and_messages_what_they_are_long() {
         let mut inbox = Inbox::default();
-        inbox.push(BrokerEvent::Published { id: PublishId::new(0) });
+        inbox.push(BrokerEvent::Published { id: PublishId::new(0), position: None });
         let outcome = inbox.size_bytes();
         assert!(outcome > 0);
         for payload in [&[b'x'; 100][..], &[b'x'; 10_000]] {
