@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
 pub enum Broker {
-    Memory(MemoryBroker),
+    Memory(Box<MemoryBroker>),
     Redis(Box<Redis>),
 }
 
@@ -56,7 +56,7 @@ enum What {
 impl Broker {
     /// The embedded broker, or this Redis.
     pub fn new(redis: Option<RedisTarget>, hub: Sender<Input>) -> Result<Broker, Box<dyn Error>> {
-        let Some(target) = redis else { return Ok(Broker::Memory(MemoryBroker::default())) };
+        let Some(target) = redis else { return Ok(Broker::Memory(Box::default())) };
         let RedisAddress::Tcp { host, port } = target.address else {
             return Err("this example connects to Redis by TCP only".into());
         };
