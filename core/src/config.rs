@@ -133,8 +133,8 @@ pub struct Limits {
     /// Text and binary messages of one connection. A message counts once for each of its frames. One more is refused with
     /// `too_fast`. It closes the connection with 4029 if the dialect has no replies, or if the message is not whole yet.
     pub messages: Rate,
-    /// Bytes of work that one connection makes (else close 4029). They are what is read of it, what a message inflates to and grows
-    /// to when it is published, beyond what was read, and what is said in reply at once. The burst must be at least what the
+    /// Bytes of work that one connection makes (else close 4029). What is read of it counts, and what is said in reply at once. So
+    /// does what a message inflates to, or grows to when it is published, beyond what was read. The burst must be at least what the
     /// adapter reads at once. It is best no more than `outbox_bytes_max` and what a socket takes, because a larger burst of one
     /// sender can be too much for a member that keeps up.
     pub bytes: Rate,

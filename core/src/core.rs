@@ -415,8 +415,8 @@ impl Core {
     }
 
     /// What has to wait until everything has been handed out: see [`Actions`].
-    fn settle(&mut self) {
-        self.cx.fanout.settle(&mut self.cx.slots, self.transport.settle());
+    fn end_turn(&mut self) {
+        self.cx.fanout.end_turn(&mut self.cx.slots, self.transport.end_writing());
         for slot in self.cx.fanout.take_gone() {
             if self.cx.slots.get(slot).phase != Phase::Free {
                 self.hub.depart(&mut self.cx, slot, Rest::Nothing);
@@ -607,7 +607,7 @@ impl<'c> Actions<'c> {
                 Stage::Deliveries => match self.outlet.step(&mut self.core.cx.fanout, &mut self.core.cx.slots) {
                     Some(step) => return Some(Step::Deliver(step)),
                     None => {
-                        self.core.settle();
+                        self.core.end_turn();
                         self.enter(Stage::Ends);
                     }
                 },

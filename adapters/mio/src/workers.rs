@@ -1,5 +1,5 @@
-//! The event loops of a process: one that runs where it is started, or several, each on a thread of its own, with the
-//! connections, the rooms and the figures of one server.
+//! The event loops of a process. One runs where it is started; several run on a thread each, with the connections, the rooms and
+//! the figures of one server.
 
 use crate::admission::Counts;
 use crate::event_loop::Server;

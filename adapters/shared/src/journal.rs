@@ -47,14 +47,14 @@ fn escaped(text: &str) -> String {
 }
 
 /// Why upgrades and other requests are refused, as in the metrics, and how many were.
-type Kind = (&'static str, fn(&Metrics) -> u64);
+type RefusalKind = (&'static str, fn(&Metrics) -> u64);
 
 /// Pages.
 const ORIGIN: &str = "refused_origin";
 /// No requests, but rooms, by Redis.
 const SUBSCRIPTION: &str = "subscription";
 
-const KINDS: [Kind; 8] = [
+const KINDS: [RefusalKind; 8] = [
     ("refused_full", |metrics| metrics.upgrades_refused_full),
     ("refused_draining", |metrics| metrics.upgrades_refused_draining),
     (ORIGIN, |metrics| metrics.upgrades_refused_origin),

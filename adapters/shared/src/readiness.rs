@@ -1,5 +1,5 @@
-//! Whether the server is ready, which it is when all its workers are: told to the operations port, to the workers' own
-//! `/readyz`, and to the log.
+//! Whether the server is ready, which it is when all its workers are. The operations port, the workers' own `/readyz` and the log
+//! are told.
 
 use crate::config::{self, RedisAddress};
 use crate::ops::Board;

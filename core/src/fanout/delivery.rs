@@ -1,6 +1,6 @@
 //! Deliveries: bytes and their targets, which are read in place, and what becomes of targets that do not take all of them.
 
-use crate::fanout::joint::Joint;
+use crate::fanout::coalesced::Coalesced;
 use crate::fanout::outbox::Backlog;
 use crate::fanout::run::Runs;
 use crate::id::ConnId;
@@ -36,9 +36,9 @@ pub(crate) enum Source<'a> {
     /// What goes to the target alone.
     Stream,
     /// A run, by its index among those that are due, for all its members; `one_of_several` in this turn.
-    Run { run: u32, one_of_several: bool, joint: &'a mut Joint },
+    Run { run: u32, one_of_several: bool, coalesced: &'a mut Coalesced },
     /// Pieces for one target, back to back.
-    Joint { pieces: Range<usize>, joint: &'a mut Joint, runs: &'a Runs },
+    Coalesced { pieces: Range<usize>, coalesced: &'a mut Coalesced, runs: &'a Runs },
 }
 
 impl<'a> Delivery<'a> {
@@ -78,10 +78,10 @@ impl<'a> Delivery<'a> {
             self.queue(conn, 0);
             return false;
         }
-        if let Source::Run { run, one_of_several, joint } = &mut self.source
-            && (marks & mark::JOINED != 0 || *one_of_several && marks & mark::ROAMING != 0 && !joint.is_full())
+        if let Source::Run { run, one_of_several, coalesced } = &mut self.source
+            && (marks & mark::JOINED != 0 || *one_of_several && marks & mark::ROAMING != 0 && !coalesced.is_full())
         {
-            joint.push_run(slot, *run);
+            coalesced.push_run(slot, *run);
             self.put_off += 1;
             return false;
         }
@@ -128,14 +128,14 @@ impl<'a> Delivery<'a> {
         match &mut self.source {
             Source::Queue(_) => {}
             Source::Stream => keep(backlog, slots, slot, bytes, written, &mut { NONE }),
-            Source::Run { run, joint, .. } => keep(backlog, slots, slot, bytes, written, joint.kept_mut(*run)),
-            Source::Joint { pieces, joint, runs } => {
+            Source::Run { run, coalesced, .. } => keep(backlog, slots, slot, bytes, written, coalesced.kept_mut(*run)),
+            Source::Coalesced { pieces, coalesced, runs } => {
                 // A run is kept as a whole, for others may hold it already or will: each piece is queued by itself.
                 let mut from = 0;
                 for index in pieces.clone() {
-                    let (until, kept) = match joint.run(index) {
-                        Some(run) => (from + runs.due_bytes(run).len(), joint.kept_mut(run)),
-                        None => (bytes.len() - joint.run_bytes(pieces.clone(), runs), &mut { NONE }),
+                    let (until, kept) = match coalesced.run(index) {
+                        Some(run) => (from + runs.due_bytes(run).len(), coalesced.kept_mut(run)),
+                        None => (bytes.len() - coalesced.run_bytes(pieces.clone(), runs), &mut { NONE }),
                     };
                     if written < until {
                         keep(backlog, slots, slot, &bytes[from..until], written.saturating_sub(from), kept);

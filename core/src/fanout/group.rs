@@ -87,7 +87,7 @@ impl Group {
             moved(*conn, self.seats[hole], hole as u32);
         }
         if self.members.capacity() > KEPT_MEMBERS && self.members.len() < self.members.capacity() / 4 {
-            // To have room for so many, and no more.
+            // Room for this many, and no more.
             self.members.grow(self.members.len() * 2);
             self.seats.grow(self.members.len() * 2);
         }

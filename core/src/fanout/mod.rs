@@ -3,9 +3,9 @@
 //! frames only where they begin.
 
 pub(crate) mod audience;
+pub(crate) mod coalesced;
 pub(crate) mod delivery;
 pub(crate) mod group;
-pub(crate) mod joint;
 pub(crate) mod outbox;
 pub(crate) mod outlet;
 pub(crate) mod place;
@@ -21,7 +21,7 @@ use crate::slots::{Membership, NONE, Slots, mark};
 use crate::ws::deflate::Deflater;
 use crate::ws::encode;
 use audience::{Audience, Audiences};
-use joint::Joint;
+use coalesced::Coalesced;
 use outbox::Backlog;
 use place::{Place, Seat};
 use run::{KEPT_BYTES_MAX, Runs};
@@ -40,7 +40,7 @@ struct Frame {
 
 /// What is said to the members of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum TextKind {
     Message,
     Notice,
 }
@@ -66,7 +66,7 @@ pub(crate) struct FanOut {
 
     // What follows belongs to the turn and is empty between turns.
     streams: Streams,
-    joint: Joint,
+    coalesced: Coalesced,
     /// What is being written, where it had to be put together.
     gathered: Vec<u8>,
     /// Slots whose queues have been written to their end.
@@ -86,7 +86,7 @@ impl FanOut {
             writable: Vec::new(),
             runs: Runs::new(config.limits.group_members_max, config.limits.outbox_bytes_max),
             streams: Streams::default(),
-            joint: Joint::default(),
+            coalesced: Coalesced::default(),
             gathered: Vec::new(),
             emptied: Vec::new(),
             gone: Vec::new(),
@@ -263,10 +263,10 @@ impl FanOut {
     }
 
     /// The turn is over. Tells `emptied` of the slots whose queues have been written to their end.
-    pub fn settle(&mut self, slots: &mut Slots, emptied: &mut Vec<u32>) {
+    pub fn end_turn(&mut self, slots: &mut Slots, emptied: &mut Vec<u32>) {
         self.runs.forget_due(|room, group| self.audiences.get_mut(room).group_at_mut(group).run = NONE);
         self.streams.clear(slots);
-        self.joint.clear();
+        self.coalesced.clear();
         self.gathered.clear();
         self.gathered.shrink_to(KEPT_BYTES_MAX);
         self.deflater.settle();
@@ -297,13 +297,13 @@ impl FanOut {
     /// Tells members something else about their room. Members that are behind are not told, nor are those whose dialect has no word
     /// for it.
     pub fn announce(&mut self, slots: (&mut Slots, &mut Metrics), key: u32, text: &[u8]) {
-        self.write_to_groups(slots, key, (Said::Notice, text), None);
+        self.write_to_groups(slots, key, (TextKind::Notice, text), None);
     }
 
     /// Adds a message to the run of each group. Members that are behind do not get it, nor does the connection `spared`.
     pub fn say(&mut self, (slots, metrics): (&mut Slots, &mut Metrics), key: u32, text: &[u8], spared: Option<u32>) {
         metrics.messages_out += 1;
-        self.write_to_groups((slots, metrics), key, (Said::Message, text), spared);
+        self.write_to_groups((slots, metrics), key, (TextKind::Message, text), spared);
     }
 
     #[inline]
@@ -311,7 +311,7 @@ impl FanOut {
         &mut self,
         (slots, metrics): (&mut Slots, &mut Metrics),
         key: u32,
-        (said, text): (Said, &[u8]),
+        (said, text): (TextKind, &[u8]),
         spared: Option<u32>,
     ) {
         let spared = spared.and_then(|slot| {
@@ -333,7 +333,7 @@ impl FanOut {
         for at in 0..groups {
             let group = self.audiences.get(key).group_at(at);
             let (form, run, members) = (group.form, group.run, group.members().len());
-            if members == 0 || form.is_behind || said == Said::Notice && form.shape != Shape::Message {
+            if members == 0 || form.is_behind || said == TextKind::Notice && form.shape != Shape::Message {
                 continue;
             }
             let known = frames.iter().position(|frame| frame.form == form).unwrap_or_else(|| {
@@ -344,8 +344,8 @@ impl FanOut {
             let position = *position.get_or_insert_with(|| {
                 let deflater = &mut self.deflater;
                 let position = self.runs.write(*track, |out| match said {
-                    Said::Message => form.write(deflater, out, text),
-                    Said::Notice => {
+                    TextKind::Message => form.write(deflater, out, text),
+                    TextKind::Notice => {
                         form.write_notice(deflater, out, text);
                         true
                     }

@@ -2,8 +2,8 @@
 //! is put together of these comes last.
 
 use super::FanOut;
+use super::coalesced::Coalesced;
 use super::delivery::{Delivery, Source};
-use super::joint::Joint;
 use crate::id::ConnId;
 use crate::metrics::Metrics;
 use crate::slots::{Slots, mark};
@@ -16,7 +16,7 @@ enum Stage {
     Flush,
     Streams,
     Runs,
-    Joint,
+    Coalesced,
     Done,
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Step {
     Flush(usize),
     Stream(usize),
     Run(usize),
-    Joint(Range<usize>),
+    Coalesced(Range<usize>),
 }
 
 /// A queue is gathered into writes of at most this many bytes: about what a default socket buffer takes at once.
@@ -46,7 +46,7 @@ pub(crate) struct Outlet {
     taken: usize,
     /// How many queues have been gathered, and their bytes.
     flushed: (usize, usize),
-    /// In `Stage::Joint`: who is written to.
+    /// In `Stage::Coalesced`: who is written to.
     target: ConnId,
 }
 
@@ -64,7 +64,7 @@ impl Outlet {
         slots: &'a mut Slots,
         metrics: &'a mut Metrics,
     ) -> Delivery<'a> {
-        let FanOut { audiences, backlog, writable, runs, streams, joint, gathered, gone, .. } = fanout;
+        let FanOut { audiences, backlog, writable, runs, streams, coalesced, gathered, gone, .. } = fanout;
         let (bytes, targets, source) = match step {
             Step::Flush(index) => {
                 (&gathered[..], std::slice::from_ref(&writable[index]), Source::Queue(&mut self.taken))
@@ -77,12 +77,12 @@ impl Outlet {
                 let (key, one_of_several) = (runs.due()[index], runs.due().len() > 1);
                 let run = runs.get(key);
                 let group = audiences.get(run.room).group_at(run.group);
-                let source = Source::Run { run: index as u32, one_of_several, joint };
+                let source = Source::Run { run: index as u32, one_of_several, coalesced };
                 (runs.part(key), &group.members()[..group.full as usize], source)
             }
-            Step::Joint(pieces) => {
-                let bytes = joint.bytes(pieces.clone(), streams, runs, slots, gathered);
-                (bytes, std::slice::from_ref(&self.target), Source::Joint { pieces, joint, runs })
+            Step::Coalesced(pieces) => {
+                let bytes = coalesced.bytes(pieces.clone(), streams, runs, slots, gathered);
+                (bytes, std::slice::from_ref(&self.target), Source::Coalesced { pieces, coalesced, runs })
             }
         };
         Delivery { bytes, targets, next: 0, put_off: 0, source, slots, backlog, metrics, gone }
@@ -115,15 +115,15 @@ impl Outlet {
                     return Some(Step::Run(at));
                 }
                 Stage::Runs => {
-                    fanout.joint.sort();
-                    self.enter(Stage::Joint);
+                    fanout.coalesced.sort();
+                    self.enter(Stage::Coalesced);
                 }
-                Stage::Joint => match fanout.joint.next(at) {
+                Stage::Coalesced => match fanout.coalesced.next(at) {
                     Some((slot, pieces)) => {
                         self.at = pieces.end;
                         self.target = slots.id(slot);
                         slots.unmark(slot, mark::JOINED);
-                        return Some(Step::Joint(pieces));
+                        return Some(Step::Coalesced(pieces));
                     }
                     None => self.enter(Stage::Done),
                 },
@@ -173,12 +173,12 @@ impl Outlet {
 
 /// Whether this stream waits for the runs of its connection's rooms.
 fn put_off_stream(fanout: &mut FanOut, slots: &mut Slots, index: usize) -> bool {
-    let FanOut { audiences, runs, streams, joint, .. } = fanout;
+    let FanOut { audiences, runs, streams, coalesced, .. } = fanout;
     let Some(slot) = slots.slot(streams.all()[index].conn).filter(|_| !runs.due().is_empty()) else { return false };
-    if slots.is_marked(slot, mark::HELD_UP) || !Joint::is_worth_waiting(slots, audiences, runs, slot) {
+    if slots.is_marked(slot, mark::HELD_UP) || !Coalesced::is_worth_waiting(slots, audiences, runs, slot) {
         return false;
     }
     slots.mark(slot, mark::JOINED);
-    joint.push_stream(slot);
+    coalesced.push_stream(slot);
     true
 }

@@ -25,8 +25,8 @@ const WAITING_BYTES_DUE: usize = 4 * WAITING_BYTES_MAX;
 /// Bytes of a run that are handed out at a time, in whole frames and at least one: about what a socket takes at once. Between two such
 /// parts others have their turn, and a member that keeps up reads the first.
 const PART_BYTES_MAX: usize = 64 * 1024;
-/// If a track is longer than such a part, its runs go out whole and at once, as long as that is no more than this many bytes for
-/// all members together: some milliseconds' work. So members that keep up are given no more than came in since.
+/// The runs of a track that is longer than such a part go out whole and at once, up to this many bytes for all members together.
+/// That is some milliseconds' work. So members that keep up are given no more than came in since.
 const WHOLE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Members that leave, and members that are spared a message, are given their part of a run out of turn. Each gets no more than
 /// such a part, all of them together in a turn no more than this many bytes.

@@ -84,7 +84,7 @@ impl RoomLog {
         key: Option<&IdempotencyKey<'_>>,
         payload: &[u8],
     ) -> Result<StoredAt, KeyReused> {
-        let epoch = self.settle(moment);
+        let epoch = self.lasting_epoch(moment);
         if let Some(key) = key
             && let Some(known) = self.keys.find(moment.now_ms, key)
         {
@@ -104,7 +104,7 @@ impl RoomLog {
 
     /// What is found in a part of the history.
     pub fn read(&mut self, moment: &Moment<'_>, retention: &Retention, query: &Query) -> Page {
-        let last = Position { epoch: self.settle(moment), offset: self.offset };
+        let last = Position { epoch: self.lasting_epoch(moment), offset: self.offset };
         let hidden = self.hidden(moment.now_ms, retention);
         let first = self.entries.get(hidden).map_or(self.offset + 1, |entry| entry.offset);
         let (continuity, entries) = match query.part {
@@ -147,7 +147,7 @@ impl RoomLog {
     }
 
     /// The epoch that lasts, which may begin with this call.
-    fn settle(&mut self, moment: &Moment<'_>) -> Epoch {
+    fn lasting_epoch(&mut self, moment: &Moment<'_>) -> Epoch {
         let begun = |ordinal| Epoch { ordinal, random: moment.drawn };
         let Some(life) = &mut self.life else {
             let life = Life { epoch: begun(1), incarnation: moment.incarnation.into(), ended: VecDeque::new() };

@@ -1,5 +1,6 @@
-//! What becomes of publishes that are deferred until a SUBSCRIBE has been confirmed. The commands of one connection about one room
-//! take effect in the order in which they were sent, although a publish and a subscription may go to the broker on two ways.
+//! What becomes of publishes that are deferred until a SUBSCRIBE has been confirmed. Publishes are deferred because a publish and a
+//! subscription may go to the broker on two ways, and the commands of one connection about one room must take effect in the order
+//! in which they were sent.
 //!
 //! The SUBSCRIBE may be confirmed, be refused, or be undone by an UNSUBSCRIBE or the connection's end. What is deferred is
 //! published then in any case, because a publish needs no membership. If the broker cannot confirm (an outage, or

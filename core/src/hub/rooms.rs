@@ -9,7 +9,7 @@ use std::hash::Hasher;
 
 /// The one outstanding request to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Outstanding {
     Subscribe,
     Unsubscribe,
 }
@@ -20,7 +20,7 @@ pub(crate) struct Room {
     /// The broker epoch in which the broker confirmed the subscription; it is held while that epoch lasts.
     pub held_in: u32,
     /// What was asked, and in which epoch; an ask of an earlier epoch is void.
-    pub asked: Option<(Asked, u32)>,
+    pub asked: Option<(Outstanding, u32)>,
     /// Without members, the room is kept until then.
     pub linger_until: Time,
     /// It stands in the queue of lingering rooms.

@@ -6,7 +6,7 @@
 
 use super::Hub;
 use super::asks::Kind;
-use super::rooms::Asked;
+use super::rooms::Outstanding;
 use crate::broker::envelope::{self, Dropped, Opened};
 use crate::broker::{BrokerEvent, PublishError, PublishId};
 use crate::context::Context;
@@ -86,7 +86,7 @@ impl Hub {
 
     /// Whether the broker holds the room's subscription and will go on to, so that a new member misses nothing from now on.
     pub(super) fn is_held(&self, room: u32) -> bool {
-        self.rooms.get(room).held_in == self.status.epoch && self.asked(room) != Some(Asked::Unsubscribe)
+        self.rooms.get(room).held_in == self.status.epoch && self.asked(room) != Some(Outstanding::Unsubscribe)
     }
 
     /// Whether a new member can begin at once: each message of the room is said as it comes.
@@ -94,7 +94,7 @@ impl Hub {
         self.is_held(room) && self.histories.is_live(room)
     }
 
-    fn asked(&self, room: u32) -> Option<Asked> {
+    fn asked(&self, room: u32) -> Option<Outstanding> {
         self.rooms.get(room).asked.filter(|(_, epoch)| *epoch == self.status.epoch).map(|(asked, _)| asked)
     }
 
@@ -116,8 +116,11 @@ impl Hub {
                 cx.fanout.remove_room(key);
             }
         } else if wanted != held && self.status.down.is_none() {
-            let (asked, kind) =
-                if wanted { (Asked::Subscribe, Kind::Subscribe) } else { (Asked::Unsubscribe, Kind::Unsubscribe) };
+            let (asked, kind) = if wanted {
+                (Outstanding::Subscribe, Kind::Subscribe)
+            } else {
+                (Outstanding::Unsubscribe, Kind::Unsubscribe)
+            };
             room.asked = Some((asked, self.status.epoch));
             self.asks.push(kind, &room.name, |_| {});
         }
@@ -169,7 +172,7 @@ impl Hub {
 
     fn subscribed(&mut self, cx: &mut Context, name: &str) {
         let Some(key) = self.rooms.find(name) else { return };
-        if self.asked(key) != Some(Asked::Subscribe) {
+        if self.asked(key) != Some(Outstanding::Subscribe) {
             return;
         }
         let room = self.rooms.get_mut(key);
@@ -226,7 +229,7 @@ impl Hub {
 
     fn unsubscribed(&mut self, cx: &mut Context, name: &str) {
         let Some(key) = self.rooms.find(name) else { return };
-        if self.asked(key) == Some(Asked::Unsubscribe) {
+        if self.asked(key) == Some(Outstanding::Unsubscribe) {
             let room = self.rooms.get_mut(key);
             room.asked = None;
             room.held_in = 0;
@@ -238,11 +241,11 @@ impl Hub {
         let room = self.rooms.find(name)?;
         match self.asked(room)? {
             // Refused to let go: nothing better can be asked, and what still comes is ignored.
-            Asked::Unsubscribe => {
+            Outstanding::Unsubscribe => {
                 self.unsubscribed(cx, name);
                 None
             }
-            Asked::Subscribe => {
+            Outstanding::Subscribe => {
                 self.rooms.get_mut(room).asked = None;
                 cx.metrics.subscriptions_refused += 1;
                 cx.journal.refused_room(name, reason);

@@ -48,16 +48,16 @@ pub(crate) const SILENCE_US_MAX: u64 = 1_000_000;
 
 /// What one event of a connection has used so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct EventUsage {
     /// Before the event, at most [`SILENCE_US_MAX`].
     silence_us: u64,
     used: [u64; LIMITS],
 }
 
-impl Pace {
+impl EventUsage {
     /// An event after this silence, in microseconds.
-    pub fn after(silence_us: u64) -> Pace {
-        Pace { silence_us: silence_us.min(SILENCE_US_MAX), used: [0; LIMITS] }
+    pub fn after(silence_us: u64) -> EventUsage {
+        EventUsage { silence_us: silence_us.min(SILENCE_US_MAX), used: [0; LIMITS] }
     }
 }
 
@@ -71,12 +71,12 @@ pub(crate) struct Meter {
 /// Meters of connections that owe nothing any more, kept for the next that do. A client that sends a few messages a second, some of
 /// them close together, needs one again and again, and a message shall allocate nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Spares {
+pub(crate) struct MeterPool {
     #[expect(clippy::vec_box, reason = "they come from one connection and go to another as they are")]
     meters: Vec<Box<Meter>>,
 }
 
-impl Spares {
+impl MeterPool {
     fn filled(&mut self, meter: Meter) -> Box<Meter> {
         match self.meters.pop() {
             Some(mut spare) => {
@@ -103,8 +103,8 @@ impl Meter {
     /// what a silence made good for is not remembered, and because a WebSocket begins as if after one.
     pub fn charge(
         meter: &mut Option<Box<Meter>>,
-        spares: &mut Spares,
-        pace: &mut Pace,
+        spares: &mut MeterPool,
+        usage: &mut EventUsage,
         rates: &Rates,
         limit: Limit,
         things: u64,
@@ -117,12 +117,12 @@ impl Meter {
         let meter = match meter {
             Some(meter) => meter,
             None => {
-                let used = pace.used[at].saturating_add(things);
-                if rate.makes_good(used, pace.silence_us) {
-                    pace.used[at] = used;
+                let used = usage.used[at].saturating_add(things);
+                if rate.makes_good(used, usage.silence_us) {
+                    usage.used[at] = used;
                     return true;
                 }
-                meter.insert(spares.filled(Meter::new(pace, rates, now)))
+                meter.insert(spares.filled(Meter::new(usage, rates, now)))
             }
         };
         meter.drain(rates, now);
@@ -134,8 +134,8 @@ impl Meter {
     }
 
     /// What the event has used becomes debts, although the silence has made good for it: the stricter way.
-    fn new(pace: &Pace, rates: &Rates, at: Time) -> Meter {
-        Meter { at, debts: std::array::from_fn(|index| rates[index].charged(0, pace.used[index]).unwrap_or(0)) }
+    fn new(usage: &EventUsage, rates: &Rates, at: Time) -> Meter {
+        Meter { at, debts: std::array::from_fn(|index| rates[index].charged(0, usage.used[index]).unwrap_or(0)) }
     }
 
     fn drain(&mut self, rates: &Rates, now: Time) {
@@ -162,9 +162,9 @@ mod tests {
 
     #[test]
     fn no_more_meters_are_kept_than_a_bound() {
-        let mut spares = Spares::default();
+        let mut spares = MeterPool::default();
         for _ in 0..SPARES_MAX + 1 {
-            spares.keep(Box::new(Meter::new(&Pace::default(), &[Rate::NONE; LIMITS], Time::ZERO)));
+            spares.keep(Box::new(Meter::new(&EventUsage::default(), &[Rate::NONE; LIMITS], Time::ZERO)));
         }
         assert_eq!(spares.meters.len(), SPARES_MAX);
     }
@@ -174,25 +174,30 @@ mod tests {
     /// One connection as the core drives its meter: `last_seen` is the time of the event before.
     struct Connection {
         meter: Option<Box<Meter>>,
-        spares: Spares,
+        spares: MeterPool,
         rates: Rates,
         seen: u64,
     }
 
     impl Connection {
         fn new(per_second: u64, burst: u64) -> Connection {
-            Connection { meter: None, spares: Spares::default(), rates: [Rate { per_second, burst }; LIMITS], seen: 0 }
+            Connection {
+                meter: None,
+                spares: MeterPool::default(),
+                rates: [Rate { per_second, burst }; LIMITS],
+                seen: 0,
+            }
         }
 
         /// How many of an event's things are allowed, one after the other.
         fn event(&mut self, now: u64, things: u64) -> u64 {
-            let mut pace = Pace::after(now - self.seen);
+            let mut usage = EventUsage::after(now - self.seen);
             self.seen = now;
             let mut allowed = 0;
             for _ in 0..things {
                 let now = Time::from_micros(now);
                 let Connection { meter, spares, rates, .. } = self;
-                allowed += u64::from(Meter::charge(meter, spares, &mut pace, rates, MESSAGES, 1, now));
+                allowed += u64::from(Meter::charge(meter, spares, &mut usage, rates, MESSAGES, 1, now));
             }
             allowed
         }
@@ -259,10 +264,10 @@ mod tests {
             things in prop_oneof![Just(u64::MAX), 0..9u64], now in prop_oneof![Just(u64::MAX), 0..9u64],
         ) {
             let mut connection = Connection::new(per_second, burst);
-            let (mut pace, now) = (Pace::after(now), Time::from_micros(now));
+            let (mut usage, now) = (EventUsage::after(now), Time::from_micros(now));
             for _ in 0..3 {
                 let Connection { meter, spares, rates, .. } = &mut connection;
-                let allowed = Meter::charge(meter, spares, &mut pace, rates, MESSAGES, things, now);
+                let allowed = Meter::charge(meter, spares, &mut usage, rates, MESSAGES, things, now);
                 prop_assert!(allowed || things > 0);
             }
         }
@@ -297,9 +302,9 @@ mod tests {
     #[test]
     fn limits_do_not_share_their_debts() {
         let rates = [Rate { per_second: 1, burst: 2 }, Rate { per_second: 1, burst: 3 }, Rate::NONE, Rate::NONE];
-        let (mut meter, mut spares, mut pace) = (None, Spares::default(), Pace::default());
+        let (mut meter, mut spares, mut usage) = (None, MeterPool::default(), EventUsage::default());
         let mut charge =
-            |limit, things| Meter::charge(&mut meter, &mut spares, &mut pace, &rates, limit, things, Time::ZERO);
+            |limit, things| Meter::charge(&mut meter, &mut spares, &mut usage, &rates, limit, things, Time::ZERO);
         assert!(charge(Limit::Bytes, 3));
         assert!(!charge(Limit::Bytes, 1));
         assert!(charge(Limit::Messages, 2));

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::slots::{Slots, coarse, fine};
 use crate::time::Time;
 use errors::Errors;
-use meter::{DELIVERY_BYTES, LIMITS, Limit, Meter, Pace, Rates, SILENCE_US_MAX, Spares};
+use meter::{DELIVERY_BYTES, EventUsage, LIMITS, Limit, Meter, MeterPool, Rates, SILENCE_US_MAX};
 use std::collections::VecDeque;
 use std::time::Duration;
 use strain::Strain;
@@ -33,14 +33,14 @@ pub(crate) struct Limits {
     rates: Rates,
     /// Connections with a meter, each once, and some that have gone.
     metered: VecDeque<ConnId>,
-    spares: Spares,
+    spares: MeterPool,
     strain: Strain,
     errors: Errors,
     /// How often each limit was exceeded.
     exceeded: [u64; LIMITS],
 
     // What follows is of the connection whose bytes are being read.
-    pace: Pace,
+    usage: EventUsage,
     /// Bytes of work that it has made beyond those that were read, and has not been charged for yet.
     surplus_bytes: usize,
 }
@@ -55,11 +55,11 @@ impl Limits {
         Limits {
             rates,
             metered: VecDeque::new(),
-            spares: Spares::default(),
+            spares: MeterPool::default(),
             strain: Strain::new(config.limits.surplus),
             errors: Errors::new(config),
             exceeded: [0; LIMITS],
-            pace: Pace::default(),
+            usage: EventUsage::default(),
             surplus_bytes: 0,
         }
     }
@@ -68,12 +68,12 @@ impl Limits {
     pub fn begin_event(&mut self, slots: &Slots, slot: u32, now: Time) {
         // `last_seen` is coarse: the next unit after it is the latest that it can mean.
         let seen = fine(slots.get(slot).last_seen, now) + Duration::from_micros(1 << 15);
-        self.pace = Pace::after(now.since(seen).as_micros() as u64);
+        self.usage = EventUsage::after(now.since(seen).as_micros() as u64);
     }
 
     /// What is looked at now was kept from an event before. The silence before that has made good for what came first.
     pub fn resume_event(&mut self) {
-        self.pace = Pace::default();
+        self.usage = EventUsage::default();
     }
 
     /// A WebSocket begins: what it sends first counts as if it came after a silence. Nearly every client subscribes at once, and
@@ -87,7 +87,7 @@ impl Limits {
     pub fn charge(&mut self, slots: &mut Slots, slot: u32, limit: Limit, things: usize, now: Time) -> bool {
         let meter = &mut slots.get_mut(slot).meter;
         let was_metered = meter.is_some();
-        let allowed = Meter::charge(meter, &mut self.spares, &mut self.pace, &self.rates, limit, things as u64, now);
+        let allowed = Meter::charge(meter, &mut self.spares, &mut self.usage, &self.rates, limit, things as u64, now);
         if !was_metered && meter.is_some() {
             self.sweep(slots, now);
             self.metered.push_back(slots.id(slot));

@@ -354,7 +354,7 @@ fn parse_id(json: &RawValue) -> Result<CommandId, Fault> {
     Ok(CommandId::new(raw))
 }
 
-/// As much of a text as a room's name may have, so that a reply about an invalid name is no longer than others.
+/// As much of a text as a room's name may have, because a reply repeats an invalid name.
 fn shortened(room: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
     let end = room.floor_char_boundary(bytes_max);
     match room {

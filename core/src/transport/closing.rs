@@ -100,7 +100,7 @@ impl Transport {
     }
 
     /// The turn's writing is over: takes in the slots whose queues have been written to their end.
-    pub fn settle(&mut self) -> &mut Vec<u32> {
+    pub fn end_writing(&mut self) -> &mut Vec<u32> {
         self.inflater.settle();
         &mut self.touched
     }

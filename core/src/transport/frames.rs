@@ -33,8 +33,8 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// What is next in these bytes; `None` when all have been looked at, or when what came before has ended the reading: it closed
-    /// the connection, or made so much work that others have their turn.
+    /// What is next in these bytes; `None` when all have been looked at, or when the reading has ended. What came before ends it by
+    /// closing the connection, or by so much work that others have their turn.
     #[inline]
     pub fn next<'a>(
         &'a mut self,

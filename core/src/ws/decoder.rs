@@ -54,7 +54,7 @@ impl Limits {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum DataKind {
     Text,
     Binary,
 }
@@ -79,7 +79,7 @@ struct Partial {
     frame: Option<Header>,
     control: Vec<u8>,
     /// The message whose fragments are coming in.
-    message: Option<Kind>,
+    message: Option<DataKind>,
     /// It is compressed, and inflated when it is whole.
     compressed: bool,
     /// Frames of it so far.
@@ -205,8 +205,8 @@ impl Decoder {
                     false => &partial.body,
                 };
                 let message = match kind {
-                    Kind::Binary => Message::Binary(body),
-                    Kind::Text => {
+                    DataKind::Binary => Message::Binary(body),
+                    DataKind::Text => {
                         partial.utf8.finish()?;
                         Message::Text(std::str::from_utf8(body).map_err(|_| Violation::NotUtf8)?)
                     }
@@ -235,8 +235,8 @@ impl Partial {
         let frames_max = limits.frames_per_message_max.saturating_sub(frames);
         check_sequence(&header, self.message, bytes_max, frames_max)?;
         match header.opcode {
-            OpCode::Data(Data::Text) => self.begin(Kind::Text, compressed),
-            OpCode::Data(Data::Binary) => self.begin(Kind::Binary, compressed),
+            OpCode::Data(Data::Text) => self.begin(DataKind::Text, compressed),
+            OpCode::Data(Data::Binary) => self.begin(DataKind::Binary, compressed),
             OpCode::Data(_) => self.frames += 1,
             OpCode::Control(_) => {}
         }
@@ -245,7 +245,7 @@ impl Partial {
         Ok(header_bytes - had)
     }
 
-    fn begin(&mut self, kind: Kind, compressed: bool) {
+    fn begin(&mut self, kind: DataKind, compressed: bool) {
         (self.message, self.compressed, self.frames) = (Some(kind), compressed, 1);
         self.utf8 = Utf8::default();
     }
@@ -254,7 +254,7 @@ impl Partial {
         if matches!(opcode, OpCode::Control(_)) {
             self.control.extend_from_slice(payload);
         } else {
-            if self.message == Some(Kind::Text) && !self.compressed {
+            if self.message == Some(DataKind::Text) && !self.compressed {
                 self.utf8.push(payload)?;
             }
             self.body.extend_from_slice(payload);
@@ -299,7 +299,12 @@ fn parse_header(data: &[u8], compression: bool) -> Result<Option<(usize, Header)
 }
 
 /// Checks that a frame may follow what came before it, and that it is within the bytes and frames left to its message.
-fn check_sequence(header: &Header, message: Option<Kind>, bytes_max: usize, frames_max: u32) -> Result<(), Violation> {
+fn check_sequence(
+    header: &Header,
+    message: Option<DataKind>,
+    bytes_max: usize,
+    frames_max: u32,
+) -> Result<(), Violation> {
     match header.opcode {
         OpCode::Control(_) => return Ok(()),
         OpCode::Data(Data::Continue) if message.is_none() => return Err(Violation::UnexpectedContinuation),

@@ -1,4 +1,4 @@
-//! The listener and its gate: connections are taken while there are places and descriptors, else they wait in the kernel's
+//! The listener and its gate. Connections are taken while there are places and descriptors. Otherwise they wait in the kernel's
 //! backlog until some have left.
 
 use super::counts::Counts;

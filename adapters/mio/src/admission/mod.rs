@@ -16,8 +16,8 @@
 //! - **Reserved before they are needed**, because two workers that upgrade at once must not both take the last place.
 //! - **Released before answers leave**, because a client that is answered may connect at once to another worker, and must not be
 //!   refused for a place that nobody uses.
-//! - **Settled at the end**, after which the gate opens or closes by the connections of all. What the log is told goes by those that
-//!   were there at the end of a turn: a flood of connections that end in the turn that accepts them would fill it.
+//! - **Settled at the end**, after which the gate opens or closes by the connections of all. The log is told by connections that
+//!   were there at the end of a turn, because a flood of connections that end in the turn that accepts them would fill it.
 
 mod counts;
 mod gate;

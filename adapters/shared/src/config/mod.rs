@@ -1,7 +1,7 @@
 //! The configuration: what can be set, from where, and the typed result that the rest of the server reads.
 //!
-//! `keys.rs` is the one definition of every key; flags, environment variables, the TOML file, the help text and
-//! `check-config` follow from it, by what `fanfare-shell` makes of such a table.
+//! `keys.rs` is the one definition of every key. From it `fanfare-shell` makes flags, environment variables, the TOML file, the
+//! help text and `check-config`.
 
 mod consistency;
 mod keys;

@@ -1,4 +1,4 @@
-//! What a server shows of itself on the operations port: its figures and readiness on a [`Board`], which the event loop writes to
+//! What a server shows of itself on the operations port: its figures and readiness. The event loop writes them to a [`Board`],
 //! without ever waiting for a reader.
 
 mod board;

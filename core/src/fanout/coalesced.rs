@@ -37,13 +37,13 @@ impl Piece {
 
 /// What of this turn is to be joined.
 #[derive(Debug, Default)]
-pub(crate) struct Joint {
+pub(crate) struct Coalesced {
     pieces: Vec<Piece>,
     /// Where each run that is due is stored for members that did not take it whole, or `NONE`.
     kept: Vec<u32>,
 }
 
-impl Joint {
+impl Coalesced {
     /// Whether the connection gets a run of one of its rooms, with which its stream can go.
     pub fn is_worth_waiting(slots: &Slots, audiences: &Audiences, runs: &Runs, slot: u32) -> bool {
         let conn = slots.get(slot);
