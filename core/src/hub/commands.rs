@@ -3,17 +3,15 @@
 use super::Hub;
 use super::asks::{KEYS_MAX, Kind};
 use super::deferral::Deferral;
+use super::publication::Publication;
 use crate::broker::{Store, envelope};
 use crate::close::CloseReason;
 use crate::config::{Config, PublishFormat};
 use crate::context::Context;
 use crate::fanout::Rest;
 use crate::history::{IdempotencyKey, Retention};
-use crate::id::ConnId;
 use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode, reply};
-use siphasher::sip::SipHasher13;
-use std::hash::Hasher;
 
 /// In so few rooms of its own a connection's room is found quicker than among all.
 const FEW_ROOMS: usize = 4;
@@ -131,7 +129,7 @@ impl Hub {
         cx: &mut Context,
         slot: u32,
         room: &str,
-        said: &Said<'_>,
+        said: &Publication<'_>,
         mut id: Option<CommandId>,
     ) -> Result<(), CloseReason<'static>> {
         cx.metrics.messages_in += 1;
@@ -177,33 +175,11 @@ impl Hub {
     }
 }
 
-/// What a client says to a room.
-#[derive(Debug)]
-pub(crate) struct Said<'a> {
-    /// JSON.
-    pub message: &'a str,
-    /// Who shall not get it.
-    pub except: Option<ConnId>,
-    /// Whether it is stored where the room keeps history.
-    pub store: bool,
-    /// What tells a repetition of it.
-    pub key: Option<&'a str>,
-}
-
-impl Said<'_> {
-    /// Tells this message from others with the same key, the same at every instance.
-    pub fn digest(&self) -> u64 {
-        let mut hasher = SipHasher13::new();
-        hasher.write(self.message.as_bytes());
-        hasher.finish()
-    }
-}
-
 impl Config {
     /// Appends what is published of a message, or what is stored of it, to which the broker adds the position.
     #[inline]
-    pub(super) fn write_publish(&self, out: &mut Vec<u8>, room: &str, said: &Said<'_>, stores: bool) {
-        let Said { message, except, .. } = *said;
+    pub(super) fn write_publish(&self, out: &mut Vec<u8>, room: &str, said: &Publication<'_>, stores: bool) {
+        let Publication { message, except, .. } = *said;
         match self.publish_format {
             _ if stores => {
                 envelope::write_sender(out, self.node, except);

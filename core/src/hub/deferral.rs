@@ -8,8 +8,8 @@
 
 use super::Hub;
 use super::asks::{KEYS_MAX, Kind};
-use super::commands::Said;
 use super::joins::{DEFERRED_MAX, Deferred, Join, Publish};
+use super::publication::Publication;
 use crate::broker::Store;
 use crate::close::CloseReason;
 use crate::context::Context;
@@ -41,7 +41,7 @@ impl Hub {
         &mut self,
         cx: &mut Context,
         (slot, room): (u32, u32),
-        said: &Said<'_>,
+        said: &Publication<'_>,
         id: Option<CommandId>,
     ) -> Result<Deferral, CloseReason<'static>> {
         if self.status.is_down() {

@@ -7,11 +7,12 @@ mod commands;
 mod deferral;
 mod history;
 mod joins;
+mod publication;
 mod rooms;
 mod status;
 mod subscriptions;
 
-pub(crate) use commands::Said;
+pub(crate) use publication::Publication;
 pub(crate) use subscriptions::{REFUSED, Told};
 
 use crate::broker::Ask;

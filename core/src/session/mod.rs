@@ -4,7 +4,7 @@
 use crate::close::CloseReason;
 use crate::context::Context;
 use crate::dialect::Dialect;
-use crate::hub::{Hub, Said};
+use crate::hub::{Hub, Publication};
 use crate::limits::meter::Limit;
 use crate::protocol::command::{self, Command, Refusal, Request};
 use crate::protocol::{CommandId, ErrorCode, reply};
@@ -73,7 +73,7 @@ fn obey(hub: &mut Hub, cx: &mut Context, slot: u32, Command { id, request }: Com
         Request::Unsubscribe { room } => hub.unsubscribe(cx, slot, &room, id),
         Request::SendMessage { room, message, echo, store, key } => {
             let except = (!echo).then(|| cx.slots.id(slot));
-            return publish(hub, cx, slot, &room, &Said { message, except, store, key: key.as_deref() }, id);
+            return publish(hub, cx, slot, &room, &Publication { message, except, store, key: key.as_deref() }, id);
         }
         Request::History { room, from, epoch, limit } => hub.history(cx, slot, (&room, from, epoch, limit), id),
         Request::Ping => cx.reply(slot, |out| reply::pong(out, id.as_ref())),
@@ -90,10 +90,17 @@ fn speak(hub: &mut Hub, cx: &mut Context, slot: u32, text: &str) -> Verdict {
     // The name goes to the broker with every message, and came once.
     let escapes = room.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
     cx.limits.owe(room.len() + escapes + message.len() - text.len());
-    publish(hub, cx, slot, &room, &Said { message: &message, except: None, store: true, key: None }, None)
+    publish(hub, cx, slot, &room, &Publication { message: &message, except: None, store: true, key: None }, None)
 }
 
-fn publish(hub: &mut Hub, cx: &mut Context, slot: u32, room: &str, said: &Said<'_>, id: Option<CommandId>) -> Verdict {
+fn publish(
+    hub: &mut Hub,
+    cx: &mut Context,
+    slot: u32,
+    room: &str,
+    said: &Publication<'_>,
+    id: Option<CommandId>,
+) -> Verdict {
     if cx.limits.has_deliveries() {
         let deliveries = (hub.members(cx, slot, room), said.message.len());
         if !cx.limits.charge_deliveries(&mut cx.slots, slot, deliveries, cx.now) {

@@ -1,7 +1,7 @@
 //! Members that come back: what they have missed is said to them before what comes.
 
 use super::super::Hub;
-use super::Histories;
+use super::histories::Histories;
 use super::keeper::{Behind, continuity_at};
 use super::learning::page_after;
 use super::reads::{Purpose, Question};
