@@ -424,6 +424,11 @@ impl Core {
                 self.transport.free(&mut self.cx, slot);
             }
         }
+        for (conn, room, from) in self.cx.fanout.take_behind() {
+            if let Some(slot) = self.cx.slots.slot(conn).filter(|slot| self.cx.slots.get(*slot).phase == Phase::Open) {
+                self.hub.fall_behind(&mut self.cx, slot, room, from);
+            }
+        }
         while let Some(slot) = self.cx.fanout.next_slow(&mut self.cx.slots) {
             match self.cx.slots.get(slot).phase {
                 Phase::Open => self.end(slot, CloseReason::TooSlow),

@@ -96,6 +96,8 @@ pub struct Metrics {
     pub history_bytes_now: u64,
     /// Members that have yet to be given what their rooms have said before.
     pub members_behind_now: u64,
+    /// How often a slow member was left behind, to be given later what it did not take.
+    pub members_fallen_behind: u64,
     /// Messages said again to members that came back.
     pub messages_replayed: u64,
     /// How often a message of a room with history did not follow the one before, so that what was missing was read.

@@ -5,6 +5,7 @@ use super::place::{Place, Seat};
 use super::run::Runs;
 use crate::form::Form;
 use crate::id::ConnId;
+use crate::rules::Slow;
 use crate::slots::NONE;
 use std::ops::Range;
 
@@ -17,11 +18,13 @@ pub(crate) struct Audience {
     /// A group that may have a place: the last that a member joined or left.
     roomy: u32,
     members: u32,
+    /// What becomes of members that do not keep up.
+    pub slow: Slow,
 }
 
 impl Audience {
     fn new() -> Audience {
-        Audience { first: Group::new(Form::default()), others: Vec::new(), roomy: 0, members: 0 }
+        Audience { first: Group::new(Form::default()), others: Vec::new(), roomy: 0, members: 0, slow: Slow::Close }
     }
 
     /// Its groups; one without members may be among them.
@@ -107,10 +110,11 @@ impl Audiences {
     }
 
     /// There is a room with this key from now on.
-    pub fn add(&mut self, room: u32) {
+    pub fn add(&mut self, room: u32, slow: Slow) {
         if self.list.len() <= room as usize {
             self.list.resize_with(room as usize + 1, Audience::new);
         }
+        self.list[room as usize].slow = slow;
     }
 
     /// The room is no more. It must have no member.

@@ -7,7 +7,9 @@ use crate::id::ConnId;
 use crate::metrics::Metrics;
 use crate::slots::{NONE, Slots, mark};
 use crate::ws::{Messages, encode};
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One run of whole frames and its targets.
 ///
@@ -35,10 +37,44 @@ pub(crate) enum Source<'a> {
     Queue(&'a mut usize),
     /// What goes to the target alone.
     Stream,
-    /// A run, by its index among those that are due, for all its members; `one_of_several` in this turn.
-    Run { run: u32, one_of_several: bool, coalesced: &'a mut Coalesced },
+    /// A run, by its index among those that are due, for all its members; `one_of_several` in this turn. Where its room does not keep for
+    /// slow members what they do not take, `laggards` notes them.
+    Run { run: u32, one_of_several: bool, coalesced: &'a mut Coalesced, laggards: Option<Laggards<'a>> },
     /// Pieces for one target, back to back.
     Coalesced { pieces: Range<usize>, coalesced: &'a mut Coalesced, runs: &'a Runs },
+}
+
+/// Members that do not keep up with their room, and what they get instead of what they did not take.
+#[derive(Debug, Default)]
+pub(crate) struct Fallen {
+    /// Members, with their rooms, that are given everything from this offset on later.
+    pub behind: Vec<(ConnId, u32, u64)>,
+    /// The newest message for each member of a room, by slot and room: a whole frame.
+    pub newest: BTreeMap<(u32, u32), Arc<[u8]>>,
+}
+
+/// Where a room's slow members are noted.
+#[derive(Debug)]
+pub(crate) struct Laggards<'a> {
+    pub room: u32,
+    /// The offset of the first message that they do not take; `None` where only the newest matters to them.
+    pub from: Option<u64>,
+    /// The last frame, once somebody needs it.
+    pub newest: Option<Arc<[u8]>>,
+    pub fallen: &'a mut Fallen,
+}
+
+impl Laggards<'_> {
+    #[cold]
+    fn note(&mut self, conn: ConnId, bytes: &[u8]) {
+        match self.from {
+            Some(from) => self.fallen.behind.push((conn, self.room, from)),
+            None => {
+                let newest = self.newest.get_or_insert_with(|| encode::last_frame(bytes).into());
+                self.fallen.newest.insert((conn.slot() as u32, self.room), Arc::clone(newest));
+            }
+        }
+    }
 }
 
 impl<'a> Delivery<'a> {
@@ -75,10 +111,16 @@ impl<'a> Delivery<'a> {
             return true;
         }
         if marks & mark::HELD_UP != 0 {
-            self.queue(conn, 0);
+            if let Source::Run { laggards: Some(laggards), .. } = &mut self.source
+                && marks & mark::HELD_UP == mark::LAGGING
+            {
+                laggards.note(conn, self.bytes);
+            } else {
+                self.queue(conn, 0);
+            }
             return false;
         }
-        if let Source::Run { run, one_of_several, coalesced } = &mut self.source
+        if let Source::Run { run, one_of_several, coalesced, .. } = &mut self.source
             && (marks & mark::JOINED != 0 || *one_of_several && marks & mark::ROAMING != 0 && !coalesced.is_full())
         {
             coalesced.push_run(slot, *run);

@@ -17,16 +17,19 @@ use crate::config::Config;
 use crate::form::{Form, Shape};
 use crate::id::ConnId;
 use crate::metrics::Metrics;
+use crate::rules::Slow;
 use crate::slots::{Membership, NONE, Slots, mark};
 use crate::ws::deflate::Deflater;
 use crate::ws::encode;
 use audience::{Audience, Audiences};
 use coalesced::Coalesced;
+use delivery::Fallen;
 use outbox::Backlog;
 use place::{Place, Seat};
 use run::{KEPT_BYTES_MAX, Runs};
 use smallvec::SmallVec;
 use std::ops::Range;
+use std::sync::Arc;
 use stream::Streams;
 
 /// A message in one of the forms in which a room's members get it.
@@ -41,7 +44,8 @@ struct Frame {
 /// What is said to the members of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TextKind {
-    Message,
+    /// With its offset, if it is stored.
+    Message(Option<u64>),
     Notice,
 }
 
@@ -71,6 +75,10 @@ pub(crate) struct FanOut {
     gathered: Vec<u8>,
     /// Slots whose queues have been written to their end.
     emptied: Vec<u32>,
+    /// Members that did not keep up.
+    fallen: Fallen,
+    /// What the newest message is for those who take more again.
+    newest: Vec<(ConnId, Arc<[u8]>)>,
     /// Slots whose sockets failed.
     gone: Vec<u32>,
     /// For one text that is being built.
@@ -89,14 +97,16 @@ impl FanOut {
             coalesced: Coalesced::default(),
             gathered: Vec::new(),
             emptied: Vec::new(),
+            fallen: Fallen::default(),
+            newest: Vec::new(),
             gone: Vec::new(),
             scratch: Vec::new(),
         }
     }
 
     /// There is a room with this key from now on.
-    pub fn add_room(&mut self, room: u32) {
-        self.audiences.add(room);
+    pub fn add_room(&mut self, room: u32, slow: Slow) {
+        self.audiences.add(room, slow);
     }
 
     /// The room is no more. It must have no member.
@@ -125,6 +135,9 @@ impl FanOut {
             let group = self.audiences.get_mut(moved.room).group_at_mut(moved.place.group());
             let index = moved.place.index();
             group.set_seat(index, Seat::new(position, group.seat(index).is_waiting()));
+        }
+        if !self.fallen.newest.is_empty() {
+            self.fallen.newest.remove(&(slot, room));
         }
         let run = self.audiences.get(room).group_at(place.group()).run;
         let part = self.audiences.leave(room, place, &mut self.runs, |conn, seat, place| {
@@ -258,6 +271,11 @@ impl FanOut {
 
     /// The turn's feeding is over: chooses what is written in it.
     pub fn choose(&mut self, slots: &mut Slots, members_max: usize) {
+        for (conn, frame) in std::mem::take(&mut self.newest) {
+            if let Some(slot) = slots.slot(conn) {
+                self.streams.of(slots, slot).extend_from_slice(&frame);
+            }
+        }
         self.runs.choose_due(members_max);
         self.give_the_late_their_part(slots);
     }
@@ -270,14 +288,34 @@ impl FanOut {
         self.gathered.clear();
         self.gathered.shrink_to(KEPT_BYTES_MAX);
         self.deflater.settle();
+        if !self.fallen.newest.is_empty() {
+            self.take_newest(slots);
+        }
         if !self.emptied.is_empty() {
             emptied.append(&mut self.emptied);
         }
     }
 
+    /// Whoever takes more again is given the newest message of its rooms that it did not take, before what comes.
+    #[cold]
+    fn take_newest(&mut self, slots: &Slots) {
+        for slot in &self.emptied {
+            while let Some((key, _)) = self.fallen.newest.range((*slot, 0)..=(*slot, u32::MAX)).next() {
+                let key = *key;
+                let frame = self.fallen.newest.remove(&key).expect("just found");
+                self.newest.push((slots.id(*slot), frame));
+            }
+        }
+    }
+
+    /// Takes the members that did not keep up, with their rooms, and from which offset on they have to be given what they did not take.
+    pub fn take_behind(&mut self) -> Vec<(ConnId, u32, u64)> {
+        std::mem::take(&mut self.fallen.behind)
+    }
+
     /// Whether there is something to be written at once.
     pub fn is_waiting(&self) -> bool {
-        self.runs.wait() || !self.writable.is_empty()
+        self.runs.wait() || !self.writable.is_empty() || !self.newest.is_empty()
     }
 
     /// See [`Runs::is_congested`].
@@ -301,9 +339,16 @@ impl FanOut {
     }
 
     /// Adds a message to the run of each group. Members that are behind do not get it, nor does the connection `spared`.
-    pub fn say(&mut self, (slots, metrics): (&mut Slots, &mut Metrics), key: u32, text: &[u8], spared: Option<u32>) {
+    /// One that is stored comes with its `offset`.
+    pub fn say(
+        &mut self,
+        (slots, metrics): (&mut Slots, &mut Metrics),
+        key: u32,
+        (text, offset): (&[u8], Option<u64>),
+        spared: Option<u32>,
+    ) {
         metrics.messages_out += 1;
-        self.write_to_groups((slots, metrics), key, (TextKind::Message, text), spared);
+        self.write_to_groups((slots, metrics), key, (TextKind::Message(offset), text), spared);
     }
 
     #[inline]
@@ -318,7 +363,8 @@ impl FanOut {
             let rooms = &slots.get(slot).rooms;
             Some((slot, rooms.as_slice()[rooms.position(key)?].place))
         });
-        let (groups, in_all) = (self.audiences.get(key).group_count(), self.audiences.get(key).members());
+        let audience = self.audiences.get(key);
+        let (groups, in_all, slow) = (audience.group_count(), audience.members(), audience.slow);
         // A message is written once for each form, behind what groups of that form have yet to be given.
         let mut frames = SmallVec::<[Frame; 2]>::new();
         for at in 0..groups {
@@ -344,13 +390,22 @@ impl FanOut {
             let position = *position.get_or_insert_with(|| {
                 let deflater = &mut self.deflater;
                 let position = self.runs.write(*track, |out| match said {
-                    TextKind::Message => form.write(deflater, out, text),
+                    TextKind::Message(_) => form.write(deflater, out, text),
                     TextKind::Notice => {
                         form.write_notice(deflater, out, text);
                         true
                     }
                 });
                 metrics.messages_forged += u64::from(position.is_none());
+                if slow == Slow::CatchUp
+                    && let Some(position) = position
+                {
+                    match said {
+                        TextKind::Message(None) => {}
+                        TextKind::Message(offset) => self.runs.note_place(*track, position, offset),
+                        TextKind::Notice => self.runs.note_place(*track, position, None),
+                    }
+                }
                 position
             });
             let Some(position) = position else { continue };

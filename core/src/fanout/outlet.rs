@@ -3,9 +3,11 @@
 
 use super::FanOut;
 use super::coalesced::Coalesced;
-use super::delivery::{Delivery, Source};
+use super::delivery::{Delivery, Fallen, Laggards, Source};
+use super::run::Runs;
 use crate::id::ConnId;
 use crate::metrics::Metrics;
+use crate::rules::Slow;
 use crate::slots::{Slots, mark};
 use std::ops::Range;
 
@@ -64,7 +66,7 @@ impl Outlet {
         slots: &'a mut Slots,
         metrics: &'a mut Metrics,
     ) -> Delivery<'a> {
-        let FanOut { audiences, backlog, writable, runs, streams, coalesced, gathered, gone, .. } = fanout;
+        let FanOut { audiences, backlog, writable, runs, streams, coalesced, gathered, gone, fallen, .. } = fanout;
         let (bytes, targets, source) = match step {
             Step::Flush(index) => {
                 (&gathered[..], std::slice::from_ref(&writable[index]), Source::Queue(&mut self.taken))
@@ -76,8 +78,13 @@ impl Outlet {
             Step::Run(index) => {
                 let (key, one_of_several) = (runs.due()[index], runs.due().len() > 1);
                 let run = runs.get(key);
-                let group = audiences.get(run.room).group_at(run.group);
-                let source = Source::Run { run: index as u32, one_of_several, coalesced };
+                let audience = audiences.get(run.room);
+                let group = audience.group_at(run.group);
+                let laggards = match audience.slow {
+                    Slow::Close => None,
+                    slow => laggards(slow, runs, key, fallen),
+                };
+                let source = Source::Run { run: index as u32, one_of_several, coalesced, laggards };
                 (runs.part(key), &group.members()[..group.full as usize], source)
             }
             Step::Coalesced(pieces) => {
@@ -168,6 +175,17 @@ impl Outlet {
             self.at += 1;
         }
         None
+    }
+}
+
+/// Where members are noted that do not keep up with this run's room.
+#[cold]
+fn laggards<'a>(slow: Slow, runs: &Runs, run: u32, fallen: &'a mut Fallen) -> Option<Laggards<'a>> {
+    let room = runs.get(run).room;
+    match slow {
+        Slow::Close => None,
+        Slow::CatchUp => Some(Laggards { room, from: Some(runs.first_place(run)?), newest: None, fallen }),
+        Slow::Latest => Some(Laggards { room, from: None, newest: None, fallen }),
     }
 }
 

@@ -68,6 +68,9 @@ struct Track {
     due: u32,
     /// It is of a large room.
     is_large: bool,
+    /// Of a room whose slow members catch up: where messages begin that are stored, with their offsets, and where something else is told
+    /// that must not be left out.
+    places: VecDeque<(u64, Option<u64>)>,
 }
 
 impl Track {
@@ -81,6 +84,7 @@ impl Track {
         if needless > self.bytes.len() / 2 {
             self.bytes.drain(..needless);
             self.base = first;
+            self.places.retain(|(position, _)| *position >= first);
         }
     }
 }
@@ -228,7 +232,8 @@ impl Runs {
             Some(track) => track.form = form,
             None => {
                 let runs = VecDeque::new();
-                self.tracks.push(Track { form, bytes: Vec::new(), base: 0, runs, due: 0, is_large: false });
+                let places = VecDeque::new();
+                self.tracks.push(Track { form, bytes: Vec::new(), base: 0, runs, due: 0, is_large: false, places });
             }
         }
         key
@@ -247,6 +252,21 @@ impl Runs {
             self.overlong.push(key);
         }
         Some(start)
+    }
+
+    /// What begins at this position of the track is stored at this offset, or is no message.
+    pub fn note_place(&mut self, track: u32, position: u64, offset: Option<u64>) {
+        self.tracks[track as usize].places.push_back((position, offset));
+    }
+
+    /// The offset of the first message in the part of a run that is handed out, if whoever does not take it can be given all of that
+    /// later.
+    pub fn first_place(&self, run: u32) -> Option<u64> {
+        let Run { track, start, end, .. } = *self.get(run);
+        let places = self.tracks[track as usize].places.iter();
+        let mut within = places.filter(|(position, _)| (start..end).contains(position)).map(|(_, offset)| *offset);
+        let first = within.next()??;
+        within.all(|offset| offset.is_some()).then_some(first)
     }
 
     /// Gives back a track that has no run.
@@ -482,6 +502,7 @@ impl Runs {
         let track = &mut self.tracks[key as usize];
         self.bytes -= track.bytes.len();
         track.base = 0;
+        track.places = VecDeque::new();
         track.bytes.clear();
         track.bytes.shrink_to(kept_bytes(key as usize));
         self.free_tracks.push(key);

@@ -12,6 +12,7 @@ use crate::fanout::Rest;
 use crate::history::{IdempotencyKey, Retention};
 use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::rules::Slow;
 
 /// In so few rooms of its own a connection's room is found quicker than among all.
 const FEW_ROOMS: usize = 4;
@@ -60,7 +61,8 @@ impl Hub {
             return cx.refuse(slot, ErrorCode::TooManyRooms, &reason, id.as_ref(), Some(name));
         }
         let room = self.rooms.find_or_insert(name, &cx.config.rules);
-        cx.fanout.add_room(room);
+        let rule = self.rooms.get(room).rule.and_then(|rule| cx.config.rules.get(rule));
+        cx.fanout.add_room(room, rule.map_or(Slow::Close, |rule| rule.slow));
         let is_kept = self.retention(cx, room).is_some();
         if is_kept {
             self.histories.keep(room);

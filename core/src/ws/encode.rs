@@ -117,6 +117,15 @@ pub(crate) fn last_frame_end(run: &[u8], at: usize) -> usize {
     end
 }
 
+/// The last frame of a run of whole frames.
+pub(crate) fn last_frame(run: &[u8]) -> &[u8] {
+    let mut start = 0;
+    while let Some((_, frame, _)) = split_frame(&run[start..]).filter(|(_, frame, _)| start + frame < run.len()) {
+        start += frame;
+    }
+    &run[start..]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use crate::{Frame, config, upgrade_request};
 use broker::{Broker, Heard, Link};
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::history::Retention;
-use fanfare_core::rules::{Rule, Rules};
+use fanfare_core::rules::{Rule, Rules, Slow};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
 use reader::Reader;
@@ -62,10 +62,14 @@ pub fn kept(data: &[u8]) {
 
 fn settings(node: u64) -> Config {
     config(|config| {
-        let mut rule = Rule::new("chat:*".parse().expect("a pattern"));
-        let age_max = Duration::from_secs(60);
-        rule.history = Some(Retention { messages_max: KEPT_MESSAGES, bytes_max: 4_000, age_max });
-        config.rules = Rules::new(vec![rule]).expect("a rule");
+        let rule = |pattern: &str, slow| {
+            let mut rule = Rule::new(pattern.parse().expect("a pattern"));
+            let age_max = Duration::from_secs(60);
+            rule.history = Some(Retention { messages_max: KEPT_MESSAGES, bytes_max: 4_000, age_max });
+            rule.slow = slow;
+            rule
+        };
+        config.rules = Rules::new(vec![rule("chat:a", Slow::Close), rule("chat:*", Slow::CatchUp)]).expect("rules");
         (config.node, config.seed) = (node, node);
         // Less than the rooms keep, so that what is missed is read as well.
         config.history.memory_bytes_max = 1_000;

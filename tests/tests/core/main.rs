@@ -32,6 +32,7 @@ mod core_request_heads_end_in_time;
 mod core_requests_are_answered_and_counted;
 mod core_rooms_linger;
 mod core_shares_its_limits_with_others;
+mod core_slow_members_of_some_rooms_stay;
 mod core_tells_when_it_is_due;
 mod core_times_publishes;
 mod core_websockets_of_others_are_members_like_any;

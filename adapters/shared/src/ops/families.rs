@@ -237,6 +237,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.core.members_behind_now],
     ),
     counter(
+        "fanfare_members_fallen_behind_total",
+        "Slow members of rooms with slow = catch_up that were left behind, to be given later what they did not take.",
+        samples![s => s.core.members_fallen_behind],
+    ),
+    counter(
         "fanfare_messages_replayed_total",
         "Messages said again to members that came back.",
         samples![s => s.core.messages_replayed],

@@ -131,7 +131,8 @@ impl Keeper {
     }
 }
 
-/// What a page that was read after `asked` says of another place of the same epoch that is not before it.
+/// What a page that was read after some place says of another place of the same epoch: one behind that, or one before it where the epoch
+/// has ended.
 pub(super) fn continuity_at(page: &Page, place: Position) -> Continuity {
     let kept = match place.offset + 1 < page.first {
         true => Continuity::Trimmed,

@@ -63,6 +63,18 @@ impl Hub {
         }
     }
 
+    /// A member did not take what its room says from this offset on: it is given that later.
+    pub fn fall_behind(&mut self, cx: &mut Context, slot: u32, room: u32, from: u64) {
+        let is_member = cx.slots.get(slot).rooms.position(room).is_some();
+        let Some(keeper) = self.histories.keepers.get_mut(&room).filter(|_| is_member) else { return };
+        if !keeper.behind.contains_key(&slot) {
+            keeper.behind.insert(slot, Behind::Replaying { next: from });
+            self.histories.replays.push_back((room, slot));
+            cx.fanout.set_behind(&mut cx.slots, slot, room, true);
+            cx.metrics.members_fallen_behind += 1;
+        }
+    }
+
     /// Answers the SUBSCRIBE; what is said from this offset on follows.
     fn begin_at(
         &mut self,
@@ -92,7 +104,12 @@ impl Hub {
         };
         let Some(last) = keeper.last else { return };
         let places = keeper.behind.values().filter_map(|behind| behind.place(last));
-        let Some(place) = places.min() else { return };
+        let Some(first) = places.clone().min() else { return };
+        // What follows the first of them is what all need. Of an epoch that has ended the last tells where it ended, if before that.
+        let place = match first.epoch == last.epoch {
+            true => first,
+            false => places.filter(|place| place.epoch == first.epoch).max().unwrap_or(first),
+        };
         keeper.is_asking = true;
         let purpose = Purpose::Resume(keeper.serial, place);
         self.histories.reads.push(Question { room, purpose, query: page_after(cx, place) });
@@ -104,11 +121,15 @@ impl Hub {
         let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
         keeper.is_asking = false;
         let Some(last) = keeper.last else { return };
+        let is_answered = |place: Position| match asked.epoch == page.last.epoch {
+            true => place.epoch == asked.epoch && place >= asked,
+            false => place.epoch == asked.epoch && place <= asked,
+        };
         let waiting: Vec<(u32, Start, Option<CommandId>, Position)> = keeper
             .behind
             .iter()
             .filter_map(|(slot, behind)| match (behind, behind.place(last)) {
-                (Behind::Asking { start, id }, Some(place)) if place.epoch == asked.epoch && place >= asked => {
+                (Behind::Asking { start, id }, Some(place)) if is_answered(place) => {
                     Some((*slot, *start, id.clone(), place))
                 }
                 _ => None,
