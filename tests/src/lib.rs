@@ -20,7 +20,6 @@ mod client;
 mod example;
 pub mod fuzz;
 mod http;
-pub mod kept;
 mod log;
 pub mod lone_core;
 mod metrics;

@@ -338,6 +338,29 @@ impl FanOut {
         self.write_to_groups(slots, key, (TextKind::Notice, text), None);
     }
 
+    /// The same to all but these.
+    pub fn announce_but(
+        &mut self,
+        (slots, metrics): (&mut Slots, &mut Metrics),
+        key: u32,
+        text: &[u8],
+        spared: &[u32],
+    ) {
+        let audience = self.audiences.get(key);
+        let bytes = |run: u32| if run == NONE { 0 } else { self.runs.bytes(run).len() };
+        let before: Vec<usize> = audience.groups().map(|group| bytes(group.run)).collect();
+        self.announce((&mut *slots, metrics), key, text);
+        for slot in spared {
+            let rooms = &slots.get(*slot).rooms;
+            let Some(position) = rooms.position(key) else { continue };
+            let place = rooms.as_slice()[position].place;
+            let run = self.audiences.get(key).group_at(place.group()).run;
+            if run != NONE && self.runs.bytes(run).len() > before[place.group()] {
+                self.spare(slots, *slot, key, place, before[place.group()]);
+            }
+        }
+    }
+
     /// Adds a message to the run of each group. Members that are behind do not get it, nor does the connection `spared`.
     /// One that is stored comes with its `offset`.
     pub fn say(

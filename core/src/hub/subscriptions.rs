@@ -11,9 +11,11 @@ use crate::broker::envelope::{self, Dropped, Opened};
 use crate::broker::{BrokerEvent, PublishError, PublishId};
 use crate::context::Context;
 use crate::fanout::Rest;
+use crate::fanout::group::Group;
 use crate::fanout::place::Place;
 use crate::history::Position;
 use crate::protocol::command::Start;
+use crate::protocol::reply::Gap;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::slots::Phase;
 use std::time::Duration;
@@ -177,12 +179,34 @@ impl Hub {
         }
         let room = self.rooms.get_mut(key);
         room.asked = None;
-        room.held_in = self.status.epoch;
+        let was_held = std::mem::replace(&mut room.held_in, self.status.epoch) != 0;
         match self.histories.has(key) {
             true => self.begin_to_keep(cx, key),
-            false => self.seat_all(cx, key),
+            false => {
+                if was_held {
+                    self.tell_of_an_interruption(cx, key);
+                }
+                self.seat_all(cx, key);
+            }
         }
         self.reconcile(cx, key);
+    }
+
+    /// The room's members have not been given what was published during the outage, and nobody knows how much that was.
+    fn tell_of_an_interruption(&mut self, cx: &mut Context, key: u32) {
+        let audience = cx.fanout.audience(key);
+        let is_waiting = |group: &Group, index: usize| group.seat(index as u32).is_waiting();
+        let waiting: Vec<u32> = audience
+            .groups()
+            .flat_map(|group| group.members().iter().enumerate().filter(move |(index, _)| is_waiting(group, *index)))
+            .map(|(_, conn)| conn.slot() as u32)
+            .collect();
+        if waiting.len() < audience.members() {
+            self.text.clear();
+            reply::gap(&mut self.text, &self.rooms.get(key).name, Gap::Interrupted);
+            cx.fanout.announce_but((&mut cx.slots, &mut cx.metrics), key, &self.text, &waiting);
+            cx.metrics.gaps += 1;
+        }
     }
 
     /// Ends the waiting of those who wait for the room, and answers them.

@@ -11,6 +11,7 @@ mod decoder_against_tungstenite;
 mod deflate;
 mod envelope;
 mod frames;
+mod history;
 mod json;
 mod pieces;
 mod resp;
@@ -26,6 +27,7 @@ pub use decoder::decoder;
 pub use decoder_against_tungstenite::decoder_against_tungstenite;
 pub use deflate::deflate;
 pub use envelope::envelope;
+pub use history::history;
 pub use resp::resp;
 pub use resp_against_redis::resp_against_redis;
 pub use upgrade::upgrade;
@@ -34,7 +36,7 @@ pub use upgrade::upgrade;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its folders too, and its body.
-pub const TARGETS: [(&str, Body); 10] = [
+pub const TARGETS: [(&str, Body); 11] = [
     ("commands", commands),
     ("core", core),
     ("core_against_model", core_against_model),
@@ -42,6 +44,7 @@ pub const TARGETS: [(&str, Body); 10] = [
     ("decoder_against_tungstenite", decoder_against_tungstenite),
     ("deflate", deflate),
     ("envelope", envelope),
+    ("history", history),
     ("resp", resp),
     ("resp_against_redis", resp_against_redis),
     ("upgrade", upgrade),

@@ -466,10 +466,11 @@ impl World {
                 self.publishes.answered(&room);
                 self.unneeded = !self.model.values().any(|client| !client.over && client.rooms.contains_key(&room));
                 for client in self.model.values_mut().filter(|client| !client.over) {
-                    if let Some(membership) = client.rooms.get_mut(&room)
-                        && std::mem::take(&mut membership.waiting)
-                    {
-                        client.expect(&room, Token::Subscribed);
+                    // Who is a member already was one before an outage.
+                    match client.rooms.get_mut(&room).map(|membership| std::mem::take(&mut membership.waiting)) {
+                        Some(true) => client.expect(&room, Token::Subscribed),
+                        Some(false) => client.expect(&room, Token::Gap),
+                        None => {}
                     }
                 }
                 turn.feed(Event::Broker(BrokerEvent::Subscribed { room: &room }));

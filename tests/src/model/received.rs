@@ -10,6 +10,8 @@ pub(super) enum Token {
     Subscribed,
     Unsubscribed,
     Message(u64),
+    /// Some messages did not come.
+    Gap,
 }
 
 /// The whole frames behind the response head; a frame that is not there to its end is left out.
@@ -65,6 +67,7 @@ pub(super) fn rooms_of(frames: &[Frame]) -> BTreeMap<String, Vec<Token>> {
         let token = match value["type"].as_str() {
             Some("SUBSCRIBED") => Token::Subscribed,
             Some("UNSUBSCRIBED") => Token::Unsubscribed,
+            Some("GAP") => Token::Gap,
             Some("MESSAGE") => Token::Message(message_of(&value)[0].as_u64().unwrap_or(0)),
             _ => continue,
         };

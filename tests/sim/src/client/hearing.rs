@@ -123,6 +123,7 @@ impl Client {
                 let unasked = value["code"].is_string();
                 view.unsubscribed(room, id, unasked, reference, &around.network)
             }
+            ("GAP", Some(_)) if value["reason"] == "interrupted" => Ok(()),
             ("ACK", None) => view.acked(id.unwrap_or_default(), reference),
             ("PONG", None) => view.ponged(id),
             ("ERROR", _) => {

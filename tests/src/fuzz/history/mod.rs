@@ -52,7 +52,7 @@ struct Cluster {
 }
 
 /// What is done, two bytes each; then everything is mended, and what was said is compared with what was stored.
-pub fn kept(data: &[u8]) {
+pub fn history(data: &[u8]) {
     let mut cluster = Cluster::new();
     for step in data.as_chunks::<2>().0 {
         cluster.step(*step);
