@@ -34,6 +34,7 @@ mod room_history;
 mod serial;
 mod server;
 mod settings;
+pub mod stored;
 mod under_test;
 pub mod work;
 
