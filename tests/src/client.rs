@@ -185,6 +185,16 @@ impl Client {
         self.expect(&message(room, raw));
     }
 
+    /// The next text must be the `GAP` that tells members of this room of an outage.
+    ///
+    /// # Panics
+    ///
+    /// If it is not.
+    #[track_caller]
+    pub fn expect_interruption(&mut self, room: &str) {
+        self.expect(&format!(r#"{{"type":"GAP","room":"{room}","reason":"interrupted"}}"#));
+    }
+
     /// The next text must be a `MESSAGE` of this room; gives the message.
     ///
     /// # Panics

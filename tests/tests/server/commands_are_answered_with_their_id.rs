@@ -81,7 +81,7 @@ fn replies_have_their_keys_in_a_fixed_order() {
     client.expect(r#"{"type":"UNSUBSCRIBED","room":"r","id":4}"#);
     client.send(r#"{"room":"r","id":5,"type":"HISTORY"}"#);
     let error = client.recv();
-    assert!(error.starts_with(r#"{"type":"ERROR","code":"not_supported","reason":""#), "{error}");
+    assert!(error.starts_with(r#"{"type":"ERROR","code":"history_unavailable","reason":""#), "{error}");
     assert!(error.contains(r#","id":5"#), "{error}");
 }
 

@@ -43,6 +43,7 @@ fn a_killed_redis_is_told_and_survived() {
     server.log().wait_for("redis connected", 2);
     eventually("the old room is subscribed again", || (redis.subscribers("fanfare:r") == 1).then_some(()));
     sender.publish_acknowledged("r", "1");
+    member.expect_interruption("r");
     member.expect_message("r", "1");
     redis.publish("fanfare:late", "2");
     late.expect_message("late", r#""2""#);
@@ -81,9 +82,14 @@ fn fifteen_hundred_rooms_come_back() {
         }
     }
     for (index, client) in clients.iter_mut().enumerate() {
-        for number in 0..ROOMS_EACH {
-            client.expect_message(&room(index, number), r#""again""#);
-        }
+        let mut told: Vec<String> = (0..2 * ROOMS_EACH).map(|_| client.recv()).collect();
+        let gap = |room: &str| format!(r#"{{"type":"GAP","room":"{room}","reason":"interrupted"}}"#);
+        let message = |room: &str| format!(r#"{{"type":"MESSAGE","room":"{room}","message":"again"}}"#);
+        let rooms = (0..ROOMS_EACH).map(|number| room(index, number));
+        let mut expected: Vec<String> = rooms.flat_map(|room| [gap(&room), message(&room)]).collect();
+        told.sort();
+        expected.sort();
+        assert_eq!(told, expected);
         client.fence();
     }
 }
@@ -102,6 +108,9 @@ fn instances_find_each_other_again() {
         eventually("both are subscribed again", || (redis.subscribers("fanfare:r") == 2).then_some(()));
         for server in &servers {
             server.wait_until_ready();
+        }
+        for member in &mut members {
+            member.expect_interruption("r");
         }
         for sender in 0..2 {
             let raw = format!("[{round},{sender}]");
@@ -138,6 +147,9 @@ fn a_connection_that_redis_drops_is_made_again() {
         server.log().wait_for("redis connected", round + 2);
         eventually("the room is subscribed", || (redis.subscribers("fanfare:r") == 1).then_some(()));
         server.wait_until_ready();
+        if kind == "pubsub" {
+            client.expect_interruption("r");
+        }
         client.publish("r", &round.to_string());
         client.expect_message("r", &round.to_string());
     }
@@ -195,6 +207,7 @@ fn a_frozen_redis_is_noticed_and_joined_again_when_it_thaws() {
     redis.resume();
     server.wait_until_ready();
     eventually("the room is subscribed", || (redis.subscribers("fanfare:r") == 1).then_some(()));
+    client.expect_interruption("r");
     client.publish("r", "1");
     client.expect_message("r", "1");
 }
@@ -413,6 +426,7 @@ fn order_and_wholeness_hold_across_an_outage() {
     sender.publish_acknowledged("r", r#""end""#);
     // Nothing old comes late or twice.
     for member in &mut members {
+        member.expect_interruption("r");
         member.expect_message("r", r#""end""#);
     }
 }

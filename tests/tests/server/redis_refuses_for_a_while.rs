@@ -138,6 +138,7 @@ fn a_redis_that_is_busy_when_it_is_joined_again_is_waited_for() {
     script.kill();
     late.expect(r#"{"type":"SUBSCRIBED","room":"r","id":1}"#);
     server.wait_until_ready();
+    member.expect_interruption("r");
     member.publish("r", r#""again""#);
     for client in [&mut member, &mut late] {
         client.expect_message("r", r#""again""#);
@@ -168,6 +169,7 @@ fn a_master_that_is_demoted_is_noticed_and_its_return_as_well() {
         redis.cli(&["REPLICAOF", "NO", "ONE"]);
         server.wait_until_ready();
         eventually("the room is subscribed", || (redis.subscribers("fanfare:r") == 1).then_some(()));
+        member.expect_interruption("r");
         member.publish_acknowledged("r", r#""again""#);
         member.expect_message("r", r#""again""#);
         classic.expect("again");
