@@ -372,6 +372,9 @@ impl Core {
 
     /// Ends connections that have missed a part of a room's history, and whose dialect cannot tell them, so that they come back.
     fn end_who_missed(&mut self) {
+        if !self.hub.has_missed() {
+            return;
+        }
         for slot in self.hub.take_missed() {
             self.end(slot, CloseReason::Missed);
         }
@@ -424,10 +427,8 @@ impl Core {
                 self.transport.free(&mut self.cx, slot);
             }
         }
-        for (conn, room, from) in self.cx.fanout.take_behind() {
-            if let Some(slot) = self.cx.slots.slot(conn).filter(|slot| self.cx.slots.get(*slot).phase == Phase::Open) {
-                self.hub.fall_behind(&mut self.cx, slot, room, from);
-            }
+        if self.cx.fanout.has_behind() {
+            self.leave_behind();
         }
         while let Some(slot) = self.cx.fanout.next_slow(&mut self.cx.slots) {
             match self.cx.slots.get(slot).phase {
@@ -437,6 +438,16 @@ impl Core {
             }
         }
         self.transport.end_the_written(&mut self.cx);
+    }
+
+    /// Members that did not keep up are given later what they did not take.
+    #[cold]
+    fn leave_behind(&mut self) {
+        for (conn, room, from) in self.cx.fanout.take_behind() {
+            if let Some(slot) = self.cx.slots.slot(conn).filter(|slot| self.cx.slots.get(*slot).phase == Phase::Open) {
+                self.hub.fall_behind(&mut self.cx, slot, room, from);
+            }
+        }
     }
 
     /// The adapter has carried out the first `done` ends of sockets.

@@ -111,12 +111,11 @@ impl<'a> Delivery<'a> {
             return true;
         }
         if marks & mark::HELD_UP != 0 {
-            if let Source::Run { laggards: Some(laggards), .. } = &mut self.source
-                && marks & mark::HELD_UP == mark::LAGGING
-            {
-                laggards.note(conn, self.bytes);
-            } else {
-                self.queue(conn, 0);
+            match &mut self.source {
+                Source::Run { laggards: Some(laggards), .. } if marks & mark::HELD_UP == mark::LAGGING => {
+                    laggards.note(conn, self.bytes);
+                }
+                _ => self.queue(conn, 0),
             }
             return false;
         }

@@ -12,6 +12,7 @@ pub(crate) mod place;
 pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod stream;
+pub(crate) mod text_kind;
 
 use crate::config::Config;
 use crate::form::{Form, Shape};
@@ -31,6 +32,7 @@ use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 use stream::Streams;
+use text_kind::TextKind;
 
 /// A message in one of the forms in which a room's members get it.
 struct Frame {
@@ -39,14 +41,6 @@ struct Frame {
     track: u32,
     /// Where it begins there, once it has been written; `Some(None)` if it cannot be.
     position: Option<Option<u64>>,
-}
-
-/// What is said to the members of a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TextKind {
-    /// With its offset, if it is stored.
-    Message(Option<u64>),
-    Notice,
 }
 
 /// What a member that leaves a room still gets of what has been said there and is not written.
@@ -271,10 +265,8 @@ impl FanOut {
 
     /// The turn's feeding is over: chooses what is written in it.
     pub fn choose(&mut self, slots: &mut Slots, members_max: usize) {
-        for (conn, frame) in std::mem::take(&mut self.newest) {
-            if let Some(slot) = slots.slot(conn) {
-                self.streams.of(slots, slot).extend_from_slice(&frame);
-            }
+        if !self.newest.is_empty() {
+            self.give_newest(slots);
         }
         self.runs.choose_due(members_max);
         self.give_the_late_their_part(slots);
@@ -296,6 +288,15 @@ impl FanOut {
         }
     }
 
+    #[cold]
+    fn give_newest(&mut self, slots: &mut Slots) {
+        for (conn, frame) in std::mem::take(&mut self.newest) {
+            if let Some(slot) = slots.slot(conn) {
+                self.streams.of(slots, slot).extend_from_slice(&frame);
+            }
+        }
+    }
+
     /// Whoever takes more again is given the newest message of its rooms that it did not take, before what comes.
     #[cold]
     fn take_newest(&mut self, slots: &Slots) {
@@ -306,6 +307,11 @@ impl FanOut {
                 self.newest.push((slots.id(*slot), frame));
             }
         }
+    }
+
+    /// Whether any member did not keep up, and has to be given later what it did not take.
+    pub fn has_behind(&self) -> bool {
+        !self.fallen.behind.is_empty()
     }
 
     /// Takes the members that did not keep up, with their rooms, and from which offset on they have to be given what they did not take.
@@ -362,16 +368,21 @@ impl FanOut {
     }
 
     /// Adds a message to the run of each group. Members that are behind do not get it, nor does the connection `spared`.
-    /// One that is stored comes with its `offset`.
-    pub fn say(
+    pub fn say(&mut self, (slots, metrics): (&mut Slots, &mut Metrics), key: u32, text: &[u8], spared: Option<u32>) {
+        metrics.messages_out += 1;
+        self.write_to_groups((slots, metrics), key, (TextKind::Message, text), spared);
+    }
+
+    /// The same of a message that is stored at this offset.
+    pub fn say_stored(
         &mut self,
         (slots, metrics): (&mut Slots, &mut Metrics),
         key: u32,
-        (text, offset): (&[u8], Option<u64>),
+        (text, offset): (&[u8], u64),
         spared: Option<u32>,
     ) {
         metrics.messages_out += 1;
-        self.write_to_groups((slots, metrics), key, (TextKind::Message(offset), text), spared);
+        self.write_to_groups((slots, metrics), key, (TextKind::Stored(offset), text), spared);
     }
 
     #[inline]
@@ -413,21 +424,15 @@ impl FanOut {
             let position = *position.get_or_insert_with(|| {
                 let deflater = &mut self.deflater;
                 let position = self.runs.write(*track, |out| match said {
-                    TextKind::Message(_) => form.write(deflater, out, text),
+                    TextKind::Message | TextKind::Stored(_) => form.write(deflater, out, text),
                     TextKind::Notice => {
                         form.write_notice(deflater, out, text);
                         true
                     }
                 });
                 metrics.messages_forged += u64::from(position.is_none());
-                if slow == Slow::CatchUp
-                    && let Some(position) = position
-                {
-                    match said {
-                        TextKind::Message(None) => {}
-                        TextKind::Message(offset) => self.runs.note_place(*track, position, offset),
-                        TextKind::Notice => self.runs.note_place(*track, position, None),
-                    }
+                if slow == Slow::CatchUp {
+                    self.runs.note_place(*track, position, said);
                 }
                 position
             });

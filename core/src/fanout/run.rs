@@ -1,6 +1,7 @@
 //! What is to be said in rooms. For each form of a room there is a track: the frames of all messages that some member has yet to be
 //! given, once. For each group of members there is a run: the part of the track that it gets next. Buffers are reused.
 
+use super::text_kind::TextKind;
 use crate::form::Form;
 use crate::id::ConnId;
 use crate::slots::NONE;
@@ -255,8 +256,14 @@ impl Runs {
     }
 
     /// What begins at this position of the track is stored at this offset, or is no message.
-    pub fn note_place(&mut self, track: u32, position: u64, offset: Option<u64>) {
-        self.tracks[track as usize].places.push_back((position, offset));
+    #[cold]
+    pub fn note_place(&mut self, track: u32, position: Option<u64>, what: TextKind) {
+        let offset = match what {
+            TextKind::Message => return,
+            TextKind::Stored(offset) => Some(offset),
+            TextKind::Notice => None,
+        };
+        self.tracks[track as usize].places.extend(position.map(|position| (position, offset)));
     }
 
     /// The offset of the first message in the part of a run that is handed out, if whoever does not take it can be given all of that
@@ -462,7 +469,9 @@ impl Runs {
                 done(run.room, run.group);
                 run.late.clear();
                 run.late.shrink_to(KEPT_BUFFERS_MAX);
-                run.spared = Vec::new();
+                if !run.spared.is_empty() {
+                    run.spared = Vec::new();
+                }
                 self.free.push(key);
             }
             let track = &mut self.tracks[track_key as usize];
@@ -502,7 +511,9 @@ impl Runs {
         let track = &mut self.tracks[key as usize];
         self.bytes -= track.bytes.len();
         track.base = 0;
-        track.places = VecDeque::new();
+        if !track.places.is_empty() {
+            track.places = VecDeque::new();
+        }
         track.bytes.clear();
         track.bytes.shrink_to(kept_bytes(key as usize));
         self.free_tracks.push(key);

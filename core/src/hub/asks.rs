@@ -22,7 +22,8 @@ pub(crate) enum Kind {
     Publish(Option<PublishId>),
     /// A publish that is stored, by its place among these.
     Store(Option<PublishId>, u32),
-    Read(ReadId, Query, Retention),
+    /// A read, by its place among these.
+    Read(ReadId, u32),
 }
 
 /// How a message is stored.
@@ -45,6 +46,7 @@ struct Kept {
 pub(crate) struct Asks {
     list: Vec<Kept>,
     storing: Vec<Storing>,
+    reading: Vec<(Query, Retention)>,
     bytes: Vec<u8>,
 }
 
@@ -75,6 +77,12 @@ impl Asks {
         self.storing.push(Storing { retention: store.retention, key });
     }
 
+    /// Queues a read.
+    pub fn push_read(&mut self, id: ReadId, room: &str, query: Query, retention: Retention) {
+        self.push(Kind::Read(id, self.reading.len() as u32), room, |_| {});
+        self.reading.push((query, retention));
+    }
+
     pub fn get(&self, index: usize) -> Option<Ask<'_>> {
         let kept = self.list.get(index)?;
         let text = |range: &Range<usize>| std::str::from_utf8(&self.bytes[range.clone()]).expect("made from a str");
@@ -93,7 +101,10 @@ impl Asks {
                 });
                 Ask::Publish { room, payload, store: Some(Store { retention: *retention, key }), id }
             }
-            Kind::Read(id, query, retention) => Ask::Read { room, query, retention, id },
+            Kind::Read(id, index) => {
+                let (query, retention) = self.reading[index as usize];
+                Ask::Read { room, query, retention, id }
+            }
         })
     }
 
@@ -116,6 +127,7 @@ impl Asks {
         self.list.drain(..done);
         if self.list.is_empty() {
             self.storing.clear();
+            self.reading.clear();
             self.bytes.clear();
             self.bytes.shrink_to(KEPT_BYTES_MAX);
         }

@@ -68,7 +68,14 @@ impl Hub {
         self.end_lingering(cx);
         self.resubscribe(cx);
         self.end_overdue(cx);
-        self.history_timeout(cx);
+        if !self.histories.is_idle() {
+            self.history_timeout(cx);
+        }
+    }
+
+    /// Whether members have missed something and cannot be told.
+    pub fn has_missed(&self) -> bool {
+        self.histories.has_missed()
     }
 
     /// Takes the members that have missed something and cannot be told: they have to come back.
@@ -83,8 +90,13 @@ impl Hub {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
-        let joins = if self.joins.is_empty() { None } else { self.joins.deadline() };
-        [lingering, joins, self.histories.next_timeout(slots)].into_iter().flatten().min()
+        match self.joins.is_empty() && self.histories.is_idle() {
+            true => lingering,
+            false => {
+                let histories = self.histories.next_timeout(slots);
+                [lingering, self.joins.deadline(), histories].into_iter().flatten().min()
+            }
+        }
     }
 
     /// Whether the broker takes everything.

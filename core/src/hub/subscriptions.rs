@@ -319,7 +319,7 @@ impl Hub {
             Ok(Opened { text, except, .. }) => {
                 let except = except.filter(|except| except.node == cx.config.node).map(|except| except.conn);
                 let spared = except.and_then(|conn| cx.slots.slot(conn));
-                cx.fanout.say((&mut cx.slots, &mut cx.metrics), key, (text, None), spared);
+                cx.fanout.say((&mut cx.slots, &mut cx.metrics), key, text, spared);
             }
             Err(Dropped::NotUtf8) => cx.metrics.messages_not_utf8 += 1,
             Err(Dropped::Version) => cx.metrics.messages_of_other_versions += 1,

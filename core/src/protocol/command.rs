@@ -142,6 +142,11 @@ struct Fields<'a> {
     history: Option<&'a RawValue>,
     #[serde(borrow)]
     store: Option<&'a RawValue>,
+}
+
+/// Those of `HISTORY` alone, which are read a second time: no other command pays for them.
+#[derive(Deserialize)]
+struct HistoryFields<'a> {
     #[serde(borrow)]
     limit: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -193,7 +198,7 @@ pub fn parse(frame: &str, room_name_bytes_max: usize) -> Result<Command<'_>, Ref
     let room = fields.room();
     let request = match refused.take() {
         Some(fault) => Err(fault),
-        None => fields.request(&room, room_name_bytes_max),
+        None => fields.request(frame, &room, room_name_bytes_max),
     };
     match request {
         Ok(request) => Ok(Command { id, request }),
@@ -234,6 +239,7 @@ impl<'a> Fields<'a> {
 
     fn request(
         &self,
+        frame: &'a str,
         room: &Result<Option<Cow<'a, str>>, Fault>,
         room_name_bytes_max: usize,
     ) -> Result<Request<'a>, Fault> {
@@ -252,7 +258,7 @@ impl<'a> Fields<'a> {
             "SEND_MESSAGE" => self.send_message(room()?),
             // In small letters as well: it is what most clients send that know nothing of this server.
             "PING" | "ping" => Ok(Request::Ping),
-            "HISTORY" => self.history(room()?),
+            "HISTORY" => history(frame, room()?),
             "PRESENCE" | "AUTH" => {
                 Err((ErrorCode::NotSupported, format!("{kind} is not available on this server").into()))
             }
@@ -306,30 +312,33 @@ impl<'a> Fields<'a> {
                 .ok_or(fault(ErrorCode::BadField, "history must be a number of messages")),
         }
     }
+}
 
-    fn history(&self, room: Cow<'a, str>) -> Result<Request<'a>, Fault> {
-        let offset = |field: &'a RawValue, reason| {
-            serde_json::from_str::<u64>(field.get()).map_err(|_| fault(ErrorCode::BadField, reason))
-        };
-        let from = match (self.after, self.before) {
-            (None, None) => HistoryFrom::Newest,
-            (Some(after), None) => HistoryFrom::After(offset(after, "after must be an offset")?),
-            (None, Some(before)) => HistoryFrom::Before(offset(before, "before must be an offset")?),
-            (Some(_), Some(_)) => return Err(fault(ErrorCode::BadField, "after and before exclude each other")),
-        };
-        let epoch = match self.epoch.map(text) {
-            None => None,
-            Some(Some(epoch)) => Some(epoch_of(&epoch)),
-            Some(None) => return Err(fault(ErrorCode::BadField, "epoch must be a string")),
-        };
-        let limit = match self.limit {
-            None => HISTORY_LIMIT,
-            Some(limit) => number(limit)
-                .filter(|limit| *limit > 0)
-                .ok_or(fault(ErrorCode::BadField, "limit must be a number of messages, at least 1"))?,
-        };
-        Ok(Request::History { room, from, epoch, limit: limit.min(HISTORY_LIMIT_MAX) })
-    }
+/// The rest of a `HISTORY`.
+fn history<'a>(frame: &'a str, room: Cow<'a, str>) -> Result<Request<'a>, Fault> {
+    let fields: HistoryFields<'a> =
+        serde_json::from_str(frame).map_err(|_| fault(ErrorCode::BadField, "a field stands there twice"))?;
+    let offset = |field: &'a RawValue, reason| {
+        serde_json::from_str::<u64>(field.get()).map_err(|_| fault(ErrorCode::BadField, reason))
+    };
+    let from = match (fields.after, fields.before) {
+        (None, None) => HistoryFrom::Newest,
+        (Some(after), None) => HistoryFrom::After(offset(after, "after must be an offset")?),
+        (None, Some(before)) => HistoryFrom::Before(offset(before, "before must be an offset")?),
+        (Some(_), Some(_)) => return Err(fault(ErrorCode::BadField, "after and before exclude each other")),
+    };
+    let epoch = match fields.epoch.map(text) {
+        None => None,
+        Some(Some(epoch)) => Some(epoch_of(&epoch)),
+        Some(None) => return Err(fault(ErrorCode::BadField, "epoch must be a string")),
+    };
+    let limit = match fields.limit {
+        None => HISTORY_LIMIT,
+        Some(limit) => number(limit)
+            .filter(|limit| *limit > 0)
+            .ok_or(fault(ErrorCode::BadField, "limit must be a number of messages, at least 1"))?,
+    };
+    Ok(Request::History { room, from, epoch, limit: limit.min(HISTORY_LIMIT_MAX) })
 }
 
 /// The epoch with this text. A text that is not an epoch gives one that no room has.
@@ -412,7 +421,7 @@ mod tests {
             ("\"\"ping\"\"", "bad_json"),
             ("[]", "bad_json"),
             ("1", "bad_json"),
-            (r#"["PING",7,null,null,0,null,null,null,null,null,null,null,null,null]"#, "bad_json"),
+            (r#"["PING",7,null,null,0,null,null,null,null,null]"#, "bad_json"),
             (r#"{"type":"PING"} x"#, "bad_json"),
             (r#"{"type":"PING","type":"PING"}"#, "bad_json"),
             ("{}", "missing_field"),
@@ -447,6 +456,7 @@ mod tests {
             (r#"{"type":"HISTORY","room":"r","after":3,"before":9}"#, "bad_field"),
             (r#"{"type":"HISTORY","room":"r","after":-3}"#, "bad_field"),
             (r#"{"type":"HISTORY","room":"r","limit":0}"#, "bad_field"),
+            (r#"{"type":"HISTORY","room":"r","limit":1,"limit":2}"#, "bad_field"),
             (r#"{"type":"HISTORY","room":"r","epoch":1}"#, "bad_field"),
             (r#"{"type":"PRESENCE","room":"r"}"#, "not_supported"),
             (r#"{"type":"PING","id":1.5}"#, "bad_field"),

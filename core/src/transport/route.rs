@@ -64,6 +64,9 @@ fn room_name<'a>(encoded: &'a str, config: &Config) -> Result<Cow<'a, str>, Cow<
 /// The rooms that a query names, each as `room=`, in the form of `application/x-www-form-urlencoded`, which browsers' `URLSearchParams`
 /// makes. `since=` and `history=` belong to the room before them.
 fn rooms<'a>(query: &'a str, config: &Config) -> Result<Vec<(Cow<'a, str>, Start)>, Cow<'static, str>> {
+    if query.is_empty() {
+        return Ok(Vec::new());
+    }
     let room = |name: &'a str| match name.contains('+') {
         true => room_name(&name.replace('+', "%20"), config).map(|room| Cow::Owned(room.into_owned())),
         false => room_name(name, config),

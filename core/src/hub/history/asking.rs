@@ -1,7 +1,6 @@
 //! Questions to the broker about rooms' histories, and what becomes of the answers.
 
 use super::super::Hub;
-use super::super::asks::Kind;
 use super::keeper::Behind;
 use super::reads::{Asked, Purpose, Question};
 use crate::broker::{ReadId, envelope};
@@ -38,7 +37,7 @@ impl Hub {
                 }
             };
             match retention {
-                Some(retention) => self.asks.push(Kind::Read(id, question.query, retention), name, |_| {}),
+                Some(retention) => self.asks.push_read(id, name, question.query, retention),
                 None => drop(self.histories.reads.take(id)),
             }
         }

@@ -83,6 +83,16 @@ impl Histories {
         }
     }
 
+    /// Whether there is nothing to be asked, and nobody to be given what it has missed.
+    pub fn is_idle(&self) -> bool {
+        self.replays.is_empty() && self.reads.is_idle()
+    }
+
+    /// Whether members have to come back.
+    pub fn has_missed(&self) -> bool {
+        !self.missed.is_empty()
+    }
+
     /// Takes the members that have to come back, because they have missed something and cannot be told.
     pub fn take_missed(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.missed)

@@ -74,7 +74,7 @@ impl Hub {
         let except = except.filter(|except| except.node == cx.config.node).map(|except| except.conn);
         let spared = except.and_then(|conn| cx.slots.slot(conn));
         let Some(position) = position else {
-            return cx.fanout.say((&mut cx.slots, &mut cx.metrics), room, (text, None), spared);
+            return cx.fanout.say((&mut cx.slots, &mut cx.metrics), room, text, spared);
         };
         let Some(retention) = self.retention(cx, room) else { return };
         self.histories.remember(room, &retention, text);
@@ -84,7 +84,7 @@ impl Hub {
         let mut said = std::mem::take(&mut self.text);
         said.clear();
         reply::with_offset(&mut said, text, position.offset);
-        cx.fanout.say((&mut cx.slots, &mut cx.metrics), room, (&said, Some(position.offset)), spared);
+        cx.fanout.say_stored((&mut cx.slots, &mut cx.metrics), room, (&said, position.offset), spared);
         self.text = said;
     }
 

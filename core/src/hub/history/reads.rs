@@ -107,6 +107,11 @@ impl Reads {
         self.failed.front().map(|(at, _)| *at)
     }
 
+    /// Whether none waits to be asked.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.failed.is_empty()
+    }
+
     /// How many have been asked and not answered.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()

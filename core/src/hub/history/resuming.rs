@@ -12,6 +12,7 @@ use crate::protocol::CommandId;
 use crate::protocol::command::Start;
 use crate::protocol::reply::{self, Gap};
 use crate::slots::{Slots, mark};
+use std::collections::btree_map::Entry;
 
 /// Bytes of missed messages that are said in a turn, and of them to one member: about what a socket takes at once.
 const REPLAYED_BYTES_MAX: usize = 1024 * 1024;
@@ -67,8 +68,8 @@ impl Hub {
     pub fn fall_behind(&mut self, cx: &mut Context, slot: u32, room: u32, from: u64) {
         let is_member = cx.slots.get(slot).rooms.position(room).is_some();
         let Some(keeper) = self.histories.keepers.get_mut(&room).filter(|_| is_member) else { return };
-        if !keeper.behind.contains_key(&slot) {
-            keeper.behind.insert(slot, Behind::Replaying { next: from });
+        if let Entry::Vacant(entry) = keeper.behind.entry(slot) {
+            entry.insert(Behind::Replaying { next: from });
             self.histories.replays.push_back((room, slot));
             cx.fanout.set_behind(&mut cx.slots, slot, room, true);
             cx.metrics.members_fallen_behind += 1;
