@@ -35,6 +35,7 @@ mod room_history;
 mod serial;
 mod server;
 mod settings;
+pub mod stored;
 mod under_test;
 pub mod work;
 

@@ -9,7 +9,7 @@ use std::thread;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::Process;
+use crate::process::{Folder, Process};
 use crate::under_test::uses_redis;
 use crate::{Log, Metrics, Redis, eventually, fanfare_binary, get};
 
@@ -21,6 +21,7 @@ pub struct Server {
     ops_address: Option<SocketAddr>,
     /// Where the suite is run with Redis and the test says nothing of it.
     _own_redis: Option<Redis>,
+    _file: Option<Folder>,
 }
 
 /// How a server is to be started. Nothing of the test's own environment reaches it but `PATH`.
@@ -34,6 +35,7 @@ pub struct Launch {
     ready: bool,
     workers: Option<usize>,
     embedded: bool,
+    file: Option<Folder>,
 }
 
 /// How many workers servers have whose tests do not say it. The whole suite can be run with several.
@@ -51,6 +53,7 @@ impl Launch {
             ready: true,
             workers: None,
             embedded: false,
+            file: None,
         }
     }
 
@@ -63,6 +66,19 @@ impl Launch {
     /// One more flag with its value.
     pub fn flag(self, flag: &str, value: impl ToString) -> Launch {
         self.args([flag.to_owned(), value.to_string()])
+    }
+
+    /// A configuration file with this text.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be written.
+    pub fn file(mut self, text: &str) -> Launch {
+        let folder = Folder::new("config");
+        let path = folder.path().join("fanfare.toml");
+        fs::write(&path, text).expect("the folder takes files");
+        self.file = Some(folder);
+        self.args([OsString::from("--config"), path.into()])
     }
 
     /// A variable of the environment.
@@ -157,7 +173,7 @@ impl Launch {
         let log = Log::read(process.take_stderr());
         let address = address_of(&log.wait_for("listening", 1));
         let ops_address = self.ops.then(|| address_of(&log.wait_for("operations port listening", 1)));
-        let server = Server { process, log, address, ops_address, _own_redis: own_redis };
+        let server = Server { process, log, address, ops_address, _own_redis: own_redis, _file: self.file };
         if self.ready {
             server.wait_until_ready();
         }

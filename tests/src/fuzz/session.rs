@@ -5,15 +5,26 @@ use super::resp::HELLO_REPLY;
 use super::steps::{short, steps};
 use crate::redis_config;
 use arbitrary::{Result, Unstructured};
+use fanfare_core::broker::redis::history::Script;
 use fanfare_core::broker::redis::resp::{Limits, Reply, Scan, scan};
 use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
-use fanfare_core::broker::{BrokerEvent, PublishId};
+use fanfare_core::broker::{BrokerEvent, PublishId, ReadId, Store};
+use fanfare_core::history::{Part, Query, Retention};
 use fanfare_core::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 const PUBLISHES_IN_FLIGHT_MAX: usize = 5;
 const BUFFER_BYTES_MAX: usize = 1_500;
+/// Reads that the hub lets wait at a time, and the bytes of each.
+const READS_IN_FLIGHT_MAX: usize = 3;
+const READ_BYTES_MAX: usize = 500;
+/// A probe, and with it twice all that loads the scripts: because it is due, and because they are forgotten.
+const PROBE_BYTES_MAX: usize = 100;
+const SCRIPTS_BYTES_MAX: usize = PROBE_BYTES_MAX
+    + READS_IN_FLIGHT_MAX * READ_BYTES_MAX
+    + 2 * (Script::Store.source().len() + Script::Read.source().len() + 100);
+const RETENTION: Retention = Retention { messages_max: 9, bytes_max: 999, age_max: Duration::from_secs(9) };
 
 /// One thing that happens. `true` means the publisher's connection.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +42,9 @@ enum Step<'a> {
     /// The kernel takes so many bytes.
     Write(bool, u16),
     Publish(bool, u16),
+    /// In one of two rooms.
+    Store(bool, bool, u16),
+    Read,
     Wish(u8, bool),
     /// The connection breaks, or cannot be established.
     Break(bool),
@@ -41,7 +55,7 @@ enum Step<'a> {
 
 impl<'a> Step<'a> {
     fn read(bytes: &mut Unstructured<'a>) -> Result<Step<'a>> {
-        Ok(match bytes.int_in_range(0..=10)? {
+        Ok(match bytes.int_in_range(0..=12)? {
             0 => Step::Hear(bytes.arbitrary()?, short(bytes)?),
             1 => Step::Answer(bytes.arbitrary()?, bytes.arbitrary()?),
             2 => Step::Confirm(bytes.arbitrary()?, bytes.arbitrary()?),
@@ -52,6 +66,8 @@ impl<'a> Step<'a> {
             7 => Step::Break(bytes.arbitrary()?),
             8 => Step::Connect(bytes.arbitrary()?),
             9 => Step::Refuse(bytes.arbitrary()?, bytes.arbitrary()?),
+            10 => Step::Store(bytes.arbitrary()?, bytes.arbitrary()?, bytes.arbitrary()?),
+            11 => Step::Read,
             _ => Step::Wait(bytes.arbitrary()?),
         })
     }
@@ -96,6 +112,9 @@ pub(super) struct History {
     asked: BTreeMap<String, bool>,
     held: BTreeSet<String>,
     waiting: BTreeSet<u64>,
+    reads: BTreeSet<u64>,
+    /// Bytes that the session may have to write beside what it is asked to publish.
+    surplus_bytes_max: usize,
     ids: u64,
     /// The server refuses for a while, as was told last.
     refusing: bool,
@@ -109,7 +128,9 @@ impl History {
         let mut bytes = Unstructured::new(data);
         let seed = bytes.arbitrary().unwrap_or(0_u8);
         let password = (seed & 1 != 0).then_some("secret");
+        let keeps_history = seed & 4 != 0;
         let config = redis_config(|config| {
+            config.keeps_history = keeps_history;
             config.seed = seed.into();
             config.password = password.map(str::to_owned);
             config.database = (seed >> 1 & 1).into();
@@ -126,6 +147,8 @@ impl History {
             asked: BTreeMap::new(),
             held: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            reads: BTreeSet::new(),
+            surplus_bytes_max: if keeps_history { SCRIPTS_BYTES_MAX } else { PROBE_BYTES_MAX },
             ids: 0,
             refusing: false,
             password,
@@ -162,13 +185,21 @@ impl History {
             }
             Step::Write(publisher, bytes) => self.write(role(publisher), bytes.into()),
             Step::Publish(with_id, bytes) => {
-                self.ids += 1;
-                if with_id {
-                    self.waiting.insert(self.ids);
-                }
-                let id = with_id.then(|| PublishId::new(self.ids));
+                let id = self.id(with_id);
                 self.session.publish("room", &vec![b'z'; usize::from(bytes) % 2_000], id);
             }
+            Step::Store(with_id, room, bytes) => {
+                let (id, room) = (self.id(with_id), if room { "one" } else { "other" });
+                let store = Store { retention: RETENTION, key: None };
+                self.session.store(room, &vec![b'z'; usize::from(bytes) % 2_000], &store, id);
+            }
+            Step::Read if self.reads.len() < READS_IN_FLIGHT_MAX && self.up[Role::Publisher as usize] => {
+                self.ids += 1;
+                self.reads.insert(self.ids);
+                let query = Query { part: Part::Newest, messages_max: 9, bytes_max: 9 };
+                self.session.read("one", query, RETENTION, ReadId::new(self.ids));
+            }
+            Step::Read => {}
             Step::Wish(room, wanted) => self.wish(&room_name(room), wanted),
             Step::Break(publisher) => {
                 if std::mem::take(&mut self.links[usize::from(publisher)]).open {
@@ -186,6 +217,14 @@ impl History {
                 self.session.timeout(self.now);
             }
         }
+    }
+
+    fn id(&mut self, with_id: bool) -> Option<PublishId> {
+        self.ids += 1;
+        if with_id {
+            self.waiting.insert(self.ids);
+        }
+        with_id.then(|| PublishId::new(self.ids))
     }
 
     /// What a driver does in each turn.
@@ -208,7 +247,8 @@ impl History {
         let words = [stats.subscriber.last_error, stats.publisher.last_error];
         words.into_iter().flatten().for_each(|reason| check_reason(reason, self.password));
         if self.up[Role::Publisher as usize] {
-            assert!(self.session.output(Role::Publisher).len() <= BUFFER_BYTES_MAX + 100, "and a probe");
+            let bytes_max = BUFFER_BYTES_MAX + self.surplus_bytes_max;
+            assert!(self.session.output(Role::Publisher).len() <= bytes_max);
         }
     }
 
@@ -247,6 +287,12 @@ impl History {
             b"PING" => b"+PONG\r\n".to_vec(),
             b"ROLE" => ROLES[usize::from(self.now.as_millis().is_multiple_of(16))].to_vec(),
             b"PUBLISH" => b":1\r\n".to_vec(),
+            b"SCRIPT" => {
+                let loaded = Script::ALL.into_iter().find(|script| script.source().as_bytes() == command[2]);
+                format!("$40\r\n{}\r\n", loaded.expect("one of them").sha1()).into_bytes()
+            }
+            b"EVALSHA" if command[1] == Script::Read.sha1().as_bytes() => PAGE.to_vec(),
+            b"EVALSHA" => STORED.to_vec(),
             kind @ (b"SUBSCRIBE" | b"UNSUBSCRIBE") => {
                 let kind = String::from_utf8_lossy(kind).to_lowercase();
                 let channels = command[1..].iter().map(|channel| String::from_utf8_lossy(channel));
@@ -267,7 +313,7 @@ impl History {
     }
 
     fn listen(&mut self, events: impl FnOnce(&mut RedisSession, &mut dyn FnMut(BrokerEvent<'_>))) {
-        let History { session, up, down, asked, held, waiting, refusing, password, .. } = self;
+        let History { session, up, down, asked, held, waiting, reads, refusing, password, .. } = self;
         let check_down = |up: &mut bool, down: &mut String, reason: &str| {
             check_reason(reason, *password);
             let told = std::mem::replace(down, reason.to_owned());
@@ -281,7 +327,10 @@ impl History {
                 asked.clear();
                 held.clear();
             }
-            BrokerEvent::PublisherDown { reason } => check_down(&mut up[1], &mut down[1], reason),
+            BrokerEvent::PublisherDown { reason } => {
+                check_down(&mut up[1], &mut down[1], reason);
+                reads.clear();
+            }
             BrokerEvent::Refusing { reason } => {
                 check_reason(reason, *password);
                 *refusing = true;
@@ -304,6 +353,9 @@ impl History {
             BrokerEvent::Published { id, .. } | BrokerEvent::PublishFailed { id, .. } => {
                 assert!(waiting.remove(&id.number()), "{id:?} is answered once");
             }
+            BrokerEvent::Read { id, .. } | BrokerEvent::ReadFailed { id, .. } => {
+                assert!(reads.remove(&id.number()), "{id:?} is answered once");
+            }
             other => panic!("no event of a Redis session: {other:?}"),
         });
     }
@@ -315,6 +367,8 @@ impl History {
         }
         self.listen(|session, sink| session.poll_events(sink));
         assert_eq!((&self.waiting, self.up, self.refusing), (&BTreeSet::new(), [false; 2], false));
+        assert!(self.reads.is_empty(), "never answered: {:?}", self.reads);
+        self.session.take_complaint().iter().for_each(|reason| check_reason(reason, self.password));
     }
 }
 
@@ -327,7 +381,9 @@ fn is_in_use(state: LinkState) -> bool {
 }
 
 /// Errors of every kind, and what a master and a replica answer to `ROLE`.
-const REFUSALS: [&[u8]; 6] = [
+const REFUSALS: [&[u8]; 8] = [
+    b"-NOSCRIPT No matching script.\r\n",
+    b"-NOHISTORY INFO is refused\r\n",
     b"-BUSY Redis is busy running a script.\r\n",
     b"-LOADING Redis is loading the dataset in memory\r\n",
     b"-MISCONF Redis is configured to save RDB snapshots\r\n",
@@ -335,6 +391,9 @@ const REFUSALS: [&[u8]; 6] = [
     b"-READONLY You can't write against a read only replica.\r\n",
     b"-NOAUTH Authentication required.\r\n",
 ];
+/// What scripts reply.
+const STORED: &[u8] = b"*6\r\n$18\r\n1-00000000000000ff\r\n:7\r\n:1\r\n:1000\r\n:1\r\n$0\r\n\r\n";
+const PAGE: &[u8] = b"*6\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n";
 const ROLES: [&[u8]; 2] = [b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n", b"*1\r\n$5\r\nslave\r\n"];
 
 fn room_name(choice: u8) -> String {

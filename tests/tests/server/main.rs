@@ -1,5 +1,7 @@
 //! What clients and operators meet: every test starts servers of its own.
 
+mod a_failover_is_told_of;
+mod a_redis_that_cannot_store_says_so;
 mod addresses_have_their_share;
 mod an_upgrade_joins_the_rooms_of_its_query;
 mod browsers_connect;
@@ -17,12 +19,15 @@ mod foreign_messages_reach_members;
 mod frame_violations_close_with_their_code;
 mod frames_of_every_form_are_read;
 mod heartbeat_closes_the_silent;
+mod histories_are_one_on_all_instances;
 mod instances_on_one_redis_act_as_one;
 mod members_of_a_room_see_one_order;
+mod members_that_come_back_miss_nothing;
 mod message_values_travel_byte_for_byte;
 mod origins_are_checked;
 mod plain_http_is_answered_on_the_same_port;
 mod prefixes_keep_rooms_apart;
+mod redis_may_forget_the_scripts;
 mod redis_of_every_kind_is_understood;
 mod redis_outages_are_survived;
 mod redis_refuses_for_a_while;

@@ -21,6 +21,14 @@ const MASTER: &[u8] = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n";
 const REPLICA: &[u8] = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:42\r\n";
 const PONG: &[u8] = b"+PONG\r\n";
 
+/// What scripts reply: a part of a room's history in which there is nothing.
+const PAGE: &[u8] = b"*6\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n";
+
+/// The same of a message that was stored.
+fn stored_at(offset: u64) -> Vec<u8> {
+    format!("*6\r\n$18\r\n1-00000000000000ff\r\n:{offset}\r\n:1\r\n:1000\r\n:1\r\n$0\r\n\r\n").into_bytes()
+}
+
 /// A session, its clock, and the events so far, written down.
 struct Script {
     session: RedisSession,

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::broker::PublishError;
+use crate::broker::redis::history::Script as Lua;
+use crate::broker::{PublishError, ReadId, Store};
+use crate::history::{Part, Query, Retention};
+
+const RETENTION: Retention = Retention { messages_max: 10, bytes_max: 1_000, age_max: Duration::from_secs(60) };
 
 /// The room that the model's Redis does not allow.
 const FORBIDDEN: &str = "room5";
@@ -101,6 +105,16 @@ enum Step {
         with_id: bool,
         bytes: usize,
     },
+    Store {
+        with_id: bool,
+        room: usize,
+        bytes: usize,
+    },
+    Read,
+    /// The server forgets its scripts.
+    Forget,
+    /// Another instance loads them.
+    Remember,
     Wish {
         room: usize,
         wanted: bool,
@@ -132,6 +146,10 @@ fn step() -> impl Strategy<Value = Step> {
     let role = || prop_oneof![Just(Role::Subscriber), Just(Role::Publisher)];
     prop_oneof![
         6 => (any::<bool>(), 0_usize..300).prop_map(|(with_id, bytes)| Step::Publish { with_id, bytes }),
+        6 => (any::<bool>(), 0_usize..2, 0_usize..300).prop_map(|(with_id, room, bytes)| Step::Store { with_id, room, bytes }),
+        1 => Just(Step::Read),
+        1 => Just(Step::Forget),
+        1 => Just(Step::Remember),
         6 => (0_usize..6, any::<bool>()).prop_map(|(room, wanted)| Step::Wish { room, wanted }),
         8 => (role(), 0_usize..400).prop_map(|(role, bytes)| Step::Write { role, bytes }),
         8 => (role(), 0_usize..200).prop_map(|(role, bytes)| Step::Serve { role, bytes }),
@@ -156,9 +174,17 @@ struct World {
     served: [Served; 2],
     /// Payload lengths tell publishes apart only by id, so ids travel in the payload.
     taken_by_server: BTreeSet<u64>,
+    /// The same of what was stored, by room.
+    stored: BTreeMap<String, Vec<u64>>,
+    /// Scripts that the server knows.
+    scripts: BTreeSet<&'static str>,
     waiting: BTreeSet<u64>,
+    reads: BTreeSet<u64>,
     next_id: u64,
-    last_ordered: u64,
+    /// In which room each was to be stored; none of those that were not.
+    rooms: BTreeMap<u64, String>,
+    /// The last that was answered of each room.
+    last_ordered: BTreeMap<Option<String>, u64>,
     wanted: BTreeSet<String>,
     held: BTreeSet<String>,
     asked: BTreeMap<String, bool>,
@@ -173,15 +199,21 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
+        let keeps_history = !seed.is_multiple_of(4);
+        let buffer_bytes_max = if keeps_history { 4_000 } else { 1_500 };
         let config =
-            RedisConfig { seed, publishes_in_flight_max: 5, buffer_bytes_max: 1_500, ..RedisConfig::default() };
+            RedisConfig { seed, publishes_in_flight_max: 5, buffer_bytes_max, keeps_history, ..RedisConfig::default() };
         World {
             script: Script::new(config),
             served: Default::default(),
             taken_by_server: BTreeSet::new(),
+            stored: BTreeMap::new(),
+            scripts: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            reads: BTreeSet::new(),
             next_id: 1,
-            last_ordered: 0,
+            rooms: BTreeMap::new(),
+            last_ordered: BTreeMap::new(),
             wanted: BTreeSet::new(),
             held: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -195,14 +227,24 @@ impl World {
     fn take(&mut self, step: Step) {
         match step {
             Step::Publish { with_id, bytes } => {
-                let id = self.next_id;
-                self.next_id += 1;
-                let payload = format!("{id} {}", "z".repeat(bytes));
-                if with_id {
-                    self.waiting.insert(id);
-                }
-                self.script.session.publish("r", payload.as_bytes(), with_id.then(|| PublishId::new(id)));
+                let (id, payload) = self.next(with_id, bytes);
+                self.script.session.publish("r", payload.as_bytes(), id);
             }
+            Step::Store { with_id, room, bytes } => {
+                let (id, payload) = self.next(with_id, bytes);
+                let room = format!("kept{room}");
+                self.rooms.insert(self.next_id - 1, room.clone());
+                let store = Store { retention: RETENTION, key: None };
+                self.script.session.store(&room, payload.as_bytes(), &store, id);
+            }
+            Step::Read => {
+                self.reads.insert(self.next_id);
+                let query = Query { part: Part::Newest, messages_max: 9, bytes_max: 9 };
+                self.script.session.read("kept0", query, RETENTION, ReadId::new(self.next_id));
+                self.next_id += 1;
+            }
+            Step::Forget => self.scripts.clear(),
+            Step::Remember => self.scripts.extend(Lua::ALL.map(Lua::sha1)),
             Step::Wish { room, wanted } => {
                 let room = format!("room{room}");
                 if wanted {
@@ -237,6 +279,15 @@ impl World {
         }
     }
 
+    fn next(&mut self, with_id: bool, bytes: usize) -> (Option<PublishId>, String) {
+        let id = self.next_id;
+        self.next_id += 1;
+        if with_id {
+            self.waiting.insert(id);
+        }
+        (with_id.then(|| PublishId::new(id)), format!("{id} {}", "z".repeat(bytes)))
+    }
+
     fn write(&mut self, role: Role, bytes: usize) {
         let output = self.script.session.output(role);
         let len = bytes.min(output.len());
@@ -269,6 +320,25 @@ impl World {
                     } else {
                         self.taken_by_server.insert(id);
                         served.answers.extend(b":3\r\n");
+                    }
+                }
+                "SCRIPT" => {
+                    let loaded = Lua::ALL.into_iter().find(|script| script.source() == command[2]).unwrap().sha1();
+                    self.scripts.insert(loaded);
+                    served.answers.extend(format!("$40\r\n{loaded}\r\n").as_bytes());
+                }
+                "EVALSHA" if !self.scripts.contains(&*command[1]) => served.answers.extend(b"-NOSCRIPT no\r\n"),
+                "EVALSHA" if command[1] == Lua::Read.sha1() => served.answers.extend(PAGE),
+                "EVALSHA" => {
+                    let stored =
+                        self.stored.entry(command[8].strip_prefix("fanfare:").unwrap().to_owned()).or_default();
+                    let id: u64 = command[11].split(' ').next().unwrap().parse().unwrap();
+                    if id.is_multiple_of(7) {
+                        served.answers.extend(b"-OOM no\r\n");
+                    } else {
+                        stored.push(id);
+                        self.taken_by_server.insert(id);
+                        served.answers.extend(stored_at(stored.len() as u64));
                     }
                 }
                 "SUBSCRIBE" if rooms().any(|room| room == FORBIDDEN) => served.answers.extend(b"-NOPERM no\r\n"),
@@ -310,6 +380,9 @@ impl World {
                     let was_up = std::mem::take(&mut self.up[role as usize]);
                     assert!(was_up || self.down[role as usize] != reason, "told twice: {reason}");
                     self.down[role as usize] = reason;
+                    if role == Role::Publisher {
+                        self.reads.clear();
+                    }
                     self.forget_subscriptions(role);
                 }
                 Heard::Subscribed(room) => {
@@ -325,6 +398,7 @@ impl World {
                     assert_eq!(self.asked.remove(&room), Some(true));
                     self.wanted.remove(&room);
                 }
+                Heard::Read(id) => assert!(self.reads.remove(&id), "{id} is read twice"),
                 Heard::Outcome(id, error) => self.outcome(id, error),
                 Heard::Refusing(refusing) => {
                     assert!(refusing || self.refusing, "willing, and never refused");
@@ -355,9 +429,11 @@ impl World {
             Some(PublishError::Unconfirmed) => {}
             Some(_) => assert!(!self.taken_by_server.contains(&id), "{id} was taken, and denied: {error:?}"),
         }
-        if error != Some(PublishError::Busy) {
-            assert!(id > self.last_ordered, "{id} is answered after {}", self.last_ordered);
-            self.last_ordered = id;
+        // Of one room, and of all that is only published. What was answered at once comes before others that wait.
+        if !matches!(error, Some(PublishError::Busy | PublishError::NotStored)) {
+            let last = self.last_ordered.entry(self.rooms.get(&id).cloned()).or_default();
+            assert!(id > *last, "{id} is answered after {last}");
+            *last = id;
         }
     }
 
@@ -373,6 +449,10 @@ impl World {
         }
         assert_eq!((self.up, self.refusing), ([true; 2], false));
         assert!(self.waiting.is_empty(), "never answered: {:?}", self.waiting);
+        assert!(self.reads.is_empty(), "never read: {:?}", self.reads);
+        for stored in self.stored.values() {
+            assert!(stored.is_sorted_by(|one, next| one < next), "stored twice, or out of order: {stored:?}");
+        }
         assert!(self.asked.is_empty());
         self.wanted.remove(FORBIDDEN);
         assert_eq!(self.held, self.wanted);
@@ -389,6 +469,7 @@ enum Heard {
     Unsubscribed(String),
     Failed(String),
     Outcome(u64, Option<PublishError>),
+    Read(u64),
     /// Redis refuses for a while, or does no more.
     Refusing(bool),
 }
@@ -406,7 +487,7 @@ impl From<BrokerEvent<'_>> for Heard {
             BrokerEvent::Unsubscribed { room } => Heard::Unsubscribed(room.to_owned()),
             BrokerEvent::SubscribeFailed { room, .. } => Heard::Failed(room.to_owned()),
             BrokerEvent::Message { .. } => panic!("the model publishes to nobody"),
-            BrokerEvent::Read { .. } | BrokerEvent::ReadFailed { .. } => panic!("the model reads nothing"),
+            BrokerEvent::Read { id, .. } | BrokerEvent::ReadFailed { id, .. } => Heard::Read(id.number()),
             BrokerEvent::Published { id, .. } => Heard::Outcome(id.number(), None),
             BrokerEvent::PublishFailed { id, error } => Heard::Outcome(id.number(), Some(error)),
         }

@@ -9,7 +9,6 @@ use crate::history::{IdempotencyKey, Part, Query, Retention};
 
 const RETENTION: Retention = Retention { messages_max: 10, bytes_max: 1_000, age_max: Duration::from_secs(60) };
 const NOSCRIPT: &[u8] = b"-NOSCRIPT No matching script. Please use EVAL.\r\n";
-const PAGE: &[u8] = b"*6\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n";
 
 fn config() -> RedisConfig {
     RedisConfig { keeps_history: true, ..RedisConfig::default() }
@@ -18,10 +17,6 @@ fn config() -> RedisConfig {
 /// What Redis replies to a `SCRIPT LOAD` of each script.
 fn names() -> Vec<u8> {
     Lua::ALL.iter().flat_map(|script| format!("$40\r\n{}\r\n", script.sha1()).into_bytes()).collect()
-}
-
-fn stored_at(offset: u64) -> Vec<u8> {
-    format!("*6\r\n$18\r\n1-00000000000000ff\r\n:{offset}\r\n:1\r\n:1000\r\n:1\r\n$0\r\n\r\n").into_bytes()
 }
 
 /// Both connections up; what the scripts' loading is answered.
