@@ -39,7 +39,7 @@
 //!   refused or unknown, it passes for a master.
 //! - Every publish with an id is answered exactly once; those that Redis was sent, in the order they were made, and
 //!   before the `PublisherDown` that may end them. Those that could not be sent are answered at once, so ahead of
-//!   others that wait. So are those behind a store that has to be repeated, unless they are stores of the same room.
+//!   others that wait. So are those behind a store that has to be repeated, unless they are stores of the same room that are made.
 //! - With [`RedisConfig::keeps_history`], what is to be stored is stored and published by a script, in its place among the publishes, and
 //!   histories are read on the same connection. Where Redis has forgotten the scripts, nothing more is written until all that was written
 //!   is answered; then the scripts are loaded, what was refused is repeated in its order, and what was asked meanwhile follows. So no

@@ -95,7 +95,7 @@ impl Publisher {
     /// The connection is up; what was said on it until here is not counted. `unloaded` says why there are no histories on it.
     pub(super) fn up(&mut self, unloaded: Option<String>, outbox: &Outbox) {
         self.answered_to = outbox.end();
-        self.is_unloaded = unloaded.is_some();
+        (self.is_unloaded, self.loads_in_a_row) = (unloaded.is_some(), 0);
         if let Some(reason) = unloaded {
             self.complaints.refused(|| reason);
         }
@@ -513,7 +513,6 @@ impl Publisher {
         self.unanswered = unanswered;
         self.kept = ByteQueue::default();
         (self.publishes, self.answered_to, self.forgotten_to) = (0, 0, None);
-        (self.is_unloaded, self.loads_in_a_row) = (false, 0);
     }
 
     /// Publishes that have no answer yet.
