@@ -148,3 +148,84 @@ impl Awaited {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::{Message, Publish, Read};
+    use super::*;
+    use fanfare_core::broker::{PublishId, ReadId};
+    use std::sync::Arc;
+    use std::thread;
+
+    fn publish(number: u64, room: Option<&str>) -> Ask {
+        let message = match room {
+            None => Message::Plain { channel: "c".to_owned(), payload: Vec::new() },
+            Some(room) => Message::Stored { room: room.to_owned(), command: format!("store{number} ").into_bytes() },
+        };
+        Ask::Publish(Publish { message, id: Some(PublishId::new(number)), bytes: 0 })
+    }
+
+    fn read(number: u64) -> Ask {
+        Ask::Read(Read { command: format!("read{number} ").into_bytes(), id: ReadId::new(number) })
+    }
+
+    /// Short names of them.
+    fn names(asks: impl IntoIterator<Item = Ask>) -> Vec<String> {
+        let name = |ask| match ask {
+            Ask::Publish(publish) => format!("publish {}", publish.id.expect("an id").number()),
+            Ask::Read(read) => format!("read {}", read.id.number()),
+            Ask::Load(script) => format!("load {script:?}"),
+            ask => format!("{ask:?}"),
+        };
+        asks.into_iter().map(name).collect()
+    }
+
+    fn all_answered(awaited: &Awaited) -> Vec<String> {
+        names(std::iter::from_fn(|| awaited.answered()))
+    }
+
+    #[test]
+    fn what_redis_does_not_know_is_repeated_in_front_of_what_comes_next() {
+        let awaited = Awaited::new(false);
+        let batch =
+            vec![publish(1, Some("a")), publish(2, None), read(3), publish(4, Some("b")), publish(5, Some("a"))];
+        assert_eq!(awaited.ask(batch, "").expect("it goes on"), b"");
+        assert!(awaited.unknown() && awaited.is_repeating());
+        assert!(!awaited.unknown(), "no script publishes");
+        assert_eq!(names(awaited.answered()), ["publish 2"]);
+        assert!(awaited.unknown() && awaited.unknown());
+        // The last is stored, so the first is not any more.
+        assert_eq!(names(awaited.answered()), ["publish 5"]);
+        assert_eq!(names(awaited.overtaken("a")), ["publish 1"]);
+        let first = awaited.ask(vec![publish(6, None)], "").expect("it goes on");
+        assert!(first.ends_with(b"\r\nread3 store4 "), "{}", String::from_utf8_lossy(&first));
+        assert!(!awaited.is_repeating());
+        assert_eq!(all_answered(&awaited), ["load Store", "load Read", "read 3", "publish 4", "publish 6"]);
+    }
+
+    #[test]
+    fn nothing_is_written_until_everything_is_answered() {
+        let awaited = Arc::new(Awaited::new(false));
+        awaited.ask(vec![publish(1, Some("a")), publish(2, None)], "").expect("it goes on");
+        assert!(awaited.unknown());
+        assert!(awaited.lock().as_ref().is_some_and(|asks| asks.exceed(UNANSWERED_MAX)));
+        let writer = {
+            let awaited = Arc::clone(&awaited);
+            thread::spawn(move || awaited.ask(vec![publish(3, None)], ""))
+        };
+        assert_eq!(names(awaited.answered()), ["publish 2"]);
+        let first = writer.join().expect("it does not panic").expect("it goes on");
+        assert!(first.starts_with(b"*3\r\n$6\r\nSCRIPT\r\n") && first.ends_with(b"store1 "));
+        assert_eq!(all_answered(&awaited), ["load Store", "load Read", "publish 1", "publish 3"]);
+    }
+
+    #[test]
+    fn what_is_lost_is_told_from_what_was_refused() {
+        let awaited = Awaited::new(false);
+        awaited.ask(vec![publish(1, Some("a")), publish(2, Some("a"))], "").expect("it goes on");
+        assert!(awaited.unknown());
+        let (unknown, unanswered) = awaited.end();
+        assert_eq!((names(unknown), names(unanswered)), (vec!["publish 1".to_owned()], vec!["publish 2".to_owned()]));
+        assert_eq!(names(awaited.ask(vec![read(3)], "").expect_err("it has ended")), ["read 3"]);
+    }
+}
