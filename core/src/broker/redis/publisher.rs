@@ -305,7 +305,9 @@ impl Publisher {
             };
             return Err(Loss::Broken(reply.to_owned()));
         };
-        self.kept.take(next.kept);
+        if next.kept > 0 {
+            self.kept.take(next.kept);
+        }
         if self.forgotten_to.is_some_and(|place| place <= self.answered_to) {
             self.repeat(outbox);
         }
