@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Adapter, Client, Launch, Redis, Server};
+use crate::{Client, Launch, Redis, Server};
 
 /// The configuration of rooms with history in these tests.
 const ROOMS: &str = r#"
@@ -16,24 +16,19 @@ history_messages = 100000
 history_bytes = 100000000
 "#;
 
-/// An instance on the Redis of this URL whose rooms `chat:*` keep 100 messages, and `long:*` more than any test sends. None of an adapter
-/// that keeps no history in Redis, so that a test of histories there is one of `fanfare` alone.
-pub fn launch(redis_url: &str) -> Option<Launch> {
-    (Adapter::under_test() == Adapter::Mio).then(|| {
-        let patience = ["--redis-backoff-ms-max", "200", "--redis-probe-interval-ms", "100"];
-        Server::launch()
-            .flag("--redis-url", redis_url)
-            .file(ROOMS)
-            .args(patience)
-            .args(["--redis-probe-timeout-ms", "5000"])
-            .ops()
-    })
+/// An instance on the Redis of this URL whose rooms `chat:*` keep 100 messages, and `long:*` more than any test sends.
+pub fn launch(redis_url: &str) -> Launch {
+    Server::launch()
+        .flag("--redis-url", redis_url)
+        .file(ROOMS)
+        .args(["--redis-backoff-ms-max", "200", "--redis-probe-interval-ms", "100"])
+        .args(["--redis-probe-timeout-ms", "5000"])
+        .ops()
 }
 
 /// So many of them.
-pub fn instances<const N: usize>(redis: &Redis) -> Option<[Server; N]> {
-    launch(&redis.url())?;
-    Some(std::array::from_fn(|_| launch(&redis.url()).expect("it keeps histories").start()))
+pub fn instances<const N: usize>(redis: &Redis) -> [Server; N] {
+    std::array::from_fn(|_| launch(&redis.url()).start())
 }
 
 /// A place in a room's history.

@@ -28,11 +28,6 @@ impl Broker {
         Ok(match &config.redis.target {
             None => Broker::Memory(MemoryBroker::new(core)),
             Some(target) => {
-                if core.rules.as_slice().iter().any(|rule| rule.history.is_some()) {
-                    tracing::warn!(
-                        "fanfare-threaded keeps no history in Redis: rooms with history are not available; fanfare does"
-                    );
-                }
                 let session = session_config(config, target, drawn);
                 Broker::Redis(RedisLinks::start(session, &target.address, &inbox.broker)?)
             }

@@ -1,8 +1,7 @@
-//! Another Redis may lack the last messages that members have seen: they are told which. Tests of `fanfare`:
-//! `fanfare-threaded` keeps no history in Redis.
+//! Another Redis may lack the last messages that members have seen: they are told which.
 
 use fanfare_tests::stored::{Place, ask, hear, instances, join, resume, store};
-use fanfare_tests::{Client, Redis};
+use fanfare_tests::{Client, Redis, Server};
 use serde_json::{Value, json};
 
 const ROOM: &str = "chat:a";
@@ -22,7 +21,7 @@ fn gap(client: &mut Client, previous: &Place, fence: u64, reason: &str) -> Strin
 #[test]
 fn members_of_all_instances_hear_of_a_new_epoch_and_go_on() {
     let redis = redis();
-    let Some([one, two]) = instances(&redis) else { return };
+    let [one, two] = instances(&redis);
     let mut members = [&one, &two].map(|server| join(server, ROOM));
     let mut sender = Client::connect(&two);
     let mut last = store(&mut sender, ROOM, 1);
@@ -43,7 +42,7 @@ fn members_of_all_instances_hear_of_a_new_epoch_and_go_on() {
 #[test]
 fn who_has_seen_what_was_lost_is_told_so() {
     let redis = redis();
-    let Some([one, two]) = instances(&redis) else { return };
+    let [one, two] = instances(&redis);
     let mut sender = Client::connect(&one);
     let places: Vec<Place> = (1..=3).map(|number| store(&mut sender, ROOM, number)).collect();
     // As if the last message had not reached the replica that takes over.
@@ -64,4 +63,31 @@ fn who_has_seen_what_was_lost_is_told_so() {
     }
     let command = json!({"type": "HISTORY", "room": ROOM, "after": 2, "epoch": places[2].epoch});
     assert_eq!(ask(&mut sender, command, "HISTORY")["messages"][0]["message"], "third");
+}
+
+/// One that keeps nothing on disk and is started again: all offsets begin anew.
+#[test]
+fn members_hear_that_all_data_are_lost() {
+    let mut redis = redis();
+    let [one, two] = instances(&redis);
+    let mut members = [&one, &two].map(|server| join(server, ROOM));
+    let mut sender = Client::connect(&two);
+    let last = store(&mut sender, ROOM, "lost");
+    members.iter_mut().for_each(|(member, _)| assert_eq!(hear(member, ROOM).0, 1));
+    redis.kill();
+    redis.start_again();
+    for server in [&one, &two] {
+        server.wait_for_log("redis lost");
+    }
+    [&one, &two].into_iter().for_each(Server::wait_until_ready);
+    let next = store(&mut sender, ROOM, "new");
+    assert_eq!(next.offset, 1);
+    for (member, _) in &mut members {
+        assert_eq!(gap(member, &last, 0, "failover"), next.epoch);
+        assert_eq!(hear(member, ROOM), (1, json!("new")));
+    }
+    let (mut again, place, recovered) = resume(&one, ROOM, &last);
+    assert_eq!((place.offset, recovered), (0, false));
+    assert_eq!(gap(&mut again, &last, 0, "failover"), next.epoch);
+    assert_eq!(hear(&mut again, ROOM), (1, json!("new")));
 }

@@ -1,8 +1,7 @@
-//! What is not stored is not published either, its sender is told, and other rooms go on. Tests of `fanfare`: `fanfare-threaded`
-//! keeps no history in Redis.
+//! What is not stored is not published either, its sender is told, and other rooms go on.
 
 use fanfare_tests::stored::{ask, hear, instances, join, launch, store};
-use fanfare_tests::{Client, Redis, Reply, Server, get};
+use fanfare_tests::{Client, Redis, Reply, Server, eventually, get};
 use serde_json::{Value, json};
 
 const ROOM: &str = "chat:a";
@@ -16,15 +15,15 @@ fn reason_of(server: &Server) -> String {
 }
 
 /// An instance whose user may do what the rules say.
-fn restricted(redis: &Redis) -> Option<Server> {
+fn restricted(redis: &Redis) -> Server {
     let url = format!("redis://app:pw@127.0.0.1:{}", redis.port());
-    Some(launch(&url)?.start())
+    launch(&url).start()
 }
 
 #[test]
 fn a_full_redis_stores_nothing_and_publishes_nothing() {
     let redis = Redis::start();
-    let Some([server]) = instances(&redis) else { return };
+    let [server] = instances(&redis);
     let (mut member, _) = join(&server, ROOM);
     let mut other = Client::member(&server, "other");
     let mut sender = Client::connect(&server);
@@ -54,7 +53,7 @@ fn a_full_redis_stores_nothing_and_publishes_nothing() {
 #[test]
 fn a_user_without_scripts_has_all_but_histories() {
     let redis = Redis::launch().user("app", "pw", "~* &* +@all -script").start();
-    let Some(server) = restricted(&redis) else { return };
+    let server = restricted(&redis);
     assert!(reason_of(&server).starts_with("SCRIPT LOAD refused"));
     let mut client = Client::connect(&server);
     assert_eq!(refused(&mut client), "history_unavailable");
@@ -66,7 +65,7 @@ fn a_user_without_scripts_has_all_but_histories() {
     client.expect_message("other", "1");
     // What is allowed later is found out.
     redis.cli(&["ACL", "SETUSER", "app", "+script"]);
-    fanfare_tests::eventually("messages are stored", || {
+    eventually("messages are stored", || {
         let command = json!({"type": "SEND_MESSAGE", "room": ROOM, "message": 1, "id": 1});
         client.send_json(&command);
         (client.recv_json()["offset"] == 1).then_some(())
@@ -76,7 +75,7 @@ fn a_user_without_scripts_has_all_but_histories() {
 #[test]
 fn a_user_who_may_not_ask_for_the_replication_id_has_all_but_histories() {
     let redis = Redis::launch().user("app", "pw", "~* &* +@all -info").start();
-    let Some(server) = restricted(&redis) else { return };
+    let server = restricted(&redis);
     let mut client = Client::connect(&server);
     assert_eq!(refused(&mut client), "history_unavailable");
     assert!(reason_of(&server).contains("keeps no histories"));
@@ -86,7 +85,7 @@ fn a_user_who_may_not_ask_for_the_replication_id_has_all_but_histories() {
 #[test]
 fn what_is_stored_and_may_not_be_announced_is_an_alarm() {
     let redis = Redis::launch().user("app", "pw", "~* resetchannels &fanfare:other +@all").start();
-    let Some(server) = restricted(&redis) else { return };
+    let server = restricted(&redis);
     let mut client = Client::connect(&server);
     assert_eq!(store(&mut client, ROOM, "quiet").offset, 1);
     assert!(reason_of(&server).contains("stored and could not be announced"));
@@ -95,4 +94,26 @@ fn what_is_stored_and_may_not_be_announced_is_an_alarm() {
         "quiet"
     );
     server.wait_for_metrics("it is counted", |metrics| metrics.value("fanfare_history_unannounced_total") == 1.0);
+}
+
+#[test]
+fn what_becomes_of_a_message_on_a_link_that_breaks_is_not_known_and_a_question_is_asked_again() {
+    let redis = Redis::start();
+    let [server] = instances(&redis);
+    let mut clients = [0; 2].map(|_| Client::connect(&server));
+    assert_eq!(store(&mut clients[0], ROOM, 1).offset, 1);
+    redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    let [sender, reader] = &mut clients;
+    sender.send_json(&json!({"type": "SEND_MESSAGE", "room": ROOM, "message": 2, "id": 2}));
+    reader.send_json(&json!({"type": "HISTORY", "room": ROOM, "id": 3}));
+    eventually("both wait", || redis.cli(&["CLIENT", "LIST"]).contains("cmd=evalsha").then_some(()));
+    reader.fence();
+    redis.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    let refused = sender.recv_json();
+    assert_eq!((&refused["code"], &refused["id"]), (&json!("unconfirmed"), &json!(2)), "{refused}");
+    redis.cli(&["CLIENT", "UNPAUSE"]);
+    let history = reader.recv_json();
+    assert_eq!((&history["id"], &history["messages"][0]["message"]), (&json!(3), &json!(1)), "{history}");
+    server.wait_until_ready();
+    assert!(store(sender, ROOM, 4).offset >= 2);
 }

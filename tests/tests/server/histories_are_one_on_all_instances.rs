@@ -1,5 +1,4 @@
-//! A room's history in Redis is one, whichever instance stores, delivers or reads. Tests of `fanfare`: `fanfare-threaded` keeps
-//! none there.
+//! A room's history in Redis is one, whichever instance stores, delivers or reads.
 
 use fanfare_tests::stored::{Place, ask, hear, instances, join, store};
 use fanfare_tests::{Client, Redis, eventually};
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 #[test]
 fn offsets_count_up_at_whichever_instance() {
     let redis = Redis::start();
-    let Some([one, two]) = instances(&redis) else { return };
+    let [one, two] = instances(&redis);
     let mut members = [&one, &two].map(|server| join(server, "chat:a"));
     let mut senders = [&one, &two].map(Client::connect);
     let epoch = members[0].1.epoch.clone();
@@ -27,7 +26,7 @@ fn offsets_count_up_at_whichever_instance() {
 #[test]
 fn a_history_is_paged_back_and_forth() {
     let redis = Redis::start();
-    let Some([one, two]) = instances(&redis) else { return };
+    let [one, two] = instances(&redis);
     let mut sender = Client::connect(&one);
     for number in 1..=120 {
         store(&mut sender, "chat:a", number);
@@ -54,7 +53,7 @@ fn a_history_is_paged_back_and_forth() {
 #[test]
 fn a_key_stores_a_message_once_at_whichever_instance() {
     let redis = Redis::start();
-    let Some([one, two]) = instances(&redis) else { return };
+    let [one, two] = instances(&redis);
     let mut clients = [&one, &two].map(Client::connect);
     let keyed = |message| json!({"type": "SEND_MESSAGE", "room": "chat:a", "message": message, "key": "a key of 22 bytes or so"});
     let places = clients.each_mut().map(|client| Place::of(&ask(client, keyed(1), "ACK")));
@@ -66,7 +65,7 @@ fn a_key_stores_a_message_once_at_whichever_instance() {
 #[test]
 fn what_others_publish_is_delivered_live_and_has_no_offset() {
     let redis = Redis::start();
-    let Some([one]) = instances(&redis) else { return };
+    let [one] = instances(&redis);
     let (mut member, _) = join(&one, "chat:a");
     eventually("the room is subscribed", || (redis.subscribers("fanfare:chat:a") == 1).then_some(()));
     redis.cli(&["PUBLISH", "fanfare:chat:a", "from outside"]);

@@ -1,11 +1,11 @@
-//! Messages of rooms with history reach members once and in order, although a link breaks, theirs or the instance's. Tests of
-//! `fanfare`: `fanfare-threaded` keeps no history in Redis.
+//! Messages of rooms with history reach members once and in order, although a link breaks, theirs or the instance's.
 
+use std::collections::BTreeMap;
 use std::thread;
 
 use fanfare_tests::stored::{Place, hear, instances, join, resume, store};
 use fanfare_tests::{Client, Redis};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const ROOM: &str = "long:a";
 const MESSAGES: u64 = 1_500;
@@ -13,7 +13,7 @@ const MESSAGES: u64 = 1_500;
 #[test]
 fn who_comes_back_at_another_instance_misses_nothing() {
     let redis = Redis::start();
-    let Some(servers) = instances::<2>(&redis) else { return };
+    let servers = instances::<2>(&redis);
     let servers = &servers;
     let (mut client, mut seen) = join(&servers[0], ROOM);
     thread::scope(|scope| {
@@ -41,7 +41,7 @@ fn who_comes_back_at_another_instance_misses_nothing() {
 fn a_subscriber_that_is_cut_off_has_read_what_came_meanwhile() {
     const CUTS: u64 = 10;
     let redis = Redis::start();
-    let Some(servers) = instances::<2>(&redis) else { return };
+    let servers = instances::<2>(&redis);
     let mut members: Vec<(Client, Place)> =
         servers.iter().flat_map(|server| [join(server, ROOM), join(server, ROOM)]).collect();
     thread::scope(|scope| {
@@ -63,5 +63,55 @@ fn a_subscriber_that_is_cut_off_has_read_what_came_meanwhile() {
     });
     for server in &servers {
         assert!(server.metrics().value("fanfare_broker_reconnects_total") >= 1.0);
+    }
+}
+
+/// Whoever is told that it is not known sends the same again, under the same key.
+#[test]
+fn a_publisher_that_is_cut_off_stores_nothing_twice() {
+    const AT_ONCE: u64 = 50;
+    let redis = Redis::start();
+    let [server] = instances(&redis);
+    let (mut member, _) = join(&server, ROOM);
+    let (redis, server) = (&redis, &server);
+    let stored = thread::scope(|scope| {
+        let sending = scope.spawn(move || {
+            let mut sender = Client::connect(server);
+            let (mut stored, mut unsaid, mut next, mut unconfirmed) = (BTreeMap::new(), Vec::new(), 1, 0);
+            while next <= MESSAGES || unconfirmed == 0 || !unsaid.is_empty() {
+                let first = next;
+                next += AT_ONCE - unsaid.len() as u64;
+                unsaid.extend(first..next);
+                for number in &unsaid {
+                    let key = format!("a key that is long enough {number}");
+                    let message =
+                        json!({"type": "SEND_MESSAGE", "room": ROOM, "message": number, "id": number, "key": key});
+                    sender.send_json(&message);
+                }
+                let replies: Vec<Value> = unsaid.drain(..).map(|_| sender.recv_json()).collect();
+                for reply in replies {
+                    let number = reply["id"].as_u64().expect("its id");
+                    match reply["code"].as_str() {
+                        None => assert_eq!(stored.insert(Place::of(&reply).offset, number), None, "{reply}"),
+                        Some(code @ ("unconfirmed" | "broker_unavailable")) => {
+                            unconfirmed += u64::from(code == "unconfirmed");
+                            unsaid.push(number);
+                        }
+                        Some(_) => panic!("{reply}"),
+                    }
+                }
+                server.wait_until_ready();
+            }
+            stored
+        });
+        while !sending.is_finished() {
+            server.wait_until_ready();
+            redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        }
+        sending.join().expect("all is stored")
+    });
+    assert!(stored.keys().copied().eq(1..=stored.len() as u64), "each has an offset of its own");
+    for (offset, number) in stored {
+        assert_eq!(hear(&mut member, ROOM), (offset, json!(number)));
     }
 }

@@ -1,11 +1,15 @@
-//! `SCRIPT FLUSH` in the midst of everything: every message is stored once, in its sender's order. Tests of `fanfare`:
-//! `fanfare-threaded` keeps no history in Redis.
+//! `SCRIPT FLUSH` in the midst of everything: every message is stored once, in its sender's order.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use fanfare_tests::stored::{ask, hear, instances, join};
-use fanfare_tests::{Client, Redis};
-use serde_json::json;
+use fanfare_core::broker::redis::history::Script;
+use fanfare_tests::stored::{ask, hear, instances, join, launch, store};
+use fanfare_tests::{Client, Redis, Server};
+use serde_json::{Value, json};
+
+use crate::redis_of_every_kind_is_understood::{LATER, serve};
 
 const ROOM: &str = "chat:a";
 const MESSAGES: u64 = 2_000;
@@ -13,7 +17,7 @@ const MESSAGES: u64 = 2_000;
 #[test]
 fn every_message_is_stored_once_and_in_order() {
     let redis = Redis::start();
-    let Some([server]) = instances(&redis) else { return };
+    let [server] = instances(&redis);
     let (mut member, _) = join(&server, ROOM);
     let mut sender = Client::connect(&server);
     thread::scope(|scope| {
@@ -49,7 +53,7 @@ fn every_message_is_stored_once_and_in_order() {
 #[test]
 fn two_instances_keep_the_order_of_each_sender() {
     let redis = Redis::start();
-    let Some([one, two]) = instances(&redis) else { return };
+    let [one, two] = instances(&redis);
     let (mut member, _) = join(&one, ROOM);
     let senders = [&one, &two].map(Client::connect);
     let stored: Vec<Vec<u64>> = thread::scope(|scope| {
@@ -88,4 +92,55 @@ fn two_instances_keep_the_order_of_each_sender() {
     for number in 1..=all.len() as u64 {
         assert_eq!(hear(&mut member, ROOM).0, number);
     }
+}
+
+/// An instance on a server that takes scripts, and answers the one that stores by how many such commands came before.
+fn on_a_redis_that_says(answer: impl Fn(usize) -> String + Clone + Send + 'static) -> Server {
+    let stores = Arc::<AtomicUsize>::default();
+    let port = serve(move |command| match command {
+        [script, load, source] if script == "SCRIPT" && load == "LOAD" => {
+            let script = Script::ALL.into_iter().find(|script| script.source() == source).expect("one of both");
+            format!("$40\r\n{}\r\n", script.sha1())
+        }
+        [eval, ..] if eval == "EVALSHA" => answer(stores.fetch_add(1, Ordering::Relaxed)),
+        _ => String::new(),
+    });
+    launch(&format!("redis://127.0.0.1:{port}")).start()
+}
+
+const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
+
+fn stored_at(offset: usize) -> String {
+    format!("*6\r\n$18\r\n1-00000000000000ff\r\n:{offset}\r\n:1\r\n:1000\r\n:1\r\n$0\r\n\r\n")
+}
+
+fn message(id: u64) -> Value {
+    json!({"type": "SEND_MESSAGE", "room": ROOM, "message": id, "id": id})
+}
+
+#[test]
+fn a_message_that_was_overtaken_is_refused() {
+    let server = on_a_redis_that_says(|before| match before {
+        0 => LATER.to_owned(),
+        // Another instance has loaded the script after the first.
+        1 => format!("{NOSCRIPT}{}", stored_at(1)),
+        before => stored_at(before),
+    });
+    let mut client = Client::connect(&server);
+    [1, 2].iter().for_each(|id| client.send_json(&message(*id)));
+    let (first, second) = (client.recv_json(), client.recv_json());
+    assert_eq!((&first["code"], &first["id"]), (&json!("broker_unavailable"), &json!(1)), "{first}");
+    assert_eq!((&second["offset"], &second["id"]), (&json!(1), &json!(2)), "{second}");
+    assert_eq!(store(&mut client, ROOM, 3).offset, 2, "the first was not stored after all");
+}
+
+#[test]
+fn a_redis_that_never_knows_the_scripts_keeps_no_histories() {
+    let server = on_a_redis_that_says(|_| NOSCRIPT.to_owned());
+    let mut client = Client::connect(&server);
+    client.send_json(&message(1));
+    assert_eq!(client.recv_json()["code"], "history_unavailable");
+    let log = server.wait_for_log("redis and the histories of rooms");
+    assert!(log["reason"].as_str().is_some_and(|reason| reason.contains("does not know the scripts")), "{log}");
+    client.publish_acknowledged("other", "1");
 }

@@ -1,6 +1,7 @@
 //! What is asked of Redis, from the thread that owns the core to the one that writes.
 
-use fanfare_core::broker::PublishId;
+use fanfare_core::broker::redis::history::{self, Script};
+use fanfare_core::broker::{PublishId, ReadId};
 use redis::cmd;
 use std::time::Duration;
 
@@ -11,8 +12,12 @@ pub enum Ask {
     Subscribe(String),
     /// For no more of them.
     Unsubscribe(String),
-    /// To pass on a message.
+    /// To pass on a message, or to store it as well.
     Publish(Publish),
+    /// For a part of a room's history.
+    Read(Read),
+    /// To know a script.
+    Load(Script),
     /// For a sign of life. `again`: what it answers decides whether trouble is over.
     Probe {
         /// What is asked.
@@ -20,6 +25,8 @@ pub enum Ask {
         /// It stands behind all that was refused for a while and is asked again.
         again: bool,
     },
+    /// Nothing of Redis, which has forgotten the scripts: once it has answered everything, all that it did not know.
+    Repeat,
     /// Nothing of Redis: after this pause, all that it refused for a while.
     Again(Duration),
     /// Nothing of Redis, which is a replica by now: the connection ends.
@@ -40,26 +47,61 @@ pub enum Probe {
 /// Something to be published.
 #[derive(Debug)]
 pub struct Publish {
-    pub(super) channel: String,
-    pub(super) payload: Vec<u8>,
+    pub(super) message: Message,
     pub(super) id: Option<PublishId>,
     /// What it counts for among the bytes in flight.
     pub(super) bytes: usize,
 }
 
+/// How it is published.
+#[derive(Debug)]
+pub(super) enum Message {
+    Plain {
+        channel: String,
+        payload: Vec<u8>,
+    },
+    /// By the script that stores it.
+    Stored {
+        room: String,
+        command: Vec<u8>,
+    },
+}
+
+/// A question to a room's history.
+#[derive(Debug)]
+pub struct Read {
+    pub(super) command: Vec<u8>,
+    pub(super) id: ReadId,
+}
+
 impl Ask {
+    /// Whether a script does it, which Redis may have forgotten.
+    pub(super) fn runs_script(&self) -> bool {
+        matches!(self, Ask::Read(_) | Ask::Publish(Publish { message: Message::Stored { .. }, .. }))
+    }
+
+    /// Whether it stores a message in this room.
+    pub(super) fn stores_in(&self, of: &str) -> bool {
+        matches!(self, Ask::Publish(Publish { message: Message::Stored { room, .. }, .. }) if room == of)
+    }
+
     /// Appends the command, if it is one.
     pub(super) fn encode(&self, prefix: &str, out: &mut Vec<u8>) {
         match self {
             Ask::Subscribe(room) => cmd("SUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
             Ask::Unsubscribe(room) => cmd("UNSUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
-            Ask::Publish(Publish { channel, payload, .. }) => {
+            Ask::Publish(Publish { message: Message::Plain { channel, payload }, .. }) => {
                 cmd("PUBLISH").arg(channel).arg(payload).write_packed_command(out);
             }
+            Ask::Publish(Publish { message: Message::Stored { command, .. }, .. })
+            | Ask::Read(Read { command, .. }) => {
+                out.extend_from_slice(command);
+            }
+            Ask::Load(script) => history::load(out, *script),
             Ask::Probe { probe: Probe::Ping, .. } => cmd("PING").write_packed_command(out),
             Ask::Probe { probe: Probe::Role, .. } => cmd("ROLE").write_packed_command(out),
             Ask::Probe { probe: Probe::Cluster, .. } => cmd("INFO").arg("cluster").write_packed_command(out),
-            Ask::Again(_) | Ask::GiveUp => {}
+            Ask::Repeat | Ask::Again(_) | Ask::GiveUp => {}
         }
     }
 }

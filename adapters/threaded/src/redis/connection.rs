@@ -2,7 +2,9 @@
 
 use super::context::LinkContext;
 use super::socket::Socket;
-use fanfare_core::broker::redis::{RedisConfig, Refusal, Standing, explained_end, is_of_a_cluster};
+use fanfare_core::broker::redis::history::{self, Script};
+use fanfare_core::broker::redis::resp::Reply;
+use fanfare_core::broker::redis::{RedisConfig, Refusal, Standing, explained_end, is_of_a_cluster, stores};
 use redis::{Cmd, Parser, RedisError, RedisResult, Value, cmd};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -19,6 +21,8 @@ pub(super) struct Connection {
     pub(super) socket: Arc<Socket>,
     /// The server tells its role, which is worth asking for again.
     pub(super) tells_role: bool,
+    /// Why there are no histories of rooms on it.
+    pub(super) unloaded: Option<String>,
     parser: Parser,
     /// What was heard first.
     first: Vec<u8>,
@@ -32,6 +36,8 @@ enum Step {
     Optional,
     /// It tells whether the server is of use.
     Role,
+    /// For the histories of rooms. Without them everything else goes on.
+    Load(Script),
 }
 
 /// Keeps a copy of the first bytes that are read.
@@ -49,8 +55,13 @@ impl Connection {
         let config = &link.config;
         let socket = Socket::connect(&link.address, config.connect_timeout)
             .map_err(|error| format!("cannot connect: {error}"))?;
-        let mut connection =
-            Connection { socket: Arc::new(socket), tells_role: false, parser: Parser::new(), first: Vec::new() };
+        let mut connection = Connection {
+            socket: Arc::new(socket),
+            tells_role: false,
+            unloaded: None,
+            parser: Parser::new(),
+            first: Vec::new(),
+        };
         // It has the whole time, too: an address before this one that did not answer may have taken as much.
         connection.sign_in(link, Instant::now() + config.connect_timeout)?;
         // Whoever says nothing for so long has not even answered a PING.
@@ -75,25 +86,37 @@ impl Connection {
         ));
         steps.push(("ROLE", Step::Role, cmd("ROLE")));
         steps.push(("PING", Step::Optional, cmd("PING")));
+        for script in Script::ALL.into_iter().filter(|_| link.loads_scripts()) {
+            let load = cmd("SCRIPT").arg("LOAD").arg(script.source()).to_owned();
+            steps.push(("SCRIPT LOAD", Step::Load(script), load));
+        }
         let mut refusal = None;
         for (name, step, command) in steps {
-            match self.ask(link, &command, deadline) {
-                Ok(Value::ServerError(error)) => {
+            match (self.ask(link, &command, deadline), step) {
+                (Ok(Value::ServerError(error)), step) => {
                     let error = error_text(&error);
                     let said = format!("{name} refused: {}", config.explained_error(error.as_bytes()));
                     if step == Step::Needed || Refusal::of_probe(error.as_bytes()) != Refusal::Lasting {
                         return Err(said);
                     }
-                    refusal = Some(said);
+                    match step {
+                        Step::Load(_) => self.unloaded = Some(said),
+                        _ => refusal = Some(said),
+                    }
                 }
-                Ok(Value::Array(role)) if step == Step::Role => self.check_role(link, &role, deadline)?,
-                Ok(Value::Array(_)) => return Err("it answers what it was not asked".to_owned()),
-                Ok(_) => {}
-                Err(error) if error.is_timeout() => {
+                (Ok(reply), Step::Load(script)) => {
+                    if let Err(reason) = history::loaded(script, &reply_of(&reply), config) {
+                        self.unloaded = Some(reason);
+                    }
+                }
+                (Ok(Value::Array(role)), Step::Role) => self.check_role(link, &role, deadline)?,
+                (Ok(Value::Array(_)), _) => return Err("it answers what it was not asked".to_owned()),
+                (Ok(_), _) => {}
+                (Err(error), _) if error.is_timeout() => {
                     return Err(format!("set-up not finished within {} ms", config.connect_timeout.as_millis()));
                 }
                 // A server that takes nobody, or has no place, says so once and hangs up: that is the reason, not how it did.
-                Err(error) => return Err(refusal.unwrap_or_else(|| self.end_of_set_up(name, link, &error))),
+                (Err(error), _) => return Err(refusal.unwrap_or_else(|| self.end_of_set_up(name, link, &error))),
             }
         }
         Ok(())
@@ -136,7 +159,8 @@ impl Connection {
     /// Waits for the next thing that Redis says.
     pub(super) fn read(&mut self, config: &RedisConfig) -> RedisResult<Value> {
         // The parser keeps all of a reply, however long it says it is.
-        let bytes_max = config.message_bytes_max.max(MESSAGE_BYTES_MAX) + REPLY_BYTES_MAX;
+        let page_bytes_max = if config.keeps_history { stores::page_bytes_max(config) } else { 0 };
+        let bytes_max = config.message_bytes_max.max(MESSAGE_BYTES_MAX).max(page_bytes_max) + REPLY_BYTES_MAX;
         let mut bounded = Noting { socket: &self.socket, first: &mut self.first }.take(bytes_max as u64);
         let outcome = self.parser.parse_value(&mut bounded);
         match bounded.limit() {
@@ -168,6 +192,16 @@ pub(super) fn standing(role: &[Value]) -> Standing {
 /// Whether the answer to `INFO cluster` is that of a node of one.
 pub(super) fn tells_cluster(reply: &Value) -> bool {
     matches!(reply, Value::BulkString(text) if is_of_a_cluster(text))
+}
+
+/// As the core knows replies. What has no place in the lists that scripts reply, nor is a script's name, is nothing.
+pub(super) fn reply_of(value: &Value) -> Reply<'_> {
+    match value {
+        Value::Int(number) => Reply::Integer(*number),
+        Value::BulkString(text) => Reply::Bulk(text),
+        Value::SimpleString(text) => Reply::Simple(text.as_bytes()),
+        _ => Reply::Null,
+    }
 }
 
 /// As Redis said it.

@@ -22,6 +22,11 @@ pub(super) struct LinkContext {
 pub(super) struct Over;
 
 impl LinkContext {
+    /// Whether rooms have histories, which are on the connection that publishes.
+    pub(super) fn loads_scripts(&self) -> bool {
+        self.role == Role::Publisher && self.config.keeps_history
+    }
+
     /// Has the hub hear this.
     pub(super) fn report(&self, report: Report) -> Result<(), Over> {
         self.inbox.send(report).map_err(|_| Over)

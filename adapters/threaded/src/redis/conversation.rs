@@ -1,82 +1,52 @@
-//! What is said on one connection. A thread writes what is asked, all that waits at once, until too much is unanswered. The link's
-//! thread reads the replies, which come in the order of asking, and the messages between them.
+//! What is said on one connection. A thread writes what is asked ([`Writer`]). The link's thread reads the replies, which come in the
+//! order of asking, and the messages between them.
 
-use super::ask::{Ask, Probe, Publish};
-use super::connection::{Connection, error_text, standing, tells_cluster};
+use super::answers::Answers;
+use super::ask::{Ask, Message, Probe, Publish};
+use super::awaited::Awaited;
+use super::connection::{Connection, error_text, reply_of, standing, tells_cluster};
 use super::context::{LinkContext, Over};
-use super::report::{Counts, Report};
-use super::socket::Socket;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use super::report::Report;
+use super::writer::Writer;
+use crossbeam_channel::{Sender, unbounded};
 use fanfare_core::broker::PublishError;
-use fanfare_core::broker::redis::{RedisConfig, Refusal, Role, Standing, Trouble};
+use fanfare_core::broker::redis::history::HistoryError;
+use fanfare_core::broker::redis::resp::Reply;
+use fanfare_core::broker::redis::{Complaints, Refusal, Role, Standing, Trouble};
 use fanfare_core::time::Time;
 use redis::Value;
-use std::collections::VecDeque;
-use std::io::Write;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-/// Commands of one write.
-const BATCH_MAX: usize = 512;
-/// Unanswered commands beyond which no more are written until half are answered. A message comes after all answers that Redis owes,
-/// and after those still in the socket, so it would be late by as many. Enough for Redis to have some at hand while one of the
-/// threads waits for a processor.
-const UNANSWERED_MAX: usize = 1_024;
-
-/// What was asked and not answered yet.
-struct Awaited {
-    /// `None` once nothing will be answered any more.
-    asks: Mutex<Option<VecDeque<Ask>>>,
-    /// There are few, or none ever again.
-    few: Condvar,
-    /// What was refused for a while, to be asked again.
-    refused: Mutex<Vec<Ask>>,
-    /// The server's role is worth asking for.
-    asks_role: AtomicBool,
-    /// The server is a replica by now.
-    demoted: AtomicBool,
-}
-
 /// The end that reads.
 pub(super) struct Conversation<'a> {
-    link: &'a LinkContext,
-    awaited: Arc<Awaited>,
-    answers: Answers,
+    pub(super) link: &'a LinkContext,
+    pub(super) awaited: Arc<Awaited>,
+    pub(super) answers: Answers,
     /// To the end that writes.
     asks: Sender<Ask>,
     start: Instant,
     trouble: Trouble,
-}
-
-/// The end that writes.
-struct Writer {
-    socket: Arc<Socket>,
-    asks: Receiver<Ask>,
-    awaited: Arc<Awaited>,
-    config: Arc<RedisConfig>,
-    answers: Answers,
-    /// When what was refused for a while is asked again.
-    again_at: Option<Instant>,
-    /// When a sign of life is asked for: of who tells its role, which may change meanwhile, whatever else is asked.
-    probe_at: Instant,
-}
-
-/// Where the outcome of a publish goes.
-#[derive(Clone)]
-struct Answers {
-    counts: Arc<Counts>,
-    inbox: Sender<Report>,
+    /// How often the scripts have been loaded since one of them ran.
+    pub(super) loads_in_a_row: u32,
+    pub(super) complaints: &'a mut Complaints,
 }
 
 /// Why a connection is of no use any more.
-type Reason = String;
+pub(super) type Reason = String;
+
+/// Why the connection must end, if it must.
+pub(super) type Verdict = Result<(), Reason>;
 
 impl Conversation<'_> {
     /// Reports what Redis says until the connection ends, and returns why it did. Every publish is answered.
-    pub(super) fn hold(link: &LinkContext, mut connection: Connection) -> Result<Reason, Over> {
+    pub(super) fn hold(
+        link: &LinkContext,
+        mut connection: Connection,
+        complaints: &mut Complaints,
+    ) -> Result<Reason, Over> {
         let (asks, asked) = unbounded();
         // A subscriber may not ask; and both lead to the same server.
         let awaited = Arc::new(Awaited::new(link.role == Role::Publisher && connection.tells_role));
@@ -89,20 +59,29 @@ impl Conversation<'_> {
             answers: answers.clone(),
             again_at: None,
             probe_at: Instant::now() + link.config.probe_interval,
+            loads: link.loads_scripts(),
         };
         let thread = thread::Builder::new().name("fanfare-ask".to_owned());
         if let Err(error) = thread.spawn(move || writer.run()) {
             return Ok(format!("no thread to write with: {error}"));
         }
-        link.report(Report::Up(link.role, asks.clone()))?;
         let trouble = Trouble::new(link.config.seed.rotate_left(32).wrapping_add(link.role as u64));
-        let mut conversation = Conversation { link, awaited, answers, asks, start: Instant::now(), trouble };
+        let (start, loads_in_a_row) = (Instant::now(), 0);
+        let mut conversation =
+            Conversation { link, awaited, answers, asks, start, trouble, loads_in_a_row, complaints };
+        if link.loads_scripts() {
+            conversation.have_scripts(connection.unloaded.take());
+        }
+        link.report(Report::Up(link.role, conversation.asks.clone()))?;
         let mut reason = conversation.listen(&mut connection)?;
         if conversation.awaited.demoted.load(Relaxed) {
             reason = Standing::REPLICA.to_owned();
         }
         connection.socket.shutdown();
-        let unanswered = conversation.awaited.end();
+        let (unknown, unanswered) = conversation.awaited.end();
+        for ask in unknown {
+            conversation.answers.fail(ask, PublishError::Unavailable)?;
+        }
         for ask in unanswered {
             conversation.answers.fail(ask, PublishError::Unconfirmed)?;
         }
@@ -113,7 +92,7 @@ impl Conversation<'_> {
         loop {
             let outcome = match connection.read(&self.link.config) {
                 Ok(Value::Array(items)) if self.link.role == Role::Subscriber => self.take_push(items)?,
-                Ok(Value::Array(items)) => self.take_role(&items)?,
+                Ok(Value::Array(items)) => self.take_list(&items)?,
                 Ok(Value::ServerError(error)) => self.take_error(&error_text(&error))?,
                 Ok(reply) => self.take_reply(&reply)?,
                 Err(error) if error.is_timeout() => {
@@ -133,31 +112,49 @@ impl Conversation<'_> {
         self.awaited.answered()
     }
 
-    /// The number of those who were sent a message, or a PONG.
-    fn take_reply(&mut self, reply: &Value) -> Result<Result<(), Reason>, Over> {
+    /// The number of those who were sent a message, a PONG, or the name of a script.
+    fn take_reply(&mut self, reply: &Value) -> Result<Verdict, Over> {
         match self.answered() {
-            Some(Ask::Publish(publish)) if matches!(reply, Value::Int(_)) => self.answers.succeed(&publish).map(Ok),
-            Some(ask @ Ask::Publish(_)) => {
-                self.answers.fail(ask, PublishError::Unconfirmed)?;
-                Ok(Err("PUBLISH was answered with something else than a number".to_owned()))
+            Some(Ask::Publish(publish @ Publish { message: Message::Plain { .. }, .. }))
+                if matches!(reply, Value::Int(_)) =>
+            {
+                self.answers.succeed(&publish, None).map(Ok)
             }
+            Some(Ask::Load(script)) => Ok(self.loaded(script, &reply_of(reply))),
             Some(Ask::Probe { probe: Probe::Ping, again }) => self.probed(again, None).map(Ok),
             // In a cluster a replica is as good as any, and so is who does not tell its role.
             Some(Ask::Probe { probe: Probe::Cluster, .. }) if !tells_cluster(reply) => self.demoted().map(Err),
             Some(Ask::Probe { again, .. }) => self.role_unknown(again).map(Ok),
-            _ => Ok(unasked()),
+            asked => self.mistaken(asked),
         }
     }
 
-    fn take_role(&mut self, role: &[Value]) -> Result<Result<(), Reason>, Over> {
+    /// What scripts reply, or a role.
+    fn take_list(&mut self, items: &[Value]) -> Result<Verdict, Over> {
         match self.answered() {
-            Some(Ask::Probe { probe: Probe::Role, again }) if standing(role) == Standing::Replica => {
+            Some(Ask::Publish(publish @ Publish { message: Message::Stored { .. }, .. })) => {
+                self.stored(publish, items)
+            }
+            Some(Ask::Read(read)) => self.have_read(read, items),
+            Some(Ask::Probe { probe: Probe::Role, again }) if standing(items) == Standing::Replica => {
                 self.tell_writer(Ask::Probe { probe: Probe::Cluster, again });
                 Ok(Ok(()))
             }
             Some(Ask::Probe { probe: Probe::Role, again }) => self.probed(again, None).map(Ok),
-            _ => Ok(unasked()),
+            asked => self.mistaken(asked),
         }
+    }
+
+    /// It was answered with something else than such commands are.
+    pub(super) fn mistaken(&self, asked: Option<Ask>) -> Result<Verdict, Over> {
+        let Some(asked) = asked else { return Ok(unasked()) };
+        let reason = match &asked {
+            asked if asked.runs_script() => "a script was answered with something else than a list",
+            Ask::Publish(_) => "PUBLISH was answered with something else than a number",
+            _ => return Ok(unasked()),
+        };
+        self.answers.fail(asked, PublishError::Unconfirmed)?;
+        Ok(Err(reason.to_owned()))
     }
 
     fn demoted(&self) -> Result<Reason, Over> {
@@ -181,6 +178,7 @@ impl Conversation<'_> {
 
     /// A probe is answered, and whether Redis is willing.
     fn probed(&mut self, again: bool, trouble: Option<String>) -> Result<(), Over> {
+        self.complaints.probed();
         match trouble {
             trouble if again => {
                 // A probe may be answered, and what stood in front of it refused.
@@ -202,7 +200,7 @@ impl Conversation<'_> {
     }
 
     /// It takes asks for as long as there is this end, which keeps a sender.
-    fn tell_writer(&self, ask: Ask) {
+    pub(super) fn tell_writer(&self, ask: Ask) {
         self.asks.send(ask).expect("the writer lasts while anybody can ask");
     }
 
@@ -210,14 +208,21 @@ impl Conversation<'_> {
         Time::from_micros(self.start.elapsed().as_micros() as u64)
     }
 
-    fn take_error(&mut self, text: &str) -> Result<Result<(), Reason>, Over> {
+    fn take_error(&mut self, text: &str) -> Result<Verdict, Over> {
         let (error, text) = (text.as_bytes(), self.link.config.explained_error(text.as_bytes()));
+        if HistoryError::of(error) == HistoryError::NoScript && self.repeats() {
+            return Ok(Ok(()));
+        }
         let asked = self.answered();
         let refusal = match &asked {
-            Some(Ask::Probe { .. }) => Refusal::of_probe(error),
+            Some(Ask::Probe { .. } | Ask::Load(_)) => Refusal::of_probe(error),
             _ => Refusal::of(error),
         };
         match (asked, refusal) {
+            (Some(ask), _) if ask.runs_script() => return self.script_refused(ask, HistoryError::of(error)),
+            (Some(Ask::Load(script)), Refusal::Lasting) => {
+                return Ok(self.loaded(script, &Reply::Error(error)));
+            }
             // A publish is not made again: what its sender says next would overtake it.
             (Some(ask @ Ask::Publish(_)), Refusal::Lasting) => {
                 return self.answers.fail(ask, PublishError::Refused).map(Ok);
@@ -238,15 +243,20 @@ impl Conversation<'_> {
             (Some(Ask::Probe { probe: Probe::Cluster, .. }), Refusal::Lasting) => return self.demoted().map(Err),
             _ => {}
         }
+        self.judge(refusal, text)
+    }
+
+    /// What a refusal that is not about one command alone means for the connection.
+    pub(super) fn judge(&mut self, refusal: Refusal, reason: String) -> Result<Verdict, Over> {
         match refusal {
-            Refusal::Passing => self.refused(text).map(Ok),
+            Refusal::Passing => self.refused(reason).map(Ok),
             Refusal::Replica => self.demoted().map(Err),
-            _ => Ok(Err(text)),
+            _ => Ok(Err(reason)),
         }
     }
 
     /// Messages, and the confirmations of a connection that subscribes.
-    fn take_push(&mut self, items: Vec<Value>) -> Result<Result<(), Reason>, Over> {
+    fn take_push(&mut self, items: Vec<Value>) -> Result<Verdict, Over> {
         let mut items = items.into_iter().map(|item| match item {
             Value::BulkString(bytes) => bytes,
             _ => Vec::new(),
@@ -291,187 +301,6 @@ impl Conversation<'_> {
     }
 }
 
-fn unasked() -> Result<(), Reason> {
+fn unasked() -> Verdict {
     Err("it answered what it was not asked".to_owned())
-}
-
-impl Awaited {
-    fn new(asks_role: bool) -> Awaited {
-        Awaited {
-            asks: Mutex::new(Some(VecDeque::new())),
-            few: Condvar::new(),
-            refused: Mutex::default(),
-            asks_role: AtomicBool::new(asks_role),
-            demoted: AtomicBool::new(false),
-        }
-    }
-
-    /// Keeps what is to be asked again.
-    fn refuse(&self, ask: Ask) {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).push(ask);
-    }
-
-    fn has_refused(&self) -> bool {
-        !self.refused.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    fn take_refused(&self) -> Vec<Ask> {
-        std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether a sign of life is asked for already, or whatever has no answer yet is probe enough.
-    fn is_probed(&self) -> bool {
-        let asks = self.lock();
-        let asks_role = self.asks_role.load(Relaxed);
-        let is_probe = |ask: &Ask| !asks_role || matches!(ask, Ask::Probe { .. });
-        asks.as_ref().is_some_and(|asks| asks.iter().any(is_probe))
-    }
-
-    /// Takes what was asked first.
-    fn answered(&self) -> Option<Ask> {
-        let mut asks = self.lock();
-        let asks = asks.as_mut()?;
-        let first = asks.pop_front();
-        if asks.len() == UNANSWERED_MAX / 2 {
-            self.few.notify_one();
-        }
-        first
-    }
-
-    /// Nothing will be answered any more. Takes everything.
-    fn end(&self) -> VecDeque<Ask> {
-        let asks = self.lock().take();
-        self.few.notify_one();
-        asks.unwrap_or_default()
-    }
-
-    /// Waits while there are many; then these are asked as well, unless nothing will be answered any more: they come back.
-    fn ask(&self, batch: Vec<Ask>) -> Result<(), Vec<Ask>> {
-        let mut asks = self.lock();
-        if asks.as_ref().is_some_and(|asks| asks.len() >= UNANSWERED_MAX) {
-            let many =
-                |asks: &mut Option<VecDeque<Ask>>| asks.as_ref().is_some_and(|asks| asks.len() > UNANSWERED_MAX / 2);
-            asks = self.few.wait_while(asks, many).unwrap_or_else(PoisonError::into_inner);
-        }
-        match asks.as_mut() {
-            Some(asks) => asks.extend(batch),
-            None => return Err(batch),
-        }
-        Ok(())
-    }
-
-    /// A list of asks is whole whoever panicked.
-    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Ask>>> {
-        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Writer {
-    /// Writes what is asked until nobody can ask any more. What is asked after the connection's end is refused.
-    fn run(mut self) {
-        while let Some(batch) = self.next_batch() {
-            let mut bytes = Vec::new();
-            batch.iter().for_each(|ask| ask.encode(&self.config.prefix, &mut bytes));
-            // Noted before it is written: the replies may come sooner than this thread goes on.
-            if let Err(batch) = self.awaited.ask(batch) {
-                for ask in batch {
-                    if self.answers.fail(ask, PublishError::Unavailable).is_err() {
-                        return;
-                    }
-                }
-                continue;
-            }
-            if (&mut &*self.socket).write_all(&bytes).is_err() {
-                // Whoever reads has to know, and answers for what was written.
-                self.socket.shutdown();
-            }
-        }
-        self.socket.shutdown();
-    }
-
-    /// What waits, or what is due.
-    fn next_batch(&mut self) -> Option<Vec<Ask>> {
-        loop {
-            let now = Instant::now();
-            if self.again_at.is_some_and(|again_at| again_at <= now) {
-                self.again_at = None;
-                let mut batch = self.awaited.take_refused();
-                batch.push(Ask::Probe { probe: self.probe(), again: true });
-                return Some(batch);
-            }
-            if self.probe_at <= now {
-                self.probe_at = now + self.config.probe_interval;
-                if !self.awaited.is_probed() {
-                    return Some(vec![Ask::Probe { probe: self.probe(), again: false }]);
-                }
-            }
-            let until = self.again_at.map_or(self.probe_at, |again_at| again_at.min(self.probe_at));
-            let first = match self.asks.recv_timeout(until.saturating_duration_since(now)) {
-                Ok(first) => first,
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => continue,
-            };
-            let waiting: Vec<Ask> = [first].into_iter().chain(self.asks.try_iter().take(BATCH_MAX - 1)).collect();
-            let batch: Vec<Ask> = waiting.into_iter().filter(|ask| !self.is_for_itself(ask)).collect();
-            if !batch.is_empty() {
-                if !self.awaited.asks_role.load(Relaxed) {
-                    self.probe_at = Instant::now() + self.config.probe_interval;
-                }
-                return Some(batch);
-            }
-        }
-    }
-
-    fn probe(&self) -> Probe {
-        if self.awaited.asks_role.load(Relaxed) { Probe::Role } else { Probe::Ping }
-    }
-
-    /// Does what is not to be asked of Redis.
-    fn is_for_itself(&mut self, ask: &Ask) -> bool {
-        match ask {
-            Ask::Again(pause) => self.again_at = Some(Instant::now() + *pause),
-            Ask::GiveUp => {
-                self.awaited.demoted.store(true, Relaxed);
-                // Whoever reads notices.
-                self.socket.shutdown();
-            }
-            _ => return false,
-        }
-        true
-    }
-}
-
-impl Answers {
-    fn succeed(&self, publish: &Publish) -> Result<(), Over> {
-        let was_last = self.settle(publish);
-        match publish.id {
-            Some(id) => self.report(Report::Published(id)),
-            None if was_last => self.report(Report::Settled),
-            None => Ok(()),
-        }
-    }
-
-    /// Other asks than publishes need no answer: that the connection is down says it all.
-    fn fail(&self, ask: Ask, error: PublishError) -> Result<(), Over> {
-        let Ask::Publish(publish) = ask else { return Ok(()) };
-        if publish.id.is_none() {
-            self.counts.dropped.fetch_add(1, Relaxed);
-        }
-        let was_last = self.settle(&publish);
-        match publish.id {
-            Some(id) => self.report(Report::PublishFailed(id, error)),
-            None if was_last => self.report(Report::Settled),
-            None => Ok(()),
-        }
-    }
-
-    /// Returns whether none is in flight any more.
-    fn settle(&self, publish: &Publish) -> bool {
-        self.counts.in_flight_bytes.fetch_sub(publish.bytes, Relaxed);
-        self.counts.in_flight.fetch_sub(1, Relaxed) == 1
-    }
-
-    fn report(&self, report: Report) -> Result<(), Over> {
-        self.inbox.send(report).map_err(|_| Over)
-    }
 }

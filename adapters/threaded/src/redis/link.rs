@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::context::{LinkContext, Over};
 use super::conversation::Conversation;
 use super::report::Report;
-use fanfare_core::broker::redis::Backoff;
+use fanfare_core::broker::redis::{Backoff, Complaints};
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,12 +16,14 @@ pub(super) struct Link {
     backoff: Backoff,
     /// Why there is no connection, as the hub was told last.
     told: Option<String>,
+    /// What the log is told of the histories of rooms.
+    complaints: Complaints,
 }
 
 impl Link {
     pub(super) fn new(context: LinkContext) -> Link {
         let backoff = Backoff::new(context.config.seed.wrapping_add(context.role as u64));
-        Link { context, backoff, told: None }
+        Link { context, backoff, told: None, complaints: Complaints::default() }
     }
 
     /// Starts the thread, which lasts as long as the server.
@@ -41,7 +43,7 @@ impl Link {
             Ok(connection) => {
                 self.told = None;
                 let since = Instant::now();
-                let reason = Conversation::hold(&self.context, connection)?;
+                let reason = Conversation::hold(&self.context, connection, &mut self.complaints)?;
                 // Had it been shorter, a server that ends every connection soon would be visited again and again at once.
                 if since.elapsed() >= self.context.config.backoff_max {
                     self.backoff.reset();

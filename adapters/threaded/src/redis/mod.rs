@@ -1,25 +1,32 @@
 //! Redis on blocking threads: one connection that subscribes, one that publishes. What the core asks of them, and what they
 //! report to it.
 //!
-//! Commands and replies are the `redis` crate's, which encodes and parses them; the sockets are held here. Its own `Connection` is
+//! Commands and replies are the `redis` crate's, which encodes and parses them, but for what scripts are told and reply, which the core
+//! knows; the sockets are held here. Its own `Connection` is
 //! borrowed while a reply is awaited. Nothing could be said meanwhile, and its end would not be noticed while there is nothing to
 //! say.
 
+mod answers;
 mod ask;
+mod awaited;
 mod connection;
 mod context;
 mod conversation;
+mod histories;
 mod link;
 mod report;
 mod socket;
+mod writer;
 
-use ask::{Ask, Publish};
+use ask::{Ask, Message, Publish, Read};
 use context::LinkContext;
 use crossbeam_channel::Sender;
 use fanfare_adapter::config::RedisAddress;
 use fanfare_adapter::ops::Snapshot;
-use fanfare_core::broker::redis::{RedisConfig, Role};
-use fanfare_core::broker::{self, BrokerEvent, PublishError, PublishId, ReadId};
+use fanfare_core::broker::redis::history::{self, Room};
+use fanfare_core::broker::redis::{RedisConfig, Role, stores};
+use fanfare_core::broker::{self, BrokerEvent, PublishError, PublishId, ReadId, Store};
+use fanfare_core::history::{Query, Retention};
 use link::Link;
 use report::Counts;
 use std::io;
@@ -43,8 +50,10 @@ pub struct RedisLinks {
     ups: [u64; 2],
     /// Publishes that were not even handed over.
     refused: Vec<(PublishId, PublishError)>,
-    /// Reads of histories, of which there are none here.
-    unread: Vec<ReadId>,
+    /// The same of reads, and whether each is worth asking again.
+    unread: Vec<(ReadId, bool)>,
+    /// Numbers the random parts of epochs.
+    drawn: u64,
     counts: Arc<Counts>,
 }
 
@@ -67,6 +76,7 @@ impl RedisLinks {
             ups: [0; 2],
             refused: Vec::new(),
             unread: Vec::new(),
+            drawn: 0,
             counts,
         })
     }
@@ -76,11 +86,11 @@ impl RedisLinks {
         match ask {
             broker::Ask::Subscribe { room } => self.hand_over(Role::Subscriber, Ask::Subscribe(room.to_owned())),
             broker::Ask::Unsubscribe { room } => self.hand_over(Role::Subscriber, Ask::Unsubscribe(room.to_owned())),
-            broker::Ask::Publish { room, payload, store: None, id } => self.publish(room, payload, id),
-            broker::Ask::Publish { store: Some(_), id, .. } => {
-                self.refused.extend(id.map(|id| (id, PublishError::NotStored)));
-            }
-            broker::Ask::Read { id, .. } => self.unread.push(id),
+            broker::Ask::Publish { room, payload, store, id } => match self.reserve(room, payload, store.as_ref()) {
+                Ok(bytes) => self.publish((room, payload), store, id, bytes),
+                Err(error) => self.refuse(id, error),
+            },
+            broker::Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
         }
     }
 
@@ -91,26 +101,70 @@ impl RedisLinks {
         }
     }
 
-    fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
-        let channel = format!("{}{room}", self.config.prefix);
-        let bytes = channel.len() + payload.len() + COMMAND_BYTES;
-        let Counts { in_flight, in_flight_bytes, dropped, .. } = &*self.counts;
-        let error = if self.asks[Role::Publisher as usize].is_none() {
-            PublishError::Unavailable
-        } else if in_flight.load(Relaxed) >= self.config.publishes_in_flight_max
+    /// The bytes of one more publish, which may wait from now on.
+    fn reserve(&self, room: &str, payload: &[u8], store: Option<&Store<'_>>) -> Result<usize, PublishError> {
+        let Counts { in_flight, in_flight_bytes, has_scripts, .. } = &*self.counts;
+        if self.asks[Role::Publisher as usize].is_none() {
+            return Err(PublishError::Unavailable);
+        }
+        let bytes = match store {
+            None => self.config.prefix.len() + room.len() + payload.len() + COMMAND_BYTES,
+            Some(_) if !has_scripts.load(Relaxed) => return Err(PublishError::NotStored),
+            Some(store) => {
+                history::store_bytes_max(&Room::new(room, store.retention, &self.config), store.key.as_ref(), payload)
+            }
+        };
+        if in_flight.load(Relaxed) >= self.config.publishes_in_flight_max
             || in_flight_bytes.load(Relaxed) + bytes > self.config.buffer_bytes_max
         {
-            PublishError::Busy
-        } else {
-            in_flight.fetch_add(1, Relaxed);
-            in_flight_bytes.fetch_add(bytes, Relaxed);
-            return self
-                .hand_over(Role::Publisher, Ask::Publish(Publish { channel, payload: payload.to_vec(), id, bytes }));
+            return Err(PublishError::Busy);
+        }
+        in_flight.fetch_add(1, Relaxed);
+        in_flight_bytes.fetch_add(bytes, Relaxed);
+        Ok(bytes)
+    }
+
+    fn publish(
+        &mut self,
+        (room, payload): (&str, &[u8]),
+        store: Option<Store<'_>>,
+        id: Option<PublishId>,
+        bytes: usize,
+    ) {
+        let message = match store {
+            None => Message::Plain { channel: format!("{}{room}", self.config.prefix), payload: payload.to_vec() },
+            Some(Store { retention, key }) => {
+                let (drawn, mut command) = (self.draw(room), Vec::new());
+                let of = Room::new(room, retention, &self.config);
+                history::store(&mut command, &of, drawn, key.as_ref(), payload);
+                Message::Stored { room: room.to_owned(), command }
+            }
         };
+        self.hand_over(Role::Publisher, Ask::Publish(Publish { message, id, bytes }));
+    }
+
+    fn refuse(&mut self, id: Option<PublishId>, error: PublishError) {
         match id {
             Some(id) => self.refused.push((id, error)),
-            None => drop(dropped.fetch_add(1, Relaxed)),
+            None => drop(self.counts.dropped.fetch_add(1, Relaxed)),
         }
+    }
+
+    /// The hub bounds how many there are.
+    fn read(&mut self, room: &str, query: Query, retention: Retention, id: ReadId) {
+        let is_up = self.asks[Role::Publisher as usize].is_some();
+        if !is_up || !self.counts.has_scripts.load(Relaxed) {
+            return self.unread.push((id, !is_up));
+        }
+        let (drawn, mut command) = (self.draw(room), Vec::new());
+        let of = Room::new(room, retention, &self.config);
+        history::read(&mut command, &of, drawn, &stores::bounded(query));
+        self.hand_over(Role::Publisher, Ask::Read(Read { command, id }));
+    }
+
+    fn draw(&mut self, room: &str) -> u64 {
+        self.drawn += 1;
+        history::draw(self.config.seed, self.drawn, room)
     }
 
     /// Takes a thread's report and passes it on.
@@ -139,8 +193,10 @@ impl RedisLinks {
             Report::Unsubscribed(room) => report(BrokerEvent::Unsubscribed { room }),
             Report::SubscribeFailed(room, reason) => report(BrokerEvent::SubscribeFailed { room, reason }),
             Report::Message(room, payload) => report(BrokerEvent::Message { room, payload }),
-            Report::Published(id) => report(BrokerEvent::Published { id: *id, position: None }),
+            Report::Published(id, position) => report(BrokerEvent::Published { id: *id, position: *position }),
             Report::PublishFailed(id, error) => report(BrokerEvent::PublishFailed { id: *id, error: *error }),
+            Report::Read(id, page) => report(BrokerEvent::Read { id: *id, page }),
+            Report::ReadFailed(id, passes) => report(BrokerEvent::ReadFailed { id: *id, passes: *passes }),
             Report::Settled => {}
         }
     }
@@ -156,7 +212,7 @@ impl RedisLinks {
         }
     }
 
-    /// Whether there are publishes that were not even handed over.
+    /// Whether there are publishes or reads that were not even handed over.
     pub fn has_refusals(&self) -> bool {
         !self.refused.is_empty() || !self.unread.is_empty()
     }
@@ -164,7 +220,7 @@ impl RedisLinks {
     /// Reports these.
     pub fn refusals(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
         self.refused.drain(..).for_each(|(id, error)| report(BrokerEvent::PublishFailed { id, error }));
-        self.unread.drain(..).for_each(|id| report(BrokerEvent::ReadFailed { id, passes: false }));
+        self.unread.drain(..).for_each(|(id, passes)| report(BrokerEvent::ReadFailed { id, passes }));
     }
 
     /// Publishes that Redis has not answered yet.
@@ -180,5 +236,6 @@ impl RedisLinks {
         snapshot.broker_publishes_dropped = self.counts.dropped.load(Relaxed);
         snapshot.broker_publishes_in_flight = self.publishes_in_flight() as u64;
         snapshot.broker_oversized = self.counts.oversized.load(Relaxed);
+        snapshot.history_unannounced = self.counts.unannounced.load(Relaxed);
     }
 }

@@ -3,8 +3,9 @@
 use super::ask::Ask;
 use crossbeam_channel::Sender;
 use fanfare_core::broker::redis::Role;
-use fanfare_core::broker::{PublishError, PublishId};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use fanfare_core::broker::{PublishError, PublishId, ReadId};
+use fanfare_core::history::{Page, Position};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 /// What the threads have to say: [`BrokerEvent`](fanfare_core::broker::BrokerEvent)s that own their texts.
 #[derive(Debug)]
@@ -25,19 +26,27 @@ pub enum Report {
     SubscribeFailed(String, String),
     /// The room, and what was published to it.
     Message(String, Vec<u8>),
-    /// Redis took it.
-    Published(PublishId),
+    /// Redis took it, and where it is stored, if it is.
+    Published(PublishId, Option<Position>),
     /// Redis did not take it, or nobody knows.
     PublishFailed(PublishId, PublishError),
+    /// What is there of a room's history.
+    Read(ReadId, Page),
+    /// It cannot be read, and whether that passes.
+    ReadFailed(ReadId, bool),
     /// The last publish in flight is none any more, and nobody was waiting for its outcome, unless the server does, to end.
     Settled,
 }
 
-/// What the threads count.
+/// What the threads count, and whether there are histories.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) in_flight: AtomicUsize,
     pub(super) in_flight_bytes: AtomicUsize,
     pub(super) dropped: AtomicU64,
     pub(super) oversized: AtomicU64,
+    /// Messages that were stored and could not be announced.
+    pub(super) unannounced: AtomicU64,
+    /// Redis was given the scripts, and took them.
+    pub(super) has_scripts: AtomicBool,
 }

@@ -24,9 +24,9 @@ impl Complaint {
     }
 }
 
-/// All kinds.
+/// What the log is told of rooms' histories, each kind once, until there has been none of it from one probe to the next.
 #[derive(Debug, Default)]
-pub(super) struct Complaints {
+pub struct Complaints {
     /// Something was not stored or not read.
     refused: Complaint,
     /// Something was stored, and something else that belongs to it was refused.
@@ -34,22 +34,24 @@ pub(super) struct Complaints {
 }
 
 impl Complaints {
-    pub(super) fn refused(&mut self, reason: impl FnOnce() -> String) {
+    /// Something was not stored or not read.
+    pub fn refused(&mut self, reason: impl FnOnce() -> String) {
         self.refused.make(reason);
     }
 
-    pub(super) fn incomplete(&mut self, reason: impl FnOnce() -> String) {
+    /// Something was stored, and something else that belongs to it was refused.
+    pub fn incomplete(&mut self, reason: impl FnOnce() -> String) {
         self.incomplete.make(reason);
     }
 
     /// A probe is sent: some time has passed since the last one.
-    pub(super) fn probed(&mut self) {
+    pub fn probed(&mut self) {
         self.refused.probed();
         self.incomplete.probed();
     }
 
     /// What has yet to be told.
-    pub(super) fn take(&mut self) -> Option<String> {
+    pub fn take(&mut self) -> Option<String> {
         self.incomplete.reason.take().or_else(|| self.refused.reason.take())
     }
 }

@@ -13,8 +13,12 @@
 //!
 //! What is published of a stored message is `F2 <epoch> <offset> ` and its payload.
 
+use std::hash::Hasher;
 use std::time::Duration;
 
+use siphasher::sip::SipHasher13;
+
+use super::RedisConfig;
 use super::command;
 use super::resp::{Items, Reply};
 use crate::history::{
@@ -64,6 +68,13 @@ pub struct Room<'a> {
     pub meta_age_max: Duration,
 }
 
+impl<'a> Room<'a> {
+    /// The room of this name, as this session has it.
+    pub fn new(name: &'a str, retention: Retention, config: &'a RedisConfig) -> Room<'a> {
+        Room { prefix: &config.prefix, name, retention, meta_age_max: config.history_meta_age_max }
+    }
+}
+
 /// Redis's answer to [`store`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreReply<'a> {
@@ -98,16 +109,38 @@ pub enum HistoryError<'a> {
     Unavailable(&'a [u8]),
     /// Another error of Redis. Nothing was stored.
     Refused(&'a [u8]),
-    /// None of what the scripts reply.
+    /// A list, and none of those that the scripts reply.
     Malformed,
+    /// Neither a list nor an error.
+    NoList,
 }
 
 /// Times longer than a hundred years are as good as these: Redis refuses an expiry that overflows.
 const TTL_MS_MAX: u64 = 3_155_760_000_000;
 
+/// A number for an epoch that may begin in this room: none that anybody else draws, where each has a seed of its own and counts up what it
+/// has drawn.
+pub fn draw(seed: u64, number: u64, room: &str) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(seed, number);
+    hasher.write(room.as_bytes());
+    hasher.finish()
+}
+
 /// Appends the command that makes a script known.
 pub fn load(out: &mut Vec<u8>, script: Script) {
     command::command(out, &[b"SCRIPT", b"LOAD", script.source().as_bytes()]);
+}
+
+/// Whether a script is known now, by the reply to [`load`].
+///
+/// # Errors
+/// Why not, for people.
+pub fn loaded(script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Result<(), String> {
+    match reply {
+        Reply::Bulk(name) | Reply::Simple(name) if *name == script.sha1().as_bytes() => Ok(()),
+        Reply::Error(error) => Err(format!("SCRIPT LOAD refused: {}", config.explained_error(error))),
+        _ => Err("SCRIPT LOAD was answered with something else than the script's name".to_owned()),
+    }
 }
 
 /// Appends the command that stores and publishes a message. `drawn` is random, for an epoch that begins.
@@ -187,7 +220,7 @@ fn life(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64) {
 /// # Errors
 /// Why nothing was stored, or that it is not known.
 pub fn parse_stored<'a>(reply: &Reply<'a>) -> Result<StoreReply<'a>, HistoryError<'a>> {
-    stored(&mut items(reply)?).ok_or(HistoryError::Malformed)
+    StoreReply::of(list(reply)?)
 }
 
 /// What a reply to [`read`] says.
@@ -195,40 +228,65 @@ pub fn parse_stored<'a>(reply: &Reply<'a>) -> Result<StoreReply<'a>, HistoryErro
 /// # Errors
 /// Why there is no page.
 pub fn parse_page<'a>(reply: &Reply<'a>) -> Result<ReadReply, HistoryError<'a>> {
-    page(&mut items(reply)?).ok_or(HistoryError::Malformed)
+    ReadReply::of(list(reply)?)
 }
 
-fn items<'a>(reply: &Reply<'a>) -> Result<Items<'a>, HistoryError<'a>> {
+fn list<'a>(reply: &Reply<'a>) -> Result<Items<'a>, HistoryError<'a>> {
     match *reply {
         Reply::Array(items) => Ok(items),
-        Reply::Error(text) => {
-            let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
-            Err(match code {
-                b"NOSCRIPT" => HistoryError::NoScript,
-                b"KEYREUSED" => HistoryError::KeyReused,
-                b"NOHISTORY" => HistoryError::Unavailable(text[code.len()..].trim_ascii()),
-                _ => HistoryError::Refused(text),
-            })
-        }
-        _ => Err(HistoryError::Malformed),
+        Reply::Error(text) => Err(HistoryError::of(text)),
+        _ => Err(HistoryError::NoList),
     }
 }
 
-fn stored<'a>(items: &mut Items<'a>) -> Option<StoreReply<'a>> {
-    let position = position(items)?;
-    let is_new = flag(items)?;
-    let time_ms = integer(items)?;
-    let is_announced = flag(items)?;
-    let trouble = bulk(items)?;
+impl<'a> HistoryError<'a> {
+    /// What this error text, in reply to a script, means.
+    pub fn of(text: &'a [u8]) -> HistoryError<'a> {
+        let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+        match code {
+            b"NOSCRIPT" => HistoryError::NoScript,
+            b"KEYREUSED" => HistoryError::KeyReused,
+            b"NOHISTORY" => HistoryError::Unavailable(text[code.len()..].trim_ascii()),
+            _ => HistoryError::Refused(text),
+        }
+    }
+}
+
+impl<'a> StoreReply<'a> {
+    /// What a list in reply to [`store`] says, whoever has read it.
+    ///
+    /// # Errors
+    /// [`HistoryError::Malformed`].
+    pub fn of(items: impl Iterator<Item = Reply<'a>>) -> Result<StoreReply<'a>, HistoryError<'a>> {
+        stored(items).ok_or(HistoryError::Malformed)
+    }
+}
+
+impl ReadReply {
+    /// What a list in reply to [`read`] says, whoever has read it.
+    ///
+    /// # Errors
+    /// [`HistoryError::Malformed`].
+    pub fn of<'a>(items: impl Iterator<Item = Reply<'a>>) -> Result<ReadReply, HistoryError<'a>> {
+        page(items).ok_or(HistoryError::Malformed)
+    }
+}
+
+fn stored<'a>(mut items: impl Iterator<Item = Reply<'a>>) -> Option<StoreReply<'a>> {
+    let position = position(&mut items)?;
+    let is_new = flag(items.next()?)?;
+    let time_ms = integer(items.next()?)?;
+    let is_announced = flag(items.next()?)?;
+    let trouble = bulk(items.next()?)?;
     let is_message = position.offset > 0 && items.next().is_none();
     is_message.then_some(StoreReply { at: StoredAt { position, is_new }, time_ms, is_announced, trouble })
 }
 
-fn page(items: &mut Items<'_>) -> Option<ReadReply> {
-    let last = position(items)?;
-    let first = integer(items)?;
-    let word = bulk(items)?;
-    let fence = integer(items)?;
+fn page<'a>(mut items: impl Iterator<Item = Reply<'a>>) -> Option<ReadReply> {
+    let last = position(&mut items)?;
+    let first = integer(items.next()?)?;
+    let word = bulk(items.next()?)?;
+    let fence = integer(items.next()?)?;
     let continuity = match word {
         b"exact" => Continuity::Exact,
         b"trimmed" => Continuity::Trimmed,
@@ -236,14 +294,17 @@ fn page(items: &mut Items<'_>) -> Option<ReadReply> {
         b"unknown" => Continuity::Unknown,
         _ => return None,
     };
-    let time_ms = integer(items)?;
+    let time_ms = integer(items.next()?)?;
     // Whoever follows these numbers must not be led astray by data that somebody else wrote: they count up without a hole.
     let mut entries: Vec<Stored> = Vec::new();
-    while items.left() > 0 {
-        let id = std::str::from_utf8(bulk(items)?).ok()?;
+    while let Some(id) = items.next() {
+        let id = std::str::from_utf8(bulk(id)?).ok()?;
         let (offset, time_ms) = id.split_once('-')?;
-        let entry =
-            Stored { offset: offset.parse().ok()?, time_ms: time_ms.parse().ok()?, payload: bulk(items)?.into() };
+        let entry = Stored {
+            offset: offset.parse().ok()?,
+            time_ms: time_ms.parse().ok()?,
+            payload: bulk(items.next()?)?.into(),
+        };
         let is_next = entries.last().is_none_or(|before| before.offset.checked_add(1) == Some(entry.offset));
         if !is_next || entry.offset < first || entry.offset > last.offset {
             return None;
@@ -254,28 +315,28 @@ fn page(items: &mut Items<'_>) -> Option<ReadReply> {
     is_sound.then_some(ReadReply { page: Page { last, first, continuity, entries }, time_ms })
 }
 
-fn position(items: &mut Items<'_>) -> Option<Position> {
-    let epoch: Epoch = std::str::from_utf8(bulk(items)?).ok()?.parse().ok()?;
-    Some(Position { epoch, offset: integer(items)? })
+fn position<'a>(items: &mut impl Iterator<Item = Reply<'a>>) -> Option<Position> {
+    let epoch: Epoch = std::str::from_utf8(bulk(items.next()?)?).ok()?.parse().ok()?;
+    Some(Position { epoch, offset: integer(items.next()?)? })
 }
 
-fn integer(items: &mut Items<'_>) -> Option<u64> {
-    match items.next()? {
+fn integer(reply: Reply<'_>) -> Option<u64> {
+    match reply {
         Reply::Integer(number) => u64::try_from(number).ok(),
         _ => None,
     }
 }
 
-fn flag(items: &mut Items<'_>) -> Option<bool> {
-    match integer(items)? {
+fn flag(reply: Reply<'_>) -> Option<bool> {
+    match integer(reply)? {
         0 => Some(false),
         1 => Some(true),
         _ => None,
     }
 }
 
-fn bulk<'a>(items: &mut Items<'a>) -> Option<&'a [u8]> {
-    match items.next()? {
+fn bulk(reply: Reply<'_>) -> Option<&[u8]> {
+    match reply {
         Reply::Bulk(text) => Some(text),
         _ => None,
     }

@@ -67,7 +67,7 @@ pub mod resp;
 mod session;
 mod setup;
 mod standing;
-mod stores;
+pub mod stores;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -78,6 +78,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use backoff::Backoff;
+pub use complaints::Complaints;
 pub use refusal::{Refusal, explained_end};
 pub use session::RedisSession;
 pub use standing::{Standing, is_of_a_cluster};

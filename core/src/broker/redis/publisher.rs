@@ -5,9 +5,7 @@
 //! put aside until all that was written is answered, and then written behind what has to be repeated.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
-
-use siphasher::sip::SipHasher13;
+use std::hash::BuildHasher;
 
 use super::RedisConfig;
 use super::backlog::Backlog;
@@ -18,9 +16,9 @@ use super::history::{self, HistoryError, ReadReply, Room, Script, StoreReply};
 use super::queue::EventQueue;
 use super::refusal::Refusal;
 use super::resp::Reply;
-use super::setup::{loaded, standing, tells_cluster};
+use super::setup::{standing, tells_cluster};
 use super::standing::Standing;
-use super::stores::{Refused, bounded, refused};
+use super::stores::{self, LOADS_IN_A_ROW_MAX, Refused};
 use super::verdict::{Loss, Verdict};
 use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId, Store};
 use crate::hash::Seeded;
@@ -28,10 +26,6 @@ use crate::history::{Query, Retention};
 
 /// Places kept for good in the list of unanswered publishes: 48 KB.
 const KEPT_UNANSWERED: usize = 1024;
-
-/// So often in a row the scripts are loaded because Redis does not know them. One that has forgotten them again by then is none, but a
-/// proxy that asks now the one and now the other.
-const LOADS_IN_A_ROW_MAX: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -136,7 +130,7 @@ impl Publisher {
         if !config.keeps_history || self.is_unloaded {
             return self.fail(id, PublishError::NotStored, events);
         }
-        let of = of_room(room, &store.retention, config);
+        let of = Room::new(room, store.retention, config);
         if !self.has_room(history::store_bytes_max(&of, store.key.as_ref(), payload), outbox, config) {
             return self.fail(id, PublishError::Busy, events);
         }
@@ -160,9 +154,9 @@ impl Publisher {
             return events.read_failed(id, false);
         }
         let drawn = self.draw(room, config);
-        let query = bounded(query);
+        let query = stores::bounded(query);
         self.append(Asked::Read(id), outbox, |out| {
-            history::read(out, &of_room(room, &retention, config), drawn, &query);
+            history::read(out, &Room::new(room, retention, config), drawn, &query);
         });
     }
 
@@ -188,9 +182,7 @@ impl Publisher {
     /// For an epoch that may begin: nothing that anybody else draws.
     fn draw(&mut self, room: &str, config: &RedisConfig) -> u64 {
         self.drawn += 1;
-        let mut hasher = SipHasher13::new_with_keys(config.seed, self.drawn);
-        hasher.write(room.as_bytes());
-        hasher.finish()
+        history::draw(config.seed, self.drawn, room)
     }
 
     /// Bytes of the connection that have no answer, written or put aside.
@@ -313,7 +305,9 @@ impl Publisher {
             };
             return Err(Loss::Broken(reply.to_owned()));
         };
-        self.kept.take(next.kept);
+        if next.kept > 0 {
+            self.kept.take(next.kept);
+        }
         if self.forgotten_to.is_some_and(|place| place <= self.answered_to) {
             self.repeat(outbox);
         }
@@ -355,12 +349,7 @@ impl Publisher {
             _ => PublishError::Unavailable,
         };
         self.not_published(id, outcome, sink);
-        match refusal {
-            Refusal::Lasting => Ok(Verdict::Fine),
-            Refusal::Passing => Ok(Verdict::Refused(config.explained_error(error))),
-            Refusal::Replica => Err(Loss::Replica),
-            Refusal::SignIn => Err(Loss::Broken(config.explained_error(error))),
-        }
+        Verdict::of(refusal, || config.explained_error(error))
     }
 
     fn not_published(&mut self, id: Option<PublishId>, error: PublishError, sink: &mut impl FnMut(BrokerEvent<'_>)) {
@@ -385,8 +374,7 @@ impl Publisher {
                 (self.publishes, self.loads_in_a_row) = (self.publishes - 1, 0);
                 self.unannounced += u64::from(!is_announced);
                 if !trouble.is_empty() {
-                    let what = if is_announced { "stored" } else { "stored and could not be announced" };
-                    self.complaints.incomplete(|| format!("a message was {what}: {}", config.printable_error(trouble)));
+                    self.complaints.incomplete(|| stores::incomplete(is_announced, trouble, config));
                 }
                 if at.is_new && self.forgotten_to.is_some() {
                     self.overtaken(room, sink);
@@ -401,11 +389,10 @@ impl Publisher {
             }
             Err(error) => error,
         };
-        let Refused { error, verdict, complaint, .. } = refused(error, reply, config)?;
+        let Refused { error, refusal, reason, .. } = stores::refused(error, config)?;
         self.publishes -= 1;
         self.not_published(id, error, sink);
-        self.complain(complaint);
-        Some(verdict)
+        Some(self.script_refused(refusal, reason))
     }
 
     /// The same of a read.
@@ -429,15 +416,20 @@ impl Publisher {
             }
             Err(error) => error,
         };
-        let Refused { passes, verdict, complaint, .. } = refused(error, reply, config)?;
+        let Refused { passes, refusal, reason, .. } = stores::refused(error, config)?;
         sink(BrokerEvent::ReadFailed { id, passes });
-        self.complain(complaint);
-        Some(verdict)
+        Some(self.script_refused(refusal, reason))
     }
 
-    fn complain(&mut self, complaint: Option<String>) {
-        if let Some(reason) = complaint {
-            self.complaints.refused(|| reason);
+    /// Of what the connection does not suffer from, the log is told.
+    fn script_refused(&mut self, refusal: Refusal, reason: Option<String>) -> Result<Verdict, Loss> {
+        let Some(reason) = reason else { return Ok(Verdict::Fine) };
+        match refusal {
+            Refusal::Lasting => {
+                self.complaints.refused(|| reason);
+                Ok(Verdict::Fine)
+            }
+            refusal => Verdict::of(refusal, || reason),
         }
     }
 
@@ -445,7 +437,7 @@ impl Publisher {
     fn repeats(&mut self, asked: Asked, kept: usize, outbox: &Outbox) -> bool {
         if !self.is_unloaded && self.forgotten_to.is_none() && self.loads_in_a_row >= LOADS_IN_A_ROW_MAX {
             self.is_unloaded = true;
-            self.complaints.refused(|| "it does not know the scripts that it has just been given".to_owned());
+            self.complaints.refused(|| stores::FORGETFUL.to_owned());
         }
         if self.is_unloaded {
             return false;
@@ -487,15 +479,12 @@ impl Publisher {
     /// Whether Redis has taken a script.
     fn loaded(&mut self, script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Option<Result<Verdict, Loss>> {
         if let Reply::Error(error) = reply {
-            let reason = || config.explained_error(error);
-            match Refusal::of_probe(error) {
-                Refusal::Passing => return Some(Ok(Verdict::Refused(reason()))),
-                Refusal::Replica => return Some(Err(Loss::Replica)),
-                Refusal::SignIn => return Some(Err(Loss::Broken(reason()))),
-                Refusal::Lasting => {}
+            let refusal = Refusal::of_probe(error);
+            if refusal != Refusal::Lasting {
+                return Some(Verdict::of(refusal, || config.explained_error(error)));
             }
         }
-        match loaded(script, reply, config) {
+        match history::loaded(script, reply, config) {
             // With the first of them it is tried anew, and each that fails decides.
             Ok(()) => self.is_unloaded &= script != Script::ALL[0],
             Err(reason) => {
@@ -542,8 +531,4 @@ impl Publisher {
     pub(super) fn unannounced(&self) -> u64 {
         self.unannounced
     }
-}
-
-fn of_room<'a>(name: &'a str, retention: &Retention, config: &'a RedisConfig) -> Room<'a> {
-    Room { prefix: &config.prefix, name, retention: *retention, meta_age_max: config.history_meta_age_max }
 }

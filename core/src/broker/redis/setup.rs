@@ -42,18 +42,6 @@ pub(super) fn tells_cluster(reply: &Reply<'_>) -> bool {
     matches!(reply, Reply::Bulk(text) | Reply::Verbatim { text, .. } if is_of_a_cluster(text))
 }
 
-/// Whether a script is known now.
-///
-/// # Errors
-/// Why not, for people.
-pub(super) fn loaded(script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Result<(), String> {
-    match reply {
-        Reply::Bulk(name) | Reply::Simple(name) if *name == script.sha1().as_bytes() => Ok(()),
-        Reply::Error(error) => Err(format!("SCRIPT LOAD refused: {}", config.explained_error(error))),
-        _ => Err("SCRIPT LOAD was answered with something else than the script's name".to_owned()),
-    }
-}
-
 /// Whether the set-up is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -173,7 +161,7 @@ impl Setup {
                 }
             }
             (Step::Load(script), reply) => {
-                if let Err(reason) = loaded(script, reply, config) {
+                if let Err(reason) = history::loaded(script, reply, config) {
                     self.unloaded = Some(reason);
                 }
             }

@@ -1,5 +1,7 @@
 //! What a reply of Redis means for its connection.
 
+use super::refusal::Refusal;
+
 /// What a reply means for the connection that it came on.
 pub(super) enum Verdict {
     /// Nothing.
@@ -18,4 +20,16 @@ pub(super) enum Loss {
     Broken(String),
     /// It leads to a replica, and the other one to the same, most likely: a name may lead elsewhere by now.
     Replica,
+}
+
+impl Verdict {
+    /// What a refusal of this kind means, for this reason.
+    pub(super) fn of(refusal: Refusal, reason: impl FnOnce() -> String) -> Result<Verdict, Loss> {
+        match refusal {
+            Refusal::Lasting => Ok(Verdict::Fine),
+            Refusal::Passing => Ok(Verdict::Refused(reason())),
+            Refusal::Replica => Err(Loss::Replica),
+            Refusal::SignIn => Err(Loss::Broken(reason())),
+        }
+    }
 }

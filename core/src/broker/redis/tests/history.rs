@@ -127,13 +127,14 @@ fn replies_are_read() {
 
 #[test]
 fn errors_are_told_apart() {
-    let cases: [(&[u8], HistoryError<'_>); 6] = [
+    let cases: [(&[u8], HistoryError<'_>); 7] = [
         (b"-NOSCRIPT No matching script.\r\n", HistoryError::NoScript),
         (b"-KEYREUSED the key\r\n", HistoryError::KeyReused),
         (b"-NOHISTORY INFO is refused\r\n", HistoryError::Unavailable(b"INFO is refused")),
         (b"-OOM command not allowed\r\n", HistoryError::Refused(b"OOM command not allowed")),
         (b"-NOSCRIPTS\r\n", HistoryError::Refused(b"NOSCRIPTS")),
-        (b"+OK\r\n", HistoryError::Malformed),
+        (b"*0\r\n", HistoryError::Malformed),
+        (b"+OK\r\n", HistoryError::NoList),
     ];
     for (bytes, error) in cases {
         parsed(bytes, |reply| {
