@@ -2,7 +2,7 @@
 //! `fanfare-threaded` keeps no history in Redis.
 
 use fanfare_tests::stored::{Place, ask, hear, instances, join, resume, store};
-use fanfare_tests::{Client, Redis, Server};
+use fanfare_tests::{Client, Redis};
 use serde_json::{Value, json};
 
 const ROOM: &str = "chat:a";
@@ -77,8 +77,10 @@ fn members_hear_that_all_data_are_lost() {
     members.iter_mut().for_each(|(member, _)| assert_eq!(hear(member, ROOM).0, 1));
     redis.kill();
     redis.start_again();
-    [&one, &two].map(|server| server.wait_for_log("redis lost"));
-    [&one, &two].map(Server::wait_until_ready);
+    for server in [&one, &two] {
+        server.wait_for_log("redis lost");
+        server.wait_until_ready();
+    }
     let next = store(&mut sender, ROOM, "new");
     assert_eq!(next.offset, 1);
     for (member, _) in &mut members {
