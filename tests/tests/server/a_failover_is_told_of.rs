@@ -1,7 +1,7 @@
 //! Another Redis may lack the last messages that members have seen: they are told which.
 
 use fanfare_tests::stored::{Place, ask, hear, instances, join, resume, store};
-use fanfare_tests::{Client, Redis, Server};
+use fanfare_tests::{Client, Redis};
 use serde_json::{Value, json};
 
 const ROOM: &str = "chat:a";
@@ -78,8 +78,8 @@ fn members_hear_that_all_data_are_lost() {
     redis.start_again();
     for server in [&one, &two] {
         server.wait_for_log("redis lost");
+        server.wait_until_ready();
     }
-    [&one, &two].into_iter().for_each(Server::wait_until_ready);
     let next = store(&mut sender, ROOM, "new");
     assert_eq!(next.offset, 1);
     for (member, _) in &mut members {
