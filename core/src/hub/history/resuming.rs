@@ -2,7 +2,7 @@
 
 use super::super::Hub;
 use super::histories::Histories;
-use super::keeper::{Behind, continuity_at};
+use super::keeper::{Behind, continuity_at, tells_of};
 use super::learning::page_after;
 use super::reads::{Purpose, Question};
 use crate::broker::envelope;
@@ -106,7 +106,7 @@ impl Hub {
         let Some(last) = keeper.last else { return };
         let places = keeper.behind.values().filter_map(|behind| behind.place(last));
         let Some(first) = places.clone().min() else { return };
-        // What follows the first of them is what all need. Of an epoch that has ended the last tells where it ended, if before that.
+        // Of an ended epoch the last place tells whether the others are before its fence. What follows them is read anyway.
         let place = match first.epoch == last.epoch {
             true => first,
             false => places.filter(|place| place.epoch == first.epoch).max().unwrap_or(first),
@@ -122,15 +122,11 @@ impl Hub {
         let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
         keeper.is_asking = false;
         let Some(last) = keeper.last else { return };
-        let is_answered = |place: Position| match asked.epoch == page.last.epoch {
-            true => place.epoch == asked.epoch && place >= asked,
-            false => place.epoch == asked.epoch && place <= asked,
-        };
         let waiting: Vec<(u32, Start, Option<CommandId>, Position)> = keeper
             .behind
             .iter()
             .filter_map(|(slot, behind)| match (behind, behind.place(last)) {
-                (Behind::Asking { start, id }, Some(place)) if is_answered(place) => {
+                (Behind::Asking { start, id }, Some(place)) if tells_of(page, asked, place) => {
                     Some((*slot, *start, id.clone(), place))
                 }
                 _ => None,
