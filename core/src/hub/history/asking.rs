@@ -10,6 +10,7 @@ use crate::history::{Continuity, Page, Part, Position, Query};
 use crate::limits::meter::Limit;
 use crate::protocol::command::HistoryFrom;
 use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::slots::Phase;
 
 /// Bytes of messages in the answer to a `HISTORY`, at most.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
@@ -63,7 +64,9 @@ impl Hub {
         let keeper = self.histories.keepers.get(&room);
         match purpose {
             Purpose::Learn(serial, asked) => {
-                if keeper.is_some_and(|keeper| (keeper.serial, keeper.asked) == (serial, asked)) {
+                let is_last = keeper.is_some_and(|keeper| (keeper.serial, keeper.asked) == (serial, asked));
+                // While the subscription is lost nobody becomes a member. With the next one it is asked again.
+                if is_last && self.is_held(room) {
                     self.learned(cx, room, page);
                 }
             }
@@ -87,7 +90,7 @@ impl Hub {
         let Some(question) = self.histories.reads.take(id) else { return };
         match &question.purpose {
             Purpose::History(asked) => {
-                if let Some(slot) = cx.slots.slot(asked.conn) {
+                if let Some(slot) = cx.slots.slot(asked.conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) {
                     let code = if passes { ErrorCode::BrokerUnavailable } else { ErrorCode::HistoryUnavailable };
                     cx.refuse(slot, code, UNAVAILABLE, asked.id.as_ref(), Some(&asked.room));
                 }
@@ -149,7 +152,9 @@ impl Hub {
     }
 
     fn answer_history(&mut self, cx: &mut Context, mut asked: Asked, page: &Page) {
-        let Some(slot) = cx.slots.slot(asked.conn) else { return };
+        let Some(slot) = cx.slots.slot(asked.conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) else {
+            return;
+        };
         let epoch = page.last.epoch;
         if let (HistoryFrom::After(_), None) = (asked.from, asked.epoch) {
             // Which epoch it is had to be asked first.

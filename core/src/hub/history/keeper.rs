@@ -131,7 +131,18 @@ impl Keeper {
     }
 }
 
-/// What a page that was read after `asked` says of another place of the same epoch that is not before it.
+/// Whether a page that was read after `asked` says how another place is continued: one of the same epoch, and if that has ended, one of
+/// which it is known whether it is before the fence.
+pub(super) fn tells_of(page: &Page, asked: Position, place: Position) -> bool {
+    let is_fence_known = matches!(page.continuity, Continuity::Fenced(_) | Continuity::Unknown);
+    place.epoch == asked.epoch
+        && match asked.epoch == page.last.epoch {
+            true => place >= asked,
+            false => place <= asked || is_fence_known,
+        }
+}
+
+/// What it says of that place.
 pub(super) fn continuity_at(page: &Page, place: Position) -> Continuity {
     let kept = match place.offset + 1 < page.first {
         true => Continuity::Trimmed,

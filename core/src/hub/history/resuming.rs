@@ -2,7 +2,7 @@
 
 use super::super::Hub;
 use super::histories::Histories;
-use super::keeper::{Behind, continuity_at};
+use super::keeper::{Behind, continuity_at, tells_of};
 use super::learning::page_after;
 use super::reads::{Purpose, Question};
 use crate::broker::envelope;
@@ -92,7 +92,12 @@ impl Hub {
         };
         let Some(last) = keeper.last else { return };
         let places = keeper.behind.values().filter_map(|behind| behind.place(last));
-        let Some(place) = places.min() else { return };
+        let Some(first) = places.clone().min() else { return };
+        // Of an ended epoch the last place tells whether the others are before its fence. What follows them is read anyway.
+        let place = match first.epoch == last.epoch {
+            true => first,
+            false => places.filter(|place| place.epoch == first.epoch).max().unwrap_or(first),
+        };
         keeper.is_asking = true;
         let purpose = Purpose::Resume(keeper.serial, place);
         self.histories.reads.push(Question { room, purpose, query: page_after(cx, place) });
@@ -108,7 +113,7 @@ impl Hub {
             .behind
             .iter()
             .filter_map(|(slot, behind)| match (behind, behind.place(last)) {
-                (Behind::Asking { start, id }, Some(place)) if place.epoch == asked.epoch && place >= asked => {
+                (Behind::Asking { start, id }, Some(place)) if tells_of(page, asked, place) => {
                     Some((*slot, *start, id.clone(), place))
                 }
                 _ => None,

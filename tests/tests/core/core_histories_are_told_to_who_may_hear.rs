@@ -1,0 +1,109 @@
+//! What the core makes of answers about rooms' histories that come when something else has happened in the meantime.
+
+use fanfare_core::broker::{BrokerEvent, ReadId};
+use fanfare_core::history::{Continuity, Epoch, Page, Part, Position, Retention, Stored};
+use fanfare_core::rules::{Rule, Rules};
+use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+use fanfare_tests::{Frame, config};
+use std::time::Duration;
+
+const SUBSCRIBED: BrokerEvent<'_> = BrokerEvent::Subscribed { room: "r" };
+const ENDED: Epoch = Epoch { ordinal: 1, random: 7 };
+const EPOCH: Epoch = Epoch { ordinal: 2, random: 8 };
+
+/// A core whose rooms have histories.
+fn lone() -> LoneCore {
+    LoneCore::new(config(|config| {
+        let mut rule = Rule::new("**".parse().expect("a pattern"));
+        rule.history = Some(Retention { messages_max: 100, bytes_max: 100_000, age_max: Duration::from_secs(60) });
+        config.rules = Rules::new(vec![rule]).expect("a rule");
+    }))
+}
+
+/// The one read that is asked for, and which part of the history.
+fn read(said: &[Said]) -> (ReadId, Part) {
+    let reads = said.iter().filter_map(|said| match said {
+        Said::Read(id, _, query) => Some((*id, query.part)),
+        _ => None,
+    });
+    let reads: Vec<_> = reads.collect();
+    assert_eq!(reads.len(), 1, "{said:?}");
+    reads[0]
+}
+
+fn stored(offset: u64) -> Stored {
+    let text = format!("0000000000000001 -\n{{\"type\":\"MESSAGE\",\"room\":\"r\",\"message\":{offset}}}");
+    Stored { offset, time_ms: 1, payload: text.into_bytes().into() }
+}
+
+/// Five messages of an epoch that has ended, and no other.
+fn page(continuity: Continuity, offsets: std::ops::RangeInclusive<u64>) -> Page {
+    let last = Position { epoch: EPOCH, offset: 5 };
+    Page { last, first: 1, continuity, entries: offsets.map(stored).collect() }
+}
+
+#[test]
+fn a_history_is_not_told_to_who_is_being_closed() {
+    let mut lone = lone();
+    let failed = |id| BrokerEvent::ReadFailed { id, passes: false };
+    let answered = |lone: &mut LoneCore, id, is_failed| match is_failed {
+        true => lone.broker(failed(id)),
+        false => lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 1..=5) }),
+    };
+    for is_failed in [false, true] {
+        let conn = lone.client();
+        let (id, _) = read(&lone.command(conn, r#"{"type":"HISTORY","room":"r"}"#));
+        assert!(lone.bytes(conn, Frame::text("not masked").unmasked()).contains(&Said::Shutdown(conn)));
+        assert_eq!(answered(&mut lone, id, is_failed), []);
+    }
+    let conn = lone.client();
+    let (id, _) = read(&lone.command(conn, r#"{"type":"HISTORY","room":"r"}"#));
+    assert!(text_to(&answered(&mut lone, id, false), conn).contains("HISTORY"), "who is not is told");
+}
+
+#[test]
+fn nobody_becomes_a_member_while_the_subscription_is_lost() {
+    let mut lone = lone();
+    let conn = lone.client();
+    lone.command(conn, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+    let (id, _) = read(&lone.broker(SUBSCRIBED));
+    lone.broker(BrokerEvent::Down { reason: "broken" });
+    let newest = page(Continuity::Exact, 1..=0);
+    assert_eq!(lone.broker(BrokerEvent::Read { id, page: &newest }), []);
+    lone.broker(BrokerEvent::Up);
+    let (id, _) = read(&lone.broker(SUBSCRIBED));
+    assert!(text_to(&lone.broker(BrokerEvent::Read { id, page: &newest }), conn).contains("SUBSCRIBED"));
+}
+
+#[test]
+fn who_has_seen_more_of_an_ended_epoch_than_others_is_not_told_what_they_are() {
+    let mut lone = lone();
+    let member = lone.client();
+    lone.command(member, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+    let (id, _) = read(&lone.broker(SUBSCRIBED));
+    lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 1..=0) });
+    // Redis has lost what came after the fifth message.
+    let clients = [4, 9, 5].map(|offset| (lone.client(), offset));
+    let mut asked = Vec::new();
+    for (conn, offset) in clients {
+        let since = format!(r#""since":{{"epoch":"{ENDED}","offset":{offset}}}"#);
+        asked.extend(lone.command(conn, &format!(r#"{{"type":"SUBSCRIBE","room":"r",{since}}}"#)));
+    }
+    let mut told = Vec::new();
+    while asked.iter().any(|said| matches!(said, Said::Read(..))) {
+        let (id, part) = read(&asked);
+        let Part::After(Position { epoch: ENDED, offset }) = part else { panic!("{part:?}") };
+        let answer = match offset {
+            0..=5 => page(Continuity::Exact, offset + 1..=5),
+            _ => page(Continuity::Fenced(5), 6..=5),
+        };
+        asked = lone.broker(BrokerEvent::Read { id, page: &answer });
+        told.extend(asked.clone());
+    }
+    let told = clients.map(|(conn, _)| text_to(&told, conn));
+    for (told, offset) in [(&told[0], 4), (&told[2], 5)] {
+        assert!(told.contains(&format!(r#""offset":{offset},"recovered":true"#)) && !told.contains("GAP"), "{told}");
+    }
+    assert!(told[0].contains(r#""message":5"#), "what it has missed follows");
+    assert!(told[1].contains(r#""offset":5,"recovered":false"#) && told[1].contains(r#""fence":5"#), "{}", told[1]);
+}
