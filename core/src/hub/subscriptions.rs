@@ -289,15 +289,16 @@ impl Hub {
             };
             let (slot, place) = (conn.slot() as u32, Place::new(*group, members.len() as u32 - 1));
             let position = cx.fanout.audience(*room).group_at(*group).seat(place.index()).list_position();
-            let waiting = self.seat_the_waiting(cx, *room, place);
+            let waiting = self.seat_the_waiting(cx, *room, place).map(|(_, (id, _))| id);
+            let asking = self.histories.asking(slot, *room).cloned();
             self.leave(cx, slot, position, Rest::Part);
             if waiting.is_none() {
                 cx.journal.left(cx.slots.id(slot), name);
             }
-            match waiting {
+            match waiting.or(asking) {
                 // Nothing else could tell it, and it would wait for messages that never come.
                 _ if !cx.slots.get(slot).dialect.has_replies() => return Some(Told::NoWordFor(slot)),
-                Some((_, (id, _))) => cx.refuse(slot, ErrorCode::BrokerRefused, REFUSED, id.as_ref(), Some(name)),
+                Some(id) => cx.refuse(slot, ErrorCode::BrokerRefused, REFUSED, id.as_ref(), Some(name)),
                 None => cx.reply(slot, |out| reply::unsubscribed(out, name, None, Some(ErrorCode::BrokerRefused))),
             }
             return Some(Told::Told);

@@ -1,6 +1,7 @@
 //! A client: what it wants, what it says, and what it makes of what it hears. It follows PROTOCOL.md and RFC 6455 except where
 //! a fault makes it break a rule. What it hears is judged by its `View`.
 
+mod coming_back;
 mod costly;
 mod hearing;
 
@@ -10,8 +11,9 @@ use crate::network::{Side, WireId};
 use crate::options::{Options, chance, rng};
 use crate::reference::{Key, ROOMS, Reference, Sent};
 use crate::trace;
-use crate::view::{Ask, Dialect, UNFINISHED, View};
+use crate::view::{Ask, Dialect, Start, UNFINISHED, View};
 use costly::{Made, Unfinished};
+use fanfare_core::history::Position;
 use fanfare_wire::{COMPRESSED, Frame, deflated, opcode, upgrade_request};
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -72,6 +74,8 @@ pub struct Client {
     pub mute_until: u64,
     /// It makes no more work than it must.
     is_healed: bool,
+    /// What it has seen of rooms with history on connections that are no more.
+    seen: Vec<Option<Position>>,
     options: Options,
     /// Messages that came on connections that are no more.
     delivered: u64,
@@ -104,6 +108,7 @@ impl Client {
             stalled_until: 0,
             mute_until: 0,
             is_healed: false,
+            seen: vec![None; options.rooms],
             options: options.clone(),
             delivered: 0,
             rng,
@@ -134,6 +139,14 @@ impl Client {
     /// The view of its connection, if that is a WebSocket that lasts.
     pub fn view(&self) -> Option<&View> {
         self.connection.as_ref().filter(|connection| connection.is_upgraded && !connection.is_over).map(|of| &of.view)
+    }
+
+    /// The same, for the last judgements.
+    pub fn view_mut(&mut self) -> Option<&mut View> {
+        self.connection
+            .as_mut()
+            .filter(|connection| connection.is_upgraded && !connection.is_over)
+            .map(|of| &mut of.view)
     }
 
     /// Whether it wants to be in the room.
@@ -242,6 +255,10 @@ impl Client {
             }
             return;
         }
+        let can_read = self.dialect == Dialect::Fanfare && self.options.histories.keeps(room);
+        if can_read && chance(&mut self.rng, self.options.histories.reads) {
+            return self.read_history(room, around);
+        }
         match self.rng.u32(0..100) {
             0 => self.close(around),
             1 => self.drop_connection(around),
@@ -278,7 +295,9 @@ impl Client {
     pub fn subscribe(&mut self, room: usize, around: &mut Surroundings<'_>) {
         let Some(connection) = &self.connection else { return };
         let waits = connection.view.waits_for(room);
-        self.command("SUBSCRIBE", &room_field(room), Ask::Subscribe(room, waits), around);
+        let (start, fields) = self.start(room);
+        let fields = room_field(room) + &fields;
+        self.command("SUBSCRIBE", &fields, Ask::Subscribe(room, waits, start), around);
     }
 
     fn unsubscribe(&mut self, room: usize, around: &mut Surroundings<'_>) {
@@ -309,14 +328,19 @@ impl Client {
             false => format!("{{\"is\" : \"{text}\"}}"),
         };
         let joining_since = self.connection.as_ref()?.view.joining_since(room);
-        let sent = Sent::new(room, json.clone(), (session, echo), joining_since, around.timeline.now);
+        let mut sent = Sent::new(room, json.clone(), (session, echo), joining_since, around.timeline.now);
+        let is_kept = self.options.histories.keeps(room);
+        let can_spare = is_kept && self.dialect != Dialect::Broadcast;
+        sent.stores =
+            is_kept && (self.is_healed || !can_spare || !chance(&mut self.rng, self.options.histories.unstored));
+        let store = if is_kept && !sent.stores { ",\"store\":false" } else { "" };
         around.reference.send(key, sent);
         trace!(around.trace, around.timeline, "client {} sends {text}", self.number);
         if self.dialect == Dialect::Broadcast {
             self.message(text.as_bytes(), true, around);
         } else {
             let echo = if echo { "" } else { ",\"echo\":false" };
-            let fields = format!("{},\"message\":{json}{echo}", room_field(room));
+            let fields = format!("{},\"message\":{json}{echo}{store}", room_field(room));
             self.command("SEND_MESSAGE", &fields, Ask::Send(key), around);
         }
         if let Some(connection) = &mut self.connection {
@@ -334,7 +358,13 @@ impl Client {
         if self.connection.is_none() {
             return;
         }
-        let id = (!chance(&mut self.rng, self.options.clients.without_id)).then(|| {
+        // Without an id nobody could tell which of several such asks is answered.
+        let needs_id = match ask {
+            Ask::Subscribe(room, ..) => self.options.histories.keeps(room),
+            Ask::History(..) => true,
+            _ => false,
+        };
+        let id = (needs_id || !chance(&mut self.rng, self.options.clients.without_id)).then(|| {
             self.ids += 1;
             self.ids << 8 | self.number as u64
         });
@@ -458,9 +488,13 @@ impl Client {
         let place = self.rng.usize(0..self.options.instances);
         let (wire, session) = around.open_client(self.number, place);
         trace!(around.trace, around.timeline, "client {} opens wire {wire} to instance {place}", self.number);
+        let mut view = View::new(session, wire, self.number, self.dialect, &self.options);
+        if self.dialect == Dialect::Fanfare {
+            view.take_up(&self.seen);
+        }
         self.connection = Some(Connection {
             wire,
-            view: View::new(session, wire, self.number, self.dialect, &self.options),
+            view,
             incoming: Incoming::new(self.offers_compression),
             unsent: Vec::new(),
             said: 0,
@@ -501,7 +535,12 @@ impl Client {
             return;
         };
         for room in &self.wants {
-            connection.view.ask(None, Ask::Subscribe(*room, false), (connection.said, 0), around.timeline.now);
+            connection.view.ask(
+                None,
+                Ask::Subscribe(*room, false, Start::Live),
+                (connection.said, 0),
+                around.timeline.now,
+            );
         }
     }
 
@@ -528,6 +567,7 @@ impl Client {
             trace!(around.trace, around.timeline, "client {} drops wire {}", self.number, connection.wire);
             around.network.close(connection.wire, Side::Near, &mut around.timeline);
             self.delivered += connection.view.delivered;
+            self.seen = connection.view.places();
             self.retry_at = around.timeline.now + self.options.clients.retry.draw(&mut self.rng);
         }
     }

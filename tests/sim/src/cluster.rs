@@ -131,7 +131,7 @@ impl<'t> Cluster<'t> {
         let around = Surroundings {
             network: Network::new(options.wires.clone(), rng(seed, "network")),
             timeline: Timeline::default(),
-            reference: Reference::new(options.rooms),
+            reference: Reference::new(&options.histories.kept),
             trace,
             short_writes: 0,
             owners: BTreeMap::new(),
@@ -140,7 +140,7 @@ impl<'t> Cluster<'t> {
         let chaos = options.faults.iter().map(|(fault, _)| (*fault, rng(seed, &format!("{fault:?}"))));
         Cluster {
             around,
-            redis: Redis::new(options.redis.clone(), options.session.prefix.clone(), seed),
+            redis: Redis::new(&options),
             instances: Vec::new(),
             clients: (0..options.clients.count).map(|number| Client::new(&options, number)).collect(),
             acts: vec![None; options.clients.count],
@@ -162,6 +162,7 @@ impl<'t> Cluster<'t> {
         }
         self.heal();
         self.settle()?;
+        self.knock()?;
         self.probe()?;
         self.refuse_for_a_while()?;
         self.check_quiet()?;

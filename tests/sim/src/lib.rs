@@ -8,8 +8,10 @@
 mod client;
 mod cluster;
 mod costs;
+mod histories;
 mod incoming;
 mod instance;
+mod lives;
 mod network;
 mod options;
 mod redis;

@@ -2,6 +2,7 @@
 //! which few kinds of faults are on reaches states that a mixture of all of them hides).
 
 use crate::costs::Costs;
+use crate::histories::Histories;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::{Compression, Config, PublishFormat, Rate};
 use fastrand::Rng;
@@ -66,11 +67,17 @@ pub enum Fault {
     RedisBusy,
     /// Redis is a replica for a while.
     RedisDemoted,
+    /// Redis forgets the scripts (`SCRIPT FLUSH`).
+    RedisScriptFlush,
+    /// A replica takes the place of Redis, with all that it has of its data.
+    RedisFailover,
+    /// Redis has lost all data, in a restart or by `FLUSHALL`.
+    RedisDataLoss,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 23] = [
+    pub const ALL: [Fault; 26] = [
         Fault::ClientReset,
         Fault::ClientBlackhole,
         Fault::ClientStall,
@@ -94,7 +101,15 @@ impl Fault {
         Fault::StaleEvents,
         Fault::RedisBusy,
         Fault::RedisDemoted,
+        Fault::RedisScriptFlush,
+        Fault::RedisFailover,
+        Fault::RedisDataLoss,
     ];
+
+    /// Whether it does anything in seeds with histories only.
+    pub fn is_of_histories(self) -> bool {
+        matches!(self, Fault::RedisScriptFlush | Fault::RedisFailover | Fault::RedisDataLoss)
+    }
 }
 
 /// A range of microseconds, bytes or whatever else.
@@ -247,6 +262,8 @@ pub struct Options {
     pub clients: Clients,
     /// How clients make much work.
     pub costs: Costs,
+    /// Which rooms are kept, and how.
+    pub histories: Histories,
     /// What wires are like.
     pub wires: Wires,
     /// What Redis is like.
@@ -356,6 +373,7 @@ impl Options {
             instances,
             rooms,
             costs,
+            histories: Histories::default(),
             steps: r.u64(500..=15_000),
             faults: Vec::new(),
             relief: Span { min: 1_000, max: pick(r, &[pause * 4, pause * 30, 2_000_000, 12_000_000]) },
@@ -370,12 +388,13 @@ impl Options {
             drives_midway: r.bool(),
         };
         let share = pick(r, &[2, 5, 12]);
-        for fault in Fault::ALL {
+        for fault in Fault::ALL.into_iter().filter(|fault| !fault.is_of_histories()) {
             let (on, mean) = (r.u32(0..20) < share, pick(r, &[40, 200, 1_000]) * pause / count as u64);
             if on && !quiet {
                 options.faults.push((fault, mean));
             }
         }
+        options.histories = Histories::draw(&mut options);
         options.narrow(narrowed);
         options
     }

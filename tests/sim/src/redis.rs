@@ -1,13 +1,18 @@
 //! A model of redis-server as far as Pub/Sub needs it: RESP2 and RESP3, set-up, subscriptions, publishes, output buffers with
-//! a limit, and everything that can happen to it.
+//! a limit, and everything that can happen to it. The scripts of histories are in `scripts`.
+
+mod scripts;
+
+pub use scripts::Left;
 
 use crate::cluster::Surroundings;
 use crate::network::{Read, Side, WireId};
-use crate::options::{RedisTraits, rng};
+use crate::options::{Options, RedisTraits, rng};
 use crate::resp;
 use crate::timeline::{Happening, Timeline};
 use crate::trace;
 use fastrand::Rng;
+use scripts::Data;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
@@ -39,23 +44,24 @@ pub struct Redis {
     /// It says `BUSY` to everything but `HELLO` and `AUTH`.
     pub busy: bool,
     /// It is one, and says so when it is asked.
-    pub is_replica: bool,
+    is_replica: bool,
     /// It refuses to subscribe to this channel.
     pub refuses_subscribe: Option<String>,
     /// It refuses to publish.
     pub refuses_publish: bool,
     planned: bool,
+    data: Data,
     /// Connections ended because they read too slowly.
     pub output_kills: u64,
 }
 
 impl Redis {
     /// A server that is up, without connections.
-    pub fn new(traits: RedisTraits, prefix: String, seed: u64) -> Redis {
+    pub fn new(options: &Options) -> Redis {
         Redis {
-            traits,
-            prefix,
-            rng: rng(seed, "redis"),
+            traits: options.redis.clone(),
+            prefix: options.session.prefix.clone(),
+            rng: rng(options.seed, "redis"),
             connections: BTreeMap::new(),
             up: true,
             paused: false,
@@ -65,6 +71,7 @@ impl Redis {
             refuses_subscribe: None,
             refuses_publish: false,
             planned: false,
+            data: Data::new(options),
             output_kills: 0,
         }
     }
@@ -223,6 +230,8 @@ impl Redis {
                 let reply: &[u8] = if connection.authenticated { b"+OK\r\n" } else { b"-WRONGPASS no\r\n" };
                 out.extend_from_slice(reply);
             }
+            ("SCRIPT", [_, source]) if connection.authenticated => return self.load_script(wire, source),
+            ("EVALSHA", arguments) if connection.authenticated => return self.run_script(wire, arguments, around),
             _ if !connection.authenticated => out.extend_from_slice(b"-NOAUTH Authentication required.\r\n"),
             ("CLIENT" | "SELECT", _) => out.extend_from_slice(b"+OK\r\n"),
             ("ROLE", _) if self.is_replica => {
@@ -290,18 +299,20 @@ impl Redis {
         around: &mut Surroundings<'_>,
     ) -> Result<(), String> {
         if self.refuses_publish {
-            let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
             let error = b"-NOPERM User has no permissions to run the 'publish' command\r\n";
-            connection.output.extend_from_slice(error);
-            connection.said += error.len() as u64;
+            self.answer(wire, |out| out.extend_from_slice(error));
             return Ok(());
         }
         let receivers = self.deliver(Some(wire), channel, payload, around)?;
+        self.answer(wire, |out| resp::integer(out, receivers));
+        Ok(())
+    }
+
+    fn answer(&mut self, wire: WireId, write: impl FnOnce(&mut Vec<u8>)) {
         let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
         let before = connection.output.len();
-        resp::integer(&mut connection.output, receivers);
+        write(&mut connection.output);
         connection.said += (connection.output.len() - before) as u64;
-        Ok(())
     }
 
     /// A message of a publisher that is no instance, unless Redis is away.
@@ -375,7 +386,8 @@ impl Redis {
     /// Everything is well from now on.
     pub fn heal(&mut self, timeline: &mut Timeline) {
         (self.up, self.paused, self.loading, self.refuses_publish) = (true, false, false, false);
-        (self.busy, self.is_replica) = (false, false);
+        self.busy = false;
+        self.demote(false);
         self.refuses_subscribe = None;
         self.traits.output_bytes_max = 0;
         self.wake(timeline);

@@ -5,7 +5,9 @@
 //! member's instance, between the end of one subscribing connection and the subscription of the room on the next, or which
 //! was on its way on such a connection when it ended. What an instance has read, its members get.
 
+use crate::lives::Lives;
 use crate::network::{Network, Side, WireId};
+use fanfare_core::history::{Position, Retention};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The names of the rooms; a seed uses the first so many.
@@ -44,6 +46,8 @@ pub struct Sent {
     pub session: u64,
     /// Whether that connection gets it, if it is a member.
     pub echo: bool,
+    /// Whether it is to be stored.
+    pub stores: bool,
     /// What its sender was told.
     pub told: Told,
     /// Its place in the room's order.
@@ -60,8 +64,8 @@ pub struct Sent {
 impl Sent {
     /// One that has just been sent. Who has asked to be a member of its room by then did so at `joining_since`.
     pub fn new(room: usize, json: String, (session, echo): (u64, bool), joining_since: Option<u64>, at: u64) -> Sent {
-        let (told, published) = (Told::Nothing, None);
-        Sent { room, json, session, echo, told, published, joining_since, at, behind: None, is_early: false }
+        let (told, published, stores) = (Told::Nothing, None, false);
+        Sent { room, json, session, echo, stores, told, published, joining_since, at, behind: None, is_early: false }
     }
 }
 
@@ -125,17 +129,20 @@ pub struct Reference {
     kept: BTreeSet<WireId>,
     /// When the instance of a client's wire was told to stop, and how far it had read by then.
     stops: BTreeMap<WireId, (u64, u64)>,
-    /// The number of the last message of a session to a room over one publishing connection.
-    last_published: BTreeMap<(WireId, u64, usize), u64>,
+    /// The number of the last message of a session to a room over one publishing connection. What is stored and what is not may overtake
+    /// each other where Redis has forgotten the scripts.
+    last_published: BTreeMap<(WireId, u64, usize, bool), u64>,
+    /// What is stored.
+    pub lives: Lives,
     /// Messages in all rooms.
     pub published_total: u64,
 }
 
 impl Reference {
-    /// Nothing has been sent.
-    pub fn new(rooms: usize) -> Reference {
+    /// Nothing has been sent. How much each room keeps, if anything.
+    pub fn new(kept: &[Option<Retention>]) -> Reference {
         Reference {
-            rooms: vec![Vec::new(); rooms],
+            rooms: vec![Vec::new(); kept.len()],
             sent: BTreeMap::new(),
             links: BTreeMap::new(),
             newest: BTreeMap::new(),
@@ -143,6 +150,7 @@ impl Reference {
             kept: BTreeSet::new(),
             stops: BTreeMap::new(),
             last_published: BTreeMap::new(),
+            lives: Lives::new(kept),
             published_total: 0,
         }
     }
@@ -165,6 +173,12 @@ impl Reference {
     /// What is known of a message.
     pub fn sent(&self, key: Key) -> Option<&Sent> {
         self.sent.get(&key)
+    }
+
+    /// Where a message is stored, if it is.
+    pub fn place_of(&self, key: Key) -> Option<Position> {
+        let room = self.sent.get(&key)?.room;
+        if self.lives.keeps(room) { self.lives.place(room, key) } else { None }
     }
 
     /// All messages.
@@ -267,7 +281,8 @@ impl Reference {
         let sent = self.sent.get_mut(&key).ok_or_else(|| format!("{key:?} was never sent: {payload}"))?;
         // What a publisher of another kind sends need not be JSON.
         let text = if key.0.is_some() { &sent.json } else { sent.json.trim_matches('"') };
-        if sent.room != room || !payload.contains(text) {
+        let is_stored = payload.starts_with("F2 ");
+        if sent.room != room || !payload.contains(text) || is_stored != sent.stores {
             return Err(format!("published to {room_name} is {payload}, and sent was {sent:?}"));
         }
         if sent.published.is_some() || sent.told == Told::Refused {
@@ -276,7 +291,7 @@ impl Reference {
         sent.published = Some(self.rooms[room].len());
         let session = sent.session;
         if let Some(publisher) = publisher {
-            let last = self.last_published.insert((publisher, session, room), key.1);
+            let last = self.last_published.insert((publisher, session, room, is_stored), key.1);
             if last.is_some_and(|last| last >= key.1) {
                 return Err(format!("{key:?} is published behind the sender's own {last:?}"));
             }

@@ -1,9 +1,15 @@
 //! What one connection of a client has asked for and been told, judged against the reference: membership, order, gaps, replies.
 
+mod kept;
+
 use crate::network::{Network, WireId};
 use crate::options::{Fault, Options};
 use crate::reference::{Incarnation, Key, Owed, Place, Reference, Told};
+use fanfare_core::history::Position;
 use std::collections::BTreeMap;
+
+use kept::Course;
+pub use kept::{Gap, HistoryAsk, Message, Page, Part, Start};
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +25,10 @@ pub enum Dialect {
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// To be a member; whether another such ask was waiting then.
-    Subscribe(usize, bool),
+    /// To be a member; whether another such ask was waiting then, and where it wants to begin.
+    Subscribe(usize, bool, Start),
+    /// For a part of a room's history.
+    History(usize, HistoryAsk),
     /// To be none; how far the instance had read when it was asked, and how many messages the room had had.
     Unsubscribe(usize, Place, usize),
     /// To publish.
@@ -59,6 +67,8 @@ struct Seat {
     joining_since: Option<u64>,
     /// It has asked to leave and not been sure of it before it came back: what comes may be of either membership.
     is_mixed: bool,
+    /// In a room with history.
+    course: Course,
 }
 
 /// The end of what is asked and has only begun.
@@ -91,6 +101,8 @@ pub struct View {
     is_tight: bool,
     /// Messages can make too many deliveries.
     limits_deliveries: bool,
+    /// Bytes can be too many.
+    limits_bytes: bool,
 }
 
 impl View {
@@ -115,6 +127,7 @@ impl View {
             refuses_subscribe,
             is_tight: options.is_tight(),
             limits_deliveries: options.core.limits.deliveries.is_limited(),
+            limits_bytes: options.core.limits.bytes.is_limited(),
         }
     }
 
@@ -123,7 +136,7 @@ impl View {
         self.asks += 1;
         let number = self.asks;
         match ask {
-            Ask::Subscribe(room, _) => {
+            Ask::Subscribe(room, ..) => {
                 let seat = &mut self.seats[room];
                 seat.may_be_member = true;
                 seat.joining_since.get_or_insert(now);
@@ -187,9 +200,14 @@ impl View {
         Ok(())
     }
 
+    /// Whether it can be told of gaps.
+    pub fn speaks_of_history(&self) -> bool {
+        self.dialect == Dialect::Fanfare
+    }
+
     /// Whether a SUBSCRIBE for the room waits.
     pub fn waits_for(&self, room: usize) -> bool {
-        let waits = |asked: &Asked| matches!(asked.ask, Ask::Subscribe(of, _) if of == room);
+        let waits = |asked: &Asked| matches!(asked.ask, Ask::Subscribe(of, ..) if of == room);
         self.asked.values().any(waits) || self.without_id.iter().any(waits)
     }
 
@@ -237,7 +255,7 @@ impl View {
         }
     }
 
-    /// `SUBSCRIBED`.
+    /// `SUBSCRIBED`; where it begins in a room with history, and whether all that it has missed follows.
     ///
     /// # Errors
     /// If nobody asked, or the broker did not confirm.
@@ -245,17 +263,24 @@ impl View {
         &mut self,
         room: usize,
         id: Option<u64>,
+        told: (Option<Position>, Option<bool>),
         reference: &Reference,
         network: &Network,
     ) -> Result<(), String> {
-        let is_asked = |ask: &Ask| matches!(ask, Ask::Subscribe(of, _) if *of == room);
+        let is_asked = |ask: &Ask| matches!(ask, Ask::Subscribe(of, ..) if *of == room);
         let asked = self.take(id, is_asked).ok_or("SUBSCRIBED, and nobody asked")?;
         let incarnation = self.incarnation.ok_or("SUBSCRIBED by nobody")?;
         if !reference.was_held(incarnation, room, asked.at, network) {
             return Err("SUBSCRIBED, and the broker has not confirmed it".to_owned());
         }
-        self.check_sent(room, asked.number, reference)?;
+        // Whoever has left since, and asked again, waits for another answer than this.
+        if self.seats[room].left.is_none_or(|left| left < asked.number) {
+            self.check_sent(room, asked.number, reference)?;
+        }
         let from = reference.owed_from(room, incarnation, (self.wire, asked.end), network)?;
+        if let Ask::Subscribe(_, _, start) = asked.ask {
+            self.begins(room, start, told, reference)?;
+        }
         let seat = &mut self.seats[room];
         if !seat.is_member {
             (seat.is_member, seat.next, seat.from) = (true, None, from);
@@ -284,12 +309,15 @@ impl View {
             let asked = asked.ok_or("UNSUBSCRIBED, and nobody asked")?;
             // Without an id, a SUBSCRIBE that it undoes is not answered.
             self.without_id.retain(|other| {
-                !matches!(other.ask, Ask::Subscribe(of, _) if of == room) || other.number > asked.number
+                !matches!(other.ask, Ask::Subscribe(of, ..) if of == room) || other.number > asked.number
             });
-            if let Ask::Unsubscribe(_, place, len) = asked.ask {
+            if let Ask::Unsubscribe(_, place, len) = asked.ask
+                && !reference.lives.keeps(room)
+            {
                 self.check_gap(room, len, Some(place), reference, network)?;
             }
         }
+        self.check_told(room, reference)?;
         self.seats[room].is_member = false;
         self.seats[room].next = None;
         Ok(())
@@ -300,25 +328,41 @@ impl View {
         let seat = &mut self.seats[room];
         if seat.left == Some(left) {
             (seat.may_be_member, seat.is_mixed, seat.next) = (false, false, None);
+            seat.course.at = None;
         }
     }
 
-    /// A message.
+    /// A message, with its offset where it has one.
     ///
     /// # Errors
     /// If the client should not get it, or should have got others before it.
-    pub fn message(&mut self, room: usize, text: &str, reference: &Reference, network: &Network) -> Result<(), String> {
+    pub fn message(
+        &mut self,
+        room: usize,
+        (text, offset): (&str, Option<u64>),
+        reference: &Reference,
+        network: &Network,
+    ) -> Result<(), String> {
         let key = Reference::key_of(text)?;
         let sent = reference.sent(key).ok_or_else(|| format!("{key:?} was never sent"))?;
         let index = sent.published.ok_or_else(|| format!("{key:?} comes and was not published"))?;
         if sent.room != room {
             return Err(format!("{key:?} comes in room {room} and was sent to {}", sent.room));
         }
-        if sent.session == self.session && !sent.echo {
-            return Err(format!("{key:?} comes back to its sender, who did not want it"));
-        }
         if !self.is_member(room) {
             return Err(format!("{key:?} comes to somebody who is not in room {room}"));
+        }
+        if reference.lives.keeps(room) {
+            self.kept_message((room, key, index), offset, reference)?;
+            self.seats[room].behind = index + 1;
+            self.delivered += 1;
+            return Ok(());
+        }
+        if offset.is_some() {
+            return Err("an offset in a room without history".to_owned());
+        }
+        if sent.session == self.session && !sent.echo {
+            return Err(format!("{key:?} comes back to its sender, who did not want it"));
         }
         if index < self.seats[room].behind {
             return Err(format!(
@@ -373,8 +417,13 @@ impl View {
     ///
     /// # Errors
     /// What has not.
-    pub fn check_all(&self, reference: &Reference, network: &Network) -> Result<(), String> {
-        for (room, seat) in self.seats.iter().enumerate() {
+    pub fn check_all(&mut self, reference: &Reference, network: &Network) -> Result<(), String> {
+        for room in 0..self.seats.len() {
+            if reference.lives.keeps(room) {
+                self.check_caught_up(room, reference)?;
+                continue;
+            }
+            let seat = &self.seats[room];
             let counts = match self.dialect {
                 Dialect::Fanfare => seat.is_member,
                 _ => seat.next.is_some() && !seat.is_mixed,
@@ -389,13 +438,19 @@ impl View {
         Ok(())
     }
 
-    /// `ACK`.
+    /// `ACK`, with the message's place where it is stored.
     ///
     /// # Errors
     /// If nobody asked, or it is not so.
-    pub fn acked(&mut self, id: u64, reference: &mut Reference) -> Result<(), String> {
+    pub fn acked(&mut self, id: u64, place: Option<Position>, reference: &mut Reference) -> Result<(), String> {
         match self.answered(id).map(|asked| asked.ask) {
-            Some(Ask::Send(key)) => reference.told(key, Told::Acked),
+            Some(Ask::Send(key)) => {
+                let stored = reference.place_of(key);
+                if stored != place {
+                    return Err(format!("{key:?} is stored at {stored:?}, and acknowledged at {place:?}"));
+                }
+                reference.told(key, Told::Acked)
+            }
             other => Err(format!("ACK to {other:?}")),
         }
     }
@@ -432,16 +487,21 @@ impl View {
             (None, Some(_)) if code == "broker_busy" && self.is_tight => return Ok(()),
             // One that has to wait for an earlier one, where it is that.
             (None, Some(room)) => self.take(None, |ask| match ask {
-                Ask::Subscribe(of, waits) => *of == room && (*waits || code != "pending"),
+                Ask::Subscribe(of, waits, _) => *of == room && (*waits || code != "pending"),
                 _ => false,
             }),
             (None, None) => None,
         };
         let Some(Asked { ask, number, .. }) = asked else { return Err(format!("ERROR {code}, and nobody asked")) };
         match (ask, code) {
-            (Ask::Subscribe(_, true), "pending") => Ok(()),
-            (Ask::Subscribe(room, _), "cancelled") if self.seats[room].left.is_some_and(|left| left > number) => Ok(()),
-            (Ask::Subscribe(room, _), "broker_refused") if self.refuses_subscribe => {
+            (Ask::Subscribe(_, true, _), "pending") => Ok(()),
+            (Ask::Subscribe(room, ..), "cancelled") if self.seats[room].left.is_some_and(|left| left > number) => {
+                Ok(())
+            }
+            (Ask::Subscribe(room, ..), code @ ("broker_refused" | "history_unavailable"))
+                if code == "broker_refused" && self.refuses_subscribe
+                    || code == "history_unavailable" && !self.is_quiet && reference.lives.keeps(room) =>
+            {
                 // Who had been a member before an outage is none any more.
                 let seat = &mut self.seats[room];
                 (seat.is_member, seat.next, seat.joining_since) = (false, None, None);
@@ -450,6 +510,12 @@ impl View {
             (Ask::Send(key), "broker_unavailable" | "broker_busy" | "broker_refused") if !self.is_quiet => {
                 reference.told(key, Told::Refused)
             }
+            (Ask::Send(key), "history_unavailable") if !self.is_quiet && reference.place_of(key).is_none() => {
+                reference.told(key, Told::Refused)
+            }
+            (Ask::History(..), "broker_unavailable" | "history_unavailable") if !self.is_quiet => Ok(()),
+            (Ask::History(..), "too_fast") if self.limits_bytes => Ok(()),
+            (Ask::History(room, ask), "epoch_unknown") if View::is_of_another_epoch(room, &ask, reference) => Ok(()),
             (Ask::Send(key), "too_fast") if self.limits_deliveries => reference.told(key, Told::Refused),
             (Ask::Send(key), "unconfirmed") if !self.is_quiet => reference.told(key, Told::Unconfirmed),
             (ask, code) => Err(format!("client {}: ERROR {code} to {ask:?}", self.client)),

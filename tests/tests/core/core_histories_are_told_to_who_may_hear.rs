@@ -76,6 +76,26 @@ fn nobody_becomes_a_member_while_the_subscription_is_lost() {
 }
 
 #[test]
+fn who_waits_for_its_place_is_told_that_the_room_is_refused() {
+    let mut lone = lone();
+    let member = lone.client();
+    lone.command(member, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+    let (id, _) = read(&lone.broker(SUBSCRIBED));
+    lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 1..1) });
+    let conn = lone.client();
+    read(&lone.command(
+        conn,
+        &format!(r#"{{"type":"SUBSCRIBE","room":"r","since":{{"epoch":"{ENDED}","offset":4}},"id":1}}"#),
+    ));
+    lone.broker(BrokerEvent::Down { reason: "broken" });
+    lone.broker(BrokerEvent::Up);
+    let said = lone.broker(BrokerEvent::SubscribeFailed { room: "r", reason: "no" });
+    let told = text_to(&said, conn);
+    assert!(told.contains(r#""code":"broker_refused""#) && told.contains(r#""id":1"#), "{told}");
+    assert!(text_to(&said, member).contains("UNSUBSCRIBED"));
+}
+
+#[test]
 fn who_has_seen_more_of_an_ended_epoch_than_others_is_not_told_what_they_are() {
     let mut lone = lone();
     let member = lone.client();

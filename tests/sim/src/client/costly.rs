@@ -12,7 +12,7 @@ const LOOK_BYTES: u64 = 100 * 1024;
 /// Microseconds by which messages can be on their way longer than their client has taken for them, while nothing holds bytes up.
 const ON_THE_WAY: u64 = 2_000_000;
 /// What a message grows by at most where it is published: the name of its room, and the quotation marks of a text.
-const GROWN_BYTES: u64 = 100;
+pub(super) const GROWN_BYTES: u64 = 100;
 
 /// A message that has begun.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! What a client makes of what it hears. Every word of it is judged.
 
 use super::Client;
+use super::coming_back::{gap_in, history_in, place_in};
+use super::costly::GROWN_BYTES;
 use crate::cluster::Surroundings;
 use crate::incoming::Heard;
 use crate::network::{Read, Side};
@@ -103,7 +105,7 @@ impl Client {
                 return Err(format!("{text} comes, and sent was {sent:?}"));
             }
             let room = sent.room;
-            return view.message(room, text, reference, &around.network);
+            return view.message(room, (text, None), reference, &around.network);
         }
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
         let room = value["room"].as_str().map(Reference::room).transpose()?;
@@ -111,20 +113,32 @@ impl Client {
         let result = match (kind, room) {
             ("MESSAGE", Some(room)) => {
                 let (_, json) = text.split_once(",\"message\":").ok_or("no message")?;
-                let json = json.strip_suffix('}').unwrap_or_default();
+                let offset = value["offset"].as_u64();
+                let end = offset.map_or("}".to_owned(), |offset| format!(",\"offset\":{offset}}}"));
+                let json = json.strip_suffix(&end).unwrap_or_default();
                 let key = Reference::key_of(json)?;
                 if reference.sent(key).is_none_or(|sent| sent.json != json) {
                     return Err(format!("{json} comes, and sent was {:?}", reference.sent(key)));
                 }
-                view.message(room, json, reference, &around.network)
+                view.message(room, (json, offset), reference, &around.network)
             }
-            ("SUBSCRIBED", Some(room)) => view.subscribed(room, id, reference, &around.network),
+            ("SUBSCRIBED", Some(room)) => {
+                let told = (place_in(&value)?, value["recovered"].as_bool());
+                view.subscribed(room, id, told, reference, &around.network)
+            }
+            ("GAP", Some(room)) => view.gap(room, gap_in(&value)?, reference),
+            ("HISTORY", Some(room)) => {
+                let page = history_in(&value)?;
+                // It is charged with what is stored, which has a header.
+                connection.made.surplus += GROWN_BYTES * page.messages.len() as u64;
+                view.history(room, id, &page, reference)
+            }
             ("UNSUBSCRIBED", Some(room)) => {
                 let unasked = value["code"].is_string();
                 view.unsubscribed(room, id, unasked, reference, &around.network)
             }
             ("GAP", Some(_)) if value["reason"] == "interrupted" => Ok(()),
-            ("ACK", None) => view.acked(id.unwrap_or_default(), reference),
+            ("ACK", None) => view.acked(id.unwrap_or_default(), place_in(&value)?, reference),
             ("PONG", None) => view.ponged(id),
             ("ERROR", _) => {
                 let code = value["code"].as_str().unwrap_or_default();
@@ -151,6 +165,8 @@ impl Client {
             1013 => {
                 self.dialect != Dialect::Fanfare && (options.has(Fault::RedisRefusesSubscribe) || options.is_tight())
             }
+            // It has missed something, and could not be told.
+            4010 => self.dialect != Dialect::Fanfare && options.histories.keeps_any() && !options.is_quiet(),
             4000 => HOLD_UPS.iter().any(|fault| options.has(*fault)),
             // The rest of a message that it had begun did not come.
             4008 if reason == "a message did not end in time" && HOLD_UPS.iter().any(|fault| options.has(*fault)) => {

@@ -3,6 +3,7 @@
 use super::Cluster;
 use crate::network::{Side, WireId};
 use crate::options::{Fault, Span};
+use crate::redis::Left;
 use crate::reference::ROOMS;
 use crate::timeline::Happening;
 use crate::trace;
@@ -142,7 +143,20 @@ impl Cluster<'_> {
 
     fn strike_redis(&mut self, fault: Fault) -> Option<()> {
         match fault {
-            Fault::RedisRestart => {
+            Fault::RedisScriptFlush => {
+                self.redis.forget_scripts();
+                return Some(());
+            }
+            Fault::RedisDataLoss if self.draw(fault, 2) == 0 => {
+                self.redis.flush_all();
+                return Some(());
+            }
+            Fault::RedisRestart | Fault::RedisFailover | Fault::RedisDataLoss => {
+                self.redis.begin_anew(match fault {
+                    Fault::RedisFailover => Left::Replica,
+                    Fault::RedisDataLoss => Left::Nothing,
+                    _ => Left::Data,
+                });
                 self.redis.up = false;
                 let wires = self.redis.wires();
                 self.redis.kill_all(&mut self.around);
@@ -154,7 +168,7 @@ impl Cluster<'_> {
             Fault::RedisLoading => self.redis.loading = true,
             Fault::RedisRefusesPublish => self.redis.refuses_publish = true,
             Fault::RedisBusy => self.redis.busy = true,
-            Fault::RedisDemoted => self.redis.is_replica = true,
+            Fault::RedisDemoted => self.redis.demote(true),
             _ => {
                 let room = self.draw(fault, self.options.rooms);
                 self.redis.refuses_subscribe = Some(self.redis.channel(ROOMS[room]));
@@ -167,12 +181,12 @@ impl Cluster<'_> {
     pub(super) fn relieve(&mut self, fault: Fault, target: usize) {
         trace!(self.around.trace, self.around.timeline, "END of {fault:?}");
         match fault {
-            Fault::RedisRestart => self.redis.up = true,
+            Fault::RedisRestart | Fault::RedisFailover | Fault::RedisDataLoss => self.redis.up = true,
             Fault::RedisPause => self.redis.paused = false,
             Fault::RedisLoading => self.redis.loading = false,
             Fault::RedisRefusesPublish => self.redis.refuses_publish = false,
             Fault::RedisBusy => self.redis.busy = false,
-            Fault::RedisDemoted => self.redis.is_replica = false,
+            Fault::RedisDemoted => self.redis.demote(false),
             Fault::RedisRefusesSubscribe => self.redis.refuses_subscribe = None,
             Fault::InstanceCrash if self.instances[target].is_none() => self.start_instance(target),
             Fault::InstanceShutdown if self.instances[target].as_ref().is_some_and(|of| of.is_stopping) => {

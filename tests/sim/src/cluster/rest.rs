@@ -90,6 +90,21 @@ impl Cluster<'_> {
         Err(format!("not at rest in time: {not_ready} instances are not ready; clients: {unsettled:?}"))
     }
 
+    /// Sends something to every room with history: of what was stored while Redis refused to announce it, the next message tells, and whoever
+    /// then has missed what is kept no more, and cannot be told, has to come back.
+    pub(super) fn knock(&mut self) -> Result<(), String> {
+        if !self.options.histories.keeps_any() {
+            return Ok(());
+        }
+        for room in (0..self.options.rooms).filter(|room| self.options.histories.keeps(*room)) {
+            if let Some(number) = self.clients.iter().position(|client| client.can_send(room)) {
+                self.clients[number].send(room, true, &mut self.around);
+            }
+        }
+        self.pass(3_000_000)?;
+        self.settle()
+    }
+
     /// Sends something to every room, by a client and past all instances, and looks whether it reaches every member.
     pub(super) fn probe(&mut self) -> Result<(), String> {
         let mut probes = Vec::new();
@@ -125,12 +140,14 @@ impl Cluster<'_> {
         let noticed = (session.probe_interval + session.probe_timeout).as_micros() as u64 + 2_000_000;
         for demoted in [false, true] {
             trace!(self.around.trace, self.around.timeline, "REDIS REFUSES, demoted: {demoted}");
-            (self.redis.busy, self.redis.is_replica) = (!demoted, demoted);
+            self.redis.busy = !demoted;
+            self.redis.demote(demoted);
             self.pass(noticed)?;
             if let Some(place) = self.instances.iter().position(|of| of.as_ref().is_some_and(|of| of.is_ready())) {
                 return Err(format!("instance {place} is ready, and Redis is not (demoted: {demoted})"));
             }
-            (self.redis.busy, self.redis.is_replica) = (false, false);
+            self.redis.busy = false;
+            self.redis.demote(false);
             self.settle()?;
             self.probe()?;
         }
@@ -144,8 +161,8 @@ impl Cluster<'_> {
         let core = &self.options.core;
         let dead = (core.timeouts.ping_interval + core.timeouts.pong_timeout + core.timeouts.close).as_micros() as u64;
         self.pass(dead + 2 * linger + 2_000_000)?;
-        for (number, client) in self.clients.iter().enumerate() {
-            let view = client.view().ok_or_else(|| format!("client {number} was connected, and is not"))?;
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            let view = client.view_mut().ok_or_else(|| format!("client {number} was connected, and is not"))?;
             let checked = view.check_all(&self.around.reference, &self.around.network);
             checked.map_err(|error| format!("client {number}: {error}"))?;
         }
@@ -166,8 +183,8 @@ impl Cluster<'_> {
             }
             let metrics = instance.core.metrics();
             let is_unread = instance.core.has_unread() || metrics.unfinished_bytes_now > 0;
-            if is_unread || metrics.publishes_deferred_now > 0 {
-                return Err(format!("something is left unread, unfinished or deferred: {metrics:?}"));
+            if is_unread || metrics.publishes_deferred_now > 0 || metrics.members_behind_now > 0 {
+                return Err(format!("something is left unread, unfinished, deferred or behind: {metrics:?}"));
             }
             if (metrics.unsent_bytes_now, metrics.stored_frame_bytes_now) != (0, 0) {
                 return Err(format!("something is left unsent: {metrics:?}"));

@@ -39,7 +39,7 @@ impl Scene {
         let wire = network.open(false);
         assert_eq!(network.write(wire, Side::Near, b"?", &mut timeline), Ok(1));
         let mut scene = Scene {
-            reference: Reference::new(1),
+            reference: Reference::new(&[None]),
             network,
             timeline,
             view: View::new(1, wire, 0, Dialect::Fanfare, &options),
@@ -49,7 +49,7 @@ impl Scene {
             sent: 0,
         };
         scene.view.incarnation = Some(INCARNATION);
-        scene.view.ask(Some(1), Ask::Subscribe(ROOM, false), (1, 0), 0);
+        scene.view.ask(Some(1), Ask::Subscribe(ROOM, false, Start::Live), (1, 0), 0);
         scene.connect();
         scene
     }
@@ -100,7 +100,7 @@ impl Scene {
     }
 
     fn subscribed(&mut self) -> Result<(), String> {
-        self.view.subscribed(ROOM, Some(1), &self.reference, &self.network)
+        self.view.subscribed(ROOM, Some(1), (None, None), &self.reference, &self.network)
     }
 
     fn text(number: u64) -> String {
@@ -121,7 +121,7 @@ impl Scene {
     }
 
     fn message(&mut self, number: u64) -> Result<(), String> {
-        self.view.message(ROOM, &Scene::text(number), &self.reference, &self.network)
+        self.view.message(ROOM, (&Scene::text(number), None), &self.reference, &self.network)
     }
 }
 
@@ -270,5 +270,5 @@ fn what_a_sender_is_told_is_true() {
     let sent = Sent::new(ROOM, Scene::text(2), (9, true), None, 0);
     scene.reference.send((Some(1), 2), sent);
     assert!(scene.reference.told((Some(1), 2), Told::Acked).is_err());
-    assert!(scene.view.acked(77, &mut scene.reference).is_err(), "nobody asked");
+    assert!(scene.view.acked(77, None, &mut scene.reference).is_err(), "nobody asked");
 }

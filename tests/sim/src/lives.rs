@@ -1,0 +1,162 @@
+//! What Redis has stored of the rooms with history: which message stands at which place, how epochs follow each other, and what may be
+//! trimmed. The rules are the documentation's, in other words than the code under test has for them.
+
+use crate::reference::Key;
+use fanfare_core::history::{Epoch, Position, Retention};
+use std::collections::BTreeMap;
+
+/// How many ended epochs of a room are known, at most. Who comes back from an earlier one has lost everything.
+const ENDED_KNOWN: usize = 16;
+
+/// A message that was stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Which.
+    pub key: Key,
+    /// Of its payload.
+    pub bytes: u64,
+    /// When, by Redis's clock.
+    pub time_ms: u64,
+}
+
+/// How an epoch began, and how far it came.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    /// The place at which the one before ended, if it went on from one.
+    parent: Option<Position>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Room {
+    retention: Retention,
+    entries: BTreeMap<Position, Entry>,
+    lives: BTreeMap<Epoch, Life>,
+    places: BTreeMap<Key, Position>,
+    /// As of the last script that ran.
+    epoch: Option<Epoch>,
+}
+
+/// All rooms.
+#[derive(Debug)]
+pub struct Lives {
+    rooms: Vec<Option<Room>>,
+    /// Redis's clock when the last script ran.
+    now_ms: u64,
+}
+
+impl Lives {
+    /// Nothing is stored. Where a room has no retention, nothing ever is.
+    pub fn new(kept: &[Option<Retention>]) -> Lives {
+        let room = |retention| Room {
+            retention,
+            entries: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            places: BTreeMap::new(),
+            epoch: None,
+        };
+        Lives { rooms: kept.iter().map(|retention| retention.map(room)).collect(), now_ms: 0 }
+    }
+
+    /// Whether the room has a history.
+    pub fn keeps(&self, room: usize) -> bool {
+        self.rooms[room].is_some()
+    }
+
+    /// How much it keeps.
+    pub fn retention(&self, room: usize) -> Option<Retention> {
+        Some(self.rooms[room].as_ref()?.retention)
+    }
+
+    fn room(&self, room: usize) -> &Room {
+        self.rooms[room].as_ref().expect("asked of rooms with history")
+    }
+
+    /// A script has run, before which the room was at one place, and behind which at another.
+    pub fn ran(&mut self, room: usize, before: Option<Position>, after: Position, now_ms: u64) -> Result<(), String> {
+        let room = self.rooms[room].as_mut().ok_or("a script runs for a room without history")?;
+        let life = Life { parent: before, last: before.map_or(0, |before| before.offset) };
+        room.lives.entry(after.epoch).or_insert(life);
+        (room.epoch, self.now_ms) = (Some(after.epoch), now_ms);
+        Ok(())
+    }
+
+    /// A message is stored.
+    pub fn stored(&mut self, room: usize, place: Position, entry: Entry) {
+        let room = self.rooms[room].as_mut().expect("its script has run");
+        assert!(room.entries.insert(place, entry).is_none(), "a place is taken once");
+        room.places.insert(entry.key, place);
+        room.lives.get_mut(&place.epoch).expect("its epoch has begun").last = place.offset;
+    }
+
+    /// Where a message is stored.
+    pub fn place(&self, room: usize, key: Key) -> Option<Position> {
+        self.room(room).places.get(&key).copied()
+    }
+
+    /// What stands at this place: stored in this epoch, or in one that it went on from.
+    pub fn entry(&self, room: usize, mut place: Position) -> Option<&Entry> {
+        let room = self.room(room);
+        loop {
+            if let Some(entry) = room.entries.get(&place) {
+                return Some(entry);
+            }
+            let parent = room.lives.get(&place.epoch)?.parent?;
+            if place.offset > parent.offset {
+                return None;
+            }
+            place.epoch = parent.epoch;
+        }
+    }
+
+    /// Up to where the epoch `to` goes on from `from`; `None` where nothing is known of that.
+    pub fn fence(&self, room: usize, from: Epoch, to: Epoch) -> Option<u64> {
+        let (mut epoch, mut fence, mut epochs) = (to, u64::MAX, 0);
+        while epoch != from && epochs < ENDED_KNOWN {
+            let parent = self.room(room).lives.get(&epoch)?.parent?;
+            (epoch, fence, epochs) = (parent.epoch, fence.min(parent.offset), epochs + 1);
+        }
+        (epoch == from).then_some(fence)
+    }
+
+    /// The last offset of an epoch so far.
+    pub fn last_of(&self, room: usize, epoch: Epoch) -> Option<u64> {
+        Some(self.room(room).lives.get(&epoch)?.last)
+    }
+
+    /// The room's last message; `None` before anybody has asked for it.
+    pub fn last(&self, room: usize) -> Option<Position> {
+        let epoch = self.room(room).epoch?;
+        Some(Position { epoch, offset: self.last_of(room, epoch)? })
+    }
+
+    /// How many epochs the room has had.
+    pub fn epochs(&self, room: usize) -> usize {
+        self.room(room).lives.len()
+    }
+
+    /// Whether the message at this place, and so all before it, is kept no more.
+    pub fn is_trimmed(&self, room: usize, place: Position) -> bool {
+        let Some(last) = self.last_of(room, place.epoch) else { return false };
+        let Some(entry) = self.entry(room, place) else { return false };
+        let Room { retention, .. } = self.room(room);
+        let newer = || (place.offset..=last).filter_map(|offset| self.entry(room, Position { offset, ..place }));
+        let is_too_much = last - place.offset >= u64::from(retention.messages_max)
+            || place.offset < last && newer().map(|entry| entry.bytes).sum::<u64>() > retention.bytes_max;
+        is_too_much || entry.time_ms + retention.age_max.as_millis() as u64 <= self.now_ms
+    }
+
+    /// The offset of the oldest message of an epoch that is kept; of the next one where none is.
+    pub fn first(&self, room: usize, epoch: Epoch) -> u64 {
+        let last = self.last_of(room, epoch).unwrap_or(0);
+        let (mut low, mut high) = (1, last + 1);
+        while low < high {
+            let offset = low + (high - low) / 2;
+            match self.is_trimmed(room, Position { epoch, offset }) {
+                true => low = offset + 1,
+                false => high = offset,
+            }
+        }
+        low
+    }
+}

@@ -1,0 +1,257 @@
+//! The scripts of rooms' histories, as the server runs them: each room's log is the core's own `RoomLog`, which a test of the core holds
+//! against the scripts in a real redis-server. What stands here is what is around it: which scripts are known, whose data they are, and
+//! what a replica has of them.
+
+use super::Redis;
+use crate::cluster::Surroundings;
+use crate::lives::Entry;
+use crate::network::WireId;
+use crate::options::{Options, rng};
+use crate::reference::{ROOMS, Reference};
+use crate::resp;
+use crate::trace;
+use fanfare_core::broker::redis::history::Script;
+use fanfare_core::history::{Continuity, Epoch, Moment, Part, Position, Query, Retention, RoomLog};
+use fastrand::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// When the virtual clock began, in Unix milliseconds.
+const BEGAN_MS: u64 = 1_800_000_000_000;
+
+/// What the server has in memory.
+#[derive(Debug)]
+pub(super) struct Data {
+    logs: BTreeMap<usize, RoomLog>,
+    /// What its replica has of that.
+    replica: BTreeMap<usize, RoomLog>,
+    replica_lag: u64,
+    /// Scripts that are known, by their names.
+    scripts: BTreeSet<&'static str>,
+    /// Numbers the replication ids.
+    incarnation: u64,
+    rng: Rng,
+}
+
+impl Data {
+    pub fn new(options: &Options) -> Data {
+        Data {
+            logs: BTreeMap::new(),
+            replica: BTreeMap::new(),
+            replica_lag: options.histories.replica_lag,
+            scripts: BTreeSet::new(),
+            incarnation: 1,
+            rng: rng(options.seed, "replica"),
+        }
+    }
+}
+
+/// What is left of what the server had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// All data. Their replication id is another.
+    Data,
+    /// What the replica had, which takes its place.
+    Replica,
+    /// Nothing.
+    Nothing,
+}
+
+/// The arguments of both scripts.
+struct Call<'a> {
+    room: usize,
+    drawn: u64,
+    age_max: Duration,
+    arguments: &'a [&'a [u8]],
+}
+
+impl Redis {
+    /// Another server is there, or the same one anew.
+    pub fn begin_anew(&mut self, left: Left) {
+        self.forget_scripts();
+        self.data.incarnation += 1;
+        match left {
+            Left::Data => {}
+            Left::Replica => self.data.logs = self.data.replica.clone(),
+            Left::Nothing => self.flush_all(),
+        }
+    }
+
+    /// It becomes a replica, or a master again: in either case its replication id is another then.
+    pub fn demote(&mut self, is_replica: bool) {
+        if std::mem::replace(&mut self.is_replica, is_replica) != is_replica {
+            self.data.incarnation += 1;
+        }
+    }
+
+    /// `FLUSHALL`.
+    pub fn flush_all(&mut self) {
+        (self.data.logs, self.data.replica) = (BTreeMap::new(), BTreeMap::new());
+    }
+
+    /// `SCRIPT FLUSH`.
+    pub fn forget_scripts(&mut self) {
+        self.data.scripts.clear();
+    }
+
+    /// `SCRIPT LOAD`.
+    pub(super) fn load_script(&mut self, wire: WireId, source: &[u8]) -> Result<(), String> {
+        let script = Script::ALL.into_iter().find(|script| script.source().as_bytes() == source);
+        let name = script.ok_or("an instance loads a script that is none of its own")?.sha1();
+        self.data.scripts.insert(name);
+        self.answer(wire, |out| resp::bulk(out, name.as_bytes()));
+        Ok(())
+    }
+
+    /// `EVALSHA`.
+    pub(super) fn run_script(
+        &mut self,
+        wire: WireId,
+        words: &[&[u8]],
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), String> {
+        let name = std::str::from_utf8(words[0]).unwrap_or_default();
+        let script = Script::ALL.into_iter().find(|script| script.sha1() == name);
+        let script = script.ok_or("an instance runs a script that is none of its own")?;
+        if !self.data.scripts.contains(name) {
+            trace!(around.trace, around.timeline, "redis: NOSCRIPT {script:?} on wire {wire}");
+            self.answer(wire, |out| out.extend_from_slice(b"-NOSCRIPT No matching script. Please use EVAL.\r\n"));
+            return Ok(());
+        }
+        if self.is_replica {
+            // Its replication id is its master's, so each script would begin an epoch first.
+            let error = b"-READONLY You can't write against a read only replica. script: x, on @user_script:1.\r\n";
+            self.answer(wire, |out| out.extend_from_slice(error));
+            return Ok(());
+        }
+        let [b"2", meta, log, drawn, age_max, _, arguments @ ..] = &words[1..] else {
+            return Err(format!("a script is run with {words:?}"));
+        };
+        let room = self.room_of(meta, "meta")?;
+        if self.room_of(log, "log")? != room {
+            return Err("a script is run with keys of two rooms".to_owned());
+        }
+        let drawn = u64::from_str_radix(&String::from_utf8_lossy(drawn), 16).map_err(|error| error.to_string())?;
+        let call = Call { room, drawn, age_max: Duration::from_millis(number(age_max)?), arguments };
+        match script {
+            Script::Store => self.store(wire, &call, around),
+            Script::Read => self.read(wire, &call, around),
+        }
+    }
+
+    fn room_of(&self, key: &[u8], kind: &str) -> Result<usize, String> {
+        let key = std::str::from_utf8(key).map_err(|error| error.to_string())?;
+        let room = key.strip_prefix(&format!("{}\u{1}{kind}:", self.prefix));
+        Reference::room(room.ok_or_else(|| format!("{key} is no key of a room"))?)
+    }
+
+    fn store(&mut self, wire: WireId, call: &Call<'_>, around: &mut Surroundings<'_>) -> Result<(), String> {
+        let [channel, messages_max, bytes_max, payload] = call.arguments else {
+            return Err(format!("a message is stored with {:?}", call.arguments));
+        };
+        let retention = call.retention(number(messages_max)?, number(bytes_max)?);
+        if around.reference.lives.retention(call.room) != Some(retention) {
+            return Err(format!("what is kept is {retention:?}"));
+        }
+        let key = Reference::key_of(&String::from_utf8_lossy(payload))?;
+        let (log, incarnation, now_ms) = self.log(call.room, around);
+        let before = log.position();
+        let moment = Moment { now_ms, incarnation: &incarnation, drawn: call.drawn };
+        let stored = log.store(&moment, &retention, None, payload).map_err(|error| error.to_string())?;
+        let Position { epoch, offset } = stored.position;
+        around.reference.lives.ran(call.room, before, stored.position, now_ms)?;
+        around.reference.lives.stored(
+            call.room,
+            stored.position,
+            Entry { key, bytes: payload.len() as u64, time_ms: now_ms },
+        );
+        let published = [format!("F2 {epoch} {offset} ").as_bytes(), payload].concat();
+        let refused = self.refuses_publish;
+        if refused {
+            around.reference.published(Some(wire), ROOMS[call.room], &published, &[])?;
+        } else {
+            self.deliver(Some(wire), channel, &published, around)?;
+        }
+        trace!(around.trace, around.timeline, "redis: stores {key:?} at {epoch} {offset}, announced: {}", !refused);
+        self.answer(wire, |out| {
+            resp::push(out, false, 6);
+            resp::bulk(out, epoch.to_string().as_bytes());
+            for number in [offset, 1, now_ms, u64::from(!refused)] {
+                resp::integer(out, number as usize);
+            }
+            resp::bulk(out, if refused { b"PUBLISH: NOPERM No permissions to access a channel" } else { b"" });
+        });
+        if self.data.rng.u64(0..self.data.replica_lag) == 0 {
+            self.data.replica = self.data.logs.clone();
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, wire: WireId, call: &Call<'_>, around: &mut Surroundings<'_>) -> Result<(), String> {
+        let [part, epoch, offset, messages_max, bytes_max] = call.arguments else {
+            return Err(format!("a history is read with {:?}", call.arguments));
+        };
+        let part = match *part {
+            b"after" => {
+                let epoch: Epoch = String::from_utf8_lossy(epoch).parse().unwrap_or(Epoch { ordinal: 0, random: 0 });
+                Part::After(Position { epoch, offset: number(offset)? })
+            }
+            b"before" => Part::Before(number(offset)?),
+            _ => Part::Newest,
+        };
+        let query = Query { part, messages_max: number(messages_max)? as u32, bytes_max: number(bytes_max)? };
+        // How much is kept besides is the business of those who store.
+        let retention = call.retention(u64::from(u32::MAX), u64::MAX);
+        let (log, incarnation, now_ms) = self.log(call.room, around);
+        let before = log.position();
+        let moment = Moment { now_ms, incarnation: &incarnation, drawn: call.drawn };
+        let page = log.read(&moment, &retention, &query);
+        around.reference.lives.ran(call.room, before, page.last, now_ms)?;
+        let (word, fence) = match page.continuity {
+            Continuity::Exact => ("exact", 0),
+            Continuity::Trimmed => ("trimmed", 0),
+            Continuity::Fenced(fence) => ("fenced", fence),
+            Continuity::Unknown => ("unknown", 0),
+        };
+        trace!(
+            around.trace,
+            around.timeline,
+            "redis: reads {query:?} of {}: last {:?}, first {}, {word} {fence}, {} messages",
+            ROOMS[call.room],
+            page.last,
+            page.first,
+            page.entries.len()
+        );
+        self.answer(wire, |out| {
+            resp::push(out, false, 6 + 2 * page.entries.len());
+            resp::bulk(out, page.last.epoch.to_string().as_bytes());
+            resp::integer(out, page.last.offset as usize);
+            resp::integer(out, page.first as usize);
+            resp::bulk(out, word.as_bytes());
+            resp::integer(out, fence as usize);
+            resp::integer(out, now_ms as usize);
+            for entry in &page.entries {
+                resp::bulk(out, format!("{}-{}", entry.offset, entry.time_ms).as_bytes());
+                resp::bulk(out, &entry.payload);
+            }
+        });
+        Ok(())
+    }
+
+    /// The room's log, the replication id, and the time.
+    fn log(&mut self, room: usize, around: &Surroundings<'_>) -> (&mut RoomLog, String, u64) {
+        let incarnation = format!("{:040x}", self.data.incarnation);
+        (self.data.logs.entry(room).or_default(), incarnation, BEGAN_MS + around.timeline.now / 1_000)
+    }
+}
+
+impl Call<'_> {
+    fn retention(&self, messages_max: u64, bytes_max: u64) -> Retention {
+        Retention { messages_max: messages_max as u32, bytes_max, age_max: self.age_max }
+    }
+}
+
+fn number(text: &[u8]) -> Result<u64, String> {
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| format!("no number: {}", String::from_utf8_lossy(text)))
+}

@@ -1,0 +1,407 @@
+//! Rooms with history, as one connection sees them: each message comes in its place, or the client is told exactly which do not come.
+
+use super::{Ask, Dialect, View};
+use crate::lives::Lives;
+use crate::reference::{Key, Reference};
+use fanfare_core::history::{Epoch, Position};
+use serde_json::Value;
+
+/// Where a SUBSCRIBE wants to begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With what comes.
+    #[default]
+    Live,
+    /// Behind this place.
+    Since(Position),
+    /// With the last so many messages.
+    Newest(u64),
+}
+
+/// What a `HISTORY` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryAsk {
+    /// Which part.
+    pub part: Part,
+    /// The epoch that it names.
+    pub epoch: Option<Epoch>,
+    /// Messages at most.
+    pub limit: usize,
+    /// The room's last message when it was asked.
+    pub last: Option<Position>,
+}
+
+/// Which part of a history is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Behind this offset.
+    After(u64),
+    /// Before this offset.
+    Before(u64),
+    /// The end.
+    Newest,
+}
+
+/// What a `HISTORY` tells.
+#[derive(Debug)]
+pub struct Page {
+    /// The room's epoch.
+    pub epoch: Epoch,
+    /// The messages.
+    pub messages: Vec<Message>,
+    /// Whether there is more of that.
+    pub more: bool,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct Message {
+    /// Its offset.
+    pub offset: u64,
+    /// When it was stored.
+    pub time_ms: u64,
+    /// What was sent.
+    pub json: Value,
+}
+
+/// What is missing, as the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// Messages that are kept no more.
+    Trimmed {
+        /// Of this epoch.
+        epoch: Epoch,
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// Another epoch has begun.
+    Epoch {
+        /// This one.
+        epoch: Epoch,
+        /// The one before.
+        previous: Epoch,
+        /// Where the client goes on.
+        fence: u64,
+        /// Whether it has seen more.
+        lost: bool,
+    },
+}
+
+/// How far a client has come in a room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Course {
+    /// What it has seen or been told of.
+    pub at: Option<Position>,
+    /// It was told that it does not go on where it was, and was told of what it has missed up to here.
+    explained: Option<Position>,
+    /// What it has sent itself and did not want back may come: what is caught up with comes whole.
+    may_repeat: bool,
+    /// One behind the last message that came and is not stored.
+    unstored: usize,
+}
+
+impl View {
+    /// Where the client would go on in each room.
+    pub fn places(&self) -> Vec<Option<Position>> {
+        self.seats.iter().map(|seat| seat.course.at).collect()
+    }
+
+    /// Where the client would go on in a room.
+    pub fn place(&self, room: usize) -> Option<Position> {
+        self.seats[room].course.at
+    }
+
+    /// Takes up what connections before this one have seen.
+    pub fn take_up(&mut self, places: &[Option<Position>]) {
+        for (seat, place) in self.seats.iter_mut().zip(places) {
+            seat.course.at = *place;
+        }
+    }
+
+    /// Whether the message at this place need not come, because the client has sent it here and did not want it back.
+    fn is_spared(&self, room: usize, place: Position, reference: &Reference) -> bool {
+        let sent = reference.lives.entry(room, place).and_then(|entry| reference.sent(entry.key));
+        sent.is_some_and(|sent| sent.session == self.session && !sent.echo)
+    }
+
+    /// The last place up to which nothing has to come behind this one.
+    fn reach(&self, room: usize, mut place: Position, reference: &Reference) -> Position {
+        while self.is_spared(room, Position { offset: place.offset + 1, ..place }, reference) {
+            place.offset += 1;
+        }
+        place
+    }
+
+    /// Whatever it was passed over has been told.
+    fn check_explained(&mut self, room: usize) -> Result<(), String> {
+        let course = &mut self.seats[room].course;
+        match course.explained.take() {
+            Some(explained) if Some(explained) != course.at => {
+                Err(format!("it is at {:?}, and was told of what it has missed up to {explained:?}", course.at))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// It leaves a room with history, and was told before what it has missed.
+    pub(super) fn check_told(&mut self, room: usize, reference: &Reference) -> Result<(), String> {
+        if reference.lives.keeps(room) { self.check_explained(room) } else { Ok(()) }
+    }
+
+    /// `SUBSCRIBED` tells where it begins, and whether that is all that it has missed.
+    pub(super) fn begins(
+        &mut self,
+        room: usize,
+        start: Start,
+        (place, recovered): (Option<Position>, Option<bool>),
+        reference: &Reference,
+    ) -> Result<(), String> {
+        let lives = &reference.lives;
+        if !lives.keeps(room) {
+            return if (place, recovered) == (None, None) { Ok(()) } else { Err("a room without history".to_owned()) };
+        }
+        let at = self.seats[room].course.at;
+        if self.seats[room].is_member {
+            self.check_explained(room)?;
+            let Some(place) = place else { return Ok(()) };
+            let at = at.ok_or("a member without a place")?;
+            let is_there = at.epoch == place.epoch
+                && at.offset <= place.offset
+                && place.offset <= self.reach(room, at, reference).offset;
+            self.seats[room].course.at = Some(place);
+            return if is_there { Ok(()) } else { Err(format!("it is at {at:?}, and was told {place:?}")) };
+        }
+        let place = place.ok_or("SUBSCRIBED without a place")?;
+        let last = lives.last_of(room, place.epoch).ok_or("nobody has begun this epoch")?;
+        if place.offset > last {
+            return Err(format!("it begins behind message {}, and there are {last}", place.offset));
+        }
+        let (mut explained, first) = (None, lives.first(room, place.epoch));
+        let is_fair = match (start, recovered) {
+            (Start::Live, None) => true,
+            (Start::Newest(messages), None) => place.offset < first.max((last + 1).saturating_sub(messages)),
+            (Start::Since(since), Some(recovered)) => {
+                let is_known = lives.fence(room, since.epoch, place.epoch).is_some_and(|fence| fence >= since.offset);
+                let seen = if is_known { Position { epoch: place.epoch, ..since } } else { since };
+                explained = (!recovered).then_some(seen);
+                match recovered {
+                    true => is_known && place.offset == since.offset,
+                    false => !is_known || since.offset + 1 < first,
+                }
+            }
+            _ => false,
+        };
+        self.seats[room].course =
+            Course { at: Some(place), explained, may_repeat: start != Start::Live, ..self.seats[room].course };
+        if is_fair {
+            Ok(())
+        } else {
+            Err(format!("it wanted to begin with {start:?}; the first is {first}, the last {last}"))
+        }
+    }
+
+    /// `GAP`.
+    ///
+    /// # Errors
+    /// If nothing is missing, or something else.
+    pub fn gap(&mut self, room: usize, gap: Gap, reference: &Reference) -> Result<(), String> {
+        let lives = &reference.lives;
+        let at = self.seats[room].course.at.filter(|_| self.is_member(room) && lives.keeps(room));
+        let at = at.ok_or("GAP to somebody who is no member of a room with history")?;
+        let is_trimmed = |epoch, offset| lives.is_trimmed(room, Position { epoch, offset });
+        if let Some(seen) = self.seats[room].course.explained.filter(|seen| *seen != at) {
+            let (is_fair, seen) = match gap {
+                Gap::Epoch { epoch, previous, fence, lost } => {
+                    let known = lives.fence(room, seen.epoch, at.epoch);
+                    let is_lost = lost && known.is_none_or(|known| known < seen.offset);
+                    let is_next = epoch == at.epoch && previous == seen.epoch && previous != epoch;
+                    (is_next && is_lost && fence == known.unwrap_or(0), Position { epoch, offset: fence })
+                }
+                Gap::Trimmed { epoch, from, to } => {
+                    let is_next = epoch == at.epoch && epoch == seen.epoch && from == seen.offset + 1;
+                    (is_next && to == at.offset && from <= to && is_trimmed(epoch, to), at)
+                }
+            };
+            self.seats[room].course.explained = Some(seen).filter(|seen| *seen != at);
+            return if is_fair { Ok(()) } else { Err(format!("it begins at {at:?} and has seen {seen:?}")) };
+        }
+        self.seats[room].course.explained = None;
+        let reach = self.reach(room, at, reference);
+        let (is_fair, next) = match gap {
+            Gap::Trimmed { epoch, from, to } => {
+                let is_next = epoch == at.epoch && from > at.offset && from <= reach.offset + 1;
+                (is_next && from <= to && is_trimmed(epoch, to), Position { epoch, offset: to })
+            }
+            Gap::Epoch { epoch, previous, fence, lost } => {
+                let is_next = previous == at.epoch && epoch != at.epoch && lives.last_of(room, epoch).is_some();
+                let is_fair = match lives.fence(room, previous, epoch) {
+                    None => fence == 0 && (lost || at.offset == 0),
+                    // What it has sent itself and did not want back may be lost as well.
+                    Some(known) if lost => fence == known.min(reach.offset) && known < reach.offset,
+                    Some(known) => (at.offset..=reach.offset.min(known)).contains(&fence),
+                };
+                (is_next && is_fair, Position { epoch, offset: fence })
+            }
+        };
+        self.seats[room].course.at = Some(next);
+        if is_fair {
+            Ok(())
+        } else {
+            Err(format!("it is at {at:?}, or {reach:?}; the first is {}", lives.first(room, at.epoch)))
+        }
+    }
+
+    /// A message of a room with history.
+    ///
+    /// # Errors
+    /// If it is not the next.
+    pub(super) fn kept_message(
+        &mut self,
+        (room, key, index): (usize, Key, usize),
+        offset: Option<u64>,
+        reference: &Reference,
+    ) -> Result<(), String> {
+        self.check_explained(room)?;
+        let sent = reference.sent(key).expect("the caller has found it");
+        let is_own = sent.session == self.session && !sent.echo;
+        let stored = reference.lives.place(room, key);
+        let has_offsets = self.dialect == Dialect::Fanfare;
+        if offset.is_some() != (stored.is_some() && has_offsets) {
+            return Err(format!("{key:?} is stored at {stored:?}"));
+        }
+        let Some(stored) = stored else {
+            if is_own {
+                return Err(format!("{key:?} comes back to its sender, who did not want it"));
+            }
+            let course = &mut self.seats[room].course;
+            let last = std::mem::replace(&mut course.unstored, index + 1);
+            return if index < last { Err(format!("{key:?} comes behind number {}", last - 1)) } else { Ok(()) };
+        };
+        let course = self.seats[room].course;
+        if is_own && !course.may_repeat {
+            return Err(format!("{key:?} comes back to its sender, who did not want it"));
+        }
+        let place = match offset {
+            Some(offset) => {
+                let at = course.at.ok_or("a member without a place")?;
+                let place = Position { offset, ..at };
+                if self.reach(room, at, reference).offset + 1 < offset || offset <= at.offset {
+                    return Err(format!("it is at {at:?}"));
+                }
+                if reference.lives.entry(room, place).map(|entry| entry.key) != Some(key) {
+                    return Err(format!("{key:?} is stored at {stored:?}, and it is at {at:?}"));
+                }
+                place
+            }
+            None => {
+                if let Some(at) = course.at.filter(|_| !self.seats[room].is_mixed) {
+                    self.check_bare(room, at, stored, reference)?;
+                }
+                stored
+            }
+        };
+        // Whoever is not sure which of two memberships it is does not know where it is.
+        let is_sure = has_offsets || !self.seats[room].is_mixed;
+        self.seats[room].course.at = is_sure.then_some(place);
+        Ok(())
+    }
+
+    /// A message of which its dialect does not tell the place: it is the next, or all was lost before.
+    fn check_bare(&self, room: usize, at: Position, stored: Position, reference: &Reference) -> Result<(), String> {
+        let lives = &reference.lives;
+        if stored.offset == 1 && lives.last(room).is_some_and(|last| last.epoch != at.epoch) {
+            return Ok(());
+        }
+        let before = self.seen_in(room, at, stored.epoch, lives);
+        let reach = self.reach(room, Position { offset: before, ..stored }, reference);
+        if stored.offset > before && stored.offset <= reach.offset + 1 {
+            return Ok(());
+        }
+        Err(format!("what is stored at {stored:?} comes, and it is at {at:?}"))
+    }
+
+    /// The offset in this epoch up to which somebody at another place has seen everything.
+    fn seen_in(&self, room: usize, at: Position, epoch: Epoch, lives: &Lives) -> u64 {
+        lives.fence(room, at.epoch, epoch).map_or(0, |fence| fence.min(at.offset))
+    }
+
+    /// Whether it has seen everything of a room with history, or been told of it.
+    pub(super) fn check_caught_up(&mut self, room: usize, reference: &Reference) -> Result<(), String> {
+        self.check_explained(room)?;
+        let (course, lives) = (self.seats[room].course, &reference.lives);
+        let is_counted = match self.dialect {
+            Dialect::Fanfare => self.seats[room].is_member,
+            _ => course.at.is_some() && self.seats[room].may_be_member && !self.seats[room].is_mixed,
+        };
+        let Some(last) = lives.last(room).filter(|_| is_counted) else { return Ok(()) };
+        let at = course.at.ok_or("a member without a place")?;
+        let seen = match self.dialect {
+            Dialect::Fanfare => at,
+            _ => Position { epoch: last.epoch, offset: self.seen_in(room, at, last.epoch, lives) },
+        };
+        if self.reach(room, seen, reference) == last {
+            return Ok(());
+        }
+        Err(format!("it is at {at:?} of room {room}, whose last message is {last:?}"))
+    }
+
+    /// `HISTORY`.
+    ///
+    /// # Errors
+    /// If nobody asked, or it is not what is stored.
+    pub fn history(&mut self, room: usize, id: Option<u64>, page: &Page, reference: &Reference) -> Result<(), String> {
+        let asked = self.take(id, |ask| matches!(ask, Ask::History(of, _) if *of == room));
+        let Some(Ask::History(_, ask)) = asked.map(|asked| asked.ask) else {
+            return Err("HISTORY, and nobody asked".to_owned());
+        };
+        let (lives, &Page { epoch, ref messages, more }) = (&reference.lives, page);
+        for (message, expected) in messages.iter().zip(messages.first().map_or(0, |first| first.offset)..) {
+            let entry = lives.entry(room, Position { epoch, offset: message.offset });
+            let sent = entry.filter(|entry| entry.time_ms == message.time_ms).and_then(|of| reference.sent(of.key));
+            let is_right = sent.is_some_and(|sent| serde_json::from_str(&sent.json).ok() == Some(message.json.clone()));
+            if !is_right || message.offset != expected {
+                return Err(format!("message {} of it is {entry:?}", message.offset));
+            }
+        }
+        let is_trimmed = |offset| lives.is_trimmed(room, Position { epoch, offset });
+        // What had been stored when it was asked, if that is kept, is there.
+        let last = ask.last.filter(|last| last.epoch == epoch && last.offset > 0 && !is_trimmed(last.offset));
+        let last = last.map_or(0, |last| last.offset);
+        let bounds = messages.first().zip(messages.last()).map(|(first, last)| (first.offset, last.offset));
+        let is_fair = match (ask.part, bounds) {
+            (Part::After(after), None) => last <= after,
+            (Part::After(after), Some((from, to))) => {
+                from > after && (from == after + 1 || is_trimmed(from - 1)) && (more || to >= last)
+            }
+            (Part::Before(before), None) => last == 0 || before == 1 || is_trimmed(before.min(last + 1) - 1),
+            (Part::Before(before), Some((_, to))) => to < before && (to + 1 == before || to >= last),
+            (Part::Newest, None) => last == 0,
+            (Part::Newest, Some((_, to))) => to >= last,
+        };
+        let is_from_the_end = !matches!(ask.part, Part::After(_));
+        let is_told_more = match bounds.filter(|_| is_from_the_end) {
+            Some((from, _)) if more => from > 1,
+            Some((from, _)) => from == 1 || is_trimmed(from - 1),
+            None => true,
+        };
+        let is_of_the_epoch = !is_from_the_end || ask.epoch.is_none_or(|asked| asked == epoch);
+        if messages.len() > ask.limit || !is_fair || !is_told_more || !is_of_the_epoch {
+            return Err(format!("asked was for {ask:?}"));
+        }
+        Ok(())
+    }
+
+    /// Whether a `HISTORY` may be told that the room's epoch is another.
+    pub(super) fn is_of_another_epoch(room: usize, ask: &HistoryAsk, reference: &Reference) -> bool {
+        let last = reference.lives.last(room);
+        match ask.epoch {
+            Some(epoch) => last.is_some_and(|last| last.epoch != epoch),
+            None => reference.lives.epochs(room) > 1 && matches!(ask.part, Part::After(_)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
