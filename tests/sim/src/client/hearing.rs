@@ -126,6 +126,7 @@ impl Client {
                 let told = (place_in(&value)?, value["recovered"].as_bool());
                 view.subscribed(room, id, told, reference, &around.network)
             }
+            ("GAP", Some(room)) if value["reason"] == "interrupted" => view.interrupted(room, reference),
             ("GAP", Some(room)) => view.gap(room, gap_in(&value)?, reference),
             ("HISTORY", Some(room)) => {
                 let page = history_in(&value)?;
@@ -137,7 +138,6 @@ impl Client {
                 let unasked = value["code"].is_string();
                 view.unsubscribed(room, id, unasked, reference, &around.network)
             }
-            ("GAP", Some(_)) if value["reason"] == "interrupted" => Ok(()),
             ("ACK", None) => view.acked(id.unwrap_or_default(), place_in(&value)?, reference),
             ("PONG", None) => view.ponged(id),
             ("ERROR", _) => {

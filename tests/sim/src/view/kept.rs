@@ -202,6 +202,14 @@ impl View {
         }
     }
 
+    /// `GAP` without a place: its instance had no connection to Redis for a while.
+    pub fn interrupted(&self, room: usize, reference: &Reference) -> Result<(), String> {
+        match self.is_member(room) && !reference.lives.keeps(room) {
+            true => Ok(()),
+            false => Err("an interruption, to somebody who is no member of a room without history".to_owned()),
+        }
+    }
+
     /// `GAP`.
     ///
     /// # Errors
