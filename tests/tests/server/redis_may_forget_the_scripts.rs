@@ -121,9 +121,8 @@ fn message(id: u64) -> Value {
 #[test]
 fn a_message_that_was_overtaken_is_refused() {
     let server = on_a_redis_that_says(|before| match before {
-        0 => LATER.to_owned(),
-        // Another instance has loaded the script after the first.
-        1 => format!("{NOSCRIPT}{}", stored_at(1)),
+        // Another instance loads the script after that.
+        0 => format!("{LATER}{NOSCRIPT}"),
         before => stored_at(before),
     });
     let mut client = Client::connect(&server);

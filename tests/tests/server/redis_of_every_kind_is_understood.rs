@@ -9,8 +9,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// The answer to a command that is answered together with the next one.
-pub(crate) const LATER: &str = "later";
+/// In front of an answer: it is not said before the next command of this name has one, nor is what comes in between.
+pub(crate) const LATER: &str = "later ";
 
 /// Answers commands until its client leaves; threads end with their connections. An empty answer is what a Redis of today says.
 pub(crate) fn serve(answer: impl Fn(&[String]) -> String + Clone + Send + 'static) -> u16 {
@@ -51,10 +51,10 @@ fn converse(
     subscribers: &Subscribers,
 ) {
     let mut lines = BufReader::new(stream);
+    let (mut held, mut until) = (String::new(), None);
     while let Some(command) = read_command(&mut lines) {
         let said = answer(&command);
         let said = match (said.as_str(), &command[..]) {
-            (LATER, _) => String::new(),
             ("", [name, channels @ ..]) if name == "SUBSCRIBE" => {
                 let confirm = |channel: &String| {
                     let own = stream.try_clone().expect("a socket can be cloned");
@@ -72,8 +72,17 @@ fn converse(
             ("", _) => "+OK\r\n".to_owned(),
             (said, _) => said.to_owned(),
         };
+        until.take_if(|name| *name == command[0]);
+        let said = match said.strip_prefix(LATER) {
+            Some(said) => {
+                until = Some(command[0].clone());
+                said
+            }
+            None => &said,
+        };
+        held.push_str(said);
         let mut writer = stream;
-        if writer.write_all(said.as_bytes()).is_err() {
+        if until.is_none() && writer.write_all(std::mem::take(&mut held).as_bytes()).is_err() {
             return;
         }
     }
