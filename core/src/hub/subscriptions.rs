@@ -70,7 +70,7 @@ impl Hub {
             }
             BrokerEvent::PublisherDown { reason } => {
                 self.status.publisher_down = Some(reason.into());
-                self.void_reads();
+                self.void_reads(cx);
             }
             BrokerEvent::Refusing { reason } => self.status.refusing = Some(reason.into()),
             BrokerEvent::Willing => self.status.refusing = None,

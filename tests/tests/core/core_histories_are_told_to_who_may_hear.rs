@@ -62,6 +62,20 @@ fn a_history_is_not_told_to_who_is_being_closed() {
 }
 
 #[test]
+fn a_history_that_cannot_be_asked_for_is_refused_at_once() {
+    let mut lone = lone();
+    let conn = lone.client();
+    let ask = r#"{"type":"HISTORY","room":"r","id":7}"#;
+    let (id, _) = read(&lone.command(conn, ask));
+    let told = text_to(&lone.broker(BrokerEvent::PublisherDown { reason: "broken" }), conn);
+    assert!(told.contains("broker_unavailable") && told.contains(r#""id":7"#), "{told}");
+    assert_eq!(lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 1..6) }), [], "nobody waits for it");
+    assert!(text_to(&lone.command(conn, ask), conn).contains("broker_unavailable"));
+    assert!(!lone.broker(BrokerEvent::PublisherUp).iter().any(|said| matches!(said, Said::Read(..))));
+    read(&lone.command(conn, ask));
+}
+
+#[test]
 fn nobody_becomes_a_member_while_the_subscription_is_lost() {
     let mut lone = lone();
     let conn = lone.client();

@@ -45,9 +45,11 @@ impl Hub {
     }
 
     /// The publishing connection is there again, or is gone.
-    pub(in crate::hub) fn void_reads(&mut self) {
+    pub(in crate::hub) fn void_reads(&mut self, cx: &mut Context) {
         self.asks.void_reads();
-        self.histories.reads.void();
+        for asked in self.histories.reads.void() {
+            refuse(cx, &asked, ErrorCode::BrokerUnavailable);
+        }
     }
 
     /// Time has passed.
@@ -89,10 +91,8 @@ impl Hub {
         let Some(question) = self.histories.reads.take(id) else { return };
         match &question.purpose {
             Purpose::History(asked) => {
-                if let Some(slot) = cx.slots.slot(asked.conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) {
-                    let code = if passes { ErrorCode::BrokerUnavailable } else { ErrorCode::HistoryUnavailable };
-                    cx.refuse(slot, code, UNAVAILABLE, asked.id.as_ref(), Some(&asked.room));
-                }
+                let code = if passes { ErrorCode::BrokerUnavailable } else { ErrorCode::HistoryUnavailable };
+                refuse(cx, asked, code);
             }
             _ => {
                 if !passes {
@@ -145,6 +145,9 @@ impl Hub {
             );
         }
         let asked = Asked { conn: cx.slots.id(slot), id, room: name.into(), from, epoch, limit };
+        if self.status.publisher_down.is_some() {
+            return refuse(cx, &asked, ErrorCode::BrokerUnavailable);
+        }
         let query = asked.query();
         self.histories.reads.push(Question { room: u32::MAX, purpose: Purpose::History(Box::new(asked)), query });
         self.ask_reads(cx);
@@ -198,6 +201,13 @@ impl Asked {
             (HistoryFrom::Newest, _) => Part::Newest,
         };
         Query { part, messages_max: self.limit, bytes_max: ANSWER_BYTES_MAX }
+    }
+}
+
+/// Tells a client that what it has asked cannot be answered.
+fn refuse(cx: &mut Context, asked: &Asked, code: ErrorCode) {
+    if let Some(slot) = cx.slots.slot(asked.conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) {
+        cx.refuse(slot, code, UNAVAILABLE, asked.id.as_ref(), Some(&asked.room));
     }
 }
 

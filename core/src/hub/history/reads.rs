@@ -90,11 +90,21 @@ impl Reads {
         self.failed.push_back((now + AGAIN_AFTER, question));
     }
 
-    /// No answer comes to what has been asked: all of it is asked again, before the others.
-    pub fn void(&mut self) {
+    /// No answer comes to what has been asked: all of it is asked again, before the others. But for what clients have asked, which is taken
+    /// out: they are told.
+    pub fn void(&mut self) -> Vec<Asked> {
         for (_, question) in std::mem::take(&mut self.in_flight).into_iter().rev() {
             self.waiting.push_front(question);
         }
+        let mut asked = Vec::new();
+        self.waiting.retain(|question| match &question.purpose {
+            Purpose::History(history) => {
+                asked.push(Asked::clone(history));
+                false
+            }
+            _ => true,
+        });
+        asked
     }
 
     /// Time has passed.
