@@ -126,7 +126,7 @@ impl Hub {
     /// out. While the broker is away nobody becomes a member, so joins are left out then.
     pub fn owed(&self, slots: &Slots) -> BTreeSet<u32> {
         let senders = self.senders.waiting().filter_map(|conn: ConnId| slots.slot(conn));
-        let joining = self.joins.slots().filter(|_| !self.status.is_down());
+        let joining = self.joins.slots().chain(self.histories.who_is_asking()).filter(|_| !self.status.is_down());
         let asking = self.histories.askers().filter_map(|conn| slots.slot(conn));
         senders.chain(joining).chain(asking).filter(|slot| slots.get(*slot).dialect.has_replies()).collect()
     }

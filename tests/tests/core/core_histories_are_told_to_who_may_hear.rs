@@ -1,5 +1,6 @@
 //! What the core makes of answers about rooms' histories that come when something else has happened in the meantime.
 
+use fanfare_core::Event;
 use fanfare_core::broker::{BrokerEvent, ReadId};
 use fanfare_core::history::{Continuity, Epoch, Page, Part, Position, Retention, Stored};
 use fanfare_core::rules::{Rule, Rules};
@@ -73,6 +74,22 @@ fn a_history_that_cannot_be_asked_for_is_refused_at_once() {
     assert!(text_to(&lone.command(conn, ask), conn).contains("broker_unavailable"));
     assert!(!lone.broker(BrokerEvent::PublisherUp).iter().any(|said| matches!(said, Said::Read(..))));
     read(&lone.command(conn, ask));
+}
+
+#[test]
+fn a_server_that_stops_tells_who_waits_for_its_place_first() {
+    let mut lone = lone();
+    let member = lone.client();
+    lone.command(member, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+    let (id, _) = read(&lone.broker(SUBSCRIBED));
+    lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 1..1) });
+    let conn = lone.client();
+    let since = format!(r#""since":{{"epoch":"{ENDED}","offset":4}}"#);
+    let (id, _) = read(&lone.command(conn, &format!(r#"{{"type":"SUBSCRIBE","room":"r",{since}}}"#)));
+    let said = lone.turn(|turn| turn.feed(Event::Shutdown));
+    assert!(text_to(&said, member).contains("restarts") && text_to(&said, conn).is_empty());
+    let told = text_to(&lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 5..6) }), conn);
+    assert!(told.find("SUBSCRIBED") < told.find("restarts") && told.contains("SUBSCRIBED"), "{told}");
 }
 
 #[test]

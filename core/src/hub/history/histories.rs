@@ -98,6 +98,12 @@ impl Histories {
         std::mem::take(&mut self.missed)
     }
 
+    /// Who waits to be told where it begins.
+    pub fn who_is_asking(&self) -> impl Iterator<Item = u32> + '_ {
+        let behind = self.keepers.values().flat_map(|keeper| &keeper.behind);
+        behind.filter(|(_, behind)| matches!(behind, Behind::Asking { .. })).map(|(slot, _)| *slot)
+    }
+
     /// Who waits for an answer to a `HISTORY`.
     pub fn askers(&self) -> impl Iterator<Item = ConnId> + '_ {
         self.reads.askers()
