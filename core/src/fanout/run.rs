@@ -200,11 +200,12 @@ impl Runs {
         }
     }
 
-    /// Hands out the start of this part of a run out of turn: as much as a member is given in a turn.
+    /// Hands out the start of this part of a run out of turn: as much as a socket takes at once, also where a member may leave less unread: one
+    /// that keeps up does not.
     pub fn hand_out(&mut self, run: u32, part: Range<usize>) -> Range<usize> {
-        let bytes = match part.len() <= self.part_bytes_max {
+        let bytes = match part.len() <= PART_BYTES_MAX {
             true => part.len(),
-            false => whole_frames(&self.bytes(run)[part.clone()], self.part_bytes_max),
+            false => whole_frames(&self.bytes(run)[part.clone()], PART_BYTES_MAX),
         };
         match self.out_of_turn_bytes.checked_sub(bytes) {
             Some(left) => self.out_of_turn_bytes = left,
@@ -215,7 +216,7 @@ impl Runs {
 
     /// The same, if it may be all of it.
     pub fn hand_out_whole(&mut self, part: Range<usize>) -> Option<Range<usize>> {
-        let left = self.out_of_turn_bytes.checked_sub(part.len()).filter(|_| part.len() <= self.part_bytes_max)?;
+        let left = self.out_of_turn_bytes.checked_sub(part.len()).filter(|_| part.len() <= PART_BYTES_MAX)?;
         self.out_of_turn_bytes = left;
         Some(part)
     }

@@ -139,3 +139,25 @@ fn the_server_that_stops_gives_everybody_all() {
         assert_eq!(numbers.len(), 100);
     }
 }
+
+#[test]
+fn who_goes_in_the_turn_of_messages_gets_them_however_little_it_may_leave_unread() {
+    let mut lone = LoneCore::new(config(|config| {
+        config.limits.outbox_bytes_max = 400;
+        config.limits.group_members_max = 1;
+        config.limits.members_per_turn_max = 1;
+    }));
+    let members = [(); 3].map(|()| lone.member("r"));
+    let (payload, command) = ([b'x'; 100], Frame::text(r#"{"type":"UNSUBSCRIBE","room":"r"}"#).masked());
+    let said = lone.turn(|turn| {
+        for _ in 0..4 {
+            turn.feed(Event::Broker(BrokerEvent::Message { room: "r", payload: &payload }));
+        }
+        for conn in &members {
+            turn.feed(Event::Bytes { conn: *conn, data: &mut command.clone() });
+        }
+    });
+    for conn in &members {
+        assert_eq!(text_to(&said, *conn).matches(r#""MESSAGE""#).count(), 4);
+    }
+}
