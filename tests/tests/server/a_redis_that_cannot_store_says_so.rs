@@ -97,7 +97,7 @@ fn what_is_stored_and_may_not_be_announced_is_an_alarm() {
 }
 
 #[test]
-fn what_becomes_of_a_message_on_a_link_that_breaks_is_not_known_and_a_question_is_asked_again() {
+fn what_becomes_of_a_message_on_a_link_that_breaks_is_not_known_and_a_question_is_refused() {
     let redis = Redis::start();
     let [server] = instances(&redis);
     let mut clients = [0; 2].map(|_| Client::connect(&server));
@@ -111,9 +111,12 @@ fn what_becomes_of_a_message_on_a_link_that_breaks_is_not_known_and_a_question_i
     redis.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     let refused = sender.recv_json();
     assert_eq!((&refused["code"], &refused["id"]), (&json!("unconfirmed"), &json!(2)), "{refused}");
+    let refused = reader.recv_json();
+    assert_eq!((&refused["code"], &refused["id"]), (&json!("broker_unavailable"), &json!(3)), "{refused}");
     redis.cli(&["CLIENT", "UNPAUSE"]);
-    let history = reader.recv_json();
-    assert_eq!((&history["id"], &history["messages"][0]["message"]), (&json!(3), &json!(1)), "{history}");
     server.wait_until_ready();
+    reader.send_json(&json!({"type": "HISTORY", "room": ROOM, "id": 5}));
+    let history = reader.recv_json();
+    assert_eq!((&history["id"], &history["messages"][0]["message"]), (&json!(5), &json!(1)), "{history}");
     assert!(store(sender, ROOM, 4).offset >= 2);
 }
