@@ -50,8 +50,8 @@ impl Lives {
 struct Membership {
     /// What it has seen, and been told of.
     at: Option<Position>,
-    /// It has sent a SUBSCRIBE: with what place; answered or not.
-    asked: Option<Option<Position>>,
+    /// Its last SUBSCRIBE, if the answer has yet to come: with what id and what place.
+    asked: Option<(u64, Option<Position>)>,
     is_member: bool,
     /// It was told of a gap since its SUBSCRIBED, before any message.
     recovered: Option<bool>,
@@ -62,6 +62,8 @@ pub struct Reader {
     rooms: BTreeMap<String, Membership>,
     bytes: Vec<u8>,
     is_upgraded: bool,
+    /// How often it has asked to join a room.
+    asked: u64,
 }
 
 impl Reader {
@@ -71,21 +73,18 @@ impl Reader {
         if membership.asked.is_some() || membership.is_member {
             return format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#);
         }
+        self.asked += 1;
+        let (id, mut since, mut start) = (self.asked, None, String::new());
         match membership.at {
             Some(at) if how % 4 != 3 => {
-                membership.asked = Some(Some(at));
-                let (epoch, offset) = (at.epoch, at.offset);
-                format!(r#"{{"type":"SUBSCRIBE","room":"{room}","since":{{"epoch":"{epoch}","offset":{offset}}}}}"#)
+                since = Some(at);
+                start = format!(r#","since":{{"epoch":"{}","offset":{}}}"#, at.epoch, at.offset);
             }
-            _ if how % 4 == 1 => {
-                membership.asked = Some(None);
-                format!(r#"{{"type":"SUBSCRIBE","room":"{room}","history":{how}}}"#)
-            }
-            _ => {
-                membership.asked = Some(None);
-                format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#)
-            }
+            _ if how % 4 == 1 => start = format!(r#","history":{how}"#),
+            _ => {}
         }
+        membership.asked = Some((id, since));
+        format!(r#"{{"type":"SUBSCRIBE","room":"{room}","id":{id}{start}}}"#)
     }
 
     /// It has sent an UNSUBSCRIBE. What it is told until the answer counts.
@@ -138,7 +137,9 @@ impl Reader {
                     return;
                 }
                 let recovered = said["recovered"].as_bool();
-                if let Some(Some(since)) = membership.asked {
+                // One that it has taken back with an UNSUBSCRIBE since is answered too, where its socket took the answer late.
+                let asked = membership.asked.take_if(|(id, _)| said["id"] == *id);
+                if let Some((_, Some(since))) = asked {
                     assert!(recovered.is_some(), "it wants to know: {said}");
                     if recovered == Some(true) {
                         assert_eq!(offset, since.offset, "all that it missed follows: {said}, since {since:?}");
@@ -149,7 +150,7 @@ impl Reader {
                         );
                     }
                 }
-                (membership.is_member, membership.asked) = (true, None);
+                membership.is_member = true;
                 (membership.at, membership.recovered) = (Some(place), recovered);
             }
             "UNSUBSCRIBED" => membership.is_member = false,
@@ -191,7 +192,7 @@ impl Reader {
             }
             "ERROR" => {
                 if matches!(said["code"].as_str(), Some("history_unavailable" | "cancelled" | "broker_refused")) {
-                    membership.asked = None;
+                    membership.asked.take_if(|(id, _)| said["id"] == *id);
                 }
             }
             _ => {}
