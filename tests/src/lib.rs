@@ -17,6 +17,7 @@
 pub mod abuse;
 mod binary;
 mod client;
+pub mod embedded;
 mod example;
 pub mod fuzz;
 mod http;
