@@ -199,7 +199,7 @@ pub struct Timeouts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct History {
-    /// Bytes of the newest messages of rooms that an instance keeps in memory, all rooms together.
+    /// Bytes of messages of rooms with history that an instance keeps in memory, all rooms together.
     pub memory_bytes_max: usize,
     /// Reads of histories that may wait for the broker's answer.
     pub reads_in_flight_max: usize,

@@ -17,6 +17,7 @@ mod core_every_refusal_counts;
 mod core_fan_out_allocates_nothing;
 mod core_follows_the_model_of_rooms;
 mod core_histories_are_told_to_who_may_hear;
+mod core_history_is_bounded;
 mod core_history_loses_nothing;
 mod core_is_stopped_when_all_is_answered;
 mod core_keeps_time_on_any_clock;

@@ -419,7 +419,7 @@ pub(crate) static KEYS: &[Key<Config>] = &[
     Key {
         name: "history.memory_bytes_max",
         default: "67108864",
-        help: "Memory of an instance for the newest messages of rooms with history, all rooms together",
+        help: "Memory of an instance for messages of rooms with history, all rooms together",
         environment_alias: None,
         kind: &Number { unit: Unit::Bytes, range: 64 * KIB..=TIB, field: field!(core.history.memory_bytes_max) },
     },

@@ -5,7 +5,8 @@ use super::keeper::Behind;
 use super::reads::{Asked, Purpose, Question};
 use crate::broker::{ReadId, envelope};
 use crate::context::Context;
-use crate::history::{Continuity, Page, Part, Position, Query};
+use crate::fanout::Rest;
+use crate::history::{Continuity, Epoch, Page, Part, Position, Query, Retention};
 use crate::limits::meter::Limit;
 use crate::protocol::command::HistoryFrom;
 use crate::protocol::{CommandId, ErrorCode, reply};
@@ -13,6 +14,9 @@ use crate::slots::Phase;
 
 /// Bytes of messages in the answer to a `HISTORY`, at most.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+
+/// `HISTORY` commands are refused while so many questions wait for a place among those in flight: half a megabyte.
+const HISTORIES_WAITING_MAX: usize = 4_096;
 
 /// What clients are told where a room's history is out of reach.
 const UNAVAILABLE: &str = "the room's history is not available";
@@ -62,26 +66,15 @@ impl Hub {
     /// An answer.
     pub(in crate::hub) fn read(&mut self, cx: &mut Context, id: ReadId, page: &Page) {
         let Some(Question { room, purpose, .. }) = self.histories.reads.take(id) else { return };
-        let keeper = self.histories.keepers.get(&room);
+        let is_wanted = self.is_wanted(room, &purpose);
         match purpose {
-            Purpose::Learn(serial, asked) => {
-                let is_last = keeper.is_some_and(|keeper| (keeper.serial, keeper.asked) == (serial, asked));
-                // While the subscription is lost nobody becomes a member. With the next one it is asked again.
-                if is_last && self.is_held(room) {
-                    self.learned(cx, room, page);
-                }
-            }
-            Purpose::Resume(serial, place) => {
-                if keeper.is_some_and(|keeper| keeper.serial == serial) {
-                    self.resumed(cx, room, place, page);
-                }
-            }
-            Purpose::Page(serial) => {
-                if keeper.is_some_and(|keeper| keeper.serial == serial) {
-                    self.paged(cx, room, page);
-                }
-            }
             Purpose::History(asked) => self.answer_history(cx, *asked, page),
+            _ if !is_wanted => {}
+            // While the subscription is lost nobody becomes a member. With the next one it is asked again.
+            Purpose::Learn(..) if self.is_held(room) => self.learned(cx, room, page),
+            Purpose::Learn(..) => {}
+            Purpose::Resume(_, place) => self.resumed(cx, room, place, page),
+            Purpose::Page(_) => self.paged(cx, room, page),
         }
         self.ask_reads(cx);
     }
@@ -94,19 +87,30 @@ impl Hub {
                 let code = if passes { ErrorCode::BrokerUnavailable } else { ErrorCode::HistoryUnavailable };
                 refuse(cx, asked, code);
             }
-            _ => {
+            purpose if self.is_wanted(question.room, purpose) => {
                 if !passes {
                     self.give_up_waiting(cx, question.room);
                 }
                 self.histories.reads.ask_later(question, cx.now);
             }
+            _ => {}
         }
         self.ask_reads(cx);
     }
 
+    /// Whether the answer still matters: the room may be another by now, or have been asked about anew.
+    fn is_wanted(&self, room: u32, purpose: &Purpose) -> bool {
+        let keeper = self.histories.keepers.get(&room);
+        keeper.is_some_and(|keeper| match purpose {
+            Purpose::Learn(serial, asked) => (keeper.serial, keeper.asked) == (*serial, *asked),
+            Purpose::Resume(serial, _) | Purpose::Page(serial) => keeper.serial == *serial,
+            Purpose::History(_) => false,
+        })
+    }
+
     /// The broker does not tell: whoever waits to become a member is told so, and may try again. Members stay.
     fn give_up_waiting(&mut self, cx: &mut Context, room: u32) {
-        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        let Some(keeper) = self.histories.keepers.get(&room) else { return };
         let asking: Vec<(u32, Option<CommandId>)> = keeper
             .behind
             .iter()
@@ -119,7 +123,7 @@ impl Hub {
         let name = self.rooms.get(room).name.clone();
         for (slot, id) in asking.into_iter().chain(waiting.into_iter().map(|(slot, id, _)| (slot, id))) {
             let Some(position) = cx.slots.get(slot).rooms.position(room) else { continue };
-            self.leave(cx, slot, position, crate::fanout::Rest::Part);
+            self.leave(cx, slot, position, Rest::Part);
             match cx.slots.get(slot).dialect.has_replies() {
                 true => cx.refuse(slot, ErrorCode::HistoryUnavailable, UNAVAILABLE, id.as_ref(), Some(&name)),
                 false => self.histories.missed.push(slot),
@@ -132,7 +136,7 @@ impl Hub {
         &mut self,
         cx: &mut Context,
         slot: u32,
-        (name, from, epoch, limit): (&str, HistoryFrom, Option<crate::history::Epoch>, u32),
+        (name, from, epoch, limit): (&str, HistoryFrom, Option<Epoch>, u32),
         id: Option<CommandId>,
     ) {
         if retention_of(cx, name).is_none() {
@@ -147,6 +151,9 @@ impl Hub {
         let asked = Asked { conn: cx.slots.id(slot), id, room: name.into(), from, epoch, limit };
         if self.status.publisher_down.is_some() {
             return refuse(cx, &asked, ErrorCode::BrokerUnavailable);
+        }
+        if self.histories.reads.waiting() >= HISTORIES_WAITING_MAX {
+            return refuse(cx, &asked, ErrorCode::BrokerBusy);
         }
         let query = asked.query();
         self.histories.reads.push(Question { room: u32::MAX, purpose: Purpose::History(Box::new(asked)), query });
@@ -212,6 +219,6 @@ fn refuse(cx: &mut Context, asked: &Asked, code: ErrorCode) {
 }
 
 /// What a room of this name keeps.
-fn retention_of(cx: &Context, name: &str) -> Option<crate::history::Retention> {
+fn retention_of(cx: &Context, name: &str) -> Option<Retention> {
     cx.config.rules.get(cx.config.rules.find(name)?)?.history
 }

@@ -1,17 +1,17 @@
 //! The rooms with history of this core, and what is kept of them.
 
-use super::keeper::{Behind, Keeper};
+use super::keeper::{Behind, Held, Keeper};
 use super::reads::Reads;
 use super::tail::Tail;
 use crate::config::Config;
 use crate::hash::Seeded;
-use crate::history::Retention;
+use crate::history::{Retention, Stored};
 use crate::id::ConnId;
 use crate::protocol::CommandId;
 use crate::slots::Slots;
 use crate::time::Time;
 use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// The rooms with history that have members, or had some a moment ago.
 #[derive(Debug)]
@@ -21,10 +21,14 @@ pub(in crate::hub) struct Histories {
     pub(super) reads: Reads,
     /// Who is being given what it has missed, by room and slot, in the order of their turns.
     pub(super) replays: VecDeque<(u32, u32)>,
-    /// Rooms with a tail, in the order in which they give memory back.
-    tails: VecDeque<u32>,
-    pub(super) tail_bytes: usize,
-    tail_bytes_max: usize,
+    /// Rooms with messages in memory that can be read again, and from which on the next has to give some back.
+    cached: BTreeSet<u32>,
+    cursor: u32,
+    /// Of all messages in memory.
+    bytes: usize,
+    bytes_max: usize,
+    /// How many members are behind.
+    behind: usize,
     /// Members that have missed something, and whose dialect has no word for that: they have to come back.
     pub(super) missed: Vec<u32>,
 }
@@ -36,9 +40,11 @@ impl Histories {
             next_serial: 0,
             reads: Reads::new(config.history.reads_in_flight_max),
             replays: VecDeque::new(),
-            tails: VecDeque::new(),
-            tail_bytes: 0,
-            tail_bytes_max: config.history.memory_bytes_max,
+            cached: BTreeSet::new(),
+            cursor: 0,
+            bytes: 0,
+            bytes_max: config.history.memory_bytes_max,
+            behind: 0,
             missed: Vec::new(),
         }
     }
@@ -54,7 +60,9 @@ impl Histories {
     /// The room is no more.
     pub fn forget(&mut self, room: u32) {
         if let Some(keeper) = self.keepers.remove(&room) {
-            self.tail_bytes -= keeper.tail.bytes();
+            self.bytes -= keeper.bytes();
+            self.behind -= keeper.behind.len();
+            self.cached.remove(&room);
         }
     }
 
@@ -70,8 +78,61 @@ impl Histories {
 
     /// The connection is no member of the room any more.
     pub fn leave(&mut self, slot: u32, room: u32) {
-        if let Some(keeper) = self.keepers.get_mut(&room) {
-            keeper.behind.remove(&slot);
+        if !self.keepers.is_empty() {
+            self.change(room, |keeper| keeper.behind.remove(&slot));
+        }
+    }
+
+    /// Changes what is in memory of a room, or who is behind there. Whatever does so goes through here, because both are counted.
+    pub(super) fn change<T>(&mut self, room: u32, change: impl FnOnce(&mut Keeper) -> T) -> Option<T> {
+        let keeper = self.keepers.get_mut(&room)?;
+        let (bytes, behind, was_cached) = (keeper.bytes(), keeper.behind.len(), keeper.is_cached());
+        let outcome = change(keeper);
+        if keeper.behind.is_empty() && keeper.has_page() {
+            keeper.drop_page();
+        }
+        self.bytes = self.bytes + keeper.bytes() - bytes;
+        self.behind = self.behind + keeper.behind.len() - behind;
+        match (was_cached, keeper.is_cached()) {
+            (false, true) => drop(self.cached.insert(room)),
+            (true, false) => drop(self.cached.remove(&room)),
+            _ => {}
+        }
+        Some(outcome)
+    }
+
+    /// Keeps a message until it is known what came before it. One that is too many is read again then.
+    pub(super) fn hold(&mut self, room: u32, held: Held) {
+        let can_hold = self.keepers.get(&room).is_some_and(|keeper| keeper.can_hold(&held.text));
+        self.change(room, |keeper| keeper.hold(held));
+        self.keep_within(None);
+        if !can_hold || self.bytes > self.bytes_max {
+            self.change(room, Keeper::let_go);
+        }
+    }
+
+    /// Keeps a page for those who come back.
+    pub(super) fn set_page(&mut self, room: u32, page: &[Stored]) {
+        self.change(room, |keeper| keeper.set_page(page));
+        // Not at once at its own cost: somebody waits for it.
+        self.keep_within(Some(room));
+    }
+
+    /// Lets go of what can be read again while all together is too much, each room in its turn, but for this one.
+    fn keep_within(&mut self, spared: Option<u32>) {
+        while self.bytes > self.bytes_max {
+            let mut later = self.cached.range(self.cursor..).chain(self.cached.range(..self.cursor));
+            let Some(room) = later.find(|room| Some(**room) != spared).copied() else { return };
+            self.cursor = room.wrapping_add(1);
+            self.change(room, |keeper| {
+                if keeper.has_page() {
+                    return keeper.drop_page();
+                }
+                let half = keeper.tail.bytes() / 2;
+                while keeper.tail.bytes() > half {
+                    keeper.tail.pop();
+                }
+            });
         }
     }
 
@@ -119,50 +180,36 @@ impl Histories {
 
     /// Adds the newest message to the room's tail, and lets go of others where that is too much memory.
     pub(super) fn remember(&mut self, room: u32, retention: &Retention, text: &[u8]) {
-        let Some(keeper) = self.keepers.get_mut(&room) else { return };
-        let tail = &mut keeper.tail;
-        let before = tail.bytes();
-        if before == 0 {
-            self.tails.push_back(room);
-        }
-        tail.push(text);
-        let is_over = |tail: &Tail| {
-            let messages = tail.end() - tail.first();
-            messages > 1 && (messages > u64::from(retention.messages_max) || tail.bytes() as u64 > retention.bytes_max)
-        };
-        while is_over(tail) {
-            tail.pop();
-        }
-        self.tail_bytes = self.tail_bytes + tail.bytes() - before;
-        while self.tail_bytes > self.tail_bytes_max {
-            let Some(room) = self.tails.pop_front() else { return };
-            let Some(keeper) = self.keepers.get_mut(&room) else { continue };
-            let before = keeper.tail.bytes();
-            while keeper.tail.bytes() > before / 2 {
-                keeper.tail.pop();
+        self.change(room, |Keeper { tail, .. }| {
+            tail.push(text);
+            let is_over = |tail: &Tail| {
+                let messages = tail.end() - tail.first();
+                let is_large = tail.bytes() as u64 > retention.bytes_max;
+                messages > 1 && (messages > u64::from(retention.messages_max) || is_large)
+            };
+            while is_over(tail) {
+                tail.pop();
             }
-            self.tail_bytes -= before - keeper.tail.bytes();
-            if keeper.tail.bytes() > 0 {
-                self.tails.push_back(room);
-            }
-        }
+        });
+        self.keep_within(None);
     }
 
-    /// Bytes of all tails.
+    /// Bytes of all messages in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.tail_bytes
+        self.bytes
     }
 
     /// How many members are behind.
     pub fn behind(&self) -> usize {
-        self.keepers.values().map(|keeper| keeper.behind.len()).sum()
+        self.behind
     }
 
     /// Panics unless its parts agree with each other.
     pub fn check_invariants(&self) {
-        assert_eq!(self.tail_bytes, self.keepers.values().map(|keeper| keeper.tail.bytes()).sum::<usize>());
+        assert_eq!(self.bytes, self.keepers.values().map(Keeper::bytes).sum::<usize>());
+        assert_eq!(self.behind, self.keepers.values().map(|keeper| keeper.behind.len()).sum::<usize>());
         for keeper in self.keepers.values() {
-            assert!(!keeper.is_live || keeper.next_held().is_none(), "what is live holds nothing back");
+            assert!(!keeper.is_live || !keeper.holds_any(), "what is live holds nothing back");
             assert!(!keeper.is_live || keeper.last.is_some_and(|last| last.offset + 1 == keeper.tail.end()));
         }
     }

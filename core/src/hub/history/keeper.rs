@@ -51,7 +51,8 @@ pub(super) struct Keeper {
     pub has_overflowed: bool,
     pub tail: Tail,
     /// Messages older than the tail, as they were read last; for those who come back.
-    pub page: Option<Vec<Stored>>,
+    page: Vec<Stored>,
+    page_bytes: usize,
     /// A question for those who come back is on its way.
     pub is_asking: bool,
     /// By slot.
@@ -71,24 +72,71 @@ impl Keeper {
             held_bytes: 0,
             has_overflowed: false,
             tail: Tail::default(),
-            page: None,
+            page: Vec::new(),
+            page_bytes: 0,
             is_asking: false,
             behind: BTreeMap::new(),
         }
     }
 
-    /// Keeps a message until what came before it is known. One too many is read again then.
-    pub fn hold(&mut self, held: Held) {
-        if self.held_bytes + held.text.len() <= HELD_BYTES_MAX {
-            self.held_bytes += held.text.len();
-            self.held.push_back(held);
-        } else {
-            self.has_overflowed = true;
-        }
+    /// The memory of all messages that are here.
+    pub fn bytes(&self) -> usize {
+        self.tail.bytes() + self.page_bytes + self.held_bytes
     }
 
+    /// Whether one more message may be held.
+    pub fn can_hold(&self, text: &[u8]) -> bool {
+        self.held_bytes + text.len() <= HELD_BYTES_MAX
+    }
+
+    /// Keeps a message until what came before it is known.
+    pub fn hold(&mut self, held: Held) {
+        self.held_bytes += held.text.len();
+        self.held.push_back(held);
+    }
+
+    /// One too many: it is read again when what came before it is known.
+    pub fn let_go(&mut self) {
+        if let Some(held) = self.held.pop_back() {
+            self.held_bytes -= held.text.len();
+        }
+        self.has_overflowed = true;
+    }
+
+    /// Whether a message waits.
+    pub fn holds_any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// These are in memory as well, instead of those that were read before.
+    pub fn set_page(&mut self, page: &[Stored]) {
+        self.page_bytes = page.iter().map(|stored| stored.payload.len() + size_of::<Stored>()).sum();
+        self.page = page.to_vec();
+    }
+
+    /// Nobody needs them any more.
+    pub fn drop_page(&mut self) {
+        (self.page, self.page_bytes) = (Vec::new(), 0);
+    }
+
+    /// Whether messages are here that can be read again.
+    pub fn is_cached(&self) -> bool {
+        self.has_page() || self.tail.bytes() > 0
+    }
+
+    /// Whether there is a page.
+    pub fn has_page(&self) -> bool {
+        !self.page.is_empty()
+    }
+
+    /// The message that has waited for longest.
     pub fn next_held(&self) -> Option<&Held> {
         self.held.front()
+    }
+
+    /// Whether it is of an epoch that is known to have ended.
+    pub fn is_of_an_ended_epoch(&self, held: &Held) -> bool {
+        held.position.is_some_and(|position| self.ended.contains(&position.epoch))
     }
 
     /// It has to wait on.
@@ -110,9 +158,8 @@ impl Keeper {
 
     /// The same as it was read from the broker.
     pub fn stored(&self, offset: u64) -> Option<&Stored> {
-        let page = self.page.as_ref()?;
-        let index = usize::try_from(offset.checked_sub(page.first()?.offset)?).ok()?;
-        page.get(index)
+        let index = usize::try_from(offset.checked_sub(self.page.first()?.offset)?).ok()?;
+        self.page.get(index)
     }
 
     /// Whether the message is in memory.
@@ -144,7 +191,7 @@ pub(super) fn tells_of(page: &Page, asked: Position, place: Position) -> bool {
 
 /// What it says of that place.
 pub(super) fn continuity_at(page: &Page, place: Position) -> Continuity {
-    let kept = match place.offset + 1 < page.first {
+    let kept = match place.offset.saturating_add(1) < page.first {
         true => Continuity::Trimmed,
         false => Continuity::Exact,
     };

@@ -1,8 +1,9 @@
 //! What a room has missed, and what comes while that is not known.
 
 use super::super::Hub;
-use super::keeper::{Behind, Held};
+use super::keeper::{Behind, Held, Keeper};
 use super::reads::{Purpose, Question};
+use super::tail::Tail;
 use crate::broker::envelope::{self, Except, Opened};
 use crate::context::Context;
 use crate::form::Shape;
@@ -58,11 +59,12 @@ impl Hub {
             (true, Some(_), _) => false,
             (true, None, _) => true,
         };
+        let (was_live, asked) = (keeper.is_live, keeper.asked);
         if follows {
             self.say(cx, room, text, except, position);
         } else {
-            keeper.hold(Held { position, except, text: text.into(), asked: keeper.asked });
-            if keeper.is_live {
+            self.histories.hold(room, Held { position, except, text: text.into(), asked });
+            if was_live {
                 cx.metrics.history_repairs += 1;
                 self.learn(cx, room);
             }
@@ -95,7 +97,7 @@ impl Hub {
         match keeper.last {
             None => {
                 keeper.last = Some(page.last);
-                keeper.tail = super::tail::Tail::beginning_at(page.last.offset + 1);
+                keeper.tail = Tail::beginning_at(page.last.offset + 1);
             }
             Some(last) => self.say_missed(cx, room, last, page),
         }
@@ -121,9 +123,9 @@ impl Hub {
             self.announce(cx, room, Gap::Trimmed { epoch, from: fence.min(last.offset) + 1, to: at.offset });
             self.cut(room, at);
         }
+        let name = self.rooms.get(room).name.clone();
         for entry in &page.entries {
             let position = Position { epoch, offset: entry.offset };
-            let name = self.rooms.get(room).name.clone();
             match envelope::open_sent(&name, &entry.payload) {
                 Ok(opened) => self.say(cx, room, opened.text, opened.except, Some(position)),
                 Err(_) => {
@@ -136,21 +138,19 @@ impl Hub {
 
     /// The room goes on behind this place, whatever was said before.
     fn cut(&mut self, room: u32, at: Position) {
-        let histories = &mut self.histories;
-        let Some(keeper) = histories.keepers.get_mut(&room) else { return };
-        if let Some(before) = keeper.last.filter(|before| before.epoch != at.epoch) {
-            keeper.ended.retain(|epoch| *epoch != at.epoch);
-            keeper.ended.truncate(ENDED_MAX - 1);
-            keeper.ended.insert(0, before.epoch);
-        }
-        keeper.last = Some(at);
-        keeper.page = None;
-        let before = keeper.tail.bytes();
-        keeper.tail.cut_behind(at.offset);
-        if keeper.tail.end() != at.offset + 1 {
-            keeper.tail = super::tail::Tail::beginning_at(at.offset + 1);
-        }
-        histories.tail_bytes -= before - keeper.tail.bytes();
+        self.histories.change(room, |keeper| {
+            if let Some(before) = keeper.last.filter(|before| before.epoch != at.epoch) {
+                keeper.ended.retain(|epoch| *epoch != at.epoch);
+                keeper.ended.truncate(ENDED_MAX - 1);
+                keeper.ended.insert(0, before.epoch);
+            }
+            keeper.last = Some(at);
+            keeper.drop_page();
+            keeper.tail.cut_behind(at.offset);
+            if keeper.tail.end() != at.offset + 1 {
+                keeper.tail = Tail::beginning_at(at.offset + 1);
+            }
+        });
     }
 
     /// What is stored there cannot be said.
@@ -172,7 +172,9 @@ impl Hub {
                 // There was more than one page of it.
                 return self.learn(cx, room);
             }
-            let Some(held) = keeper.take_held() else { break };
+            let (asked, ended) =
+                (keeper.asked, keeper.next_held().is_some_and(|held| keeper.is_of_an_ended_epoch(held)));
+            let Some(held) = self.histories.change(room, Keeper::take_held).flatten() else { break };
             match held.position {
                 None => self.say(cx, room, &held.text, held.except, None),
                 Some(position) if position.epoch == last.epoch && position.offset == last.offset + 1 => {
@@ -180,10 +182,10 @@ impl Hub {
                 }
                 // It has been said, or its epoch has ended.
                 Some(position) if position.epoch == last.epoch && position.offset <= last.offset => {}
-                Some(position) if keeper.ended.contains(&position.epoch) => {}
-                Some(_) if held.asked < keeper.asked => cx.metrics.messages_forged += 1,
+                Some(_) if ended => {}
+                Some(_) if held.asked < asked => cx.metrics.messages_forged += 1,
                 Some(_) => {
-                    keeper.put_back(held);
+                    self.histories.change(room, |keeper| keeper.put_back(held));
                     return self.learn(cx, room);
                 }
             }

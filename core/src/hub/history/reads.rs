@@ -122,6 +122,11 @@ impl Reads {
         self.waiting.is_empty() && self.failed.is_empty()
     }
 
+    /// How many wait for a place among those that are asked at a time.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// How many have been asked and not answered.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()

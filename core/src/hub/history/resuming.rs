@@ -12,7 +12,6 @@ use crate::protocol::CommandId;
 use crate::protocol::command::Start;
 use crate::protocol::reply::{self, Gap};
 use crate::slots::{Slots, mark};
-use std::collections::btree_map::Entry;
 
 /// Bytes of missed messages that are said in a turn, and of them to one member: about what a socket takes at once.
 const REPLAYED_BYTES_MAX: usize = 1024 * 1024;
@@ -30,7 +29,7 @@ impl Hub {
         start: Start,
         id: Option<CommandId>,
     ) {
-        let Some(keeper) = self.histories.keepers.get_mut(&room) else {
+        let Some(keeper) = self.histories.keepers.get(&room) else {
             let recovered = matches!(start, Start::Since(_)).then_some(false);
             let name = &self.rooms.get(room).name;
             return cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), None, recovered));
@@ -58,7 +57,7 @@ impl Hub {
                 cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), place, None));
             }
             None => {
-                keeper.behind.insert(slot, Behind::Asking { start, id });
+                self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Asking { start, id }));
                 self.ask_for_those_who_resume(cx, room);
             }
         }
@@ -67,13 +66,13 @@ impl Hub {
     /// A member did not take what its room says from this offset on: it is given that later.
     pub fn fall_behind(&mut self, cx: &mut Context, slot: u32, room: u32, from: u64) {
         let is_member = cx.slots.get(slot).rooms.position(room).is_some();
-        let Some(keeper) = self.histories.keepers.get_mut(&room).filter(|_| is_member) else { return };
-        if let Entry::Vacant(entry) = keeper.behind.entry(slot) {
-            entry.insert(Behind::Replaying { next: from });
-            self.histories.replays.push_back((room, slot));
-            cx.fanout.set_behind(&mut cx.slots, slot, room, true);
-            cx.metrics.members_fallen_behind += 1;
+        if !is_member || self.histories.keepers.get(&room).is_none_or(|keeper| keeper.behind.contains_key(&slot)) {
+            return;
         }
+        self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Replaying { next: from }));
+        self.histories.replays.push_back((room, slot));
+        cx.fanout.set_behind(&mut cx.slots, slot, room, true);
+        cx.metrics.members_fallen_behind += 1;
     }
 
     /// Answers the SUBSCRIBE; what is said from this offset on follows.
@@ -84,15 +83,14 @@ impl Hub {
         next: u64,
         (id, recovered): (Option<CommandId>, Option<bool>),
     ) {
-        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
-        let Some(last) = keeper.last else { return };
+        let Some(last) = self.histories.keepers.get(&room).and_then(|keeper| keeper.last) else { return };
         let (name, place) = (&self.rooms.get(room).name, Position { offset: next - 1, ..last });
         cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), Some(place), recovered));
         if next > last.offset {
-            keeper.behind.remove(&slot);
+            self.histories.change(room, |keeper| keeper.behind.remove(&slot));
             cx.fanout.set_behind(&mut cx.slots, slot, room, false);
         } else {
-            keeper.behind.insert(slot, Behind::Replaying { next });
+            self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Replaying { next }));
             self.histories.replays.push_back((room, slot));
         }
     }
@@ -138,7 +136,7 @@ impl Hub {
             // The room has yet to hear of that. Who waits is asked for again then.
             return self.begin_to_keep(cx, room);
         }
-        keeper.page = Some(page.entries.clone());
+        self.histories.set_page(room, &page.entries);
         let name = self.rooms.get(room).name.clone();
         for (slot, start, id, place) in waiting {
             let continuity = continuity_at(page, place);
@@ -153,20 +151,15 @@ impl Hub {
                 continue;
             }
             self.begin_at(cx, (slot, room), next, (id, Some(continuity == Continuity::Exact)));
-            let epoch = last.epoch;
-            match continuity {
-                Continuity::Exact | Continuity::Trimmed => {}
-                Continuity::Fenced(fence) => {
-                    let gap = Gap::Epoch { epoch, previous: place.epoch, fence, lost: true };
-                    cx.reply(slot, |out| reply::gap(out, &name, gap));
-                }
-                Continuity::Unknown => {
-                    let gap = Gap::Epoch { epoch, previous: place.epoch, fence: 0, lost: true };
-                    cx.reply(slot, |out| reply::gap(out, &name, gap));
-                }
-            }
-            if next > from {
-                let gap = Gap::Trimmed { epoch, from, to: next - 1 };
+            let (epoch, previous) = (last.epoch, place.epoch);
+            let fence = match continuity {
+                Continuity::Exact | Continuity::Trimmed => None,
+                Continuity::Fenced(fence) => Some(fence),
+                Continuity::Unknown => Some(0),
+            };
+            let ended = fence.map(|fence| Gap::Epoch { epoch, previous, fence, lost: true });
+            let trimmed = (next > from).then(|| Gap::Trimmed { epoch, from, to: next - 1 });
+            for gap in ended.into_iter().chain(trimmed) {
                 cx.reply(slot, |out| reply::gap(out, &name, gap));
             }
         }
@@ -181,8 +174,9 @@ impl Hub {
         if page.last.epoch != last.epoch {
             return self.begin_to_keep(cx, room);
         }
-        keeper.page = Some(page.entries.clone());
-        let name = self.rooms.get(room).name.clone();
+        self.histories.set_page(room, &page.entries);
+        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
+        let name = &self.rooms.get(room).name;
         let first = page.entries.first().map_or(page.first, |entry| entry.offset.min(page.first)).min(last.offset + 1);
         for (slot, behind) in &mut keeper.behind {
             if let Behind::Replaying { next } = behind
@@ -191,7 +185,7 @@ impl Hub {
                 let gap = Gap::Trimmed { epoch: last.epoch, from: *next, to: first - 1 };
                 *next = first;
                 match cx.slots.get(*slot).dialect.has_replies() {
-                    true => cx.reply(*slot, |out| reply::gap(out, &name, gap)),
+                    true => cx.reply(*slot, |out| reply::gap(out, name, gap)),
                     false => self.histories.missed.push(*slot),
                 }
             }
@@ -217,7 +211,7 @@ impl Hub {
 
     /// The same to one of them. Returns the bytes.
     fn replay_to(&mut self, cx: &mut Context, room: u32, slot: u32) -> usize {
-        let Some(keeper) = self.histories.keepers.get_mut(&room) else { return 0 };
+        let Some(keeper) = self.histories.keepers.get(&room) else { return 0 };
         let (Some(Behind::Replaying { next }), Some(last)) = (keeper.behind.get(&slot), keeper.last) else { return 0 };
         if cx.slots.is_marked(slot, mark::HELD_UP) {
             return 0;
@@ -243,15 +237,12 @@ impl Hub {
         }
         self.text = said;
         if next > last.offset {
-            keeper.behind.remove(&slot);
-            if keeper.behind.is_empty() {
-                keeper.page = None;
-            }
+            self.histories.change(room, |keeper| keeper.behind.remove(&slot));
             cx.fanout.set_behind(&mut cx.slots, slot, room, false);
             return bytes;
         }
         let is_missing = !keeper.has(next) && !keeper.is_asking;
-        keeper.behind.insert(slot, Behind::Replaying { next });
+        self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Replaying { next }));
         if is_missing {
             self.ask_for_a_page(cx, room);
         }
