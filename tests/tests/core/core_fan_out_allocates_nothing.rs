@@ -1,7 +1,7 @@
 //! Counted by an allocator: once its buffers are warm, a message on its way through the core allocates nothing, whatever the
 //! number of members.
 
-use allocation_counter::measure;
+use allocation_counter::{AllocationInfo, measure};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
 use fanfare_core::{Config, ConnId, Core, Event};
@@ -52,6 +52,22 @@ impl Server {
         self.turn(None);
         conn
     }
+
+    /// What is allocated while a message goes to all of them, after two that warm the buffers.
+    fn allocations_of(&mut self, sender: ConnId, text: &str) -> AllocationInfo {
+        let mut frames = [(); 3].map(|()| Frame::text(text).masked());
+        let [warm, warmer, counted] = &mut frames;
+        for frame in [warm, warmer] {
+            self.turn(Some((sender, frame)));
+            self.turns();
+        }
+
+        self.delivered = 0;
+        measure(|| {
+            self.turn(Some((sender, counted)));
+            self.turns();
+        })
+    }
 }
 
 #[test]
@@ -60,18 +76,7 @@ fn a_message_from_one_client_to_ten_thousand_allocates_nothing() {
     let mut server = Server { core: Core::new(config), broker: MemoryBroker::default(), now: Time::ZERO, delivered: 0 };
     let members: Vec<ConnId> = (0..10_000).map(|_| server.join()).collect();
     let text = r#"{"type":"SEND_MESSAGE","roomId":"r","message":{"text":"hello"},"id":"0a1b2c"}"#;
-    let mut frames = [(); 3].map(|()| Frame::text(text).masked());
-    let [warm, warmer, counted] = &mut frames;
-    for frame in [warm, warmer] {
-        server.turn(Some((members[7], frame)));
-        server.turns();
-    }
-
-    server.delivered = 0;
-    let allocations = measure(|| {
-        server.turn(Some((members[7], counted)));
-        server.turns();
-    });
+    let allocations = server.allocations_of(members[7], text);
     assert_eq!(server.delivered, 10_000, "every member once: the sender gets its ACK with the message");
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
 }
@@ -82,18 +87,7 @@ fn a_long_message_allocates_nothing_either() {
         Server { core: Core::new(Config::default()), broker: MemoryBroker::default(), now: Time::ZERO, delivered: 0 };
     let members: Vec<ConnId> = (0..10).map(|_| server.join()).collect();
     let text = format!(r#"{{"type":"SEND_MESSAGE","roomId":"r","message":"{}"}}"#, "x".repeat(50_000));
-    let mut frames = [(); 3].map(|()| Frame::text(&text).masked());
-    let [warm, warmer, counted] = &mut frames;
-    for frame in [warm, warmer] {
-        server.turn(Some((members[7], frame)));
-        server.turns();
-    }
-
-    server.delivered = 0;
-    let allocations = measure(|| {
-        server.turn(Some((members[7], counted)));
-        server.turns();
-    });
+    let allocations = server.allocations_of(members[7], &text);
     assert_eq!(server.delivered, 10);
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
 }

@@ -1,9 +1,9 @@
 //! What the core makes of answers about rooms' histories that come when something else has happened in the meantime.
 
-use fanfare_core::Event;
 use fanfare_core::broker::{BrokerEvent, ReadId};
 use fanfare_core::history::{Continuity, Epoch, Page, Part, Position, Retention, Stored};
 use fanfare_core::rules::{Rule, Rules};
+use fanfare_core::{ConnId, Event};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 use fanfare_tests::{Frame, config};
 use std::time::Duration;
@@ -43,6 +43,16 @@ fn page(continuity: Continuity, offsets: std::ops::Range<u64>) -> Page {
     Page { last, first: 1, continuity, entries: offsets.map(stored).collect() }
 }
 
+/// A core with a member of the room, which is live.
+fn with_member() -> (LoneCore, ConnId) {
+    let mut lone = lone();
+    let member = lone.client();
+    lone.command(member, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+    let (id, _) = read(&lone.broker(SUBSCRIBED));
+    lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 1..1) });
+    (lone, member)
+}
+
 #[test]
 fn a_history_is_not_told_to_who_is_being_closed() {
     let mut lone = lone();
@@ -78,11 +88,7 @@ fn a_history_that_cannot_be_asked_for_is_refused_at_once() {
 
 #[test]
 fn a_server_that_stops_tells_who_waits_for_its_place_first() {
-    let mut lone = lone();
-    let member = lone.client();
-    lone.command(member, r#"{"type":"SUBSCRIBE","room":"r"}"#);
-    let (id, _) = read(&lone.broker(SUBSCRIBED));
-    lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 1..1) });
+    let (mut lone, member) = with_member();
     let conn = lone.client();
     let since = format!(r#""since":{{"epoch":"{ENDED}","offset":4}}"#);
     let (id, _) = read(&lone.command(conn, &format!(r#"{{"type":"SUBSCRIBE","room":"r",{since}}}"#)));
@@ -108,11 +114,7 @@ fn nobody_becomes_a_member_while_the_subscription_is_lost() {
 
 #[test]
 fn who_waits_for_its_place_is_told_that_the_room_is_refused() {
-    let mut lone = lone();
-    let member = lone.client();
-    lone.command(member, r#"{"type":"SUBSCRIBE","room":"r"}"#);
-    let (id, _) = read(&lone.broker(SUBSCRIBED));
-    lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 1..1) });
+    let (mut lone, member) = with_member();
     let conn = lone.client();
     read(&lone.command(
         conn,
@@ -128,11 +130,7 @@ fn who_waits_for_its_place_is_told_that_the_room_is_refused() {
 
 #[test]
 fn who_has_seen_more_of_an_ended_epoch_than_others_is_not_told_what_they_are() {
-    let mut lone = lone();
-    let member = lone.client();
-    lone.command(member, r#"{"type":"SUBSCRIBE","room":"r"}"#);
-    let (id, _) = read(&lone.broker(SUBSCRIBED));
-    lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 1..1) });
+    let (mut lone, _) = with_member();
     // Redis has lost what came after the fifth message.
     let clients = [4, 9, 5].map(|offset| (lone.client(), offset));
     let mut asked = Vec::new();
