@@ -181,12 +181,12 @@ fn axum_hubs_on_one_redis_act_as_one() {
     a_late_reader_misses_nothing(other);
     ws_from_npm(&[one, other]);
 
-    // Redis goes and comes back: who is told so by its own SUBSCRIBE is sent everything again.
+    // Redis goes and comes back: who has been told so is sent everything again.
     let (mut ann, mut bob) = (member(one, "tea"), member(other, "tea"));
     redis.kill();
     redis.start_again();
-    ann.subscribe("tea");
-    bob.subscribe("tea");
+    ann.expect_interruption("tea");
+    bob.expect_interruption("tea");
     let mut sender = Client::connect_to(one, "/ws");
     eventually("publishes are taken again", || {
         sender.send(r#"{"type":"SEND_MESSAGE","room":"elsewhere","message":1,"id":1}"#);
