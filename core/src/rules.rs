@@ -199,6 +199,8 @@ pub struct Rule {
     pub slow: Slow,
     /// Whether messages are stored.
     pub store: Storing,
+    /// How many replicas of Redis must have a stored message before its sender is told so; 0: none has to.
+    pub replicas_min: u16,
 }
 
 impl Rule {
@@ -209,7 +211,7 @@ impl Rule {
 
     /// What holds for rooms without a rule as well.
     pub fn new(pattern: Pattern) -> Rule {
-        Rule { pattern, history: None, slow: Slow::default(), store: Storing::default() }
+        Rule { pattern, history: None, slow: Slow::default(), store: Storing::default(), replicas_min: 0 }
     }
 
     /// Whether it says what can be done.
@@ -220,6 +222,7 @@ impl Rule {
         match self.history {
             Some(Retention { messages_max: 0, .. }) => Err(RuleError::KeepsNothing),
             None if self.slow == Slow::CatchUp => Err(RuleError::NothingToCatchUpWith),
+            None if self.replicas_min > 0 => Err(RuleError::NothingToReplicate),
             _ => Ok(()),
         }
     }
@@ -297,6 +300,8 @@ impl Rules {
 pub enum RuleError {
     /// [`Slow::CatchUp`] without a history.
     NothingToCatchUpWith,
+    /// [`Rule::replicas_min`] without a history.
+    NothingToReplicate,
     /// A history of no messages.
     KeepsNothing,
     /// More than [`RULES_MAX`].
@@ -307,6 +312,7 @@ impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RuleError::NothingToCatchUpWith => f.write_str("there is no history from which to catch up"),
+            RuleError::NothingToReplicate => f.write_str("there is no history for replicas to have"),
             RuleError::KeepsNothing => f.write_str("a history keeps at least one message"),
             RuleError::TooMany => write!(f, "there are more than {RULES_MAX} rules"),
         }
@@ -513,6 +519,7 @@ mod tests {
         };
         let kept = Retention { messages_max: 1, bytes_max: 0, age_max: Duration::ZERO };
         assert_eq!(rule(|rule| rule.slow = Slow::CatchUp), Err(RuleError::NothingToCatchUpWith));
+        assert_eq!(rule(|rule| rule.replicas_min = 1), Err(RuleError::NothingToReplicate));
         assert_eq!(rule(|rule| rule.slow = Slow::Latest), Ok(2));
         let with = |kept: Retention, slow: Slow| {
             let mut rule = Rule::new(pattern("a"));

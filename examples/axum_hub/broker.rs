@@ -18,12 +18,12 @@ pub enum Broker {
     Redis(Box<Redis>),
 }
 
-/// The session, and its two connections by role.
+/// The session, and its connections by role.
 pub struct Redis {
     session: RedisSession,
     /// Host and port.
     address: (String, u16),
-    links: [Link; 2],
+    links: [Link; Role::COUNT],
     /// How many connections there have been: whatever is told of another than the last of its role is old.
     opened: u64,
     hub: Sender<Input>,

@@ -108,10 +108,10 @@ impl LoneCore {
                 Does::Send(conn, bytes) => Said::Sent(conn, bytes.to_vec()),
                 Does::Shutdown(conn) => Said::Shutdown(conn),
                 Does::Close(conn) => Said::Close(conn),
-                Does::Ask(Ask::Publish { room, payload, store: None, id }) => {
+                Does::Ask(Ask::Publish { room, payload, store: None, id, .. }) => {
                     Said::Publish(room.into(), payload.into(), id)
                 }
-                Does::Ask(Ask::Publish { room, payload, store: Some(_), id }) => {
+                Does::Ask(Ask::Publish { room, payload, store: Some(_), id, .. }) => {
                     Said::Store(room.into(), payload.into(), id)
                 }
                 Does::Ask(Ask::Read { room, query, id, .. }) => Said::Read(id, room.into(), query),

@@ -118,6 +118,7 @@ impl drive::Broker for Broker {
                 snapshot.broker_publishes_in_flight = stats.publishes_in_flight as u64;
                 snapshot.broker_oversized = stats.oversized;
                 snapshot.history_unannounced = stats.unannounced;
+                snapshot.history_unreplicated = stats.unreplicated;
             }
         }
     }

@@ -124,7 +124,7 @@ impl ExchangeLink {
         match ask {
             Ask::Subscribe { room } => self.subscribe(room),
             Ask::Unsubscribe { room } => self.unsubscribe(room),
-            Ask::Publish { room, payload, store, id } => self.publish(room, payload, store, id),
+            Ask::Publish { room, payload, store, id, .. } => self.publish(room, payload, store, id),
             Ask::Read { room, query, retention, id } => {
                 // What is stored after this is reported after it: the page goes into the inbox under the room's lock.
                 let rooms = self.exchange.rooms(room);

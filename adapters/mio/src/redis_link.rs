@@ -1,4 +1,4 @@
-//! The session's two sockets on the loop's poll: connecting (names resolved elsewhere), reading, writing.
+//! The session's sockets on the loop's poll: connecting (names resolved elsewhere), reading, writing.
 
 use crate::resolve::Resolver;
 use fanfare_adapter::config::RedisAddress;
@@ -57,20 +57,21 @@ struct Link {
 pub struct RedisLinks {
     session: RedisSession,
     address: RedisAddress,
-    links: [Link; 2],
-    tokens: [Token; 2],
+    /// Of each role.
+    links: [Link; Role::COUNT],
+    tokens: [Token; Role::COUNT],
     resolver: Resolver<Role>,
 }
 
 impl RedisLinks {
-    /// Nothing is connected yet: [`RedisLinks::drive`] begins. `tokens` are the subscriber's and the publisher's.
+    /// Nothing is connected yet: [`RedisLinks::drive`] begins. `tokens` are those of each role.
     ///
     /// # Errors
     /// If the resolver's thread cannot be made.
     pub fn new(
         config: RedisConfig,
         address: RedisAddress,
-        tokens: [Token; 2],
+        tokens: [Token; Role::COUNT],
         waker: Arc<Waker>,
     ) -> io::Result<RedisLinks> {
         Ok(RedisLinks {
@@ -119,7 +120,7 @@ impl RedisLinks {
         }
         for role in Role::ALL {
             self.establish(role, registry, now);
-            if role == Role::Publisher || !congested {
+            if role != Role::Subscriber || !congested {
                 self.read_link(role, buffer, registry, now, &mut report);
             }
         }
@@ -131,8 +132,9 @@ impl RedisLinks {
             tracing::warn!(reason, address = %self.address, "redis and the histories of rooms");
         }
         let stats = self.session.stats();
-        for (link, stats) in self.links.iter_mut().zip([stats.subscriber, stats.publisher]) {
-            if matches!(stats.state, LinkState::Up | LinkState::Refusing) {
+        let stats = [Some(stats.subscriber), Some(stats.publisher), stats.durable_publisher];
+        for (link, stats) in self.links.iter_mut().zip(stats) {
+            if stats.is_some_and(|stats| matches!(stats.state, LinkState::Up | LinkState::Refusing)) {
                 link.attempts = 0;
             }
         }
@@ -379,7 +381,7 @@ mod tests {
         (config.backoff_min, config.backoff_max) = (Duration::from_millis(1), Duration::from_millis(1));
         // What the resolver says of this name is never asked for here.
         let address = RedisAddress::Tcp { host: "redis.invalid".to_owned(), port: 6379 };
-        RedisLinks::new(config, address, [Token(0), Token(1)], waker).unwrap()
+        RedisLinks::new(config, address, [Token(0), Token(1), Token(3)], waker).unwrap()
     }
 
     /// Lets an attempt that is under way run out of time, and the next one begin.

@@ -8,6 +8,7 @@ use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
 use fanfare_adapter::signals::{Signal, last_round};
 use fanfare_core::broker::Ask;
+use fanfare_core::broker::redis::Role;
 use fanfare_core::time::Time;
 use fanfare_core::{ConnId, Core, Event, Turn};
 use fanfare_turn::Steps;
@@ -19,7 +20,8 @@ use std::time::{Duration, Instant};
 // A connection's token is its id. No id comes near these: the generation would have to reach 2^32 - 1.
 pub(crate) const LISTENER: Token = Token(usize::MAX);
 pub(crate) const SIGNALS: [Token; 2] = [Token(usize::MAX - 1), Token(usize::MAX - 2)];
-pub(crate) const REDIS: [Token; 2] = [Token(usize::MAX - 3), Token(usize::MAX - 4)];
+/// Of each role.
+pub(crate) const REDIS: [Token; Role::COUNT] = [Token(usize::MAX - 3), Token(usize::MAX - 4), Token(usize::MAX - 6)];
 pub(crate) const WAKER: Token = Token(usize::MAX - 5);
 const _: () = assert!(usize::BITS >= 64, "a token has to hold the generation of an id, too");
 

@@ -61,7 +61,9 @@ pub fn session_config(config: &Config, target: &RedisTarget, drawn: Drawn) -> Re
     session.database = target.database;
     session.client_name = format!("fanfare-{:016x}", drawn.node);
     session.seed = drawn.jitter;
-    session.keeps_history = config.core.rules.as_slice().iter().any(|rule| rule.history.is_some());
+    let rules = config.core.rules.as_slice();
+    session.keeps_history = rules.iter().any(|rule| rule.history.is_some());
+    session.waits_for_replicas = rules.iter().any(|rule| rule.replicas_min > 0);
     session
 }
 

@@ -49,6 +49,9 @@ pub enum Ask<'a> {
         /// Where the room keeps history: how the message is stored. What is published then is the payload behind the text that
         /// [`envelope::write_stored_header`] writes, in one step with the storing.
         store: Option<Store<'a>>,
+        /// How many replicas of the broker must have a stored message before `Published` may tell of it; 0 of most rooms. It is the
+        /// same for all messages of a room, and those that are not stored are not waited for.
+        replicas_min: u16,
         /// Set if a client waits for the outcome.
         id: Option<PublishId>,
     },
@@ -185,6 +188,8 @@ pub enum PublishError {
     Refused,
     /// The connection ended after the message was sent and before the answer came: it may have been published.
     Unconfirmed,
+    /// It is stored and published, and too few of the broker's replicas have said in time that they have it.
+    Unreplicated,
     /// Its idempotency key belongs to another message of the room. It was not published.
     KeyReused,
     /// The room keeps history, and this broker cannot keep any. The message was not published.

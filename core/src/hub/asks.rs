@@ -19,7 +19,8 @@ const KEPT_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) enum Kind {
     Subscribe,
     Unsubscribe,
-    Publish(Option<PublishId>),
+    /// With how many replicas must have what is stored in its room.
+    Publish(Option<PublishId>, u16),
     /// A publish that is stored, by its place among these.
     Store(Option<PublishId>, u32),
     /// A read, by its place among these.
@@ -32,6 +33,7 @@ struct Storing {
     retention: Retention,
     /// Where its idempotency key stands, with the message's digest, and for how long it is remembered.
     key: Option<(Range<usize>, u64, Duration)>,
+    replicas_min: u16,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Asks {
         &mut self,
         id: Option<PublishId>,
         room: &str,
-        store: Store<'_>,
+        (store, replicas_min): (Store<'_>, u16),
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let key = store.key.map(|key| {
@@ -74,7 +76,7 @@ impl Asks {
             (start..self.bytes.len(), key.digest, key.age_max)
         });
         self.push(Kind::Store(id, self.storing.len() as u32), room, write);
-        self.storing.push(Storing { retention: store.retention, key });
+        self.storing.push(Storing { retention: store.retention, key, replicas_min });
     }
 
     /// Queues a read.
@@ -90,16 +92,17 @@ impl Asks {
         Some(match kept.kind {
             Kind::Subscribe => Ask::Subscribe { room },
             Kind::Unsubscribe => Ask::Unsubscribe { room },
-            Kind::Publish(id) => Ask::Publish { room, payload, store: None, id },
+            Kind::Publish(id, replicas_min) => Ask::Publish { room, payload, store: None, replicas_min, id },
             Kind::Store(id, index) => {
-                let Storing { retention, key } = &self.storing[index as usize];
+                let Storing { retention, key, replicas_min } = &self.storing[index as usize];
                 let key = key.as_ref().map(|(key, digest, age_max)| IdempotencyKey {
                     text: text(key),
                     digest: *digest,
                     age_max: *age_max,
                     keys_max: KEYS_MAX,
                 });
-                Ask::Publish { room, payload, store: Some(Store { retention: *retention, key }), id }
+                let store = Some(Store { retention: *retention, key });
+                Ask::Publish { room, payload, store, replicas_min: *replicas_min, id }
             }
             Kind::Read(id, index) => {
                 let (query, retention) = self.reading[index as usize];

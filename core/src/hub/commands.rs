@@ -9,10 +9,10 @@ use crate::close::CloseReason;
 use crate::config::{Config, PublishFormat};
 use crate::context::Context;
 use crate::fanout::Rest;
-use crate::history::{IdempotencyKey, Retention};
+use crate::history::IdempotencyKey;
 use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode, reply};
-use crate::rules::Slow;
+use crate::rules::{Rule, Slow};
 
 /// In so few rooms of its own a connection's room is found quicker than among all.
 const FEW_ROOMS: usize = 4;
@@ -61,7 +61,7 @@ impl Hub {
             return cx.refuse(slot, ErrorCode::TooManyRooms, &reason, id.as_ref(), Some(name));
         }
         let room = self.rooms.find_or_insert(name, &cx.config.rules);
-        let rule = self.rooms.get(room).rule.and_then(|rule| cx.config.rules.get(rule));
+        let rule = self.rule(cx, room);
         cx.fanout.add_room(room, rule.map_or(Slow::Close, |rule| rule.slow));
         let is_kept = self.retention(cx, room).is_some();
         if is_kept {
@@ -136,7 +136,9 @@ impl Hub {
     ) -> Result<(), CloseReason<'static>> {
         cx.metrics.messages_in += 1;
         let conn = cx.slots.id(slot);
-        let retention = self.retention_of(cx, slot, room).filter(|_| said.store);
+        let rule = self.rule_for(cx, slot, room);
+        let replicas_min = rule.map_or(0, |rule| rule.replicas_min);
+        let retention = rule.and_then(Rule::stores).filter(|_| said.store);
         if said.key.is_some() && retention.is_none() {
             let reason = "this room keeps no history, and so knows no keys";
             cx.refuse(slot, ErrorCode::KeyUnsupported, reason, id.as_ref(), Some(room));
@@ -152,20 +154,23 @@ impl Hub {
         }
         let publish = id.map(|id| self.senders.push(conn, id, cx.now));
         match retention {
-            None => self.asks.push(Kind::Publish(publish), room, |out| cx.config.write_publish(out, room, said, false)),
+            None => {
+                let write = |out: &mut Vec<u8>| cx.config.write_publish(out, room, said, false);
+                self.asks.push(Kind::Publish(publish, replicas_min), room, write);
+            }
             Some(retention) => {
                 let age_max = cx.config.history.key_age_max;
                 let key =
                     said.key.map(|text| IdempotencyKey { text, digest: said.digest(), age_max, keys_max: KEYS_MAX });
                 let write = |out: &mut Vec<u8>| cx.config.write_publish(out, room, said, true);
-                self.asks.push_store(publish, room, Store { retention, key }, write);
+                self.asks.push_store(publish, room, (Store { retention, key }, replicas_min), write);
             }
         }
         Ok(())
     }
 
-    /// By what a message to a room of this name is stored, whether anybody is in it or not.
-    fn retention_of(&self, cx: &Context, slot: u32, name: &str) -> Option<Retention> {
+    /// The rule of a room of this name, whether anybody is in it or not.
+    fn rule_for<'a>(&self, cx: &'a Context, slot: u32, name: &str) -> Option<&'a Rule> {
         if cx.config.rules.is_empty() {
             return None;
         }
@@ -173,7 +178,7 @@ impl Hub {
             Some(room) => self.rooms.get(room).rule,
             None => cx.config.rules.find(name),
         };
-        cx.config.rules.get(rule?)?.stores()
+        cx.config.rules.get(rule?)
     }
 }
 

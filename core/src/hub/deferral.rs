@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::history::IdempotencyKey;
 use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode};
+use crate::rules::Rule;
 use std::time::Duration;
 
 /// What becomes of a publish whose SUBSCRIBE waits.
@@ -48,7 +49,7 @@ impl Hub {
             return Ok(self.refuse_for_an_outage(cx, (slot, room), id));
         }
         let name = &self.rooms.get(room).name;
-        let stores = said.store && self.stores(cx, room).is_some();
+        let stores = said.store && self.rule(cx, room).and_then(Rule::stores).is_some();
         let write = |out: &mut Vec<u8>| cx.config.write_publish(out, name, said, stores);
         let key = said.key.map(|key| (key, said.digest()));
         let Err(id) = self.joins.defer((slot, room), id, cx.now, (stores, key), write) else {
@@ -107,17 +108,18 @@ impl Hub {
     fn publish_deferred(&mut self, cx: &Context, (slot, room): (u32, u32), publish: Publish, bytes: &[u8]) {
         let Publish { id, payload, store, key } = publish;
         let id = id.map(|id| self.senders.push(cx.slots.id(slot), id, cx.now));
-        let (name, retention) = (&self.rooms.get(room).name, self.stores(cx, room).filter(|_| store));
+        let (name, rule) = (&self.rooms.get(room).name, self.rule(cx, room));
+        let replicas_min = rule.map_or(0, |rule| rule.replicas_min);
         let write = |out: &mut Vec<u8>| out.extend_from_slice(&bytes[payload]);
-        match retention {
+        match rule.and_then(Rule::stores).filter(|_| store) {
             Some(retention) => {
                 let text = |range: std::ops::Range<usize>| std::str::from_utf8(&bytes[range]).expect("kept from a str");
                 let age_max = cx.config.history.key_age_max;
                 let key =
                     key.map(|(key, digest)| IdempotencyKey { text: text(key), digest, age_max, keys_max: KEYS_MAX });
-                self.asks.push_store(id, name, Store { retention, key }, write);
+                self.asks.push_store(id, name, (Store { retention, key }, replicas_min), write);
             }
-            None => self.asks.push(Kind::Publish(id), name, write),
+            None => self.asks.push(Kind::Publish(id, replicas_min), name, write),
         }
     }
 }

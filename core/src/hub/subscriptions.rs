@@ -356,6 +356,9 @@ impl Hub {
                 (ErrorCode::HistoryUnavailable, "the broker cannot store the message; it was not published")
             }
             PublishError::Refused => (ErrorCode::BrokerRefused, "the broker refused the message"),
+            PublishError::Unreplicated => {
+                (ErrorCode::Unconfirmed, "the message is stored and published, and too few replicas have confirmed it")
+            }
             PublishError::Unconfirmed => (
                 ErrorCode::Unconfirmed,
                 "the broker went away before it confirmed; the message may have been published",

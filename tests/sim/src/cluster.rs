@@ -131,7 +131,7 @@ impl<'t> Cluster<'t> {
         let around = Surroundings {
             network: Network::new(options.wires.clone(), rng(seed, "network")),
             timeline: Timeline::default(),
-            reference: Reference::new(&options.histories.kept),
+            reference: Reference::new(&options.histories.kept, &options.histories.waits),
             trace,
             short_writes: 0,
             owners: BTreeMap::new(),

@@ -23,6 +23,8 @@ pub struct Histories {
     pub unstored: u32,
     /// Of a thousand things that a client does, how many read a history.
     pub reads: u32,
+    /// Whether a message of the room is acknowledged only when the replica has it.
+    pub waits: Vec<bool>,
     /// Of so many stores one brings the replica up to date.
     pub replica_lag: u64,
 }
@@ -32,7 +34,8 @@ impl Histories {
     pub fn draw(options: &mut Options) -> Histories {
         let seed = options.seed;
         if seed % KEPT_ONE_IN != KEPT_REMAINDER {
-            return Histories { kept: vec![None; options.rooms], ..Histories::default() };
+            let (kept, waits) = (vec![None; options.rooms], vec![false; options.rooms]);
+            return Histories { kept, waits, ..Histories::default() };
         }
         let r = &mut rng(seed, "histories");
         let messages_max = pick(r, &[3, 20, 200]);
@@ -42,9 +45,13 @@ impl Histories {
         let kept_of_ten = pick(r, &[4, 10]);
         let mut kept: Vec<_> = (0..options.rooms).map(|_| (r.u32(0..10) < kept_of_ten).then_some(retention)).collect();
         kept[0] = Some(retention);
-        let rules = kept.iter().zip(ROOMS).filter_map(|(retention, name)| {
+        // Of a generator of its own: with it and without, a seed does the same otherwise.
+        let replicas = &mut rng(seed, "rooms that wait for the replica");
+        let waits_of_four = pick(replicas, &[0, 1, 4]);
+        let waits: Vec<_> = kept.iter().map(|kept| kept.is_some() && replicas.u32(0..4) < waits_of_four).collect();
+        let rules = kept.iter().zip(&waits).zip(ROOMS).filter_map(|((retention, waits), name)| {
             let mut rule = Rule::new(name.parse().expect("the name of a room is a pattern"));
-            rule.history = Some((*retention)?);
+            (rule.history, rule.replicas_min) = (Some((*retention)?), u16::from(*waits));
             Some(rule)
         });
         options.core.rules = Rules::new(rules.collect()).expect("each keeps something");
@@ -54,6 +61,7 @@ impl Histories {
         // The classic form has no place for a position: no server takes both.
         options.core.publish_format = PublishFormat::Fanfare;
         options.session.keeps_history = true;
+        options.session.waits_for_replicas = waits.contains(&true);
         let Span { min, max } = options.wires.link_capacity;
         options.wires.link_capacity = Span { min: min.max(LINK_CAPACITY_MIN), max: max.max(2 * LINK_CAPACITY_MIN) };
         let (pause, count) = (options.clients.pause.max / 2, options.clients.count as u64);
@@ -65,6 +73,7 @@ impl Histories {
         }
         Histories {
             kept,
+            waits,
             unstored: pick(r, &[0, 100]),
             reads: pick(r, &[0, 50, 200]),
             replica_lag: pick(r, &[1, 5, 30]),

@@ -56,7 +56,7 @@ impl Instance {
                 ready: VecDeque::new(),
                 writable: Vec::new(),
                 incoming: VecDeque::new(),
-                links: [None, None],
+                links: Default::default(),
                 kept: BTreeSet::new(),
                 gone: Vec::new(),
                 drives_midway: options.drives_midway,

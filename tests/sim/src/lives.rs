@@ -30,11 +30,15 @@ struct Life {
 #[derive(Debug)]
 struct Room {
     retention: Retention,
+    /// What is stored is acknowledged when the replica has it.
+    waits: bool,
     entries: BTreeMap<Position, Entry>,
     lives: BTreeMap<Epoch, Life>,
     places: BTreeMap<Key, Position>,
     /// As of the last script that ran.
     epoch: Option<Epoch>,
+    /// How many messages of each epoch its replica has had.
+    replicated: BTreeMap<Epoch, u64>,
 }
 
 /// All rooms.
@@ -47,20 +51,29 @@ pub struct Lives {
 
 impl Lives {
     /// Nothing is stored. Where a room has no retention, nothing ever is.
-    pub fn new(kept: &[Option<Retention>]) -> Lives {
-        let room = |retention| Room {
-            retention,
-            entries: BTreeMap::new(),
-            lives: BTreeMap::new(),
-            places: BTreeMap::new(),
-            epoch: None,
+    pub fn new(kept: &[Option<Retention>], waits: &[bool]) -> Lives {
+        let room = |(retention, waits): (&Option<Retention>, &bool)| {
+            retention.map(|retention| Room {
+                retention,
+                waits: *waits,
+                entries: BTreeMap::new(),
+                lives: BTreeMap::new(),
+                places: BTreeMap::new(),
+                epoch: None,
+                replicated: BTreeMap::new(),
+            })
         };
-        Lives { rooms: kept.iter().map(|retention| retention.map(room)).collect(), now_ms: 0 }
+        Lives { rooms: kept.iter().zip(waits).map(room).collect(), now_ms: 0 }
     }
 
     /// Whether the room has a history.
     pub fn keeps(&self, room: usize) -> bool {
         self.rooms[room].is_some()
+    }
+
+    /// Whether what is stored in the room is acknowledged when the replica has it.
+    pub fn waits(&self, room: usize) -> bool {
+        self.rooms[room].as_ref().is_some_and(|room| room.waits)
     }
 
     /// How much it keeps.
@@ -87,6 +100,21 @@ impl Lives {
         assert!(room.entries.insert(place, entry).is_none(), "a place is taken once");
         room.places.insert(entry.key, place);
         room.lives.get_mut(&place.epoch).expect("its epoch has begun").last = place.offset;
+    }
+
+    /// The replica has all that is stored.
+    pub fn replicated(&mut self) {
+        for room in self.rooms.iter_mut().flatten() {
+            if let Some(epoch) = room.epoch {
+                let last = room.lives[&epoch].last;
+                room.replicated.insert(epoch, last);
+            }
+        }
+    }
+
+    /// Whether the replica has had the message at this place.
+    pub fn is_replicated(&self, room: usize, place: Position) -> bool {
+        self.room(room).replicated.get(&place.epoch).is_some_and(|last| *last >= place.offset)
     }
 
     /// Where a message is stored.

@@ -239,6 +239,8 @@ impl Redis {
             }
             ("ROLE", _) => out.extend_from_slice(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
             ("INFO", _) => resp::bulk(out, b"# Cluster\r\ncluster_enabled:0\r\n"),
+            ("WAIT", [_, timeout]) if *timeout == b"0" => return Err("an instance waits for ever".to_owned()),
+            ("WAIT", [wanted, _]) => return self.wait_for_replicas(wire, wanted, around),
             ("PING", _) if !connection.resp3 && !connection.channels.is_empty() => {
                 out.extend_from_slice(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n");
             }

@@ -139,8 +139,8 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Nothing has been sent. How much each room keeps, if anything.
-    pub fn new(kept: &[Option<Retention>]) -> Reference {
+    /// Nothing has been sent. How much each room keeps, if anything, and whether it waits for the replica.
+    pub fn new(kept: &[Option<Retention>], waits: &[bool]) -> Reference {
         Reference {
             rooms: vec![Vec::new(); kept.len()],
             sent: BTreeMap::new(),
@@ -150,7 +150,7 @@ impl Reference {
             kept: BTreeSet::new(),
             stops: BTreeMap::new(),
             last_published: BTreeMap::new(),
-            lives: Lives::new(kept),
+            lives: Lives::new(kept, waits),
             published_total: 0,
         }
     }
@@ -179,6 +179,12 @@ impl Reference {
     pub fn place_of(&self, key: Key) -> Option<Position> {
         let room = self.sent.get(&key)?.room;
         if self.lives.keeps(room) { self.lives.place(room, key) } else { None }
+    }
+
+    /// Whether the message may be acknowledged: the replica has it, where its room waits for that.
+    pub fn may_be_acknowledged(&self, key: Key, place: Position) -> bool {
+        let sent = self.sent.get(&key);
+        sent.is_some_and(|sent| !self.lives.waits(sent.room) || self.lives.is_replicated(sent.room, place))
     }
 
     /// All messages.

@@ -49,7 +49,7 @@ pub(crate) struct Adapter {
     pub(crate) ready: VecDeque<ConnId>,
     pub(crate) writable: Vec<ConnId>,
     pub(crate) incoming: VecDeque<WireId>,
-    pub(crate) links: [Option<Link>; 2],
+    pub(crate) links: [Option<Link>; Role::COUNT],
     /// Connections of which the core keeps some bytes unread.
     pub(crate) kept: BTreeSet<ConnId>,
     /// Connections that are no more.

@@ -449,6 +449,9 @@ impl View {
                 if stored != place {
                     return Err(format!("{key:?} is stored at {stored:?}, and acknowledged at {place:?}"));
                 }
+                if place.is_some_and(|place| !reference.may_be_acknowledged(key, place)) {
+                    return Err(format!("{key:?} is acknowledged, and the replica has not had it"));
+                }
                 reference.told(key, Told::Acked)
             }
             other => Err(format!("ACK to {other:?}")),

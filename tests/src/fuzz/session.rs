@@ -104,7 +104,7 @@ struct Link {
 pub(super) struct History {
     session: RedisSession,
     now: Time,
-    links: [Link; 2],
+    links: [Link; Role::COUNT],
     up: [bool; 2],
     /// Why each link is not up, as was told last.
     down: [String; 2],
@@ -191,7 +191,7 @@ impl History {
             Step::Store(with_id, room, bytes) => {
                 let (id, room) = (self.id(with_id), if room { "one" } else { "other" });
                 let store = Store { retention: RETENTION, key: None };
-                self.session.store(room, &vec![b'z'; usize::from(bytes) % 2_000], &store, id);
+                self.session.store(room, &vec![b'z'; usize::from(bytes) % 2_000], &store, 0, id);
             }
             Step::Read if self.reads.len() < READS_IN_FLIGHT_MAX && self.up[Role::Publisher as usize] => {
                 self.ids += 1;

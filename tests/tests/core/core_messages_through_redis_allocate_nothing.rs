@@ -39,13 +39,13 @@ impl Redis {
             } else if command.windows(5).any(|part| part == b"HELLO") {
                 let answer = match role {
                     Role::Subscriber => &mut self.to_subscriber,
-                    Role::Publisher => &mut self.to_publisher,
+                    Role::Publisher | Role::DurablePublisher => &mut self.to_publisher,
                 };
                 answer.extend_from_slice(b"%1\r\n$5\r\nproto\r\n:3\r\n");
             } else if command == b"*1\r\n$4\r\nROLE\r\n" || command == b"*1\r\n$4\r\nPING\r\n" {
                 match role {
                     Role::Subscriber => &mut self.to_subscriber,
-                    Role::Publisher => &mut self.to_publisher,
+                    Role::Publisher | Role::DurablePublisher => &mut self.to_publisher,
                 }
                 .extend_from_slice(b"+OK\r\n");
             } else {

@@ -101,7 +101,7 @@ fn who_has_left_gets_nothing_until_it_is_back() {
                     member.unsubscribe("r");
                 }
             }
-            sender.publish_acknowledged("r", "\"half\"");
+            sender.publish("r", "\"half\"");
             sender.expect_message("r", "\"half\"");
             for (number, member) in members.iter_mut().enumerate() {
                 if (number + round) % 2 != 0 {

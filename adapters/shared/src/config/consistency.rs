@@ -74,6 +74,7 @@ pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Progra
     too_many_workers(config, sources, program)
         .into_iter()
         .chain(rooms::history_in_classic(config, sources))
+        .chain(rooms::replicas_of_nothing(config, sources))
         .chain(rules.iter().filter_map(|rule| rule.problem(sources)))
         .collect()
 }

@@ -431,6 +431,13 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         kind: &Number { unit: Unit::Count, range: 1..=65_536, field: field!(core.history.reads_in_flight_max) },
     },
     Key {
+        name: "history.replicas_timeout_ms",
+        default: "1000",
+        help: "How long a message waits for the replicas of history_replicas_min before its sender is told that it is not confirmed",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=60_000, field: field!(redis.session.replicas_timeout) },
+    },
+    Key {
         name: "history.key_ttl_ms",
         default: "600000",
         help: "How long the key that a client gives to a message is kept, so that the same message sent again is stored once",

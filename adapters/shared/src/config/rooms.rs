@@ -3,7 +3,7 @@
 use super::Config;
 use fanfare_core::PublishFormat;
 use fanfare_core::history::Retention;
-use fanfare_core::rules::{Pattern, RULES_MAX, Rule, Rules, Slow, Storing};
+use fanfare_core::rules::{Pattern, RULES_MAX, Rule, RuleError, Rules, Slow, Storing};
 use fanfare_shell::config::{
     Choice, Fault, Given, Key, Kind, Milliseconds, Number, Problem, Question, Sources, Tables, Unit, quoted, read_text,
 };
@@ -24,7 +24,7 @@ pub(crate) static ROOMS: Tables<Config, Rule> = Tables {
     blank: || Rule::new("**".parse().expect("a pattern of all names")),
     check: |rule| {
         rule.check().map_err(|why| Fault {
-            key: "slow",
+            key: if why == RuleError::NothingToReplicate { "history_replicas_min" } else { "slow" },
             wrong: why.to_string(),
             right: "history_messages, history_ttl_ms or history_bytes beside it, or another choice".to_owned(),
         })
@@ -74,6 +74,18 @@ pub(crate) static ROOM_KEYS: &[Key<Rule>] = &[
             range: 1 << 10..=1 << 30,
             field: Field { get: |kept: &Retention| &kept.bytes_max, get_mut: |kept| &mut kept.bytes_max },
         }),
+    },
+    Key {
+        name: "history_replicas_min",
+        default: "0",
+        help: "Replicas of Redis that must have a message before its sender is told that it is stored",
+        environment_alias: None,
+        kind: &Number {
+            unit: Unit::Count,
+            // More than any Redis has; a number of messages or bytes is a mistake.
+            range: 0..=100,
+            field: Field { get: |rule: &Rule| &rule.replicas_min, get_mut: |rule| &mut rule.replicas_min },
+        },
     },
     Key {
         name: "slow",
@@ -159,6 +171,21 @@ pub(crate) fn history_in_classic(config: &Config, sources: &Sources<Config>) -> 
             sources.of("redis.format")
         ),
         right: "redis.format = \"fanfare\", or no history_messages, history_ttl_ms and history_bytes".to_owned(),
+    };
+    rules.map(problem).collect()
+}
+
+/// Who has no Redis has no replicas of it.
+pub(crate) fn replicas_of_nothing(config: &Config, sources: &Sources<Config>) -> Vec<Problem> {
+    if config.redis.target.is_some() {
+        return Vec::new();
+    }
+    let rules = config.core.rules.as_slice().iter().enumerate().filter(|(_, rule)| rule.replicas_min > 0);
+    let problem = |(index, rule): (usize, &Rule)| Problem {
+        key: ROOMS.label(index, rule),
+        from: sources.of_table(ROOMS.name, index).clone(),
+        wrong: format!("history_replicas_min is {}, and without redis.url there are no replicas", rule.replicas_min),
+        right: "a redis.url, or no history_replicas_min".to_owned(),
     };
     rules.map(problem).collect()
 }

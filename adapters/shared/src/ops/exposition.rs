@@ -89,6 +89,7 @@ mod tests {
             broker_publishes_in_flight: 5,
             broker_oversized: 6,
             history_unannounced: 8,
+            history_unreplicated: 9,
             accept_errors: 7,
             accepts_paused: true,
             ..Snapshot::default()
@@ -110,6 +111,7 @@ mod tests {
             ("fanfare_broker_publishes_in_flight", 5.0),
             ("fanfare_broker_oversized_total", 6.0),
             ("fanfare_history_unannounced_total", 8.0),
+            ("fanfare_history_unreplicated_total", 9.0),
             ("fanfare_accept_errors_total", 7.0),
             ("fanfare_accepts_paused", 1.0),
             (concat!("fanfare_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),

@@ -262,6 +262,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.history_unannounced],
     ),
     counter(
+        "fanfare_history_unreplicated_total",
+        "Messages that Redis stored, and that fewer than history_replicas_min replicas had in time: senders were told unconfirmed.",
+        samples![s => s.history_unreplicated],
+    ),
+    counter(
         "fanfare_stale_ids_total",
         "Events that named a connection which no longer existed.",
         samples![s => s.core.stale_ids],

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub broker_oversized: u64,
     /// Messages that were stored in Redis and could not be announced.
     pub history_unannounced: u64,
+    /// Messages that were stored in Redis, and that too few replicas had in time.
+    pub history_unreplicated: u64,
     /// Failures of `accept`.
     pub accept_errors: u64,
     /// Whether accepting is paused.

@@ -1,5 +1,6 @@
 //! What is asked of Redis, from the thread that owns the core to the one that writes.
 
+use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::broker::redis::history::{self, Script};
 use fanfare_core::broker::{PublishId, ReadId};
 use redis::cmd;
@@ -16,6 +17,8 @@ pub enum Ask {
     Publish(Publish),
     /// For a part of a room's history.
     Read(Read),
+    /// Until so many replicas have what was stored.
+    Wait(u16),
     /// To know a script.
     Load(Script),
     /// For a sign of life. `again`: what it answers decides whether trouble is over.
@@ -64,6 +67,8 @@ pub(super) enum Message {
     Stored {
         room: String,
         command: Vec<u8>,
+        /// How many replicas must have it before it is acknowledged.
+        replicas_min: u16,
     },
 }
 
@@ -80,13 +85,22 @@ impl Ask {
         matches!(self, Ask::Read(_) | Ask::Publish(Publish { message: Message::Stored { .. }, .. }))
     }
 
+    /// How many replicas must have it before it is acknowledged.
+    pub(super) fn replicas_min(&self) -> u16 {
+        match self {
+            Ask::Publish(Publish { message: Message::Stored { replicas_min, .. }, .. }) => *replicas_min,
+            _ => 0,
+        }
+    }
+
     /// Whether it stores a message in this room.
     pub(super) fn stores_in(&self, of: &str) -> bool {
         matches!(self, Ask::Publish(Publish { message: Message::Stored { room, .. }, .. }) if room == of)
     }
 
     /// Appends the command, if it is one.
-    pub(super) fn encode(&self, prefix: &str, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, config: &RedisConfig, out: &mut Vec<u8>) {
+        let prefix = &config.prefix;
         match self {
             Ask::Subscribe(room) => cmd("SUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
             Ask::Unsubscribe(room) => cmd("UNSUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
@@ -96,6 +110,11 @@ impl Ask {
             Ask::Publish(Publish { message: Message::Stored { command, .. }, .. })
             | Ask::Read(Read { command, .. }) => {
                 out.extend_from_slice(command);
+            }
+            Ask::Wait(wanted) => {
+                // A timeout of 0 is none at all.
+                let timeout_ms = config.replicas_timeout.as_millis().max(1) as u64;
+                cmd("WAIT").arg(*wanted).arg(timeout_ms).write_packed_command(out);
             }
             Ask::Load(script) => history::load(out, *script),
             Ask::Probe { probe: Probe::Ping, .. } => cmd("PING").write_packed_command(out),

@@ -22,9 +22,9 @@ pub(super) struct LinkContext {
 pub(super) struct Over;
 
 impl LinkContext {
-    /// Whether rooms have histories, which are on the connection that publishes.
+    /// Whether rooms have histories, which are on the connections that publish.
     pub(super) fn loads_scripts(&self) -> bool {
-        self.role == Role::Publisher && self.config.keeps_history
+        self.role != Role::Subscriber && self.config.keeps_history
     }
 
     /// Has the hub hear this.

@@ -48,8 +48,8 @@ impl Conversation<'_> {
         complaints: &mut Complaints,
     ) -> Result<Reason, Over> {
         let (asks, asked) = unbounded();
-        // A subscriber may not ask; and both lead to the same server.
-        let awaited = Arc::new(Awaited::new(link.role == Role::Publisher && connection.tells_role));
+        // A subscriber may not ask; and all lead to the same server.
+        let awaited = Arc::new(Awaited::new(link.role != Role::Subscriber && connection.tells_role));
         let answers = Answers { counts: Arc::clone(&link.counts), inbox: link.reporter() };
         let writer = Writer {
             socket: Arc::clone(&connection.socket),
@@ -60,6 +60,7 @@ impl Conversation<'_> {
             again_at: None,
             probe_at: Instant::now() + link.config.probe_interval,
             loads: link.loads_scripts(),
+            waits_for_replicas: link.role == Role::DurablePublisher,
         };
         let thread = thread::Builder::new().name("fanfare-ask".to_owned());
         if let Err(error) = thread.spawn(move || writer.run()) {
@@ -79,6 +80,10 @@ impl Conversation<'_> {
         }
         connection.socket.shutdown();
         let (unknown, unanswered) = conversation.awaited.end();
+        let stored = conversation.awaited.replication().lose();
+        for (publish, _) in stored {
+            conversation.answers.fail(Ask::Publish(publish), PublishError::Unconfirmed)?;
+        }
         for ask in unknown {
             conversation.answers.fail(ask, PublishError::Unavailable)?;
         }
@@ -120,6 +125,9 @@ impl Conversation<'_> {
             {
                 self.answers.succeed(&publish, None).map(Ok)
             }
+            Some(Ask::Wait(wanted)) if let Value::Int(replicas) = reply => {
+                self.waited(wanted, u16::try_from(*replicas).unwrap_or(u16::MAX), None).map(Ok)
+            }
             Some(Ask::Load(script)) => Ok(self.loaded(script, &reply_of(reply))),
             Some(Ask::Probe { probe: Probe::Ping, again }) => self.probed(again, None).map(Ok),
             // In a cluster a replica is as good as any, and so is who does not tell its role.
@@ -151,6 +159,7 @@ impl Conversation<'_> {
         let reason = match &asked {
             asked if asked.runs_script() => "a script was answered with something else than a list",
             Ask::Publish(_) => "PUBLISH was answered with something else than a number",
+            Ask::Wait(_) => "WAIT was answered with something else than a number",
             _ => return Ok(unasked()),
         };
         self.answers.fail(asked, PublishError::Unconfirmed)?;
@@ -220,6 +229,7 @@ impl Conversation<'_> {
         };
         match (asked, refusal) {
             (Some(ask), _) if ask.runs_script() => return self.script_refused(ask, HistoryError::of(error)),
+            (Some(Ask::Wait(wanted)), _) => return self.waited(wanted, 0, Some(&text)).map(Ok),
             (Some(Ask::Load(script)), Refusal::Lasting) => {
                 return Ok(self.loaded(script, &Reply::Error(error)));
             }

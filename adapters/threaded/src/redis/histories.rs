@@ -10,6 +10,7 @@ use fanfare_core::broker::redis::Refusal;
 use fanfare_core::broker::redis::history::{self, HistoryError, ReadReply, Script, StoreReply};
 use fanfare_core::broker::redis::resp::Reply;
 use fanfare_core::broker::redis::stores::{self, FORGETFUL, LOADS_IN_A_ROW_MAX, Refused};
+use fanfare_core::history::Position;
 use redis::Value;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -33,7 +34,37 @@ impl Conversation<'_> {
                 self.answers.fail(ask, PublishError::Unavailable)?;
             }
         }
-        self.answers.succeed(&publish, Some(at.position)).map(Ok)
+        let replicas_min = match publish.message {
+            Message::Stored { replicas_min, .. } => replicas_min,
+            Message::Plain { .. } => 0,
+        };
+        if replicas_min == 0 {
+            return self.answers.succeed(&publish, Some(at.position)).map(Ok);
+        }
+        let not_waited_for = self.awaited.replication().keep((publish, at.position), replicas_min);
+        not_waited_for.map_or(Ok(()), |stored| self.acknowledge(stored, false)).map(Ok)
+    }
+
+    /// It is known of a stored message whether enough replicas have it.
+    fn acknowledge(&self, (publish, position): (Publish, Position), has_enough: bool) -> Result<(), Over> {
+        if has_enough {
+            return self.answers.succeed(&publish, Some(position));
+        }
+        self.link.counts.unreplicated.fetch_add(1, Relaxed);
+        self.answers.fail(Ask::Publish(publish), PublishError::Unreplicated)
+    }
+
+    /// A `WAIT` is answered, or `refused`.
+    pub(super) fn waited(&mut self, wanted: u16, replicas: u16, refused: Option<&str>) -> Result<(), Over> {
+        let stored = self.awaited.replication().waited(wanted, replicas);
+        for (stored, has_enough) in stored {
+            self.acknowledge(stored, has_enough)?;
+        }
+        if replicas < wanted {
+            self.complaints.unreplicated(|| stores::unreplicated(wanted, replicas, refused, &self.link.config));
+            self.log();
+        }
+        Ok(())
     }
 
     /// The same of a read.

@@ -1,5 +1,5 @@
-//! Redis on blocking threads: one connection that subscribes, one that publishes. What the core asks of them, and what they
-//! report to it.
+//! Redis on blocking threads: a connection that subscribes, one that publishes, and one that publishes what waits for replicas, if
+//! anything may. What the core asks of them, and what they report to it.
 //!
 //! Commands and replies are the `redis` crate's, which encodes and parses them, but for what scripts are told and reply, which the core
 //! knows; the sockets are held here. Its own `Connection` is
@@ -43,11 +43,11 @@ const COMMAND_BYTES: usize = 64;
 pub struct RedisLinks {
     config: Arc<RedisConfig>,
     /// To each role's connection, while there is one.
-    asks: [Option<Sender<Ask>>; 2],
+    asks: [Option<Sender<Ask>>; Role::COUNT],
     /// Why Redis refuses for a while what it is asked on each.
-    refusing: [Option<String>; 2],
+    refusing: [Option<String>; Role::COUNT],
     /// How often each came up.
-    ups: [u64; 2],
+    ups: [u64; Role::COUNT],
     /// Publishes that were not even handed over.
     refused: Vec<(PublishId, PublishError)>,
     /// The same of reads, and whether each is worth asking again.
@@ -64,16 +64,16 @@ impl RedisLinks {
     /// If they cannot be made.
     pub fn start(config: RedisConfig, address: &RedisAddress, inbox: &Sender<Report>) -> io::Result<RedisLinks> {
         let (config, counts) = (Arc::new(config), Arc::<Counts>::default());
-        for role in Role::ALL {
+        for role in Role::ALL.into_iter().filter(|role| config.waits_for_replicas || *role != Role::DurablePublisher) {
             let (config, counts) = (Arc::clone(&config), Arc::clone(&counts));
             let context = LinkContext { role, config, counts, address: address.clone(), inbox: inbox.clone() };
             Link::new(context).start()?;
         }
         Ok(RedisLinks {
             config,
-            asks: [None, None],
-            refusing: [None, None],
-            ups: [0; 2],
+            asks: Default::default(),
+            refusing: Default::default(),
+            ups: [0; Role::COUNT],
             refused: Vec::new(),
             unread: Vec::new(),
             drawn: 0,
@@ -86,10 +86,16 @@ impl RedisLinks {
         match ask {
             broker::Ask::Subscribe { room } => self.hand_over(Role::Subscriber, Ask::Subscribe(room.to_owned())),
             broker::Ask::Unsubscribe { room } => self.hand_over(Role::Subscriber, Ask::Unsubscribe(room.to_owned())),
-            broker::Ask::Publish { room, payload, store, id } => match self.reserve(room, payload, store.as_ref()) {
-                Ok(bytes) => self.publish((room, payload), store, id, bytes),
-                Err(error) => self.refuse(id, error),
-            },
+            broker::Ask::Publish { room, payload, store, replicas_min, id } => {
+                let role = if replicas_min == 0 { Role::Publisher } else { Role::DurablePublisher };
+                match self.reserve(role, room, payload, store.as_ref()) {
+                    Ok(bytes) => {
+                        let message = self.message(room, payload, store, replicas_min);
+                        self.hand_over(role, Ask::Publish(Publish { message, id, bytes }));
+                    }
+                    Err(error) => self.refuse(id, error),
+                }
+            }
             broker::Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
         }
     }
@@ -102,9 +108,15 @@ impl RedisLinks {
     }
 
     /// The bytes of one more publish, which may wait from now on.
-    fn reserve(&self, room: &str, payload: &[u8], store: Option<&Store<'_>>) -> Result<usize, PublishError> {
+    fn reserve(
+        &self,
+        role: Role,
+        room: &str,
+        payload: &[u8],
+        store: Option<&Store<'_>>,
+    ) -> Result<usize, PublishError> {
         let Counts { in_flight, in_flight_bytes, has_scripts, .. } = &*self.counts;
-        if self.asks[Role::Publisher as usize].is_none() {
+        if !self.is_up(role) {
             return Err(PublishError::Unavailable);
         }
         let bytes = match store {
@@ -124,23 +136,16 @@ impl RedisLinks {
         Ok(bytes)
     }
 
-    fn publish(
-        &mut self,
-        (room, payload): (&str, &[u8]),
-        store: Option<Store<'_>>,
-        id: Option<PublishId>,
-        bytes: usize,
-    ) {
-        let message = match store {
+    fn message(&mut self, room: &str, payload: &[u8], store: Option<Store<'_>>, replicas_min: u16) -> Message {
+        match store {
             None => Message::Plain { channel: format!("{}{room}", self.config.prefix), payload: payload.to_vec() },
             Some(Store { retention, key }) => {
                 let (drawn, mut command) = (self.draw(room), Vec::new());
                 let of = Room::new(room, retention, &self.config);
                 history::store(&mut command, &of, drawn, key.as_ref(), payload);
-                Message::Stored { room: room.to_owned(), command }
+                Message::Stored { room: room.to_owned(), command, replicas_min }
             }
-        };
-        self.hand_over(Role::Publisher, Ask::Publish(Publish { message, id, bytes }));
+        }
     }
 
     fn refuse(&mut self, id: Option<PublishId>, error: PublishError) {
@@ -152,7 +157,7 @@ impl RedisLinks {
 
     /// The hub bounds how many there are.
     fn read(&mut self, room: &str, query: Query, retention: Retention, id: ReadId) {
-        let is_up = self.asks[Role::Publisher as usize].is_some();
+        let is_up = self.is_up(Role::Publisher);
         if !is_up || !self.counts.has_scripts.load(Relaxed) {
             return self.unread.push((id, !is_up));
         }
@@ -173,17 +178,24 @@ impl RedisLinks {
             Report::Up(role, asks) => {
                 self.asks[*role as usize] = Some(asks.clone());
                 self.ups[*role as usize] += 1;
-                report(match role {
-                    Role::Subscriber => BrokerEvent::Up,
-                    Role::Publisher => BrokerEvent::PublisherUp,
-                });
+                match role {
+                    Role::Subscriber => report(BrokerEvent::Up),
+                    Role::Publisher => report(BrokerEvent::PublisherUp),
+                    Role::DurablePublisher => self.refuses(*role, None, report),
+                }
+                if *role == Role::Publisher && self.config.waits_for_replicas && !self.is_up(Role::DurablePublisher) {
+                    let reason = "Redis: not connected yet for rooms that wait for replicas".to_owned();
+                    self.refuses(Role::DurablePublisher, Some(reason), report);
+                }
             }
             Report::Down(role, reason) => {
                 self.asks[*role as usize] = None;
-                report(match role {
-                    Role::Subscriber => BrokerEvent::Down { reason },
-                    Role::Publisher => BrokerEvent::PublisherDown { reason },
-                });
+                match role {
+                    Role::Subscriber => report(BrokerEvent::Down { reason }),
+                    Role::Publisher => report(BrokerEvent::PublisherDown { reason }),
+                    // Other rooms are published to.
+                    Role::DurablePublisher => return self.refuses(*role, Some(reason.clone()), report),
+                }
                 self.refuses(*role, None, report);
             }
             Report::Refusing(role, reason) => self.refuses(*role, reason.clone(), report),
@@ -199,6 +211,10 @@ impl RedisLinks {
             Report::ReadFailed(id, passes) => report(BrokerEvent::ReadFailed { id: *id, passes: *passes }),
             Report::Settled => {}
         }
+    }
+
+    fn is_up(&self, role: Role) -> bool {
+        self.asks[role as usize].is_some()
     }
 
     /// One connection's trouble is the whole's.
@@ -230,12 +246,13 @@ impl RedisLinks {
 
     /// Adds what is known of Redis to a snapshot.
     pub fn describe(&self, snapshot: &mut Snapshot) {
-        let is_up = |role: Role| self.asks[role as usize].is_some() && self.refusing[role as usize].is_none();
-        (snapshot.subscriber_up, snapshot.publisher_up) = (is_up(Role::Subscriber), is_up(Role::Publisher));
+        let is_well = |role: Role| self.is_up(role) && self.refusing[role as usize].is_none();
+        (snapshot.subscriber_up, snapshot.publisher_up) = (is_well(Role::Subscriber), is_well(Role::Publisher));
         snapshot.broker_reconnects = self.ups.iter().map(|ups| ups.saturating_sub(1)).sum();
         snapshot.broker_publishes_dropped = self.counts.dropped.load(Relaxed);
         snapshot.broker_publishes_in_flight = self.publishes_in_flight() as u64;
         snapshot.broker_oversized = self.counts.oversized.load(Relaxed);
         snapshot.history_unannounced = self.counts.unannounced.load(Relaxed);
+        snapshot.history_unreplicated = self.counts.unreplicated.load(Relaxed);
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Counts {
     pub(super) oversized: AtomicU64,
     /// Messages that were stored and could not be announced.
     pub(super) unannounced: AtomicU64,
+    /// Messages that were stored, and that too few replicas had in time.
+    pub(super) unreplicated: AtomicU64,
     /// Redis was given the scripts, and took them.
     pub(super) has_scripts: AtomicBool,
 }

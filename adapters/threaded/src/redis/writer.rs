@@ -29,16 +29,19 @@ pub(super) struct Writer {
     pub(super) probe_at: Instant,
     /// Redis has to know scripts on this connection.
     pub(super) loads: bool,
+    /// What is stored on it may wait for replicas.
+    pub(super) waits_for_replicas: bool,
 }
 
 impl Writer {
     /// Writes what is asked until nobody can ask any more. What is asked after the connection's end is refused.
     pub(super) fn run(mut self) {
-        while let Some(batch) = self.next_batch() {
+        while let Some(mut batch) = self.next_batch() {
+            batch.extend(self.next_wait(&batch));
             let mut bytes = Vec::new();
-            batch.iter().for_each(|ask| ask.encode(&self.config.prefix, &mut bytes));
+            batch.iter().for_each(|ask| ask.encode(&self.config, &mut bytes));
             // Noted before it is written: the replies may come sooner than this thread goes on.
-            let first = match self.awaited.ask(batch, &self.config.prefix) {
+            let first = match self.awaited.ask(batch, &self.config) {
                 Ok(first) => first,
                 Err(batch) => {
                     for ask in batch {
@@ -70,7 +73,8 @@ impl Writer {
             }
             if self.probe_at <= now {
                 self.probe_at = now + self.config.probe_interval;
-                if !self.awaited.is_probed() {
+                let is_probing = self.awaited.replication().probe();
+                if is_probing || !self.awaited.is_probed() {
                     return Some(self.probe(false));
                 }
             }
@@ -84,12 +88,23 @@ impl Writer {
             let repeats = waiting.iter().any(|ask| matches!(ask, Ask::Repeat));
             let batch: Vec<Ask> = waiting.into_iter().filter(|ask| !self.is_for_itself(ask)).collect();
             if repeats || !batch.is_empty() {
-                if !self.awaited.asks_role.load(Relaxed) {
+                // Whether there are replicas again is found out by a probe, however much is said meanwhile.
+                if !self.awaited.asks_role.load(Relaxed) && !self.waits_for_replicas {
                     self.probe_at = Instant::now() + self.config.probe_interval;
                 }
                 return Some(batch);
             }
         }
+    }
+
+    /// What has to stand behind these, so that what they store is known to be replicated.
+    fn next_wait(&self, batch: &[Ask]) -> Option<Ask> {
+        if !self.waits_for_replicas {
+            return None;
+        }
+        let mut replication = self.awaited.replication();
+        batch.iter().for_each(|ask| replication.wrote(ask.replicas_min()));
+        replication.next_wait().map(Ask::Wait)
     }
 
     /// What asks for a sign of life. Scripts that could not be loaded are tried again.

@@ -142,8 +142,8 @@ impl MemoryBroker {
         match ask {
             Ask::Subscribe { room } => self.subscribe(room),
             Ask::Unsubscribe { room } => self.unsubscribe(room),
-            Ask::Publish { room, payload, store: None, id } => self.publish(room, payload, id),
-            Ask::Publish { room, payload, store: Some(store), id } => self.store(room, payload, &store, id),
+            Ask::Publish { room, payload, store: None, id, .. } => self.publish(room, payload, id),
+            Ask::Publish { room, payload, store: Some(store), id, .. } => self.store(room, payload, &store, id),
             Ask::Read { room, query, retention, id } => {
                 let page = self.logs.read(self.now_ms, room, &retention, &query);
                 self.inbox.push(BrokerEvent::Read { id, page: &page });

@@ -1,6 +1,8 @@
 //! Commands as Redis reads them: an array of bulk strings, appended to an output buffer. No state.
 
 use crate::broker::envelope::hex_digits;
+use crate::history::millis;
+use std::time::Duration;
 
 /// Digits of the longest number.
 const DIGITS_MAX: usize = 20;
@@ -55,6 +57,14 @@ pub(super) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     for bytes in arguments {
         argument(out, bytes);
     }
+}
+
+/// Appends a `WAIT` for so many replicas. Redis takes a timeout of 0 for none at all, so it is a millisecond at least.
+pub(super) fn wait(out: &mut Vec<u8>, replicas: u16, timeout: Duration) {
+    begin(out, 3);
+    argument(out, b"WAIT");
+    number(out, replicas.into());
+    number(out, millis(timeout).max(1));
 }
 
 /// Appends a `PUBLISH`.

@@ -31,6 +31,8 @@ pub struct Complaints {
     refused: Complaint,
     /// Something was stored, and something else that belongs to it was refused.
     incomplete: Complaint,
+    /// Something was stored, and too few replicas have it.
+    unreplicated: Complaint,
 }
 
 impl Complaints {
@@ -44,15 +46,22 @@ impl Complaints {
         self.incomplete.make(reason);
     }
 
+    /// Something was stored, and too few replicas have it.
+    pub fn unreplicated(&mut self, reason: impl FnOnce() -> String) {
+        self.unreplicated.make(reason);
+    }
+
     /// A probe is sent: some time has passed since the last one.
     pub fn probed(&mut self) {
         self.refused.probed();
         self.incomplete.probed();
+        self.unreplicated.probed();
     }
 
     /// What has yet to be told.
     pub fn take(&mut self) -> Option<String> {
-        self.incomplete.reason.take().or_else(|| self.refused.reason.take())
+        let Complaints { refused, incomplete, unreplicated } = self;
+        [incomplete, unreplicated, refused].into_iter().find_map(|complaint| complaint.reason.take())
     }
 }
 

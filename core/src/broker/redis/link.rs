@@ -108,7 +108,7 @@ impl Link {
         if let State::Connecting { deadline } = self.state {
             self.state = State::SettingUp { deadline };
             (self.heard_at, self.is_heard) = (now, false);
-            let loads_scripts = self.role == Role::Publisher && config.keeps_history;
+            let loads_scripts = self.role != Role::Subscriber && config.keeps_history;
             self.setup.begin(loads_scripts, config, self.outbox.tail());
         }
     }
@@ -127,8 +127,8 @@ impl Link {
                 self.state = State::Up { since: now };
                 self.ups += 1;
                 self.checked_at = now;
-                // A subscriber of RESP2 may not ask; and both lead to the same server.
-                self.asks_role = self.role == Role::Publisher && self.setup.tells_role();
+                // A subscriber of RESP2 may not ask; and all lead to the same server.
+                self.asks_role = self.role != Role::Subscriber && self.setup.tells_role();
                 Ok(true)
             }
         }
@@ -178,7 +178,9 @@ impl Link {
             State::Connecting { deadline } | State::SettingUp { deadline } => deadline,
             State::Up { .. } => {
                 let silence = self.probe_deadline.unwrap_or(self.heard_at + config.probe_interval);
-                let role = self.asks_role.then_some(self.checked_at + config.probe_interval);
+                // Whether there are replicas again is found out by a probe, however much is said meanwhile.
+                let is_checked = self.asks_role || self.role == Role::DurablePublisher;
+                let role = is_checked.then_some(self.checked_at + config.probe_interval);
                 [role, self.trouble.again_at()].into_iter().flatten().fold(silence, Time::min)
             }
         }

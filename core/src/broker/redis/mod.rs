@@ -2,7 +2,8 @@
 //! no threads here; whoever owns the sockets drives it.
 //!
 //! Redis asks for two connections, since one that subscribes can (in RESP2) do little else. [`RedisSession`] keeps
-//! both, each by itself: set-up, pipelining, health probe, reconnection with backoff.
+//! both, each by itself: set-up, pipelining, health probe, reconnection with backoff. A third one publishes to rooms that wait for replicas,
+//! if there may be any ([`RedisConfig::waits_for_replicas`]).
 //!
 //! # Driving it
 //!
@@ -63,6 +64,7 @@ mod link;
 mod publisher;
 mod queue;
 mod refusal;
+pub mod replication;
 pub mod resp;
 mod session;
 mod setup;
@@ -101,6 +103,7 @@ use super::BrokerEvent;
 /// assert_eq!((config.publishes_in_flight_max, config.buffer_bytes_max), (16_384, 16 * 1024 * 1024));
 /// assert_eq!((config.message_bytes_max, config.keeps_history), (1024 * 1024, false));
 /// assert_eq!(config.history_meta_age_max, Duration::from_secs(30 * 24 * 3_600));
+/// assert_eq!((config.waits_for_replicas, config.replicas_timeout), (false, Duration::from_secs(1)));
 /// assert_eq!(config.connect_timeout, Duration::from_secs(5));
 /// assert_eq!((config.probe_interval, config.probe_timeout), (Duration::from_secs(5), Duration::from_secs(5)));
 /// assert_eq!((config.backoff_min, config.backoff_max), (Duration::from_millis(50), Duration::from_secs(5)));
@@ -132,6 +135,11 @@ pub struct RedisConfig {
     pub keeps_history: bool,
     /// For how long the position of a room is known when none of its messages is kept any more.
     pub history_meta_age_max: Duration,
+    /// Rooms may ask for replicas: what is published to them goes over a connection of its own, because `WAIT` holds up the one it is said
+    /// on. Without it, there is no such connection, and no room may.
+    pub waits_for_replicas: bool,
+    /// For how long a stored message waits for replicas to have it. At least a millisecond.
+    pub replicas_timeout: Duration,
     /// From [`ConnectionRequest::Open`] until the connection is set up.
     pub connect_timeout: Duration,
     /// Silence from Redis before it is asked for a sign of life, and the time between two questions for its role.
@@ -162,6 +170,9 @@ impl Default for RedisConfig {
             keeps_history: false,
             // Whoever comes back after a holiday is told what is missing.
             history_meta_age_max: Duration::from_secs(30 * 24 * 3_600),
+            waits_for_replicas: false,
+            // Replicas are asked at once and answer within a round trip; a second is an outage of them.
+            replicas_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
             probe_interval: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(5),
@@ -185,6 +196,8 @@ impl fmt::Debug for RedisConfig {
             .field("message_bytes_max", &self.message_bytes_max)
             .field("keeps_history", &self.keeps_history)
             .field("history_meta_age_max", &self.history_meta_age_max)
+            .field("waits_for_replicas", &self.waits_for_replicas)
+            .field("replicas_timeout", &self.replicas_timeout)
             .field("connect_timeout", &self.connect_timeout)
             .field("probe_interval", &self.probe_interval)
             .field("probe_timeout", &self.probe_timeout)
@@ -194,18 +207,22 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
-/// The session's two connections. Never more: whoever drives them may hold one of each.
+/// What the session's connections are for. There is one of each at most: whoever drives them may hold one of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Receives messages.
     Subscriber,
-    /// Publishes them.
+    /// Publishes them, and reads histories.
     Publisher,
+    /// Publishes to rooms that wait for replicas. It is opened only with [`RedisConfig::waits_for_replicas`].
+    DurablePublisher,
 }
 
 impl Role {
-    /// Both.
-    pub const ALL: [Role; 2] = [Role::Subscriber, Role::Publisher];
+    /// How many there are.
+    pub const COUNT: usize = 3;
+    /// All of them.
+    pub const ALL: [Role; Role::COUNT] = [Role::Subscriber, Role::Publisher, Role::DurablePublisher];
 }
 
 /// What the driver is to do about a role's connection. Not `#[non_exhaustive]`, as [`Action`](crate::Action) is not: a request
@@ -252,6 +269,8 @@ pub struct RedisStats<'a> {
     pub subscriber: LinkStats<'a>,
     /// The connection that publishes.
     pub publisher: LinkStats<'a>,
+    /// The connection that publishes to rooms that wait for replicas, if there may be such rooms.
+    pub durable_publisher: Option<LinkStats<'a>>,
     /// How often a connection, of either role, came up that had been up before.
     pub reconnects: u64,
     /// Publishes that Redis has not answered yet.
@@ -260,6 +279,8 @@ pub struct RedisStats<'a> {
     pub publishes_dropped: u64,
     /// Messages that were stored and could not be announced: only whoever reads the room's history finds them.
     pub unannounced: u64,
+    /// Messages that were stored, and that too few replicas had in time.
+    pub unreplicated: u64,
     /// Messages skipped for being larger than [`RedisConfig::message_bytes_max`].
     pub oversized: u64,
     /// Messages ignored because their channel is not the prefix and a room's name in UTF-8.
@@ -267,10 +288,11 @@ pub struct RedisStats<'a> {
 }
 
 impl<'a> RedisStats<'a> {
-    /// Why the session is not ready, for people; none if both connections are up.
+    /// Why the session is not ready, for people; none if all connections are up.
     pub fn trouble(&self) -> Option<&'a str> {
-        [self.subscriber, self.publisher]
+        [Some(self.subscriber), Some(self.publisher), self.durable_publisher]
             .into_iter()
+            .flatten()
             .find(|link| link.state != LinkState::Up)
             .map(|link| link.last_error.unwrap_or("not connected yet"))
     }

@@ -1,5 +1,5 @@
-//! What was asked on the publishing connection and not answered yet, in order, and what becomes of it. The connection itself is a
-//! `Link`; what the scripts of histories reply, `stores` knows.
+//! What was asked on a publishing connection and not answered yet, in order, and what becomes of it. The connection itself is a
+//! `Link`; what the scripts of histories reply, `stores` knows, and what waits for replicas, `replication`.
 //!
 //! Commands of scripts are kept until they are answered. Once Redis answers one with `NOSCRIPT`, nothing more is written: what comes is
 //! put aside until all that was written is answered, and then written behind what has to be repeated.
@@ -15,6 +15,7 @@ use super::complaints::Complaints;
 use super::history::{self, HistoryError, ReadReply, Room, Script, StoreReply};
 use super::queue::EventQueue;
 use super::refusal::Refusal;
+use super::replication::Replication;
 use super::resp::Reply;
 use super::setup::{standing, tells_cluster};
 use super::standing::Standing;
@@ -22,7 +23,7 @@ use super::stores::{self, LOADS_IN_A_ROW_MAX, Refused};
 use super::verdict::{Loss, Verdict};
 use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId, Store};
 use crate::hash::Seeded;
-use crate::history::{Query, Retention};
+use crate::history::{Position, Query, Retention};
 
 /// Places kept for good in the list of unanswered publishes: 48 KB.
 const KEPT_UNANSWERED: usize = 1024;
@@ -30,9 +31,10 @@ const KEPT_UNANSWERED: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Publish(Option<PublishId>),
-    /// With a hash of its room.
-    Store(Option<PublishId>, u64),
+    Store(StoreAsked),
     Read(ReadId),
+    /// Until so many replicas have what was stored.
+    Wait(u16),
     Load(Script),
     /// `again`: what it answers decides whether trouble is over.
     Probe {
@@ -43,8 +45,16 @@ enum Asked {
 
 impl Asked {
     fn runs_script(self) -> bool {
-        matches!(self, Asked::Store(..) | Asked::Read(_))
+        matches!(self, Asked::Store(_) | Asked::Read(_))
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StoreAsked {
+    id: Option<PublishId>,
+    /// A hash of its name.
+    room: u64,
+    replicas_min: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +78,7 @@ struct Unanswered {
 #[derive(Debug, Default)]
 pub(super) struct Publisher {
     unanswered: VecDeque<Unanswered>,
-    /// How many publishes and stores have no answer, put aside or not.
+    /// How many publishes and stores have no answer, put aside or not, or wait for replicas.
     publishes: usize,
     /// The place in the stream behind the last command answered.
     answered_to: u64,
@@ -84,14 +94,23 @@ pub(super) struct Publisher {
     loads_in_a_row: u32,
     /// Scripts cannot be loaded, so that there are no histories here.
     is_unloaded: bool,
-    /// Numbers the random parts of epochs.
+    /// For the random parts of epochs, which are drawn as often as `drawn` says.
+    seed: u64,
     drawn: u64,
     dropped: u64,
     unannounced: u64,
+    /// What is stored, by whom and where, and waits for replicas.
+    replication: Replication<(Option<PublishId>, Position)>,
+    unreplicated: u64,
     pub(super) complaints: Complaints,
 }
 
 impl Publisher {
+    /// `seed` is of this one alone: no other, of whatever instance, draws the same epochs.
+    pub(super) fn new(seed: u64) -> Publisher {
+        Publisher { seed, ..Publisher::default() }
+    }
+
     /// The connection is up; what was said on it until here is not counted. `unloaded` says why there are no histories on it.
     pub(super) fn up(&mut self, unloaded: Option<String>, outbox: &Outbox) {
         self.answered_to = outbox.end();
@@ -121,7 +140,7 @@ impl Publisher {
     pub(super) fn store(
         &mut self,
         (room, payload): (&str, &[u8]),
-        store: &Store<'_>,
+        (store, replicas_min): (&Store<'_>, u16),
         id: Option<PublishId>,
         outbox: &mut Outbox,
         config: &RedisConfig,
@@ -135,9 +154,9 @@ impl Publisher {
             return self.fail(id, PublishError::Busy, events);
         }
         self.publishes += 1;
-        let drawn = self.draw(room, config);
-        let asked = Asked::Store(id, Seeded::new(config.seed).hash_one(room));
-        self.append(asked, outbox, |out| history::store(out, &of, drawn, store.key.as_ref(), payload));
+        let drawn = self.draw(room);
+        let asked = StoreAsked { id, room: Seeded::new(config.seed).hash_one(room), replicas_min };
+        self.append(Asked::Store(asked), outbox, |out| history::store(out, &of, drawn, store.key.as_ref(), payload));
     }
 
     /// Appends a read, or answers it at once. The hub bounds how many there are.
@@ -153,7 +172,7 @@ impl Publisher {
         if !config.keeps_history || self.is_unloaded {
             return events.read_failed(id, false);
         }
-        let drawn = self.draw(room, config);
+        let drawn = self.draw(room);
         let query = stores::bounded(query);
         self.append(Asked::Read(id), outbox, |out| {
             history::read(out, &Room::new(room, retention, config), drawn, &query);
@@ -170,6 +189,9 @@ impl Publisher {
         if self.forgotten_to.is_some() {
             return self.held.push(asked, write);
         }
+        if let Asked::Store(StoreAsked { replicas_min, .. }) = asked {
+            self.replication.wrote(replicas_min);
+        }
         let out = outbox.tail();
         let start = out.len();
         write(out);
@@ -179,10 +201,19 @@ impl Publisher {
         self.unanswered.push_back(Unanswered { asked, end: outbox.end(), kept });
     }
 
+    /// Appends what stands behind all that is written in one turn.
+    pub(super) fn flush(&mut self, outbox: &mut Outbox, config: &RedisConfig) {
+        if self.forgotten_to.is_none()
+            && let Some(wanted) = self.replication.next_wait()
+        {
+            self.append(Asked::Wait(wanted), outbox, |out| command::wait(out, wanted, config.replicas_timeout));
+        }
+    }
+
     /// For an epoch that may begin: nothing that anybody else draws.
-    fn draw(&mut self, room: &str, config: &RedisConfig) -> u64 {
+    fn draw(&mut self, room: &str) -> u64 {
         self.drawn += 1;
-        history::draw(config.seed, self.drawn, room)
+        history::draw(self.seed, self.drawn, room)
     }
 
     /// Bytes of the connection that have no answer, written or put aside.
@@ -207,6 +238,7 @@ impl Publisher {
     /// Asks for a sign of life, and where that is worth it for the server's role. Scripts that could not be loaded are tried again.
     pub(super) fn probe(&mut self, asks_role: bool, again: bool, outbox: &mut Outbox) {
         self.complaints.probed();
+        self.replication.probe();
         if self.is_unloaded && self.forgotten_to.is_none() {
             self.loads_in_a_row = 0;
             self.load(outbox);
@@ -293,7 +325,8 @@ impl Publisher {
             Asked::Probe { probe, again } => Some(self.probed((probe, again), reply, outbox, config)),
             Asked::Load(script) => self.loaded(script, reply, config),
             Asked::Publish(id) => self.published(reply, id, config, sink),
-            Asked::Store(id, room) => self.stored(reply, (id, room), next.kept, outbox, config, sink),
+            Asked::Store(asked) => self.stored(reply, asked, next.kept, outbox, config, sink),
+            Asked::Wait(wanted) => self.waited(reply, wanted, config, sink),
             Asked::Read(id) => self.have_read(reply, id, next.kept, outbox, config, sink),
         };
         let Some(verdict) = verdict else {
@@ -301,6 +334,7 @@ impl Publisher {
             self.unanswered.push_front(next);
             let reply = match next.asked {
                 Asked::Publish(_) => "PUBLISH was answered with something else than a number",
+                Asked::Wait(_) => "WAIT was answered with something else than a number",
                 _ => "a script was answered with something else than a list",
             };
             return Err(Loss::Broken(reply.to_owned()));
@@ -363,7 +397,7 @@ impl Publisher {
     fn stored(
         &mut self,
         reply: &Reply<'_>,
-        (id, room): (Option<PublishId>, u64),
+        asked: StoreAsked,
         kept: usize,
         outbox: &Outbox,
         config: &RedisConfig,
@@ -371,28 +405,69 @@ impl Publisher {
     ) -> Option<Result<Verdict, Loss>> {
         let error = match history::parse_stored(reply) {
             Ok(StoreReply { at, is_announced, trouble, .. }) => {
-                (self.publishes, self.loads_in_a_row) = (self.publishes - 1, 0);
+                self.loads_in_a_row = 0;
                 self.unannounced += u64::from(!is_announced);
                 if !trouble.is_empty() {
                     self.complaints.incomplete(|| stores::incomplete(is_announced, trouble, config));
                 }
                 if at.is_new && self.forgotten_to.is_some() {
-                    self.overtaken(room, sink);
+                    self.overtaken(asked.room, sink);
                 }
-                if let Some(id) = id {
-                    sink(BrokerEvent::Published { id, position: Some(at.position) });
+                let StoreAsked { id, replicas_min, .. } = asked;
+                if replicas_min == 0 {
+                    self.acknowledge((id, at.position), true, sink);
+                } else if let Some(stored) = self.replication.keep((id, at.position), replicas_min) {
+                    self.acknowledge(stored, false, sink);
                 }
                 return Some(Ok(Verdict::Fine));
             }
-            Err(HistoryError::NoScript) if self.repeats(Asked::Store(id, room), kept, outbox) => {
+            Err(HistoryError::NoScript) if self.repeats(Asked::Store(asked), kept, outbox) => {
                 return Some(Ok(Verdict::Fine));
             }
             Err(error) => error,
         };
         let Refused { error, refusal, reason, .. } = stores::refused(error, config)?;
         self.publishes -= 1;
-        self.not_published(id, error, sink);
+        self.not_published(asked.id, error, sink);
         Some(self.script_refused(refusal, reason))
+    }
+
+    /// It is known of a stored message whether enough replicas have it.
+    fn acknowledge(
+        &mut self,
+        (id, position): (Option<PublishId>, Position),
+        has_enough: bool,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) {
+        self.publishes -= 1;
+        self.unreplicated += u64::from(!has_enough);
+        match id {
+            Some(id) if has_enough => sink(BrokerEvent::Published { id, position: Some(position) }),
+            None if has_enough => {}
+            id => self.not_published(id, PublishError::Unreplicated, sink),
+        }
+    }
+
+    /// A `WAIT` is answered. `None`: not by any answer.
+    fn waited(
+        &mut self,
+        reply: &Reply<'_>,
+        wanted: u16,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Option<Result<Verdict, Loss>> {
+        let (replicas, refused) = match reply {
+            Reply::Integer(replicas) => (u16::try_from(*replicas).unwrap_or(u16::MAX), None),
+            Reply::Error(error) => (0, Some(config.explained_error(error))),
+            _ => return None,
+        };
+        for (stored, has_enough) in self.replication.waited(wanted, replicas) {
+            self.acknowledge(stored, has_enough, sink);
+        }
+        if replicas < wanted {
+            self.complaints.unreplicated(|| stores::unreplicated(wanted, replicas, refused.as_deref(), config));
+        }
+        Some(Ok(Verdict::Fine))
     }
 
     /// The same of a read.
@@ -453,11 +528,11 @@ impl Publisher {
     fn overtaken(&mut self, room: u64, sink: &mut impl FnMut(BrokerEvent<'_>)) {
         let Publisher { refused, publishes, dropped, .. } = self;
         refused.retain(
-            |asked| !matches!(asked, Asked::Store(_, of) if of == room),
+            |asked| !matches!(asked, Asked::Store(asked) if asked.room == room),
             |asked| {
                 *publishes -= 1;
                 match asked {
-                    Asked::Store(Some(id), _) => {
+                    Asked::Store(StoreAsked { id: Some(id), .. }) => {
                         sink(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable });
                     }
                     _ => *dropped += 1,
@@ -500,10 +575,13 @@ impl Publisher {
         let mut unanswered = std::mem::take(&mut self.unanswered);
         let aside = [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)];
         let [mut refused, mut held] = aside;
+        for (id, _) in self.replication.lose() {
+            self.fail(id, PublishError::Unconfirmed, events);
+        }
         let mut fail = |asked, error| match asked {
-            Asked::Publish(id) | Asked::Store(id, _) => self.fail(id, error, events),
+            Asked::Publish(id) | Asked::Store(StoreAsked { id, .. }) => self.fail(id, error, events),
             // The hub asks again.
-            Asked::Read(_) | Asked::Load(_) | Asked::Probe { .. } => {}
+            Asked::Read(_) | Asked::Wait(_) | Asked::Load(_) | Asked::Probe { .. } => {}
         };
         refused.drain(|asked, _| fail(asked, PublishError::Unavailable));
         for Unanswered { asked, end, .. } in unanswered.drain(..) {
@@ -525,6 +603,11 @@ impl Publisher {
     /// Publishes without an id that were not confirmed.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Messages that were stored, and that too few replicas had in time.
+    pub(super) fn unreplicated(&self) -> u64 {
+        self.unreplicated
     }
 
     /// Messages that were stored and not announced.

@@ -1,4 +1,4 @@
-//! The session as its driver sees it: both connections, and what the hub asks. The order of calls is in the module's
+//! The session as its driver sees it: its connections, and what the hub asks. The order of calls is in the module's
 //! guide; the work is done in `link`, `subscriber` and `publisher`.
 
 use super::buffers::{Received, Stopped};
@@ -24,12 +24,14 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct RedisSession {
     config: RedisConfig,
-    /// For each role.
-    limits: [Limits; 2],
-    subscriber_link: Link,
-    publisher_link: Link,
+    /// What is taken from each role's connection.
+    limits: [Limits; Role::COUNT],
+    /// Of each role.
+    links: [Link; Role::COUNT],
     subscriber: Subscriber,
     publisher: Publisher,
+    /// For rooms that wait for replicas.
+    durable_publisher: Publisher,
     events: EventQueue,
     /// Why Redis refuses for a while, as was told last.
     told_trouble: Option<String>,
@@ -43,12 +45,16 @@ impl RedisSession {
         let of_replies = |reply_bytes_max| Limits { message_bytes_max: config.message_bytes_max, reply_bytes_max };
         let page_bytes_max = if config.keeps_history { page_bytes_max(&config) } else { 0 };
         RedisSession {
-            limits: [of_replies(REPLY_BYTES_MAX), of_replies(REPLY_BYTES_MAX + page_bytes_max)],
-            subscriber_link: Link::new(Role::Subscriber, config.seed),
-            // Any other number: the two shall not draw the same waits.
-            publisher_link: Link::new(Role::Publisher, !config.seed),
+            limits: [0, page_bytes_max, 0].map(|bytes_more| of_replies(REPLY_BYTES_MAX + bytes_more)),
+            // Any other numbers: they shall not draw the same waits.
+            links: Role::ALL.map(|role| match role {
+                Role::Subscriber => Link::new(role, config.seed),
+                Role::Publisher => Link::new(role, !config.seed),
+                Role::DurablePublisher => Link::new(role, config.seed.rotate_left(16)),
+            }),
             subscriber: Subscriber::default(),
-            publisher: Publisher::default(),
+            publisher: Publisher::new(config.seed),
+            durable_publisher: Publisher::new(!config.seed),
             events: EventQueue::default(),
             told_trouble: None,
             oversized: 0,
@@ -62,8 +68,12 @@ impl RedisSession {
         match ask {
             Ask::Subscribe { room } => self.subscribe(room),
             Ask::Unsubscribe { room } => self.unsubscribe(room),
-            Ask::Publish { room, payload, store: None, id } => self.publish(room, payload, id),
-            Ask::Publish { room, payload, store: Some(store), id } => self.store(room, payload, &store, id),
+            Ask::Publish { room, payload, store: None, replicas_min, id } => {
+                self.publish_over(self.publisher_of(replicas_min), room, payload, id);
+            }
+            Ask::Publish { room, payload, store: Some(store), replicas_min, id } => {
+                self.store(room, payload, &store, replicas_min, id);
+            }
             Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
         }
     }
@@ -83,7 +93,7 @@ impl RedisSession {
     }
 
     fn operate(&mut self, operation: Operation, room: &str) {
-        if self.subscriber_link.is_up() {
+        if self.links[Role::Subscriber as usize].is_up() {
             self.subscriber.ask(operation, room);
         }
     }
@@ -91,48 +101,66 @@ impl RedisSession {
     /// Publishes to a room. With an id, exactly one `Published` or `PublishFailed` follows, never from within this
     /// call; without one, a failure is only counted.
     pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
-        if self.publisher_link.is_up() {
-            let outbox = &mut self.publisher_link.outbox;
-            self.publisher.publish((room, payload), id, outbox, &self.config, &mut self.events);
+        self.publish_over(Role::Publisher, room, payload, id);
+    }
+
+    fn publish_over(&mut self, role: Role, room: &str, payload: &[u8], id: Option<PublishId>) {
+        let (publisher, link, config, events) = self.publishing(role);
+        if link.is_up() {
+            publisher.publish((room, payload), id, &mut link.outbox, config, events);
         } else {
-            self.publisher.fail(id, PublishError::Unavailable, &mut self.events);
+            publisher.fail(id, PublishError::Unavailable, events);
         }
     }
 
-    /// The same of a message that is stored in the room's history in the same step.
-    pub fn store(&mut self, room: &str, payload: &[u8], store: &Store<'_>, id: Option<PublishId>) {
-        if self.publisher_link.is_up() {
-            let outbox = &mut self.publisher_link.outbox;
-            self.publisher.store((room, payload), store, id, outbox, &self.config, &mut self.events);
+    /// The same of a message that is stored in the room's history in the same step. `Published` follows once so many replicas have it.
+    pub fn store(&mut self, room: &str, payload: &[u8], store: &Store<'_>, replicas_min: u16, id: Option<PublishId>) {
+        let (publisher, link, config, events) = self.publishing(self.publisher_of(replicas_min));
+        if link.is_up() {
+            publisher.store((room, payload), (store, replicas_min), id, &mut link.outbox, config, events);
         } else {
-            self.publisher.fail(id, PublishError::Unavailable, &mut self.events);
+            publisher.fail(id, PublishError::Unavailable, events);
+        }
+    }
+
+    /// Over which connection is published to a room that waits for so many replicas. It is always the same, so that what is said to the room
+    /// keeps its order.
+    fn publisher_of(&self, replicas_min: u16) -> Role {
+        match replicas_min {
+            0 => Role::Publisher,
+            _ => Role::DurablePublisher,
         }
     }
 
     /// Reads a part of a room's history: `Read` or `ReadFailed` follows, never from within this call, unless `PublisherDown` comes first.
     /// How many may wait for that is for the caller to bound. A page has at most 1,000 messages and 512 KiB of payloads.
     pub fn read(&mut self, room: &str, query: Query, retention: Retention, id: ReadId) {
-        if self.publisher_link.is_up() {
-            let outbox = &mut self.publisher_link.outbox;
-            self.publisher.read(room, (query, retention), id, outbox, &self.config, &mut self.events);
+        let (publisher, link, config, events) = self.publishing(Role::Publisher);
+        if link.is_up() {
+            publisher.read(room, (query, retention), id, &mut link.outbox, config, events);
         } else {
-            self.events.read_failed(id, true);
+            events.read_failed(id, true);
         }
     }
 
     /// What is wrong with the histories of rooms in Redis, for the log: each kind once, until there has been none of it for a
     /// [`RedisConfig::probe_interval`].
     pub fn take_complaint(&mut self) -> Option<String> {
-        self.publisher.complaints.take()
+        self.publisher.complaints.take().or_else(|| self.durable_publisher.complaints.take())
     }
 
-    /// What the driver is to do about a connection now. To be called until it has nothing more; that is at most four
-    /// times.
+    /// What the driver is to do about a connection now. To be called until it has nothing more; that is at most twice for each role.
     pub fn poll_connection(&mut self, now: Time) -> Option<(Role, ConnectionRequest)> {
-        if let Some(request) = self.subscriber_link.poll(now, &self.config) {
-            return Some((Role::Subscriber, request));
-        }
-        self.publisher_link.poll(now, &self.config).map(|request| (Role::Publisher, request))
+        self.roles().find_map(|role| {
+            let (link, config) = self.link(role);
+            link.poll(now, config).map(|request| (role, request))
+        })
+    }
+
+    /// Those of which there is a connection.
+    fn roles(&self) -> impl Iterator<Item = Role> + use<> {
+        let waits_for_replicas = self.config.waits_for_replicas;
+        Role::ALL.into_iter().filter(move |role| waits_for_replicas || *role != Role::DurablePublisher)
     }
 
     /// The connection that was to be opened is established; its output can be written.
@@ -154,10 +182,14 @@ impl RedisSession {
     ///
     /// Subscriptions asked for since the last call are put into commands here, so it should be called once a turn.
     pub fn output(&mut self, role: Role) -> &[u8] {
-        if role == Role::Subscriber && self.subscriber_link.is_up() {
-            self.subscriber.flush(&mut self.subscriber_link.outbox, &self.config);
+        let RedisSession { links, config, .. } = self;
+        let link = &mut links[role as usize];
+        match role {
+            Role::Subscriber if link.is_up() => self.subscriber.flush(&mut link.outbox, config),
+            Role::DurablePublisher if link.is_up() => self.durable_publisher.flush(&mut link.outbox, config),
+            _ => {}
         }
-        self.link(role).0.outbox.unsent()
+        link.outbox.unsent()
     }
 
     /// The kernel took the first `len` bytes of [`RedisSession::output`].
@@ -192,7 +224,7 @@ impl RedisSession {
             }
             Err(Stopped::Refused(Loss::Broken(reason))) => self.give_up(role, &reason, now),
             Err(Stopped::Refused(Loss::Replica)) => {
-                for role in Role::ALL {
+                for role in self.roles() {
                     if self.link(role).0.is_up() {
                         self.give_up(role, Standing::REPLICA, now);
                     }
@@ -214,50 +246,64 @@ impl RedisSession {
 
     /// When to call [`RedisSession::timeout`] and [`RedisSession::poll_connection`], if nothing else happens.
     pub fn next_timeout(&self) -> Option<Time> {
-        Some(self.subscriber_link.next_timeout(&self.config).min(self.publisher_link.next_timeout(&self.config)))
+        self.roles().map(|role| self.links[role as usize].next_timeout(&self.config)).min()
     }
 
     /// Does what is due: probes, and gives up what has not answered.
     pub fn timeout(&mut self, now: Time) {
-        for role in Role::ALL {
+        for role in self.roles() {
             let probed = match role {
                 Role::Subscriber => self.subscriber.is_probed(),
                 Role::Publisher => self.publisher.is_probed(),
+                Role::DurablePublisher => self.durable_publisher.is_probed(),
             };
             let (link, config) = self.link(role);
-            match (link.timeout(now, probed, config), role) {
-                (Tick::Nothing, _) => {}
-                (Tick::Probe { again }, Role::Subscriber) => {
-                    self.subscriber.probe(again, &mut self.subscriber_link.outbox, &self.config);
+            let again = match link.timeout(now, probed, config) {
+                Tick::Nothing => continue,
+                Tick::Probe { again } => again,
+                Tick::Expired(reason) => {
+                    self.give_up(role, &reason, now);
+                    continue;
                 }
-                (Tick::Probe { again }, Role::Publisher) => {
-                    let Link { asks_role, outbox, .. } = &mut self.publisher_link;
-                    self.publisher.probe(*asks_role, again, outbox);
-                }
-                (Tick::Expired(reason), role) => self.give_up(role, &reason, now),
+            };
+            if role == Role::Subscriber {
+                self.subscriber.probe(again, &mut self.links[role as usize].outbox, &self.config);
+            } else {
+                let (publisher, Link { asks_role, outbox, .. }, ..) = self.publishing(role);
+                publisher.probe(*asks_role, again, outbox);
             }
         }
     }
 
     /// How the session fares.
     pub fn stats(&self) -> RedisStats<'_> {
+        let [subscriber, publisher, durable_publisher] = &self.links;
+        let publishers = [&self.publisher, &self.durable_publisher];
         RedisStats {
-            subscriber: self.subscriber_link.stats(),
-            publisher: self.publisher_link.stats(),
-            reconnects: self.subscriber_link.reconnects() + self.publisher_link.reconnects(),
-            publishes_in_flight: self.publisher.in_flight(),
-            publishes_dropped: self.publisher.dropped(),
-            unannounced: self.publisher.unannounced(),
+            subscriber: subscriber.stats(),
+            publisher: publisher.stats(),
+            durable_publisher: self.config.waits_for_replicas.then(|| durable_publisher.stats()),
+            reconnects: self.links.iter().map(Link::reconnects).sum(),
+            publishes_in_flight: publishers.iter().map(|publisher| publisher.in_flight()).sum(),
+            publishes_dropped: publishers.iter().map(|publisher| publisher.dropped()).sum(),
+            unannounced: publishers.iter().map(|publisher| publisher.unannounced()).sum(),
+            unreplicated: self.durable_publisher.unreplicated(),
             oversized: self.oversized,
             ignored: self.ignored,
         }
     }
 
     fn link(&mut self, role: Role) -> (&mut Link, &RedisConfig) {
-        match role {
-            Role::Subscriber => (&mut self.subscriber_link, &self.config),
-            Role::Publisher => (&mut self.publisher_link, &self.config),
-        }
+        (&mut self.links[role as usize], &self.config)
+    }
+
+    /// What publishing needs over the connection of a role that publishes.
+    fn publishing(&mut self, role: Role) -> (&mut Publisher, &mut Link, &RedisConfig, &mut EventQueue) {
+        let publisher = match role {
+            Role::DurablePublisher => &mut self.durable_publisher,
+            Role::Subscriber | Role::Publisher => &mut self.publisher,
+        };
+        (publisher, &mut self.links[role as usize], &self.config, &mut self.events)
     }
 
     /// One thing that arrived whole. The error is why the connection must be given up.
@@ -287,7 +333,10 @@ impl RedisSession {
             return Ok(());
         }
         let verdict = match role {
-            Role::Publisher => self.publisher.reply(&reply, &mut self.publisher_link.outbox, &self.config, sink)?,
+            Role::Publisher | Role::DurablePublisher => {
+                let (publisher, link, config, _) = self.publishing(role);
+                publisher.reply(&reply, &mut link.outbox, config, sink)?
+            }
             Role::Subscriber => {
                 if let Reply::Push(mut items) | Reply::Array(mut items) = reply
                     && let (Some(Reply::Simple(b"message") | Reply::Bulk(b"message")), Some(Reply::Bulk(channel))) =
@@ -333,8 +382,7 @@ impl RedisSession {
 
     /// Tells whether Redis refuses for a while, if that has changed.
     fn tell_trouble(&mut self) {
-        let links = [&self.subscriber_link, &self.publisher_link];
-        let trouble = links.into_iter().find_map(|link| link.trouble.reason());
+        let trouble = self.links.iter().find_map(|link| link.trouble.reason()).or_else(|| self.missing());
         if trouble == self.told_trouble.as_deref() {
             return;
         }
@@ -345,10 +393,18 @@ impl RedisSession {
         }
     }
 
+    /// Why nothing can be published to rooms that wait for replicas, although it can be to others, of which the hub is told by
+    /// `PublisherUp`.
+    fn missing(&self) -> Option<&str> {
+        let [_, publisher, durable] = &self.links;
+        let is_missing = self.config.waits_for_replicas && publisher.is_up() && !durable.is_up();
+        is_missing.then(|| durable.stats().last_error.unwrap_or("not connected yet for rooms that wait for replicas"))
+    }
+
     fn message(&mut self, role: Role, channel: &[u8], payload: &[u8], sink: &mut impl FnMut(BrokerEvent<'_>)) {
         let room = channel.strip_prefix(self.config.prefix.as_bytes()).and_then(|room| std::str::from_utf8(room).ok());
         match room {
-            Some(room) if role == Role::Subscriber && self.subscriber_link.is_up() => {
+            Some(room) if role == Role::Subscriber && self.links[role as usize].is_up() => {
                 sink(BrokerEvent::Message { room, payload });
             }
             _ => self.ignored += 1,
@@ -358,10 +414,14 @@ impl RedisSession {
     fn came_up(&mut self, role: Role, sink: &mut impl FnMut(BrokerEvent<'_>)) {
         match role {
             Role::Subscriber => sink(BrokerEvent::Up),
-            Role::Publisher => {
-                let unloaded = self.publisher_link.take_unloaded();
-                self.publisher.up(unloaded, &self.publisher_link.outbox);
-                sink(BrokerEvent::PublisherUp);
+            Role::Publisher | Role::DurablePublisher => {
+                let (publisher, link, ..) = self.publishing(role);
+                let unloaded = link.take_unloaded();
+                publisher.up(unloaded, &link.outbox);
+                if role == Role::Publisher {
+                    sink(BrokerEvent::PublisherUp);
+                }
+                self.tell_trouble();
             }
         }
     }
@@ -373,7 +433,7 @@ impl RedisSession {
     }
 
     fn lose(&mut self, role: Role, reason: &str, now: Time) {
-        let sent_total = self.publisher_link.outbox.sent_total();
+        let sent_total = self.links[role as usize].outbox.sent_total();
         let (link, config) = self.link(role);
         if link.is_waiting() {
             return;
@@ -382,12 +442,15 @@ impl RedisSession {
         match role {
             Role::Subscriber => self.subscriber.lose(),
             Role::Publisher => self.publisher.lose(sent_total, &mut self.events),
+            Role::DurablePublisher => self.durable_publisher.lose(sent_total, &mut self.events),
         }
         if is_news {
             let reason = format!("Redis: {reason}");
             match role {
                 Role::Subscriber => self.events.down(reason),
                 Role::Publisher => self.events.publisher_down(reason),
+                // Told by `Refusing`: other rooms are published to.
+                Role::DurablePublisher => {}
             }
         }
         self.tell_trouble();
@@ -396,12 +459,12 @@ impl RedisSession {
     /// Bytes that the publisher's output buffer owns.
     #[cfg(test)]
     pub(super) fn publisher_capacity(&self) -> usize {
-        self.publisher_link.outbox.capacity()
+        self.links[Role::Publisher as usize].outbox.capacity()
     }
 
     /// Bytes that the subscriber's receive buffer owns.
     #[cfg(test)]
     pub(super) fn inbox_capacity(&self) -> usize {
-        self.subscriber_link.inbox.capacity()
+        self.links[Role::Subscriber as usize].inbox.capacity()
     }
 }

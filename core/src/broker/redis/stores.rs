@@ -81,3 +81,17 @@ pub fn incomplete(is_announced: bool, trouble: &[u8], config: &RedisConfig) -> S
     let what = if is_announced { "stored" } else { "stored and could not be announced" };
     format!("a message was {what}: {}", config.printable_error(trouble))
 }
+
+/// What the log is told of messages that were stored, where too few replicas have confirmed them in time, or where `WAIT` was refused.
+pub fn unreplicated(wanted: u16, replicas: u16, refused: Option<&str>, config: &RedisConfig) -> String {
+    let told = "senders are told `unconfirmed` until they do";
+    match refused {
+        Some(reason) => format!(
+            "messages that {wanted} replicas must have are not known to be there, WAIT refused: {reason}; {told}"
+        ),
+        None => {
+            let timeout = config.replicas_timeout.as_millis();
+            format!("{replicas} of {wanted} replicas have confirmed the last messages within {timeout} ms; {told}")
+        }
+    }
+}

@@ -4,17 +4,17 @@ use super::super::Hub;
 use super::keeper::Behind;
 use crate::context::Context;
 use crate::history::{Position, Retention};
+use crate::rules::Rule;
 
 impl Hub {
-    /// What the room keeps, if it keeps anything.
-    pub(in crate::hub) fn retention(&self, cx: &Context, room: u32) -> Option<Retention> {
-        let rule = self.rooms.get(room).rule?;
-        cx.config.rules.get(rule)?.history
+    /// The room's rule, if it has one.
+    pub(in crate::hub) fn rule<'a>(&self, cx: &'a Context, room: u32) -> Option<&'a Rule> {
+        cx.config.rules.get(self.rooms.get(room).rule?)
     }
 
-    /// By what its messages are stored, if they are.
-    pub(in crate::hub) fn stores(&self, cx: &Context, room: u32) -> Option<Retention> {
-        cx.config.rules.get(self.rooms.get(room).rule?)?.stores()
+    /// What the room keeps, if it keeps anything.
+    pub(in crate::hub) fn retention(&self, cx: &Context, room: u32) -> Option<Retention> {
+        self.rule(cx, room)?.history
     }
 
     /// The place of a room with history up to which this member has been given everything.

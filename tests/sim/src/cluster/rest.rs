@@ -194,7 +194,8 @@ impl Cluster<'_> {
             return Err(format!("subscriptions of nobody: {subscriptions:?}"));
         }
         let connections = self.redis.wires().len();
-        if connections != 2 * self.instances.len() {
+        let of_each = 2 + usize::from(self.options.session.waits_for_replicas);
+        if connections != of_each * self.instances.len() {
             return Err(format!("{connections} connections to Redis, of {} instances", self.instances.len()));
         }
         if self.options.is_quiet() {

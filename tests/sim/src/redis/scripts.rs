@@ -31,6 +31,8 @@ pub(super) struct Data {
     /// Numbers the replication ids.
     incarnation: u64,
     rng: Rng,
+    /// Whether the replica is there when it is waited for. `None`: always.
+    replies: Option<Rng>,
 }
 
 impl Data {
@@ -42,6 +44,7 @@ impl Data {
             scripts: BTreeSet::new(),
             incarnation: 1,
             rng: rng(options.seed, "replica"),
+            replies: (!options.is_quiet()).then(|| rng(options.seed, "replies of the replica")),
         }
     }
 }
@@ -182,8 +185,37 @@ impl Redis {
             resp::bulk(out, if refused { b"PUBLISH: NOPERM No permissions to access a channel" } else { b"" });
         });
         if self.data.rng.u64(0..self.data.replica_lag) == 0 {
-            self.data.replica = self.data.logs.clone();
+            self.replicate(around);
         }
+        Ok(())
+    }
+
+    /// The replica has everything now.
+    fn replicate(&mut self, around: &mut Surroundings<'_>) {
+        self.data.replica = self.data.logs.clone();
+        around.reference.lives.replicated();
+    }
+
+    /// `WAIT`: where there are faults, the replica is there three times of four.
+    pub(super) fn wait_for_replicas(
+        &mut self,
+        wire: WireId,
+        wanted: &[u8],
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), String> {
+        if number(wanted)? != 1 {
+            return Err(format!("no room wants {} replicas", String::from_utf8_lossy(wanted)));
+        }
+        if self.is_replica {
+            self.answer(wire, |out| out.extend_from_slice(b"-ERR WAIT cannot be used with replica instances.\r\n"));
+            return Ok(());
+        }
+        let replies = self.data.replies.as_mut().is_none_or(|replies| replies.u64(0..4) > 0);
+        if replies {
+            self.replicate(around);
+        }
+        trace!(around.trace, around.timeline, "redis: WAIT on wire {wire}: {replies}");
+        self.answer(wire, |out| resp::integer(out, usize::from(replies)));
         Ok(())
     }
 

@@ -39,7 +39,7 @@ impl Scene {
         let wire = network.open(false);
         assert_eq!(network.write(wire, Side::Near, b"?", &mut timeline), Ok(1));
         let mut scene = Scene {
-            reference: Reference::new(&[None]),
+            reference: Reference::new(&[None], &[false]),
             network,
             timeline,
             view: View::new(1, wire, 0, Dialect::Fanfare, &options),

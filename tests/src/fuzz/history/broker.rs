@@ -94,7 +94,7 @@ impl Broker {
         let (link, asked) = match ask {
             Ask::Subscribe { room } => (Link::Subscriber, Asked::Subscribe(room.to_owned())),
             Ask::Unsubscribe { room } => (Link::Subscriber, Asked::Unsubscribe(room.to_owned())),
-            Ask::Publish { room, payload, store, id } => {
+            Ask::Publish { room, payload, store, id, .. } => {
                 let store = store.expect("all rooms keep history");
                 (Link::Publisher, Asked::Store(room.to_owned(), payload.to_vec(), store.retention, id))
             }

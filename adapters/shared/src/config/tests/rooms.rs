@@ -88,9 +88,11 @@ fn which_rule_a_room_has_can_be_asked() {
     assert_eq!(
         ask(&["chat:42", "lobby", "cursor:a:b"]).replace(file.path(), "FILE"),
         "[[room]]\nname = \"chat:42\"\nrule = 1 # file FILE line 1\nmatch = \"chat:*\"\nhistory_messages = 50\n\
-         history_ttl_ms = 86400000\nhistory_bytes = 1048576\nslow = \"catch_up\"\nstore = \"on\"\n\n\
+         history_ttl_ms = 86400000\nhistory_bytes = 1048576\nhistory_replicas_min = 0\n\
+         slow = \"catch_up\"\nstore = \"on\"\n\n\
          [[room]]\nname = \"lobby\" # no rule fits: it has no history, and who does not keep up is closed\n\n\
-         [[room]]\nname = \"cursor:a:b\"\nrule = 3 # file FILE line 12\nmatch = \"cursor:**\"\nslow = \"latest\"\nstore = \"on\"\n"
+         [[room]]\nname = \"cursor:a:b\"\nrule = 3 # file FILE line 12\nmatch = \"cursor:**\"\n\
+         history_replicas_min = 0\nslow = \"latest\"\nstore = \"on\"\n"
     );
     assert!(ask(&["odd \"name\"\n"]).parse::<toml::Table>().is_ok());
 }

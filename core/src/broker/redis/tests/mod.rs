@@ -5,6 +5,7 @@ mod history;
 mod publishing;
 mod random;
 mod refusing;
+mod replicating;
 mod scanner;
 mod set_up;
 mod storing;

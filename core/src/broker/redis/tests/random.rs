@@ -137,18 +137,20 @@ enum Step {
     Busy {
         busy: bool,
     },
+    /// So many replicas are there from now on.
+    Replicas(u16),
     Wait {
         millis: u64,
     },
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let role = || prop_oneof![Just(Role::Subscriber), Just(Role::Publisher)];
+    let role = || prop_oneof![Just(Role::Subscriber), Just(Role::Publisher), Just(Role::DurablePublisher)];
     // The scripts alone are some 14 KB.
     let bytes = |few: usize| prop_oneof![2 => 0..few, 1 => Just(usize::MAX)];
     prop_oneof![
         6 => (any::<bool>(), 0_usize..300).prop_map(|(with_id, bytes)| Step::Publish { with_id, bytes }),
-        6 => (any::<bool>(), 0_usize..2, 0_usize..300).prop_map(|(with_id, room, bytes)| Step::Store { with_id, room, bytes }),
+        6 => (any::<bool>(), 0_usize..3, 0_usize..300).prop_map(|(with_id, room, bytes)| Step::Store { with_id, room, bytes }),
         1 => Just(Step::Read),
         1 => Just(Step::Forget),
         1 => Just(Step::Remember),
@@ -158,6 +160,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => role().prop_map(|role| Step::Break { role }),
         4 => Just(Step::Connect),
         2 => any::<bool>().prop_map(|busy| Step::Busy { busy }),
+        1 => (0_u16..3).prop_map(Step::Replicas),
         2 => (0_u64..4_000).prop_map(|millis| Step::Wait { millis }),
     ]
 }
@@ -173,11 +176,17 @@ struct Served {
 
 struct World {
     script: Script,
-    served: [Served; 2],
+    served: [Served; Role::COUNT],
     /// Payload lengths tell publishes apart only by id, so ids travel in the payload.
     taken_by_server: BTreeSet<u64>,
     /// The same of what was stored, by room.
     stored: BTreeMap<String, Vec<u64>>,
+    /// How many replicas it has.
+    replicas: u16,
+    /// How many had each message that was stored when a `WAIT` was answered.
+    replicated: BTreeMap<u64, u16>,
+    /// Rooms may wait for replicas.
+    waits: bool,
     /// Scripts that the server knows.
     scripts: BTreeSet<&'static str>,
     waiting: BTreeSet<u64>,
@@ -203,13 +212,23 @@ impl World {
     fn new(seed: u64) -> World {
         let keeps_history = !seed.is_multiple_of(4);
         let buffer_bytes_max = if keeps_history { 4_000 } else { 1_500 };
-        let config =
-            RedisConfig { seed, publishes_in_flight_max: 5, buffer_bytes_max, keeps_history, ..RedisConfig::default() };
+        let waits_for_replicas = seed.is_multiple_of(2);
+        let config = RedisConfig {
+            seed,
+            publishes_in_flight_max: 5,
+            buffer_bytes_max,
+            keeps_history,
+            waits_for_replicas,
+            ..RedisConfig::default()
+        };
         World {
             script: Script::new(config),
             served: Default::default(),
             taken_by_server: BTreeSet::new(),
             stored: BTreeMap::new(),
+            replicas: 2,
+            replicated: BTreeMap::new(),
+            waits: waits_for_replicas,
             scripts: BTreeSet::new(),
             waiting: BTreeSet::new(),
             reads: BTreeSet::new(),
@@ -234,10 +253,11 @@ impl World {
             }
             Step::Store { with_id, room, bytes } => {
                 let (id, payload) = self.next(with_id, bytes);
+                let replicas_min = if self.waits { room as u16 } else { 0 };
                 let room = format!("kept{room}");
                 self.rooms.insert(self.next_id - 1, room.clone());
                 let store = Store { retention: RETENTION, key: None };
-                self.script.session.store(&room, payload.as_bytes(), &store, id);
+                self.script.session.store(&room, payload.as_bytes(), &store, replicas_min, id);
             }
             Step::Read => {
                 self.reads.insert(self.next_id);
@@ -264,6 +284,7 @@ impl World {
             }
             Step::Connect => {}
             Step::Busy { busy } => self.busy = busy,
+            Step::Replicas(replicas) => self.replicas = replicas,
             Step::Wait { millis } => {
                 self.script.now = self.script.now + Duration::from_millis(millis);
                 self.script.session.timeout(self.script.now);
@@ -315,6 +336,14 @@ impl World {
                 _ if self.busy => served.answers.extend(b"-BUSY running a script\r\n"),
                 "ROLE" => served.answers.extend(MASTER),
                 "PING" => served.answers.extend(PONG),
+                "WAIT" => {
+                    assert!(command[2] != "0", "it would wait for ever");
+                    for id in self.stored.values().flatten() {
+                        let most = self.replicated.entry(*id).or_default();
+                        *most = self.replicas.max(*most);
+                    }
+                    served.answers.extend(format!(":{}\r\n", self.replicas).as_bytes());
+                }
                 "PUBLISH" => {
                     let id: u64 = command[2].split(' ').next().unwrap().parse().unwrap();
                     if id.is_multiple_of(7) {
@@ -427,8 +456,17 @@ impl World {
     fn outcome(&mut self, id: u64, error: Option<PublishError>) {
         assert!(self.waiting.remove(&id), "{id} is answered twice");
         match error {
-            None => assert!(self.taken_by_server.contains(&id)),
+            None => {
+                assert!(self.taken_by_server.contains(&id));
+                let replicas_min = match self.rooms.get(&id).and_then(|room| room.strip_prefix("kept")?.parse().ok()) {
+                    Some(replicas_min) if self.waits => replicas_min,
+                    _ => 0,
+                };
+                let replicas = self.replicated.get(&id).copied().unwrap_or_default();
+                assert!(replicas >= replicas_min, "{id} is at {replicas} replicas, and needs {replicas_min}");
+            }
             Some(PublishError::Unconfirmed) => {}
+            Some(PublishError::Unreplicated) => assert!(self.waits && self.taken_by_server.contains(&id)),
             Some(_) => assert!(!self.taken_by_server.contains(&id), "{id} was taken, and denied: {error:?}"),
         }
         // Of all that is only published, but for what is refused at once; and of what is stored in one room.
@@ -442,7 +480,7 @@ impl World {
 
     /// No faults any more: everything must come right.
     fn heal(&mut self) {
-        self.busy = false;
+        (self.busy, self.replicas) = (false, 2);
         for _ in 0..200 {
             for role in Role::ALL {
                 self.take(Step::Write { role, bytes: usize::MAX });

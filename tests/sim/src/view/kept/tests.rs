@@ -34,7 +34,7 @@ impl Scene {
         let mut options = Options::draw(0, &Narrowed::default());
         options.rooms = 1;
         let view = View::new(1, 0, 0, Dialect::Fanfare, &options);
-        let mut scene = Scene { reference: Reference::new(&kept), view, sent: 0 };
+        let mut scene = Scene { reference: Reference::new(&kept, &[false; 1]), view, sent: 0 };
         scene.reference.lives.ran(ROOM, None, at(FIRST, 0), 0).unwrap();
         for offset in 1..=messages {
             scene.store(at(FIRST, offset), (9, true));
