@@ -9,6 +9,7 @@ use fanfare_adapter::settings::{Drawn, session_config};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::{Ask, BrokerEvent};
 use std::io;
+use std::time::Instant;
 
 /// The broker.
 #[derive(Debug)]
@@ -39,6 +40,14 @@ impl Broker {
         match self {
             Broker::Memory(memory) => memory.has_events(),
             Broker::Redis(redis) => redis.has_refusals(),
+        }
+    }
+
+    /// When there will be something to report, if nobody says anything before.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match self {
+            Broker::Memory(_) => None,
+            Broker::Redis(redis) => redis.next_expiry(),
         }
     }
 

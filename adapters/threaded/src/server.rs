@@ -100,7 +100,8 @@ impl ThreadedServer {
         let pressed = is_pressed(&self.core, broker).then_some(PRESSED_RECHECK);
         let look = connections.look_again_at().map(|at| at.saturating_duration_since(Instant::now()));
         let refusals = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
-        next.into_iter().chain(look).chain(pressed).chain(refusals).min()
+        let expiry = broker.next_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+        next.into_iter().chain(expiry).chain(look).chain(pressed).chain(refusals).min()
     }
 
     /// Publishes figures and readiness.

@@ -332,6 +332,8 @@ impl Options {
         session.password = redis.password.clone();
         session.username = None;
         session.publishes_in_flight_max = if quiet { 16_384 } else { pick(r, &[8, 16_384]) };
+        // Of a generator of its own: with it and without, a seed does the same otherwise.
+        session.publish_wait = Duration::from_millis(pick(&mut self::rng(seed, "publishes that wait"), &[0, 0, 1_000]));
         session.connect_timeout = millis(r, 500, 5_000);
         session.probe_interval = millis(r, 200, 5_000);
         session.probe_timeout = millis(r, 300, 5_000);

@@ -446,3 +446,48 @@ fn wait_until_both_links_are(server: &Server, up: f64) {
             && metrics.value(r#"fanfare_broker_up{link="publisher"}"#) == up
     });
 }
+
+#[test]
+fn what_is_sent_in_an_outage_may_wait_for_its_end() {
+    let mut redis = Redis::start();
+    let server = Server::launch()
+        .redis(&redis)
+        .args([
+            "--redis-publish-wait-ms",
+            "30000",
+            "--redis-publishes-in-flight-max",
+            "20",
+            "--redis-backoff-ms-max",
+            "200",
+        ])
+        .ops()
+        .start();
+    let mut sender = Client::connect(&server);
+    redis.kill();
+    server.wait_for_log("redis lost");
+    for id in 1..=21 {
+        sender.send(format!(r#"{{"type":"SEND_MESSAGE","roomId":"r","message":{id},"id":{id}}}"#));
+    }
+    assert_eq!(sender.expect_error("broker_busy")["id"], 21);
+    sender.fence();
+    redis.start_again();
+    for id in 1..=20 {
+        sender.expect(&format!(r#"{{"type":"ACK","id":{id}}}"#));
+    }
+}
+
+#[test]
+fn what_waits_in_an_outage_is_refused_when_it_has_waited_long_enough() {
+    let mut redis = Redis::start();
+    let server = Server::launch().redis(&redis).args(["--redis-publish-wait-ms", "300"]).ops().start();
+    let mut sender = Client::connect(&server);
+    redis.kill();
+    server.wait_for_log("redis lost");
+    for id in 1..=2 {
+        sender.send(format!(r#"{{"type":"SEND_MESSAGE","roomId":"r","message":1,"id":{id}}}"#));
+        sender.fence();
+    }
+    for id in 1..=2 {
+        assert_eq!(sender.expect_error("broker_unavailable")["id"], id);
+    }
+}

@@ -170,6 +170,14 @@ pub(crate) static KEYS: &[Key<Config>] = &[
         kind: &Number { unit: Unit::Count, range: 1..=MIB, field: field!(redis.session.publishes_in_flight_max) },
     },
     Key {
+        name: "redis.publish_wait_ms",
+        default: "0",
+        help: "How long a publish may wait for a connection to Redis; 0 refuses it at once with broker_unavailable",
+        environment_alias: None,
+        // Whoever sends waits as long for an answer.
+        kind: &Milliseconds { range: 0..=60_000, field: field!(redis.session.publish_wait) },
+    },
+    Key {
         name: "redis.buffer_bytes_max",
         default: "16777216",
         help: "Bytes of publishes that may wait to be written or confirmed; further ones are refused with broker_busy",

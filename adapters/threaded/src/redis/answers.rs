@@ -18,7 +18,7 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn succeed(&self, publish: &Publish, position: Option<Position>) -> Result<(), Over> {
-        let was_last = self.settle(publish);
+        let was_last = self.counts.settle(publish);
         match publish.id {
             Some(id) => self.report(Report::Published(id, position)),
             None if was_last => self.report(Report::Settled),
@@ -32,18 +32,12 @@ impl Answers {
         if publish.id.is_none() {
             self.counts.dropped.fetch_add(1, Relaxed);
         }
-        let was_last = self.settle(&publish);
+        let was_last = self.counts.settle(&publish);
         match publish.id {
             Some(id) => self.report(Report::PublishFailed(id, error)),
             None if was_last => self.report(Report::Settled),
             None => Ok(()),
         }
-    }
-
-    /// Returns whether none is in flight any more.
-    fn settle(&self, publish: &Publish) -> bool {
-        self.counts.in_flight_bytes.fetch_sub(publish.bytes, Relaxed);
-        self.counts.in_flight.fetch_sub(1, Relaxed) == 1
     }
 
     fn report(&self, report: Report) -> Result<(), Over> {

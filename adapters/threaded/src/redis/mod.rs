@@ -29,9 +29,11 @@ use fanfare_core::broker::{self, BrokerEvent, PublishError, PublishId, ReadId, S
 use fanfare_core::history::{Query, Retention};
 use link::Link;
 use report::Counts;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 pub use report::Report;
 
@@ -48,6 +50,8 @@ pub struct RedisLinks {
     refusing: [Option<String>; Role::COUNT],
     /// How often each came up.
     ups: [u64; Role::COUNT],
+    /// Publishes that wait for a connection of a role, and since when.
+    waiting: VecDeque<(Instant, Role, Publish)>,
     /// Publishes that were not even handed over.
     refused: Vec<(PublishId, PublishError)>,
     /// The same of reads, and whether each is worth asking again.
@@ -74,6 +78,7 @@ impl RedisLinks {
             asks: Default::default(),
             refusing: Default::default(),
             ups: [0; Role::COUNT],
+            waiting: VecDeque::new(),
             refused: Vec::new(),
             unread: Vec::new(),
             drawn: 0,
@@ -90,8 +95,11 @@ impl RedisLinks {
                 let role = if replicas_min == 0 { Role::Publisher } else { Role::DurablePublisher };
                 match self.reserve(role, room, payload, store.as_ref()) {
                     Ok(bytes) => {
-                        let message = self.message(room, payload, store, replicas_min);
-                        self.hand_over(role, Ask::Publish(Publish { message, id, bytes }));
+                        let publish = Publish { message: self.message(room, payload, store, replicas_min), id, bytes };
+                        match self.is_up(role) {
+                            true => self.hand_over(role, Ask::Publish(publish)),
+                            false => self.waiting.push_back((Instant::now(), role, publish)),
+                        }
                     }
                     Err(error) => self.refuse(id, error),
                 }
@@ -116,12 +124,13 @@ impl RedisLinks {
         store: Option<&Store<'_>>,
     ) -> Result<usize, PublishError> {
         let Counts { in_flight, in_flight_bytes, has_scripts, .. } = &*self.counts;
-        if !self.is_up(role) {
+        let is_up = self.is_up(role);
+        if !is_up && self.config.publish_wait.is_zero() {
             return Err(PublishError::Unavailable);
         }
         let bytes = match store {
             None => self.config.prefix.len() + room.len() + payload.len() + COMMAND_BYTES,
-            Some(_) if !has_scripts.load(Relaxed) => return Err(PublishError::NotStored),
+            Some(_) if is_up && !has_scripts.load(Relaxed) => return Err(PublishError::NotStored),
             Some(store) => {
                 history::store_bytes_max(&Room::new(room, store.retention, &self.config), store.key.as_ref(), payload)
             }
@@ -146,6 +155,40 @@ impl RedisLinks {
                 Message::Stored { room: room.to_owned(), command, replicas_min }
             }
         }
+    }
+
+    /// Hands over what has waited for this role's connection.
+    fn hand_over_waiting(&mut self, role: Role) {
+        let has_scripts = self.counts.has_scripts.load(Relaxed);
+        let (ready, others) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, of, _)| *of == role);
+        self.waiting = others;
+        let ready: VecDeque<_> = ready;
+        for (_, _, publish) in ready {
+            match publish.message {
+                Message::Stored { .. } if !has_scripts => self.give_up(&publish, PublishError::NotStored),
+                _ => self.hand_over(role, Ask::Publish(publish)),
+            }
+        }
+    }
+
+    /// What has waited for as long as it may.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while self.next_expiry().is_some_and(|at| at <= now) {
+            if let Some((_, _, publish)) = self.waiting.pop_front() {
+                self.give_up(&publish, PublishError::Unavailable);
+            }
+        }
+    }
+
+    fn give_up(&mut self, publish: &Publish, error: PublishError) {
+        self.counts.settle(publish);
+        self.refuse(publish.id, error);
+    }
+
+    /// When what waits for a connection has waited for too long.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.waiting.front().map(|(since, ..)| *since + self.config.publish_wait)
     }
 
     fn refuse(&mut self, id: Option<PublishId>, error: PublishError) {
@@ -178,6 +221,7 @@ impl RedisLinks {
             Report::Up(role, asks) => {
                 self.asks[*role as usize] = Some(asks.clone());
                 self.ups[*role as usize] += 1;
+                self.hand_over_waiting(*role);
                 match role {
                     Role::Subscriber => report(BrokerEvent::Up),
                     Role::Publisher => report(BrokerEvent::PublisherUp),
@@ -230,11 +274,13 @@ impl RedisLinks {
 
     /// Whether there are publishes or reads that were not even handed over.
     pub fn has_refusals(&self) -> bool {
-        !self.refused.is_empty() || !self.unread.is_empty()
+        let has_expired = || self.next_expiry().is_some_and(|at| at <= Instant::now());
+        !self.refused.is_empty() || !self.unread.is_empty() || has_expired()
     }
 
     /// Reports these.
     pub fn refusals(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
+        self.expire();
         self.refused.drain(..).for_each(|(id, error)| report(BrokerEvent::PublishFailed { id, error }));
         self.unread.drain(..).for_each(|(id, passes)| report(BrokerEvent::ReadFailed { id, passes }));
     }

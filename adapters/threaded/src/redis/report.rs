@@ -1,10 +1,11 @@
 //! What the threads that speak with Redis tell the one that owns the core, and what they count.
 
-use super::ask::Ask;
+use super::ask::{Ask, Publish};
 use crossbeam_channel::Sender;
 use fanfare_core::broker::redis::Role;
 use fanfare_core::broker::{PublishError, PublishId, ReadId};
 use fanfare_core::history::{Page, Position};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 /// What the threads have to say: [`BrokerEvent`](fanfare_core::broker::BrokerEvent)s that own their texts.
@@ -51,4 +52,12 @@ pub(super) struct Counts {
     pub(super) unreplicated: AtomicU64,
     /// Redis was given the scripts, and took them.
     pub(super) has_scripts: AtomicBool,
+}
+
+impl Counts {
+    /// A publish is answered. Returns whether none is in flight any more.
+    pub(super) fn settle(&self, publish: &Publish) -> bool {
+        self.in_flight_bytes.fetch_sub(publish.bytes, Relaxed);
+        self.in_flight.fetch_sub(1, Relaxed) == 1
+    }
 }

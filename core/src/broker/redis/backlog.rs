@@ -28,6 +28,18 @@ impl<T: Copy> Backlog<T> {
         self.commands.push_back((Some(what), len));
     }
 
+    /// What the first is for.
+    pub(super) fn first(&self) -> Option<T> {
+        self.commands.front().and_then(|(what, _)| *what)
+    }
+
+    /// Forgets the first.
+    pub(super) fn pop(&mut self) {
+        if let Some((_, len)) = self.commands.pop_front() {
+            self.bytes.take(len);
+        }
+    }
+
     /// Bytes of all.
     pub(super) fn len_bytes(&self) -> usize {
         self.bytes.waiting().len()

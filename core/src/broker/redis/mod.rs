@@ -40,7 +40,8 @@
 //!   refused or unknown, it passes for a master.
 //! - Every publish with an id is answered exactly once; those that Redis was sent, in the order they were made, and
 //!   before the `PublisherDown` that may end them. Those that could not be sent are answered at once, so ahead of
-//!   others that wait. So are those behind a store that has to be repeated, unless they are stores of the same room that are made.
+//!   others that wait, or wait for the next connection, if they may ([`RedisConfig::publish_wait`]), and are sent before what comes later. So
+//!   are those behind a store that has to be repeated, unless they are stores of the same room that are made.
 //! - With [`RedisConfig::keeps_history`], what is to be stored is stored and published by a script, in its place among the publishes, and
 //!   histories are read on the same connection. Where Redis has forgotten the scripts, nothing more is written until all that was written
 //!   is answered; then the scripts are loaded, what was refused is repeated in its order, and what was asked meanwhile follows. So no
@@ -100,6 +101,7 @@ use super::BrokerEvent;
 /// let config = RedisConfig::default();
 /// assert_eq!((config.username, config.password, config.database), (None, None, 0));
 /// assert_eq!((&config.client_name[..], &config.prefix[..], config.seed), ("fanfare", "fanfare:", 0));
+/// assert_eq!(config.publish_wait, Duration::ZERO);
 /// assert_eq!((config.publishes_in_flight_max, config.buffer_bytes_max), (16_384, 16 * 1024 * 1024));
 /// assert_eq!((config.message_bytes_max, config.keeps_history), (1024 * 1024, false));
 /// assert_eq!(config.history_meta_age_max, Duration::from_secs(30 * 24 * 3_600));
@@ -125,6 +127,9 @@ pub struct RedisConfig {
     pub seed: u64,
     /// Publishes written or waiting to be, and not answered yet. More are refused as busy.
     pub publishes_in_flight_max: usize,
+    /// For how long a publish may wait for a connection, where there is none, or where it was lost before the publish was written. None by
+    /// default: it fails at once.
+    pub publish_wait: Duration,
     /// Bytes of such publishes, with framing. Nothing larger can be published at all. What is stored is kept until it is answered, so that it
     /// takes up to twice as much memory.
     pub buffer_bytes_max: usize,
@@ -163,6 +168,7 @@ impl Default for RedisConfig {
             seed: 0,
             // A round trip of 10 ms at 1.6 million publishes a second; some 400 KB of bookkeeping.
             publishes_in_flight_max: 16_384,
+            publish_wait: Duration::ZERO,
             // As many publishes of 1 KB.
             buffer_bytes_max: 16 * 1024 * 1024,
             // Above what any client may send here, for publishers of other kinds.
@@ -192,6 +198,7 @@ impl fmt::Debug for RedisConfig {
             .field("prefix", &self.prefix)
             .field("seed", &self.seed)
             .field("publishes_in_flight_max", &self.publishes_in_flight_max)
+            .field("publish_wait", &self.publish_wait)
             .field("buffer_bytes_max", &self.buffer_bytes_max)
             .field("message_bytes_max", &self.message_bytes_max)
             .field("keeps_history", &self.keeps_history)

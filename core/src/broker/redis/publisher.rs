@@ -2,7 +2,8 @@
 //! `Link`; what the scripts of histories reply, `stores` knows, and what waits for replicas, `replication`.
 //!
 //! Commands of scripts are kept until they are answered. Once Redis answers one with `NOSCRIPT`, nothing more is written: what comes is
-//! put aside until all that was written is answered, and then written behind what has to be repeated.
+//! put aside until all that was written is answered, and then written behind what has to be repeated. What is to be published while there is
+//! no connection, and what was not written when it was lost, may wait for the next.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -24,6 +25,7 @@ use super::verdict::{Loss, Verdict};
 use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId, Store};
 use crate::hash::Seeded;
 use crate::history::{Position, Query, Retention};
+use crate::time::Time;
 
 /// Places kept for good in the list of unanswered publishes: 48 KB.
 const KEPT_UNANSWERED: usize = 1024;
@@ -46,6 +48,10 @@ enum Asked {
 impl Asked {
     fn runs_script(self) -> bool {
         matches!(self, Asked::Store(_) | Asked::Read(_))
+    }
+
+    fn publishes(self) -> bool {
+        matches!(self, Asked::Publish(_) | Asked::Store(_))
     }
 }
 
@@ -78,6 +84,9 @@ struct Unanswered {
 #[derive(Debug, Default)]
 pub(super) struct Publisher {
     unanswered: VecDeque<Unanswered>,
+    is_up: bool,
+    /// What waits for a connection, and since when.
+    waiting: Backlog<(Asked, Time)>,
     /// How many publishes and stores have no answer, put aside or not, or wait for replicas.
     publishes: usize,
     /// The place in the stream behind the last command answered.
@@ -112,42 +121,57 @@ impl Publisher {
     }
 
     /// The connection is up; what was said on it until here is not counted. `unloaded` says why there are no histories on it.
-    pub(super) fn up(&mut self, unloaded: Option<String>, outbox: &Outbox) {
-        self.answered_to = outbox.end();
+    pub(super) fn up(&mut self, unloaded: Option<String>, outbox: &mut Outbox, events: &mut EventQueue) {
+        (self.is_up, self.answered_to) = (true, outbox.end());
         (self.is_unloaded, self.loads_in_a_row) = (unloaded.is_some(), 0);
         if let Some(reason) = unloaded {
             self.complaints.refused(|| reason);
         }
+        std::mem::take(&mut self.waiting).drain(|(asked, _), bytes| match asked {
+            Asked::Store(StoreAsked { id, .. }) if self.is_unloaded => {
+                self.publishes -= 1;
+                self.fail(id, PublishError::NotStored, events);
+            }
+            asked => self.append(asked, outbox, |out| out.extend_from_slice(bytes)),
+        });
     }
 
-    /// Appends a publish, or answers it at once.
+    /// Appends a publish, has it wait for a connection, or answers it at once.
     pub(super) fn publish(
         &mut self,
         (room, payload): (&str, &[u8]),
         id: Option<PublishId>,
         outbox: &mut Outbox,
-        config: &RedisConfig,
+        (config, now): (&RedisConfig, Time),
         events: &mut EventQueue,
     ) {
+        if !self.is_up && config.publish_wait.is_zero() {
+            return self.fail(id, PublishError::Unavailable, events);
+        }
         if !self.has_room(command::publish_bytes_max(&config.prefix, room, payload), outbox, config) {
             return self.fail(id, PublishError::Busy, events);
         }
         self.publishes += 1;
-        self.append(Asked::Publish(id), outbox, |out| command::publish(out, &config.prefix, room, payload));
+        self.append_or_wait(Asked::Publish(id), outbox, now, |out| {
+            command::publish(out, &config.prefix, room, payload);
+        });
     }
 
-    /// Appends a publish that is stored, or answers it at once.
+    /// The same of a publish that is stored.
     pub(super) fn store(
         &mut self,
         (room, payload): (&str, &[u8]),
         (store, replicas_min): (&Store<'_>, u16),
         id: Option<PublishId>,
         outbox: &mut Outbox,
-        config: &RedisConfig,
+        (config, now): (&RedisConfig, Time),
         events: &mut EventQueue,
     ) {
-        if !config.keeps_history || self.is_unloaded {
+        if !config.keeps_history || self.is_up && self.is_unloaded {
             return self.fail(id, PublishError::NotStored, events);
+        }
+        if !self.is_up && config.publish_wait.is_zero() {
+            return self.fail(id, PublishError::Unavailable, events);
         }
         let of = Room::new(room, store.retention, config);
         if !self.has_room(history::store_bytes_max(&of, store.key.as_ref(), payload), outbox, config) {
@@ -156,7 +180,30 @@ impl Publisher {
         self.publishes += 1;
         let drawn = self.draw(room);
         let asked = StoreAsked { id, room: Seeded::new(config.seed).hash_one(room), replicas_min };
-        self.append(Asked::Store(asked), outbox, |out| history::store(out, &of, drawn, store.key.as_ref(), payload));
+        self.append_or_wait(Asked::Store(asked), outbox, now, |out| {
+            history::store(out, &of, drawn, store.key.as_ref(), payload);
+        });
+    }
+
+    fn append_or_wait(&mut self, asked: Asked, outbox: &mut Outbox, now: Time, write: impl FnOnce(&mut Vec<u8>)) {
+        match self.is_up {
+            true => self.append(asked, outbox, write),
+            false => self.waiting.push((asked, now), write),
+        }
+    }
+
+    /// Answers what has waited for a connection as long as it may.
+    pub(super) fn expire(&mut self, now: Time, config: &RedisConfig, events: &mut EventQueue) {
+        while let Some((asked, _)) = self.waiting.first().filter(|(_, since)| *since + config.publish_wait <= now) {
+            self.waiting.pop();
+            self.publishes -= 1;
+            self.fail_asked(asked, PublishError::Unavailable, events);
+        }
+    }
+
+    /// When that is due.
+    pub(super) fn next_expiry(&self, config: &RedisConfig) -> Option<Time> {
+        self.waiting.first().map(|(_, since)| since + config.publish_wait)
     }
 
     /// Appends a read, or answers it at once. The hub bounds how many there are.
@@ -218,8 +265,10 @@ impl Publisher {
 
     /// Bytes of the connection that have no answer, written or put aside.
     pub(super) fn unanswered_bytes(&self, outbox: &Outbox) -> u64 {
-        let aside = self.refused.len_bytes() + self.held.len_bytes();
-        outbox.end().saturating_sub(self.answered_to) + aside as u64
+        let aside = self.refused.len_bytes() + self.held.len_bytes() + self.waiting.len_bytes();
+        // Before it is up, what stands in the outbox is its set-up.
+        let unanswered = if self.is_up { outbox.end().saturating_sub(self.answered_to) } else { 0 };
+        unanswered + aside as u64
     }
 
     /// A publish that was not confirmed.
@@ -320,7 +369,7 @@ impl Publisher {
             self.unanswered.push_front(next);
             return Err(unasked("a reply came to a command that was not sent yet"));
         }
-        self.answered_to = next.end;
+        let before = std::mem::replace(&mut self.answered_to, next.end);
         let verdict = match next.asked {
             Asked::Probe { probe, again } => Some(self.probed((probe, again), reply, outbox, config)),
             Asked::Load(script) => self.loaded(script, reply, config),
@@ -331,6 +380,7 @@ impl Publisher {
         };
         let Some(verdict) = verdict else {
             // Answered with the others that this loses.
+            self.answered_to = before;
             self.unanswered.push_front(next);
             let reply = match next.asked {
                 Asked::Publish(_) => "PUBLISH was answered with something else than a number",
@@ -570,29 +620,67 @@ impl Publisher {
         Some(Ok(Verdict::Fine))
     }
 
-    /// The connection is lost: says what is known of every publish on it.
-    pub(super) fn lose(&mut self, sent_total: u64, events: &mut EventQueue) {
-        let mut unanswered = std::mem::take(&mut self.unanswered);
-        let aside = [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)];
-        let [mut refused, mut held] = aside;
+    /// The connection is lost: says what is known of every publish on it, and keeps those that are surely not made, if they may wait.
+    pub(super) fn lose(&mut self, outbox: &Outbox, (config, now): (&RedisConfig, Time), events: &mut EventQueue) {
+        if !std::mem::take(&mut self.is_up) {
+            return;
+        }
         for (id, _) in self.replication.lose() {
+            self.publishes -= 1;
             self.fail(id, PublishError::Unconfirmed, events);
         }
-        let mut fail = |asked, error| match asked {
-            Asked::Publish(id) | Asked::Store(StoreAsked { id, .. }) => self.fail(id, error, events),
-            // The hub asks again.
-            Asked::Read(_) | Asked::Wait(_) | Asked::Load(_) | Asked::Probe { .. } => {}
-        };
-        refused.drain(|asked, _| fail(asked, PublishError::Unavailable));
+        let [mut refused, mut held] = [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)];
+        refused.drain(|asked, bytes| self.was_not_made(asked, bytes, (config, now), events));
+        let mut unanswered = std::mem::take(&mut self.unanswered);
+        let (sent_total, mut start) = (outbox.sent_total(), self.answered_to);
         for Unanswered { asked, end, .. } in unanswered.drain(..) {
-            let error = if end > sent_total { PublishError::Unavailable } else { PublishError::Unconfirmed };
-            fail(asked, error);
+            if start >= sent_total {
+                let bytes = &outbox.unsent()[(start - sent_total) as usize..(end - sent_total) as usize];
+                self.was_not_made(asked, bytes, (config, now), events);
+            } else {
+                // Of the one that was written in part, Redis has not read the end, and nobody has the beginning any more.
+                let is_whole = end <= sent_total;
+                self.publishes -= usize::from(asked.publishes());
+                self.fail_asked(
+                    asked,
+                    if is_whole { PublishError::Unconfirmed } else { PublishError::Unavailable },
+                    events,
+                );
+            }
+            start = end;
         }
-        held.drain(|asked, _| fail(asked, PublishError::Unavailable));
+        held.drain(|asked, bytes| self.was_not_made(asked, bytes, (config, now), events));
         unanswered.shrink_to(KEPT_UNANSWERED);
         self.unanswered = unanswered;
         self.kept = ByteQueue::default();
-        (self.publishes, self.answered_to, self.forgotten_to) = (0, 0, None);
+        (self.answered_to, self.forgotten_to) = (0, None);
+    }
+
+    /// The connection was lost before Redis did this.
+    fn was_not_made(
+        &mut self,
+        asked: Asked,
+        bytes: &[u8],
+        (config, now): (&RedisConfig, Time),
+        events: &mut EventQueue,
+    ) {
+        match asked.publishes() {
+            true if !config.publish_wait.is_zero() => {
+                self.waiting.push((asked, now), |out| out.extend_from_slice(bytes))
+            }
+            is_publish => {
+                self.publishes -= usize::from(is_publish);
+                self.fail_asked(asked, PublishError::Unavailable, events);
+            }
+        }
+    }
+
+    fn fail_asked(&mut self, asked: Asked, error: PublishError, events: &mut EventQueue) {
+        match asked {
+            Asked::Publish(id) | Asked::Store(StoreAsked { id, .. }) => self.fail(id, error, events),
+            // The hub asks again.
+            Asked::Read(_) | Asked::Wait(_) | Asked::Load(_) | Asked::Probe { .. } => {}
+        }
     }
 
     /// Publishes that have no answer yet.

@@ -12,7 +12,7 @@ use super::stores::page_bytes_max;
 use super::subscriber::{Operation, Subscriber};
 use super::verdict::{Loss, Verdict};
 use super::{ConnectionRequest, RedisConfig, RedisStats, Role};
-use crate::broker::{Ask, BrokerEvent, PublishError, PublishId, ReadId, Store};
+use crate::broker::{Ask, BrokerEvent, PublishId, ReadId, Store};
 use crate::history::{Query, Retention};
 use crate::time::Time;
 
@@ -33,6 +33,8 @@ pub struct RedisSession {
     /// For rooms that wait for replicas.
     durable_publisher: Publisher,
     events: EventQueue,
+    /// As the driver has said last.
+    now: Time,
     /// Why Redis refuses for a while, as was told last.
     told_trouble: Option<String>,
     oversized: u64,
@@ -56,6 +58,7 @@ impl RedisSession {
             publisher: Publisher::new(config.seed),
             durable_publisher: Publisher::new(!config.seed),
             events: EventQueue::default(),
+            now: Time::ZERO,
             told_trouble: None,
             oversized: 0,
             ignored: 0,
@@ -105,22 +108,16 @@ impl RedisSession {
     }
 
     fn publish_over(&mut self, role: Role, room: &str, payload: &[u8], id: Option<PublishId>) {
+        let now = self.now;
         let (publisher, link, config, events) = self.publishing(role);
-        if link.is_up() {
-            publisher.publish((room, payload), id, &mut link.outbox, config, events);
-        } else {
-            publisher.fail(id, PublishError::Unavailable, events);
-        }
+        publisher.publish((room, payload), id, &mut link.outbox, (config, now), events);
     }
 
     /// The same of a message that is stored in the room's history in the same step. `Published` follows once so many replicas have it.
     pub fn store(&mut self, room: &str, payload: &[u8], store: &Store<'_>, replicas_min: u16, id: Option<PublishId>) {
+        let now = self.now;
         let (publisher, link, config, events) = self.publishing(self.publisher_of(replicas_min));
-        if link.is_up() {
-            publisher.store((room, payload), (store, replicas_min), id, &mut link.outbox, config, events);
-        } else {
-            publisher.fail(id, PublishError::Unavailable, events);
-        }
+        publisher.store((room, payload), (store, replicas_min), id, &mut link.outbox, (config, now), events);
     }
 
     /// Over which connection is published to a room that waits for so many replicas. It is always the same, so that what is said to the room
@@ -151,6 +148,7 @@ impl RedisSession {
 
     /// What the driver is to do about a connection now. To be called until it has nothing more; that is at most twice for each role.
     pub fn poll_connection(&mut self, now: Time) -> Option<(Role, ConnectionRequest)> {
+        self.now = now;
         self.roles().find_map(|role| {
             let (link, config) = self.link(role);
             link.poll(now, config).map(|request| (role, request))
@@ -165,12 +163,14 @@ impl RedisSession {
 
     /// The connection that was to be opened is established; its output can be written.
     pub fn connected(&mut self, role: Role, now: Time) {
+        self.now = now;
         let (link, config) = self.link(role);
         link.connected(now, config);
     }
 
     /// The connection ended, or could not be established. `reason` is for people and must hold no secret.
     pub fn disconnected(&mut self, role: Role, reason: &str, now: Time) {
+        self.now = now;
         // Whatever was given up here is gone there, too.
         let link = self.link(role).0;
         link.set_drop_due(false);
@@ -205,6 +205,7 @@ impl RedisSession {
     ///
     /// Messages are borrowed from `data` where they are whole in it; only an unfinished remainder is kept.
     pub fn input(&mut self, role: Role, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
+        self.now = now;
         self.events.drain(&mut sink);
         let limits = self.limits[role as usize];
         let link = self.link(role).0;
@@ -246,11 +247,17 @@ impl RedisSession {
 
     /// When to call [`RedisSession::timeout`] and [`RedisSession::poll_connection`], if nothing else happens.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.roles().map(|role| self.links[role as usize].next_timeout(&self.config)).min()
+        let publishers = [&self.publisher, &self.durable_publisher];
+        let expiries = publishers.into_iter().filter_map(|publisher| publisher.next_expiry(&self.config));
+        self.roles().map(|role| self.links[role as usize].next_timeout(&self.config)).chain(expiries).min()
     }
 
     /// Does what is due: probes, and gives up what has not answered.
     pub fn timeout(&mut self, now: Time) {
+        self.now = now;
+        for publisher in [&mut self.publisher, &mut self.durable_publisher] {
+            publisher.expire(now, &self.config, &mut self.events);
+        }
         for role in self.roles() {
             let probed = match role {
                 Role::Subscriber => self.subscriber.is_probed(),
@@ -415,9 +422,9 @@ impl RedisSession {
         match role {
             Role::Subscriber => sink(BrokerEvent::Up),
             Role::Publisher | Role::DurablePublisher => {
-                let (publisher, link, ..) = self.publishing(role);
+                let (publisher, link, _, events) = self.publishing(role);
                 let unloaded = link.take_unloaded();
-                publisher.up(unloaded, &link.outbox);
+                publisher.up(unloaded, &mut link.outbox, events);
                 if role == Role::Publisher {
                     sink(BrokerEvent::PublisherUp);
                 }
@@ -433,17 +440,17 @@ impl RedisSession {
     }
 
     fn lose(&mut self, role: Role, reason: &str, now: Time) {
-        let sent_total = self.links[role as usize].outbox.sent_total();
-        let (link, config) = self.link(role);
-        if link.is_waiting() {
+        if self.links[role as usize].is_waiting() {
             return;
         }
-        let is_news = link.lose(reason, now, config);
-        match role {
-            Role::Subscriber => self.subscriber.lose(),
-            Role::Publisher => self.publisher.lose(sent_total, &mut self.events),
-            Role::DurablePublisher => self.durable_publisher.lose(sent_total, &mut self.events),
+        if role == Role::Subscriber {
+            self.subscriber.lose();
+        } else {
+            let (publisher, link, config, events) = self.publishing(role);
+            publisher.lose(&link.outbox, (config, now), events);
         }
+        let (link, config) = self.link(role);
+        let is_news = link.lose(reason, now, config);
         if is_news {
             let reason = format!("Redis: {reason}");
             match role {

@@ -10,6 +10,7 @@ mod scanner;
 mod set_up;
 mod storing;
 mod subscribing;
+mod waiting;
 
 use std::time::Duration;
 

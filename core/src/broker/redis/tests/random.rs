@@ -219,6 +219,7 @@ impl World {
             buffer_bytes_max,
             keeps_history,
             waits_for_replicas,
+            publish_wait: Duration::from_millis(if seed.is_multiple_of(3) { 500 } else { 0 }),
             ..RedisConfig::default()
         };
         World {
