@@ -161,13 +161,14 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// A string that is borrowed where it has no escapes.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
+/// The value of a JSON string; `None` of any other value. A string without escapes is not read a second time: it stands there as
+/// it is, and its characters have been checked.
 fn text(json: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Text<'_>>(json.get()).ok().map(|text| text.0)
+    let text = json.get().strip_prefix('"')?.strip_suffix('"')?;
+    match text.as_bytes().contains(&b'\\') {
+        false => Some(Cow::Borrowed(text)),
+        true => serde_json::from_str(json.get()).ok().map(Cow::Owned),
+    }
 }
 
 type Fault = (ErrorCode, Cow<'static, str>);
@@ -292,7 +293,7 @@ impl<'a> Fields<'a> {
         #[derive(Deserialize)]
         struct Since<'a> {
             #[serde(borrow)]
-            epoch: Text<'a>,
+            epoch: &'a RawValue,
             offset: u64,
         }
         match (self.since, self.history) {
@@ -301,11 +302,12 @@ impl<'a> Fields<'a> {
             (Some(since), None) => {
                 let since = Some(since.get()).filter(|since| since.starts_with('{'));
                 let since = since.and_then(|since| serde_json::from_str::<Since<'_>>(since).ok());
-                let Since { epoch, offset } = since.ok_or(fault(
+                let since = since.and_then(|Since { epoch, offset }| Some((text(epoch)?, offset)));
+                let (epoch, offset) = since.ok_or(fault(
                     ErrorCode::BadField,
                     r#"since must be an object such as {"epoch":"1-0123456789abcdef","offset":12}"#,
                 ))?;
-                Ok(Start::Since(Position { epoch: epoch_of(&epoch.0), offset }))
+                Ok(Start::Since(Position { epoch: epoch_of(&epoch), offset }))
             }
             (None, Some(history)) => number(history)
                 .map(Start::Newest)
@@ -408,6 +410,18 @@ mod tests {
     }
 
     #[test]
+    fn names_mean_the_same_with_escapes_and_without() {
+        let since = Position { epoch: epoch_of("1-0123456789abcdef"), offset: 3 };
+        for (kind, room, epoch) in
+            [("SUBSCRIBE", "a/é", "1-0123456789abcdef"), (r"\u0053UBSCRIBE", r"a\/\u00e9", r"\u0031-0123456789abcdef")]
+        {
+            let frame = format!(r#"{{"type":"{kind}","room":"{room}","since":{{"epoch":"{epoch}","offset":3}}}}"#);
+            let request = Request::Subscribe { room: "a/é".into(), start: Start::Since(since) };
+            assert_eq!(parse(&frame, 128), Ok(Command { id: None, request }), "{frame}");
+        }
+    }
+
+    #[test]
     fn null_is_a_message_and_absence_is_not() {
         assert_eq!(code(r#"{"type":"SEND_MESSAGE","room":"r","message":null}"#), "ok");
         assert_eq!(code(r#"{"type":"SEND_MESSAGE","room":"r"}"#), "missing_field");
@@ -441,6 +455,8 @@ mod tests {
             (r#"{"type":"SUBSCRIBE","room":"r","since":{"epoch":"x","offset":0}}"#, "ok"),
             (r#"{"type":"SUBSCRIBE","room":"r","since":{"epoch":"x"}}"#, "bad_field"),
             (r#"{"type":"SUBSCRIBE","room":"r","since":["x",0]}"#, "bad_field"),
+            (r#"{"type":"SUBSCRIBE","room":"r","since":{"epoch":7,"offset":0}}"#, "bad_field"),
+            (r#"{"type":"SUBSCRIBE","room":"\ud800"}"#, "bad_field"),
             (r#"{"type":"SUBSCRIBE","room":"r","since":{"epoch":"x","offset":0},"history":1}"#, "bad_field"),
             (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"echo":"no"}"#, "bad_field"),
             (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"store":0}"#, "bad_field"),
