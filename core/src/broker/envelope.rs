@@ -158,12 +158,16 @@ fn is_versioned(payload: &[u8]) -> bool {
 
 /// What follows the version: the header's rest, and the text.
 fn own(rest: &[u8]) -> Option<(&[u8], Option<Except>)> {
-    let (node, rest) = hex(rest)?;
+    // Most messages except nobody: then it is enough that the node is a number.
+    let (node, rest) = rest.split_first_chunk::<HEX_DIGITS>()?;
+    if has(node, |byte| !byte.is_ascii_hexdigit()) {
+        return None;
+    }
     let rest = rest.strip_prefix(b" ")?;
     if let Some(text) = rest.strip_prefix(b"-\n") {
         return Some((text, None));
     }
-    let (conn, rest) = hex(rest)?;
+    let ((node, _), (conn, rest)) = (hex(node)?, hex(rest)?);
     let text = rest.strip_prefix(b"\n")?;
     Some((text, Some(Except { node, conn: ConnId::from_bits(conn) })))
 }
@@ -368,7 +372,17 @@ mod tests {
     #[test]
     fn a_header_that_no_instance_writes_is_no_text() {
         let text = r#"{"type":"MESSAGE","room":"r","message":1}"#;
-        for header in ["", "zz -\n", NODE, &format!("{NODE} x\n"), &format!("{NODE} - -\n"), &format!("{NODE} -\r\n")] {
+        for header in [
+            "",
+            "zz -\n",
+            "000000000000abcg -\n",
+            "000000000000abcg 0000000700000009\n",
+            NODE,
+            &format!("{NODE} x\n"),
+            &format!("{NODE} 000000070000000g\n"),
+            &format!("{NODE} - -\n"),
+            &format!("{NODE} -\r\n"),
+        ] {
             let payload = format!("F1 {header}{text}");
             assert_eq!(opened(payload.as_bytes()), Err(Dropped::Forged), "{payload}");
         }
