@@ -66,6 +66,11 @@ impl Audience {
         self.groups().any(|group| group.run != NONE)
     }
 
+    /// What a group of this form has yet to be given, if any has.
+    pub fn run_of(&self, form: Form) -> Option<u32> {
+        self.groups().find(|group| group.run != NONE && group.form == form).map(|group| group.run)
+    }
+
     /// The index of a group of this form with a place for one more.
     fn group_with_place(&mut self, form: Form, members_max: usize) -> usize {
         let has_place = |at: &usize| {

@@ -28,19 +28,19 @@ use delivery::Fallen;
 use outbox::Backlog;
 use place::{Place, Seat};
 use run::{KEPT_BYTES_MAX, Runs};
-use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 use stream::Streams;
 use text_kind::TextKind;
 
 /// A message in one of the forms in which a room's members get it.
+#[derive(Clone, Copy, Debug)]
 struct Frame {
     form: Form,
     /// Where it is written.
     track: u32,
-    /// Where it begins there, once it has been written; `Some(None)` if it cannot be.
-    position: Option<Option<u64>>,
+    /// Where it begins there; `None` if it cannot be written in this form.
+    position: Option<u64>,
 }
 
 /// What a member that leaves a room still gets of what has been said there and is not written.
@@ -77,6 +77,8 @@ pub(crate) struct FanOut {
     gone: Vec<u32>,
     /// For one text that is being built.
     scratch: Vec<u8>,
+    /// For the forms of one message.
+    frames: Vec<Frame>,
 }
 
 impl FanOut {
@@ -95,6 +97,7 @@ impl FanOut {
             newest: Vec::new(),
             gone: Vec::new(),
             scratch: Vec::new(),
+            frames: Vec::new(),
         }
     }
 
@@ -397,60 +400,55 @@ impl FanOut {
             let rooms = &slots.get(slot).rooms;
             Some((slot, rooms.as_slice()[rooms.position(key)?].place))
         });
-        let audience = self.audiences.get(key);
-        let (groups, in_all, slow) = (audience.group_count(), audience.members(), audience.slow);
-        // A message is written once for each form, behind what groups of that form have yet to be given.
-        let mut frames = SmallVec::<[Frame; 2]>::new();
-        for at in 0..groups {
-            let run = self.audiences.get(key).group_at(at).run;
-            if let Some((form, track)) = self.runs.track_of(run)
-                && !frames.iter().any(|frame| frame.form == form)
-            {
-                frames.push(Frame { form, track, position: None });
-            }
-        }
-        let waited_for = frames.len();
-        for at in 0..groups {
-            let group = self.audiences.get(key).group_at(at);
+        let FanOut { audiences, runs, deflater, frames, .. } = self;
+        let audience = audiences.get_mut(key);
+        let (in_all, slow) = (audience.members(), audience.slow);
+        frames.clear();
+        for at in 0..audience.group_count() {
+            let group = audience.group_at(at);
             let (form, run, members) = (group.form, group.run, group.members().len());
             if members == 0 || form.is_behind || said == TextKind::Notice && form.shape != Shape::Message {
                 continue;
             }
+            // A message is written once for each form, behind what groups of that form have yet to be given.
             let known = frames.iter().position(|frame| frame.form == form).unwrap_or_else(|| {
-                frames.push(Frame { form, track: self.runs.add_track(form), position: None });
-                frames.len() - 1
-            });
-            let Frame { track, position, .. } = &mut frames[known];
-            let position = *position.get_or_insert_with(|| {
-                let deflater = &mut self.deflater;
-                let position = self.runs.write(*track, |out| match said {
+                let track = match audience.run_of(form) {
+                    Some(run) => runs.track_of(run),
+                    None => runs.add_track(),
+                };
+                let position = runs.write(track, |out| match said {
                     TextKind::Message | TextKind::Stored(_) => form.write(deflater, out, text),
                     TextKind::Notice => {
                         form.write_notice(deflater, out, text);
                         true
                     }
                 });
-                metrics.messages_forged += u64::from(position.is_none());
                 if slow == Slow::CatchUp {
-                    self.runs.note_place(*track, position, said);
+                    runs.note_place(track, position, said);
                 }
-                position
+                if position.is_none() {
+                    metrics.messages_forged += 1;
+                    runs.forget_unused(track);
+                }
+                frames.push(Frame { form, track, position });
+                frames.len() - 1
             });
-            let Some(position) = position else { continue };
+            let Frame { track, position: Some(position), .. } = frames[known] else { continue };
             if run == NONE {
-                let run = self.runs.start(key, at, (members, in_all), *track, position);
-                let group = self.audiences.get_mut(key).group_at_mut(at);
+                let run = runs.start(key, at, (members, in_all), track, position);
+                let group = audience.group_at_mut(at);
                 (group.run, group.full) = (run, members as u32);
             }
             metrics.deliveries += members as u64;
-            if let Some((slot, place)) = spared.filter(|(_, place)| place.group() == at) {
-                metrics.deliveries -= 1;
-                let run = self.audiences.get(key).group_at(at).run;
-                self.spare(slots, slot, key, place, self.runs.offset(run, position));
-            }
         }
-        for frame in &frames[waited_for..] {
-            self.runs.forget_unused(frame.track);
+        if let Some((slot, place)) = spared {
+            let group = audience.group_at(place.group());
+            let frame = frames.iter().find(|frame| frame.form == group.form);
+            if let Some(position) = frame.and_then(|frame| frame.position) {
+                metrics.deliveries -= 1;
+                let until = runs.offset(group.run, position);
+                self.spare(slots, slot, key, place, until);
+            }
         }
     }
 

@@ -2,7 +2,6 @@
 //! given, once. For each group of members there is a run: the part of the track that it gets next. Buffers are reused.
 
 use super::text_kind::TextKind;
-use crate::form::Form;
 use crate::id::ConnId;
 use crate::slots::NONE;
 use crate::ws::encode;
@@ -59,7 +58,6 @@ fn whole_frames(run: &[u8], bytes_max: usize) -> usize {
 /// track's beginning, so that they hold when what everybody has been given is cut off.
 #[derive(Debug)]
 struct Track {
-    form: Form,
     bytes: Vec<u8>,
     /// Position of the first byte.
     base: u64,
@@ -221,24 +219,18 @@ impl Runs {
         Some(part)
     }
 
-    /// The track of a run and its form, or nothing where there is no run.
-    pub fn track_of(&self, run: u32) -> Option<(Form, u32)> {
-        let track = self.list.get(run as usize)?.track;
-        Some((self.tracks[track as usize].form, track))
+    /// The track of a run.
+    pub fn track_of(&self, run: u32) -> u32 {
+        self.get(run).track
     }
 
     /// A track without a run. Unless one is begun at once, it has to be given back.
-    pub fn add_track(&mut self, form: Form) -> u32 {
-        let key = self.free_tracks.pop().unwrap_or(self.tracks.len() as u32);
-        match self.tracks.get_mut(key as usize) {
-            Some(track) => track.form = form,
-            None => {
-                let runs = VecDeque::new();
-                let places = VecDeque::new();
-                self.tracks.push(Track { form, bytes: Vec::new(), base: 0, runs, due: 0, is_large: false, places });
-            }
-        }
-        key
+    pub fn add_track(&mut self) -> u32 {
+        self.free_tracks.pop().unwrap_or_else(|| {
+            let (runs, places) = (VecDeque::new(), VecDeque::new());
+            self.tracks.push(Track { bytes: Vec::new(), base: 0, runs, due: 0, is_large: false, places });
+            self.tracks.len() as u32 - 1
+        })
     }
 
     /// Lets `write` append a frame to the track. Returns where in the track it begins, or `None` where there is none.

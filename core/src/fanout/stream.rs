@@ -122,7 +122,6 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::form::Form;
     use crate::slots::Phase;
     use crate::time::Time;
     use std::io::Write;
@@ -131,7 +130,7 @@ mod tests {
     fn a_stream_keeps_the_order_of_replies_and_parts_and_copies_no_part() {
         let (mut slots, mut runs, mut streams) = (Slots::new(), Runs::new(64, 1 << 20), Streams::default());
         let slot = slots.insert(Phase::Head, Time::ZERO).slot() as u32;
-        let track = runs.add_track(Form::default());
+        let track = runs.add_track();
         let start = runs.write(track, |out| out.write_all(b"0123456789").is_ok()).unwrap();
         let run = runs.start(0, 0, (1, 1), track, start);
         streams.add_part(&mut slots, slot, run, 0..2);
