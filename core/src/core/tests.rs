@@ -3,6 +3,12 @@
 use super::*;
 use std::time::Duration;
 
+/// Every action is moved from function to function, and every delivery is one. A larger one is moved by a call of memcpy.
+#[test]
+fn an_action_is_two_cache_lines_at_most() {
+    assert!(size_of::<Action<'_>>() <= 128, "{} bytes", size_of::<Action<'_>>());
+}
+
 #[test]
 fn a_newcomer_that_subscribes_at_once_needs_no_meter() {
     let mut core = Core::new(Config::default());

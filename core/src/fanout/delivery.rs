@@ -38,8 +38,13 @@ pub(crate) enum Source<'a> {
     /// What goes to the target alone.
     Stream,
     /// A run, by its index among those that are due, for all its members; `one_of_several` in this turn. Where its room does not keep for
-    /// slow members what they do not take, `laggards` notes them.
-    Run { run: u32, one_of_several: bool, coalesced: &'a mut Coalesced, laggards: Option<Laggards<'a>> },
+    /// slow members what they do not take, `laggards` says what they get instead, and they are noted.
+    Run {
+        run: u32,
+        one_of_several: bool,
+        coalesced: &'a mut Coalesced,
+        laggards: Option<(&'a mut Laggards, &'a mut Fallen)>,
+    },
     /// Pieces for one target, back to back.
     Coalesced { pieces: Range<usize>, coalesced: &'a mut Coalesced, runs: &'a Runs },
 }
@@ -53,25 +58,24 @@ pub(crate) struct Fallen {
     pub newest: BTreeMap<(u32, u32), Arc<[u8]>>,
 }
 
-/// Where a room's slow members are noted.
+/// What a room's slow members get instead of a run.
 #[derive(Debug)]
-pub(crate) struct Laggards<'a> {
+pub(crate) struct Laggards {
     pub room: u32,
     /// The offset of the first message that they do not take; `None` where only the newest matters to them.
     pub from: Option<u64>,
     /// The last frame, once somebody needs it.
     pub newest: Option<Arc<[u8]>>,
-    pub fallen: &'a mut Fallen,
 }
 
-impl Laggards<'_> {
+impl Laggards {
     #[cold]
-    fn note(&mut self, conn: ConnId, bytes: &[u8]) {
+    fn note(&mut self, fallen: &mut Fallen, conn: ConnId, bytes: &[u8]) {
         match self.from {
-            Some(from) => self.fallen.behind.push((conn, self.room, from)),
+            Some(from) => fallen.behind.push((conn, self.room, from)),
             None => {
                 let newest = self.newest.get_or_insert_with(|| encode::last_frame(bytes).into());
-                self.fallen.newest.insert((conn.slot() as u32, self.room), Arc::clone(newest));
+                fallen.newest.insert((conn.slot() as u32, self.room), Arc::clone(newest));
             }
         }
     }
@@ -112,8 +116,8 @@ impl<'a> Delivery<'a> {
         }
         if marks & mark::HELD_UP != 0 {
             match &mut self.source {
-                Source::Run { laggards: Some(laggards), .. } if marks & mark::HELD_UP == mark::LAGGING => {
-                    laggards.note(conn, self.bytes);
+                Source::Run { laggards: Some((laggards, fallen)), .. } if marks & mark::HELD_UP == mark::LAGGING => {
+                    laggards.note(fallen, conn, self.bytes);
                 }
                 _ => self.queue(conn, 0),
             }

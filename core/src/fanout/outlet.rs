@@ -3,7 +3,7 @@
 
 use super::FanOut;
 use super::coalesced::Coalesced;
-use super::delivery::{Delivery, Fallen, Laggards, Source};
+use super::delivery::{Delivery, Laggards, Source};
 use super::run::Runs;
 use crate::id::ConnId;
 use crate::metrics::Metrics;
@@ -48,13 +48,16 @@ pub(crate) struct Outlet {
     taken: usize,
     /// How many queues have been gathered, and their bytes.
     flushed: (usize, usize),
+    /// In `Stage::Runs`: what those get who do not keep up with the run's room. It stands here, because a delivery is moved.
+    laggards: Option<Laggards>,
     /// In `Stage::Coalesced`: who is written to.
     target: ConnId,
 }
 
 impl Outlet {
     pub fn new() -> Outlet {
-        Outlet { stage: Stage::Flush, at: 0, taken: 0, flushed: (0, 0), target: ConnId::from_bits(0) }
+        let target = ConnId::from_bits(0);
+        Outlet { stage: Stage::Flush, at: 0, taken: 0, flushed: (0, 0), laggards: None, target }
     }
 
     /// The delivery of this step.
@@ -82,7 +85,7 @@ impl Outlet {
                 let group = audience.group_at(run.group);
                 let laggards = match audience.slow {
                     Slow::Close => None,
-                    slow => laggards(slow, runs, key, fallen),
+                    slow => laggards(slow, runs, key).map(|laggards| (self.laggards.insert(laggards), fallen)),
                 };
                 let source = Source::Run { run: index as u32, one_of_several, coalesced, laggards };
                 (runs.part(key), &group.members()[..group.full as usize], source)
@@ -178,15 +181,15 @@ impl Outlet {
     }
 }
 
-/// Where members are noted that do not keep up with this run's room.
+/// What members get who do not keep up with this run's room, where it is not the run.
 #[cold]
-fn laggards<'a>(slow: Slow, runs: &Runs, run: u32, fallen: &'a mut Fallen) -> Option<Laggards<'a>> {
-    let room = runs.get(run).room;
-    match slow {
-        Slow::Close => None,
-        Slow::CatchUp => Some(Laggards { room, from: Some(runs.first_place(run)?), newest: None, fallen }),
-        Slow::Latest => Some(Laggards { room, from: None, newest: None, fallen }),
-    }
+fn laggards(slow: Slow, runs: &Runs, run: u32) -> Option<Laggards> {
+    let from = match slow {
+        Slow::Close => return None,
+        Slow::CatchUp => Some(runs.first_place(run)?),
+        Slow::Latest => None,
+    };
+    Some(Laggards { room: runs.get(run).room, from, newest: None })
 }
 
 /// Whether this stream waits for the runs of its connection's rooms.

@@ -4,6 +4,7 @@
 use fanfare_core::history::Retention;
 use fanfare_core::rules::{Rule, Rules, Slow};
 use fanfare_core::{Config, ConnId, Event};
+use fanfare_tests::Frame;
 use fanfare_tests::config;
 use fanfare_tests::embedded::Embedded;
 use std::time::Duration;
@@ -69,6 +70,22 @@ fn one_that_wants_the_newest_gets_that_and_what_comes() {
         assert_eq!(numbers, (0..=10).chain(MESSAGES - 1..MESSAGES + 2).collect::<Vec<_>>());
         assert_eq!(room.lone.core.metrics().slow_closes, 0);
     }
+}
+
+#[test]
+fn one_that_wants_the_newest_of_two_rooms_gets_that_of_each() {
+    let mut rooms = Embedded::new(settings(Slow::Latest, false));
+    let (sender, member) = (rooms.client("/?room=r&room=s"), rooms.client("/?room=r&room=s"));
+    rooms.slow.insert(member);
+    // Both in one turn. The first turn fills the queue of a member that was quick.
+    for (of_r, of_s) in [(0, 1), (2, 3), (4, 5)] {
+        let send = |room, number| format!(r#"{{"type":"SEND_MESSAGE","room":"{room}","message":"<{number}>"}}"#);
+        let mut bytes = [send("r", of_r), send("s", of_s)].map(|text| Frame::text(&text).masked()).concat();
+        rooms.turn(|turn| turn.feed(Event::Bytes { conn: sender, data: &mut bytes }));
+    }
+    rooms.recover();
+    assert_eq!(rooms.numbers(sender), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(rooms.numbers(member), [0, 1, 4, 5]);
 }
 
 #[test]
