@@ -73,7 +73,7 @@ pub enum Ask<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Store<'a> {
     /// What the room keeps.
-    pub retention: Retention,
+    pub retention: &'a Retention,
     /// The sender's idempotency key: a message with a key that the room has seen lately is not stored, nor published, again.
     pub key: Option<IdempotencyKey<'a>>,
 }

@@ -76,7 +76,7 @@ impl Asks {
             (start..self.bytes.len(), key.digest, key.age_max)
         });
         self.push(Kind::Store(id, self.storing.len() as u32), room, write);
-        self.storing.push(Storing { retention: store.retention, key, replicas_min });
+        self.storing.push(Storing { retention: *store.retention, key, replicas_min });
     }
 
     /// Queues a read.
@@ -101,7 +101,7 @@ impl Asks {
                     age_max: *age_max,
                     keys_max: KEYS_MAX,
                 });
-                let store = Some(Store { retention: *retention, key });
+                let store = Some(Store { retention, key });
                 Ask::Publish { room, payload, store, replicas_min: *replicas_min, id }
             }
             Kind::Read(id, index) => {

@@ -163,7 +163,7 @@ impl Hub {
                 let key =
                     said.key.map(|text| IdempotencyKey { text, digest: said.digest(), age_max, keys_max: KEYS_MAX });
                 let write = |out: &mut Vec<u8>| cx.config.write_publish(out, room, said, true);
-                self.asks.push_store(publish, room, (Store { retention, key }, replicas_min), write);
+                self.asks.push_store(publish, room, (Store { retention: &retention, key }, replicas_min), write);
             }
         }
         Ok(())

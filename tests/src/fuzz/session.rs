@@ -190,7 +190,7 @@ impl History {
             }
             Step::Store(with_id, room, bytes) => {
                 let (id, room) = (self.id(with_id), if room { "one" } else { "other" });
-                let store = Store { retention: RETENTION, key: None };
+                let store = Store { retention: &RETENTION, key: None };
                 self.session.store(room, &vec![b'z'; usize::from(bytes) % 2_000], &store, 0, id);
             }
             Step::Read if self.reads.len() < READS_IN_FLIGHT_MAX && self.up[Role::Publisher as usize] => {

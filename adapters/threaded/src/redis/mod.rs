@@ -132,7 +132,7 @@ impl RedisLinks {
             None => self.config.prefix.len() + room.len() + payload.len() + COMMAND_BYTES,
             Some(_) if is_up && !has_scripts.load(Relaxed) => return Err(PublishError::NotStored),
             Some(store) => {
-                history::store_bytes_max(&Room::new(room, store.retention, &self.config), store.key.as_ref(), payload)
+                history::store_bytes_max(&Room::new(room, *store.retention, &self.config), store.key.as_ref(), payload)
             }
         };
         if in_flight.load(Relaxed) >= self.config.publishes_in_flight_max
@@ -150,7 +150,7 @@ impl RedisLinks {
             None => Message::Plain { channel: format!("{}{room}", self.config.prefix), payload: payload.to_vec() },
             Some(Store { retention, key }) => {
                 let (drawn, mut command) = (self.draw(room), Vec::new());
-                let of = Room::new(room, retention, &self.config);
+                let of = Room::new(room, *retention, &self.config);
                 history::store(&mut command, &of, drawn, key.as_ref(), payload);
                 Message::Stored { room: room.to_owned(), command, replicas_min }
             }

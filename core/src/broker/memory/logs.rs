@@ -52,7 +52,7 @@ impl Logs {
     /// # Errors
     /// Its idempotency key belongs to another message.
     pub fn store(&mut self, now_ms: u64, room: &str, payload: &[u8], store: &Store<'_>) -> Result<StoredAt, KeyReused> {
-        self.with(now_ms, room, |log, moment| log.store(moment, &store.retention, store.key.as_ref(), payload))
+        self.with(now_ms, room, |log, moment| log.store(moment, store.retention, store.key.as_ref(), payload))
     }
 
     /// What is found in a part of a room's history.
@@ -119,7 +119,7 @@ mod tests {
         Retention { messages_max: 1_000, bytes_max: 1 << 30, age_max: Duration::from_secs(3_600) };
 
     fn store(logs: &mut Logs, room: &str, bytes: usize) -> u64 {
-        let store = Store { retention: RETENTION, key: None };
+        let store = Store { retention: &RETENTION, key: None };
         logs.store(0, room, &vec![b'x'; bytes], &store).expect("there is no key").position.offset
     }
 

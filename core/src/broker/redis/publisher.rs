@@ -173,7 +173,7 @@ impl Publisher {
         if !self.is_up && config.publish_wait.is_zero() {
             return self.fail(id, PublishError::Unavailable, events);
         }
-        let of = Room::new(room, store.retention, config);
+        let of = Room::new(room, *store.retention, config);
         if !self.has_room(history::store_bytes_max(&of, store.key.as_ref(), payload), outbox, config) {
             return self.fail(id, PublishError::Busy, events);
         }

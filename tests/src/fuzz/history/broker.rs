@@ -96,7 +96,7 @@ impl Broker {
             Ask::Unsubscribe { room } => (Link::Subscriber, Asked::Unsubscribe(room.to_owned())),
             Ask::Publish { room, payload, store, id, .. } => {
                 let store = store.expect("all rooms keep history");
-                (Link::Publisher, Asked::Store(room.to_owned(), payload.to_vec(), store.retention, id))
+                (Link::Publisher, Asked::Store(room.to_owned(), payload.to_vec(), *store.retention, id))
             }
             Ask::Read { room, query, retention, id } => {
                 (Link::Publisher, Asked::Read(room.to_owned(), query, retention, id))

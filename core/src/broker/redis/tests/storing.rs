@@ -34,7 +34,7 @@ fn up(config: RedisConfig, loads: &[u8]) -> Script {
 
 impl Script {
     fn store(&mut self, room: &str, id: u64) {
-        let store = Store { retention: RETENTION, key: None };
+        let store = Store { retention: &RETENTION, key: None };
         self.session.store(room, format!("m{id}").as_bytes(), &store, 0, Some(PublishId::new(id)));
     }
 
@@ -102,7 +102,7 @@ fn a_store_says_where_it_is_and_epochs_are_drawn_anew() {
     let mut drawn = Vec::new();
     for script in [&mut script, &mut other] {
         for key in [None, Some(key)] {
-            script.session.store("r", b"m", &Store { retention: RETENTION, key }, 0, None);
+            script.session.store("r", b"m", &Store { retention: &RETENTION, key }, 0, None);
         }
         script.read(1);
         let places = [5, 7, 5];
@@ -129,7 +129,7 @@ fn stores_are_bounded_in_bytes_until_they_are_made() {
     let mut script = up(RedisConfig { buffer_bytes_max: 4_000, ..config() }, &names());
     let fill = |script: &mut Script| {
         for id in 1..=9 {
-            let store = Store { retention: RETENTION, key: None };
+            let store = Store { retention: &RETENTION, key: None };
             script.session.store("r", &[b'x'; 900], &store, 0, Some(PublishId::new(id)));
         }
         9 - script.events().iter().filter(|event| event.ends_with("Busy")).count()
