@@ -18,7 +18,7 @@ pub enum Dialect {
     /// Commands and replies in JSON: the server's own, at `/fanfare`. `?room=` joins at once.
     #[default]
     Fanfare,
-    /// The Node room servers' commands, without replies; messages come bare. At `/classic`.
+    /// The Node room servers' commands, without replies; messages come bare. At `/classic`. `?room=` joins at once.
     Classic,
     /// No commands: whatever is sent goes to the one room of the connection; messages come bare. At `/broadcast/` and the room's
     /// name, and at `/broadcast`, which means `global_chat`.

@@ -40,13 +40,12 @@ pub(super) fn route<'a>(
         }
     };
     let rooms = match dialect {
-        Dialect::Fanfare => rooms(query, config).map_err(Some)?,
-        _ => {
-            let start = start(query).map_err(Some)?;
-            dialect.own_rooms().iter().map(|room| (Cow::Borrowed(*room), start)).collect()
+        Dialect::Fanfare | Dialect::Classic => rooms(query, config),
+        Dialect::Broadcast | Dialect::Echo => {
+            dialect.own_rooms().iter().map(|room| Ok((Cow::Borrowed(*room), start(query)?))).collect()
         }
     };
-    Ok(Route { dialect, rooms })
+    Ok(Route { dialect, rooms: rooms.map_err(Some)? })
 }
 
 /// The path without the slash at its end, which means nothing: of a room's name it is one only if it is written as `%2F`.
@@ -157,12 +156,13 @@ mod tests {
         let chosen = |path: &str, query: &str| chosen(path, query, &config).map(|(_, rooms)| rooms.join("|"));
         assert_eq!(chosen("/", "token=x&room=a&room=caf%C3%A9+1&rooms=b&room"), Ok("a|café 1".into()));
         assert_eq!(chosen("/ws", "room=a%26room%3Db"), Ok("a&room=b".into()));
+        assert_eq!(chosen("/classic", "room=a&room=b"), Ok("a|b".into()));
         assert_eq!(chosen("/broadcast", "room=a"), Ok("global_chat".into()));
-        for path in ["/classic", "/echo"] {
-            assert_eq!(chosen(path, "room=a"), Ok(String::new()), "{path}");
-        }
+        assert_eq!(chosen("/echo", "room=&history=x"), Ok(String::new()));
         for wrong in ["room=", "room=%0A", "room=%FF", "room=a&room="] {
-            assert!(matches!(chosen("/", wrong), Err(Some(_))), "{wrong}");
+            for path in ["/", "/classic"] {
+                assert!(matches!(chosen(path, wrong), Err(Some(_))), "{path} {wrong}");
+            }
         }
     }
 
@@ -176,7 +176,11 @@ mod tests {
         let epoch = "3-00000000000000ff";
         let since = Start::Since(Position { epoch: epoch.parse().unwrap(), offset: 12 });
         let query = format!("since=1&room=a&since={epoch}:12&room=b&x=1&history=5&room=c");
-        assert_eq!(starts("/", &query.replacen("since=1&", "", 1)), Ok(vec![since, Start::Newest(5), Start::Live]));
+        for path in ["/", "/classic"] {
+            let starts = starts(path, &query.replacen("since=1&", "", 1));
+            assert_eq!(starts, Ok(vec![since, Start::Newest(5), Start::Live]), "{path}");
+        }
+        assert_eq!(starts("/", "room=a&history=5&since=1-0000000000000001:1&history=7"), Ok(vec![Start::Newest(7)]));
         assert_eq!(starts("/broadcast/a", "history=5"), Ok(vec![Start::Newest(5)]));
         assert_eq!(starts("/broadcast", "room=a"), Ok(vec![Start::Live]));
         assert_eq!(starts("/", &format!("room=a&since={}%3A12", epoch)), Ok(vec![since]));

@@ -1,5 +1,6 @@
 //! What needs no server: the core and its parts, driven by the tests themselves.
 
+mod core_a_classic_client_begins_in_a_history;
 mod core_a_large_room_lets_others_have_their_turn;
 mod core_a_proxy_header_may_come_alone;
 mod core_a_turn_does_its_part;

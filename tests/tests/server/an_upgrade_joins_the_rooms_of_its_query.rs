@@ -3,7 +3,9 @@
 use fanfare_core::Config;
 use fanfare_core::broker::BrokerEvent;
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
-use fanfare_tests::{Client, Redis, Server, config, upgrade_request};
+use fanfare_tests::stored::store;
+use fanfare_tests::{Client, RawClient, Redis, Server, config, upgrade_request};
+use serde_json::json;
 
 fn upgrade(lone: &mut LoneCore, path: &str) -> Vec<Said> {
     let conn = lone.connect();
@@ -56,4 +58,37 @@ fn a_client_hears_its_rooms_without_a_command() {
         Client::connect(&server).publish("café", r#""au lait""#);
         client.expect_message("café", r#""au lait""#);
     }
+}
+
+#[test]
+fn a_classic_client_gets_the_last_messages_of_its_rooms_without_a_word() {
+    let redis = Redis::start();
+    let launch = || Server::launch().file("[[rooms]]\nmatch = \"chat:*\"\nhistory_messages = 100");
+    for server in [launch().embedded().start(), launch().redis(&redis).start()] {
+        let mut sender = Client::connect(&server);
+        for message in [json!("one"), json!("two"), json!({"three": 3})] {
+            store(&mut sender, "chat:a", message.clone());
+            store(&mut sender, "chat:b", message);
+        }
+        let mut client = classic(&server, "/classic?room=chat:a&history=2");
+        assert_eq!([client.recv_text(), client.recv_text()], ["two", r#"{"three":3}"#]);
+        let mut by_command = classic(&server, "/classic");
+        by_command.send_text(r#"{"type":"SUBSCRIBE","room":"chat:a","history":2}"#);
+        assert_eq!([by_command.recv_text(), by_command.recv_text()], ["two", r#"{"three":3}"#]);
+        for client in [&mut client, &mut by_command] {
+            client.send_text(r#"{"type":"SEND_MESSAGE","room":"chat:a","message":"live"}"#);
+        }
+        for client in [&mut client, &mut by_command] {
+            assert_eq!([client.recv_text(), client.recv_text()], ["live", "live"]);
+        }
+        // A room without `history` begins with what comes.
+        let mut client = classic(&server, "/classic?room=chat:a&room=chat:b&history=1");
+        assert_eq!(client.recv_text(), r#"{"three":3}"#);
+        client.send_text(r#"{"type":"SEND_MESSAGE","room":"chat:a","message":"after that"}"#);
+        assert_eq!(client.recv_text(), "after that");
+    }
+}
+
+fn classic(server: &Server, path: &str) -> RawClient {
+    RawClient::upgraded_at(server.address(), path).expect("the path has a dialect")
 }

@@ -139,14 +139,13 @@ impl Hub {
         (name, from, epoch, limit): (&str, HistoryFrom, Option<Epoch>, u32),
         id: Option<CommandId>,
     ) {
+        if !cx.slots.get(slot).dialect.has_replies() {
+            // Nobody would be told what the broker was asked for.
+            return cx.refuse(slot, ErrorCode::NotSupported, "this dialect has no replies", id.as_ref(), Some(name));
+        }
         if retention_of(cx, name).is_none() {
-            return cx.refuse(
-                slot,
-                ErrorCode::HistoryUnavailable,
-                "this room keeps no history",
-                id.as_ref(),
-                Some(name),
-            );
+            let reason = "this room keeps no history";
+            return cx.refuse(slot, ErrorCode::HistoryUnavailable, reason, id.as_ref(), Some(name));
         }
         let asked = Asked { conn: cx.slots.id(slot), id, room: name.into(), from, epoch, limit };
         if self.status.publisher_down.is_some() {
