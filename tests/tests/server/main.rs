@@ -2,6 +2,7 @@
 
 mod a_failover_is_told_of;
 mod a_redis_that_cannot_store_says_so;
+mod a_redis_that_may_evict_histories_is_warned_of;
 mod addresses_have_their_share;
 mod an_upgrade_joins_the_rooms_of_its_query;
 mod browsers_connect;

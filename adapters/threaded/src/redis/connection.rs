@@ -4,7 +4,7 @@ use super::context::LinkContext;
 use super::socket::Socket;
 use fanfare_core::broker::redis::history::{self, Script};
 use fanfare_core::broker::redis::resp::Reply;
-use fanfare_core::broker::redis::{RedisConfig, Refusal, Standing, explained_end, is_of_a_cluster, stores};
+use fanfare_core::broker::redis::{Complaints, RedisConfig, Refusal, Standing, explained_end, is_of_a_cluster, stores};
 use redis::{Cmd, Parser, RedisError, RedisResult, Value, cmd};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(super) struct Connection {
     pub(super) tells_role: bool,
     /// Why there are no histories of rooms on it.
     pub(super) unloaded: Option<String>,
+    /// Why Redis may evict them.
+    pub(super) eviction: Option<String>,
     parser: Parser,
     /// What was heard first.
     first: Vec<u8>,
@@ -38,6 +40,8 @@ enum Step {
     Role,
     /// For the histories of rooms. Without them everything else goes on.
     Load(Script),
+    /// It tells whether they may be evicted.
+    Memory,
 }
 
 /// Keeps a copy of the first bytes that are read.
@@ -59,6 +63,7 @@ impl Connection {
             socket: Arc::new(socket),
             tells_role: false,
             unloaded: None,
+            eviction: None,
             parser: Parser::new(),
             first: Vec::new(),
         };
@@ -90,9 +95,18 @@ impl Connection {
             let load = cmd("SCRIPT").arg("LOAD").arg(script.source()).to_owned();
             steps.push(("SCRIPT LOAD", Step::Load(script), load));
         }
+        if link.loads_scripts() {
+            steps.push(("INFO", Step::Memory, cmd("INFO").arg("memory").to_owned()));
+        }
         let mut refusal = None;
         for (name, step, command) in steps {
             match (self.ask(link, &command, deadline), step) {
+                // Whoever is not told is not warned.
+                (Ok(reply), Step::Memory) => {
+                    if let Value::BulkString(text) = &reply {
+                        self.eviction = Complaints::eviction(text, config);
+                    }
+                }
                 (Ok(Value::ServerError(error)), step) => {
                     let error = error_text(&error);
                     let said = format!("{name} refused: {}", config.explained_error(error.as_bytes()));

@@ -137,6 +137,12 @@ impl Conversation<'_> {
         }
     }
 
+    /// How Redis stands with its memory, and why it may evict histories, if it may.
+    pub(super) fn may_evict(&mut self, eviction: Option<String>) {
+        self.complaints.set_up(eviction);
+        self.log();
+    }
+
     fn complain(&mut self, reason: String) {
         self.complaints.refused(|| reason);
         self.log();

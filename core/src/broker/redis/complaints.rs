@@ -1,5 +1,7 @@
 //! What the log is told of rooms' histories. Each store may be refused for the same reason, which is worth one line.
 
+use super::RedisConfig;
+
 /// One kind of trouble. It is told once, until there has been none from one probe to the next.
 #[derive(Debug, Default)]
 struct Complaint {
@@ -33,9 +35,34 @@ pub struct Complaints {
     incomplete: Complaint,
     /// Something was stored, and too few replicas have it.
     unreplicated: Complaint,
+    /// Why Redis may evict histories, as of the last set-up.
+    eviction: Option<String>,
+    /// The same, to be told.
+    new_eviction: Option<String>,
 }
 
 impl Complaints {
+    /// Why a Redis may evict histories that answers `INFO memory` with this text. It evicts where `maxmemory` is set, by any policy but one:
+    /// those that spare keys without an expiry spare no history. What does not say so gives no cause.
+    pub fn eviction(info: &[u8], config: &RedisConfig) -> Option<String> {
+        let field =
+            |name: &[u8]| info.split(|byte| *byte == b'\n').find_map(|line| line.trim_ascii().strip_prefix(name));
+        let (maxmemory, policy) = (field(b"maxmemory:")?, field(b"maxmemory_policy:")?);
+        let is_bounded = std::str::from_utf8(maxmemory).ok()?.parse::<u64>().ok()? > 0;
+        (is_bounded && policy != b"noeviction").then(|| {
+            let policy = config.printable_error(policy);
+            format!("it may evict them: its maxmemory-policy is {policy}, and should be noeviction")
+        })
+    }
+
+    /// The connection is set up, and Redis may evict histories for this reason, if it may. It is told where it was not so before.
+    pub fn set_up(&mut self, eviction: Option<String>) {
+        if eviction != self.eviction {
+            self.new_eviction.clone_from(&eviction);
+            self.eviction = eviction;
+        }
+    }
+
     /// Something was not stored or not read.
     pub fn refused(&mut self, reason: impl FnOnce() -> String) {
         self.refused.make(reason);
@@ -60,8 +87,10 @@ impl Complaints {
 
     /// What has yet to be told.
     pub fn take(&mut self) -> Option<String> {
-        let Complaints { refused, incomplete, unreplicated } = self;
-        [incomplete, unreplicated, refused].into_iter().find_map(|complaint| complaint.reason.take())
+        let Complaints { refused, incomplete, unreplicated, new_eviction, .. } = self;
+        [&mut incomplete.reason, &mut unreplicated.reason, &mut refused.reason, new_eviction]
+            .into_iter()
+            .find_map(Option::take)
     }
 }
 
@@ -86,5 +115,38 @@ mod tests {
         complaints.probed();
         complaints.probed();
         assert_eq!(refused(&mut complaints, "again"), Some("again".to_owned()));
+    }
+
+    #[test]
+    fn whether_histories_may_be_evicted_is_told_when_it_changes() {
+        let mut complaints = Complaints::default();
+        let mut told = |eviction: Option<&str>| {
+            complaints.set_up(eviction.map(str::to_owned));
+            complaints.take()
+        };
+        assert_eq!(told(None), None);
+        assert_eq!(told(Some("one")), Some("one".to_owned()));
+        assert_eq!(told(Some("one")), None);
+        assert_eq!(told(Some("other")), Some("other".to_owned()));
+        assert_eq!(told(None), None);
+        assert_eq!(told(Some("other")), Some("other".to_owned()));
+    }
+
+    #[test]
+    fn redis_evicts_with_a_bound_and_a_policy_for_it() {
+        let eviction = |info: &str| Complaints::eviction(info.as_bytes(), &RedisConfig::default());
+        let info = |maxmemory: &str, policy: &str| {
+            let policy = format!("maxmemory_policy:{policy}");
+            format!("# Memory\r\nused_memory:9\r\nmaxmemory:{maxmemory}\r\nmaxmemory_human:1K\r\n{policy}\r\n")
+        };
+        for policy in ["allkeys-lru", "allkeys-random", "volatile-ttl", "volatile-lfu"] {
+            assert!(eviction(&info("1024", policy)).is_some_and(|reason| reason.contains(policy)), "{policy}");
+            assert_eq!(eviction(&info("0", policy)), None, "{policy}");
+        }
+        for silent in
+            [&info("1024", "noeviction")[..], &info("x", "allkeys-lru"), "", "maxmemory:5", "maxmemory_policy:x"]
+        {
+            assert_eq!(eviction(silent), None, "{silent}");
+        }
     }
 }

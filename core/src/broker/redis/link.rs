@@ -139,6 +139,11 @@ impl Link {
         self.setup.take_unloaded()
     }
 
+    /// Why histories may be evicted there.
+    pub(super) fn take_eviction(&mut self) -> Option<String> {
+        self.setup.take_eviction()
+    }
+
     /// Ends the connection or the attempt, and plans the next one. Says whether that is news: it was up, or the reason for
     /// which there is none has changed.
     pub(super) fn lose(&mut self, reason: &str, now: Time, config: &RedisConfig) -> bool {

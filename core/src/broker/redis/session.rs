@@ -141,7 +141,7 @@ impl RedisSession {
     }
 
     /// What is wrong with the histories of rooms in Redis, for the log: each kind once, until there has been none of it for a
-    /// [`RedisConfig::probe_interval`].
+    /// [`RedisConfig::probe_interval`]. Whether Redis may evict them is found out when the publisher's connection is set up.
     pub fn take_complaint(&mut self) -> Option<String> {
         self.publisher.complaints.take().or_else(|| self.durable_publisher.complaints.take())
     }
@@ -426,6 +426,8 @@ impl RedisSession {
                 let unloaded = link.take_unloaded();
                 publisher.up(unloaded, &mut link.outbox, events);
                 if role == Role::Publisher {
+                    // Both lead to the same server, which is worth one word.
+                    publisher.complaints.set_up(link.take_eviction());
                     sink(BrokerEvent::PublisherUp);
                 }
                 self.tell_trouble();

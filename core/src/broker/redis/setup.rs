@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::RedisConfig;
 use super::command;
+use super::complaints::Complaints;
 use super::history::{self, Script};
 use super::refusal::Refusal;
 use super::resp::{Items, Reply};
@@ -25,6 +26,8 @@ enum Step {
     Cluster,
     /// For the histories of rooms. Without them everything else goes on.
     Load(Script),
+    /// May it evict them?
+    Memory,
     /// Sent along with a `HELLO` that was refused, and asked again since.
     Moot,
 }
@@ -57,6 +60,8 @@ pub(super) struct Setup {
     loads_scripts: bool,
     /// Why there are no histories here.
     unloaded: Option<String>,
+    /// Why Redis may evict them.
+    eviction: Option<String>,
 }
 
 impl Setup {
@@ -105,11 +110,20 @@ impl Setup {
             self.awaited.push_back(Step::Load(script));
             history::load(out, script);
         }
+        if self.loads_scripts {
+            self.awaited.push_back(Step::Memory);
+            command::command(out, &[b"INFO", b"memory"]);
+        }
     }
 
     /// Why the scripts could not be loaded, if they were to be.
     pub(super) fn take_unloaded(&mut self) -> Option<String> {
         self.unloaded.take()
+    }
+
+    /// Why histories may be evicted, if they may.
+    pub(super) fn take_eviction(&mut self) -> Option<String> {
+        self.eviction.take()
     }
 
     /// Whether the server has answered `ROLE`, and it is worth asking again.
@@ -165,6 +179,10 @@ impl Setup {
                     self.unloaded = Some(reason);
                 }
             }
+            // Whoever is not told is not warned.
+            (Step::Memory, Reply::Bulk(text) | Reply::Verbatim { text, .. }) => {
+                self.eviction = Complaints::eviction(text, config);
+            }
             (Step::Cluster, reply) if tells_cluster(reply) => self.tells_role = false,
             (Step::Cluster, _) => return Err(Standing::REPLICA.to_owned()),
             _ => {}
@@ -182,7 +200,7 @@ impl Step {
             Step::SetName => "CLIENT SETNAME",
             Step::Role => "ROLE",
             Step::Check => "PING",
-            Step::Cluster => "INFO",
+            Step::Cluster | Step::Memory => "INFO",
             Step::Load(_) => "SCRIPT LOAD",
             Step::Moot => "nothing",
         }

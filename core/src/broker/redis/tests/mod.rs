@@ -23,6 +23,9 @@ const MASTER: &[u8] = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n";
 const REPLICA: &[u8] = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:42\r\n";
 const PONG: &[u8] = b"+PONG\r\n";
 
+/// What is answered to `INFO memory` where nothing is evicted.
+const MEMORY: &[u8] = b"$46\r\nmaxmemory:1048576\r\nmaxmemory_policy:noeviction\r\n";
+
 /// What scripts reply: a part of a room's history in which there is nothing.
 const PAGE: &[u8] = b"*6\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n";
 

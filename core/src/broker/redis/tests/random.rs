@@ -359,6 +359,7 @@ impl World {
                     self.scripts.insert(loaded);
                     served.answers.extend(format!("$40\r\n{loaded}\r\n").as_bytes());
                 }
+                "INFO" => served.answers.extend(MEMORY),
                 "EVALSHA" if !self.scripts.contains(&*command[1]) => served.answers.extend(b"-NOSCRIPT no\r\n"),
                 "EVALSHA" if command[1] == Lua::Read.sha1() => served.answers.extend(PAGE),
                 "EVALSHA" => {

@@ -26,8 +26,9 @@ fn up(config: RedisConfig, loads: &[u8]) -> Script {
     script.open(Role::Publisher);
     script.session.connected(Role::Publisher, script.now);
     let said = script.sent(Role::Publisher);
-    assert!(said.ends_with(&Lua::ALL.map(|script| vec!["SCRIPT".into(), "LOAD".into(), script.source().into()])));
-    script.hear(Role::Publisher, &[HELLO_REPLY, MASTER, PONG, loads].concat());
+    let asked = Lua::ALL.map(|script| vec!["SCRIPT".to_owned(), "LOAD".into(), script.source().into()]);
+    assert!(said.ends_with(&[&asked[..], &[vec!["INFO".into(), "memory".into()]]].concat()));
+    script.hear(Role::Publisher, &[HELLO_REPLY, MASTER, PONG, loads, MEMORY].concat());
     assert_eq!(script.events(), ["up", "publisher up"]);
     script
 }
@@ -203,6 +204,54 @@ fn a_script_of_another_name_is_none() {
     script.store("r", 1);
     assert_eq!(script.events(), ["not published 1: NotStored"]);
     assert!(script.session.take_complaint().is_some_and(|complaint| complaint.contains("something else")));
+}
+
+/// What is complained of once the connection is set up again, where `INFO memory` is answered with this.
+fn complaint_with(script: &mut Script, memory: &[u8]) -> Option<String> {
+    script.session.disconnected(Role::Publisher, "it closed the connection", script.now);
+    script.open(Role::Publisher);
+    script.session.connected(Role::Publisher, script.now);
+    script.sent(Role::Publisher);
+    script.hear(Role::Publisher, &[HELLO_REPLY, MASTER, PONG, &names(), memory].concat());
+    assert_eq!(script.events().last().map(String::as_str), Some("publisher up"));
+    let complaint = script.session.take_complaint();
+    assert_eq!(script.session.take_complaint(), None);
+    complaint
+}
+
+#[test]
+fn a_redis_that_may_evict_histories_is_complained_of_until_it_may_not() {
+    let mut script = up(config(), &names());
+    assert_eq!(script.session.take_complaint(), None);
+    let lru = b"$47\r\nmaxmemory:1048576\r\nmaxmemory_policy:allkeys-lru\r\n";
+    // As RESP3 has it.
+    let ttl = b"=52\r\ntxt:maxmemory:1048576\r\nmaxmemory_policy:volatile-ttl\r\n";
+    for (memory, policy) in [(&lru[..], Some("allkeys-lru")), (lru, None), (ttl, Some("volatile-ttl")), (MEMORY, None)]
+    {
+        let complaint = complaint_with(&mut script, memory);
+        let told = complaint.as_deref().map(|complaint| policy.is_some_and(|policy| complaint.contains(policy)));
+        assert_eq!(told, policy.map(|_| true), "{complaint:?}");
+    }
+    assert!(complaint_with(&mut script, ttl).is_some());
+}
+
+#[test]
+fn who_does_not_tell_whether_it_evicts_is_taken_as_it_is() {
+    for memory in [
+        &b"-NOPERM this user has no permissions to run the 'info' command\r\n"[..],
+        b"-ERR unknown command 'INFO'\r\n",
+        b"-BUSY running a script\r\n",
+        b"$0\r\n\r\n",
+        b"$-1\r\n",
+        b"+OK\r\n",
+        b"*0\r\n",
+        b"$28\r\nmaxmemory_policy:allkeys-lru\r\n",
+    ] {
+        let mut script = up(config(), &names());
+        assert_eq!(complaint_with(&mut script, memory), None, "{}", memory.escape_ascii());
+        script.store("r", 1);
+        assert_eq!(script.said(), ["m1"]);
+    }
 }
 
 #[test]
