@@ -170,6 +170,12 @@ impl Core {
             + metrics.subscriptions_refused
     }
 
+    /// How many messages of other programs have come for rooms whose messages are stored, as these are not, and the room of the last one;
+    /// cut at 200 characters, which may be any.
+    pub fn foreign_in_histories(&self) -> (u64, &str) {
+        (self.cx.metrics.history_foreign, self.cx.journal.last_not_stored_room())
+    }
+
     /// The `Origin` of the page that was refused last because of it; cut at 200 characters, which may be any.
     pub fn refused_origin(&self) -> Option<&str> {
         self.cx.journal.last_refused_origin()

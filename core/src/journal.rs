@@ -87,6 +87,8 @@ pub(crate) struct Journal {
     refused_origin: Option<Box<str>>,
     /// The last one that the broker refused, and what it said.
     refused_room: Option<(Box<str>, Box<str>)>,
+    /// The last one with history for which another program has published something. Kept in place, because it may change with every message.
+    not_stored_room: String,
 }
 
 #[derive(Debug)]
@@ -97,7 +99,11 @@ struct Life {
 }
 
 fn cut(text: &str) -> Box<str> {
-    text.chars().take(TEXT_CHARS_MAX).collect()
+    beginning(text).into()
+}
+
+fn beginning(text: &str) -> &str {
+    text.char_indices().nth(TEXT_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
 }
 
 impl Journal {
@@ -108,6 +114,7 @@ impl Journal {
             lives: HashMap::with_hasher(Seeded::new(seed)),
             refused_origin: None,
             refused_room: None,
+            not_stored_room: String::new(),
         }
     }
 
@@ -187,6 +194,12 @@ impl Journal {
         self.refused_room = Some((cut(room), cut(reason)));
     }
 
+    /// Another program has published something for a room with history, which is not stored.
+    pub fn not_stored(&mut self, room: &str) {
+        self.not_stored_room.clear();
+        self.not_stored_room.push_str(beginning(room));
+    }
+
     /// The `Origin` of the page that was refused last because of it.
     pub fn last_refused_origin(&self) -> Option<&str> {
         self.refused_origin.as_deref()
@@ -195,6 +208,11 @@ impl Journal {
     /// The room whose subscription the broker refused last, and what the broker said.
     pub fn last_refused_room(&self) -> Option<(&str, &str)> {
         self.refused_room.as_ref().map(|(room, reason)| (&**room, &**reason))
+    }
+
+    /// The room with history for which another program has published something last; empty before that.
+    pub fn last_not_stored_room(&self) -> &str {
+        &self.not_stored_room
     }
 
     /// Takes the entries, in order.

@@ -102,6 +102,8 @@ pub struct Metrics {
     pub messages_replayed: u64,
     /// How often a message of a room with history did not follow the one before, so that what was missing was read.
     pub history_repairs: u64,
+    /// Messages of other programs for rooms whose messages are stored. These are not, because who publishes without the script stores nothing.
+    pub history_foreign: u64,
     /// How often members of a room were told that they had missed some of its messages.
     pub gaps: u64,
     /// Publishes answered to a client with `ERROR`.

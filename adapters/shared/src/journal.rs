@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// The first refusal of a kind is told at once, those that follow within this time in one line.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// The same of what may go on for ever without anything being broken: the line is to be seen, and not to fill the log.
+const FOREIGN_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// A connection was accepted: the line that tells whose the others of the same `conn` are.
 pub fn accepted(worker: usize, conn: ConnId, peer: SocketAddr) {
@@ -53,8 +55,10 @@ type RefusalKind = (&'static str, fn(&Metrics) -> u64);
 const ORIGIN: &str = "refused_origin";
 /// No requests, but rooms, by Redis.
 const SUBSCRIPTION: &str = "subscription";
+/// Messages of other programs, by histories.
+const FOREIGN: &str = "foreign";
 
-const KINDS: [RefusalKind; 8] = [
+const KINDS: [RefusalKind; 9] = [
     ("refused_full", |metrics| metrics.upgrades_refused_full),
     ("refused_draining", |metrics| metrics.upgrades_refused_draining),
     (ORIGIN, |metrics| metrics.upgrades_refused_origin),
@@ -63,7 +67,13 @@ const KINDS: [RefusalKind; 8] = [
     ("timed_out", |metrics| metrics.upgrades_timed_out),
     ("invalid", |metrics| metrics.upgrades_invalid),
     (SUBSCRIPTION, |metrics| metrics.subscriptions_refused),
+    (FOREIGN, |metrics| metrics.history_foreign),
 ];
+
+/// How often one of a kind is told at most.
+fn told_every(kind: &str) -> Duration {
+    if kind == FOREIGN { FOREIGN_TOLD_EVERY } else { TOLD_EVERY }
+}
 
 /// Refusals of one worker, and what was told of them.
 #[derive(Debug, Default)]
@@ -84,7 +94,7 @@ impl Refusals {
     /// To be called at the end of every turn: a comparison, as long as nobody is refused.
     #[inline]
     pub fn look(&mut self, worker: usize, core: &Core, now: impl FnOnce() -> Instant) {
-        let seen = core.refusals();
+        let seen = core.refusals() + core.foreign_in_histories().0;
         if seen != self.seen || self.next.is_some() {
             self.seen = seen;
             let metrics = core.metrics();
@@ -97,6 +107,10 @@ impl Refusals {
                     let (room, reason) = core.refused_room().unwrap_or_default();
                     let (room, reason) = (escaped(room), escaped(reason));
                     tracing::warn!(worker, count, room, reason, "redis refused to subscribe");
+                }
+                FOREIGN => {
+                    let room = escaped(core.foreign_in_histories().1);
+                    tracing::warn!(worker, count, room, "messages of other programs are delivered and not stored");
                 }
                 _ => tracing::info!(worker, outcome = kind, count, "requests refused"),
             });
@@ -119,7 +133,7 @@ impl Refusals {
                 Some(until) => self.next = Some(self.next.map_or(until, |next| next.min(until))),
                 None => {
                     line(outcome, new);
-                    *told = Told { count: told.count + new, quiet_until: Some(now + TOLD_EVERY) };
+                    *told = Told { count: told.count + new, quiet_until: Some(now + told_every(outcome)) };
                 }
             }
         }
@@ -149,5 +163,19 @@ mod tests {
         assert_eq!(refusals.next_look(), None);
         metrics.upgrades_refused_full = 3;
         assert_eq!(after(&mut refusals, &metrics, 30), [("refused_full", 1)]);
+    }
+
+    #[test]
+    fn what_goes_on_for_ever_is_told_once_a_minute() {
+        let (mut refusals, mut metrics, start) = (Refusals::default(), Metrics::default(), Instant::now());
+        let mut lines = Vec::new();
+        for second in 0..180 {
+            metrics.history_foreign += 1;
+            refusals.tell(&metrics, start + Duration::from_secs(second), |outcome, count| {
+                lines.push((second, outcome, count));
+            });
+        }
+        assert_eq!(lines, [(0, FOREIGN, 1), (60, FOREIGN, 60), (120, FOREIGN, 60)]);
+        assert_eq!(refusals.next_look(), Some(start + Duration::from_secs(180)));
     }
 }

@@ -48,6 +48,8 @@ pub struct Opened<'a> {
     pub except: Option<Except>,
     /// Where it is stored.
     pub position: Option<Position>,
+    /// It is no instance's that writes headers, but of another program or of the format `classic`.
+    pub is_foreign: bool,
 }
 
 /// Appends the header line; the text follows.
@@ -114,11 +116,12 @@ pub fn open<'a>(room: &str, payload: &'a [u8], scratch: &'a mut Vec<u8>) -> Resu
     match reply::parse_classic(payload) {
         Some(classic) => {
             reply::message(scratch, room, classic.message());
-            Ok(Opened { text: scratch, except: classic.except().and_then(parse_except_text), position: None })
+            let except = classic.except().and_then(parse_except_text);
+            Ok(Opened { text: scratch, except, position: None, is_foreign: true })
         }
         None => {
             reply::message_of_text(scratch, room, payload);
-            Ok(Opened { text: scratch, except: None, position: None })
+            Ok(Opened { text: scratch, except: None, position: None, is_foreign: true })
         }
     }
 }
@@ -134,7 +137,7 @@ pub fn open_sent<'a>(room: &str, payload: &'a [u8]) -> Result<Opened<'a>, Droppe
     }
     let (text, except) = own(payload).ok_or(Dropped::Forged)?;
     match message_of(room, text).is_some_and(is_one_value) {
-        true => Ok(Opened { text, except, position: None }),
+        true => Ok(Opened { text, except, position: None, is_foreign: false }),
         false => Err(Dropped::Forged),
     }
 }
@@ -348,7 +351,7 @@ mod tests {
         write_stored_header(&mut payload, position);
         payload.extend_from_slice(&sent);
         let except = Some(Except { node: 0xabc, conn: ConnId::new(7, 9) });
-        let opened = Opened { text: text.as_bytes(), except, position: None };
+        let opened = Opened { text: text.as_bytes(), except, position: None, is_foreign: false };
         assert_eq!(open_sent("r", &sent), Ok(opened));
         assert_eq!(open("r", &payload, &mut Vec::new()), Ok(Opened { position: Some(position), ..opened }));
         for position in [
@@ -361,6 +364,17 @@ mod tests {
         ] {
             let payload = format!("F2 {position} {NODE} -\n{text}");
             assert_eq!(open("r", payload.as_bytes(), &mut Vec::new()), Err(Dropped::Forged), "{payload}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_header_is_of_another_program() {
+        let mut classic = Vec::new();
+        reply::classic(&mut classic, "r", "1", None);
+        let own = format!("F1 {NODE} -\n{}", r#"{"type":"MESSAGE","room":"r","message":1}"#);
+        for (payload, is_foreign) in [(&b"hello"[..], true), (&classic, true), (own.as_bytes(), false)] {
+            let is_told = open("r", payload, &mut Vec::new()).map(|opened| opened.is_foreign);
+            assert_eq!(is_told, Ok(is_foreign), "{}", payload.escape_ascii());
         }
     }
 

@@ -17,6 +17,7 @@ use crate::history::Position;
 use crate::protocol::command::Start;
 use crate::protocol::reply::Gap;
 use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::rules::Rule;
 use crate::slots::Phase;
 use std::time::Duration;
 
@@ -316,7 +317,13 @@ impl Hub {
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         match envelope::open(name, payload, &mut scratch) {
-            Ok(opened) if is_kept => self.heard(cx, key, opened),
+            Ok(opened) if is_kept => {
+                if opened.is_foreign && self.rule(cx, key).and_then(Rule::stores).is_some() {
+                    cx.metrics.history_foreign += 1;
+                    cx.journal.not_stored(name);
+                }
+                self.heard(cx, key, opened);
+            }
             Ok(Opened { text, except, .. }) => {
                 let except = except.filter(|except| except.node == cx.config.node).map(|except| except.conn);
                 let spared = except.and_then(|conn| cx.slots.slot(conn));

@@ -62,7 +62,10 @@ fn is_forwarded(room: &str, text: &[u8]) {
         write_header(&mut payload, NODE, conn);
         payload.extend_from_slice(text);
         let except = conn.map(|conn| Except { node: NODE, conn });
-        assert_eq!(open(room, &payload, &mut Vec::new()), Ok(Opened { text, except, position: None }));
+        assert_eq!(
+            open(room, &payload, &mut Vec::new()),
+            Ok(Opened { text, except, position: None, is_foreign: false })
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use fanfare_core::broker::{BrokerEvent, ReadId};
 use fanfare_core::history::{Continuity, Epoch, Page, Part, Position, Retention, Stored};
-use fanfare_core::rules::{Rule, Rules};
+use fanfare_core::rules::{Rule, Rules, Storing};
 use fanfare_core::{ConnId, Event};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 use fanfare_tests::{Frame, config};
@@ -84,6 +84,45 @@ fn a_history_that_cannot_be_asked_for_is_refused_at_once() {
     assert!(text_to(&lone.command(conn, ask), conn).contains("broker_unavailable"));
     assert!(!lone.broker(BrokerEvent::PublisherUp).iter().any(|said| matches!(said, Said::Read(..))));
     read(&lone.command(conn, ask));
+}
+
+/// Whoever publishes without the script stores nothing. So an instance does for `"store":false`, and by a rule.
+#[test]
+fn what_other_programs_publish_into_a_history_is_counted() {
+    let (mut lone, member) = with_member();
+    let said = |lone: &mut LoneCore, room: &str, payload: &str| {
+        let said = lone.broker(BrokerEvent::Message { room, payload: payload.as_bytes() });
+        let (count, last) = lone.core.foreign_in_histories();
+        (text_to(&said, member), count, last.to_owned())
+    };
+    let of_instance = r#"{"type":"MESSAGE","room":"r","message":0}"#;
+    let of_node = r#"{"type":"SEND_MESSAGE","roomId":"r","message":2}"#;
+    for (payload, heard, counted) in [
+        (&format!("F1 0000000000000001 -\n{of_instance}")[..], "0", 0),
+        ("1", r#""1""#, 1),
+        (of_node, "2", 2),
+        (&format!("F2 {EPOCH} 6 0000000000000001 -\n{of_instance}"), "0", 2),
+    ] {
+        let (text, count, last) = said(&mut lone, "r", payload);
+        assert!(text.contains(&format!(r#""message":{heard}"#)), "{text}");
+        assert_eq!((count, &*last), (counted, if counted == 0 { "" } else { "r" }), "{payload}");
+    }
+    assert_eq!(lone.core.metrics().history_foreign, 2);
+}
+
+#[test]
+fn where_nothing_is_stored_nothing_of_others_is_counted() {
+    let stores_nothing = LoneCore::new(config(|config| {
+        let mut rule = Rule::new("r".parse().expect("a pattern"));
+        rule.history = Some(Retention { messages_max: 1, bytes_max: 1, age_max: Duration::from_secs(1) });
+        rule.store = Storing::Off;
+        config.rules = Rules::new(vec![rule]).expect("a rule");
+    }));
+    for mut lone in [stores_nothing, LoneCore::new(config(|_| {}))] {
+        lone.member("r");
+        lone.broker(BrokerEvent::Message { room: "r", payload: b"1" });
+        assert_eq!(lone.core.foreign_in_histories(), (0, ""));
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A room's history in Redis is one, whichever instance stores, delivers or reads.
 
 use fanfare_tests::stored::{Place, ask, hear, instances, join, store};
-use fanfare_tests::{Client, Redis, eventually};
+use fanfare_tests::{Client, Redis};
 use serde_json::{Value, json};
 
 #[test]
@@ -62,14 +62,37 @@ fn a_key_stores_a_message_once_at_whichever_instance() {
     assert_eq!(store(&mut clients[0], "chat:a", 2).offset, 2);
 }
 
+/// By `redis-cli`, and as a Node server does it. What an instance does not store on purpose is something else.
 #[test]
-fn what_others_publish_is_delivered_live_and_has_no_offset() {
+fn what_others_publish_is_delivered_live_without_an_offset_and_counted() {
     let redis = Redis::start();
-    let [one] = instances(&redis);
+    let [mut one] = instances(&redis);
     let (mut member, _) = join(&one, "chat:a");
-    eventually("the room is subscribed", || (redis.subscribers("fanfare:chat:a") == 1).then_some(()));
+    let mut sender = Client::connect(&one);
+    ask(&mut sender, json!({"type": "SEND_MESSAGE", "room": "chat:a", "message": "typing", "store": false}), "ACK");
+    member.expect_message("chat:a", r#""typing""#);
+    let told = "messages of other programs are delivered and not stored";
     redis.cli(&["PUBLISH", "fanfare:chat:a", "from outside"]);
     member.expect_message("chat:a", r#""from outside""#);
-    assert_eq!(store(&mut Client::connect(&one), "chat:a", 1).offset, 1);
+    let line = one.wait_for_log(told);
+    assert_eq!(
+        (&line["level"], &line["room"], &line["count"]),
+        (&json!("WARN"), &json!("chat:a"), &json!(1)),
+        "{line}"
+    );
+    redis.publish("fanfare:chat:a", r#"{"type":"SEND_MESSAGE","roomId":"chat:a","message":{"of":"node"}}"#);
+    member.expect_message("chat:a", r#"{"of":"node"}"#);
+    one.wait_for_metrics("both are counted", |metrics| metrics.value("fanfare_history_foreign_total") == 2.0);
+    assert_eq!(store(&mut sender, "chat:a", 1).offset, 1);
     assert_eq!(hear(&mut member, "chat:a"), (1, json!(1)));
+    let history = ask(&mut sender, json!({"type": "HISTORY", "room": "chat:a"}), "HISTORY");
+    assert_eq!(history["messages"].as_array().map(Vec::len), Some(1), "{history}");
+    // Rooms without history have nothing to lose.
+    let mut other = Client::member(&one, "other");
+    redis.publish("fanfare:other", "hello");
+    other.expect_message("other", r#""hello""#);
+    one.wait_for_metrics("all are delivered", |metrics| metrics.value("fanfare_messages_out_total") == 5.0);
+    assert_eq!(one.metrics().value("fanfare_history_foreign_total"), 2.0);
+    [member, sender, other].into_iter().for_each(Client::leave);
+    assert_eq!(one.log_to_its_end().count(told), 1, "the second is told in a minute");
 }

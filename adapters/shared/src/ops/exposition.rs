@@ -97,6 +97,7 @@ mod tests {
         snapshot.core.connections_now = 10;
         snapshot.core.upgrades_refused_full = 11;
         snapshot.core.deliveries = u64::MAX;
+        snapshot.core.history_foreign = 12;
         board.worker(0).publish(&snapshot);
         let samples = parse(&render(&board));
         for (name, value) in [
@@ -112,6 +113,7 @@ mod tests {
             ("fanfare_broker_oversized_total", 6.0),
             ("fanfare_history_unannounced_total", 8.0),
             ("fanfare_history_unreplicated_total", 9.0),
+            ("fanfare_history_foreign_total", 12.0),
             ("fanfare_accept_errors_total", 7.0),
             ("fanfare_accepts_paused", 1.0),
             (concat!("fanfare_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),

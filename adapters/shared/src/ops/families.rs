@@ -267,6 +267,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.history_unreplicated],
     ),
     counter(
+        "fanfare_history_foreign_total",
+        "Messages that other programs published into rooms with history: delivered to members, and not stored.",
+        samples![s => s.core.history_foreign],
+    ),
+    counter(
         "fanfare_stale_ids_total",
         "Events that named a connection which no longer existed.",
         samples![s => s.core.stale_ids],

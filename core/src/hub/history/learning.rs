@@ -46,7 +46,7 @@ impl Hub {
     /// A message of a room with history.
     pub(in crate::hub) fn heard(&mut self, cx: &mut Context, room: u32, opened: Opened<'_>) {
         let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
-        let Opened { text, except, position } = opened;
+        let Opened { text, except, position, .. } = opened;
         let follows = match (keeper.is_live, position, keeper.last) {
             (false, ..) => false,
             (true, Some(position), Some(last)) if position.epoch == last.epoch => {
