@@ -71,6 +71,9 @@ struct Seat {
     course: Course,
 }
 
+/// With so much memory for histories no instance lets go of what waits.
+const HOLDS_ALL_BYTES: usize = 1 << 20;
+
 /// The end of what is asked and has only begun.
 pub const UNFINISHED: u64 = u64::MAX;
 
@@ -103,6 +106,8 @@ pub struct View {
     limits_deliveries: bool,
     /// Bytes can be too many.
     limits_bytes: bool,
+    /// Instances have memory for all that waits in rooms with history.
+    holds_all: bool,
 }
 
 impl View {
@@ -128,6 +133,7 @@ impl View {
             is_tight: options.is_tight(),
             limits_deliveries: options.core.limits.deliveries.is_limited(),
             limits_bytes: options.core.limits.bytes.is_limited(),
+            holds_all: options.core.history.memory_bytes_max >= HOLDS_ALL_BYTES,
         }
     }
 
@@ -353,7 +359,7 @@ impl View {
             return Err(format!("{key:?} comes to somebody who is not in room {room}"));
         }
         if reference.lives.keeps(room) {
-            self.kept_message((room, key, index), offset, reference)?;
+            self.kept_message((room, key, index), offset, reference, network)?;
             self.seats[room].behind = index + 1;
             self.delivered += 1;
             return Ok(());
@@ -421,6 +427,7 @@ impl View {
         for room in 0..self.seats.len() {
             if reference.lives.keeps(room) {
                 self.check_caught_up(room, reference)?;
+                self.check_unstored(room, reference.len(room), reference, network)?;
                 continue;
             }
             let seat = &self.seats[room];

@@ -6,6 +6,7 @@ use crate::client::{Client, Mood};
 use crate::reference::ROOMS;
 use crate::trace;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 impl Cluster<'_> {
     /// Nothing goes wrong any more.
@@ -107,7 +108,7 @@ impl Cluster<'_> {
 
     /// Sends something to every room, by a client and past all instances, and looks whether it reaches every member.
     pub(super) fn probe(&mut self) -> Result<(), String> {
-        let mut probes = Vec::new();
+        let (mut probes, foreign) = (Vec::new(), self.foreign_expected());
         for room in 0..self.options.rooms {
             let able: Vec<usize> =
                 (0..self.clients.len()).filter(|number| self.clients[*number].can_send(room)).collect();
@@ -118,18 +119,47 @@ impl Cluster<'_> {
             probes.push((room, self.publish_foreign_to(room)?));
         }
         self.pass(3_000_000)?;
+        for instance in self.instances.iter().flatten() {
+            let (count, expected) = (instance.core.metrics().history_foreign, &foreign[&instance.incarnation]);
+            if !expected.contains(&count) {
+                return Err(format!("{count} foreign messages are counted, and {expected:?} were to be expected"));
+            }
+        }
         for (room, key) in probes {
             let published = self.around.reference.sent(key).and_then(|sent| sent.published);
             let index = published.ok_or_else(|| format!("{key:?} of room {room} is not published"))?;
             for (number, client) in self.clients.iter().enumerate().filter(|(_, client)| client.wants(room)) {
                 let view = client.view().ok_or_else(|| format!("client {number} was connected, and is not"))?;
                 // It came in its place or not at all: see to it that it came.
-                if view.behind(room) <= index {
+                let has_place = !self.options.histories.keeps(room) || self.around.reference.place_of(key).is_some();
+                let behind = if has_place { view.behind(room) } else { view.behind_unstored(room) };
+                if behind <= index {
                     return Err(format!("client {number} has not got {key:?}, number {index} of room {room}"));
                 }
             }
         }
         Ok(())
+    }
+
+    /// How many foreign messages for rooms with history each instance will have counted when one more has been published to every room: one
+    /// more for each of its rooms with members, and maybe for those that linger.
+    fn foreign_expected(&self) -> BTreeMap<u32, RangeInclusive<u64>> {
+        let subscriptions = self.redis.subscriptions();
+        let mut expected = BTreeMap::new();
+        for instance in self.instances.iter().flatten() {
+            let held = instance.subscriber().and_then(|wire| subscriptions.get(&wire));
+            let counted = instance.core.metrics().history_foreign;
+            let (mut least, mut most) = (counted, counted);
+            for room in (0..self.options.rooms).filter(|room| self.options.histories.keeps(*room)) {
+                let is_member = |client: &Client| {
+                    client.wants(room) && client.view().is_some_and(|of| of.incarnation == Some(instance.incarnation))
+                };
+                least += u64::from(self.clients.iter().any(is_member));
+                most += u64::from(held.is_some_and(|held| held.contains(&self.redis.channel(ROOMS[room]))));
+            }
+            expected.insert(instance.incarnation, least..=most);
+        }
+        expected
     }
 
     /// Redis refuses for a while, and then is a replica for a while, while nothing else goes wrong. Every instance says that it is

@@ -2,7 +2,8 @@
 
 use super::{Ask, Dialect, View};
 use crate::lives::Lives;
-use crate::reference::{Key, Reference};
+use crate::network::Network;
+use crate::reference::{Key, Owed, Reference};
 use fanfare_core::history::{Epoch, Position};
 use serde_json::Value;
 
@@ -100,6 +101,8 @@ pub(super) struct Course {
     may_repeat: bool,
     /// One behind the last message that came and is not stored.
     unstored: usize,
+    /// The same in this membership, once there was one.
+    next_unstored: Option<usize>,
 }
 
 impl View {
@@ -118,6 +121,11 @@ impl View {
         for (seat, place) in self.seats.iter_mut().zip(places) {
             seat.course.at = *place;
         }
+    }
+
+    /// One behind the last message of a room with history that came and is not stored. Nothing else tells of one that is missing.
+    pub fn behind_unstored(&self, room: usize) -> usize {
+        self.seats[room].course.unstored
     }
 
     /// Whether the message at this place need not come, because the client has sent it here and did not want it back.
@@ -193,8 +201,13 @@ impl View {
             }
             _ => false,
         };
-        self.seats[room].course =
-            Course { at: Some(place), explained, may_repeat: start != Start::Live, ..self.seats[room].course };
+        self.seats[room].course = Course {
+            at: Some(place),
+            explained,
+            may_repeat: start != Start::Live,
+            next_unstored: None,
+            ..self.seats[room].course
+        };
         if is_fair {
             Ok(())
         } else {
@@ -270,6 +283,7 @@ impl View {
         (room, key, index): (usize, Key, usize),
         offset: Option<u64>,
         reference: &Reference,
+        network: &Network,
     ) -> Result<(), String> {
         self.check_explained(room)?;
         let sent = reference.sent(key).expect("the caller has found it");
@@ -283,7 +297,9 @@ impl View {
             if is_own {
                 return Err(format!("{key:?} comes back to its sender, who did not want it"));
             }
+            self.check_unstored(room, index, reference, network)?;
             let course = &mut self.seats[room].course;
+            course.next_unstored = Some(index + 1);
             let last = std::mem::replace(&mut course.unstored, index + 1);
             return if index < last { Err(format!("{key:?} comes behind number {}", last - 1)) } else { Ok(()) };
         };
@@ -313,6 +329,31 @@ impl View {
         // Whoever is not sure which of two memberships it is does not know where it is.
         let is_sure = has_offsets || !self.seats[room].is_mixed;
         self.seats[room].course.at = is_sure.then_some(place);
+        Ok(())
+    }
+
+    /// Whether everything that is not stored has come, from the first that came in this membership, before this one. Nobody is given that later,
+    /// so nothing is owed to who may have been behind, or where memory is too small for what waits.
+    pub(super) fn check_unstored(
+        &self,
+        room: usize,
+        until: usize,
+        reference: &Reference,
+        network: &Network,
+    ) -> Result<(), String> {
+        let course = self.seats[room].course;
+        let is_sure = self.dialect == Dialect::Fanfare && self.is_member(room) && self.holds_all && !course.may_repeat;
+        let (Some(incarnation), Some(next)) = (self.incarnation, course.next_unstored.filter(|_| is_sure)) else {
+            return Ok(());
+        };
+        for index in next..until {
+            let key = reference.key(room, index);
+            let sent = reference.sent(key).expect("what is published was sent");
+            let is_due = reference.place_of(key).is_none() && (sent.session != self.session || sent.echo);
+            if is_due && reference.owed((room, index), incarnation, None, network) == Owed::Yes {
+                return Err(format!("{key:?}, number {index} of room {room}, is not stored and has not come"));
+            }
+        }
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 use super::super::{Ask, Dialect, View};
 use super::{Gap, Start};
 use crate::lives::Entry;
-use crate::options::{Narrowed, Options};
+use crate::network::{Network, WireId};
+use crate::options::{Narrowed, Options, rng};
 use crate::reference::{Key, Reference, Sent, Told};
 use fanfare_core::history::{Epoch, Position, Retention};
 use std::time::Duration;
@@ -12,6 +13,8 @@ const ROOM: usize = 0;
 const FIRST: Epoch = Epoch { ordinal: 1, random: 1 };
 const SECOND: Epoch = Epoch { ordinal: 2, random: 2 };
 const OTHER: Epoch = Epoch { ordinal: 1, random: 3 };
+/// The connection on which the instance has read everything that Redis has said.
+const LINK: WireId = 1;
 /// What is kept.
 const MESSAGES_MAX: u32 = 3;
 
@@ -22,6 +25,7 @@ const fn at(epoch: Epoch, offset: u64) -> Position {
 /// One room and one client.
 struct Scene {
     reference: Reference,
+    network: Network,
     view: View,
     sent: u64,
 }
@@ -33,8 +37,11 @@ impl Scene {
         let kept = [Some(Retention { messages_max: MESSAGES_MAX, bytes_max, age_max })];
         let mut options = Options::draw(0, &Narrowed::default());
         options.rooms = 1;
-        let view = View::new(1, 0, 0, Dialect::Fanfare, &options);
-        let mut scene = Scene { reference: Reference::new(&kept, &[false; 1]), view, sent: 0 };
+        let mut view = View::new(1, 0, 0, Dialect::Fanfare, &options);
+        (view.incarnation, view.holds_all) = (Some(1), true);
+        let network = Network::new(options.wires.clone(), rng(0, "network"));
+        let mut scene = Scene { reference: Reference::new(&kept, &[false; 1]), network, view, sent: 0 };
+        scene.reference.link_opened(LINK, 1);
         scene.reference.lives.ran(ROOM, None, at(FIRST, 0), 0).unwrap();
         for offset in 1..=messages {
             scene.store(at(FIRST, offset), (9, true));
@@ -74,7 +81,26 @@ impl Scene {
 
     fn hears(&mut self, number: u64, offset: u64) -> Result<(), String> {
         let key = (Some(1), number);
-        self.view.kept_message((ROOM, key, 0), Some(offset), &self.reference)
+        self.view.kept_message((ROOM, key, 0), Some(offset), &self.reference, &self.network)
+    }
+
+    /// Others than instances publish as many messages.
+    fn foreign(&mut self, messages: u64) {
+        for number in 1..=messages {
+            let (key, now) = ((None, number), 0);
+            let text = Reference::text(key, ROOM, 0);
+            self.reference.send(key, Sent::new(ROOM, text.clone(), (0, true), None, now));
+            self.reference.published(None, "tea", text.as_bytes(), &[(LINK, 0)]).unwrap();
+        }
+    }
+
+    fn hears_foreign(&mut self, number: u64, offset: Option<u64>) -> Result<(), String> {
+        let index = number as usize - 1;
+        self.view.kept_message((ROOM, (None, number), index), offset, &self.reference, &self.network)
+    }
+
+    fn has_all_unstored(&self) -> Result<(), String> {
+        self.view.check_unstored(ROOM, self.reference.len(ROOM), &self.reference, &self.network)
     }
 
     fn gap(&mut self, gap: Gap) -> Result<(), String> {
@@ -179,6 +205,32 @@ fn who_comes_back_goes_on_where_it_was_or_is_told_what_it_has_missed() {
     scene.gap(Gap::Trimmed { epoch: FIRST, from: 1, to: 2 }).unwrap();
     (3..=5).for_each(|number| scene.hears(number, number).unwrap());
     scene.has_all().unwrap();
+}
+
+#[test]
+fn what_others_publish_comes_live_without_a_place_and_to_members_alone() {
+    let heard = |numbers: &[u64]| {
+        let mut scene = Scene::member(0, 0);
+        scene.foreign(4);
+        numbers.iter().try_for_each(|number| scene.hears_foreign(*number, None))?;
+        scene.has_all_unstored()
+    };
+    heard(&[2, 3, 4]).unwrap();
+    heard(&[]).unwrap();
+    for (wrong, why) in
+        [(&[2, 2][..], "twice"), (&[2, 1], "out of order"), (&[2, 4], "one is missing"), (&[2, 3], "the last is")]
+    {
+        assert!(heard(wrong).is_err(), "{why}");
+    }
+    let mut scene = Scene::member(0, 0);
+    scene.foreign(1);
+    assert!(scene.hears_foreign(1, Some(1)).is_err(), "it is not stored");
+    // Whoever may have been behind when they came is not given them later.
+    let mut scene = Scene::new(0);
+    scene.foreign(4);
+    scene.begins(Start::Since(at(FIRST, 0)), at(FIRST, 0), Some(true)).unwrap();
+    scene.hears_foreign(1, None).unwrap();
+    scene.hears_foreign(4, None).unwrap();
 }
 
 #[test]
