@@ -120,3 +120,22 @@ fn what_becomes_of_a_message_on_a_link_that_breaks_is_not_known_and_a_question_i
     assert_eq!((&history["id"], &history["messages"][0]["message"]), (&json!(5), &json!(1)), "{history}");
     assert!(store(sender, ROOM, 4).offset >= 2);
 }
+
+#[test]
+fn the_user_of_the_documentation_may_do_all_that_histories_need() {
+    const PAGE: &str = include_str!("../../../docs/history.md");
+    let (_, rest) = PAGE.split_once("ACL SETUSER fanfare on >secret ").expect("the page has a user");
+    let (rules, _) = rest.split_once("```").expect("its rules end");
+    let redis = Redis::launch().user("app", "pw", &rules.split_whitespace().collect::<Vec<_>>().join(" ")).start();
+    let mut server = restricted(&redis);
+    let (mut member, _) = join(&server, ROOM);
+    let mut sender = Client::connect(&server);
+    let keyed = json!({"type": "SEND_MESSAGE", "room": ROOM, "message": 1, "key": "a key that is long enough"});
+    for _ in 0..2 {
+        assert_eq!(ask(&mut sender, keyed.clone(), "ACK")["offset"], 1);
+    }
+    assert_eq!(hear(&mut member, ROOM), (1, json!(1)));
+    assert_eq!(ask(&mut sender, json!({"type": "HISTORY", "room": ROOM}), "HISTORY")["messages"][0]["offset"], 1);
+    [member, sender].into_iter().for_each(Client::leave);
+    assert_eq!(server.log_to_its_end().count("redis and the histories of rooms"), 0);
+}
