@@ -21,6 +21,7 @@ pub mod embedded;
 mod example;
 pub mod fuzz;
 mod http;
+pub mod ledger;
 mod log;
 pub mod lone_core;
 mod metrics;
@@ -62,7 +63,7 @@ pub use room_history::{Failure, HistoryLink, Kept};
 pub use rustix::process::Signal;
 pub use server::{Launch, Server};
 pub use settings::{compression, config, proxies, redis_config};
-pub use under_test::Adapter;
+pub use under_test::{Adapter, uses_redis};
 
 /// How long a test waits for a fact before it fails. Far more than any of them needs on a busy two-core machine.
 pub const DEADLINE: Duration = Duration::from_secs(10);

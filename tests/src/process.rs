@@ -51,6 +51,11 @@ impl Process {
         self.child.stdout.take().expect("standard output is piped")
     }
 
+    /// The standard input of a child that was spawned with it piped; once.
+    pub(crate) fn take_stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().expect("standard input is piped")
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -62,6 +67,11 @@ impl Process {
 
     pub(crate) fn wait(&mut self, what: &str) -> ExitStatus {
         eventually(what, || self.exited())
+    }
+
+    /// Its exit status, if it has ended within this time; else it is killed.
+    pub(crate) fn wait_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        wait_or_kill(&mut self.child, limit).then(|| self.child.wait().expect("a child can be waited for"))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -14,16 +14,31 @@ history_messages = 100
 match = "long:*"
 history_messages = 100000
 history_bytes = 100000000
+
+[[rooms]]
+match = "patient:*"
+history_messages = 100000
+history_bytes = 100000000
+slow = "catch_up"
+
+[[rooms]]
+match = "brief:*"
+history_messages = 20
+slow = "catch_up"
 "#;
 
-/// An instance on the Redis of this URL whose rooms `chat:*` keep 100 messages, and `long:*` more than any test sends.
+/// A server with these rooms, whose broker the suite or the test chooses.
+pub fn server() -> Launch {
+    Server::launch().file(ROOMS).ops()
+}
+
+/// An instance on the Redis of this URL. Its rooms `chat:*` keep 100 messages, and `long:*` more than any test sends. In `patient:*` and
+/// `brief:*`, which keep as many as `long:*` and 20, members may be slow.
 pub fn launch(redis_url: &str) -> Launch {
-    Server::launch()
+    server()
         .flag("--redis-url", redis_url)
-        .file(ROOMS)
         .args(["--redis-backoff-ms-max", "200", "--redis-probe-interval-ms", "100"])
         .args(["--redis-probe-timeout-ms", "5000"])
-        .ops()
 }
 
 /// So many of them.

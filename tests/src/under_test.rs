@@ -64,7 +64,7 @@ impl Adapter {
 /// # Panics
 ///
 /// If it says neither `memory` nor `redis`.
-pub(crate) fn uses_redis() -> bool {
+pub fn uses_redis() -> bool {
     match variable(BROKER).as_deref() {
         None | Some("memory") => false,
         Some("redis") => true,

@@ -13,5 +13,6 @@ mod abuse_resets;
 mod abuse_slow_drips;
 mod abuse_unfinished_messages;
 mod descriptor_exhaustion_is_survived;
+mod histories_lose_nothing_in_silence;
 mod pending_upgrades_are_bounded;
 mod workers_act_as_one_server;
