@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::thread;
 
@@ -36,6 +37,7 @@ pub struct Launch {
     workers: Option<usize>,
     embedded: bool,
     file: Option<Folder>,
+    binary: Option<PathBuf>,
 }
 
 /// How many workers servers have whose tests do not say it. The whole suite can be run with several.
@@ -54,6 +56,7 @@ impl Launch {
             workers: None,
             embedded: false,
             file: None,
+            binary: None,
         }
     }
 
@@ -84,6 +87,12 @@ impl Launch {
     /// A variable of the environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Launch {
         self.env.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Starts another binary than the one under test.
+    pub fn binary(mut self, path: &Path) -> Launch {
+        self.binary = Some(path.to_owned());
         self
     }
 
@@ -136,7 +145,8 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let mut command = Process::command(fanfare_binary(), self.descriptors_max);
+        let binary = self.binary.as_deref().unwrap_or_else(|| fanfare_binary());
+        let mut command = Process::command(binary, self.descriptors_max);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.args(&self.args);

@@ -44,5 +44,6 @@ mod the_command_line_answers_and_exits;
 mod the_log_tells_of_connections;
 mod the_operations_port_tells_what_happens;
 mod trusted_proxies_tell_the_client;
+mod two_versions_run_side_by_side;
 mod upgrade_follows_rfc6455;
 mod upgrade_refusals_say_why;
