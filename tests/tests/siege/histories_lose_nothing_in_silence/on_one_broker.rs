@@ -84,11 +84,13 @@ fn redis_restarts_and_has_a_snapshot() {
     let snapshot = |redis: &Redis| assert_eq!(redis.cli(&["SAVE"]), "OK");
     let [staying, early, late] = restart(Redis::launch(), snapshot, "restart of Redis, from a snapshot");
     for account in staying.iter().chain(&late) {
-        assert!(account.told.failover > 0 && account.received > 0, "{account:?}");
+        assert!(account.received > 0 && account.missing > 0, "{account:?}");
+        assert_eq!(account.told.failover, account.missing);
     }
     // Who left before the snapshot has seen nothing that is lost.
     for account in &early {
-        assert!(account.told.failover == 0 && account.told.epoch > 0, "{account:?}");
+        assert!(account.received > 0 && account.missing > 0, "{account:?}");
+        assert_eq!(account.told.epoch, account.missing);
     }
 }
 
