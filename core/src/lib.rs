@@ -316,14 +316,14 @@
 //! loop that drives both, with what was read from Redis since the last one:
 //!
 //! ```
-//! use fanfare_core::broker::redis::{ConnectionRequest, RedisSession, Role};
+//! use fanfare_core::broker::redis::{ConnectionRequest, LinkId, RedisSession};
 //! use fanfare_core::time::Time;
 //! use fanfare_core::{Action, Core, Event};
 //!
-//! fn turn(core: &mut Core, redis: &mut RedisSession, reads: Vec<(Role, Vec<u8>)>, now: Time) {
+//! fn turn(core: &mut Core, redis: &mut RedisSession, reads: Vec<(LinkId, Vec<u8>)>, now: Time) {
 //!     let mut turn = core.turn(now);
-//!     for (role, bytes) in reads {
-//!         redis.input(role, &bytes, now, |event| turn.feed(Event::Broker(event)));
+//!     for (link, bytes) in reads {
+//!         redis.input(link, &bytes, now, |event| turn.feed(Event::Broker(event)));
 //!     }
 //!     redis.timeout(now);
 //!     redis.poll_events(|event| turn.feed(Event::Broker(event)));
@@ -336,15 +336,15 @@
 //!             Action::Send(_) | Action::Shutdown { .. } | Action::Close { .. } => {} // As above.
 //!         }
 //!     }
-//!     while let Some((role, request)) = redis.poll_connection(now) {
+//!     while let Some((link, request)) = redis.poll_connection(now) {
 //!         match request {
-//!             ConnectionRequest::Open => {} // Connect; then `redis.connected(role, now)`, or `redis.disconnected(…)`.
+//!             ConnectionRequest::Open { address } => {} // Connect; then `redis.connected(link, now)`, or `redis.disconnected(…)`.
 //!             ConnectionRequest::Drop => {} // Close that socket.
 //!         }
 //!     }
-//!     for role in Role::ALL {
-//!         let taken = redis.output(role).len(); // Write it; this much was taken.
-//!         redis.written(role, taken);
+//!     for link in redis.links() {
+//!         let taken = redis.output(link).len(); // Write it; this much was taken.
+//!         redis.written(link, taken);
 //!     }
 //!     // Sleep until the earlier of `core.next_timeout()` and `redis.next_timeout()`; not while `redis.has_events()`.
 //! }

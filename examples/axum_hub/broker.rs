@@ -1,9 +1,9 @@
 //! Who carries messages between instances: Redis, whose session the core speaks and whose two sockets are tokio's, or nobody.
 
 use crate::Input;
-use fanfare_adapter::config::{RedisAddress, RedisTarget};
+use fanfare_adapter::config::RedisTarget;
 use fanfare_core::broker::memory::MemoryBroker;
-use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
+use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, RedisConfig, RedisSession};
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
 use std::error::Error;
@@ -18,13 +18,13 @@ pub enum Broker {
     Redis(Box<Redis>),
 }
 
-/// The session, and its connections by role.
+const TCP_ONLY: &str = "this example connects to Redis by TCP only";
+
+/// The session, and its connections by the index of their link.
 pub struct Redis {
     session: RedisSession,
-    /// Host and port.
-    address: (String, u16),
-    links: [Link; Role::COUNT],
-    /// How many connections there have been: whatever is told of another than the last of its role is old.
+    links: Vec<Link>,
+    /// How many connections there have been: whatever is told of another than the last of its link is old.
     opened: u64,
     hub: Sender<Input>,
 }
@@ -41,7 +41,7 @@ struct Link {
 
 /// What a connection's tasks tell of it.
 pub struct News {
-    role: Role,
+    link: LinkId,
     number: u64,
     what: What,
 }
@@ -57,16 +57,16 @@ impl Broker {
     /// The embedded broker, or this Redis.
     pub fn new(redis: Option<RedisTarget>, hub: Sender<Input>) -> Result<Broker, Box<dyn Error>> {
         let Some(target) = redis else { return Ok(Broker::Memory(Box::default())) };
-        let RedisAddress::Tcp { host, port } = target.address else {
-            return Err("this example connects to Redis by TCP only".into());
-        };
         let mut config = RedisConfig::default();
+        config.address = target.address;
         config.username = target.username;
         config.password = target.password.map(|password| password.expose().to_owned());
         config.database = target.database;
         config.seed = getrandom::u64()?;
-        let (session, address, links) = (RedisSession::new(config), (host, port), Default::default());
-        Ok(Broker::Redis(Box::new(Redis { session, address, links, opened: 0, hub })))
+        if let Address::Unix { .. } = config.address {
+            return Err(TCP_ONLY.into());
+        }
+        Ok(Broker::Redis(Box::new(Redis { session: RedisSession::new(config), links: Vec::new(), opened: 0, hub })))
     }
 
     /// Takes an `Action::Ask`.
@@ -89,22 +89,22 @@ impl Broker {
     /// Takes what a connection's task tells.
     pub fn hear(&mut self, news: News, now: Time, report: impl FnMut(BrokerEvent<'_>)) {
         let Broker::Redis(redis) = self else { return };
-        let (role, link) = (news.role, &mut redis.links[news.role as usize]);
+        let (id, link) = (news.link, &mut redis.links[news.link.index()]);
         if news.number != link.number {
             return;
         }
         match news.what {
             What::Connected(stream) => {
                 let stream = Arc::new(stream);
-                link.tasks.spawn(read(role, link.number, Arc::clone(&stream), redis.hub.clone()));
+                link.tasks.spawn(read(id, link.number, Arc::clone(&stream), redis.hub.clone()));
                 link.stream = Some(stream);
-                redis.session.connected(role, now);
+                redis.session.connected(id, now);
             }
-            What::Read(bytes) => redis.session.input(role, &bytes, now, report),
+            What::Read(bytes) => redis.session.input(id, &bytes, now, report),
             What::Writable => link.blocked = false,
             What::Ended(reason) => {
                 *link = Link::default();
-                redis.session.disconnected(role, &reason, now);
+                redis.session.disconnected(id, &reason, now);
             }
         }
     }
@@ -123,30 +123,33 @@ impl Broker {
     /// After the hub's turn: opens and drops connections, and writes what was asked in it.
     pub fn drive(&mut self, now: Time) {
         let Broker::Redis(redis) = self else { return };
-        while let Some((role, request)) = redis.session.poll_connection(now) {
-            let link = &mut redis.links[role as usize];
+        while let Some((id, request)) = redis.session.poll_connection(now) {
+            if redis.links.len() <= id.index() {
+                redis.links.resize_with(id.index() + 1, Link::default);
+            }
+            let link = &mut redis.links[id.index()];
             *link = Link::default();
-            if request == ConnectionRequest::Open {
+            if let ConnectionRequest::Open { address } = request {
                 redis.opened += 1;
                 link.number = redis.opened;
-                link.tasks.spawn(connect(role, link.number, redis.address.clone(), redis.hub.clone()));
+                link.tasks.spawn(connect(id, link.number, address, redis.hub.clone()));
             }
         }
-        for role in Role::ALL {
-            let link = &mut redis.links[role as usize];
+        for id in redis.session.links() {
+            let Some(link) = redis.links.get_mut(id.index()) else { continue };
             let Some(stream) = link.stream.clone().filter(|_| !link.blocked) else { continue };
             loop {
-                let output = redis.session.output(role);
+                let output = redis.session.output(id);
                 if output.is_empty() {
                     break;
                 }
                 match stream.try_write(output) {
-                    Ok(written) => redis.session.written(role, written),
+                    Ok(written) => redis.session.written(id, written),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         link.blocked = true;
                         // Those that have ended are forgotten only here.
                         while link.tasks.try_join_next().is_some() {}
-                        link.tasks.spawn(wait_for_room(role, link.number, stream, redis.hub.clone()));
+                        link.tasks.spawn(wait_for_room(id, link.number, stream, redis.hub.clone()));
                         break;
                     }
                     // The task that reads notices as well.
@@ -157,19 +160,23 @@ impl Broker {
     }
 }
 
-async fn tell(role: Role, number: u64, what: What, hub: &Sender<Input>) -> bool {
-    hub.send(Input::Redis(News { role, number, what })).await.is_ok()
+async fn tell(link: LinkId, number: u64, what: What, hub: &Sender<Input>) -> bool {
+    hub.send(Input::Redis(News { link, number, what })).await.is_ok()
 }
 
-async fn connect(role: Role, number: u64, address: (String, u16), hub: Sender<Input>) {
-    let what = match TcpStream::connect(address).await {
+async fn connect(link: LinkId, number: u64, address: Address, hub: Sender<Input>) {
+    let connected = match address {
+        Address::Tcp { host, port } => TcpStream::connect((host, port)).await,
+        Address::Unix { .. } => Err(io::Error::other(TCP_ONLY)),
+    };
+    let what = match connected {
         Ok(stream) => What::Connected(stream),
         Err(error) => What::Ended(error.to_string()),
     };
-    tell(role, number, what, &hub).await;
+    tell(link, number, what, &hub).await;
 }
 
-async fn read(role: Role, number: u64, stream: Arc<TcpStream>, hub: Sender<Input>) {
+async fn read(link: LinkId, number: u64, stream: Arc<TcpStream>, hub: Sender<Input>) {
     let mut buffer = vec![0; 64 * 1024];
     let reason = loop {
         if let Err(error) = stream.readable().await {
@@ -177,17 +184,17 @@ async fn read(role: Role, number: u64, stream: Arc<TcpStream>, hub: Sender<Input
         }
         match stream.try_read(&mut buffer) {
             Ok(0) => break "Redis closed the connection".to_owned(),
-            Ok(taken) if tell(role, number, What::Read(buffer[..taken].to_vec()), &hub).await => {}
+            Ok(taken) if tell(link, number, What::Read(buffer[..taken].to_vec()), &hub).await => {}
             Ok(_) => return,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => break error.to_string(),
         }
     };
-    tell(role, number, What::Ended(reason), &hub).await;
+    tell(link, number, What::Ended(reason), &hub).await;
 }
 
-async fn wait_for_room(role: Role, number: u64, stream: Arc<TcpStream>, hub: Sender<Input>) {
+async fn wait_for_room(link: LinkId, number: u64, stream: Arc<TcpStream>, hub: Sender<Input>) {
     // If it fails instead, the next write does, too.
     let _ = stream.writable().await;
-    tell(role, number, What::Writable, &hub).await;
+    tell(link, number, What::Writable, &hub).await;
 }

@@ -81,7 +81,7 @@ impl Server {
             }
             (Some(target), _) => {
                 let session = session_config(config, target, drawn);
-                let links = RedisLinks::new(session, target.address.clone(), REDIS, Arc::new(waker()?));
+                let links = RedisLinks::new(session, REDIS, Arc::new(waker()?));
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }
         };

@@ -1,9 +1,8 @@
 //! The session's sockets on the loop's poll: connecting (names resolved elsewhere), reading, writing.
 
 use crate::resolve::Resolver;
-use fanfare_adapter::config::RedisAddress;
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisConfig, RedisSession, Role};
+use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisSession};
 use fanfare_core::time::Time;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -42,43 +41,49 @@ struct Link {
     connection: Option<Connection>,
     /// Addresses not tried yet in this attempt.
     candidates: VecDeque<SocketAddr>,
-    /// This attempt waits for the resolver.
-    unresolved: bool,
-    /// The resolver has a question of this link's. There is never a second one: a resolver slower than the attempts would
+    /// The host and port for which this attempt waits for the resolver.
+    unresolved: Option<(String, u16)>,
+    /// The resolver has this question of the link's. There is never a second one: a resolver slower than the attempts would
     /// be asked more and more, and answer only attempts that are over.
-    asked: bool,
+    asked: Option<(String, u16)>,
     /// Attempts since the last that came up. Each begins with another address, since the one tried first may take all
     /// the time there is and never answer.
     attempts: usize,
+}
+
+/// By their index.
+#[derive(Debug, Default)]
+struct Links(Vec<Link>);
+
+impl Links {
+    fn at(&mut self, id: LinkId) -> &mut Link {
+        if self.0.len() <= id.index() {
+            self.0.resize_with(id.index() + 1, Link::default);
+        }
+        &mut self.0[id.index()]
+    }
 }
 
 /// Redis on the poll.
 #[derive(Debug)]
 pub struct RedisLinks {
     session: RedisSession,
-    address: RedisAddress,
-    /// Of each role.
-    links: [Link; Role::COUNT],
-    tokens: [Token; Role::COUNT],
-    resolver: Resolver<Role>,
+    links: Links,
+    /// Of the first link.
+    token: Token,
+    resolver: Resolver<LinkId>,
 }
 
 impl RedisLinks {
-    /// Nothing is connected yet: [`RedisLinks::drive`] begins. `tokens` are those of each role.
+    /// Nothing is connected yet: [`RedisLinks::drive`] begins. The first link has this token, each further one the next below.
     ///
     /// # Errors
     /// If the resolver's thread cannot be made.
-    pub fn new(
-        config: RedisConfig,
-        address: RedisAddress,
-        tokens: [Token; Role::COUNT],
-        waker: Arc<Waker>,
-    ) -> io::Result<RedisLinks> {
+    pub fn new(config: RedisConfig, token: Token, waker: Arc<Waker>) -> io::Result<RedisLinks> {
         Ok(RedisLinks {
             session: RedisSession::new(config),
-            address,
-            links: Default::default(),
-            tokens,
+            links: Links::default(),
+            token,
             resolver: Resolver::start(waker)?,
         })
     }
@@ -93,13 +98,13 @@ impl RedisLinks {
         let readable = |link: &Link| {
             link.connection.as_ref().is_some_and(|connection| connection.established && connection.readable)
         };
-        self.session.has_events() || self.links.iter().any(readable)
+        self.session.has_events() || self.links.0.iter().any(readable)
     }
 
     /// Notes a readiness event.
     pub fn event(&mut self, token: Token, event: &mio::event::Event) {
-        let Some(index) = self.tokens.iter().position(|own| *own == token) else { return };
-        if let Some(connection) = &mut self.links[index].connection {
+        let link = self.token.0.checked_sub(token.0).and_then(|index| self.links.0.get_mut(index));
+        if let Some(connection) = link.and_then(|link| link.connection.as_mut()) {
             connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
             connection.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
         }
@@ -115,13 +120,13 @@ impl RedisLinks {
         congested: bool,
         mut report: impl FnMut(BrokerEvent<'_>),
     ) {
-        while let Some((role, answer)) = self.resolver.poll() {
-            self.resolved(role, answer, registry, now);
+        while let Some((link, answer)) = self.resolver.poll() {
+            self.resolved(link, answer, registry, now);
         }
-        for role in Role::ALL {
-            self.establish(role, registry, now);
-            if role != Role::Subscriber || !congested {
-                self.read_link(role, buffer, registry, now, &mut report);
+        for link in self.session.links() {
+            self.establish(link, registry, now);
+            if !congested || !self.session.receives(link) {
+                self.read_link(link, buffer, registry, now, &mut report);
             }
         }
         // Who is not read cannot be late.
@@ -129,13 +134,11 @@ impl RedisLinks {
             self.session.timeout(now);
         }
         if let Some(reason) = self.session.take_complaint() {
-            tracing::warn!(reason, address = %self.address, "redis and the histories of rooms");
+            tracing::warn!(reason, address = %self.session.address(), "redis and the histories of rooms");
         }
-        let stats = self.session.stats();
-        let stats = [Some(stats.subscriber), Some(stats.publisher), stats.durable_publisher];
-        for (link, stats) in self.links.iter_mut().zip(stats) {
-            if stats.is_some_and(|stats| matches!(stats.state, LinkState::Up | LinkState::Refusing)) {
-                link.attempts = 0;
+        for link in self.session.links() {
+            if matches!(self.session.state(link), LinkState::Up | LinkState::Refusing) {
+                self.links.at(link).attempts = 0;
             }
         }
         self.session.poll_events(report);
@@ -143,14 +146,14 @@ impl RedisLinks {
 
     fn read_link(
         &mut self,
-        role: Role,
+        id: LinkId,
         buffer: &mut [u8],
         registry: &Registry,
         now: Time,
         report: &mut impl FnMut(BrokerEvent<'_>),
     ) {
         let (mut taken, began) = (0, Instant::now());
-        while let Some(connection) = self.links[role as usize].connection.as_mut() {
+        while let Some(connection) = self.links.at(id).connection.as_mut() {
             if !connection.established
                 || !connection.readable
                 || taken >= BYTES_PER_TURN
@@ -159,146 +162,157 @@ impl RedisLinks {
                 return;
             }
             match connection.stream.read(buffer) {
-                Ok(0) => return self.lost(role, "it closed the connection", registry, now),
+                Ok(0) => return self.lost(id, "it closed the connection", registry, now),
                 // Once more, even where that was all there was: under load the next messages have come meanwhile, and leave
                 // together with these.
                 Ok(bytes) => {
                     taken += bytes;
-                    self.session.input(role, &buffer[..bytes], now, &mut *report);
+                    self.session.input(id, &buffer[..bytes], now, &mut *report);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.readable = false,
-                Err(error) => return self.lost(role, &error.to_string(), registry, now),
+                Err(error) => return self.lost(id, &error.to_string(), registry, now),
             }
         }
     }
 
     /// Opens and drops connections as the session wants it, and writes what it has to say.
     pub fn drive(&mut self, registry: &Registry, now: Time) {
-        while let Some((role, request)) = self.session.poll_connection(now) {
+        while let Some((link, request)) = self.session.poll_connection(now) {
             match request {
-                ConnectionRequest::Drop => self.forget(role, registry),
-                ConnectionRequest::Open => self.open(role, registry, now),
+                ConnectionRequest::Drop => self.forget(link, registry),
+                ConnectionRequest::Open { address } => self.open(link, &address, registry, now),
             }
         }
-        for role in Role::ALL {
-            self.write_link(role, registry, now);
+        for link in self.session.links() {
+            self.write_link(link, registry, now);
         }
     }
 
-    fn write_link(&mut self, role: Role, registry: &Registry, now: Time) {
-        while let Some(connection) = self.links[role as usize].connection.as_mut() {
+    fn write_link(&mut self, id: LinkId, registry: &Registry, now: Time) {
+        while let Some(connection) = self.links.at(id).connection.as_mut() {
             if !connection.established || !connection.writable {
                 return;
             }
-            let output = self.session.output(role);
+            let output = self.session.output(id);
             if output.is_empty() {
                 return;
             }
             match connection.stream.write(output) {
-                Ok(bytes) => self.session.written(role, bytes),
+                Ok(bytes) => self.session.written(id, bytes),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.writable = false,
-                Err(error) => return self.lost(role, &error.to_string(), registry, now),
+                Err(error) => return self.lost(id, &error.to_string(), registry, now),
             }
         }
     }
 
-    fn open(&mut self, role: Role, registry: &Registry, now: Time) {
-        let link = &mut self.links[role as usize];
-        match &self.address {
-            RedisAddress::Unix { path } => {
+    fn open(&mut self, id: LinkId, address: &Address, registry: &Registry, now: Time) {
+        match address {
+            Address::Unix { path } => {
                 let stream = UnixStream::connect(path).map(Stream::Unix);
-                if let Err(error) = stream.and_then(|stream| self.adopt(role, stream, registry)) {
-                    self.session.disconnected(role, &cannot_connect(&error), now);
+                if let Err(error) = stream.and_then(|stream| self.adopt(id, stream, registry)) {
+                    self.session.disconnected(id, &cannot_connect(&error), now);
                 }
             }
-            RedisAddress::Tcp { host, port } => match host.parse::<IpAddr>() {
+            Address::Tcp { host, port } => match host.parse::<IpAddr>() {
                 Ok(ip) => {
-                    link.candidates.push_back(SocketAddr::new(ip, *port));
-                    self.try_next(role, "there is no address", registry, now);
+                    self.links.at(id).candidates.push_back(SocketAddr::new(ip, *port));
+                    self.try_next(id, "there is no address", registry, now);
                 }
                 Err(_) => {
-                    link.unresolved = true;
-                    if !std::mem::replace(&mut link.asked, true) {
-                        self.resolver.ask(role, host, *port);
-                    }
+                    self.links.at(id).unresolved = Some((host.clone(), *port));
+                    self.resolve(id);
                 }
             },
         }
     }
 
-    fn resolved(&mut self, role: Role, answer: io::Result<Vec<SocketAddr>>, registry: &Registry, now: Time) {
-        let link = &mut self.links[role as usize];
-        link.asked = false;
-        if !std::mem::take(&mut link.unresolved) {
-            return;
+    /// Asks what this attempt waits for, unless an answer is still to come.
+    fn resolve(&mut self, id: LinkId) {
+        let link = self.links.at(id);
+        if let Some((host, port)) = &link.unresolved
+            && link.asked.is_none()
+        {
+            self.resolver.ask(id, host, *port);
+            link.asked = link.unresolved.clone();
         }
+    }
+
+    fn resolved(&mut self, id: LinkId, answer: io::Result<Vec<SocketAddr>>, registry: &Registry, now: Time) {
+        let link = self.links.at(id);
+        let asked = link.asked.take();
+        if asked.is_none() || link.unresolved != asked {
+            // It answers an attempt that is over, which was to lead elsewhere.
+            return self.resolve(id);
+        }
+        link.unresolved = None;
         match answer {
             Ok(mut addresses) => {
                 let first = link.attempts % addresses.len().max(1);
                 addresses.rotate_left(first);
                 link.candidates = addresses.into();
                 link.attempts = link.attempts.wrapping_add(1);
-                self.try_next(role, "the host has no address", registry, now);
+                self.try_next(id, "the host has no address", registry, now);
             }
-            Err(error) => self.session.disconnected(role, &format!("cannot resolve its host: {error}"), now),
+            Err(error) => self.session.disconnected(id, &format!("cannot resolve its host: {error}"), now),
         }
     }
 
     /// Begins a connection to the next address; if there is none left, the attempt has failed for this reason.
-    fn try_next(&mut self, role: Role, reason: &str, registry: &Registry, now: Time) {
+    fn try_next(&mut self, id: LinkId, reason: &str, registry: &Registry, now: Time) {
         let mut reason = reason.to_owned();
-        while let Some(address) = self.links[role as usize].candidates.pop_front() {
+        while let Some(address) = self.links.at(id).candidates.pop_front() {
             let stream = TcpStream::connect(address).map(Stream::Tcp);
-            match stream.and_then(|stream| self.adopt(role, stream, registry)) {
+            match stream.and_then(|stream| self.adopt(id, stream, registry)) {
                 Ok(()) => return,
                 Err(error) => reason = cannot_connect(&error),
             }
         }
-        self.session.disconnected(role, &reason, now);
+        self.session.disconnected(id, &reason, now);
     }
 
-    fn adopt(&mut self, role: Role, mut stream: Stream, registry: &Registry) -> io::Result<()> {
-        registry.register(stream.source(), self.tokens[role as usize], Interest::READABLE | Interest::WRITABLE)?;
-        self.links[role as usize].connection =
+    fn adopt(&mut self, id: LinkId, mut stream: Stream, registry: &Registry) -> io::Result<()> {
+        let token = Token(self.token.0 - id.index());
+        registry.register(stream.source(), token, Interest::READABLE | Interest::WRITABLE)?;
+        self.links.at(id).connection =
             Some(Connection { stream, established: false, readable: false, writable: false });
         Ok(())
     }
 
     /// Finishes a connection in progress, once the socket is writable.
-    fn establish(&mut self, role: Role, registry: &Registry, now: Time) {
-        let Some(connection) = self.links[role as usize].connection.as_mut() else { return };
+    fn establish(&mut self, id: LinkId, registry: &Registry, now: Time) {
+        let Some(connection) = self.links.at(id).connection.as_mut() else { return };
         if connection.established || !connection.writable {
             return;
         }
         match connection.stream.outcome() {
             Ok(true) => {
                 connection.established = true;
-                self.session.connected(role, now);
+                self.session.connected(id, now);
             }
             Ok(false) => connection.writable = false,
             Err(error) => {
-                self.forget_connection(role, registry);
-                self.try_next(role, &cannot_connect(&error), registry, now);
+                self.forget_connection(id, registry);
+                self.try_next(id, &cannot_connect(&error), registry, now);
             }
         }
     }
 
-    fn lost(&mut self, role: Role, reason: &str, registry: &Registry, now: Time) {
-        self.forget(role, registry);
-        self.session.disconnected(role, reason, now);
+    fn lost(&mut self, id: LinkId, reason: &str, registry: &Registry, now: Time) {
+        self.forget(id, registry);
+        self.session.disconnected(id, reason, now);
     }
 
-    fn forget(&mut self, role: Role, registry: &Registry) {
-        self.forget_connection(role, registry);
-        let link = &mut self.links[role as usize];
-        link.unresolved = false;
+    fn forget(&mut self, id: LinkId, registry: &Registry) {
+        self.forget_connection(id, registry);
+        let link = self.links.at(id);
+        link.unresolved = None;
         link.candidates.clear();
     }
 
-    fn forget_connection(&mut self, role: Role, registry: &Registry) {
-        if let Some(mut connection) = self.links[role as usize].connection.take() {
+    fn forget_connection(&mut self, id: LinkId, registry: &Registry) {
+        if let Some(mut connection) = self.links.at(id).connection.take() {
             // Closing takes it off the poll as well; this only makes it plain.
             let _ = registry.deregister(connection.stream.source());
         }
@@ -372,16 +386,14 @@ mod tests {
     use mio::Poll;
     use std::net::TcpListener;
 
-    const SUBSCRIBER: usize = Role::Subscriber as usize;
-
     fn links(poll: &Poll) -> RedisLinks {
         let waker = Arc::new(Waker::new(poll.registry(), Token(2)).unwrap());
         let mut config = RedisConfig::default();
         config.connect_timeout = Duration::from_millis(100);
         (config.backoff_min, config.backoff_max) = (Duration::from_millis(1), Duration::from_millis(1));
         // What the resolver says of this name is never asked for here.
-        let address = RedisAddress::Tcp { host: "redis.invalid".to_owned(), port: 6379 };
-        RedisLinks::new(config, address, [Token(0), Token(1), Token(3)], waker).unwrap()
+        config.address = Address::Tcp { host: "redis.invalid".to_owned(), port: 6379 };
+        RedisLinks::new(config, Token(1), waker).unwrap()
     }
 
     /// Lets an attempt that is under way run out of time, and the next one begin.
@@ -397,10 +409,26 @@ mod tests {
     fn an_answer_slower_than_an_attempt_serves_the_next_one() {
         let (poll, listener) = (Poll::new().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let (mut links, mut now) = (links(&poll), Time::ZERO);
+        let link = links.session.links().next().unwrap();
         links.drive(poll.registry(), now);
         expire(&mut links, poll.registry(), &mut now);
-        links.resolved(Role::Subscriber, Ok(vec![listener.local_addr().unwrap()]), poll.registry(), now);
-        assert!(links.links[SUBSCRIBER].connection.is_some());
+        links.resolved(link, Ok(vec![listener.local_addr().unwrap()]), poll.registry(), now);
+        assert!(links.links.at(link).connection.is_some());
+    }
+
+    #[test]
+    fn an_answer_for_one_host_serves_no_attempt_to_reach_another() {
+        let (poll, listener) = (Poll::new().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (mut links, now) = (links(&poll), Time::ZERO);
+        let link = links.session.links().next().unwrap();
+        links.drive(poll.registry(), now);
+        links.forget(link, poll.registry());
+        let other = Address::Tcp { host: "other.invalid".to_owned(), port: 6379 };
+        links.open(link, &other, poll.registry(), now);
+        for is_connecting in [false, true] {
+            links.resolved(link, Ok(vec![listener.local_addr().unwrap()]), poll.registry(), now);
+            assert_eq!(links.links.at(link).connection.is_some(), is_connecting);
+        }
     }
 
     #[test]
@@ -409,10 +437,11 @@ mod tests {
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [silent, other] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
         let (mut links, mut now) = (links(&poll), Time::ZERO);
+        let link = links.session.links().next().unwrap();
         links.drive(poll.registry(), now);
         for left in [other, silent, other] {
-            links.resolved(Role::Subscriber, Ok(vec![silent, other]), poll.registry(), now);
-            assert_eq!(links.links[SUBSCRIBER].candidates, [left], "the other one is being tried");
+            links.resolved(link, Ok(vec![silent, other]), poll.registry(), now);
+            assert_eq!(links.links.at(link).candidates, [left], "the other one is being tried");
             expire(&mut links, poll.registry(), &mut now);
         }
     }

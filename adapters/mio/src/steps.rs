@@ -8,7 +8,6 @@ use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
 use fanfare_adapter::signals::{Signal, last_round};
 use fanfare_core::broker::Ask;
-use fanfare_core::broker::redis::Role;
 use fanfare_core::time::Time;
 use fanfare_core::{ConnId, Core, Event, Turn};
 use fanfare_turn::Steps;
@@ -17,12 +16,13 @@ use mio::{Events, Registry, Token};
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-// A connection's token is its id. No id comes near these: the generation would have to reach 2^32 - 1.
+// A connection's token is its id. The tokens of everything else are higher than any id: its generation would have to reach 2^32 - 1.
 pub(crate) const LISTENER: Token = Token(usize::MAX);
 pub(crate) const SIGNALS: [Token; 2] = [Token(usize::MAX - 1), Token(usize::MAX - 2)];
-/// Of each role.
-pub(crate) const REDIS: [Token; Role::COUNT] = [Token(usize::MAX - 3), Token(usize::MAX - 4), Token(usize::MAX - 6)];
-pub(crate) const WAKER: Token = Token(usize::MAX - 5);
+pub(crate) const WAKER: Token = Token(usize::MAX - 3);
+/// Of the first link to Redis. Each further link has the next below, down to the last above all ids.
+pub(crate) const REDIS: Token = Token(usize::MAX - 4);
+const REDIS_LAST: Token = Token(usize::MAX << 32);
 const _: () = assert!(usize::BITS >= 64, "a token has to hold the generation of an id, too");
 
 /// How long a turn takes new connections: a storm of them must not hold up those who are here.
@@ -111,7 +111,7 @@ impl Steps for TurnSteps<'_> {
             match event.token() {
                 LISTENER => admission.edge(),
                 WAKER => {}
-                token if REDIS.contains(&token) => broker.event(token, event),
+                token if (REDIS_LAST..=REDIS).contains(&token) => broker.event(token, event),
                 token if SIGNALS.contains(&token) => {
                     let signal = signals.iter_mut().filter_map(SignalPipe::take).next();
                     self.signalled = signal.or(self.signalled);

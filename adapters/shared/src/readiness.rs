@@ -1,8 +1,9 @@
 //! Whether the server is ready, which it is when all its workers are. The operations port, the workers' own `/readyz` and the log
 //! are told.
 
-use crate::config::{self, RedisAddress};
+use crate::config;
 use crate::ops::Board;
+use fanfare_core::broker::redis::Address;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisName {
     /// Where it listens.
-    pub address: RedisAddress,
+    pub address: Address,
     /// What stands in front of rooms' names there.
     pub prefix: String,
 }

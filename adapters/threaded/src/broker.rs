@@ -30,7 +30,7 @@ impl Broker {
             None => Broker::Memory(MemoryBroker::new(core)),
             Some(target) => {
                 let session = session_config(config, target, drawn);
-                Broker::Redis(RedisLinks::start(session, &target.address, &inbox.broker)?)
+                Broker::Redis(RedisLinks::start(session, &inbox.broker)?)
             }
         })
     }

@@ -8,7 +8,7 @@ use crate::reference::Incarnation;
 use crate::steps::{Adapter, Establishing, TurnSteps};
 use crate::timeline::{Happening, Moment};
 use fanfare_core::Core;
-use fanfare_core::broker::redis::{RedisSession, Role};
+use fanfare_core::broker::redis::RedisSession;
 use fanfare_core::time::Time;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,7 +56,7 @@ impl Instance {
                 ready: VecDeque::new(),
                 writable: Vec::new(),
                 incoming: VecDeque::new(),
-                links: Default::default(),
+                links: BTreeMap::new(),
                 kept: BTreeSet::new(),
                 gone: Vec::new(),
                 drives_midway: options.drives_midway,
@@ -94,7 +94,7 @@ impl Instance {
         if let Some(conn) = self.adapter.conns.get(&wire) {
             self.adapter.writable.push(*conn);
         }
-        for link in self.adapter.links.iter_mut().flatten().filter(|link| link.wire == wire) {
+        for link in self.adapter.links.values_mut().filter(|link| link.wire == wire) {
             link.is_writable = true;
         }
         self.wake(around);
@@ -102,7 +102,7 @@ impl Instance {
 
     /// A connection to Redis is established, or was refused.
     pub fn settled(&mut self, wire: WireId, established: bool, around: &mut Surroundings<'_>) {
-        for link in self.adapter.links.iter_mut().flatten().filter(|link| link.wire == wire) {
+        for link in self.adapter.links.values_mut().filter(|link| link.wire == wire) {
             link.establishing = Establishing::Done(established);
         }
         self.wake(around);
@@ -153,13 +153,14 @@ impl Instance {
 
     /// Established connections to Redis.
     pub fn links(&self) -> Vec<WireId> {
-        let links = self.adapter.links.iter().flatten();
+        let links = self.adapter.links.values();
         links.filter(|link| link.establishing == Establishing::Established).map(|link| link.wire).collect()
     }
 
     /// The connection on which it subscribes.
     pub fn subscriber(&self) -> Option<WireId> {
-        self.adapter.links[Role::Subscriber as usize].as_ref().map(|link| link.wire)
+        let receiving = self.session.links().find(|link| self.session.receives(*link))?;
+        self.adapter.links.get(&receiving).map(|link| link.wire)
     }
 
     /// Whether both connections to Redis are in use.
@@ -169,7 +170,7 @@ impl Instance {
 
     /// All its wires: it is gone, and each of them breaks.
     pub fn wires(&self) -> Vec<WireId> {
-        let links = self.adapter.links.iter().flatten().map(|link| link.wire);
+        let links = self.adapter.links.values().map(|link| link.wire);
         let incoming = self.adapter.incoming.iter().copied();
         links.chain(self.adapter.conns.keys().copied()).chain(incoming).collect()
     }

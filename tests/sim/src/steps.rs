@@ -6,7 +6,7 @@ use crate::options::Options;
 use crate::reference::Incarnation;
 use crate::trace;
 use fanfare_core::broker::Ask;
-use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisSession};
 use fanfare_core::time::Time;
 use fanfare_core::{ConnId, Core, Delivery, Event, Turn};
 use fanfare_turn::{Sockets, Steps, deliver};
@@ -49,7 +49,7 @@ pub(crate) struct Adapter {
     pub(crate) ready: VecDeque<ConnId>,
     pub(crate) writable: Vec<ConnId>,
     pub(crate) incoming: VecDeque<WireId>,
-    pub(crate) links: [Option<Link>; Role::COUNT],
+    pub(crate) links: BTreeMap<LinkId, Link>,
     /// Connections of which the core keeps some bytes unread.
     pub(crate) kept: BTreeSet<ConnId>,
     /// Connections that are no more.
@@ -239,15 +239,15 @@ impl Adapter {
         now: Time,
         around: &mut Surroundings<'_>,
     ) {
-        for role in Role::ALL {
-            self.establish(role, session, now, around);
-            while let Some(wire) = self.established(role) {
+        for id in session.links() {
+            self.establish(id, session, now, around);
+            while let Some(wire) = self.established(id) {
                 match around.network.read(wire, Side::Near, 64 * 1024, &mut around.timeline) {
                     Read::Bytes(bytes) => {
-                        session.input(role, &bytes, now, |event| turn.feed(Event::Broker(event)));
+                        session.input(id, &bytes, now, |event| turn.feed(Event::Broker(event)));
                     }
                     Read::Nothing => break,
-                    Read::End => self.lost(role, session, now, around),
+                    Read::End => self.lost(id, session, now, around),
                 }
             }
         }
@@ -257,31 +257,31 @@ impl Adapter {
         session.poll_events(|event| turn.feed(Event::Broker(event)));
     }
 
-    fn established(&self, role: Role) -> Option<WireId> {
-        let link = self.links[role as usize].as_ref()?;
+    fn established(&self, id: LinkId) -> Option<WireId> {
+        let link = self.links.get(&id)?;
         (link.establishing == Establishing::Established).then_some(link.wire)
     }
 
-    fn establish(&mut self, role: Role, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
-        let Some(link) = &mut self.links[role as usize] else { return };
+    fn establish(&mut self, id: LinkId, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
         match link.establishing {
             Establishing::Done(true) => {
                 link.establishing = Establishing::Established;
-                session.connected(role, now);
+                session.connected(id, now);
             }
-            Establishing::Done(false) => self.lost(role, session, now, around),
+            Establishing::Done(false) => self.lost(id, session, now, around),
             Establishing::Waits | Establishing::Established => {}
         }
     }
 
-    fn lost(&mut self, role: Role, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
-        self.forget(role, around);
-        session.disconnected(role, "it closed the connection", now);
+    fn lost(&mut self, id: LinkId, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+        self.forget(id, around);
+        session.disconnected(id, "it closed the connection", now);
     }
 
-    fn forget(&mut self, role: Role, around: &mut Surroundings<'_>) {
-        if let Some(link) = self.links[role as usize].take() {
-            trace!(around.trace, around.timeline, "an instance ends wire {} ({role:?})", link.wire);
+    fn forget(&mut self, id: LinkId, around: &mut Surroundings<'_>) {
+        if let Some(link) = self.links.remove(&id) {
+            trace!(around.trace, around.timeline, "an instance ends wire {} ({id:?})", link.wire);
             around.reference.link_ended_at_instance(link.wire, around.timeline.now);
             around.network.close(link.wire, Side::Near, &mut around.timeline);
         }
@@ -349,38 +349,39 @@ impl Adapter {
     /// Opens and drops connections to Redis as the session wants it, and writes what it has to say.
     fn drive(&mut self, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
         let (place, incarnation) = (self.place, self.incarnation);
-        while let Some((role, request)) = session.poll_connection(now) {
+        while let Some((id, request)) = session.poll_connection(now) {
             match request {
-                ConnectionRequest::Drop => self.forget(role, around),
-                ConnectionRequest::Open => {
+                ConnectionRequest::Drop => self.forget(id, around),
+                // There is one Redis, wherever it is.
+                ConnectionRequest::Open { .. } => {
                     let wire = around.open_link(place, incarnation);
-                    trace!(around.trace, around.timeline, "instance {place} opens wire {wire} ({role:?})");
-                    if role == Role::Subscriber {
+                    trace!(around.trace, around.timeline, "instance {place} opens wire {wire} ({id:?})");
+                    if session.receives(id) {
                         around.reference.link_opened(wire, incarnation);
                     }
                     let establishing = Establishing::Waits;
-                    self.links[role as usize] = Some(Link { wire, establishing, is_writable: true });
+                    self.links.insert(id, Link { wire, establishing, is_writable: true });
                 }
             }
         }
-        for role in Role::ALL {
-            self.write_link(role, session, now, around);
+        for id in session.links() {
+            self.write_link(id, session, now, around);
         }
     }
 
-    fn write_link(&mut self, role: Role, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
-        while let Some(wire) = self.established(role) {
-            let link = self.links[role as usize].as_mut().expect("it is established");
-            let output = session.output(role);
+    fn write_link(&mut self, id: LinkId, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+        while let Some(wire) = self.established(id) {
+            let link = self.links.get_mut(&id).expect("it is established");
+            let output = session.output(id);
             if !link.is_writable || output.is_empty() {
                 return;
             }
             match around.network.write(wire, Side::Near, output, &mut around.timeline) {
                 Ok(taken) => {
                     link.is_writable = taken == output.len();
-                    session.written(role, taken);
+                    session.written(id, taken);
                 }
-                Err(_) => return self.lost(role, session, now, around),
+                Err(_) => return self.lost(id, session, now, around),
             }
         }
     }

@@ -2,11 +2,11 @@
 //! the midst of its life.
 
 use super::pieces::splits;
-use super::session::{History, written};
+use super::session::{History, links_of, written};
 use crate::redis_config;
 use fanfare_core::broker::PublishId;
 use fanfare_core::broker::redis::resp::{Limits, Malformed, Reply, Scan, scan};
-use fanfare_core::broker::redis::{ConnectionRequest, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, RedisSession};
 use fanfare_core::time::Time;
 
 /// What is cut at every place, which takes the square of the length.
@@ -74,42 +74,43 @@ fn count(reply: Reply<'_>) {
 /// The first byte chooses how the stream is cut, the second the circumstances; the stream follows.
 fn session_in_any_split(data: &[u8]) {
     let [seed, circumstances, stream @ ..] = data else { return };
-    let role = if circumstances & 1 == 0 { Role::Subscriber } else { Role::Publisher };
+    let publisher = circumstances & 1 != 0;
     let [whole, splits @ ..] = splits(stream, *seed);
-    let whole = hear(role, circumstances & 2 == 0, &whole);
+    let whole = hear(publisher, circumstances & 2 == 0, &whole);
     for split in splits {
-        assert_eq!(hear(role, circumstances & 2 == 0, &split), whole);
+        assert_eq!(hear(publisher, circumstances & 2 == 0, &split), whole);
     }
 }
 
 const ROOMS: u64 = 6;
 
 /// Everything that a session reports which has some requests outstanding, hears these pieces, and is disconnected.
-fn hear(role: Role, set_up: bool, pieces: &[&[u8]]) -> (Vec<String>, [u64; 2]) {
+fn hear(publisher: bool, set_up: bool, pieces: &[&[u8]]) -> (Vec<String>, [u64; 2]) {
     let now = Time::from_millis(1_000);
     let mut session = RedisSession::new(redis_config(|config| config.message_bytes_max = 40));
-    while let Some((role, request)) = session.poll_connection(now) {
-        assert_eq!(request, ConnectionRequest::Open);
-        session.connected(role, now);
+    while let Some((link, request)) = session.poll_connection(now) {
+        assert_ne!(request, ConnectionRequest::Drop);
+        session.connected(link, now);
         if set_up {
-            session.input(role, SET_UP_REPLIES, now, |_| {});
+            session.input(link, SET_UP_REPLIES, now, |_| {});
         }
     }
     for number in 0..ROOMS {
         session.subscribe(&number.to_string());
         session.publish("r", b"payload", Some(PublishId::new(number)));
     }
-    for role in Role::ALL {
-        let bytes = session.output(role).len();
-        session.written(role, bytes);
+    for link in session.links() {
+        let bytes = session.output(link).len();
+        session.written(link, bytes);
     }
+    let link = links_of(&session)[usize::from(publisher)];
     let mut events = Vec::new();
     for piece in pieces {
-        session.input(role, piece, now, |event| events.push(written(event)));
+        session.input(link, piece, now, |event| events.push(written(event)));
     }
     // Broken bytes end the connection when they are looked at, which may be when more of them are there; so every
     // connection ends here, and why is not compared.
-    session.disconnected(role, "", now);
+    session.disconnected(link, "", now);
     session.poll_events(|event| events.push(written(event)));
     for event in &mut events {
         if event.starts_with("down") || event.starts_with("publisher down") {

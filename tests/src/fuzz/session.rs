@@ -7,7 +7,7 @@ use crate::redis_config;
 use arbitrary::{Result, Unstructured};
 use fanfare_core::broker::redis::history::Script;
 use fanfare_core::broker::redis::resp::{Limits, Reply, Scan, scan};
-use fanfare_core::broker::redis::{ConnectionRequest, LinkState, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisSession};
 use fanfare_core::broker::{BrokerEvent, PublishId, ReadId, Store};
 use fanfare_core::history::{Part, Query, Retention};
 use fanfare_core::time::Time;
@@ -84,8 +84,10 @@ pub(super) fn written(event: BrokerEvent<'_>) -> String {
     }
 }
 
-fn role(publisher: bool) -> Role {
-    if publisher { Role::Publisher } else { Role::Subscriber }
+/// The link that subscribes, and the one that publishes.
+pub(super) fn links_of(session: &RedisSession) -> [LinkId; 2] {
+    let links = |receives| move |link: &LinkId| session.receives(*link) == receives;
+    [true, false].map(|receives| session.links().find(links(receives)).expect("there is one of each"))
 }
 
 /// What stands at the server's end of a connection.
@@ -104,7 +106,10 @@ struct Link {
 pub(super) struct History {
     session: RedisSession,
     now: Time,
-    links: [Link; Role::COUNT],
+    /// The subscriber's link and the publisher's.
+    pair: [LinkId; 2],
+    /// The server's end of each.
+    links: [Link; 2],
     up: [bool; 2],
     /// Why each link is not up, as was told last.
     down: [String; 2],
@@ -138,8 +143,10 @@ impl History {
             config.publishes_in_flight_max = PUBLISHES_IN_FLIGHT_MAX;
             config.buffer_bytes_max = BUFFER_BYTES_MAX;
         });
+        let session = RedisSession::new(config);
         let mut history = History {
-            session: RedisSession::new(config),
+            pair: links_of(&session),
+            session,
             now: Time::from_millis(1_000),
             links: Default::default(),
             up: [false; 2],
@@ -163,27 +170,27 @@ impl History {
 
     fn take(&mut self, step: Step<'_>) {
         match step {
-            Step::Hear(publisher, bytes) => self.hear(role(publisher), bytes),
+            Step::Hear(publisher, bytes) => self.hear(publisher, bytes),
             Step::Answer(publisher, commands) => {
                 for _ in 0..commands.min(32) {
-                    self.answer(role(publisher));
+                    self.answer(publisher);
                 }
             }
             Step::Refuse(publisher, choice) => {
                 if self.links[usize::from(publisher)].commands.pop_front().is_some() {
-                    self.hear(role(publisher), REFUSALS[usize::from(choice) % REFUSALS.len()]);
+                    self.hear(publisher, REFUSALS[usize::from(choice) % REFUSALS.len()]);
                 }
             }
             Step::Confirm(publisher, choice) => {
                 let kind = ["subscribe", "unsubscribe"][usize::from(choice >> 7)];
-                self.hear(role(publisher), &confirmation(kind, &channel(choice)));
+                self.hear(publisher, &confirmation(kind, &channel(choice)));
             }
             Step::Message(publisher, room, payload) => {
                 let channel = channel(room);
                 let head = format!(">3\r\n$7\r\nmessage\r\n${}\r\n{channel}\r\n${}\r\n", channel.len(), payload.len());
-                self.hear(role(publisher), &[head.as_bytes(), payload, b"\r\n"].concat());
+                self.hear(publisher, &[head.as_bytes(), payload, b"\r\n"].concat());
             }
-            Step::Write(publisher, bytes) => self.write(role(publisher), bytes.into()),
+            Step::Write(publisher, bytes) => self.write(publisher, bytes.into()),
             Step::Publish(with_id, bytes) => {
                 let id = self.id(with_id);
                 self.session.publish("room", &vec![b'z'; usize::from(bytes) % 2_000], id);
@@ -193,7 +200,7 @@ impl History {
                 let store = Store { retention: &RETENTION, key: None };
                 self.session.store(room, &vec![b'z'; usize::from(bytes) % 2_000], &store, 0, id);
             }
-            Step::Read if self.reads.len() < READS_IN_FLIGHT_MAX && self.up[Role::Publisher as usize] => {
+            Step::Read if self.reads.len() < READS_IN_FLIGHT_MAX && self.up[1] => {
                 self.ids += 1;
                 self.reads.insert(self.ids);
                 let query = Query { part: Part::Newest, messages_max: 9, bytes_max: 9 };
@@ -203,13 +210,13 @@ impl History {
             Step::Wish(room, wanted) => self.wish(&room_name(room), wanted),
             Step::Break(publisher) => {
                 if std::mem::take(&mut self.links[usize::from(publisher)]).open {
-                    self.session.disconnected(role(publisher), "broken", self.now);
+                    self.session.disconnected(self.pair[usize::from(publisher)], "broken", self.now);
                 }
             }
             Step::Connect(publisher) => {
                 let link = &mut self.links[usize::from(publisher)];
                 if link.open && !std::mem::replace(&mut link.established, true) {
-                    self.session.connected(role(publisher), self.now);
+                    self.session.connected(self.pair[usize::from(publisher)], self.now);
                 }
             }
             Step::Wait(millis) => {
@@ -231,10 +238,11 @@ impl History {
     fn drive(&mut self) {
         self.listen(|session, sink| session.poll_events(sink));
         for _ in 0..5 {
-            let Some((role, request)) = self.session.poll_connection(self.now) else { break };
-            let link = &mut self.links[role as usize];
-            assert_ne!(link.open, request == ConnectionRequest::Open, "{role:?}: {request:?}");
-            *link = Link { open: request == ConnectionRequest::Open, ..Link::default() };
+            let Some((id, request)) = self.session.poll_connection(self.now) else { break };
+            let link = &mut self.links[usize::from(id == self.pair[1])];
+            let opens = request != ConnectionRequest::Drop;
+            assert_ne!(link.open, opens, "{id:?}: {request:?}");
+            *link = Link { open: opens, ..Link::default() };
         }
         assert_eq!(self.session.poll_connection(self.now), None, "that is at most four times");
         let stats = self.session.stats();
@@ -246,25 +254,26 @@ impl History {
         );
         let words = [stats.subscriber.last_error, stats.publisher.last_error];
         words.into_iter().flatten().for_each(|reason| check_reason(reason, self.password));
-        if self.up[Role::Publisher as usize] {
+        if self.up[1] {
             let bytes_max = BUFFER_BYTES_MAX + self.surplus_bytes_max;
-            assert!(self.session.output(Role::Publisher).len() <= bytes_max);
+            assert!(self.session.output(self.pair[1]).len() <= bytes_max);
         }
     }
 
-    fn hear(&mut self, role: Role, bytes: &[u8]) {
-        if self.links[role as usize].established {
-            let now = self.now;
-            self.listen(|session, sink| session.input(role, bytes, now, sink));
+    fn hear(&mut self, publisher: bool, bytes: &[u8]) {
+        if self.links[usize::from(publisher)].established {
+            let (id, now) = (self.pair[usize::from(publisher)], self.now);
+            self.listen(|session, sink| session.input(id, bytes, now, sink));
         }
     }
 
-    fn write(&mut self, role: Role, bytes: usize) {
-        let output = self.session.output(role);
-        let link = &mut self.links[role as usize];
+    fn write(&mut self, publisher: bool, bytes: usize) {
+        let id = self.pair[usize::from(publisher)];
+        let output = self.session.output(id);
+        let link = &mut self.links[usize::from(publisher)];
         let bytes = if link.established { bytes.min(output.len()) } else { 0 };
         link.heard.extend_from_slice(&output[..bytes]);
-        self.session.written(role, bytes);
+        self.session.written(id, bytes);
         let limits = Limits { message_bytes_max: 1 << 20, reply_bytes_max: 1 << 20 };
         loop {
             let len = match scan(&link.heard, &limits).expect("commands are well-formed") {
@@ -280,8 +289,8 @@ impl History {
     }
 
     /// Answers one command as a server would.
-    fn answer(&mut self, role: Role) {
-        let Some(command) = self.links[role as usize].commands.pop_front() else { return };
+    fn answer(&mut self, publisher: bool) {
+        let Some(command) = self.links[usize::from(publisher)].commands.pop_front() else { return };
         let answer = match &command[0][..] {
             b"HELLO" => HELLO_REPLY.to_vec(),
             b"PING" => b"+PONG\r\n".to_vec(),
@@ -300,12 +309,12 @@ impl History {
             }
             _ => b"+OK\r\n".to_vec(),
         };
-        self.hear(role, &answer);
+        self.hear(publisher, &answer);
     }
 
     /// The hub's part: one operation per room at most.
     fn wish(&mut self, room: &str, wanted: bool) {
-        if !self.up[Role::Subscriber as usize] || self.asked.contains_key(room) || self.held.contains(room) == wanted {
+        if !self.up[0] || self.asked.contains_key(room) || self.held.contains(room) == wanted {
             return;
         }
         self.asked.insert(room.to_owned(), wanted);

@@ -2,7 +2,7 @@
 //! Redis, and from the bytes of Redis to those of all members; nor does the answer to a publish.
 
 use allocation_counter::measure;
-use fanfare_core::broker::redis::{ConnectionRequest, RedisSession, Role};
+use fanfare_core::broker::redis::{ConnectionRequest, RedisSession};
 use fanfare_core::time::Time;
 use fanfare_core::{ConnId, Core, Event};
 use fanfare_tests::lone_core::{Does, carry_out, take_all};
@@ -22,7 +22,7 @@ struct Redis {
 
 impl Redis {
     /// Takes whole commands, as the session writes them.
-    fn execute(&mut self, role: Role, mut commands: &[u8]) {
+    fn execute(&mut self, subscribes: bool, mut commands: &[u8]) {
         while !commands.is_empty() {
             let len = command_len(commands);
             let (command, rest) = commands.split_at(len);
@@ -37,17 +37,11 @@ impl Redis {
                 self.to_subscriber.extend_from_slice(channel);
                 self.to_subscriber.extend_from_slice(b":1\r\n");
             } else if command.windows(5).any(|part| part == b"HELLO") {
-                let answer = match role {
-                    Role::Subscriber => &mut self.to_subscriber,
-                    Role::Publisher | Role::DurablePublisher => &mut self.to_publisher,
-                };
+                let answer = if subscribes { &mut self.to_subscriber } else { &mut self.to_publisher };
                 answer.extend_from_slice(b"%1\r\n$5\r\nproto\r\n:3\r\n");
             } else if command == b"*1\r\n$4\r\nROLE\r\n" || command == b"*1\r\n$4\r\nPING\r\n" {
-                match role {
-                    Role::Subscriber => &mut self.to_subscriber,
-                    Role::Publisher | Role::DurablePublisher => &mut self.to_publisher,
-                }
-                .extend_from_slice(b"+OK\r\n");
+                let answer = if subscribes { &mut self.to_subscriber } else { &mut self.to_publisher };
+                answer.extend_from_slice(b"+OK\r\n");
             } else {
                 panic!("not asked for here: {:?}", String::from_utf8_lossy(command));
             }
@@ -101,11 +95,10 @@ impl Server {
     fn turn(&mut self, reads: &mut [(ConnId, Vec<u8>)]) {
         let Server { core, session, redis, now, .. } = self;
         let mut turn = core.turn(*now);
-        for (role, waiting) in
-            [(Role::Subscriber, &mut redis.to_subscriber), (Role::Publisher, &mut redis.to_publisher)]
-        {
+        for link in session.links() {
+            let waiting = if session.receives(link) { &mut redis.to_subscriber } else { &mut redis.to_publisher };
             let taken = waiting.len().min(self.read_bytes_max);
-            session.input(role, &waiting[..taken], *now, |event| turn.feed(Event::Broker(event)));
+            session.input(link, &waiting[..taken], *now, |event| turn.feed(Event::Broker(event)));
             waiting.drain(..taken);
         }
         session.poll_events(|event| turn.feed(Event::Broker(event)));
@@ -121,15 +114,16 @@ impl Server {
             Does::Ask(ask) => session.ask(ask),
             other => panic!("nobody leaves here: {other:?}"),
         });
-        while let Some((role, request)) = session.poll_connection(*now) {
-            assert_eq!(request, ConnectionRequest::Open);
-            session.connected(role, *now);
+        while let Some((link, request)) = session.poll_connection(*now) {
+            assert_ne!(request, ConnectionRequest::Drop);
+            session.connected(link, *now);
         }
-        for role in Role::ALL {
-            let output = session.output(role);
+        for link in session.links() {
+            let subscribes = session.receives(link);
+            let output = session.output(link);
             let written = output.len();
-            redis.execute(role, output);
-            session.written(role, written);
+            redis.execute(subscribes, output);
+            session.written(link, written);
         }
     }
 

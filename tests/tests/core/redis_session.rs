@@ -1,7 +1,7 @@
 //! The Redis session of `fanfare-core` against a real `redis-server`, driven by plain blocking sockets.
 
 use fanfare_tests::redis_config;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use fanfare_core::broker::redis::{ConnectionRequest, RedisConfig, RedisSession, Role};
+use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, RedisConfig, RedisSession};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
 
@@ -113,8 +113,7 @@ enum Heard {
 /// A driver, and of the hub as much as resubscribes.
 struct Driver {
     session: RedisSession,
-    port: u16,
-    sockets: [Option<TcpStream>; 2],
+    sockets: BTreeMap<LinkId, TcpStream>,
     start: Instant,
     heard: Vec<Heard>,
     wanted: BTreeSet<String>,
@@ -122,11 +121,11 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(server: &RedisServer, config: RedisConfig) -> Driver {
+    fn new(server: &RedisServer, mut config: RedisConfig) -> Driver {
+        config.address = Address::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port: server.port };
         Driver {
             session: RedisSession::new(config),
-            port: server.port,
-            sockets: [None, None],
+            sockets: BTreeMap::new(),
             start: Instant::now(),
             heard: Vec::new(),
             wanted: BTreeSet::new(),
@@ -158,8 +157,8 @@ impl Driver {
     fn turn(&mut self) {
         let now = self.now();
         let mut heard = Vec::new();
-        for role in Role::ALL {
-            self.read(role, now, &mut heard);
+        for link in self.session.links() {
+            self.read(link, now, &mut heard);
         }
         self.session.timeout(now);
         self.session.poll_events(|event| heard.push(Heard::from(event)));
@@ -175,50 +174,50 @@ impl Driver {
         for room in self.to_ask.split_off(self.to_ask.len().saturating_sub(512)) {
             self.session.subscribe(&room);
         }
-        while let Some((role, request)) = self.session.poll_connection(now) {
-            self.sockets[role as usize] = None;
-            if request == ConnectionRequest::Open {
-                match TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) {
+        while let Some((link, request)) = self.session.poll_connection(now) {
+            self.sockets.remove(&link);
+            if let ConnectionRequest::Open { address } = request {
+                match TcpStream::connect(address.to_string()) {
                     Ok(socket) => {
                         socket.set_nodelay(true).unwrap();
                         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-                        self.sockets[role as usize] = Some(socket);
-                        self.session.connected(role, now);
+                        self.sockets.insert(link, socket);
+                        self.session.connected(link, now);
                     }
-                    Err(error) => self.session.disconnected(role, &error.to_string(), now),
+                    Err(error) => self.session.disconnected(link, &error.to_string(), now),
                 }
             }
         }
-        for role in Role::ALL {
-            let output = self.session.output(role);
-            let written = match &mut self.sockets[role as usize] {
+        for link in self.session.links() {
+            let output = self.session.output(link);
+            let written = match self.sockets.get_mut(&link) {
                 Some(socket) if !output.is_empty() => socket.write(output),
                 _ => continue,
             };
             match written {
-                Ok(len) => self.session.written(role, len),
-                Err(error) => self.lost(role, &error.to_string(), now),
+                Ok(len) => self.session.written(link, len),
+                Err(error) => self.lost(link, &error.to_string(), now),
             }
         }
     }
 
-    fn read(&mut self, role: Role, now: Time, heard: &mut Vec<Heard>) {
-        let Some(socket) = &mut self.sockets[role as usize] else {
+    fn read(&mut self, link: LinkId, now: Time, heard: &mut Vec<Heard>) {
+        let Some(socket) = self.sockets.get_mut(&link) else {
             std::thread::sleep(Duration::from_millis(1));
             return;
         };
         let mut buffer = [0; 16 * 1024];
         match socket.read(&mut buffer) {
-            Ok(0) => self.lost(role, "end of file", now),
-            Ok(len) => self.session.input(role, &buffer[..len], now, |event| heard.push(Heard::from(event))),
+            Ok(0) => self.lost(link, "end of file", now),
+            Ok(len) => self.session.input(link, &buffer[..len], now, |event| heard.push(Heard::from(event))),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(error) => self.lost(role, &error.to_string(), now),
+            Err(error) => self.lost(link, &error.to_string(), now),
         }
     }
 
-    fn lost(&mut self, role: Role, reason: &str, now: Time) {
-        self.sockets[role as usize] = None;
-        self.session.disconnected(role, reason, now);
+    fn lost(&mut self, link: LinkId, reason: &str, now: Time) {
+        self.sockets.remove(&link);
+        self.session.disconnected(link, reason, now);
     }
 
     fn until(&mut self, what: &str, mut is_so: impl FnMut(&Driver) -> bool) {

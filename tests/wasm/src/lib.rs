@@ -4,7 +4,7 @@
 pub mod server;
 
 use fanfare_core::broker::memory::MemoryBroker;
-use fanfare_core::broker::redis::{RedisConfig, RedisSession, Role};
+use fanfare_core::broker::redis::{RedisConfig, RedisSession};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, Core, Dialect, Event, Message};
 use fanfare_wire::{Frame, upgrade_request};
@@ -84,8 +84,9 @@ fn redis(seed: u64) -> u64 {
     let mut session = RedisSession::new(config);
     let now = Time::from_millis(seed);
     while session.poll_connection(now).is_some() {}
-    session.connected(Role::Subscriber, now);
-    let said = session.output(Role::Subscriber).len();
-    session.input(Role::Subscriber, b"-ERR unknown command 'HELLO'\r\n", now, |_| {});
+    let Some(link) = session.links().find(|link| session.receives(*link)) else { return 0 };
+    session.connected(link, now);
+    let said = session.output(link).len();
+    session.input(link, b"-ERR unknown command 'HELLO'\r\n", now, |_| {});
     said as u64
 }

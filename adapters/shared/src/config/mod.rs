@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use load::load;
 pub use program::Program;
-pub use redis_url::{Password, RedisAddress, RedisTarget, RedisUrlError};
+pub use redis_url::{Password, RedisTarget, RedisUrlError};
 
 /// Everything that can be configured, validated. `docs/configuration.md` says what each key is for.
 ///

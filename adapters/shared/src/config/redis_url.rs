@@ -5,10 +5,8 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use fanfare_core::broker::redis::Address;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-
-/// The port that Redis listens on unless told otherwise.
-const PORT_DEFAULT: u16 = 6379;
 
 /// `sun_path` of a Unix socket address holds 108 bytes on Linux and 104 on the BSDs, its closing NUL included.
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
@@ -27,41 +25,13 @@ const PATH_ENCODED: &AsciiSet = &USER_ENCODED.remove(b'/');
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisTarget {
     /// Where it listens.
-    pub address: RedisAddress,
+    pub address: Address,
     /// The ACL user; `None` means Redis' own default user.
     pub username: Option<String>,
     /// The password; `None` means that nobody signs in.
     pub password: Option<Password>,
     /// The database to select.
     pub database: u32,
-}
-
-/// Where Redis listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisAddress {
-    /// `redis://host:port`.
-    Tcp {
-        /// A name, an IPv4 address, or an IPv6 address without its brackets.
-        host: String,
-        /// Never 0.
-        port: u16,
-    },
-    /// `unix:///path`.
-    Unix {
-        /// The socket's path.
-        path: PathBuf,
-    },
-}
-
-impl fmt::Display for RedisAddress {
-    /// `host:port`, or the path of a socket: as a log line names it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RedisAddress::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            RedisAddress::Tcp { host, port } => write!(f, "{host}:{port}"),
-            RedisAddress::Unix { path } => path.display().fmt(f),
-        }
-    }
 }
 
 /// A password, which only [`Password::expose`] shows.
@@ -228,7 +198,7 @@ fn tcp(rest: &str) -> Result<RedisTarget, RedisUrlError> {
     }
     let (host, port) = host_and_port(host_part)?;
     let database = if path.is_empty() { 0 } else { database(path)? };
-    Ok(RedisTarget { address: RedisAddress::Tcp { host, port }, username, password, database })
+    Ok(RedisTarget { address: Address::Tcp { host, port }, username, password, database })
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), RedisUrlError> {
@@ -251,9 +221,9 @@ fn host_and_port(text: &str) -> Result<(String, u16), RedisUrlError> {
         }
     };
     let port = match port.strip_prefix(':') {
-        None if port.is_empty() => PORT_DEFAULT,
+        None if port.is_empty() => Address::PORT_DEFAULT,
         None => return Err(RedisUrlError::BadHost),
-        Some("") => PORT_DEFAULT,
+        Some("") => Address::PORT_DEFAULT,
         Some(digits) => number(digits).and_then(|port| u16::try_from(port).ok()).ok_or(RedisUrlError::BadPort)?,
     };
     if port == 0 {
@@ -280,7 +250,7 @@ fn unix(rest: &str) -> Result<RedisTarget, RedisUrlError> {
     if path.len() > SOCKET_PATH_BYTES_MAX {
         return Err(RedisUrlError::LongPath);
     }
-    let address = RedisAddress::Unix { path: PathBuf::from(path) };
+    let address = Address::Unix { path: PathBuf::from(path) };
     let mut target = RedisTarget { address, username: None, password: None, database: 0 };
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=').ok_or(RedisUrlError::UnknownParameter)? {
@@ -320,7 +290,7 @@ impl fmt::Display for RedisTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let user = self.username.as_deref().map(|user| utf8_percent_encode(user, USER_ENCODED).to_string());
         match &self.address {
-            RedisAddress::Tcp { host, port } => {
+            Address::Tcp { host, port } => {
                 f.write_str("redis://")?;
                 if self.password.is_some() {
                     write!(f, "{}:{PASSWORD_MASK}@", user.unwrap_or_default())?;
@@ -332,7 +302,7 @@ impl fmt::Display for RedisTarget {
                 }
                 write!(f, ":{port}/{}", self.database)
             }
-            RedisAddress::Unix { path } => {
+            Address::Unix { path } => {
                 let path = path.to_str().unwrap_or_default();
                 // A relative path after two slashes would read as a host.
                 let slashes = if path.starts_with('/') { "//" } else { "" };
@@ -359,7 +329,7 @@ mod tests {
 
     fn tcp(host: &str, port: u16, user: Option<&str>, password: Option<&str>, database: u32) -> RedisTarget {
         RedisTarget {
-            address: RedisAddress::Tcp { host: host.to_owned(), port },
+            address: Address::Tcp { host: host.to_owned(), port },
             username: user.map(str::to_owned),
             password: password.map(|password| Password(password.to_owned())),
             database,
@@ -384,8 +354,8 @@ mod tests {
     #[test]
     fn unix_urls_in_every_form() {
         let path = |url: &str| match parse(url).unwrap().address {
-            RedisAddress::Unix { path } => path.into_os_string().into_string().unwrap(),
-            RedisAddress::Tcp { .. } => panic!("{url} is a path"),
+            Address::Unix { path } => path.into_os_string().into_string().unwrap(),
+            Address::Tcp { .. } => panic!("{url} is a path"),
         };
         assert_eq!(path("unix:///run/redis.sock"), "/run/redis.sock");
         assert_eq!(path("redis+unix:///run/redis.sock"), "/run/redis.sock");

@@ -57,7 +57,7 @@ impl Connection {
     /// Connects and signs in. The error says why that cannot be, for people.
     pub(super) fn open(link: &LinkContext) -> Result<Connection, String> {
         let config = &link.config;
-        let socket = Socket::connect(&link.address, config.connect_timeout)
+        let socket = Socket::connect(&link.config.address, config.connect_timeout)
             .map_err(|error| format!("cannot connect: {error}"))?;
         let mut connection = Connection {
             socket: Arc::new(socket),

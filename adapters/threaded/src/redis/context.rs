@@ -1,9 +1,9 @@
 //! What one role's threads share, for all the connections they have one after the other.
 
 use super::report::{Counts, Report};
+use super::role::Role;
 use crossbeam_channel::Sender;
-use fanfare_adapter::config::RedisAddress;
-use fanfare_core::broker::redis::{RedisConfig, Role};
+use fanfare_core::broker::redis::RedisConfig;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -13,7 +13,6 @@ pub(super) struct LinkContext {
     pub(super) role: Role,
     pub(super) config: Arc<RedisConfig>,
     pub(super) counts: Arc<Counts>,
-    pub(super) address: RedisAddress,
     pub(super) inbox: Sender<Report>,
 }
 

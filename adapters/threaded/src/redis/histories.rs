@@ -150,7 +150,7 @@ impl Conversation<'_> {
 
     fn log(&mut self) {
         while let Some(reason) = self.complaints.take() {
-            tracing::warn!(reason, address = %self.link.address, "redis and the histories of rooms");
+            tracing::warn!(reason, address = %self.link.config.address, "redis and the histories of rooms");
         }
     }
 }

@@ -15,20 +15,21 @@ mod conversation;
 mod histories;
 mod link;
 mod report;
+mod role;
 mod socket;
 mod writer;
 
 use ask::{Ask, Message, Publish, Read};
 use context::LinkContext;
 use crossbeam_channel::Sender;
-use fanfare_adapter::config::RedisAddress;
 use fanfare_adapter::ops::Snapshot;
 use fanfare_core::broker::redis::history::{self, Room};
-use fanfare_core::broker::redis::{RedisConfig, Role, stores};
+use fanfare_core::broker::redis::{RedisConfig, stores};
 use fanfare_core::broker::{self, BrokerEvent, PublishError, PublishId, ReadId, Store};
 use fanfare_core::history::{Query, Retention};
 use link::Link;
 use report::Counts;
+use role::Role;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -66,11 +67,11 @@ impl RedisLinks {
     ///
     /// # Errors
     /// If they cannot be made.
-    pub fn start(config: RedisConfig, address: &RedisAddress, inbox: &Sender<Report>) -> io::Result<RedisLinks> {
+    pub fn start(config: RedisConfig, inbox: &Sender<Report>) -> io::Result<RedisLinks> {
         let (config, counts) = (Arc::new(config), Arc::<Counts>::default());
         for role in Role::ALL.into_iter().filter(|role| config.waits_for_replicas || *role != Role::DurablePublisher) {
             let (config, counts) = (Arc::clone(&config), Arc::clone(&counts));
-            let context = LinkContext { role, config, counts, address: address.clone(), inbox: inbox.clone() };
+            let context = LinkContext { role, config, counts, inbox: inbox.clone() };
             Link::new(context).start()?;
         }
         Ok(RedisLinks {

@@ -1,8 +1,8 @@
 //! What the threads that speak with Redis tell the one that owns the core, and what they count.
 
 use super::ask::{Ask, Publish};
+use super::role::Role;
 use crossbeam_channel::Sender;
-use fanfare_core::broker::redis::Role;
 use fanfare_core::broker::{PublishError, PublishId, ReadId};
 use fanfare_core::history::{Page, Position};
 use std::sync::atomic::Ordering::Relaxed;

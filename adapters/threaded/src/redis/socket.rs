@@ -1,6 +1,6 @@
 //! A socket to Redis: TCP or Unix, blocking, with timeouts.
 
-use fanfare_adapter::config::RedisAddress;
+use fanfare_core::broker::redis::Address;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -16,10 +16,10 @@ pub(super) enum Socket {
 
 impl Socket {
     /// Tries one address after the other, and gives each the whole time.
-    pub(super) fn connect(address: &RedisAddress, time: Duration) -> io::Result<Socket> {
+    pub(super) fn connect(address: &Address, time: Duration) -> io::Result<Socket> {
         let (host, port) = match address {
-            RedisAddress::Unix { path } => return UnixStream::connect(path).map(Socket::Unix),
-            RedisAddress::Tcp { host, port } => (host.as_str(), *port),
+            Address::Unix { path } => return UnixStream::connect(path).map(Socket::Unix),
+            Address::Tcp { host, port } => (host.as_str(), *port),
         };
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in (host, port).to_socket_addrs()? {

@@ -5,10 +5,11 @@ use std::fmt;
 
 use super::backoff::Backoff;
 use super::buffers::{Inbox, Outbox};
+use super::link_id::Role;
 use super::resp::Reply;
 use super::setup::{Progress, Setup};
 use super::trouble::Trouble;
-use super::{ConnectionRequest, LinkState, LinkStats, RedisConfig, Role};
+use super::{ConnectionRequest, LinkState, LinkStats, RedisConfig};
 use crate::time::Time;
 
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +99,7 @@ impl Link {
         match self.state {
             State::Waiting { until } if until <= now => {
                 self.state = State::Connecting { deadline: now + config.connect_timeout };
-                Some(ConnectionRequest::Open)
+                Some(ConnectionRequest::Open { address: config.address.clone() })
             }
             _ => None,
         }

@@ -3,26 +3,27 @@
 //!
 //! Redis asks for two connections, since one that subscribes can (in RESP2) do little else. [`RedisSession`] keeps
 //! both, each by itself: set-up, pipelining, health probe, reconnection with backoff. A third one publishes to rooms that wait for replicas,
-//! if there may be any ([`RedisConfig::waits_for_replicas`]).
+//! if there may be any ([`RedisConfig::waits_for_replicas`]). For each of them there is a *link*, which a [`LinkId`] names.
 //!
 //! # Driving it
 //!
 //! One turn of the driver's loop, in this order:
 //!
-//! 1. For each [`Role`] whose socket had news: [`RedisSession::connected`], [`RedisSession::input`] with what was
-//!    read, [`RedisSession::disconnected`] at end of file or on an error.
+//! 1. For each of [`RedisSession::links`] whose socket had news: [`RedisSession::connected`], [`RedisSession::input`] with what was
+//!    read, [`RedisSession::disconnected`] at end of file or on an error. While the hub is congested, a link that
+//!    [`RedisSession::receives`] is left unread.
 //! 2. [`RedisSession::timeout`] if [`RedisSession::next_timeout`] is due. *After* the input: bytes that lay unread
 //!    while the driver was held up are a sign of life, too.
 //! 3. [`RedisSession::poll_events`], and the hub's answers to all events so far: [`RedisSession::subscribe`],
 //!    [`RedisSession::unsubscribe`], [`RedisSession::publish`]; then `poll_events` once more, for publishes refused
 //!    at once, as long as [`RedisSession::has_events`]. Every event must have reached the hub before what the hub
 //!    asks next reaches the session.
-//! 4. [`RedisSession::poll_connection`] until it has nothing more.
-//! 5. For each connected role: write [`RedisSession::output`], report with [`RedisSession::written`] what the kernel
+//! 4. [`RedisSession::poll_connection`] until it has nothing more. It says where to connect to.
+//! 5. For each connected link: write [`RedisSession::output`], report with [`RedisSession::written`] what the kernel
 //!    took. All subscriptions asked for since the last call leave joined in few commands.
 //! 6. Sleep until a socket is ready or [`RedisSession::next_timeout`].
 //!
-//! A role is known here by one connection at a time. Once the session asked for [`ConnectionRequest::Drop`], or was
+//! A link has one connection at a time. Once the session asked for [`ConnectionRequest::Drop`], or was
 //! told `disconnected`, that connection must not be mentioned again; the next one begins with an `Open`.
 //!
 //! # What holds
@@ -55,6 +56,7 @@
 //!   Redis, by [`RedisConfig::message_bytes_max`] and fixed limits of [`resp`] from Redis, and for subscriptions by
 //!   the rooms that the hub has. Messages and publishes allocate nothing once buffers are warm.
 
+mod address;
 mod backlog;
 mod backoff;
 mod buffers;
@@ -62,6 +64,7 @@ mod command;
 mod complaints;
 pub mod history;
 mod link;
+mod link_id;
 mod publisher;
 mod queue;
 mod refusal;
@@ -80,8 +83,10 @@ mod verdict;
 use std::fmt;
 use std::time::Duration;
 
+pub use address::Address;
 pub use backoff::Backoff;
 pub use complaints::Complaints;
+pub use link_id::LinkId;
 pub use refusal::{Refusal, explained_end};
 pub use session::RedisSession;
 pub use standing::{Standing, is_of_a_cluster};
@@ -90,15 +95,15 @@ pub use trouble::Trouble;
 #[cfg(doc)]
 use super::BrokerEvent;
 
-/// How to talk to Redis. Where it is, the driver knows. Later versions may have more fields: take the default, and assign what
-/// shall be otherwise.
+/// Where Redis is, and how to talk to it. Later versions may have more fields: take the default, and assign what shall be otherwise.
 ///
 /// # Defaults
 ///
 /// ```
-/// # use fanfare_core::broker::redis::RedisConfig;
+/// # use fanfare_core::broker::redis::{Address, RedisConfig};
 /// # use std::time::Duration;
 /// let config = RedisConfig::default();
+/// assert_eq!(config.address, Address::Tcp { host: "127.0.0.1".to_owned(), port: 6379 });
 /// assert_eq!((config.username, config.password, config.database), (None, None, 0));
 /// assert_eq!((&config.client_name[..], &config.prefix[..], config.seed), ("fanfare", "fanfare:", 0));
 /// assert_eq!(config.publish_wait, Duration::ZERO);
@@ -113,6 +118,8 @@ use super::BrokerEvent;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisConfig {
+    /// Where it listens.
+    pub address: Address,
     /// The ACL user; none means Redis's `default`.
     pub username: Option<String>,
     /// The password; without one there is no `AUTH`, whatever the user.
@@ -160,6 +167,7 @@ pub struct RedisConfig {
 impl Default for RedisConfig {
     fn default() -> RedisConfig {
         RedisConfig {
+            address: Address::default(),
             username: None,
             password: None,
             database: 0,
@@ -191,6 +199,7 @@ impl Default for RedisConfig {
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
+            .field("address", &self.address)
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "***"))
             .field("database", &self.database)
@@ -214,30 +223,15 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
-/// What the session's connections are for. There is one of each at most: whoever drives them may hold one of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Receives messages.
-    Subscriber,
-    /// Publishes them, and reads histories.
-    Publisher,
-    /// Publishes to rooms that wait for replicas. It is opened only with [`RedisConfig::waits_for_replicas`].
-    DurablePublisher,
-}
-
-impl Role {
-    /// How many there are.
-    pub const COUNT: usize = 3;
-    /// All of them.
-    pub const ALL: [Role; Role::COUNT] = [Role::Subscriber, Role::Publisher, Role::DurablePublisher];
-}
-
-/// What the driver is to do about a role's connection. Not `#[non_exhaustive]`, as [`Action`](crate::Action) is not: a request
+/// What the driver is to do about a link's connection. Not `#[non_exhaustive]`, as [`Action`](crate::Action) is not: a request
 /// that is passed over is a session that stands still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionRequest {
     /// Begin a new connection now; report it with [`RedisSession::connected`] or [`RedisSession::disconnected`].
-    Open,
+    Open {
+        /// Where to.
+        address: Address,
+    },
     /// Close the connection, established or not, and report nothing about it.
     Drop,
 }
@@ -264,7 +258,7 @@ pub enum LinkState {
 pub struct LinkStats<'a> {
     /// Where it is in its life.
     pub state: LinkState,
-    /// Why Redis refuses for a while; else why the last connection of this role failed or ended, if ever one did. For people.
+    /// Why Redis refuses for a while; else why the last connection of this link failed or ended, if ever one did. For people.
     pub last_error: Option<&'a str>,
 }
 
@@ -278,7 +272,7 @@ pub struct RedisStats<'a> {
     pub publisher: LinkStats<'a>,
     /// The connection that publishes to rooms that wait for replicas, if there may be such rooms.
     pub durable_publisher: Option<LinkStats<'a>>,
-    /// How often a connection, of either role, came up that had been up before.
+    /// How often a connection, of any link, came up that had been up before.
     pub reconnects: u64,
     /// Publishes that Redis has not answered yet.
     pub publishes_in_flight: usize,

@@ -3,6 +3,7 @@
 
 use super::buffers::{Received, Stopped};
 use super::link::{Link, Tick};
+use super::link_id::Role;
 use super::publisher::Publisher;
 use super::queue::EventQueue;
 use super::refusal::explained_end;
@@ -11,7 +12,7 @@ use super::standing::Standing;
 use super::stores::page_bytes_max;
 use super::subscriber::{Operation, Subscriber};
 use super::verdict::{Loss, Verdict};
-use super::{ConnectionRequest, RedisConfig, RedisStats, Role};
+use super::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisStats};
 use crate::broker::{Ask, BrokerEvent, PublishId, ReadId, Store};
 use crate::history::{Query, Retention};
 use crate::time::Time;
@@ -146,31 +147,53 @@ impl RedisSession {
         self.publisher.complaints.take().or_else(|| self.durable_publisher.complaints.take())
     }
 
-    /// What the driver is to do about a connection now. To be called until it has nothing more; that is at most twice for each role.
-    pub fn poll_connection(&mut self, now: Time) -> Option<(Role, ConnectionRequest)> {
+    /// Where Redis is, for log lines. What to connect to, [`RedisSession::poll_connection`] says.
+    pub fn address(&self) -> &Address {
+        &self.config.address
+    }
+
+    /// The links that there may be now. Later there may be more.
+    pub fn links(&self) -> impl Iterator<Item = LinkId> + use<> {
+        self.roles().map(Role::link)
+    }
+
+    /// Whether messages of rooms come on a link: it is to be left unread while the hub is congested
+    /// ([`Core::is_congested`](crate::Core::is_congested)).
+    pub fn receives(&self, link: LinkId) -> bool {
+        link.role() == Role::Subscriber
+    }
+
+    /// Where a link is in its life.
+    pub fn state(&self, link: LinkId) -> LinkState {
+        self.links[link.role() as usize].stats().state
+    }
+
+    /// What the driver is to do about a connection now. To be called until it has nothing more; that is at most twice for each link.
+    pub fn poll_connection(&mut self, now: Time) -> Option<(LinkId, ConnectionRequest)> {
         self.now = now;
         self.roles().find_map(|role| {
             let (link, config) = self.link(role);
-            link.poll(now, config).map(|request| (role, request))
+            link.poll(now, config).map(|request| (role.link(), request))
         })
     }
 
-    /// Those of which there is a connection.
+    /// Those of which there is a link.
     fn roles(&self) -> impl Iterator<Item = Role> + use<> {
         let waits_for_replicas = self.config.waits_for_replicas;
         Role::ALL.into_iter().filter(move |role| waits_for_replicas || *role != Role::DurablePublisher)
     }
 
     /// The connection that was to be opened is established; its output can be written.
-    pub fn connected(&mut self, role: Role, now: Time) {
+    pub fn connected(&mut self, link: LinkId, now: Time) {
         self.now = now;
-        let (link, config) = self.link(role);
+        let (link, config) = self.link(link.role());
         link.connected(now, config);
     }
 
     /// The connection ended, or could not be established. `reason` is for people and must hold no secret.
-    pub fn disconnected(&mut self, role: Role, reason: &str, now: Time) {
+    pub fn disconnected(&mut self, link: LinkId, reason: &str, now: Time) {
         self.now = now;
+        let role = link.role();
         // Whatever was given up here is gone there, too.
         let link = self.link(role).0;
         link.set_drop_due(false);
@@ -181,7 +204,8 @@ impl RedisSession {
     /// What is to be written to a connection: whole commands, except that the first may be the rest of one.
     ///
     /// Subscriptions asked for since the last call are put into commands here, so it should be called once a turn.
-    pub fn output(&mut self, role: Role) -> &[u8] {
+    pub fn output(&mut self, link: LinkId) -> &[u8] {
+        let role = link.role();
         let RedisSession { links, config, .. } = self;
         let link = &mut links[role as usize];
         match role {
@@ -197,15 +221,16 @@ impl RedisSession {
     /// # Panics
     ///
     /// If there were not so many.
-    pub fn written(&mut self, role: Role, len: usize) {
-        self.link(role).0.outbox.written(len);
+    pub fn written(&mut self, link: LinkId, len: usize) {
+        self.link(link.role()).0.outbox.written(len);
     }
 
     /// Takes what was read from a connection. Events that were waiting come first, then those of these bytes.
     ///
     /// Messages are borrowed from `data` where they are whole in it; only an unfinished remainder is kept.
-    pub fn input(&mut self, role: Role, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
+    pub fn input(&mut self, link: LinkId, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
         self.now = now;
+        let role = link.role();
         self.events.drain(&mut sink);
         let limits = self.limits[role as usize];
         let link = self.link(role).0;

@@ -14,6 +14,7 @@ mod waiting;
 
 use std::time::Duration;
 
+use super::link_id::Role;
 use super::*;
 use crate::broker::{BrokerEvent, PublishId};
 use crate::time::Time;
@@ -114,7 +115,7 @@ impl Script {
     /// Opens and sets up a role in RESP3, waiting for its time.
     fn connect(&mut self, role: Role) {
         self.open(role);
-        self.session.connected(role, self.now);
+        self.session.connected(role.link(), self.now);
         self.sent(role);
         self.hear(role, &[HELLO_REPLY, MASTER, PONG].concat());
     }
@@ -123,7 +124,7 @@ impl Script {
     fn open(&mut self, role: Role) {
         loop {
             while let Some(request) = self.session.poll_connection(self.now) {
-                if request == (role, ConnectionRequest::Open) {
+                if request.0 == role.link() && request.1 != ConnectionRequest::Drop {
                     return;
                 }
             }
@@ -134,19 +135,20 @@ impl Script {
     }
 
     fn requests(&mut self) -> Vec<(Role, ConnectionRequest)> {
-        std::iter::from_fn(|| self.session.poll_connection(self.now)).collect()
+        let requests = std::iter::from_fn(|| self.session.poll_connection(self.now));
+        requests.map(|(link, request)| (link.role(), request)).collect()
     }
 
     /// All output as commands, taken by the kernel.
     fn sent(&mut self, role: Role) -> Vec<Vec<String>> {
-        let output = self.session.output(role).to_vec();
-        self.session.written(role, output.len());
+        let output = self.session.output(role.link()).to_vec();
+        self.session.written(role.link(), output.len());
         commands(&output)
     }
 
     fn hear(&mut self, role: Role, data: &[u8]) {
         let events = &mut self.events;
-        self.session.input(role, data, self.now, |event| events.push(written(event)));
+        self.session.input(role.link(), data, self.now, |event| events.push(written(event)));
     }
 
     fn drain(&mut self) {

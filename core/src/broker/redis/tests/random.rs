@@ -58,7 +58,7 @@ proptest! {
             }
             // Broken bytes end the connection when they are looked at, which may be when more of them are there; so
             // all connections end here, and why is not compared.
-            script.session.disconnected(Role::Subscriber, "", script.now);
+            script.session.disconnected(Role::Subscriber.link(), "", script.now);
             let mut events = script.events();
             prop_assert!(events.pop().is_some_and(|event| event.starts_with("down: ")));
             Ok((events, script.session.stats().oversized, script.session.stats().ignored))
@@ -90,8 +90,8 @@ proptest! {
             script.session.subscribe("0");
             script.hear(if publisher { Role::Publisher } else { Role::Subscriber }, &bytes);
             for (role, request) in script.requests() {
-                if request == ConnectionRequest::Open {
-                    script.session.connected(role, script.now);
+                if request != ConnectionRequest::Drop {
+                    script.session.connected(role.link(), script.now);
                 }
             }
             script.wait(Duration::from_millis(100));
@@ -280,7 +280,7 @@ impl World {
             Step::Serve { role, bytes } => self.serve(role, bytes),
             Step::Break { role } => {
                 if std::mem::take(&mut self.served[role as usize]).open {
-                    self.script.session.disconnected(role, "broken", self.script.now);
+                    self.script.session.disconnected(role.link(), "broken", self.script.now);
                 }
             }
             Step::Connect => {}
@@ -296,9 +296,9 @@ impl World {
         self.hear(events);
         for (role, request) in self.script.requests() {
             self.served[role as usize] = Served::default();
-            if request == ConnectionRequest::Open {
+            if request != ConnectionRequest::Drop {
                 self.served[role as usize].open = true;
-                self.script.session.connected(role, self.script.now);
+                self.script.session.connected(role.link(), self.script.now);
             }
         }
     }
@@ -313,11 +313,11 @@ impl World {
     }
 
     fn write(&mut self, role: Role, bytes: usize) {
-        let output = self.script.session.output(role);
+        let output = self.script.session.output(role.link());
         let len = bytes.min(output.len());
         let served = &mut self.served[role as usize];
         served.heard.extend(&output[..len]);
-        self.script.session.written(role, len);
+        self.script.session.written(role.link(), len);
     }
 
     fn serve(&mut self, role: Role, bytes: usize) {
@@ -390,7 +390,7 @@ impl World {
         let len = bytes.min(served.answers.len());
         let arrives: Vec<u8> = served.answers.drain(..len).collect();
         let mut events = Vec::new();
-        self.script.session.input(role, &arrives, self.script.now, |event| events.push(Heard::from(event)));
+        self.script.session.input(role.link(), &arrives, self.script.now, |event| events.push(Heard::from(event)));
         self.hear(events);
     }
 

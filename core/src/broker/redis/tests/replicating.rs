@@ -128,7 +128,7 @@ fn when_its_connection_is_lost_others_go_on_and_what_waits_is_unconfirmed() {
     [1, 2].into_iter().for_each(|id| script.store_for(1, id));
     script.asked(ROLE);
     script.hear(ROLE, &stored_at(1));
-    script.session.disconnected(ROLE, "it closed the connection", script.now);
+    script.session.disconnected(ROLE.link(), "it closed the connection", script.now);
     assert_eq!(
         script.events(),
         ["not published 1: Unconfirmed", "not published 2: Unconfirmed", "refusing: it closed the connection"]
@@ -149,4 +149,15 @@ fn without_such_rooms_there_is_no_such_connection() {
     let opened: Vec<Role> = script.requests().into_iter().map(|(role, _)| role).collect();
     assert_eq!(opened, [Role::Subscriber, Role::Publisher]);
     assert_eq!(script.session.stats().durable_publisher, None);
+}
+
+#[test]
+fn links_count_from_0_without_holes_and_messages_come_on_one_of_them() {
+    for waits_for_replicas in [false, true] {
+        let session = RedisSession::new(RedisConfig { waits_for_replicas, ..config() });
+        let links: Vec<LinkId> = session.links().collect();
+        assert!(links.iter().map(|link| link.index()).eq(0..if waits_for_replicas { 3 } else { 2 }));
+        let receiving: Vec<LinkId> = links.iter().copied().filter(|link| session.receives(*link)).collect();
+        assert_eq!(receiving, [Role::Subscriber.link()]);
+    }
 }

@@ -74,11 +74,11 @@ fn a_lost_connection_forgets_everything_asked() {
     script.session.subscribe("sent");
     script.sent(Role::Subscriber);
     script.session.subscribe("unsent");
-    script.session.disconnected(Role::Subscriber, "reset", script.now);
+    script.session.disconnected(Role::Subscriber.link(), "reset", script.now);
     script.session.subscribe("while down");
     script.open(Role::Subscriber);
     script.session.subscribe("while connecting");
-    script.session.connected(Role::Subscriber, script.now);
+    script.session.connected(Role::Subscriber.link(), script.now);
     script.session.subscribe("while setting up");
     assert_eq!(script.sent(Role::Subscriber), [vec!["HELLO", "3", "SETNAME", "fanfare"], vec!["ROLE"], vec!["PING"]]);
     script.hear(Role::Subscriber, &[HELLO_REPLY, MASTER, PONG].concat());
