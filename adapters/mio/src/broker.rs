@@ -5,7 +5,7 @@ use crate::redis_link::RedisLinks;
 use fanfare_adapter::drive::{self, MEMORY_BYTES_PER_TURN, MEMORY_BYTES_PRESSING};
 use fanfare_adapter::ops::Snapshot;
 use fanfare_core::broker::memory::MemoryBroker;
-use fanfare_core::broker::redis::LinkState;
+use fanfare_core::broker::redis::{LinkState, LinkStats};
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
 use mio::{Registry, Token};
@@ -76,6 +76,13 @@ impl Broker {
         !matches!(self, Broker::Redis(_)) && self.is_ready()
     }
 
+    /// What waits for a connection to Redis is refused from now on, because the server is about to end.
+    pub fn stop_waiting(&mut self) {
+        if let Broker::Redis(redis) = self {
+            redis.session().stop_waiting();
+        }
+    }
+
     /// When there will be something to do, if nothing happens before.
     pub fn next_timeout(&mut self) -> Option<Time> {
         match self {
@@ -104,15 +111,17 @@ impl drive::Broker for Broker {
 
     fn describe(&mut self, snapshot: &mut Snapshot) {
         match self {
-            Broker::Memory(_) => (snapshot.subscriber_up, snapshot.publisher_up) = (true, true),
+            Broker::Memory(_) => snapshot.set_links_up(),
             Broker::Exchange(exchange) => {
-                (snapshot.subscriber_up, snapshot.publisher_up) = (true, true);
+                snapshot.set_links_up();
                 snapshot.broker_publishes_dropped = exchange.publishes_dropped();
             }
             Broker::Redis(redis) => {
                 let stats = redis.session().stats();
                 snapshot.subscriber_up = stats.subscriber.state == LinkState::Up;
                 snapshot.publisher_up = stats.publisher.state == LinkState::Up;
+                let is_up = |link: LinkStats<'_>| link.state == LinkState::Up;
+                snapshot.durable_publisher_up = stats.durable_publisher.is_none_or(is_up);
                 snapshot.broker_reconnects = stats.reconnects;
                 snapshot.broker_publishes_dropped = stats.publishes_dropped;
                 snapshot.broker_publishes_in_flight = stats.publishes_in_flight as u64;

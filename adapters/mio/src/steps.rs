@@ -177,6 +177,7 @@ impl Steps for TurnSteps<'_> {
             if self.is_first_to_stop {
                 tracing::info!(signal, connections = adapter.admission.connections(), "shutting down");
             }
+            adapter.broker.stop_waiting();
             adapter.stop_at = Some(now + adapter.shutdown_timeout);
             adapter.reads_until = Some(now + last_round(adapter.shutdown_timeout));
             // The poll has told of nothing that came since it was last asked.

@@ -43,6 +43,13 @@ impl Broker {
         }
     }
 
+    /// What waits for a connection is refused from now on, because the server is about to end.
+    pub fn stop_waiting(&mut self) {
+        if let Broker::Redis(redis) = self {
+            redis.stop_waiting();
+        }
+    }
+
     /// When there will be something to report, if nobody says anything before.
     pub fn next_timeout(&self) -> Option<Instant> {
         match self {
@@ -89,7 +96,7 @@ impl drive::Broker for Broker {
 
     fn describe(&mut self, snapshot: &mut Snapshot) {
         match self {
-            Broker::Memory(_) => (snapshot.subscriber_up, snapshot.publisher_up) = (true, true),
+            Broker::Memory(_) => snapshot.set_links_up(),
             Broker::Redis(redis) => redis.describe(snapshot),
         }
     }

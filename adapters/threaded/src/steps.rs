@@ -187,6 +187,7 @@ impl Steps for TurnSteps<'_> {
             adapter.readiness.stop();
             tracing::info!(signal, connections = adapter.gate.open(), "shutting down");
             adapter.gate.stop();
+            adapter.broker.stop_waiting();
             adapter.stop_at = Some(now + adapter.shutdown_timeout);
             let until = now + last_round(adapter.shutdown_timeout);
             adapter.last_round = Some(LastRound { quiet_at: now + QUIET, until });

@@ -15,7 +15,7 @@ use crate::history::{IdempotencyKey, Page, Position, Query, Retention};
 pub struct PublishId(u64);
 
 impl PublishId {
-    /// The id with this number; the hub numbers its publishes upwards.
+    /// The id with this number. The hub numbers its publishes upwards, those to rooms that wait for replicas apart from others.
     pub const fn new(number: u64) -> PublishId {
         PublishId(number)
     }

@@ -137,9 +137,20 @@ impl Asks {
     }
 }
 
-/// Senders that wait for the outcome of a publish. Brokers answer nearly in order, so this is a queue with holes.
+/// Set in the ids of publishes to rooms that wait for replicas.
+const WAITS_FOR_REPLICAS: u64 = 1 << 63;
+
+/// Senders that wait for the outcome of a publish. Those to rooms that wait for replicas go another way to the broker, and may be answered
+/// long after others, so they stand by themselves.
 #[derive(Debug, Default)]
 pub(crate) struct Senders {
+    at_once: InOrder,
+    replicated: InOrder,
+}
+
+/// Senders that are answered nearly in order, so this is a queue with holes.
+#[derive(Debug, Default)]
+struct InOrder {
     queue: VecDeque<Option<Sender>>,
     /// The number of the queue's first entry.
     first: u64,
@@ -154,29 +165,72 @@ pub(crate) struct Sender {
 }
 
 impl Senders {
-    pub fn push(&mut self, conn: ConnId, id: CommandId, at: Time) -> PublishId {
-        self.queue.push_back(Some(Sender { conn, id, at }));
-        PublishId::new(self.first + self.queue.len() as u64 - 1)
+    /// The sender of a publish to a room that waits for so many replicas.
+    pub fn push(&mut self, sender: Sender, replicas_min: u16) -> PublishId {
+        match replicas_min {
+            0 => PublishId::new(self.at_once.push(sender)),
+            _ => PublishId::new(self.replicated.push(sender) | WAITS_FOR_REPLICAS),
+        }
     }
 
     /// Who waits for an outcome, once for each.
     pub fn waiting(&self) -> impl Iterator<Item = ConnId> + '_ {
-        self.queue.iter().flatten().map(|sender| sender.conn)
+        [&self.at_once, &self.replicated]
+            .into_iter()
+            .flat_map(|senders| &senders.queue)
+            .flatten()
+            .map(|sender| sender.conn)
     }
 
     /// Whether nobody waits for an outcome.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.at_once.queue.is_empty() && self.replicated.queue.is_empty()
     }
 
     /// The client that waits for this publish; `None` if none does, or if the answer came before.
     pub fn take(&mut self, id: PublishId) -> Option<Sender> {
-        let index = usize::try_from(id.number().checked_sub(self.first)?).ok()?;
+        let number = id.number();
+        match number & WAITS_FOR_REPLICAS {
+            0 => self.at_once.take(number),
+            _ => self.replicated.take(number & !WAITS_FOR_REPLICAS),
+        }
+    }
+}
+
+impl InOrder {
+    fn push(&mut self, sender: Sender) -> u64 {
+        self.queue.push_back(Some(sender));
+        self.first + self.queue.len() as u64 - 1
+    }
+
+    fn take(&mut self, number: u64) -> Option<Sender> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let sender = self.queue.get_mut(index)?.take();
         while let Some(None) = self.queue.front() {
             self.queue.pop_front();
             self.first += 1;
         }
         sender
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_replicas_keeps_nothing_of_others() {
+        let mut senders = Senders::default();
+        let push = |senders: &mut Senders, replicas_min| {
+            let sender = Sender { conn: ConnId::new(1, 1), id: CommandId::new("7"), at: Time::ZERO };
+            senders.push(sender, replicas_min)
+        };
+        let late = push(&mut senders, 1);
+        for _ in 0..1_000 {
+            let id = push(&mut senders, 0);
+            assert!(senders.take(id).is_some() && senders.take(id).is_none());
+        }
+        assert_eq!((senders.at_once.queue.len(), senders.waiting().count()), (0, 1));
+        assert!(senders.take(late).is_some() && senders.is_empty());
     }
 }

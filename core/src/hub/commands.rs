@@ -1,7 +1,7 @@
 //! What a client's commands do.
 
 use super::Hub;
-use super::asks::{KEYS_MAX, Kind};
+use super::asks::{KEYS_MAX, Kind, Sender};
 use super::deferral::Deferral;
 use super::publication::Publication;
 use crate::broker::{Store, envelope};
@@ -152,7 +152,7 @@ impl Hub {
                 Deferral::Settled => return Ok(()),
             }
         }
-        let publish = id.map(|id| self.senders.push(conn, id, cx.now));
+        let publish = id.map(|id| self.senders.push(Sender { conn, id, at: cx.now }, replicas_min));
         match retention {
             None => {
                 let write = |out: &mut Vec<u8>| cx.config.write_publish(out, room, said, false);

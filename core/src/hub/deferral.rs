@@ -7,7 +7,7 @@
 //! [`DEFERRED_MAX`]), it is refused instead. A publish whose client cannot be told of a refusal is published all the same.
 
 use super::Hub;
-use super::asks::{KEYS_MAX, Kind};
+use super::asks::{KEYS_MAX, Kind, Sender};
 use super::joins::{DEFERRED_MAX, Deferred, Join, Publish};
 use super::publication::Publication;
 use crate::broker::Store;
@@ -107,9 +107,11 @@ impl Hub {
 
     fn publish_deferred(&mut self, cx: &Context, (slot, room): (u32, u32), publish: Publish, bytes: &[u8]) {
         let Publish { id, payload, store, key } = publish;
-        let id = id.map(|id| self.senders.push(cx.slots.id(slot), id, cx.now));
-        let (name, rule) = (&self.rooms.get(room).name, self.rule(cx, room));
+        let rule = self.rule(cx, room);
         let replicas_min = rule.map_or(0, |rule| rule.replicas_min);
+        let sender = |id| Sender { conn: cx.slots.id(slot), id, at: cx.now };
+        let id = id.map(|id| self.senders.push(sender(id), replicas_min));
+        let name = &self.rooms.get(room).name;
         let write = |out: &mut Vec<u8>| out.extend_from_slice(&bytes[payload]);
         match rule.and_then(Rule::stores).filter(|_| store) {
             Some(retention) => {

@@ -21,7 +21,7 @@ enum Repr {
 
 impl CommandId {
     /// The id with this JSON text; checking it is the parser's business.
-    fn new(json: &str) -> CommandId {
+    pub(crate) fn new(json: &str) -> CommandId {
         let mut bytes = [0; INLINE_BYTES];
         match bytes.get_mut(..json.len()) {
             Some(start) => {

@@ -62,6 +62,7 @@ impl Histories {
         options.core.publish_format = PublishFormat::Fanfare;
         options.session.keeps_history = true;
         options.session.waits_for_replicas = waits.contains(&true);
+        options.session.replicas_timeout = Duration::from_millis(pick(replicas, &[20, 300]));
         let Span { min, max } = options.wires.link_capacity;
         options.wires.link_capacity = Span { min: min.max(LINK_CAPACITY_MIN), max: max.max(2 * LINK_CAPACITY_MIN) };
         let (pause, count) = (options.clients.pause.max / 2, options.clients.count as u64);

@@ -24,6 +24,8 @@ struct Connection {
     resp3: bool,
     authenticated: bool,
     channels: BTreeSet<Vec<u8>>,
+    /// It has said `WAIT`, and nothing more is done for it until then.
+    waits_until: Option<u64>,
     /// It was told junk, so that what follows counts for nothing.
     poisoned: bool,
 }
@@ -175,6 +177,15 @@ impl Redis {
         // What was said before the end is done, but all of it: nobody would be there to go on with the rest.
         while ended || done < self.traits.commands_per_turn {
             let Some(connection) = self.connections.get_mut(&wire) else { return Ok(()) };
+            match connection.waits_until {
+                Some(until) if until > around.timeline.now && !ended => break,
+                Some(_) => {
+                    connection.waits_until = None;
+                    self.answer(wire, |out| resp::integer(out, 0));
+                    continue;
+                }
+                None => {}
+            }
             let input = std::mem::take(&mut connection.input);
             let Some((words, taken)) = resp::command(&input)? else {
                 connection.input = input;
@@ -240,7 +251,7 @@ impl Redis {
             ("ROLE", _) => out.extend_from_slice(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
             ("INFO", _) => resp::bulk(out, b"# Cluster\r\ncluster_enabled:0\r\n"),
             ("WAIT", [_, timeout]) if *timeout == b"0" => return Err("an instance waits for ever".to_owned()),
-            ("WAIT", [wanted, _]) => return self.wait_for_replicas(wire, wanted, around),
+            ("WAIT", [wanted, timeout]) => return self.wait_for_replicas(wire, wanted, timeout, around),
             ("PING", _) if !connection.resp3 && !connection.channels.is_empty() => {
                 out.extend_from_slice(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n");
             }

@@ -43,19 +43,53 @@ fn send(client: &mut Client, number: u64) -> Result<Place, Value> {
 }
 
 #[test]
-fn what_is_acknowledged_is_at_a_replica() {
+fn nothing_is_acknowledged_before_a_replica_has_it() {
     let master = master();
     let replica = replica_of(&master);
-    let server = launch(&master).start();
+    let server = launch(&master).args(["--history-replicas-timeout-ms", "5000"]).start();
+    let (mut member, _) = join(&server, ROOM);
     let mut sender = Client::connect(&server);
-    for offset in 1..=20_u64 {
-        let place = Place::of(&ask(&mut sender, message(offset), "ACK"));
-        assert_eq!(place.offset, offset);
-        // Not soon: now.
-        let meta = format!("fanfare:\u{1}meta:{ROOM}");
-        assert_eq!(replica.cli(&["HGET", &meta, "offset"]).trim(), offset.to_string());
+    let log = format!("fanfare:\u{1}log:{ROOM}");
+    for offset in 1..=3_u64 {
+        replica.pause();
+        let mut command = message(offset);
+        command["id"] = json!(offset);
+        sender.send_json(&command);
+        assert_eq!(hear(&mut member, ROOM), (offset, json!(offset)), "members do not wait");
+        // Whatever was acknowledged would have come before this.
+        sender.fence();
+        replica.resume();
+        let ack = sender.recv_json();
+        assert_eq!((&ack["type"], &ack["id"], &ack["offset"]), (&json!("ACK"), &json!(offset), &json!(offset)));
+        assert_eq!(replica.cli(&["XLEN", &log]).trim(), offset.to_string());
     }
     assert_eq!(server.metrics().value(UNREPLICATED), 0.0);
+}
+
+/// However many messages are sent in however many turns until the replica is found to be away.
+#[test]
+fn nobody_waits_for_more_than_one_miss() {
+    let master = master();
+    let replica = replica_of(&master);
+    let server = launch(&master).args(["--history-replicas-timeout-ms", "2000"]).start();
+    let mut senders = [(); 2].map(|()| Client::connect(&server));
+    assert!(send(&mut senders[0], 1).is_ok());
+    replica.pause();
+    let mut witness = Client::connect(&server);
+    for number in 2..=101 {
+        for sender in &mut senders {
+            let command = json!({"type": "SEND_MESSAGE", "room": ROOM, "message": number, "id": number});
+            sender.send_json(&command);
+            // One turn at least lies between them.
+            witness.fence();
+        }
+    }
+    for number in 2..=101 {
+        for sender in &mut senders {
+            assert_eq!(sender.expect_error("unconfirmed")["id"], number);
+        }
+    }
+    server.wait_for_metrics("all are counted", |metrics| metrics.value(UNREPLICATED) >= 200.0);
 }
 
 #[test]
@@ -89,7 +123,7 @@ fn without_a_replica_senders_are_told_and_everything_else_goes_on() {
     // Who comes now is stored, delivered and told at once.
     assert_eq!(send(&mut sender, 3).map_err(|error| error["code"].clone()), Err(json!("unconfirmed")));
     assert_eq!(hear(&mut member, ROOM), (3, json!(3)));
-    assert!(server.metrics().value(UNREPLICATED) >= 2.0);
+    server.wait_for_metrics("they are counted", |metrics| metrics.value(UNREPLICATED) >= 2.0);
 
     replica.resume();
     eventually("replicas are found again", || send(&mut sender, 4).ok());

@@ -63,6 +63,17 @@ pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Progra
             },
         ]);
         let [min, max] = [redis.session.backoff_min, redis.session.backoff_max].map(|pause| pause.as_millis() as usize);
+        if config.core.rules.as_slice().iter().any(|rule| rule.replicas_min > 0) {
+            let [replicas, probe] =
+                [redis.session.replicas_timeout, redis.session.probe_timeout].map(|time| time.as_millis() as usize);
+            rules.push(Rule {
+                key: "redis.probe_timeout_ms",
+                value: probe,
+                least: replicas,
+                than: "history.replicas_timeout_ms",
+                why: "a connection on which replicas are waited for would be taken for a silent one",
+            });
+        }
         rules.push(Rule {
             key: "redis.backoff_ms_max",
             value: max,

@@ -107,6 +107,7 @@ mod tests {
             ("fanfare_deliveries_total", u64::MAX as f64),
             ("fanfare_broker_up{link=\"subscriber\"}", 1.0),
             ("fanfare_broker_up{link=\"publisher\"}", 0.0),
+            ("fanfare_broker_up{link=\"durable_publisher\"}", 0.0),
             ("fanfare_broker_reconnects_total", 3.0),
             ("fanfare_broker_publishes_dropped_total", 4.0),
             ("fanfare_broker_publishes_in_flight", 5.0),

@@ -283,6 +283,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![
             ("link=\"subscriber\"") s => s.subscriber_up.into(),
             ("link=\"publisher\"") s => s.publisher_up.into(),
+            ("link=\"durable_publisher\"") s => s.durable_publisher_up.into(),
         ],
     ),
     counter(

@@ -9,6 +9,8 @@ pub struct Snapshot {
     pub subscriber_up: bool,
     /// Whether publishes are accepted. The embedded broker is always up.
     pub publisher_up: bool,
+    /// Whether publishes to rooms that wait for replicas are accepted; where there are no such rooms, true.
+    pub durable_publisher_up: bool,
     /// Times a lost link came back.
     pub broker_reconnects: u64,
     /// Publishes without an id that were dropped because the broker was away or busy.
@@ -25,4 +27,11 @@ pub struct Snapshot {
     pub accept_errors: u64,
     /// Whether accepting is paused.
     pub accepts_paused: bool,
+}
+
+impl Snapshot {
+    /// What the links are where the broker is in this process.
+    pub fn set_links_up(&mut self) {
+        (self.subscriber_up, self.publisher_up, self.durable_publisher_up) = (true, true, true);
+    }
 }

@@ -1,7 +1,7 @@
 //! What is asked of Redis, from the thread that owns the core to the one that writes.
 
-use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::broker::redis::history::{self, Script};
+use fanfare_core::broker::redis::replication::Wait;
 use fanfare_core::broker::{PublishId, ReadId};
 use redis::cmd;
 use std::time::Duration;
@@ -17,8 +17,10 @@ pub enum Ask {
     Publish(Publish),
     /// For a part of a room's history.
     Read(Read),
-    /// Until so many replicas have what was stored.
-    Wait(u16),
+    /// Until replicas have what was stored.
+    Wait(Wait),
+    /// Nothing of Redis: it has answered a `WAIT`, and what was stored meanwhile needs another.
+    WaitAgain,
     /// To know a script.
     Load(Script),
     /// For a sign of life. `again`: what it answers decides whether trouble is over.
@@ -99,8 +101,7 @@ impl Ask {
     }
 
     /// Appends the command, if it is one.
-    pub(super) fn encode(&self, config: &RedisConfig, out: &mut Vec<u8>) {
-        let prefix = &config.prefix;
+    pub(super) fn encode(&self, prefix: &str, out: &mut Vec<u8>) {
         match self {
             Ask::Subscribe(room) => cmd("SUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
             Ask::Unsubscribe(room) => cmd("UNSUBSCRIBE").arg(format!("{prefix}{room}")).write_packed_command(out),
@@ -111,16 +112,14 @@ impl Ask {
             | Ask::Read(Read { command, .. }) => {
                 out.extend_from_slice(command);
             }
-            Ask::Wait(wanted) => {
-                // A timeout of 0 is none at all.
-                let timeout_ms = config.replicas_timeout.as_millis().max(1) as u64;
-                cmd("WAIT").arg(*wanted).arg(timeout_ms).write_packed_command(out);
+            Ask::Wait(Wait { replicas, timeout }) => {
+                cmd("WAIT").arg(*replicas).arg(timeout.as_millis() as u64).write_packed_command(out);
             }
             Ask::Load(script) => history::load(out, *script),
             Ask::Probe { probe: Probe::Ping, .. } => cmd("PING").write_packed_command(out),
             Ask::Probe { probe: Probe::Role, .. } => cmd("ROLE").write_packed_command(out),
             Ask::Probe { probe: Probe::Cluster, .. } => cmd("INFO").arg("cluster").write_packed_command(out),
-            Ask::Repeat | Ask::Again(_) | Ask::GiveUp => {}
+            Ask::Repeat | Ask::WaitAgain | Ask::Again(_) | Ask::GiveUp => {}
         }
     }
 }

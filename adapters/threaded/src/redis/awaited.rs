@@ -1,7 +1,6 @@
 //! What was asked on a connection and not answered yet, for the thread that writes and the one that reads.
 
 use super::ask::{Ask, Publish};
-use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::broker::redis::history::Script;
 use fanfare_core::broker::redis::replication::Replication;
 use fanfare_core::history::Position;
@@ -139,7 +138,7 @@ impl Awaited {
 
     /// Waits until more may be written; then these are asked as well, unless nothing will be answered any more: they come back. Returns
     /// what has to be written before.
-    pub(super) fn ask(&self, batch: Vec<Ask>, config: &RedisConfig) -> Result<Vec<u8>, Vec<Ask>> {
+    pub(super) fn ask(&self, batch: Vec<Ask>, prefix: &str) -> Result<Vec<u8>, Vec<Ask>> {
         let mut asks = self.lock();
         if asks.as_ref().is_some_and(|asks| asks.exceed(UNANSWERED_MAX - 1)) {
             let exceed = |asks: &mut Option<Asks>| asks.as_ref().is_some_and(|asks| asks.exceed(UNANSWERED_MAX / 2));
@@ -150,7 +149,7 @@ impl Awaited {
         if let Some(unknown) = unknown.take() {
             unanswered.extend(Script::ALL.map(Ask::Load));
             unanswered.extend(unknown);
-            unanswered.iter().for_each(|ask| ask.encode(config, &mut first));
+            unanswered.iter().for_each(|ask| ask.encode(prefix, &mut first));
         }
         unanswered.extend(batch);
         Ok(first)
@@ -206,7 +205,7 @@ mod tests {
         let awaited = Awaited::new(false);
         let batch =
             vec![publish(1, Some("a")), publish(2, None), read(3), publish(4, Some("b")), publish(5, Some("a"))];
-        assert_eq!(awaited.ask(batch, &RedisConfig::default()).expect("it goes on"), b"");
+        assert_eq!(awaited.ask(batch, "").expect("it goes on"), b"");
         assert!(awaited.unknown() && awaited.is_repeating());
         assert!(!awaited.unknown(), "no script publishes");
         assert_eq!(names(awaited.answered()), ["publish 2"]);
@@ -214,7 +213,7 @@ mod tests {
         // The last is stored, so the first is not any more.
         assert_eq!(names(awaited.answered()), ["publish 5"]);
         assert_eq!(names(awaited.overtaken("a")), ["publish 1"]);
-        let first = awaited.ask(vec![publish(6, None)], &RedisConfig::default()).expect("it goes on");
+        let first = awaited.ask(vec![publish(6, None)], "").expect("it goes on");
         assert!(first.ends_with(b"\r\nread3 store4 "), "{}", String::from_utf8_lossy(&first));
         assert!(!awaited.is_repeating());
         assert_eq!(all_answered(&awaited), ["load Store", "load Read", "read 3", "publish 4", "publish 6"]);
@@ -223,12 +222,12 @@ mod tests {
     #[test]
     fn nothing_is_written_until_everything_is_answered() {
         let awaited = Arc::new(Awaited::new(false));
-        awaited.ask(vec![publish(1, Some("a")), publish(2, None)], &RedisConfig::default()).expect("it goes on");
+        awaited.ask(vec![publish(1, Some("a")), publish(2, None)], "").expect("it goes on");
         assert!(awaited.unknown());
         assert!(awaited.lock().as_ref().is_some_and(|asks| asks.exceed(UNANSWERED_MAX)));
         let writer = {
             let awaited = Arc::clone(&awaited);
-            thread::spawn(move || awaited.ask(vec![publish(3, None)], &RedisConfig::default()))
+            thread::spawn(move || awaited.ask(vec![publish(3, None)], ""))
         };
         assert_eq!(names(awaited.answered()), ["publish 2"]);
         let first = writer.join().expect("it does not panic").expect("it goes on");
@@ -239,10 +238,10 @@ mod tests {
     #[test]
     fn what_is_lost_is_told_from_what_was_refused() {
         let awaited = Awaited::new(false);
-        awaited.ask(vec![publish(1, Some("a")), publish(2, Some("a"))], &RedisConfig::default()).expect("it goes on");
+        awaited.ask(vec![publish(1, Some("a")), publish(2, Some("a"))], "").expect("it goes on");
         assert!(awaited.unknown());
         let (unknown, unanswered) = awaited.end();
         assert_eq!((names(unknown), names(unanswered)), (vec!["publish 1".to_owned()], vec!["publish 2".to_owned()]));
-        assert_eq!(names(awaited.ask(vec![read(3)], &RedisConfig::default()).expect_err("it has ended")), ["read 3"]);
+        assert_eq!(names(awaited.ask(vec![read(3)], "").expect_err("it has ended")), ["read 3"]);
     }
 }

@@ -127,8 +127,8 @@ impl Conversation<'_> {
             {
                 self.answers.succeed(&publish, None).map(Ok)
             }
-            Some(Ask::Wait(wanted)) if let Value::Int(replicas) = reply => {
-                self.waited(wanted, u16::try_from(*replicas).unwrap_or(u16::MAX), None).map(Ok)
+            Some(Ask::Wait(wait)) if let Value::Int(replicas) = reply => {
+                self.waited(wait, (*replicas).clamp(0, u16::MAX.into()) as u16, None).map(Ok)
             }
             Some(Ask::Load(script)) => Ok(self.loaded(script, &reply_of(reply))),
             Some(Ask::Probe { probe: Probe::Ping, again }) => self.probed(again, None).map(Ok),
@@ -231,7 +231,7 @@ impl Conversation<'_> {
         };
         match (asked, refusal) {
             (Some(ask), _) if ask.runs_script() => return self.script_refused(ask, HistoryError::of(error)),
-            (Some(Ask::Wait(wanted)), _) => return self.waited(wanted, 0, Some(&text)).map(Ok),
+            (Some(Ask::Wait(wait)), _) => return self.waited(wait, 0, Some(&text)).map(Ok),
             (Some(Ask::Load(script)), Refusal::Lasting) => {
                 return Ok(self.loaded(script, &Reply::Error(error)));
             }

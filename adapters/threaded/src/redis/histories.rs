@@ -8,6 +8,7 @@ use super::report::Report;
 use fanfare_core::broker::PublishError;
 use fanfare_core::broker::redis::Refusal;
 use fanfare_core::broker::redis::history::{self, HistoryError, ReadReply, Script, StoreReply};
+use fanfare_core::broker::redis::replication::Wait;
 use fanfare_core::broker::redis::resp::Reply;
 use fanfare_core::broker::redis::stores::{self, FORGETFUL, LOADS_IN_A_ROW_MAX, Refused};
 use fanfare_core::history::Position;
@@ -55,13 +56,19 @@ impl Conversation<'_> {
     }
 
     /// A `WAIT` is answered, or `refused`.
-    pub(super) fn waited(&mut self, wanted: u16, replicas: u16, refused: Option<&str>) -> Result<(), Over> {
-        let stored = self.awaited.replication().waited(wanted, replicas);
+    pub(super) fn waited(&mut self, wait: Wait, replicas: u16, refused: Option<&str>) -> Result<(), Over> {
+        let (stored, goes_on) = {
+            let mut replication = self.awaited.replication();
+            (replication.waited(wait, replicas), replication.has_stores())
+        };
+        if goes_on {
+            self.tell_writer(Ask::WaitAgain);
+        }
         for (stored, has_enough) in stored {
             self.acknowledge(stored, has_enough)?;
         }
-        if replicas < wanted {
-            self.complaints.unreplicated(|| stores::unreplicated(wanted, replicas, refused, &self.link.config));
+        if replicas < wait.replicas {
+            self.complaints.unreplicated(|| stores::unreplicated(wait, replicas, refused, &self.link.config));
             self.log();
         }
         Ok(())

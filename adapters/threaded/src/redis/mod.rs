@@ -33,8 +33,9 @@ use role::Role;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use report::Report;
 
@@ -51,15 +52,19 @@ pub struct RedisLinks {
     refusing: [Option<String>; Role::COUNT],
     /// How often each came up.
     ups: [u64; Role::COUNT],
+    publish_wait: Duration,
     /// Publishes that wait for a connection of a role, and since when.
     waiting: VecDeque<(Instant, Role, Publish)>,
+    /// The publisher is up, which is not told yet.
+    is_up_untold: bool,
     /// Publishes that were not even handed over.
     refused: Vec<(PublishId, PublishError)>,
     /// The same of reads, and whether each is worth asking again.
     unread: Vec<(ReadId, bool)>,
     /// Numbers the random parts of epochs.
     drawn: u64,
-    counts: Arc<Counts>,
+    /// Of each role.
+    counts: [Arc<Counts>; Role::COUNT],
 }
 
 impl RedisLinks {
@@ -68,18 +73,20 @@ impl RedisLinks {
     /// # Errors
     /// If they cannot be made.
     pub fn start(config: RedisConfig, inbox: &Sender<Report>) -> io::Result<RedisLinks> {
-        let (config, counts) = (Arc::new(config), Arc::<Counts>::default());
+        let (config, counts) = (Arc::new(config), <[Arc<Counts>; Role::COUNT]>::default());
         for role in Role::ALL.into_iter().filter(|role| config.waits_for_replicas || *role != Role::DurablePublisher) {
-            let (config, counts) = (Arc::clone(&config), Arc::clone(&counts));
+            let (config, counts) = (Arc::clone(&config), Arc::clone(&counts[role as usize]));
             let context = LinkContext { role, config, counts, inbox: inbox.clone() };
             Link::new(context).start()?;
         }
         Ok(RedisLinks {
+            publish_wait: config.publish_wait,
             config,
             asks: Default::default(),
             refusing: Default::default(),
             ups: [0; Role::COUNT],
             waiting: VecDeque::new(),
+            is_up_untold: false,
             refused: Vec::new(),
             unread: Vec::new(),
             drawn: 0,
@@ -124,9 +131,9 @@ impl RedisLinks {
         payload: &[u8],
         store: Option<&Store<'_>>,
     ) -> Result<usize, PublishError> {
-        let Counts { in_flight, in_flight_bytes, has_scripts, .. } = &*self.counts;
+        let Counts { in_flight, in_flight_bytes, has_scripts, .. } = self.counts(role);
         let is_up = self.is_up(role);
-        if !is_up && self.config.publish_wait.is_zero() {
+        if !is_up && self.publish_wait.is_zero() {
             return Err(PublishError::Unavailable);
         }
         let bytes = match store {
@@ -160,13 +167,13 @@ impl RedisLinks {
 
     /// Hands over what has waited for this role's connection.
     fn hand_over_waiting(&mut self, role: Role) {
-        let has_scripts = self.counts.has_scripts.load(Relaxed);
+        let has_scripts = self.counts(role).has_scripts.load(Relaxed);
         let (ready, others) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, of, _)| *of == role);
         self.waiting = others;
         let ready: VecDeque<_> = ready;
         for (_, _, publish) in ready {
             match publish.message {
-                Message::Stored { .. } if !has_scripts => self.give_up(&publish, PublishError::NotStored),
+                Message::Stored { .. } if !has_scripts => self.give_up(role, &publish, PublishError::NotStored),
                 _ => self.hand_over(role, Ask::Publish(publish)),
             }
         }
@@ -176,33 +183,39 @@ impl RedisLinks {
     fn expire(&mut self) {
         let now = Instant::now();
         while self.next_expiry().is_some_and(|at| at <= now) {
-            if let Some((_, _, publish)) = self.waiting.pop_front() {
-                self.give_up(&publish, PublishError::Unavailable);
+            if let Some((_, role, publish)) = self.waiting.pop_front() {
+                self.give_up(role, &publish, PublishError::Unavailable);
             }
         }
     }
 
-    fn give_up(&mut self, publish: &Publish, error: PublishError) {
-        self.counts.settle(publish);
+    fn give_up(&mut self, role: Role, publish: &Publish, error: PublishError) {
+        self.counts(role).settle(publish);
         self.refuse(publish.id, error);
+    }
+
+    /// What waits for a connection waits no more, nor does what is published from now on: the server is about to end.
+    pub fn stop_waiting(&mut self) {
+        self.publish_wait = Duration::ZERO;
+        self.expire();
     }
 
     /// When what waits for a connection has waited for too long.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.waiting.front().map(|(since, ..)| *since + self.config.publish_wait)
+        self.waiting.front().map(|(since, ..)| *since + self.publish_wait)
     }
 
     fn refuse(&mut self, id: Option<PublishId>, error: PublishError) {
         match id {
             Some(id) => self.refused.push((id, error)),
-            None => drop(self.counts.dropped.fetch_add(1, Relaxed)),
+            None => drop(self.counts(Role::Publisher).dropped.fetch_add(1, Relaxed)),
         }
     }
 
     /// The hub bounds how many there are.
     fn read(&mut self, room: &str, query: Query, retention: Retention, id: ReadId) {
         let is_up = self.is_up(Role::Publisher);
-        if !is_up || !self.counts.has_scripts.load(Relaxed) {
+        if !is_up || !self.counts(Role::Publisher).has_scripts.load(Relaxed) {
             return self.unread.push((id, !is_up));
         }
         let (drawn, mut command) = (self.draw(room), Vec::new());
@@ -225,21 +238,24 @@ impl RedisLinks {
                 self.hand_over_waiting(*role);
                 match role {
                     Role::Subscriber => report(BrokerEvent::Up),
-                    Role::Publisher => report(BrokerEvent::PublisherUp),
+                    Role::Publisher => self.is_up_untold = true,
                     Role::DurablePublisher => self.refuses(*role, None, report),
                 }
-                if *role == Role::Publisher && self.config.waits_for_replicas && !self.is_up(Role::DurablePublisher) {
-                    let reason = "Redis: not connected yet for rooms that wait for replicas".to_owned();
-                    self.refuses(Role::DurablePublisher, Some(reason), report);
-                }
+                self.tell_publisher_up(report);
             }
             Report::Down(role, reason) => {
                 self.asks[*role as usize] = None;
                 match role {
                     Role::Subscriber => report(BrokerEvent::Down { reason }),
-                    Role::Publisher => report(BrokerEvent::PublisherDown { reason }),
+                    Role::Publisher => {
+                        self.is_up_untold = false;
+                        report(BrokerEvent::PublisherDown { reason });
+                    }
                     // Other rooms are published to.
-                    Role::DurablePublisher => return self.refuses(*role, Some(reason.clone()), report),
+                    Role::DurablePublisher => {
+                        self.refuses(*role, Some(reason.clone()), report);
+                        return self.tell_publisher_up(report);
+                    }
                 }
                 self.refuses(*role, None, report);
             }
@@ -258,8 +274,23 @@ impl RedisLinks {
         }
     }
 
+    fn counts(&self, role: Role) -> &Counts {
+        &self.counts[role as usize]
+    }
+
     fn is_up(&self, role: Role) -> bool {
         self.asks[role as usize].is_some()
+    }
+
+    /// Tells that the publisher is up once the first attempt at a connection for rooms that wait for replicas has come to its end, so that
+    /// nobody is refused only because it comes up a little later.
+    fn tell_publisher_up(&mut self, report: &mut impl FnMut(BrokerEvent<'_>)) {
+        let durable = Role::DurablePublisher;
+        let is_known =
+            !self.config.waits_for_replicas || self.is_up(durable) || self.refusing[durable as usize].is_some();
+        if is_known && std::mem::take(&mut self.is_up_untold) {
+            report(BrokerEvent::PublisherUp);
+        }
     }
 
     /// One connection's trouble is the whole's.
@@ -288,18 +319,20 @@ impl RedisLinks {
 
     /// Publishes that Redis has not answered yet.
     pub fn publishes_in_flight(&self) -> usize {
-        self.counts.in_flight.load(Relaxed)
+        self.counts.iter().map(|counts| counts.in_flight.load(Relaxed)).sum()
     }
 
     /// Adds what is known of Redis to a snapshot.
     pub fn describe(&self, snapshot: &mut Snapshot) {
+        let sum = |of: fn(&Counts) -> &AtomicU64| self.counts.iter().map(|counts| of(counts).load(Relaxed)).sum();
         let is_well = |role: Role| self.is_up(role) && self.refusing[role as usize].is_none();
         (snapshot.subscriber_up, snapshot.publisher_up) = (is_well(Role::Subscriber), is_well(Role::Publisher));
+        snapshot.durable_publisher_up = !self.config.waits_for_replicas || is_well(Role::DurablePublisher);
         snapshot.broker_reconnects = self.ups.iter().map(|ups| ups.saturating_sub(1)).sum();
-        snapshot.broker_publishes_dropped = self.counts.dropped.load(Relaxed);
+        snapshot.broker_publishes_dropped = sum(|counts| &counts.dropped);
         snapshot.broker_publishes_in_flight = self.publishes_in_flight() as u64;
-        snapshot.broker_oversized = self.counts.oversized.load(Relaxed);
-        snapshot.history_unannounced = self.counts.unannounced.load(Relaxed);
-        snapshot.history_unreplicated = self.counts.unreplicated.load(Relaxed);
+        snapshot.broker_oversized = sum(|counts| &counts.oversized);
+        snapshot.history_unannounced = sum(|counts| &counts.unannounced);
+        snapshot.history_unreplicated = sum(|counts| &counts.unreplicated);
     }
 }

@@ -39,9 +39,9 @@ impl Writer {
         while let Some(mut batch) = self.next_batch() {
             batch.extend(self.next_wait(&batch));
             let mut bytes = Vec::new();
-            batch.iter().for_each(|ask| ask.encode(&self.config, &mut bytes));
+            batch.iter().for_each(|ask| ask.encode(&self.config.prefix, &mut bytes));
             // Noted before it is written: the replies may come sooner than this thread goes on.
-            let first = match self.awaited.ask(batch, &self.config) {
+            let first = match self.awaited.ask(batch, &self.config.prefix) {
                 Ok(first) => first,
                 Err(batch) => {
                     for ask in batch {
@@ -85,9 +85,9 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => continue,
             };
             let waiting: Vec<Ask> = [first].into_iter().chain(self.asks.try_iter().take(BATCH_MAX - 1)).collect();
-            let repeats = waiting.iter().any(|ask| matches!(ask, Ask::Repeat));
+            let goes_on = waiting.iter().any(|ask| matches!(ask, Ask::Repeat | Ask::WaitAgain));
             let batch: Vec<Ask> = waiting.into_iter().filter(|ask| !self.is_for_itself(ask)).collect();
-            if repeats || !batch.is_empty() {
+            if goes_on || !batch.is_empty() {
                 // Whether there are replicas again is found out by a probe, however much is said meanwhile.
                 if !self.awaited.asks_role.load(Relaxed) && !self.waits_for_replicas {
                     self.probe_at = Instant::now() + self.config.probe_interval;
@@ -104,7 +104,7 @@ impl Writer {
         }
         let mut replication = self.awaited.replication();
         batch.iter().for_each(|ask| replication.wrote(ask.replicas_min()));
-        replication.next_wait().map(Ask::Wait)
+        replication.next_wait(self.config.replicas_timeout).map(Ask::Wait)
     }
 
     /// What asks for a sign of life. Scripts that could not be loaded are tried again.
@@ -119,7 +119,7 @@ impl Writer {
     fn is_for_itself(&mut self, ask: &Ask) -> bool {
         match ask {
             // Written in front of whatever is next.
-            Ask::Repeat => {}
+            Ask::Repeat | Ask::WaitAgain => {}
             Ask::Again(pause) => self.again_at = Some(Instant::now() + *pause),
             Ask::GiveUp => {
                 self.awaited.demoted.store(true, Relaxed);

@@ -1,8 +1,8 @@
 //! Commands as Redis reads them: an array of bulk strings, appended to an output buffer. No state.
 
+use super::replication::Wait;
 use crate::broker::envelope::hex_digits;
 use crate::history::millis;
-use std::time::Duration;
 
 /// Digits of the longest number.
 const DIGITS_MAX: usize = 20;
@@ -59,12 +59,12 @@ pub(super) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     }
 }
 
-/// Appends a `WAIT` for so many replicas. Redis takes a timeout of 0 for none at all, so it is a millisecond at least.
-pub(super) fn wait(out: &mut Vec<u8>, replicas: u16, timeout: Duration) {
+/// Appends a `WAIT`.
+pub(super) fn wait(out: &mut Vec<u8>, wait: Wait) {
     begin(out, 3);
     argument(out, b"WAIT");
-    number(out, replicas.into());
-    number(out, millis(timeout).max(1));
+    number(out, wait.replicas.into());
+    number(out, millis(wait.timeout));
 }
 
 /// Appends a `PUBLISH`.

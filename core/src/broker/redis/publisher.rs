@@ -5,6 +5,8 @@
 //! put aside until all that was written is answered, and then written behind what has to be repeated. What is to be published while there is
 //! no connection, and what was not written when it was lost, may wait for the next.
 
+mod replies;
+
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
@@ -13,16 +15,11 @@ use super::backlog::Backlog;
 use super::buffers::{ByteQueue, Outbox};
 use super::command;
 use super::complaints::Complaints;
-use super::history::{self, HistoryError, ReadReply, Room, Script, StoreReply};
+use super::history::{self, Room, Script};
 use super::queue::EventQueue;
-use super::refusal::Refusal;
-use super::replication::Replication;
-use super::resp::Reply;
-use super::setup::{standing, tells_cluster};
-use super::standing::Standing;
-use super::stores::{self, LOADS_IN_A_ROW_MAX, Refused};
-use super::verdict::{Loss, Verdict};
-use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId, Store};
+use super::replication::{Replication, Wait};
+use super::stores;
+use crate::broker::{PublishError, PublishId, ReadId, Store};
 use crate::hash::Seeded;
 use crate::history::{Position, Query, Retention};
 use crate::time::Time;
@@ -35,8 +32,8 @@ enum Asked {
     Publish(Option<PublishId>),
     Store(StoreAsked),
     Read(ReadId),
-    /// Until so many replicas have what was stored.
-    Wait(u16),
+    /// Until replicas have what was stored.
+    Wait(Wait),
     Load(Script),
     /// `again`: what it answers decides whether trouble is over.
     Probe {
@@ -48,10 +45,6 @@ enum Asked {
 impl Asked {
     fn runs_script(self) -> bool {
         matches!(self, Asked::Store(_) | Asked::Read(_))
-    }
-
-    fn publishes(self) -> bool {
-        matches!(self, Asked::Publish(_) | Asked::Store(_))
     }
 }
 
@@ -74,6 +67,8 @@ enum Probe {
 #[derive(Clone, Copy, Debug)]
 struct Unanswered {
     asked: Asked,
+    /// When it was asked first.
+    since: Time,
     /// The place in the connection's stream behind its last byte.
     end: u64,
     /// How many bytes of it are kept to be repeated.
@@ -96,9 +91,9 @@ pub(super) struct Publisher {
     /// Redis has forgotten the scripts: what stands before this place of the stream has to be answered before more is written.
     forgotten_to: Option<u64>,
     /// What has to be repeated then.
-    refused: Backlog<Asked>,
+    refused: Backlog<(Asked, Time)>,
     /// What was asked meanwhile.
-    held: Backlog<Asked>,
+    held: Backlog<(Asked, Time)>,
     /// How often the scripts have been loaded since one of them ran.
     loads_in_a_row: u32,
     /// Scripts cannot be loaded, so that there are no histories here.
@@ -127,12 +122,9 @@ impl Publisher {
         if let Some(reason) = unloaded {
             self.complaints.refused(|| reason);
         }
-        std::mem::take(&mut self.waiting).drain(|(asked, _), bytes| match asked {
-            Asked::Store(StoreAsked { id, .. }) if self.is_unloaded => {
-                self.publishes -= 1;
-                self.fail(id, PublishError::NotStored, events);
-            }
-            asked => self.append(asked, outbox, |out| out.extend_from_slice(bytes)),
+        std::mem::take(&mut self.waiting).drain(|(asked, since), bytes| match asked {
+            Asked::Store(_) if self.is_unloaded => self.give_up(asked, PublishError::NotStored, events),
+            asked => self.append((asked, since), outbox, |out| out.extend_from_slice(bytes)),
         });
     }
 
@@ -187,7 +179,7 @@ impl Publisher {
 
     fn append_or_wait(&mut self, asked: Asked, outbox: &mut Outbox, now: Time, write: impl FnOnce(&mut Vec<u8>)) {
         match self.is_up {
-            true => self.append(asked, outbox, write),
+            true => self.append((asked, now), outbox, write),
             false => self.waiting.push((asked, now), write),
         }
     }
@@ -196,8 +188,7 @@ impl Publisher {
     pub(super) fn expire(&mut self, now: Time, config: &RedisConfig, events: &mut EventQueue) {
         while let Some((asked, _)) = self.waiting.first().filter(|(_, since)| *since + config.publish_wait <= now) {
             self.waiting.pop();
-            self.publishes -= 1;
-            self.fail_asked(asked, PublishError::Unavailable, events);
+            self.give_up(asked, PublishError::Unavailable, events);
         }
     }
 
@@ -221,7 +212,7 @@ impl Publisher {
         }
         let drawn = self.draw(room);
         let query = stores::bounded(query);
-        self.append(Asked::Read(id), outbox, |out| {
+        self.append((Asked::Read(id), Time::ZERO), outbox, |out| {
             history::read(out, &Room::new(room, retention, config), drawn, &query);
         });
     }
@@ -232,9 +223,10 @@ impl Publisher {
             && self.unanswered_bytes(outbox) + bytes_more as u64 <= config.buffer_bytes_max as u64
     }
 
-    fn append(&mut self, asked: Asked, outbox: &mut Outbox, write: impl FnOnce(&mut Vec<u8>)) {
+    /// `since`, it was asked first, if it is a publish.
+    fn append(&mut self, (asked, since): (Asked, Time), outbox: &mut Outbox, write: impl FnOnce(&mut Vec<u8>)) {
         if self.forgotten_to.is_some() {
-            return self.held.push(asked, write);
+            return self.held.push((asked, since), write);
         }
         if let Asked::Store(StoreAsked { replicas_min, .. }) = asked {
             self.replication.wrote(replicas_min);
@@ -245,15 +237,15 @@ impl Publisher {
         let kept = if asked.runs_script() { &out[start..] } else { &[] };
         self.kept.tail().extend_from_slice(kept);
         let kept = kept.len();
-        self.unanswered.push_back(Unanswered { asked, end: outbox.end(), kept });
+        self.unanswered.push_back(Unanswered { asked, since, end: outbox.end(), kept });
     }
 
     /// Appends what stands behind all that is written in one turn.
     pub(super) fn flush(&mut self, outbox: &mut Outbox, config: &RedisConfig) {
         if self.forgotten_to.is_none()
-            && let Some(wanted) = self.replication.next_wait()
+            && let Some(wait) = self.replication.next_wait(config.replicas_timeout)
         {
-            self.append(Asked::Wait(wanted), outbox, |out| command::wait(out, wanted, config.replicas_timeout));
+            self.append((Asked::Wait(wait), Time::ZERO), outbox, |out| command::wait(out, wait));
         }
     }
 
@@ -304,324 +296,28 @@ impl Publisher {
             Probe::Cluster => &[b"INFO", b"cluster"],
         };
         command::command(outbox.tail(), words);
-        self.unanswered.push_back(Unanswered { asked: Asked::Probe { probe, again }, end: outbox.end(), kept: 0 });
+        self.unanswered.push_back(Unanswered {
+            asked: Asked::Probe { probe, again },
+            since: Time::ZERO,
+            end: outbox.end(),
+            kept: 0,
+        });
     }
 
     fn load(&mut self, outbox: &mut Outbox) {
         for script in Script::ALL {
             history::load(outbox.tail(), script);
-            self.unanswered.push_back(Unanswered { asked: Asked::Load(script), end: outbox.end(), kept: 0 });
+            self.unanswered.push_back(Unanswered {
+                asked: Asked::Load(script),
+                since: Time::ZERO,
+                end: outbox.end(),
+                kept: 0,
+            });
         }
-    }
-
-    /// What a probe was answered; a replica is asked whether it is one of a cluster.
-    fn probed(
-        &mut self,
-        (probe, again): (Probe, bool),
-        reply: &Reply<'_>,
-        outbox: &mut Outbox,
-        config: &RedisConfig,
-    ) -> Result<Verdict, Loss> {
-        if let Reply::Error(error) = reply {
-            let reason = || config.explained_error(error);
-            match Refusal::of_probe(error) {
-                Refusal::Passing => return Ok(Verdict::Probed { again, trouble: Some(reason()) }),
-                Refusal::Replica => return Err(Loss::Replica),
-                Refusal::SignIn => return Err(Loss::Broken(reason())),
-                // Any other answer is one: a user without the right to ask is told so.
-                Refusal::Lasting => {}
-            }
-        }
-        match (probe, reply) {
-            (Probe::Role, Reply::Array(items)) if standing(*items) == Standing::Replica => {
-                self.ask(Probe::Cluster, again, outbox);
-                Ok(Verdict::Fine)
-            }
-            (Probe::Role, Reply::Array(_)) | (Probe::Ping, _) => Ok(Verdict::Probed { again, trouble: None }),
-            (Probe::Role, _) => Ok(Verdict::RoleUnknown { again }),
-            (Probe::Cluster, reply) if tells_cluster(reply) => Ok(Verdict::RoleUnknown { again }),
-            (Probe::Cluster, _) => Err(Loss::Replica),
-        }
-    }
-
-    /// Takes the next reply; the error is the reason, for people, why replies and commands no longer match.
-    pub(super) fn reply(
-        &mut self,
-        reply: &Reply<'_>,
-        outbox: &mut Outbox,
-        config: &RedisConfig,
-        sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Result<Verdict, Loss> {
-        if matches!(reply, Reply::Push(_)) {
-            return Ok(Verdict::Fine);
-        }
-        let unasked = |why: &str| {
-            Loss::Broken(match reply {
-                Reply::Error(error) => config.explained_error(error),
-                _ => why.to_owned(),
-            })
-        };
-        let Some(next) = self.unanswered.pop_front() else {
-            return Err(unasked("a reply came that nothing was asked for"));
-        };
-        if next.end > outbox.sent_total() {
-            // Whoever answers ahead, and reads nothing, would let the buffer grow without end. Answered with the others.
-            self.unanswered.push_front(next);
-            return Err(unasked("a reply came to a command that was not sent yet"));
-        }
-        let before = std::mem::replace(&mut self.answered_to, next.end);
-        let verdict = match next.asked {
-            Asked::Probe { probe, again } => Some(self.probed((probe, again), reply, outbox, config)),
-            Asked::Load(script) => self.loaded(script, reply, config),
-            Asked::Publish(id) => self.published(reply, id, config, sink),
-            Asked::Store(asked) => self.stored(reply, asked, next.kept, outbox, config, sink),
-            Asked::Wait(wanted) => self.waited(reply, wanted, config, sink),
-            Asked::Read(id) => self.have_read(reply, id, next.kept, outbox, config, sink),
-        };
-        let Some(verdict) = verdict else {
-            // Answered with the others that this loses.
-            self.answered_to = before;
-            self.unanswered.push_front(next);
-            let reply = match next.asked {
-                Asked::Publish(_) => "PUBLISH was answered with something else than a number",
-                Asked::Wait(_) => "WAIT was answered with something else than a number",
-                _ => "a script was answered with something else than a list",
-            };
-            return Err(Loss::Broken(reply.to_owned()));
-        };
-        if next.kept > 0 {
-            self.kept.take(next.kept);
-        }
-        if self.forgotten_to.is_some_and(|place| place <= self.answered_to) {
-            self.repeat(outbox);
-        }
-        verdict
-    }
-
-    /// A publish is answered. `None`: not by any answer.
-    fn published(
-        &mut self,
-        reply: &Reply<'_>,
-        id: Option<PublishId>,
-        config: &RedisConfig,
-        sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Option<Result<Verdict, Loss>> {
-        match (reply, id) {
-            (Reply::Integer(_), Some(id)) => sink(BrokerEvent::Published { id, position: None }),
-            (Reply::Integer(_), None) => {}
-            (Reply::Error(error), id) => {
-                self.publishes -= 1;
-                return Some(self.refused(error, id, config, sink));
-            }
-            _ => return None,
-        }
-        self.publishes -= 1;
-        Some(Ok(Verdict::Fine))
-    }
-
-    /// A publish that is refused is not made again: what its sender says next would overtake it.
-    fn refused(
-        &mut self,
-        error: &[u8],
-        id: Option<PublishId>,
-        config: &RedisConfig,
-        sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Result<Verdict, Loss> {
-        let refusal = Refusal::of(error);
-        let outcome = match refusal {
-            Refusal::Lasting => PublishError::Refused,
-            _ => PublishError::Unavailable,
-        };
-        self.not_published(id, outcome, sink);
-        Verdict::of(refusal, || config.explained_error(error))
-    }
-
-    fn not_published(&mut self, id: Option<PublishId>, error: PublishError, sink: &mut impl FnMut(BrokerEvent<'_>)) {
-        match id {
-            Some(id) => sink(BrokerEvent::PublishFailed { id, error }),
-            None => self.dropped += 1,
-        }
-    }
-
-    /// A store is answered, or has to be repeated. `None`: not by any answer.
-    fn stored(
-        &mut self,
-        reply: &Reply<'_>,
-        asked: StoreAsked,
-        kept: usize,
-        outbox: &Outbox,
-        config: &RedisConfig,
-        sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Option<Result<Verdict, Loss>> {
-        let error = match history::parse_stored(reply) {
-            Ok(StoreReply { at, is_announced, trouble, .. }) => {
-                self.loads_in_a_row = 0;
-                self.unannounced += u64::from(!is_announced);
-                if !trouble.is_empty() {
-                    self.complaints.incomplete(|| stores::incomplete(is_announced, trouble, config));
-                }
-                if at.is_new && self.forgotten_to.is_some() {
-                    self.overtaken(asked.room, sink);
-                }
-                let StoreAsked { id, replicas_min, .. } = asked;
-                if replicas_min == 0 {
-                    self.acknowledge((id, at.position), true, sink);
-                } else if let Some(stored) = self.replication.keep((id, at.position), replicas_min) {
-                    self.acknowledge(stored, false, sink);
-                }
-                return Some(Ok(Verdict::Fine));
-            }
-            Err(HistoryError::NoScript) if self.repeats(Asked::Store(asked), kept, outbox) => {
-                return Some(Ok(Verdict::Fine));
-            }
-            Err(error) => error,
-        };
-        let Refused { error, refusal, reason, .. } = stores::refused(error, config)?;
-        self.publishes -= 1;
-        self.not_published(asked.id, error, sink);
-        Some(self.script_refused(refusal, reason))
-    }
-
-    /// It is known of a stored message whether enough replicas have it.
-    fn acknowledge(
-        &mut self,
-        (id, position): (Option<PublishId>, Position),
-        has_enough: bool,
-        sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) {
-        self.publishes -= 1;
-        self.unreplicated += u64::from(!has_enough);
-        match id {
-            Some(id) if has_enough => sink(BrokerEvent::Published { id, position: Some(position) }),
-            None if has_enough => {}
-            id => self.not_published(id, PublishError::Unreplicated, sink),
-        }
-    }
-
-    /// A `WAIT` is answered. `None`: not by any answer.
-    fn waited(
-        &mut self,
-        reply: &Reply<'_>,
-        wanted: u16,
-        config: &RedisConfig,
-        sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Option<Result<Verdict, Loss>> {
-        let (replicas, refused) = match reply {
-            Reply::Integer(replicas) => (u16::try_from(*replicas).unwrap_or(u16::MAX), None),
-            Reply::Error(error) => (0, Some(config.explained_error(error))),
-            _ => return None,
-        };
-        for (stored, has_enough) in self.replication.waited(wanted, replicas) {
-            self.acknowledge(stored, has_enough, sink);
-        }
-        if replicas < wanted {
-            self.complaints.unreplicated(|| stores::unreplicated(wanted, replicas, refused.as_deref(), config));
-        }
-        Some(Ok(Verdict::Fine))
-    }
-
-    /// The same of a read.
-    fn have_read(
-        &mut self,
-        reply: &Reply<'_>,
-        id: ReadId,
-        kept: usize,
-        outbox: &Outbox,
-        config: &RedisConfig,
-        sink: &mut impl FnMut(BrokerEvent<'_>),
-    ) -> Option<Result<Verdict, Loss>> {
-        let error = match history::parse_page(reply) {
-            Ok(ReadReply { page, .. }) => {
-                self.loads_in_a_row = 0;
-                sink(BrokerEvent::Read { id, page: &page });
-                return Some(Ok(Verdict::Fine));
-            }
-            Err(HistoryError::NoScript) if self.repeats(Asked::Read(id), kept, outbox) => {
-                return Some(Ok(Verdict::Fine));
-            }
-            Err(error) => error,
-        };
-        let Refused { passes, refusal, reason, .. } = stores::refused(error, config)?;
-        sink(BrokerEvent::ReadFailed { id, passes });
-        Some(self.script_refused(refusal, reason))
-    }
-
-    /// Of what the connection does not suffer from, the log is told.
-    fn script_refused(&mut self, refusal: Refusal, reason: Option<String>) -> Result<Verdict, Loss> {
-        let Some(reason) = reason else { return Ok(Verdict::Fine) };
-        match refusal {
-            Refusal::Lasting => {
-                self.complaints.refused(|| reason);
-                Ok(Verdict::Fine)
-            }
-            refusal => Verdict::of(refusal, || reason),
-        }
-    }
-
-    /// Redis does not know the script of this command, so it was not done. Says whether it will be repeated.
-    fn repeats(&mut self, asked: Asked, kept: usize, outbox: &Outbox) -> bool {
-        if !self.is_unloaded && self.forgotten_to.is_none() && self.loads_in_a_row >= LOADS_IN_A_ROW_MAX {
-            self.is_unloaded = true;
-            self.complaints.refused(|| stores::FORGETFUL.to_owned());
-        }
-        if self.is_unloaded {
-            return false;
-        }
-        self.forgotten_to.get_or_insert(outbox.end());
-        let bytes = &self.kept.waiting()[..kept];
-        self.refused.push(asked, |out| out.extend_from_slice(bytes));
-        true
-    }
-
-    /// A store of this room was made, and earlier ones were not, because somebody else has given Redis the script in between. Made now, they
-    /// would come after what their sender said later.
-    fn overtaken(&mut self, room: u64, sink: &mut impl FnMut(BrokerEvent<'_>)) {
-        let Publisher { refused, publishes, dropped, .. } = self;
-        refused.retain(
-            |asked| !matches!(asked, Asked::Store(asked) if asked.room == room),
-            |asked| {
-                *publishes -= 1;
-                match asked {
-                    Asked::Store(StoreAsked { id: Some(id), .. }) => {
-                        sink(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable });
-                    }
-                    _ => *dropped += 1,
-                }
-            },
-        );
-    }
-
-    /// All that was written is answered: the scripts, what was refused without them, and what was asked meanwhile.
-    fn repeat(&mut self, outbox: &mut Outbox) {
-        self.forgotten_to = None;
-        self.loads_in_a_row += 1;
-        self.load(outbox);
-        for mut backlog in [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)] {
-            backlog.drain(|asked, bytes| self.append(asked, outbox, |out| out.extend_from_slice(bytes)));
-        }
-    }
-
-    /// Whether Redis has taken a script.
-    fn loaded(&mut self, script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Option<Result<Verdict, Loss>> {
-        if let Reply::Error(error) = reply {
-            let refusal = Refusal::of_probe(error);
-            if refusal != Refusal::Lasting {
-                return Some(Verdict::of(refusal, || config.explained_error(error)));
-            }
-        }
-        match history::loaded(script, reply, config) {
-            // With the first of them it is tried anew, and each that fails decides.
-            Ok(()) => self.is_unloaded &= script != Script::ALL[0],
-            Err(reason) => {
-                self.is_unloaded = true;
-                self.complaints.refused(|| reason);
-            }
-        }
-        Some(Ok(Verdict::Fine))
     }
 
     /// The connection is lost: says what is known of every publish on it, and keeps those that are surely not made, if they may wait.
-    pub(super) fn lose(&mut self, outbox: &Outbox, (config, now): (&RedisConfig, Time), events: &mut EventQueue) {
+    pub(super) fn lose(&mut self, outbox: &Outbox, config: &RedisConfig, events: &mut EventQueue) {
         if !std::mem::take(&mut self.is_up) {
             return;
         }
@@ -630,54 +326,53 @@ impl Publisher {
             self.fail(id, PublishError::Unconfirmed, events);
         }
         let [mut refused, mut held] = [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)];
-        refused.drain(|asked, bytes| self.was_not_made(asked, bytes, (config, now), events));
+        // They do not wait: what their senders said later may have been made, because another instance has loaded the scripts in between.
+        refused.drain(|(asked, _), _| self.give_up(asked, PublishError::Unavailable, events));
         let mut unanswered = std::mem::take(&mut self.unanswered);
         let (sent_total, mut start) = (outbox.sent_total(), self.answered_to);
-        for Unanswered { asked, end, .. } in unanswered.drain(..) {
+        for Unanswered { asked, since, end, .. } in unanswered.drain(..) {
             if start >= sent_total {
                 let bytes = &outbox.unsent()[(start - sent_total) as usize..(end - sent_total) as usize];
-                self.was_not_made(asked, bytes, (config, now), events);
+                self.was_not_written(asked, bytes, since, config, events);
             } else {
                 // Of the one that was written in part, Redis has not read the end, and nobody has the beginning any more.
                 let is_whole = end <= sent_total;
-                self.publishes -= usize::from(asked.publishes());
-                self.fail_asked(
-                    asked,
-                    if is_whole { PublishError::Unconfirmed } else { PublishError::Unavailable },
-                    events,
-                );
+                let error = if is_whole { PublishError::Unconfirmed } else { PublishError::Unavailable };
+                self.give_up(asked, error, events);
             }
             start = end;
         }
-        held.drain(|asked, bytes| self.was_not_made(asked, bytes, (config, now), events));
+        held.drain(|(asked, since), bytes| self.was_not_written(asked, bytes, since, config, events));
         unanswered.shrink_to(KEPT_UNANSWERED);
         self.unanswered = unanswered;
         self.kept = ByteQueue::default();
         (self.answered_to, self.forgotten_to) = (0, None);
     }
 
-    /// The connection was lost before Redis did this.
-    fn was_not_made(
+    /// The connection was lost before Redis was told this.
+    fn was_not_written(
         &mut self,
         asked: Asked,
         bytes: &[u8],
-        (config, now): (&RedisConfig, Time),
+        since: Time,
+        config: &RedisConfig,
         events: &mut EventQueue,
     ) {
-        match asked.publishes() {
-            true if !config.publish_wait.is_zero() => {
-                self.waiting.push((asked, now), |out| out.extend_from_slice(bytes))
+        match asked {
+            Asked::Publish(_) | Asked::Store(_) if !config.publish_wait.is_zero() => {
+                self.waiting.push((asked, since), |out| out.extend_from_slice(bytes));
             }
-            is_publish => {
-                self.publishes -= usize::from(is_publish);
-                self.fail_asked(asked, PublishError::Unavailable, events);
-            }
+            asked => self.give_up(asked, PublishError::Unavailable, events),
         }
     }
 
-    fn fail_asked(&mut self, asked: Asked, error: PublishError, events: &mut EventQueue) {
+    /// Answers a publish that has no answer and will get none.
+    fn give_up(&mut self, asked: Asked, error: PublishError, events: &mut EventQueue) {
         match asked {
-            Asked::Publish(id) | Asked::Store(StoreAsked { id, .. }) => self.fail(id, error, events),
+            Asked::Publish(id) | Asked::Store(StoreAsked { id, .. }) => {
+                self.publishes -= 1;
+                self.fail(id, error, events);
+            }
             // The hub asks again.
             Asked::Read(_) | Asked::Wait(_) | Asked::Load(_) | Asked::Probe { .. } => {}
         }

@@ -10,6 +10,7 @@ const KEPT_EVENTS: usize = 1024;
 #[derive(Debug)]
 enum Queued {
     Down { reason: String },
+    PublisherUp,
     PublisherDown { reason: String },
     Refusing { reason: String },
     Willing,
@@ -26,6 +27,10 @@ pub(super) struct EventQueue {
 impl EventQueue {
     pub(super) fn down(&mut self, reason: String) {
         self.events.push_back(Queued::Down { reason });
+    }
+
+    pub(super) fn publisher_up(&mut self) {
+        self.events.push_back(Queued::PublisherUp);
     }
 
     pub(super) fn publisher_down(&mut self, reason: String) {
@@ -57,6 +62,7 @@ impl EventQueue {
         for event in self.events.drain(..) {
             sink(match &event {
                 Queued::Down { reason } => BrokerEvent::Down { reason },
+                Queued::PublisherUp => BrokerEvent::PublisherUp,
                 Queued::PublisherDown { reason } => BrokerEvent::PublisherDown { reason },
                 Queued::Refusing { reason } => BrokerEvent::Refusing { reason },
                 Queued::Willing => BrokerEvent::Willing,

@@ -16,6 +16,7 @@ use super::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisSta
 use crate::broker::{Ask, BrokerEvent, PublishId, ReadId, Store};
 use crate::history::{Query, Retention};
 use crate::time::Time;
+use std::time::Duration;
 
 /// Bytes of any reply that is no message and no part of a history. The longest, `HELLO`'s, is some 200 bytes and about 100 more per loaded
 /// module.
@@ -36,6 +37,8 @@ pub struct RedisSession {
     events: EventQueue,
     /// As the driver has said last.
     now: Time,
+    /// The publisher is up, which is not told yet: it is not known whether there is a connection for rooms that wait for replicas as well.
+    is_up_untold: bool,
     /// Why Redis refuses for a while, as was told last.
     told_trouble: Option<String>,
     oversized: u64,
@@ -60,6 +63,7 @@ impl RedisSession {
             durable_publisher: Publisher::new(!config.seed),
             events: EventQueue::default(),
             now: Time::ZERO,
+            is_up_untold: false,
             told_trouble: None,
             oversized: 0,
             ignored: 0,
@@ -307,6 +311,14 @@ impl RedisSession {
         }
     }
 
+    /// What waits for a connection waits no more, nor does what is published from now on: the driver is about to end.
+    pub fn stop_waiting(&mut self) {
+        self.config.publish_wait = Duration::ZERO;
+        for publisher in [&mut self.publisher, &mut self.durable_publisher] {
+            publisher.expire(self.now, &self.config, &mut self.events);
+        }
+    }
+
     /// How the session fares.
     pub fn stats(&self) -> RedisStats<'_> {
         let [subscriber, publisher, durable_publisher] = &self.links;
@@ -425,12 +437,23 @@ impl RedisSession {
         }
     }
 
+    /// Tells that the publisher is up once the first attempt at a connection for rooms that wait for replicas has come to its end, so that
+    /// nobody is refused only because it comes up a little later.
+    fn tell_publisher_up(&mut self) {
+        let durable = &self.links[Role::DurablePublisher as usize];
+        let is_known = !self.config.waits_for_replicas || durable.is_up() || durable.stats().last_error.is_some();
+        if self.is_up_untold && is_known {
+            self.is_up_untold = false;
+            self.events.publisher_up();
+        }
+    }
+
     /// Why nothing can be published to rooms that wait for replicas, although it can be to others, of which the hub is told by
     /// `PublisherUp`.
     fn missing(&self) -> Option<&str> {
         let [_, publisher, durable] = &self.links;
         let is_missing = self.config.waits_for_replicas && publisher.is_up() && !durable.is_up();
-        is_missing.then(|| durable.stats().last_error.unwrap_or("not connected yet for rooms that wait for replicas"))
+        durable.stats().last_error.filter(|_| is_missing)
     }
 
     fn message(&mut self, role: Role, channel: &[u8], payload: &[u8], sink: &mut impl FnMut(BrokerEvent<'_>)) {
@@ -453,8 +476,9 @@ impl RedisSession {
                 if role == Role::Publisher {
                     // Both lead to the same server, which is worth one word.
                     publisher.complaints.set_up(link.take_eviction());
-                    sink(BrokerEvent::PublisherUp);
+                    self.is_up_untold = true;
                 }
+                self.tell_publisher_up();
                 self.tell_trouble();
             }
         }
@@ -474,10 +498,15 @@ impl RedisSession {
             self.subscriber.lose();
         } else {
             let (publisher, link, config, events) = self.publishing(role);
-            publisher.lose(&link.outbox, (config, now), events);
+            publisher.lose(&link.outbox, config, events);
         }
         let (link, config) = self.link(role);
         let is_news = link.lose(reason, now, config);
+        match role {
+            Role::Subscriber => {}
+            Role::Publisher => self.is_up_untold = false,
+            Role::DurablePublisher => self.tell_publisher_up(),
+        }
         if is_news {
             let reason = format!("Redis: {reason}");
             match role {

@@ -4,6 +4,7 @@
 use super::RedisConfig;
 use super::history::HistoryError;
 use super::refusal::{Refusal, of_command_within, takes_no_writes};
+use super::replication::Wait;
 use crate::broker::PublishError;
 use crate::history::Query;
 
@@ -83,7 +84,8 @@ pub fn incomplete(is_announced: bool, trouble: &[u8], config: &RedisConfig) -> S
 }
 
 /// What the log is told of messages that were stored, where too few replicas have confirmed them in time, or where `WAIT` was refused.
-pub fn unreplicated(wanted: u16, replicas: u16, refused: Option<&str>, config: &RedisConfig) -> String {
+pub fn unreplicated(wait: Wait, replicas: u16, refused: Option<&str>, config: &RedisConfig) -> String {
+    let wanted = wait.replicas;
     let told = "senders are told `unconfirmed` until they do";
     match refused {
         Some(reason) => format!(

@@ -9,6 +9,7 @@ use crate::network::WireId;
 use crate::options::{Options, rng};
 use crate::reference::{ROOMS, Reference};
 use crate::resp;
+use crate::timeline::Happening;
 use crate::trace;
 use fanfare_core::broker::redis::history::Script;
 use fanfare_core::history::{Continuity, Epoch, Moment, Part, Position, Query, Retention, RoomLog};
@@ -201,6 +202,7 @@ impl Redis {
         &mut self,
         wire: WireId,
         wanted: &[u8],
+        timeout: &[u8],
         around: &mut Surroundings<'_>,
     ) -> Result<(), String> {
         if number(wanted)? != 1 {
@@ -215,7 +217,13 @@ impl Redis {
             self.replicate(around);
         }
         trace!(around.trace, around.timeline, "redis: WAIT on wire {wire}: {replies}");
-        self.answer(wire, |out| resp::integer(out, usize::from(replies)));
+        if replies {
+            self.answer(wire, |out| resp::integer(out, 1));
+            return Ok(());
+        }
+        let until = around.timeline.now + number(timeout)? * 1_000;
+        self.connections.get_mut(&wire).expect("whoever is served is connected").waits_until = Some(until);
+        around.timeline.at(until, Happening::Redis);
         Ok(())
     }
 

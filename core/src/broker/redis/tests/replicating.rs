@@ -50,10 +50,7 @@ impl Script {
 #[test]
 fn what_waits_for_replicas_has_a_connection_of_its_own() {
     let mut script = up();
-    assert_eq!(
-        script.events(),
-        ["up", "publisher up", "refusing: not connected yet for rooms that wait for replicas", "willing"]
-    );
+    assert_eq!(script.events(), ["up", "publisher up"]);
     script.store_for(0, 1);
     script.store_for(2, 2);
     script.store_for(1, 3);
@@ -86,7 +83,7 @@ fn too_few_replicas_are_told_at_once_until_a_probe_finds_them() {
     assert_eq!((script.session.take_complaint(), script.session.stats().unreplicated), (None, 2));
     script.wait(RedisConfig::default().probe_interval);
     script.store_for(1, 3);
-    assert_eq!(script.asked(ROLE), ["role", "store", "wait 1 1000"]);
+    assert_eq!(script.asked(ROLE), ["role", "store", "wait 1 100"]);
     script.hear(ROLE, &[MASTER.to_vec(), stored_at(3), b":1\r\n".to_vec()].concat());
     assert_eq!(script.events(), ["published 3"]);
     script.store_for(1, 4);
@@ -160,4 +157,39 @@ fn links_count_from_0_without_holes_and_messages_come_on_one_of_them() {
         let receiving: Vec<LinkId> = links.iter().copied().filter(|link| session.receives(*link)).collect();
         assert_eq!(receiving, [Role::Subscriber.link()]);
     }
+}
+
+#[test]
+fn however_many_turns_there_are_only_one_wait_is_unanswered() {
+    let mut script = up();
+    script.events();
+    script.store_for(1, 1);
+    assert_eq!(script.asked(ROLE), ["store", "wait 1 1000"]);
+    for id in 2..=9 {
+        script.store_for(1, id);
+        assert_eq!(script.asked(ROLE), ["store"]);
+    }
+    // The first has had enough, and Redis runs all the others at once.
+    let others: Vec<u8> = (2..=9).flat_map(stored_at).collect();
+    script.hear(ROLE, &[stored_at(1), b":1\r\n".to_vec(), others].concat());
+    assert_eq!(script.events(), ["published 1"]);
+    assert_eq!(script.asked(ROLE), ["wait 1 1000"]);
+    script.hear(ROLE, b":0\r\n");
+    assert_eq!(script.events(), (2..=9).map(|id| format!("not published {id}: Unreplicated")).collect::<Vec<_>>());
+    assert_eq!(script.session.stats().publishes_in_flight, 0);
+}
+
+#[test]
+fn nobody_is_told_that_it_is_up_before_it_is_known_how_its_connection_stands() {
+    let mut script = Script::new(config());
+    script.connect(Role::Subscriber);
+    script.connect(Role::Publisher);
+    script.hear(Role::Publisher, &loaded());
+    assert_eq!(script.events(), ["up"]);
+    script.open(ROLE);
+    script.session.disconnected(ROLE.link(), "refused", script.now);
+    assert_eq!(script.events(), ["publisher up", "refusing: refused"]);
+    script.connect(ROLE);
+    script.hear(ROLE, &loaded());
+    assert_eq!(script.events(), ["willing"]);
 }

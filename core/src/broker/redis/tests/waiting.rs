@@ -90,3 +90,46 @@ fn unless_they_may_they_fail_at_once() {
         ["not published 1: Unavailable", "publisher down: broken", "not published 2: Unavailable"]
     );
 }
+
+#[test]
+fn it_waits_no_longer_when_it_waits_again() {
+    let mut script = Script::new(config());
+    publish(&mut script, 1);
+    let made = script.now;
+    script.connect(Role::Publisher);
+    script.now = made + (WAIT - Duration::from_millis(1));
+    script.session.disconnected(Role::Publisher.link(), "broken before it was written", script.now);
+    script.now = made + WAIT;
+    script.session.timeout(script.now);
+    assert!(script.events().contains(&"not published 1: Unavailable".to_owned()));
+}
+
+#[test]
+fn who_is_about_to_end_lets_nothing_wait() {
+    let mut script = Script::new(config());
+    publish(&mut script, 1);
+    script.session.stop_waiting();
+    publish(&mut script, 2);
+    assert_eq!(script.events(), ["not published 1: Unavailable", "not published 2: Unavailable"]);
+}
+
+/// Another instance has given Redis the scripts in between, so that the second store of the room may have been made.
+#[test]
+fn a_store_that_was_refused_without_the_scripts_is_not_made_after_a_later_one() {
+    let mut script = Script::new(RedisConfig { keeps_history: true, ..config() });
+    script.connect(Role::Publisher);
+    script.hear(Role::Publisher, &[&super::storing::names()[..], MEMORY].concat());
+    let retention = crate::history::Retention { messages_max: 9, bytes_max: 900, age_max: Duration::from_secs(9) };
+    let store = crate::broker::Store { retention: &retention, key: None };
+    (1..=2).for_each(|id| script.session.store("r", b"m", &store, 0, Some(PublishId::new(id))));
+    said(&mut script);
+    script.hear(Role::Publisher, b"-NOSCRIPT No matching script.\r\n");
+    publish(&mut script, 3);
+    script.events();
+    script.session.disconnected(Role::Publisher.link(), "broken", script.now);
+    let events = script.events();
+    assert_eq!(events[..2], ["not published 1: Unavailable", "not published 2: Unconfirmed"]);
+    script.connect(Role::Publisher);
+    script.hear(Role::Publisher, &[&super::storing::names()[..], MEMORY].concat());
+    assert_eq!(said(&mut script), ["p3"]);
+}

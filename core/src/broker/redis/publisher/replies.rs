@@ -1,0 +1,323 @@
+//! What becomes of what was asked on a publishing connection, by Redis's replies. They come in the order of asking.
+
+use super::super::RedisConfig;
+use super::super::buffers::Outbox;
+use super::super::history::{self, HistoryError, ReadReply, Script, StoreReply};
+use super::super::refusal::Refusal;
+use super::super::replication::Wait;
+use super::super::resp::Reply;
+use super::super::setup::{standing, tells_cluster};
+use super::super::standing::Standing;
+use super::super::stores::{self, LOADS_IN_A_ROW_MAX, Refused};
+use super::super::verdict::{Loss, Verdict};
+use super::{Asked, Probe, Publisher, StoreAsked, Unanswered};
+use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId};
+use crate::history::Position;
+use crate::time::Time;
+
+impl Publisher {
+    /// Takes the next reply; the error is the reason, for people, why replies and commands no longer match.
+    pub(in super::super) fn reply(
+        &mut self,
+        reply: &Reply<'_>,
+        outbox: &mut Outbox,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<Verdict, Loss> {
+        if matches!(reply, Reply::Push(_)) {
+            return Ok(Verdict::Fine);
+        }
+        let unasked = |why: &str| {
+            Loss::Broken(match reply {
+                Reply::Error(error) => config.explained_error(error),
+                _ => why.to_owned(),
+            })
+        };
+        let Some(next) = self.unanswered.pop_front() else {
+            return Err(unasked("a reply came that nothing was asked for"));
+        };
+        if next.end > outbox.sent_total() {
+            // Whoever answers ahead, and reads nothing, would let the buffer grow without end. Answered with the others.
+            self.unanswered.push_front(next);
+            return Err(unasked("a reply came to a command that was not sent yet"));
+        }
+        let before = std::mem::replace(&mut self.answered_to, next.end);
+        let verdict = match next.asked {
+            Asked::Probe { probe, again } => Some(self.probed((probe, again), reply, outbox, config)),
+            Asked::Load(script) => self.loaded(script, reply, config),
+            Asked::Publish(id) => self.published(reply, id, config, sink),
+            Asked::Store(asked) => self.stored(reply, (asked, next), outbox, config, sink),
+            Asked::Wait(wait) => self.waited(reply, wait, config, sink),
+            Asked::Read(id) => self.have_read(reply, id, next.kept, outbox, config, sink),
+        };
+        let Some(verdict) = verdict else {
+            // Answered with the others that this loses.
+            self.answered_to = before;
+            self.unanswered.push_front(next);
+            let reply = match next.asked {
+                Asked::Publish(_) => "PUBLISH was answered with something else than a number",
+                Asked::Wait(_) => "WAIT was answered with something else than a number",
+                _ => "a script was answered with something else than a list",
+            };
+            return Err(Loss::Broken(reply.to_owned()));
+        };
+        if next.kept > 0 {
+            self.kept.take(next.kept);
+        }
+        if self.forgotten_to.is_some_and(|place| place <= self.answered_to) {
+            self.repeat(outbox);
+        }
+        verdict
+    }
+
+    /// What a probe was answered; a replica is asked whether it is one of a cluster.
+    fn probed(
+        &mut self,
+        (probe, again): (Probe, bool),
+        reply: &Reply<'_>,
+        outbox: &mut Outbox,
+        config: &RedisConfig,
+    ) -> Result<Verdict, Loss> {
+        if let Reply::Error(error) = reply {
+            let reason = || config.explained_error(error);
+            match Refusal::of_probe(error) {
+                Refusal::Passing => return Ok(Verdict::Probed { again, trouble: Some(reason()) }),
+                Refusal::Replica => return Err(Loss::Replica),
+                Refusal::SignIn => return Err(Loss::Broken(reason())),
+                // Any other answer is one: a user without the right to ask is told so.
+                Refusal::Lasting => {}
+            }
+        }
+        match (probe, reply) {
+            (Probe::Role, Reply::Array(items)) if standing(*items) == Standing::Replica => {
+                self.ask(Probe::Cluster, again, outbox);
+                Ok(Verdict::Fine)
+            }
+            (Probe::Role, Reply::Array(_)) | (Probe::Ping, _) => Ok(Verdict::Probed { again, trouble: None }),
+            (Probe::Role, _) => Ok(Verdict::RoleUnknown { again }),
+            (Probe::Cluster, reply) if tells_cluster(reply) => Ok(Verdict::RoleUnknown { again }),
+            (Probe::Cluster, _) => Err(Loss::Replica),
+        }
+    }
+
+    /// A publish is answered. `None`: not by any answer.
+    fn published(
+        &mut self,
+        reply: &Reply<'_>,
+        id: Option<PublishId>,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Option<Result<Verdict, Loss>> {
+        match (reply, id) {
+            (Reply::Integer(_), Some(id)) => sink(BrokerEvent::Published { id, position: None }),
+            (Reply::Integer(_), None) => {}
+            (Reply::Error(error), id) => {
+                self.publishes -= 1;
+                return Some(self.refused(error, id, config, sink));
+            }
+            _ => return None,
+        }
+        self.publishes -= 1;
+        Some(Ok(Verdict::Fine))
+    }
+
+    /// A publish that is refused is not made again: what its sender says next would overtake it.
+    fn refused(
+        &mut self,
+        error: &[u8],
+        id: Option<PublishId>,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<Verdict, Loss> {
+        let refusal = Refusal::of(error);
+        let outcome = match refusal {
+            Refusal::Lasting => PublishError::Refused,
+            _ => PublishError::Unavailable,
+        };
+        self.not_published(id, outcome, sink);
+        Verdict::of(refusal, || config.explained_error(error))
+    }
+
+    fn not_published(&mut self, id: Option<PublishId>, error: PublishError, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        match id {
+            Some(id) => sink(BrokerEvent::PublishFailed { id, error }),
+            None => self.dropped += 1,
+        }
+    }
+
+    /// A store is answered, or has to be repeated. `None`: not by any answer.
+    fn stored(
+        &mut self,
+        reply: &Reply<'_>,
+        (asked, next): (StoreAsked, Unanswered),
+        outbox: &Outbox,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Option<Result<Verdict, Loss>> {
+        let error = match history::parse_stored(reply) {
+            Ok(StoreReply { at, is_announced, trouble, .. }) => {
+                self.loads_in_a_row = 0;
+                self.unannounced += u64::from(!is_announced);
+                if !trouble.is_empty() {
+                    self.complaints.incomplete(|| stores::incomplete(is_announced, trouble, config));
+                }
+                if at.is_new && self.forgotten_to.is_some() {
+                    self.overtaken(asked.room, sink);
+                }
+                let StoreAsked { id, replicas_min, .. } = asked;
+                if replicas_min == 0 {
+                    self.acknowledge((id, at.position), true, sink);
+                } else if let Some(stored) = self.replication.keep((id, at.position), replicas_min) {
+                    self.acknowledge(stored, false, sink);
+                }
+                return Some(Ok(Verdict::Fine));
+            }
+            Err(HistoryError::NoScript) if self.repeats((next.asked, next.since), next.kept, outbox) => {
+                return Some(Ok(Verdict::Fine));
+            }
+            Err(error) => error,
+        };
+        let Refused { error, refusal, reason, .. } = stores::refused(error, config)?;
+        self.publishes -= 1;
+        self.not_published(asked.id, error, sink);
+        Some(self.script_refused(refusal, reason))
+    }
+
+    /// It is known of a stored message whether enough replicas have it.
+    fn acknowledge(
+        &mut self,
+        (id, position): (Option<PublishId>, Position),
+        has_enough: bool,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) {
+        self.publishes -= 1;
+        self.unreplicated += u64::from(!has_enough);
+        match id {
+            Some(id) if has_enough => sink(BrokerEvent::Published { id, position: Some(position) }),
+            None if has_enough => {}
+            id => self.not_published(id, PublishError::Unreplicated, sink),
+        }
+    }
+
+    /// A `WAIT` is answered. `None`: not by any answer.
+    fn waited(
+        &mut self,
+        reply: &Reply<'_>,
+        wait: Wait,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Option<Result<Verdict, Loss>> {
+        let (replicas, refused) = match reply {
+            Reply::Integer(replicas) => ((*replicas).clamp(0, u16::MAX.into()) as u16, None),
+            Reply::Error(error) => (0, Some(config.explained_error(error))),
+            _ => return None,
+        };
+        for (stored, has_enough) in self.replication.waited(wait, replicas) {
+            self.acknowledge(stored, has_enough, sink);
+        }
+        if replicas < wait.replicas {
+            self.complaints.unreplicated(|| stores::unreplicated(wait, replicas, refused.as_deref(), config));
+        }
+        Some(Ok(Verdict::Fine))
+    }
+
+    /// The same of a read.
+    fn have_read(
+        &mut self,
+        reply: &Reply<'_>,
+        id: ReadId,
+        kept: usize,
+        outbox: &Outbox,
+        config: &RedisConfig,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Option<Result<Verdict, Loss>> {
+        let error = match history::parse_page(reply) {
+            Ok(ReadReply { page, .. }) => {
+                self.loads_in_a_row = 0;
+                sink(BrokerEvent::Read { id, page: &page });
+                return Some(Ok(Verdict::Fine));
+            }
+            Err(HistoryError::NoScript) if self.repeats((Asked::Read(id), Time::ZERO), kept, outbox) => {
+                return Some(Ok(Verdict::Fine));
+            }
+            Err(error) => error,
+        };
+        let Refused { passes, refusal, reason, .. } = stores::refused(error, config)?;
+        sink(BrokerEvent::ReadFailed { id, passes });
+        Some(self.script_refused(refusal, reason))
+    }
+
+    /// Of what the connection does not suffer from, the log is told.
+    fn script_refused(&mut self, refusal: Refusal, reason: Option<String>) -> Result<Verdict, Loss> {
+        let Some(reason) = reason else { return Ok(Verdict::Fine) };
+        match refusal {
+            Refusal::Lasting => {
+                self.complaints.refused(|| reason);
+                Ok(Verdict::Fine)
+            }
+            refusal => Verdict::of(refusal, || reason),
+        }
+    }
+
+    /// Redis does not know the script of this command, so it was not done. Says whether it will be repeated.
+    fn repeats(&mut self, asked: (Asked, Time), kept: usize, outbox: &Outbox) -> bool {
+        if !self.is_unloaded && self.forgotten_to.is_none() && self.loads_in_a_row >= LOADS_IN_A_ROW_MAX {
+            self.is_unloaded = true;
+            self.complaints.refused(|| stores::FORGETFUL.to_owned());
+        }
+        if self.is_unloaded {
+            return false;
+        }
+        self.forgotten_to.get_or_insert(outbox.end());
+        let bytes = &self.kept.waiting()[..kept];
+        self.refused.push(asked, |out| out.extend_from_slice(bytes));
+        true
+    }
+
+    /// A store of this room was made, and earlier ones were not, because somebody else has given Redis the script in between. Made now, they
+    /// would come after what their sender said later.
+    fn overtaken(&mut self, room: u64, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        let Publisher { refused, publishes, dropped, .. } = self;
+        refused.retain(
+            |(asked, _)| !matches!(asked, Asked::Store(asked) if asked.room == room),
+            |(asked, _)| {
+                *publishes -= 1;
+                match asked {
+                    Asked::Store(StoreAsked { id: Some(id), .. }) => {
+                        sink(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable });
+                    }
+                    _ => *dropped += 1,
+                }
+            },
+        );
+    }
+
+    /// All that was written is answered: the scripts, what was refused without them, and what was asked meanwhile.
+    fn repeat(&mut self, outbox: &mut Outbox) {
+        self.forgotten_to = None;
+        self.loads_in_a_row += 1;
+        self.load(outbox);
+        for mut backlog in [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)] {
+            backlog.drain(|asked, bytes| self.append(asked, outbox, |out| out.extend_from_slice(bytes)));
+        }
+    }
+
+    /// Whether Redis has taken a script.
+    fn loaded(&mut self, script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Option<Result<Verdict, Loss>> {
+        if let Reply::Error(error) = reply {
+            let refusal = Refusal::of_probe(error);
+            if refusal != Refusal::Lasting {
+                return Some(Verdict::of(refusal, || config.explained_error(error)));
+            }
+        }
+        match history::loaded(script, reply, config) {
+            // With the first of them it is tried anew, and each that fails decides.
+            Ok(()) => self.is_unloaded &= script != Script::ALL[0],
+            Err(reason) => {
+                self.is_unloaded = true;
+                self.complaints.refused(|| reason);
+            }
+        }
+        Some(Ok(Verdict::Fine))
+    }
+}
