@@ -312,7 +312,7 @@
 //! # Several instances through Redis
 //!
 //! [`RedisSession`](broker::redis::RedisSession) is a second state machine, driven by the same loop. It owns two connections, one
-//! that subscribes and one that publishes. It sets them up, asks Redis for signs of life, and reconnects with backoff. A turn of a
+//! that subscribes and one that publishes, and a third where rooms wait for replicas. It sets them up, asks Redis for signs of life, and reconnects with backoff. A turn of a
 //! loop that drives both, with what was read from Redis since the last one:
 //!
 //! ```

@@ -73,7 +73,10 @@ impl Conversation<'_> {
             Conversation { link, awaited, answers, asks, start, trouble, loads_in_a_row, complaints };
         if link.loads_scripts() {
             conversation.have_scripts(connection.unloaded.take());
-            conversation.may_evict(connection.eviction.take());
+            // All lead to the same server, which is worth one word.
+            if link.role == Role::Publisher {
+                conversation.may_evict(connection.eviction.take());
+            }
         }
         link.report(Report::Up(link.role, conversation.asks.clone()))?;
         let mut reason = conversation.listen(&mut connection)?;

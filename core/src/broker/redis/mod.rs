@@ -37,12 +37,16 @@
 //!   [`RedisConfig::backoff_min`] and [`RedisConfig::backoff_max`], until they are granted. A publish that it refuses fails as
 //!   [`Unavailable`](super::PublishError::Unavailable), and the next is asked for all the same.
 //! - A replica is of no use, unless it is one of a cluster: what is published there reaches no other server. It is asked for its
-//!   `ROLE` in the set-up and every [`RedisConfig::probe_interval`]; both connections to one are given up. Where `ROLE` is
+//!   `ROLE` in the set-up and every [`RedisConfig::probe_interval`]; all connections to one are given up. Where `ROLE` is
 //!   refused or unknown, it passes for a master.
-//! - Every publish with an id is answered exactly once; those that Redis was sent, in the order they were made, and
-//!   before the `PublisherDown` that may end them. Those that could not be sent are answered at once, so ahead of
-//!   others that wait, or wait for the next connection, if they may ([`RedisConfig::publish_wait`]), and are sent before what comes later. So
-//!   are those behind a store that has to be repeated, unless they are stores of the same room that are made.
+//! - Every publish with an id is answered exactly once. Those that Redis was sent on one connection are answered in the order they were made,
+//!   and before the `PublisherDown` that may end them. Those that could not be sent are answered at once, so ahead of others that wait.
+//!   Those behind a store that has to be repeated are so, too, unless they are stores of the same room that are made.
+//! - With [`RedisConfig::publish_wait`], those that could not be sent wait for the next connection, and are sent before what comes later.
+//! - With [`RedisConfig::waits_for_replicas`], what is published to rooms that wait for replicas has a connection of its own. One `WAIT` at a
+//!   time stands behind all that was stored since the last one. Once one has too few replicas, stores fail as
+//!   [`Unreplicated`](super::PublishError::Unreplicated) at once, until a `WAIT` that is sent with a probe has enough. While that connection
+//!   alone is down, `Refusing` says so.
 //! - With [`RedisConfig::keeps_history`], what is to be stored is stored and published by a script, in its place among the publishes, and
 //!   histories are read on the same connection. Where Redis has forgotten the scripts, nothing more is written until all that was written
 //!   is answered; then the scripts are loaded, what was refused is repeated in its order, and what was asked meanwhile follows. So no

@@ -2,7 +2,8 @@
 //! whether this one command is refused for good; and what it means in words.
 //!
 //! The commands are `HELLO`, `AUTH`, `SELECT`, `CLIENT SETNAME`, `PING`, `ROLE`, `INFO cluster`, `SUBSCRIBE`, `UNSUBSCRIBE` and
-//! `PUBLISH`, and where rooms have a history `SCRIPT LOAD` and `EVALSHA`. What Redis 5 to 8, Valkey, KeyDB, Dragonfly and proxies in between answer to them:
+//! `PUBLISH`, and where rooms have a history `SCRIPT LOAD`, `EVALSHA`, `INFO memory` and `WAIT`. What Redis 5 to 8, Valkey, KeyDB,
+//! Dragonfly and proxies in between answer to them:
 //!
 //! | error | who says it, to what | it is |
 //! |---|---|---|
