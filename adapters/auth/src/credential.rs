@@ -1,0 +1,80 @@
+//! What comes in, a credential, and what goes out, an identity.
+//! Neither knows how the one becomes the other.
+
+use serde_json::Value;
+
+use crate::{refusal::Refusal, secret::Secret};
+
+/// A user's name has at most this many bytes: percent-encoded, it is a segment of a room's name.
+pub const USER_BYTES_MAX: usize = 255;
+
+/// What a client shows to be let in.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// A bearer token, or a cookie's value.
+    pub token: Secret,
+    /// Where it was found.
+    pub source: Source,
+}
+
+impl Credential {
+    /// This token, found there.
+    pub fn new(token: Secret, source: Source) -> Self {
+        Self { token, source }
+    }
+}
+
+/// Where in a client's bytes a credential stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// `Authorization: Bearer` (RFC 6750 §2.1).
+    Header,
+    /// A field of the query.
+    Query,
+    /// An entry of `Sec-WebSocket-Protocol`.
+    Subprotocol,
+    /// A cookie, which a browser sends unasked.
+    Cookie,
+    /// The command `AUTH`.
+    Command,
+}
+
+/// Who somebody is, until when, and what their issuer lets them do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's name: any text of 1 to [`USER_BYTES_MAX`] bytes, control characters and patterns included.
+    pub user: String,
+    /// What the issuer grants, for rules that ask for a grant.
+    pub grants: Grants,
+    /// Rooms that the connection joins by itself: names, not patterns.
+    pub join: Vec<String>,
+    /// From when on (Unix, ms) the credential would be refused, the leeway included.
+    pub expires_ms: Option<u64>,
+    /// When it was issued (Unix, ms). Without, it counts as older than any ban.
+    pub issued_ms: Option<u64>,
+    /// The token's own name (`jti`), to ban it by.
+    pub token_id: Option<String>,
+}
+
+/// Patterns of room names, as texts that nobody here understands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Rooms that may be joined.
+    pub subscribe: Vec<String>,
+    /// Rooms that may be written to.
+    pub publish: Vec<String>,
+    /// Rooms whose history may be read.
+    pub history: Vec<String>,
+    /// Rooms whose presence may be seen.
+    pub presence: Vec<String>,
+}
+
+/// A user's name out of JSON: a text, or a whole number in digits, because many systems number their users.
+pub(crate) fn user_of(value: Option<&Value>) -> Result<String, Refusal> {
+    let user = match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) if number.is_u64() || number.is_i64() => number.to_string(),
+        _ => return Err(Refusal::NoUser),
+    };
+    if user.is_empty() || user.len() > USER_BYTES_MAX { Err(Refusal::NoUser) } else { Ok(user) }
+}

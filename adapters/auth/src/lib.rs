@@ -1,0 +1,72 @@
+//! Who somebody is: credentials in, identities or refusals out.
+//!
+//! Here live the verification of JSON Web Tokens ([RFC 7519], signed by [RFC 7515]), the keys that it needs ([RFC 7517], [RFC 7518]).
+//! Here lives no room, no rule, no client's socket and no core: what an identity may do is decided
+//! elsewhere.
+//!
+//! Verifying takes long for an event loop. So a server calls it from
+//! threads of its own, never from an event loop. Time is an argument (Unix, ms) wherever it decides something.
+//!
+//! ```
+//! use fanfare_auth::{Credential, Issuer, Key, MintingKey, Secret, Source, Verifier, mint};
+//!
+//! let secret = Secret::new("a secret of 32 bytes or more, as the issuer has it");
+//! let issuer = Issuer::named("https://id.example", Key::secret(&secret)?).audience("fanfare");
+//! let verifier = Verifier::new(vec![issuer])?;
+//!
+//! let claims = serde_json::json!({ "iss": "https://id.example", "aud": "fanfare", "sub": "alice", "exp": 1_700_000_060 });
+//! let token = mint(&claims, &MintingKey::secret(&secret)?)?;
+//! let identity = verifier.verify(&Credential::new(token, Source::Header), 1_700_000_000_000).expect("it is valid");
+//! assert_eq!(identity.user, "alice");
+//! # Ok::<(), fanfare_auth::SetupError>(())
+//! ```
+//!
+//! # What is held against attacks
+//!
+//! After [RFC 8725], the best current practices:
+//!
+//! - A key has a fixed list of algorithms, all of its own family (§3.1). So `none` is no algorithm, and no public key verifies an HMAC
+//!   (§2.1).
+//! - Keys belong to an issuer, and verify no token of another one (§3.8).
+//! - A token for another audience is refused, also if no audience is configured (§3.9).
+//! - A `jku`, `x5u`, `jwk` or `x5c` of a token is never followed (§3.10), and a `crit` is refused.
+//! - A token of another kind, by its `typ`, is refused (§3.11).
+//! - A token has at most [`TOKEN_BYTES_MAX`] bytes, a small depth, and no member twice.
+//!
+//! # Why these libraries
+//!
+//! `jsonwebtoken` checks the signatures, by RustCrypto: it is pure Rust, where its other choice, `aws_lc_rs`, compiles a large library in
+//! C. Header and claims are read here, because parsers take a member that stands twice, and because the library leaves it to its caller
+//! by which issuer and key a token is checked. RustCrypto's RSA had a timing leak of private keys (RUSTSEC-2023-0071). None is used
+//! here: [`MintingKey`] takes no RSA key.
+//!
+//! [RFC 7515]: https://www.rfc-editor.org/rfc/rfc7515
+//! [RFC 7517]: https://www.rfc-editor.org/rfc/rfc7517
+//! [RFC 7518]: https://www.rfc-editor.org/rfc/rfc7518
+//! [RFC 7519]: https://www.rfc-editor.org/rfc/rfc7519
+//! [RFC 8725]: https://www.rfc-editor.org/rfc/rfc8725
+
+mod claims;
+mod credential;
+mod error;
+mod issuer;
+mod json;
+mod jwks;
+mod key;
+mod mint;
+mod refusal;
+mod secret;
+mod verifier;
+
+pub use claims::ClaimNames;
+pub use credential::{Credential, Grants, Identity, Source, USER_BYTES_MAX};
+pub use error::SetupError;
+pub use issuer::{Issuer, KeySource};
+/// The algorithms of RFC 7518 §3.1 and RFC 8037 that can be verified. There is no `none`.
+pub use jsonwebtoken::Algorithm;
+pub use jwks::key_set;
+pub use key::Key;
+pub use mint::{MintingKey, mint};
+pub use refusal::Refusal;
+pub use secret::Secret;
+pub use verifier::{TOKEN_BYTES_MAX, Verifier};

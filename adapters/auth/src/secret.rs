@@ -1,0 +1,28 @@
+//! Bytes that no log, metric or error text may show: tokens, keys, session ids.
+//! What is secret is wrapped as soon as it is known to be, and `expose` is the one way back.
+
+use std::fmt;
+
+/// Secret bytes. `Debug` tells that there is a secret, and not even its length.
+///
+/// It cannot be compared, because `==` takes longer the more bytes agree.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// These bytes as they are. Whoever reads a file removes the line end.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes, to compute with or to send where they belong, never to show.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}

@@ -1,0 +1,100 @@
+//! From a JSON Web Token to an identity: its parts, its issuer, the signature, and last the claims.
+//! Nothing of a token is believed before its signature has been checked, except which issuer and key to check it by.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+use crate::claims::ClaimNames;
+use crate::credential::{Credential, Identity};
+use crate::error::SetupError;
+use crate::issuer::{Issuer, Signed};
+use crate::json;
+use crate::refusal::Refusal;
+
+/// A token has at most this many bytes, which is as much as proxies let pass in a header.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// The claims, one of them with an object, that with lists; and room for what other programs want to know.
+const DEPTH_MAX: usize = 8;
+
+/// Verifies JSON Web Tokens of the issuers that it was given. Threads may share it.
+#[derive(Debug)]
+pub struct Verifier {
+    issuers: Vec<Issuer>,
+    names: ClaimNames,
+}
+
+impl Verifier {
+    /// Takes tokens of these issuers, which have different names.
+    pub fn new(issuers: Vec<Issuer>) -> Result<Self, SetupError> {
+        let is_twice = |(at, one): (usize, &Issuer)| issuers[..at].iter().any(|other| other.name == one.name);
+        if issuers.is_empty() || issuers.iter().enumerate().any(is_twice) {
+            return Err(SetupError::Issuers);
+        }
+        Ok(Self { issuers, names: ClaimNames::default() })
+    }
+
+    /// Reads user and grants from claims of these names.
+    pub fn claim_names(mut self, names: ClaimNames) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// Who shows this token at this time (Unix, ms).
+    pub fn verify(&self, credential: &Credential, now_ms: u64) -> Result<Identity, Refusal> {
+        let token = credential.token.expose();
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        let (message, signature) = split_last(token)?;
+        let (header, payload) = split_last(message)?;
+        let header = part(header)?;
+        check_header(&header)?;
+        let algorithm = text(&header, "alg")?.parse().map_err(|_| Refusal::WrongAlgorithm)?;
+        let claims = part(payload)?;
+        let claimed_issuer = optional_text(&claims, "iss")?;
+        let issuer = self.issuer(claimed_issuer)?;
+        let signed =
+            Signed { algorithm, key: optional_text(&header, "kid")?, issuer: claimed_issuer, message, signature };
+        issuer.check(&signed)?;
+        self.names.identity(&claims, issuer, now_ms)
+    }
+
+    /// The issuer of this name, else the one without.
+    fn issuer(&self, claimed: Option<&str>) -> Result<&Issuer, Refusal> {
+        let named = |name: Option<&str>| self.issuers.iter().find(|issuer| issuer.name.as_deref() == name);
+        named(claimed).or_else(|| named(None)).ok_or(Refusal::WrongIssuer)
+    }
+}
+
+/// The JWS Compact Serialization (RFC 7515 §7.1) has two dots. A third would remain in the header's part, which is no Base64 then.
+fn split_last(text: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let dot = text.iter().rposition(|byte| *byte == b'.').ok_or(Refusal::Malformed)?;
+    Ok((&text[..dot], &text[dot + 1..]))
+}
+
+fn part(text: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    json::object(&URL_SAFE_NO_PAD.decode(text).map_err(|_| Refusal::Malformed)?, DEPTH_MAX)
+}
+
+/// No extension that must be understood is understood here (RFC 7515 §4.1.11), and no other kind of token is taken (RFC 8725 §3.11).
+fn check_header(header: &Map<String, Value>) -> Result<(), Refusal> {
+    if header.contains_key("crit") {
+        return Err(Refusal::Malformed);
+    }
+    // RFC 7519 §5.1 and RFC 9068 §2.1, whose "application/" may be left out (RFC 7515 §4.1.9).
+    let Some(of) = optional_text(header, "typ")? else { return Ok(()) };
+    let of = of.to_ascii_lowercase();
+    match of.strip_prefix("application/").unwrap_or(&of) {
+        "jwt" | "at+jwt" => Ok(()),
+        _ => Err(Refusal::WrongType),
+    }
+}
+
+fn text<'a>(object: &'a Map<String, Value>, member: &str) -> Result<&'a str, Refusal> {
+    optional_text(object, member)?.ok_or(Refusal::Malformed)
+}
+
+fn optional_text<'a>(object: &'a Map<String, Value>, member: &str) -> Result<Option<&'a str>, Refusal> {
+    object.get(member).map(|value| value.as_str().ok_or(Refusal::Malformed)).transpose()
+}
