@@ -23,6 +23,8 @@ pub enum SetupError {
     NoAlgorithm,
     /// No key set (RFC 7517 §5).
     NoKeySet,
+    /// No `https` URL, nor an `http` one of this machine.
+    BadUrl,
     /// Two issuers of one name, or no issuer.
     Issuers,
     /// A key to mint with that is neither a secret nor a PKCS#8 key of P-256, P-384 or Ed25519.
@@ -40,6 +42,7 @@ impl fmt::Display for SetupError {
             Self::RsaSize => "the RSA key has fewer than 2048 bits or more than 4096",
             Self::NoAlgorithm => "the key is for none of these algorithms",
             Self::NoKeySet => "expected a JSON Web Key Set",
+            Self::BadUrl => "expected an https URL (http is for this machine alone)",
             Self::Issuers => "expected one or more issuers, each of another name",
             Self::NotForMinting => "expected a secret, or a PKCS#8 PEM of a P-256, P-384 or Ed25519 key",
         })

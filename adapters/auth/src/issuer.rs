@@ -7,6 +7,7 @@ use jsonwebtoken::Algorithm;
 
 use crate::key::Key;
 use crate::refusal::Refusal;
+use crate::remote::RemoteKeys;
 
 /// Clocks of servers that are set by NTP differ by less. RFC 7519 §4.1.4 allows "no more than a few minutes".
 const LEEWAY_MS: u64 = 30_000;
@@ -28,6 +29,8 @@ pub struct Issuer {
 pub enum KeySource {
     /// They are known.
     Fixed(Arc<[Key]>),
+    /// The issuer publishes them.
+    Remote(Box<RemoteKeys>),
 }
 
 impl From<Key> for KeySource {
@@ -39,6 +42,12 @@ impl From<Key> for KeySource {
 impl From<Vec<Key>> for KeySource {
     fn from(keys: Vec<Key>) -> Self {
         Self::Fixed(keys.into())
+    }
+}
+
+impl From<RemoteKeys> for KeySource {
+    fn from(keys: RemoteKeys) -> Self {
+        Self::Remote(Box::new(keys))
     }
 }
 
@@ -76,10 +85,25 @@ impl Issuer {
         self
     }
 
-    /// Whether the signature is by one of the keys.
-    pub(crate) fn check(&self, signed: &Signed) -> Result<(), Refusal> {
+    /// Why its keys could not be fetched when that was last tried.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        match &self.keys {
+            KeySource::Fixed(_) => None,
+            KeySource::Remote(remote) => remote.trouble(),
+        }
+    }
+
+    /// Whether the signature is by one of the keys. It may fetch them.
+    pub(crate) fn check(&self, signed: &Signed, now_ms: u64) -> Result<(), Refusal> {
         match &self.keys {
             KeySource::Fixed(keys) => check(keys, signed),
+            KeySource::Remote(remote) => {
+                let known = remote.current(now_ms)?;
+                match check(&known.keys, signed) {
+                    Err(Refusal::UnknownKey) => check(&remote.newer_than(&known, now_ms)?.keys, signed),
+                    outcome => outcome,
+                }
+            }
         }
     }
 }

@@ -17,6 +17,11 @@ pub fn key_set(text: &[u8]) -> Result<Vec<Key>, SetupError> {
     Ok(keys_in(text)?.iter().filter_map(usable).collect())
 }
 
+/// Those in a key set that somebody publishes. What is published is no secret, so `oct` is passed over.
+pub(crate) fn published_key_set(text: &[u8]) -> Result<Vec<Key>, SetupError> {
+    Ok(keys_in(text)?.iter().filter(|jwk| text_of(jwk, "kty") != Some("oct")).filter_map(usable).collect())
+}
+
 fn keys_in(text: &[u8]) -> Result<Vec<Map<String, Value>>, SetupError> {
     let mut set = json::object(text, DEPTH_MAX).map_err(|_| SetupError::NoKeySet)?;
     let Some(Value::Array(keys)) = set.remove("keys") else { return Err(SetupError::NoKeySet) };

@@ -4,7 +4,7 @@
 //! Here lives no room, no rule, no client's socket and no core: what an identity may do is decided
 //! elsewhere.
 //!
-//! Verifying takes long for an event loop. So a server calls it from
+//! Everything here may block, because key sets are fetched in the caller's thread. So a server calls it from
 //! threads of its own, never from an event loop. Time is an argument (Unix, ms) wherever it decides something.
 //!
 //! ```
@@ -38,7 +38,8 @@
 //! `jsonwebtoken` checks the signatures, by RustCrypto: it is pure Rust, where its other choice, `aws_lc_rs`, compiles a large library in
 //! C. Header and claims are read here, because parsers take a member that stands twice, and because the library leaves it to its caller
 //! by which issuer and key a token is checked. RustCrypto's RSA had a timing leak of private keys (RUSTSEC-2023-0071). None is used
-//! here: [`MintingKey`] takes no RSA key.
+//! here: [`MintingKey`] takes no RSA key. `ureq` fetches, because it blocks and brings no runtime. It speaks TLS by rustls with ring, the
+//! one part that needs a C compiler.
 //!
 //! [RFC 7515]: https://www.rfc-editor.org/rfc/rfc7515
 //! [RFC 7517]: https://www.rfc-editor.org/rfc/rfc7517
@@ -55,6 +56,7 @@ mod jwks;
 mod key;
 mod mint;
 mod refusal;
+mod remote;
 mod secret;
 mod verifier;
 
@@ -68,5 +70,6 @@ pub use jwks::key_set;
 pub use key::Key;
 pub use mint::{MintingKey, mint};
 pub use refusal::Refusal;
+pub use remote::RemoteKeys;
 pub use secret::Secret;
 pub use verifier::{TOKEN_BYTES_MAX, Verifier};

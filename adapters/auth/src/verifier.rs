@@ -40,7 +40,7 @@ impl Verifier {
         self
     }
 
-    /// Who shows this token at this time (Unix, ms).
+    /// Who shows this token at this time (Unix, ms). It blocks while keys are fetched.
     pub fn verify(&self, credential: &Credential, now_ms: u64) -> Result<Identity, Refusal> {
         let token = credential.token.expose();
         if token.len() > TOKEN_BYTES_MAX {
@@ -56,8 +56,13 @@ impl Verifier {
         let issuer = self.issuer(claimed_issuer)?;
         let signed =
             Signed { algorithm, key: optional_text(&header, "kid")?, issuer: claimed_issuer, message, signature };
-        issuer.check(&signed)?;
+        issuer.check(&signed, now_ms)?;
         self.names.identity(&claims, issuer, now_ms)
+    }
+
+    /// For operators: which issuers' keys could not be fetched when that was last tried, by name, and why.
+    pub fn troubles(&self) -> impl Iterator<Item = (Option<&str>, String)> {
+        self.issuers.iter().filter_map(|issuer| Some((issuer.name.as_deref(), issuer.trouble()?)))
     }
 
     /// The issuer of this name, else the one without.
