@@ -9,6 +9,8 @@ use std::fmt;
 pub enum SetupError {
     /// A secret of fewer than 32 bytes.
     ShortSecret,
+    /// No secret to check cookies by, or an empty one, by which anybody can sign.
+    NoSecret,
     /// A PEM text where a secret belongs.
     PemAsSecret,
     /// A private key, a certificate, or no PEM at all.
@@ -35,6 +37,7 @@ impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ShortSecret => "the secret has fewer than 32 bytes",
+            Self::NoSecret => "expected one or more secrets, none of them empty",
             Self::PemAsSecret => "the secret is a PEM text: a public key is no secret",
             Self::NotPublicPem => "expected a PEM text with PUBLIC KEY",
             Self::Broken => "the key cannot be read, or is no point of its curve",

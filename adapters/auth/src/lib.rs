@@ -1,10 +1,10 @@
 //! Who somebody is: credentials in, identities or refusals out.
 //!
-//! Here live the verification of JSON Web Tokens ([RFC 7519], signed by [RFC 7515]), the keys that it needs ([RFC 7517], [RFC 7518]).
-//! Here lives no room, no rule, no client's socket and no core: what an identity may do is decided
+//! Here live the verification of JSON Web Tokens ([RFC 7519], signed by [RFC 7515]), the keys that it needs ([RFC 7517], [RFC 7518]), and
+//! the session cookies of Express. Here lives no room, no rule, no client's socket and no core: what an identity may do is decided
 //! elsewhere.
 //!
-//! Everything here may block, because key sets are fetched in the caller's thread. So a server calls it from
+//! Everything here may block, because key sets are fetched and sessions are looked up in the caller's thread. So a server calls it from
 //! threads of its own, never from an event loop. Time is an argument (Unix, ms) wherever it decides something.
 //!
 //! ```
@@ -48,6 +48,7 @@
 //! [RFC 8725]: https://www.rfc-editor.org/rfc/rfc8725
 
 mod claims;
+mod cookie;
 mod credential;
 mod error;
 mod issuer;
@@ -58,9 +59,11 @@ mod mint;
 mod refusal;
 mod remote;
 mod secret;
+mod session;
 mod verifier;
 
 pub use claims::ClaimNames;
+pub use cookie::cookie;
 pub use credential::{Credential, Grants, Identity, Source, USER_BYTES_MAX};
 pub use error::SetupError;
 pub use issuer::{Issuer, KeySource};
@@ -72,4 +75,5 @@ pub use mint::{MintingKey, mint};
 pub use refusal::Refusal;
 pub use remote::RemoteKeys;
 pub use secret::Secret;
+pub use session::{SessionStore, Sessions, Unavailable};
 pub use verifier::{TOKEN_BYTES_MAX, Verifier};

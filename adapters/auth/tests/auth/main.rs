@@ -9,3 +9,4 @@ mod keys_by_url_are_fetched_sparingly;
 mod material;
 mod no_changed_byte_verifies;
 mod secrets_are_never_shown;
+mod sessions_of_express;

@@ -1,7 +1,7 @@
 //! No `Debug` and no `Display` shows any part of a secret, and a refusal says nothing of the credential.
 
 use crate::material::*;
-use fanfare_auth::{Credential, Issuer, Key, MintingKey, Secret, Source};
+use fanfare_auth::{Credential, Issuer, Key, MintingKey, Secret, Sessions, Source, cookie};
 
 const CANARY: &str = "canary0canary1canary2canary3canary4";
 
@@ -21,13 +21,17 @@ fn secrets_keys_and_what_holds_them_show_nothing() {
     let key = Key::secret(&secret).unwrap();
     let minting = MintingKey::secret(&secret).unwrap();
     let verifier = verifier_of(vec![Issuer::named(ISSUER, key.clone())]);
+    let sessions = Sessions::new(vec![secret.clone()]).unwrap();
     let credential = Credential::new(secret.clone(), Source::Query);
+    let found = cookie(format!("sid={CANARY}").as_bytes(), "sid");
     for shown in [
         format!("{secret:?} {secret:#?}"),
         format!("{key:?} {key:#?}"),
         format!("{minting:?}"),
         format!("{verifier:?} {verifier:#?}"),
+        format!("{sessions:?} {sessions:#?}"),
         format!("{credential:?}"),
+        format!("{found:?}"),
     ] {
         expect_nothing_of(CANARY.as_bytes(), &shown);
     }
@@ -42,4 +46,13 @@ fn private_keys_show_nothing() {
         let key = MintingKey::pem(&Secret::new(pem.as_str())).unwrap();
         expect_nothing_of(&body.as_bytes()[8..], &format!("{key:?} {key:#?}"));
     }
+}
+
+#[test]
+fn a_session_key_is_a_secret_too() {
+    let vectors = vectors("sessions");
+    let sessions = Sessions::new(vec![Secret::new("the new secret")]).unwrap();
+    let field = vectors["passport"]["cookie"].as_str().unwrap();
+    let key = sessions.key(&cookie(field.as_bytes(), "connect.sid").unwrap()).unwrap();
+    assert_eq!(format!("{key:?}"), "Secret");
 }

@@ -1,11 +1,16 @@
-// Writes tokens.json beside itself: tokens as npm's `jose` signs them. They were made once, so that the tests need no npm. To make
-// them anew, in an empty folder:
+// Writes tokens.json and sessions.json beside itself: tokens as npm's `jose` signs them, cookies and sessions as `express-session` and
+// `connect-redis` write them. They were made once, so that the tests need no npm. To make them anew, in an empty folder:
 //
-//     npm install jose@6.2.18
+//     npm install jose@6.2.18 express@5.3.0 express-session@1.19.0 connect-redis@9.0.0 redis@6.3.1
 //     cp <here>/make.mjs . && node make.mjs <here>
+//
+// The session of `passport` ends at another time then, which `END` in sessions_of_express.rs tells.
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { RedisStore } from "connect-redis";
+import express from "express";
+import session from "express-session";
 import * as jose from "jose";
 
 const here = process.argv[2];
@@ -30,3 +35,33 @@ for (const file of new Set(Object.values(keys))) {
   published.push({ ...jwk, kid: file, use: "sig" });
 }
 write("tokens.json", { secret: new TextDecoder().decode(secret), tokens, jwks: { keys: published } });
+
+// A client of Redis that remembers what it is asked to store.
+const stored = new Map();
+const redis = {
+  set: async (key, value) => void stored.set(key, value),
+  get: async (key) => stored.get(key) ?? null,
+  expire: async () => 1,
+};
+
+async function sessionOf(name, cookie, fill) {
+  stored.clear();
+  const app = express();
+  const store = new RedisStore({ client: redis });
+  app.use(session({ name, secret: ["the new secret", "the old secret"], resave: false, saveUninitialized: true, cookie, store }));
+  app.get("/", (request, response) => (fill(request.session), response.end()));
+  const server = app.listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const answer = await fetch(`http://127.0.0.1:${server.address().port}/`);
+  server.close();
+  const [[key, text]] = stored;
+  return { cookie: answer.headers.getSetCookie()[0].split(";")[0], key, text };
+}
+
+write("sessions.json", {
+  secrets: ["the new secret", "the old secret"],
+  passport: await sessionOf("connect.sid", { maxAge: 3600_000 }, (session) => (session.passport = { user: "alice" })),
+  numbered: await sessionOf("sid", {}, (session) => (session.userId = 42)),
+  anonymous: await sessionOf("connect.sid", {}, () => {}),
+});
+process.exit(0);

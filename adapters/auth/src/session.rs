@@ -1,0 +1,125 @@
+//! Sessions of Express: the cookie that `express-session` signs, the session that `connect-redis` stores, the user in it.
+//! The look-up itself is a trait, because only a server has a connection to Redis.
+
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Map, Value};
+use sha2::Sha256;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::credential::{Credential, Grants, Identity, user_of};
+use crate::error::SetupError;
+use crate::json;
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+
+/// Of a cookie's value. Browsers keep 4 KiB at most.
+const COOKIE_BYTES_MAX: usize = 4 * 1024;
+
+/// Of a stored session. It is the application's, so it may hold more than a token.
+const SESSION_BYTES_MAX: usize = 256 * 1024;
+
+/// As `serde_json` allows by itself.
+const SESSION_DEPTH_MAX: usize = 127;
+
+/// Where sessions are stored.
+pub trait SessionStore {
+    /// The JSON text of the session under this key, if there is one. It may block.
+    fn session(&self, key: &Secret) -> Result<Option<Vec<u8>>, Unavailable>;
+}
+
+/// The store could not be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unavailable;
+
+/// How sessions are signed, stored and read.
+#[derive(Debug)]
+pub struct Sessions {
+    secrets: Vec<Secret>,
+    prefix: String,
+    user: Vec<String>,
+}
+
+impl Sessions {
+    /// Cookies are signed by one of these secrets: the `secret` of `express-session`, which may be several while it is changed.
+    ///
+    /// They may be short, because the application chose them.
+    pub fn new(secrets: Vec<Secret>) -> Result<Self, SetupError> {
+        if secrets.is_empty() || secrets.iter().any(|secret| secret.expose().is_empty()) {
+            return Err(SetupError::NoSecret);
+        }
+        Ok(Self { secrets, prefix: "sess:".to_owned(), user: vec!["passport".to_owned(), "user".to_owned()] })
+    }
+
+    /// Sessions are stored under keys that begin so: `sess:` unless told, as in `connect-redis`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The user stands there, names with dots between them: `passport.user` unless told.
+    pub fn user_path(mut self, path: &str) -> Self {
+        self.user = path.split('.').map(str::to_owned).collect();
+        self
+    }
+
+    /// Whose session the cookie is. The credential is the cookie's value, see [`cookie`](crate::cookie).
+    pub fn verify(&self, credential: &Credential, store: &dyn SessionStore, now_ms: u64) -> Result<Identity, Refusal> {
+        let key = self.key(&credential.token)?;
+        let session = store.session(&key).map_err(|Unavailable| Refusal::Unavailable)?;
+        self.identity(&session.ok_or(Refusal::NoSession)?, now_ms)
+    }
+
+    /// Under which key the session of this cookie is stored: what is signed in `s:<id>.<signature>`, after the prefix.
+    pub fn key(&self, cookie: &Secret) -> Result<Secret, Refusal> {
+        let value = cookie.expose();
+        if value.len() > COOKIE_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        let signed = value.strip_prefix(b"s:").ok_or(Refusal::Malformed)?;
+        let dot = signed.iter().rposition(|byte| *byte == b'.').ok_or(Refusal::Malformed)?;
+        let (id, signature) = (&signed[..dot], &signed[dot + 1..]);
+        let signature = STANDARD_NO_PAD.decode(signature).map_err(|_| Refusal::Malformed)?;
+        if id.is_empty() || !self.secrets.iter().any(|secret| is_signed_by(secret, id, &signature)) {
+            return Err(Refusal::BadSignature);
+        }
+        Ok(Secret::new([self.prefix.as_bytes(), id].concat()))
+    }
+
+    /// Whose session this text is, and until when. It has no grants and no time of issue.
+    pub fn identity(&self, session: &[u8], now_ms: u64) -> Result<Identity, Refusal> {
+        if session.len() > SESSION_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        let session = json::object(session, SESSION_DEPTH_MAX)?;
+        let expires_ms = expiry_ms(&session)?;
+        if expires_ms.is_some_and(|at| now_ms >= at) {
+            return Err(Refusal::Expired);
+        }
+        let user = user_of(at_path(&session, &self.user))?;
+        Ok(Identity { user, grants: Grants::default(), join: Vec::new(), expires_ms, issued_ms: None, token_id: None })
+    }
+}
+
+/// As `cookie-signature` signs: HMAC with SHA-256. `verify_slice` takes as long for every signature of the length.
+fn is_signed_by(secret: &Secret, id: &[u8], signature: &[u8]) -> bool {
+    let hmac = Hmac::<Sha256>::new_from_slice(secret.expose());
+    hmac.is_ok_and(|hmac| hmac.chain_update(id).verify_slice(signature).is_ok())
+}
+
+fn at_path<'a>(session: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(session.get(first)?, |value, name| value.get(name))
+}
+
+/// `cookie.expires`, a date as JavaScript writes it in JSON. A cookie of the browser's session has none, or null, or false.
+fn expiry_ms(session: &Map<String, Value>) -> Result<Option<u64>, Refusal> {
+    match session.get("cookie").and_then(|cookie| cookie.get("expires")) {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(None),
+        Some(Value::String(date)) => {
+            let date = OffsetDateTime::parse(date, &Rfc3339).map_err(|_| Refusal::Malformed)?;
+            Ok(Some(u64::try_from(date.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)))
+        }
+        Some(_) => Err(Refusal::Malformed),
+    }
+}
