@@ -49,11 +49,14 @@ pub struct Words {
     pattern: Option<Pattern>,
 }
 
-/// A `MESSAGE` that has been parsed, which others are compared with. They may differ from it in the header of the text, and
-/// in the room's name, which is put into it whenever the room is another; what differs elsewhere is parsed as well.
+/// A `MESSAGE` that has been parsed, which others are compared with. They may differ from it in the header of the text, in a number that
+/// stands last, such as an offset, and in the room's name, which is put into it whenever the room is another. What differs elsewhere is
+/// parsed as well.
 #[derive(Clone, Debug)]
 struct Pattern {
     example: Vec<u8>,
+    /// Where the number begins that stands last, or behind the end.
+    end: usize,
     header: usize,
     name: Range<usize>,
     room: usize,
@@ -138,7 +141,8 @@ impl Pattern {
         let quoted = format!("\"{name}\"");
         let mut found = payload.windows(quoted.len()).enumerate().filter(|(_, bytes)| *bytes == quoted.as_bytes());
         let (Some((quote, _)), None) = (found.next(), found.next()) else { return None };
-        Some(Pattern { example: payload.to_vec(), header, name: quote + 1..quote + 1 + name.len(), room })
+        let end = start_of_last_number(payload);
+        Some(Pattern { example: payload.to_vec(), end, header, name: quote + 1..quote + 1 + name.len(), room })
     }
 
     #[inline]
@@ -149,10 +153,23 @@ impl Pattern {
             self.room = room;
         }
         let behind = self.header + HEADER_BYTES;
-        payload.len() == self.example.len()
+        let end = start_of_last_number(payload);
+        end == self.end
+            && (end == payload.len()) == (self.end == self.example.len())
             && payload[..self.header] == self.example[..self.header]
-            && payload[behind..] == self.example[behind..]
+            && payload[behind..end] == self.example[behind..end]
     }
+}
+
+/// Where the number begins with which an object ends; behind the end of one that ends otherwise.
+#[inline]
+fn start_of_last_number(payload: &[u8]) -> usize {
+    let Some((b'}', rest)) = payload.split_last() else { return payload.len() };
+    let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let start = rest.len() - digits;
+    // JSON has no number with zeros in front.
+    let is_number = digits > 0 && rest[..start].ends_with(b":") && (digits == 1 || rest[start] != b'0');
+    if is_number { start } else { payload.len() }
 }
 
 impl Header {
@@ -253,6 +270,29 @@ mod tests {
                 words.check(other.as_bytes(), 2, "r0002").unwrap();
                 assert!(words.check(good.as_bytes(), 2, "r0002").is_err());
             }
+        }
+    }
+
+    #[test]
+    fn offsets_may_differ_and_nothing_else() {
+        let (mut words, mut text) = (Words::new(64), String::new());
+        words.write(Header { stream: 1, sequence: 2, due: Due::of(3) }, &mut text);
+        let with = |end: &str| format!(r#"{{"type":"MESSAGE","room":"r0001","message":"{text}"{end}"#);
+        words.header_in(with("}").as_bytes());
+        words.check(with(r#","offset":9}"#).as_bytes(), 1, "r0001").unwrap();
+        let pattern = words.pattern.as_mut().unwrap();
+        let mut fits = |end: &str| pattern.fits(with(end).as_bytes(), 1, "r0001");
+        assert!(fits(r#","offset":9}"#) && fits(r#","offset":10}"#) && fits(r#","offset":0}"#));
+        for other in [
+            "}",
+            r#","offset":01}"#,
+            r#","offset":}"#,
+            r#","offset":-1}"#,
+            r#","offset":1.5}"#,
+            r#","place":7}"#,
+            r#","offset":7"#,
+        ] {
+            assert!(!fits(other), "{other}");
         }
     }
 
