@@ -213,6 +213,9 @@ impl Hub {
     /// Ends the waiting of those who wait for the room, and answers them.
     pub(super) fn seat_all(&mut self, cx: &mut Context, key: u32) {
         for (slot, id, start) in self.take_waiting(cx, key) {
+            if self.histories.has_to_come_back(slot) {
+                continue;
+            }
             cx.journal.joined(cx.slots.id(slot), &self.rooms.get(key).name);
             let rooms = &cx.slots.get(slot).rooms;
             if let Some(position) = rooms.position(key) {

@@ -5,7 +5,7 @@ use fanfare_core::history::{Continuity, Epoch, Page, Part, Position, Retention, 
 use fanfare_core::rules::{Rule, Rules, Storing};
 use fanfare_core::{ConnId, Event};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
-use fanfare_tests::{Frame, config};
+use fanfare_tests::{Frame, config, upgrade_request};
 use std::time::Duration;
 
 const SUBSCRIBED: BrokerEvent<'_> = BrokerEvent::Subscribed { room: "r" };
@@ -194,4 +194,51 @@ fn who_has_seen_more_of_an_ended_epoch_than_others_is_not_told_what_they_are() {
     }
     assert!(told[0].contains(r#""message":5"#), "what it has missed follows");
     assert!(told[1].contains(r#""offset":5,"recovered":false"#) && told[1].contains(r#""fence":5"#), "{}", told[1]);
+}
+
+/// Whoever comes one after the other would each cost the broker a read.
+#[test]
+fn what_was_read_for_one_who_comes_back_is_there_for_the_next() {
+    let (mut lone, _) = with_member();
+    let resume = |lone: &mut LoneCore, offset: u64| {
+        let conn = lone.client();
+        let since = format!(r#""since":{{"epoch":"{EPOCH}","offset":{offset}}}"#);
+        (conn, lone.command(conn, &format!(r#"{{"type":"SUBSCRIBE","room":"r",{since}}}"#)))
+    };
+    let (first, said) = resume(&mut lone, 2);
+    let (id, part) = read(&said);
+    assert_eq!(part, Part::After(Position { epoch: EPOCH, offset: 2 }));
+    let told = text_to(&lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 3..6) }), first);
+    assert!(
+        [3, 4, 5].iter().all(|offset| told.contains(&format!(r#""message":{offset},"offset":{offset}}}"#))),
+        "{told}"
+    );
+    for (offset, missed) in [(2, 3), (4, 1), (5, 0)] {
+        let (next, said) = resume(&mut lone, offset);
+        let told = text_to(&said, next);
+        assert!(told.contains(r#""recovered":true"#), "{told}");
+        assert_eq!(told.matches(r#""type":"MESSAGE""#).count(), missed, "{told}");
+        assert!(!said.iter().any(|said| matches!(said, Said::Read(..))), "{said:?}");
+    }
+    // What nobody has read is asked for.
+    let (_, said) = resume(&mut lone, 1);
+    assert_eq!(read(&said).1, Part::After(Position { epoch: EPOCH, offset: 1 }));
+}
+
+/// Its dialect has no word for what it has missed, so that whatever followed would be taken for what comes next. It has asked for the room
+/// again meanwhile, which is a reason to give it its part at once.
+#[test]
+fn who_cannot_be_told_is_given_nothing_behind_what_it_has_missed() {
+    let (mut lone, _) = with_member();
+    let classic = lone.connect();
+    lone.bytes(classic, upgrade_request("/classic?room=r", ""));
+    lone.broker(BrokerEvent::Down { reason: "broken" });
+    lone.command(classic, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+    lone.broker(BrokerEvent::Up);
+    let (id, _) = read(&lone.broker(SUBSCRIBED));
+    // The sixth is kept no more.
+    let mut missed = page(Continuity::Trimmed, 7..10);
+    (missed.last.offset, missed.first) = (9, 7);
+    let told = text_to(&lone.broker(BrokerEvent::Read { id, page: &missed }), classic);
+    assert!(told.contains("messages have been missed") && !told.contains('9'), "{told}");
 }

@@ -154,6 +154,11 @@ impl Histories {
         !self.missed.is_empty()
     }
 
+    /// Whether this is one of the members that have to come back. They are given nothing more.
+    pub fn has_to_come_back(&self, slot: u32) -> bool {
+        self.missed.contains(&slot)
+    }
+
     /// Takes the members that have to come back, because they have missed something and cannot be told.
     pub fn take_missed(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.missed)
@@ -192,6 +197,23 @@ impl Histories {
             }
         });
         self.keep_within(None);
+    }
+
+    /// Keeps messages before the oldest of the room's tail, the newest first, as far as there is memory for them: whoever comes back next is
+    /// given them without a question.
+    pub(super) fn recall<'a>(&mut self, room: u32, retention: &Retention, texts: impl Iterator<Item = &'a [u8]>) {
+        let bytes_left = self.bytes_max.saturating_sub(self.bytes);
+        self.change(room, |Keeper { tail, .. }| {
+            let bytes_max =
+                bytes_left.saturating_add(tail.bytes()).min(retention.bytes_max.try_into().unwrap_or(usize::MAX));
+            for text in texts {
+                let is_full = tail.end() - tail.first() >= u64::from(retention.messages_max);
+                if is_full || tail.bytes() + Tail::entry_bytes(text) > bytes_max {
+                    return;
+                }
+                tail.push_front(text);
+            }
+        });
     }
 
     /// Bytes of all messages in memory.

@@ -127,13 +127,23 @@ impl Hub {
         for entry in &page.entries {
             let position = Position { epoch, offset: entry.offset };
             match envelope::open_sent(&name, &entry.payload) {
-                Ok(opened) => self.say(cx, room, opened.text, opened.except, Some(position)),
+                Ok(opened) => {
+                    // Whoever has to come back is given nothing more, so there is nothing that its own message would have to follow.
+                    let except = opened.except.filter(|except| !self.has_to_come_back(cx, *except));
+                    self.say(cx, room, opened.text, except, Some(position));
+                }
                 Err(_) => {
                     cx.metrics.messages_forged += 1;
                     self.skip(cx, room, position);
                 }
             }
         }
+    }
+
+    /// Whether this sender is a member that has missed something, and cannot be told.
+    fn has_to_come_back(&self, cx: &Context, except: Except) -> bool {
+        let slot = cx.slots.slot(except.conn).filter(|_| except.node == cx.config.node);
+        slot.is_some_and(|slot| self.histories.has_to_come_back(slot))
     }
 
     /// The room goes on behind this place, whatever was said before.

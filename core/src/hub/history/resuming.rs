@@ -138,6 +138,7 @@ impl Hub {
         }
         self.histories.set_page(room, &page.entries);
         let name = self.rooms.get(room).name.clone();
+        self.recall(cx, room, &name, page);
         for (slot, start, id, place) in waiting {
             let continuity = continuity_at(page, place);
             let next = match continuity {
@@ -164,6 +165,18 @@ impl Hub {
             }
         }
         self.ask_for_those_who_resume(cx, room);
+    }
+
+    /// What was read up to the room's tail is as good as heard.
+    fn recall(&mut self, cx: &Context, room: u32, name: &str, page: &Page) {
+        let Some(retention) = self.retention(cx, room) else { return };
+        let Some(first) = self.histories.keepers.get(&room).map(|keeper| keeper.tail.first()) else { return };
+        if page.entries.last().is_some_and(|entry| entry.offset + 1 >= first) {
+            let before = page.entries.iter().rev().filter(|entry| entry.offset < first);
+            // What cannot be opened is nobody's message, and keeps its place.
+            let text = |payload| envelope::open_sent(name, payload).map_or(&b""[..], |opened| opened.text);
+            self.histories.recall(room, &retention, before.map(|entry| text(&entry.payload)));
+        }
     }
 
     /// The next messages for those who are being given what they have missed.

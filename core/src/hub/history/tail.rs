@@ -30,6 +30,11 @@ impl Tail {
         self.first + self.texts.len() as u64
     }
 
+    /// What this text takes of it.
+    pub fn entry_bytes(text: &[u8]) -> usize {
+        text.len() + ENTRY_BYTES
+    }
+
     /// Its memory.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -43,6 +48,13 @@ impl Tail {
     /// Adds the message that follows the newest.
     pub fn push(&mut self, text: &[u8]) {
         self.texts.push_back(text.into());
+        self.bytes += text.len() + ENTRY_BYTES;
+    }
+
+    /// Adds the message before the oldest.
+    pub fn push_front(&mut self, text: &[u8]) {
+        self.texts.push_front(text.into());
+        self.first -= 1;
         self.bytes += text.len() + ENTRY_BYTES;
     }
 
@@ -87,5 +99,8 @@ mod tests {
         assert_eq!((tail.first(), tail.end(), tail.bytes()), (8, 8, 0));
         tail.pop();
         assert_eq!(tail.first(), 8);
+        tail.push_front(b"seven");
+        assert_eq!((tail.first(), tail.end(), tail.get(7)), (7, 8, Some(&b"seven"[..])));
+        assert_eq!(tail.bytes(), 5 + ENTRY_BYTES);
     }
 }

@@ -148,6 +148,8 @@ impl Cluster<'_> {
                 return Some(());
             }
             Fault::RedisDataLoss if self.draw(fault, 2) == 0 => {
+                // The replica gets what was stored, and that it is deleted, in this order.
+                self.around.reference.lives.replicated();
                 self.redis.flush_all();
                 return Some(());
             }
