@@ -2,7 +2,7 @@
 //! still need it. Each of them holds its place in it.
 
 use super::queue::Item;
-use crate::slots::{Slots, mark};
+use crate::slots::{Phase, Slots, mark};
 use crate::ws::{encode, handshake};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -126,8 +126,12 @@ impl Backlog {
 
     /// Dooms a connection that took only `written` of these bytes, without keeping the others.
     pub fn doom_unkept(&mut self, slots: &mut Slots, slot: u32, bytes: &[u8], written: usize) {
+        // What another than a WebSocket is sent is a response, with a body that is no frames.
         let frames = handshake::response_bytes(bytes);
-        if written < frames || encode::next_frame_start(&bytes[frames..], written - frames) != written - frames {
+        let is_between_frames = slots.get(slot).phase == Phase::Open
+            && written >= frames
+            && encode::next_frame_start(&bytes[frames..], written - frames) == written - frames;
+        if !is_between_frames {
             slots.mark(slot, mark::TORN);
         }
         self.doom(slots, slot);
