@@ -105,9 +105,12 @@ impl Lives {
     /// The replica has all that is stored.
     pub fn replicated(&mut self) {
         for room in self.rooms.iter_mut().flatten() {
-            if let Some(epoch) = room.epoch {
-                let last = room.lives[&epoch].last;
-                room.replicated.insert(epoch, last);
+            // Also what epochs before this one have left to it.
+            let mut next = room.epoch.map(|epoch| (epoch, room.lives[&epoch].last));
+            while let Some((epoch, last)) = next {
+                let most = room.replicated.entry(epoch).or_default();
+                *most = last.max(*most);
+                next = room.lives[&epoch].parent.map(|parent| (parent.epoch, parent.offset.min(last)));
             }
         }
     }
