@@ -79,7 +79,7 @@ impl Hub {
     }
 
     /// Takes the members that have missed something and cannot be told: they have to come back.
-    pub fn take_missed(&mut self) -> Vec<u32> {
+    pub fn take_missed(&mut self) -> BTreeSet<u32> {
         self.histories.take_missed()
     }
 

@@ -126,7 +126,7 @@ impl Hub {
             self.leave(cx, slot, position, Rest::Part);
             match cx.slots.get(slot).dialect.has_replies() {
                 true => cx.refuse(slot, ErrorCode::HistoryUnavailable, UNAVAILABLE, id.as_ref(), Some(&name)),
-                false => self.histories.missed.push(slot),
+                false => drop(self.histories.missed.insert(slot)),
             }
         }
     }

@@ -30,7 +30,7 @@ pub(in crate::hub) struct Histories {
     /// How many members are behind.
     behind: usize,
     /// Members that have missed something, and whose dialect has no word for that: they have to come back.
-    pub(super) missed: Vec<u32>,
+    pub(super) missed: BTreeSet<u32>,
 }
 
 impl Histories {
@@ -45,7 +45,7 @@ impl Histories {
             bytes: 0,
             bytes_max: config.history.memory_bytes_max,
             behind: 0,
-            missed: Vec::new(),
+            missed: BTreeSet::new(),
         }
     }
 
@@ -160,7 +160,7 @@ impl Histories {
     }
 
     /// Takes the members that have to come back, because they have missed something and cannot be told.
-    pub fn take_missed(&mut self) -> Vec<u32> {
+    pub fn take_missed(&mut self) -> BTreeSet<u32> {
         std::mem::take(&mut self.missed)
     }
 

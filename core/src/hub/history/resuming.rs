@@ -199,7 +199,7 @@ impl Hub {
                 *next = first;
                 match cx.slots.get(*slot).dialect.has_replies() {
                     true => cx.reply(*slot, |out| reply::gap(out, name, gap)),
-                    false => self.histories.missed.push(*slot),
+                    false => drop(self.histories.missed.insert(*slot)),
                 }
             }
         }
