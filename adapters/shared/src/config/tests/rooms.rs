@@ -187,3 +187,23 @@ fn the_sample_rules_of_the_manual_are_valid_and_answered_as_it_says() {
     let answered = try_load(&command.split(' ').collect::<Vec<_>>(), &[]).unwrap().answers().unwrap();
     assert_eq!(answered.replace(file.path(), "fanfare.toml"), answer);
 }
+
+#[test]
+fn rooms_that_wait_for_replicas_need_redis_a_history_and_a_connection_that_waits_as_long() {
+    let room = "[[rooms]]\nmatch = 'a'\nhistory_messages = 9\nhistory_replicas_min = 2\n";
+    let file = TomlFile::new(room);
+    let load = |more: &[&str]| {
+        let arguments = [&["--config", file.path(), "--redis-url", "redis://h"][..], more].concat();
+        try_load(&arguments, &[]).map(|loaded| loaded.config)
+    };
+    let config = load(&[]).unwrap();
+    assert_eq!(config.core.rules.as_slice()[0].replicas_min, 2);
+    assert_eq!(config.redis.session.replicas_timeout, Duration::from_secs(1));
+    assert!(load(&["--history-replicas-timeout-ms", "5000"]).is_ok());
+    assert!(load(&["--history-replicas-timeout-ms", "5001"]).is_err());
+    assert_says(&error_of(room), &["without redis.url there are no replicas"]);
+    assert_says(
+        &error_of("[[rooms]]\nmatch = 'a'\nhistory_replicas_min = 1\n"),
+        &["there is no history for replicas to have"],
+    );
+}

@@ -193,3 +193,14 @@ fn nobody_is_told_that_it_is_up_before_it_is_known_how_its_connection_stands() {
     script.hear(ROLE, &loaded());
     assert_eq!(script.events(), ["willing"]);
 }
+
+/// As some proxy may; it must not pass for more replicas than there can be.
+#[test]
+fn fewer_replicas_than_none_are_none() {
+    let mut script = up();
+    script.events();
+    script.store_for(1, 1);
+    script.asked(ROLE);
+    script.hear(ROLE, &[stored_at(1), b":-1\r\n".to_vec()].concat());
+    assert_eq!(script.events(), ["not published 1: Unreplicated"]);
+}
