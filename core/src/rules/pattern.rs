@@ -1,16 +1,11 @@
-//! Rules for rooms: which one a room has follows from its name alone. What a rule says is done elsewhere; here is only what it says, and
-//! how names are matched.
+//! Patterns of rooms' names, and how names are matched with them.
 
-use crate::history::Retention;
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
 /// The longest pattern, in bytes: as long as the longest name that a room may have.
 pub const PATTERN_BYTES_MAX: usize = 1024;
-
-/// The most rules, because a room's name may be held against each of them.
-pub const RULES_MAX: usize = 1_000;
 
 /// In a pattern, what stands for a whole segment that is not empty.
 const USER: &str = "{user}";
@@ -187,145 +182,10 @@ impl fmt::Display for PatternError {
 
 impl Error for PatternError {}
 
-/// What holds for the rooms of one pattern. Later versions may say more of them: take [`Rule::new`], and assign what shall be otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Rule {
-    /// The names of the rooms.
-    pub pattern: Pattern,
-    /// How much of what is said in such a room is kept; `None`: it has no history.
-    pub history: Option<Retention>,
-    /// What becomes of a member that does not keep up.
-    pub slow: Slow,
-    /// Whether messages are stored.
-    pub store: Storing,
-    /// How many replicas of Redis must have a stored message before its sender is told so; 0: none has to.
-    pub replicas_min: u16,
-}
-
-impl Rule {
-    /// What a message is stored by, unless its sender does not want that.
-    pub fn stores(&self) -> Option<Retention> {
-        self.history.filter(|_| self.store == Storing::On)
-    }
-
-    /// What holds for rooms without a rule as well.
-    pub fn new(pattern: Pattern) -> Rule {
-        Rule { pattern, history: None, slow: Slow::default(), store: Storing::default(), replicas_min: 0 }
-    }
-
-    /// Whether it says what can be done.
-    ///
-    /// # Errors
-    /// Why it cannot.
-    pub fn check(&self) -> Result<(), RuleError> {
-        match self.history {
-            Some(Retention { messages_max: 0, .. }) => Err(RuleError::KeepsNothing),
-            None if self.slow == Slow::CatchUp => Err(RuleError::NothingToCatchUpWith),
-            None if self.replicas_min > 0 => Err(RuleError::NothingToReplicate),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What becomes of a member that does not keep up with its room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Slow {
-    /// Its connection is closed.
-    #[default]
-    Close,
-    /// It gets what it has missed from the room's history, which the rule has to give.
-    CatchUp,
-    /// It gets the newest message, and those before it that it has not got yet are left out.
-    Latest,
-}
-
-/// Whether the messages of a room with history are stored in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Storing {
-    /// But for those whose senders do not want it.
-    #[default]
-    On,
-    /// None of them, whatever their senders want. What is stored already can be read until it is too old.
-    Off,
-}
-
-/// Rules in their order: a room has the first whose pattern fits its name, and no other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
-    list: Box<[Rule]>,
-}
-
-impl Rules {
-    /// These, in this order.
-    ///
-    /// # Errors
-    /// If one of them says what cannot be done, or if there are more than [`RULES_MAX`].
-    pub fn new(list: Vec<Rule>) -> Result<Rules, RuleError> {
-        if list.len() > RULES_MAX {
-            return Err(RuleError::TooMany);
-        }
-        list.iter().try_for_each(Rule::check)?;
-        Ok(Rules { list: list.into() })
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// Which rule a room of this name has.
-    pub fn find(&self, name: &str) -> Option<u16> {
-        let index = self.list.iter().position(|rule| rule.pattern.fits(name))?;
-        // There are no more than RULES_MAX.
-        Some(index as u16)
-    }
-
-    /// The rule at this place; the first is 0.
-    pub fn get(&self, index: u16) -> Option<&Rule> {
-        self.list.get(usize::from(index))
-    }
-
-    /// All of them, in their order.
-    pub fn as_slice(&self) -> &[Rule] {
-        &self.list
-    }
-}
-
-/// Why there can be no such rule, or no more of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RuleError {
-    /// [`Slow::CatchUp`] without a history.
-    NothingToCatchUpWith,
-    /// [`Rule::replicas_min`] without a history.
-    NothingToReplicate,
-    /// A history of no messages.
-    KeepsNothing,
-    /// More than [`RULES_MAX`].
-    TooMany,
-}
-
-impl fmt::Display for RuleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RuleError::NothingToCatchUpWith => f.write_str("there is no history from which to catch up"),
-            RuleError::NothingToReplicate => f.write_str("there is no history for replicas to have"),
-            RuleError::KeepsNothing => f.write_str("a history keeps at least one message"),
-            RuleError::TooMany => write!(f, "there are more than {RULES_MAX} rules"),
-        }
-    }
-}
-
-impl Error for RuleError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn pattern(text: &str) -> Pattern {
         text.parse().unwrap_or_else(|why| panic!("{text:?}: {why}"))
@@ -501,39 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_fits_is_the_rooms() {
-        let rules = ["chat:vip", "chat:*", "user:{user}", "chat:**"].map(|text| Rule::new(pattern(text)));
-        let rules = Rules::new(rules.into()).unwrap();
-        let found = ["chat:vip", "chat:42", "user:bob", "chat:a:b", "lobby"].map(|name| rules.find(name));
-        assert_eq!(found, [Some(0), Some(1), Some(2), Some(3), None]);
-        assert_eq!(rules.get(1).map(|rule| rule.pattern.as_str()), Some("chat:*"));
-        assert_eq!((rules.get(4), Rules::default().find("chat:vip")), (None, None));
-    }
-
-    #[test]
-    fn rules_that_cannot_be_are_refused() {
-        let rule = |set: fn(&mut Rule)| {
-            let mut rule = Rule::new(pattern("a"));
-            set(&mut rule);
-            Rules::new(vec![Rule::new(pattern("b")), rule]).map(|rules| rules.as_slice().len())
-        };
-        let kept = Retention { messages_max: 1, bytes_max: 0, age_max: Duration::ZERO };
-        assert_eq!(rule(|rule| rule.slow = Slow::CatchUp), Err(RuleError::NothingToCatchUpWith));
-        assert_eq!(rule(|rule| rule.replicas_min = 1), Err(RuleError::NothingToReplicate));
-        assert_eq!(rule(|rule| rule.slow = Slow::Latest), Ok(2));
-        let with = |kept: Retention, slow: Slow| {
-            let mut rule = Rule::new(pattern("a"));
-            (rule.history, rule.slow) = (Some(kept), slow);
-            rule.check()
-        };
-        assert_eq!(with(kept, Slow::CatchUp), Ok(()));
-        assert_eq!(with(Retention { messages_max: 0, ..kept }, Slow::Close), Err(RuleError::KeepsNothing));
-        let many = |count| Rules::new(vec![Rule::new(pattern("a")); count]).map(|rules| rules.as_slice().len());
-        assert_eq!((many(RULES_MAX), many(RULES_MAX + 1)), (Ok(RULES_MAX), Err(RuleError::TooMany)));
-    }
-
-    #[test]
-    fn a_rule_that_an_earlier_one_covers_is_known() {
+    fn a_pattern_that_an_earlier_one_covers_is_known() {
         for (wide, narrow) in [
             ("chat:*", "chat:42"),
             ("chat:*", "chat:a*"),
