@@ -124,6 +124,7 @@ mod server {
                     Action::Shutdown { conn } => clients.get_mut(&conn).expect("it is open").writes = None,
                     Action::Close { conn } => drop(clients.remove(&conn)),
                     Action::Ask(ask) => broker.ask(ask),
+                    Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
                 }
             }
             // Where it is full, the task will look anyway.

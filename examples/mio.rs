@@ -122,6 +122,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 }
                 Action::Close { conn } => drop(sockets.remove(&conn)),
                 Action::Ask(ask) => broker.ask(ask),
+                Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
             }
         }
     }

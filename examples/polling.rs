@@ -106,6 +106,7 @@ impl Server {
                 }
                 Action::Close { conn } => drop(clients.remove(&conn)),
                 Action::Ask(ask) => broker.ask(ask),
+                Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
             }
         }
         // Where it is full, the task will look anyway.

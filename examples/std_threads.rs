@@ -118,6 +118,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 Action::Shutdown { conn } => clients.get_mut(&conn).expect("it is open").writes = None,
                 Action::Close { conn } => drop(clients.remove(&conn)),
                 Action::Ask(ask) => broker.ask(ask),
+                Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
             }
         }
     }

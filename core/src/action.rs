@@ -3,6 +3,7 @@
 use crate::broker::Ask;
 use crate::fanout::delivery::Delivery;
 use crate::id::ConnId;
+use crate::identity::Authenticate;
 
 /// What the adapter has to do.
 ///
@@ -25,4 +26,6 @@ pub enum Action<'a> {
     /// Ask the broker: hand this to [`MemoryBroker::ask`](crate::broker::memory::MemoryBroker::ask),
     /// [`RedisSession::ask`](crate::broker::redis::RedisSession::ask), or a broker of one's own.
     Ask(Ask<'a>),
+    /// Find out whether a credential is good. It comes only if [`Config::auth`](crate::Config::auth) is there.
+    Authenticate(Authenticate<'a>),
 }

@@ -2,6 +2,7 @@
 
 use crate::error::Violation;
 use crate::fanout::Rest;
+use crate::identity::Denied;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
 
@@ -11,10 +12,13 @@ const SERVICE_RESTART: u16 = 1012;
 const TRY_AGAIN_LATER: u16 = 1013;
 // Codes from 4000 to 4499 mean "reconnect with backoff", those from 4500 on "do not reconnect".
 const NO_SIGN_OF_LIFE: u16 = 4000;
+const EXPIRED: u16 = 4001;
 const TOO_SLOW: u16 = 4008;
 /// The rooms of a client have said what it has missed, which its dialect cannot tell it.
 const MISSED: u16 = 4010;
 const TOO_FAST: u16 = 4029;
+const UNAUTHORISED: u16 = 4501;
+const FORBIDDEN: u16 = 4503;
 const TOO_MANY_ERRORS: u16 = 4509;
 
 /// Why a WebSocket ends.
@@ -40,6 +44,12 @@ pub(crate) enum CloseReason<'a> {
     TooSlow,
     /// It does not end a message that it has begun.
     Unfinished(&'static str),
+    /// It has no credential that is good, and needs one.
+    Unauthorised(&'static str),
+    /// It may not be here, or not do what it does, and its dialect has no other word for that.
+    Forbidden(&'static str),
+    /// Its credential is good no more: it may come back with another.
+    Expired(&'static str),
 }
 
 /// What follows the close frame.
@@ -51,6 +61,18 @@ pub(crate) enum Then {
     HalfClose,
     /// Nothing more can come: the socket is closed when all is written.
     Close,
+}
+
+impl CloseReason<'static> {
+    /// How a connection ends whose credential is not good, or is good no more.
+    pub fn denied(denied: Denied) -> CloseReason<'static> {
+        match denied {
+            Denied::Unauthorised => CloseReason::Unauthorised("the credential is not good"),
+            Denied::Forbidden => CloseReason::Forbidden("this user may not be here"),
+            Denied::Expired => CloseReason::Expired("the credential has expired"),
+            Denied::Unavailable => CloseReason::TryAgainLater("the credential cannot be verified at the moment"),
+        }
+    }
 }
 
 impl<'a> CloseReason<'a> {
@@ -66,6 +88,9 @@ impl<'a> CloseReason<'a> {
             CloseReason::Restart => SERVICE_RESTART,
             CloseReason::Silent => NO_SIGN_OF_LIFE,
             CloseReason::TooSlow | CloseReason::Unfinished(_) => TOO_SLOW,
+            CloseReason::Unauthorised(_) => UNAUTHORISED,
+            CloseReason::Forbidden(_) => FORBIDDEN,
+            CloseReason::Expired(_) => EXPIRED,
         })
     }
 
@@ -81,7 +106,10 @@ impl<'a> CloseReason<'a> {
             CloseReason::Restart => "the server restarts",
             CloseReason::Silent => "no sign of life",
             CloseReason::TooSlow => "too slow",
-            CloseReason::Unfinished(reason) => reason,
+            CloseReason::Unfinished(reason)
+            | CloseReason::Unauthorised(reason)
+            | CloseReason::Forbidden(reason)
+            | CloseReason::Expired(reason) => reason,
         }
     }
 
@@ -109,7 +137,10 @@ impl<'a> CloseReason<'a> {
             | CloseReason::TryAgainLater(_)
             | CloseReason::Missed
             | CloseReason::Restart
-            | CloseReason::TooSlow => Then::AwaitClient,
+            | CloseReason::TooSlow
+            | CloseReason::Unauthorised(_)
+            | CloseReason::Forbidden(_)
+            | CloseReason::Expired(_) => Then::AwaitClient,
             // In the midst of a message or of a breach no close frame can be looked for, nor in a flood.
             CloseReason::Violation(_) | CloseReason::TooFast(_) | CloseReason::Unfinished(_) => Then::HalfClose,
             // RFC 6455 §7.1.1: the server closes first, and there is nothing left to read.
@@ -125,6 +156,9 @@ impl<'a> CloseReason<'a> {
             CloseReason::Silent => &mut metrics.heartbeat_closes,
             CloseReason::TooSlow => &mut metrics.slow_closes,
             CloseReason::Unfinished(_) => &mut metrics.unfinished_closes,
+            CloseReason::Unauthorised(_) | CloseReason::Forbidden(_) | CloseReason::Expired(_) => {
+                &mut metrics.auth_closes
+            }
             CloseReason::Client(_)
             | CloseReason::TooManyErrors
             | CloseReason::TryAgainLater(_)

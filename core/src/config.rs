@@ -53,6 +53,7 @@ use std::time::Duration;
 /// assert_eq!(config.timeouts.room_linger, Duration::from_secs(2));
 /// // No room has a rule, so none has a history.
 /// assert!(config.rules.as_slice().is_empty());
+/// assert_eq!(config.auth, None);
 /// assert_eq!((config.history.memory_bytes_max, config.history.reads_in_flight_max), (64 * 1024 * 1024, 64));
 /// assert_eq!(config.history.page_messages_max, 1_000);
 /// assert_eq!(config.history.key_age_max, Duration::from_secs(600));
@@ -76,6 +77,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What holds for which rooms.
     pub rules: Rules,
+    /// How clients are asked who they are; `None`: they are not, and everything is open that rules do not close to everybody.
+    pub auth: Option<Auth>,
     /// Bounds on the histories of all rooms that have one.
     pub history: History,
     /// How messages are compressed for clients that offer permessage-deflate (RFC 7692); `None` declines it.
@@ -195,6 +198,63 @@ pub struct Timeouts {
     pub room_linger: Duration,
 }
 
+/// How clients are asked who they are. A credential is looked for in the order of these fields; the first that is there counts. Whether
+/// it is good is asked by [`Action::Authenticate`](crate::Action::Authenticate).
+///
+/// Where clients are asked, the rule for users' [own rooms](crate::rules::OWN_ROOMS) has to be among the rules:
+/// [`Rules::with_own_rooms`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Auth {
+    /// Whether `Authorization: Bearer` counts.
+    pub header: bool,
+    /// The field of the query that counts.
+    pub query: Option<Box<str>>,
+    /// Whether an entry `fanfare.token.…` of `Sec-WebSocket-Protocol` counts.
+    pub subprotocol: bool,
+    /// The name of the cookie that counts. It does only in a request whose `Origin` is there and passed.
+    pub cookie: Option<Box<str>>,
+    /// Whether it is asked about requests without a credential as well.
+    pub requests: bool,
+    /// Whether the command `AUTH` counts.
+    pub command: bool,
+    /// Whether the whole request head is handed out with a credential.
+    pub forwards_head: bool,
+    /// Whether everybody has to be a user. Else a connection without a credential may do what rules leave to anyone.
+    pub required: bool,
+    /// Whether a refusal is told by the close codes 4501 and 4503 after an upgrade, because a browser cannot read a status. Else by 401 and
+    /// 403.
+    pub refuses_by_close: bool,
+    /// From an upgrade without a credential to a successful `AUTH`, where one is required (else close 4501).
+    pub timeout: Duration,
+    /// How long before a credential expires its connection is told `token_expiring`.
+    pub expiry_notice: Duration,
+    /// How often it is asked again whether a credential is good, where the identity wants that.
+    pub recheck: Duration,
+    /// Whether a user's connections join the user's [own room](crate::rules::OWN_ROOMS).
+    pub own_rooms: bool,
+}
+
+impl Default for Auth {
+    fn default() -> Auth {
+        Auth {
+            header: true,
+            query: Some("token".into()),
+            subprotocol: true,
+            cookie: None,
+            requests: false,
+            command: true,
+            forwards_head: false,
+            required: true,
+            refuses_by_close: false,
+            timeout: Duration::from_secs(10),
+            expiry_notice: Duration::from_secs(60),
+            recheck: Duration::from_secs(300),
+            own_rooms: true,
+        }
+    }
+}
+
 /// Bounds on the histories of all rooms that have one by their [`rules`](crate::rules). How much each keeps stands there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -229,6 +289,7 @@ impl Default for Config {
             admission: Admission::default(),
             timeouts: Timeouts::default(),
             rules: Rules::default(),
+            auth: None,
             history: History::default(),
             compression: Some(Compression::default()),
             default_dialect: Dialect::Fanfare,

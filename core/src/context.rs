@@ -14,6 +14,7 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(crate) struct Context {
     pub now: Time,
+    pub wall_clock: WallClock,
     pub config: Config,
     pub slots: Slots,
     pub fanout: FanOut,
@@ -22,7 +23,31 @@ pub(crate) struct Context {
     pub journal: Journal,
 }
 
+/// What time it is for people, as it was told last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WallClock {
+    told: Option<(Time, u64)>,
+}
+
+impl WallClock {
+    /// It is so late now.
+    pub fn set(&mut self, now: Time, unix_ms: u64) {
+        self.told = Some((now, unix_ms));
+    }
+
+    /// Unix, ms; if it is known.
+    pub fn unix_ms(self, now: Time) -> Option<u64> {
+        let (at, unix_ms) = self.told?;
+        Some(unix_ms.saturating_add((now.as_micros() - at.as_micros()) / 1_000))
+    }
+}
+
 impl Context {
+    /// Unix, ms; if it is known.
+    pub fn unix_ms(&self) -> Option<u64> {
+        self.wall_clock.unix_ms(self.now)
+    }
+
     /// Sends one text of the server's to a connection, where its dialect has any.
     pub fn reply(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
         if self.slots.get(slot).dialect.has_replies() {

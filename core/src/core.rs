@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::broker::BrokerEvent;
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::context::Context;
+use crate::context::{Context, WallClock};
 use crate::dialect::Dialect;
 use crate::drain::Drain;
 use crate::error::Refused;
@@ -15,15 +15,16 @@ use crate::fanout::place::GROUP_MEMBERS_MAX;
 use crate::fanout::{FanOut, Rest};
 use crate::hub::{self, Hub, Told};
 use crate::id::ConnId;
+use crate::identity::{Bans, Denied, Identity};
 use crate::journal::{Entry, Journal};
 use crate::limits::Limits;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
 use crate::protocol::command::Start;
-use crate::session;
+use crate::session::{self, Session};
 use crate::slots::{Ending, Phase, Slots};
 use crate::time::Time;
-use crate::transport::{End, Readiness, Transport};
+use crate::transport::{Answered, Caller, End, Head, Readiness, Transport};
 use crate::ws::Message;
 use crate::ws::decoder::Decoded;
 use core::net::IpAddr;
@@ -40,6 +41,7 @@ const ENDS_PER_TURN: usize = 256;
 pub struct Core {
     cx: Context,
     transport: Transport,
+    session: Session,
     hub: Hub,
     /// Exists once it has been told to stop.
     drain: Option<Drain>,
@@ -64,11 +66,13 @@ impl Core {
         );
         Core {
             transport: Transport::new(&config),
+            session: Session::new(&config),
             hub: Hub::new(&config),
             drain: None,
             unready_elsewhere: None,
             cx: Context {
                 now: Time::ZERO,
+                wall_clock: WallClock::default(),
                 slots: Slots::new(),
                 fanout: FanOut::new(&config),
                 limits: Limits::new(&config),
@@ -92,6 +96,7 @@ impl Core {
             return Some(Time::ZERO);
         }
         let usual = earlier(self.transport.next_timeout(&self.cx), self.hub.next_timeout(&self.cx.slots));
+        let usual = earlier(usual, self.session.next_timeout());
         match &self.drain {
             None => usual,
             Some(drain) => earlier(usual, drain.until()),
@@ -143,6 +148,7 @@ impl Core {
     pub fn metrics(&self) -> Metrics {
         let mut metrics = self.cx.metrics;
         self.transport.describe(&mut metrics);
+        self.session.describe(&mut metrics);
         self.hub.describe(&mut metrics);
         self.cx.fanout.describe(&mut metrics);
         self.cx.limits.describe(&mut metrics);
@@ -164,6 +170,7 @@ impl Core {
             + metrics.upgrades_refused_draining
             + metrics.upgrades_refused_origin
             + metrics.upgrades_refused_address
+            + metrics.upgrades_refused_auth
             + metrics.upgrades_evicted
             + metrics.upgrades_timed_out
             + metrics.upgrades_invalid
@@ -197,12 +204,40 @@ fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
 
 /// Connections.
 impl Core {
-    fn open_websocket(&mut self, dialect: Dialect, rooms: &[&str], peer: Option<IpAddr>) -> Result<ConnId, Refused> {
+    fn open_websocket(
+        &mut self,
+        dialect: Dialect,
+        rooms: &[&str],
+        peer: Option<IpAddr>,
+        identity: Option<&Identity>,
+    ) -> Result<ConnId, Refused> {
         let conn = self.transport.open_websocket(&mut self.cx, dialect, rooms, peer)?;
-        for room in if rooms.is_empty() { dialect.own_rooms() } else { rooms } {
-            self.hub.subscribe(&mut self.cx, conn.slot() as u32, room, Start::Live, None);
+        let slot = conn.slot() as u32;
+        let rooms = if rooms.is_empty() { dialect.own_rooms() } else { rooms };
+        if let Err(reason) = self.begin(slot, identity, rooms.iter().map(|room| (*room, Start::Live))) {
+            self.end(slot, reason);
         }
         Ok(conn)
+    }
+
+    /// A WebSocket has opened: who it is, and the rooms that it wants.
+    fn begin<'r>(
+        &mut self,
+        slot: u32,
+        identity: Option<&Identity>,
+        rooms: impl Iterator<Item = (&'r str, Start)>,
+    ) -> Result<(), CloseReason<'static>> {
+        match identity {
+            None => self.session.begin(&self.cx, slot)?,
+            Some(identity) => {
+                self.session.identify(&mut self.hub, &mut self.cx, slot, identity)?;
+                self.session.join_own(&mut self.hub, &mut self.cx, slot, identity)?;
+            }
+        }
+        for (room, start) in rooms {
+            self.session.subscribe(&mut self.hub, &mut self.cx, slot, room, start, None)?;
+        }
+        Ok(())
     }
 
     fn bytes(&mut self, slot: u32, data: &mut [u8]) {
@@ -221,17 +256,63 @@ impl Core {
     }
 
     fn head(&mut self, slot: u32, data: &mut [u8]) {
-        let Some(mut whole) = self.transport.head(&mut self.cx, slot, data) else { return };
-        let (head, rest) = whole.split();
+        if let Some(whole) = self.transport.head(&mut self.cx, slot, data) {
+            self.answer(slot, whole, None);
+        }
+    }
+
+    /// Answers a whole request head, whose caller may be known already, or be refused.
+    fn answer(&mut self, slot: u32, mut whole: Head<'_>, outcome: Option<Result<&Identity, Denied>>) {
         let readiness = self.told_readiness();
-        let Some(rooms) = self.transport.answer(&mut self.cx, slot, head, readiness) else { return };
+        let caller = match outcome {
+            None => Caller::Unknown,
+            Some(Ok(_)) => Caller::Known,
+            Some(Err(denied)) => Caller::Denied(denied),
+        };
+        let (head, rest) = whole.split();
+        let rooms = match self.transport.answer(&mut self.cx, slot, head, readiness, caller) {
+            Answered::Over => return,
+            Answered::Asks(found) => {
+                self.session.ask_for_upgrade(&self.cx, slot, found, head);
+                return self.transport.hold(slot, whole);
+            }
+            Answered::Opened(rooms) => rooms,
+        };
         self.cx.limits.forget_owed();
-        for (room, start) in &rooms {
-            self.hub.subscribe(&mut self.cx, slot, room, *start, None);
+        let begun = match outcome.transpose() {
+            Ok(identity) => self.begin(slot, identity, rooms.iter().map(|(room, start)| (&**room, *start))),
+            Err(denied) => Err(CloseReason::denied(denied)),
+        };
+        if let Err(reason) = begun {
+            return self.end(slot, reason);
         }
         match self.transport.charge_owed(&mut self.cx, slot) {
             Ok(()) => self.frames(slot, rest),
             Err(limit) => self.end(slot, CloseReason::TooFast(limit)),
+        }
+    }
+
+    /// It has been found out about a credential.
+    fn authenticated(&mut self, slot: u32, outcome: Result<&Identity, Denied>) {
+        match self.cx.slots.get(slot).phase {
+            Phase::Head => {
+                let Some(judged) = self.session.take_upgrade(&mut self.cx, slot, outcome) else { return };
+                if let Some(whole) = self.transport.take_held(slot) {
+                    self.answer(slot, whole, Some(judged.and(outcome)));
+                }
+            }
+            Phase::Open => {
+                if let Err(reason) = self.session.authenticated(&mut self.hub, &mut self.cx, slot, outcome) {
+                    self.end(slot, reason);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn set_bans(&mut self, bans: &Bans) {
+        for (slot, reason) in self.session.set_bans(&self.cx, bans) {
+            self.end(slot, reason);
         }
     }
 
@@ -314,7 +395,7 @@ impl Core {
                 if matches!(self.cx.slots.get(slot).phase, Phase::Refused | Phase::Discarding) {
                     return self.transport.end_when_written(&mut self.cx, slot, Ending::Close);
                 }
-                self.hub.depart(&mut self.cx, slot, Rest::Nothing);
+                self.session.depart(&mut self.hub, &mut self.cx, slot, Rest::Nothing);
                 self.transport.hang_up(&mut self.cx, slot);
             }
         }
@@ -327,7 +408,7 @@ impl Core {
         }
         reason.count(&mut self.cx.metrics);
         self.cx.journal.ends(slot, reason.code(), reason.text());
-        self.hub.depart(&mut self.cx, slot, reason.rest());
+        self.session.depart(&mut self.hub, &mut self.cx, slot, reason.rest());
         self.transport.close(&mut self.cx, slot, reason);
     }
 }
@@ -357,7 +438,7 @@ impl Core {
                 return;
             }
         }
-        if let Err(reason) = session::hear(&mut self.hub, &mut self.cx, slot, message) {
+        if let Err(reason) = self.session.hear(&mut self.hub, &mut self.cx, slot, message) {
             self.end(slot, reason);
         }
     }
@@ -398,6 +479,10 @@ impl Core {
             let Some(slot) = self.transport.next_unfinished(&self.cx, has_unread) else { break };
             self.end(slot, CloseReason::Unfinished("a message did not end in time"));
         }
+        self.session.fire(self.cx.now);
+        while let Some((slot, reason)) = self.session.next_expired(&mut self.cx) {
+            self.end(slot, reason);
+        }
         self.hub.timeout(&mut self.cx);
         self.end_who_missed();
         self.cx.limits.sweep(&mut self.cx.slots, self.cx.now);
@@ -428,7 +513,7 @@ impl Core {
         self.cx.fanout.end_turn(&mut self.cx.slots, self.transport.end_writing());
         for slot in self.cx.fanout.take_gone() {
             if self.cx.slots.get(slot).phase != Phase::Free {
-                self.hub.depart(&mut self.cx, slot, Rest::Nothing);
+                self.session.depart(&mut self.hub, &mut self.cx, slot, Rest::Nothing);
                 self.cx.fanout.drop_queue(&mut self.cx.slots, slot);
                 self.transport.free(&mut self.cx, slot);
             }
@@ -458,6 +543,11 @@ impl Core {
 
     /// The adapter has carried out the first `done` ends of sockets.
     fn forget_ended(&mut self, done: usize) {
+        for end in &self.transport.ends()[..done] {
+            if let End::Close(conn) = end {
+                self.session.forget(conn.slot() as u32);
+            }
+        }
         self.transport.forget_ended(&mut self.cx, done);
     }
 }
@@ -509,7 +599,22 @@ impl<'c> Turn<'c> {
         rooms: &[&str],
         peer: Option<IpAddr>,
     ) -> Result<ConnId, Refused> {
-        self.core.open_websocket(dialect, rooms, peer)
+        self.core.open_websocket(dialect, rooms, peer, None)
+    }
+
+    /// The same for a client whose credential the framework has verified. It needs [`Config::auth`](crate::Config::auth), as rules for users
+    /// do. [`Event::Authenticated`] renews what is known.
+    ///
+    /// # Errors
+    /// As for [`Turn::open_websocket`].
+    pub fn open_websocket_of(
+        &mut self,
+        identity: &Identity,
+        dialect: Dialect,
+        rooms: &[&str],
+        peer: Option<IpAddr>,
+    ) -> Result<ConnId, Refused> {
+        self.core.open_websocket(dialect, rooms, peer, Some(identity))
     }
 
     /// Takes one event. There may be any number in a turn; the adapter bounds them, for latency's sake.
@@ -532,6 +637,12 @@ impl<'c> Turn<'c> {
                 Some(slot) => core.closed(slot),
                 None => core.cx.metrics.stale_ids += 1,
             },
+            Event::Authenticated { conn, outcome } => match core.cx.slots.slot(conn) {
+                Some(slot) => core.authenticated(slot, outcome),
+                None => core.cx.metrics.stale_ids += 1,
+            },
+            Event::Bans(bans) => core.set_bans(bans),
+            Event::WallClock { unix_ms } => core.cx.wall_clock.set(core.cx.now, unix_ms),
             Event::Broker(event) => core.broker_event(event),
             Event::Timeout => core.timeout(&mut |_| false),
             Event::Shutdown => core.shutdown(),
@@ -577,6 +688,7 @@ pub struct Actions<'c> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Asks,
+    Credentials,
     Deliveries,
     Ends,
     Done,
@@ -586,6 +698,7 @@ enum Stage {
 #[derive(Clone, Debug)]
 enum Step {
     Ask(usize),
+    Authenticate(usize),
     Deliver(outlet::Step),
     End(usize),
 }
@@ -603,6 +716,9 @@ impl<'c> Actions<'c> {
     pub fn next(&mut self) -> Option<Action<'_>> {
         Some(match self.step()? {
             Step::Ask(index) => Action::Ask(self.core.hub.ask(index).expect("the step is within the list")),
+            Step::Authenticate(index) => {
+                Action::Authenticate(self.core.session.ask(index).expect("the step is within the list"))
+            }
             Step::Deliver(step) => {
                 let Context { fanout, slots, metrics, .. } = &mut self.core.cx;
                 Action::Send(self.outlet.delivery(step, fanout, slots, metrics))
@@ -624,6 +740,14 @@ impl<'c> Actions<'c> {
                 }
                 Stage::Asks => {
                     self.core.hub.forget_asks(at);
+                    self.enter(Stage::Credentials);
+                }
+                Stage::Credentials if self.core.session.ask(at).is_some() => {
+                    self.at += 1;
+                    return Some(Step::Authenticate(at));
+                }
+                Stage::Credentials => {
+                    self.core.session.forget_asks(at);
                     self.enter(Stage::Deliveries);
                 }
                 Stage::Deliveries => match self.outlet.step(&mut self.core.cx.fanout, &mut self.core.cx.slots) {
@@ -656,6 +780,10 @@ impl Drop for Actions<'_> {
     fn drop(&mut self) {
         if self.stage == Stage::Asks {
             self.core.hub.forget_asks(self.at);
+            self.enter(Stage::Deliveries);
+        }
+        if self.stage == Stage::Credentials {
+            self.core.session.forget_asks(self.at);
             self.enter(Stage::Deliveries);
         }
         // What `next` hands out below nobody carries out.

@@ -2,6 +2,7 @@
 
 use crate::broker::BrokerEvent;
 use crate::id::ConnId;
+use crate::identity::{Bans, Denied, Identity};
 use crate::ws::Message;
 
 /// What happened outside the core. Later versions may know of more: nobody has to tell them.
@@ -36,6 +37,21 @@ pub enum Event<'a> {
     Closed {
         /// Whose end.
         conn: ConnId,
+    },
+    /// What [`Action::Authenticate`](crate::Action::Authenticate) asked about this connection has been found out. It may also come
+    /// unasked, as a renewal: for a WebSocket that a framework has verified, or of whose user something else has become known.
+    Authenticated {
+        /// Whose credential it is.
+        conn: ConnId,
+        /// Whom it is of.
+        outcome: Result<&'a Identity, Denied>,
+    },
+    /// All credentials that count no more, in place of those that were told before. Whoever came by one of them is closed.
+    Bans(&'a Bans),
+    /// What time it is. To be fed before the first turn where credentials expire, and again every minute or so, because clocks are set.
+    WallClock {
+        /// Unix, ms.
+        unix_ms: u64,
     },
     /// The broker reports.
     Broker(BrokerEvent<'a>),

@@ -112,6 +112,7 @@
 //!                 Action::Shutdown { conn } => drop(sockets[&conn].shutdown(Shutdown::Write)),
 //!                 Action::Close { conn } => drop(sockets.remove(&conn)),
 //!                 Action::Ask(ask) => broker.ask(ask),
+//!                 Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
 //!             }
 //!         }
 //!     }
@@ -221,6 +222,7 @@
 //!                 Action::Shutdown { .. } => {} // Half-close the socket, and go on reading.
 //!                 Action::Close { conn } => drop(self.sockets.remove(&conn)),
 //!                 Action::Ask(ask) => self.broker.ask(ask),
+//!                 Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
 //!             }
 //!         }
 //!     }
@@ -333,6 +335,7 @@
 //!     while let Some(action) = actions.next() {
 //!         match action {
 //!             Action::Ask(ask) => redis.ask(ask),
+//!             Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
 //!             Action::Send(_) | Action::Shutdown { .. } | Action::Close { .. } => {} // As above.
 //!         }
 //!     }
@@ -389,6 +392,7 @@
 //!             Action::Close { .. } => {} // Drop the framework's WebSocket.
 //!             Action::Shutdown { .. } => unreachable!("there is no socket to half-close"),
 //!             Action::Ask(ask) => broker.ask(ask),
+//!             Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
 //!         }
 //!     }
 //!     sent
@@ -455,6 +459,7 @@ mod hash;
 pub mod history;
 mod hub;
 mod id;
+mod identity;
 mod journal;
 mod limits;
 mod metrics;
@@ -468,13 +473,14 @@ pub mod wheel;
 pub mod ws;
 
 pub use action::Action;
-pub use config::{Admission, Config, History, Limits, PublishFormat, Timeouts};
+pub use config::{Admission, Auth, Config, History, Limits, PublishFormat, Timeouts};
 pub use core::{Actions, Core, Turn};
 pub use dialect::{Dialect, Subprotocols};
 pub use error::{Refused, Violation};
 pub use event::{Elsewhere, Event};
 pub use fanout::delivery::Delivery;
 pub use id::ConnId;
+pub use identity::{Authenticate, Ban, Banned, Bans, Denied, Identity, Source};
 pub use journal::Entry;
 pub use limits::{Network, Origin, Origins, Proxies, Rate};
 pub use metrics::Metrics;

@@ -88,6 +88,24 @@ pub struct Metrics {
     pub unfinished_closes: u64,
     /// Connections closed with 4029 because they sent too fast.
     pub rate_closes: u64,
+    /// Connections closed with 4001, 4501 or 4503: a credential is missing, has expired or is banned, or something was not allowed.
+    pub auth_closes: u64,
+    /// Credentials that were accepted, also those that were asked about again.
+    pub auth_accepted: u64,
+    /// Credentials that were refused.
+    pub auth_refused: u64,
+    /// Credentials of which it could not be found out whether they are good.
+    pub auth_unavailable: u64,
+    /// Credentials that somebody looks at.
+    pub auth_waiting_now: u64,
+    /// Upgrades answered with 401 or 403, or with 503 because a credential could not be verified.
+    pub upgrades_refused_auth: u64,
+    /// Commands, and rooms in URLs, that were refused because the user may not.
+    pub permissions_denied: u64,
+    /// Memberships that ended because the user may no longer have them.
+    pub permissions_withdrawn: u64,
+    /// Users with at least one connection.
+    pub users_now: u64,
     /// Publishes confirmed to a client with `ACK`.
     pub publishes_confirmed: u64,
     /// Publishes that wait for a `SUBSCRIBE` of their own connection to be confirmed.

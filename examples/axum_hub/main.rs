@@ -205,6 +205,7 @@ async fn run(mut core: Core, mut broker: Broker, mut inputs: Receiver<Input>, hu
                 Action::Shutdown { .. } => unreachable!("there is no socket to half-close"),
                 Action::Close { conn } => drop(sockets.remove(&conn)),
                 Action::Ask(ask) => broker.ask(ask),
+                Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
             }
         }
     }

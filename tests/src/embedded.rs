@@ -58,6 +58,7 @@ impl Embedded {
                     Does::Close(conn) => said.push(Said::Close(conn)),
                     Does::Shutdown(_) => {}
                     Does::Ask(ask) => broker.ask(ask),
+                    Does::Authenticate(_) => panic!("nobody is asked who they are"),
                 },
             );
             bytes.push(of_this_turn);

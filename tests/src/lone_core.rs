@@ -4,7 +4,7 @@ use crate::{Frame, upgrade_request};
 use fanfare_core::broker::{Ask, BrokerEvent, PublishId, ReadId};
 use fanfare_core::history::Query;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Config, ConnId, Core, Event, Turn};
+use fanfare_core::{Action, Authenticate, Config, ConnId, Core, Event, Source, Turn};
 use std::time::Duration;
 
 /// What the core said.
@@ -16,6 +16,8 @@ pub enum Said {
     Shutdown(ConnId),
     /// Close.
     Close(ConnId),
+    /// Find out whether this credential is good.
+    Authenticate(ConnId, Source, Vec<u8>),
     /// Publish.
     Publish(String, Vec<u8>, Option<PublishId>),
     /// Publish, and store.
@@ -39,6 +41,8 @@ pub enum Does<'a> {
     Close(ConnId),
     /// It asks the broker for something.
     Ask(Ask<'a>),
+    /// It asks about a credential.
+    Authenticate(Authenticate<'a>),
 }
 
 /// Ends a turn and shows `see` what the core does. `takes` says how many of so many bytes a socket takes, if that is to be
@@ -60,6 +64,7 @@ pub fn carry_out(turn: Turn<'_>, takes: impl Fn(ConnId, usize) -> Option<usize>,
             Action::Shutdown { conn } => see(Does::Shutdown(conn)),
             Action::Close { conn } => see(Does::Close(conn)),
             Action::Ask(ask) => see(Does::Ask(ask)),
+            Action::Authenticate(asked) => see(Does::Authenticate(asked)),
         }
     }
 }
@@ -108,6 +113,7 @@ impl LoneCore {
                 Does::Send(conn, bytes) => Said::Sent(conn, bytes.to_vec()),
                 Does::Shutdown(conn) => Said::Shutdown(conn),
                 Does::Close(conn) => Said::Close(conn),
+                Does::Authenticate(asked) => Said::Authenticate(asked.conn, asked.source, asked.credential.to_vec()),
                 Does::Ask(Ask::Publish { room, payload, store: None, id, .. }) => {
                     Said::Publish(room.into(), payload.into(), id)
                 }

@@ -9,7 +9,7 @@ use fanfare_adapter::journal;
 use fanfare_adapter::signals::{Signal, last_round};
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
-use fanfare_core::{ConnId, Core, Event, Turn};
+use fanfare_core::{Authenticate, ConnId, Core, Event, Turn};
 use fanfare_turn::Steps;
 use mio::net::UnixStream;
 use mio::{Events, Registry, Token};
@@ -153,6 +153,8 @@ impl Steps for TurnSteps<'_> {
         }
     }
 
+    fn credentials(&mut self, _turn: &mut Turn<'_>) {}
+
     fn clients(&mut self, turn: &mut Turn<'_>) {
         let Adapter { sockets, broker, buffer, heavy_read_at, .. } = &mut *self.adapter;
         // What is kept unread in the core has its turn by itself, and is as much work as one of those who make much.
@@ -207,6 +209,10 @@ impl Steps for TurnSteps<'_> {
 
     fn ask(&mut self, ask: Ask<'_>) {
         self.adapter.broker.ask(ask);
+    }
+
+    fn authenticate(&mut self, _asked: Authenticate<'_>) {
+        unreachable!("`Config::auth` is not set")
     }
 
     fn sockets(&mut self) -> &mut Sockets {

@@ -58,11 +58,12 @@ const SUBSCRIPTION: &str = "subscription";
 /// Messages of other programs, by histories.
 const FOREIGN: &str = "foreign";
 
-const KINDS: [RefusalKind; 9] = [
+const KINDS: [RefusalKind; 10] = [
     ("refused_full", |metrics| metrics.upgrades_refused_full),
     ("refused_draining", |metrics| metrics.upgrades_refused_draining),
     (ORIGIN, |metrics| metrics.upgrades_refused_origin),
     ("refused_address", |metrics| metrics.upgrades_refused_address),
+    ("refused_auth", |metrics| metrics.upgrades_refused_auth),
     ("evicted", |metrics| metrics.upgrades_evicted),
     ("timed_out", |metrics| metrics.upgrades_timed_out),
     ("invalid", |metrics| metrics.upgrades_invalid),

@@ -11,7 +11,7 @@ use fanfare_adapter::readiness::Readiness;
 use fanfare_adapter::signals::last_round;
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
-use fanfare_core::{ConnId, Core, Event, Turn};
+use fanfare_core::{Authenticate, ConnId, Core, Event, Turn};
 use fanfare_turn::Steps;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -148,6 +148,8 @@ impl Steps for TurnSteps<'_> {
     /// They come through the same queue as what clients say.
     fn accept(&mut self, _turn: &mut Turn<'_>) {}
 
+    fn credentials(&mut self, _turn: &mut Turn<'_>) {}
+
     fn clients(&mut self, turn: &mut Turn<'_>) {
         let began = Instant::now();
         // What is kept unread in the core has its turn by itself, and is as much work as what makes much.
@@ -207,6 +209,10 @@ impl Steps for TurnSteps<'_> {
 
     fn ask(&mut self, ask: Ask<'_>) {
         self.adapter.broker.ask(ask);
+    }
+
+    fn authenticate(&mut self, _asked: Authenticate<'_>) {
+        unreachable!("`Config::auth` is not set")
     }
 
     fn sockets(&mut self) -> &mut Connections {

@@ -7,7 +7,7 @@
 
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Actions, ConnId, Core, Delivery, Event, Turn};
+use fanfare_core::{Action, Actions, Authenticate, ConnId, Core, Delivery, Event, Turn};
 
 /// The steps of a turn, in the order in which [`turn`] has them done, and then what a core's actions are done with.
 pub trait Steps {
@@ -25,7 +25,7 @@ pub trait Steps {
     /// Before clients, because a client that joins in this turn is to find every subscription as new as can be.
     fn broker(&mut self, turn: &mut Turn<'_>, congested: bool);
 
-    /// 3. Has others know whether this core is ready. It is called again in step 8.
+    /// 3. Has others know whether this core is ready. It is called again in step 9.
     ///
     /// Before any request is read, because a server must give the same answer wherever it is asked: at another of its cores, at the
     /// operations port.
@@ -43,34 +43,40 @@ pub trait Steps {
     /// it is read.
     fn reserve(&mut self, _turn: &mut Turn<'_>) {}
 
-    /// 6. Feeds what clients have sent, within bounds.
+    /// 6. Feeds what has been found out about credentials: [`Event::Authenticated`], [`Event::Bans`] and, now and then, [`Event::WallClock`].
+    ///
+    /// After places are kept, because an upgrade that has waited for its credential is answered now. Before clients, because what one says
+    /// next may depend on it.
+    fn credentials(&mut self, turn: &mut Turn<'_>);
+
+    /// 7. Feeds what clients have sent, within bounds.
     fn clients(&mut self, turn: &mut Turn<'_>);
 
-    /// 7. Whether the connection's socket has something that has not been fed. It is asked of those whose deadline has passed.
+    /// 8. Whether the connection's socket has something that has not been fed. It is asked of those whose deadline has passed.
     ///
     /// After clients, because a client whose bytes have come in time is not to be given up.
     fn has_unread(&mut self, conn: ConnId) -> bool;
 
-    /// 8. Whether [`Event::Shutdown`] is due. If it is, readiness is told again before any client hears of it.
+    /// 9. Whether [`Event::Shutdown`] is due. If it is, readiness is told again before any client hears of it.
     ///
     /// After clients, because what they had sent before is still answered.
     fn shuts_down(&mut self, core: &Core) -> bool;
 
-    /// 9. Gives back the places that were kept and not used.
+    /// 10. Gives back the places that were kept and not used.
     ///
     /// Before actions, because a client that is answered may connect to another core at once, and must not be refused for a place
     /// that nobody uses.
     fn release(&mut self, _core: &Core) {}
 
-    // 10. The core's actions are carried out, each connection written to once.
+    // 11. The core's actions are carried out, each connection written to once.
 
-    /// 11. Whether the broker has answered already what was asked of it in step 10. Then another turn is fed with that alone, because
+    /// 12. Whether the broker has answered already what was asked of it in step 11. Then another turn is fed with that alone, because
     ///     messages need not wait until more clients have been read.
     fn is_answered(&self) -> bool {
         false
     }
 
-    /// 12. The turn has ended: sends what there still is for the broker, and notes what has become of connections.
+    /// 13. The turn has ended: sends what there still is for the broker, and notes what has become of connections.
     ///
     /// Last, because only now all that end in this turn have ended.
     fn settle(&mut self, core: &Core);
@@ -81,6 +87,9 @@ pub trait Steps {
 
     /// Takes an [`Action::Ask`].
     fn ask(&mut self, ask: Ask<'_>);
+
+    /// Takes an [`Action::Authenticate`].
+    fn authenticate(&mut self, asked: Authenticate<'_>);
 
     /// Where an [`Action::Send`], an [`Action::Shutdown`] or an [`Action::Close`] goes.
     fn sockets(&mut self) -> &mut Self::Sockets;
@@ -112,6 +121,7 @@ pub fn turn<S: Steps>(core: &mut Core, steps: &mut S, now: Time) {
     steps.readiness(turn.core().readiness());
     steps.accept(&mut turn);
     steps.reserve(&mut turn);
+    steps.credentials(&mut turn);
     steps.clients(&mut turn);
     turn.timeout(|conn| steps.has_unread(conn));
     if steps.shuts_down(turn.core()) {
@@ -146,6 +156,7 @@ fn carry_out(mut actions: Actions<'_>, steps: &mut impl Steps) {
             }
             Action::Shutdown { conn } => steps.sockets().shutdown(conn),
             Action::Close { conn } => steps.sockets().close(conn),
+            Action::Authenticate(asked) => steps.authenticate(asked),
             Action::Ask(ask) => {
                 // Nobody waits for an end of messages.
                 asked |= !matches!(ask, Ask::Unsubscribe { .. });

@@ -2,7 +2,7 @@
 
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
-use fanfare_core::{Config, ConnId, Core, Dialect, Event, Message, Turn};
+use fanfare_core::{Authenticate, Config, ConnId, Core, Dialect, Event, Message, Turn};
 use fanfare_turn::{Sockets, Steps, turn};
 use std::cell::{Cell, RefCell};
 
@@ -67,6 +67,10 @@ impl Steps for Noting {
         self.note("reserve");
     }
 
+    fn credentials(&mut self, _turn: &mut Turn<'_>) {
+        self.note("credentials");
+    }
+
     fn clients(&mut self, turn: &mut Turn<'_>) {
         self.note("clients");
         for (conn, text) in self.says.drain(..) {
@@ -107,6 +111,10 @@ impl Steps for Noting {
         self.note("ask");
     }
 
+    fn authenticate(&mut self, _asked: Authenticate<'_>) {
+        self.note("authenticate");
+    }
+
     fn sockets(&mut self) -> &mut Noting {
         self
     }
@@ -137,7 +145,18 @@ fn websocket(core: &mut Core) -> ConnId {
 #[test]
 fn what_is_fed_before_what_else() {
     let (mut core, mut steps) = (Core::new(Config::default()), Noting { accepts: true, ..Noting::default() });
-    let whole = ["events", "broker", "ready", "accept", "reserve", "clients", "shuts_down", "release", "is_answered"];
+    let whole = [
+        "events",
+        "broker",
+        "ready",
+        "accept",
+        "reserve",
+        "credentials",
+        "clients",
+        "shuts_down",
+        "release",
+        "is_answered",
+    ];
     assert_eq!(steps.turn(&mut core, Time::ZERO), [&whole[..], &["settle"]].concat());
     // What the broker has answered is fed alone, and whether it has is asked once.
     steps.answers.set(2);
@@ -149,7 +168,18 @@ fn nobody_is_given_up_before_clients_have_been_read() {
     let (mut core, mut steps) = (Core::new(Config::default()), Noting { accepts: true, ..Noting::default() });
     steps.turn(&mut core, Time::ZERO);
     steps.has_unread = true;
-    let asked = ["events", "broker", "ready", "accept", "reserve", "clients", "has_unread", "shuts_down", "release"];
+    let asked = [
+        "events",
+        "broker",
+        "ready",
+        "accept",
+        "reserve",
+        "credentials",
+        "clients",
+        "has_unread",
+        "shuts_down",
+        "release",
+    ];
     assert_eq!(steps.turn(&mut core, LATER), [&asked[..], &["is_answered", "settle"]].concat());
     assert_eq!(core.connections(), 1, "what it has sent has yet to be read");
 }

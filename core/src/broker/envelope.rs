@@ -3,7 +3,8 @@
 //! Forms: `F1 <node> <except>\n<text>`, and where the message is stored `F2 <epoch> <offset> <node> <except>\n<text>`. `F1` and
 //! `F2` are versions. `node` is 16 hexadecimal digits of the publishing instance. `except` is `-`, or 16 digits of a connection
 //! there that shall not get the message (`echo: false`). `text` is the final JSON text of the `MESSAGE`, which every receiver
-//! forwards unparsed. It has exactly `type`, `room` and `message`, so that another set of fields is another version.
+//! forwards unparsed. It has exactly `type`, `room` and `message`, and `from` and `time` before the last where clients are asked who they
+//! are. Another set of fields is another version.
 //!
 //! What begins with `F`, digits and a space is an instance's. It is dropped if it is of another version, or not as said here.
 //! Anything else is a foreign message.
@@ -178,7 +179,23 @@ fn own(rest: &[u8]) -> Option<(&[u8], Option<Except>)> {
 /// What stands as the message, if this is otherwise what [`reply::message`] writes for the room.
 fn message_of<'a>(room: &str, text: &'a [u8]) -> Option<&'a [u8]> {
     let rest = strip_name(text.strip_prefix(br#"{"type":"MESSAGE","room":"#)?, room)?;
-    rest.strip_prefix(br#","message":"#)?.strip_suffix(b"}")
+    let rest = match rest.strip_prefix(br#","message":"#) {
+        Some(message) => message,
+        None => after_signature(rest)?.strip_prefix(br#","message":"#)?,
+    };
+    rest.strip_suffix(b"}")
+}
+
+/// What follows `from` and `time`, of which either may be missing.
+fn after_signature(rest: &[u8]) -> Option<&[u8]> {
+    let rest = match rest.strip_prefix(br#","from":"#) {
+        None => rest,
+        Some(from) if from.starts_with(b"\"") => &from[string_end(from, 0)? + 1..],
+        Some(_) => return None,
+    };
+    let Some(time) = rest.strip_prefix(br#","time":"#) else { return Some(rest) };
+    let digits = time.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (digits > 0).then(|| &time[digits..])
 }
 
 /// What follows the room's name in the only JSON form in which instances write it.

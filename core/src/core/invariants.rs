@@ -13,6 +13,7 @@ impl Core {
         cx.limits.check_invariants(&cx.slots);
         self.transport.check_invariants(cx);
         self.hub.check_invariants(cx);
+        self.session.check_invariants(&self.hub, cx);
         if let Some(drain) = &self.drain {
             drain.check_invariants(&cx.slots);
         }
@@ -27,6 +28,7 @@ impl Core {
         self.check_invariants();
         assert_eq!(self.connections(), 0, "connections are left");
         self.hub.check_idle();
+        self.session.check_idle();
         self.transport.check_idle();
         self.cx.limits.check_idle();
         self.cx.fanout.check_idle();

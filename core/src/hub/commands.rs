@@ -93,6 +93,30 @@ impl Hub {
         cx.reply(slot, |out| reply::unsubscribed(out, name, id.as_ref(), None));
     }
 
+    /// Takes the connection out of a room in which it may not be any more. Whether that could be told.
+    pub fn expel(&mut self, cx: &mut Context, slot: u32, room: u32) -> bool {
+        let Some(position) = cx.slots.get(slot).rooms.position(room) else { return true };
+        let name = self.rooms.get(room).name.clone();
+        let waiting = self.joins.get(slot, room).map(|join| &join.id).or_else(|| self.histories.asking(slot, room));
+        if let Some(waiting) = waiting.and_then(Clone::clone) {
+            cx.refuse(slot, ErrorCode::Forbidden, "this user may not be in this room", Some(&waiting), Some(&name));
+        }
+        self.leave(cx, slot, position, Rest::Part);
+        cx.journal.left(cx.slots.id(slot), &name);
+        cx.reply(slot, |out| reply::unsubscribed(out, &name, None, Some(ErrorCode::Forbidden)));
+        cx.slots.get(slot).dialect.has_replies()
+    }
+
+    /// Whether the connection is in the room, or waits to be.
+    pub fn is_in(&self, cx: &Context, slot: u32, name: &str) -> bool {
+        self.rooms.find(name).is_some_and(|room| cx.slots.get(slot).rooms.position(room).is_some())
+    }
+
+    /// The name of a room that somebody is in.
+    pub fn room_name(&self, room: u32) -> &str {
+        &self.rooms.get(room).name
+    }
+
     /// Takes the connection out of the room at this position of its list.
     pub(super) fn leave(&mut self, cx: &mut Context, slot: u32, position: usize, rest: Rest) {
         let room = cx.slots.get(slot).rooms.as_slice()[position].room;
@@ -170,7 +194,7 @@ impl Hub {
     }
 
     /// The rule of a room of this name, whether anybody is in it or not.
-    fn rule_for<'a>(&self, cx: &'a Context, slot: u32, name: &str) -> Option<&'a Rule> {
+    pub fn rule_for<'a>(&self, cx: &'a Context, slot: u32, name: &str) -> Option<&'a Rule> {
         if cx.config.rules.is_empty() {
             return None;
         }
@@ -186,15 +210,19 @@ impl Config {
     /// Appends what is published of a message, or what is stored of it, to which the broker adds the position.
     #[inline]
     pub(super) fn write_publish(&self, out: &mut Vec<u8>, room: &str, said: &Publication<'_>, stores: bool) {
-        let Publication { message, except, .. } = *said;
+        let Publication { message, except, signed, .. } = *said;
+        let write_message = |out: &mut Vec<u8>| match signed {
+            None => reply::message(out, room, message),
+            Some(signed) => reply::signed_message(out, room, signed, message),
+        };
         match self.publish_format {
             _ if stores => {
                 envelope::write_sender(out, self.node, except);
-                reply::message(out, room, message);
+                write_message(out);
             }
             PublishFormat::Fanfare => {
                 envelope::write_header(out, self.node, except);
-                reply::message(out, room, message);
+                write_message(out);
             }
             PublishFormat::Classic => {
                 let except = except.map(|conn| envelope::except_text(self.node, conn));

@@ -15,6 +15,8 @@ pub(crate) struct Publication<'a> {
     pub store: bool,
     /// What tells a repetition of it.
     pub key: Option<&'a str>,
+    /// The user who says it, if it is one, and when it was taken (Unix, ms), where clients are asked who they are.
+    pub signed: Option<(Option<&'a str>, Option<u64>)>,
 }
 
 impl Publication<'_> {

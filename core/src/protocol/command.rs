@@ -8,8 +8,9 @@ use std::borrow::Cow;
 
 /// Decoded bytes of a string used as `id`.
 const ID_BYTES_MAX: usize = 64;
-/// Of a `key`. 22 characters in base 64 are 128 bits: nobody meets a stranger's key by chance, nor guesses one.
-const KEY_BYTES_MIN: usize = 22;
+/// Of the `key` of somebody who is no user, whose keys are everybody's. 22 characters in base 64 are 128 bits: nobody meets a stranger's
+/// key by chance, nor guesses one.
+pub(crate) const KEY_BYTES_MIN: usize = 22;
 const KEY_BYTES_MAX: usize = 128;
 /// Messages of a `HISTORY` that names no limit, and of any.
 const HISTORY_LIMIT: u32 = 50;
@@ -64,6 +65,11 @@ pub enum Request<'a> {
         /// Messages at most.
         limit: u32,
     },
+    /// Show a credential.
+    Auth {
+        /// The credential.
+        token: Cow<'a, str>,
+    },
     /// Be answered with `PONG`.
     Ping,
 }
@@ -99,7 +105,7 @@ impl Request<'_> {
             | Request::Unsubscribe { room }
             | Request::SendMessage { room, .. }
             | Request::History { room, .. } => Some(room),
-            Request::Ping => None,
+            Request::Auth { .. } | Request::Ping => None,
         }
     }
 }
@@ -155,6 +161,13 @@ struct HistoryFields<'a> {
     before: Option<&'a RawValue>,
     #[serde(borrow)]
     epoch: Option<&'a RawValue>,
+}
+
+/// That of `AUTH` alone.
+#[derive(Deserialize)]
+struct AuthFields<'a> {
+    #[serde(borrow)]
+    token: Option<&'a RawValue>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -260,12 +273,12 @@ impl<'a> Fields<'a> {
             // In small letters as well: it is what most clients send that know nothing of this server.
             "PING" | "ping" => Ok(Request::Ping),
             "HISTORY" => history(frame, room()?),
-            "PRESENCE" | "AUTH" => {
-                Err((ErrorCode::NotSupported, format!("{kind} is not available on this server").into()))
-            }
-            _ => {
-                Err(fault(ErrorCode::UnknownType, "type must be SUBSCRIBE, UNSUBSCRIBE, SEND_MESSAGE, HISTORY or PING"))
-            }
+            "AUTH" => auth(frame),
+            "PRESENCE" => Err(fault(ErrorCode::NotSupported, "PRESENCE is not available on this server")),
+            _ => Err(fault(
+                ErrorCode::UnknownType,
+                "type must be SUBSCRIBE, UNSUBSCRIBE, SEND_MESSAGE, HISTORY, AUTH or PING",
+            )),
         }
     }
 
@@ -280,8 +293,8 @@ impl<'a> Fields<'a> {
         let store = switch(self.store, "store must be true or false")?;
         let key = match self.key.map(text) {
             None => None,
-            Some(Some(key)) if (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()) => Some(key),
-            Some(_) => return Err(fault(ErrorCode::BadField, "key must be a string of 22 to 128 bytes")),
+            Some(Some(key)) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Some(key),
+            Some(_) => return Err(fault(ErrorCode::BadField, "key must be a string of 1 to 128 bytes")),
         };
         if key.is_some() && !store {
             return Err(fault(ErrorCode::BadField, "key needs a message that is stored"));
@@ -314,6 +327,15 @@ impl<'a> Fields<'a> {
                 .ok_or(fault(ErrorCode::BadField, "history must be a number of messages")),
         }
     }
+}
+
+/// The rest of an `AUTH`.
+fn auth(frame: &str) -> Result<Request<'_>, Fault> {
+    let fields: AuthFields<'_> =
+        serde_json::from_str(frame).map_err(|_| fault(ErrorCode::BadField, "a field stands there twice"))?;
+    let token = fields.token.ok_or(fault(ErrorCode::MissingField, "token is missing"))?;
+    let token = text(token).ok_or(fault(ErrorCode::BadField, "token must be a string"))?;
+    Ok(Request::Auth { token })
 }
 
 /// The rest of a `HISTORY`.
@@ -460,7 +482,12 @@ mod tests {
             (r#"{"type":"SUBSCRIBE","room":"r","since":{"epoch":"x","offset":0},"history":1}"#, "bad_field"),
             (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"echo":"no"}"#, "bad_field"),
             (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"store":0}"#, "bad_field"),
-            (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":"k"}"#, "bad_field"),
+            (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":""}"#, "bad_field"),
+            (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":"k"}"#, "ok"),
+            (r#"{"type":"AUTH"}"#, "missing_field"),
+            (r#"{"type":"AUTH","token":1}"#, "bad_field"),
+            (r#"{"type":"AUTH","token":"a","token":"b"}"#, "bad_field"),
+            (r#"{"type":"AUTH","token":"a"}"#, "ok"),
             (r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":"0123456789012345678901"}"#, "ok"),
             (
                 r#"{"type":"SEND_MESSAGE","room":"r","message":1,"key":"0123456789012345678901","store":false}"#,

@@ -89,6 +89,16 @@ pub enum ErrorCode {
     KeyReused,
     /// The room keeps no history, and so knows no idempotency keys.
     KeyUnsupported,
+    /// No credential has come, or none that is good.
+    Unauthorised,
+    /// The user may not do this.
+    Forbidden,
+    /// The credential has expired.
+    TokenExpired,
+    /// The credential will expire soon.
+    TokenExpiring,
+    /// Whether the credential is good could not be found out.
+    AuthUnavailable,
 }
 
 impl ErrorCode {
@@ -114,6 +124,11 @@ impl ErrorCode {
             ErrorCode::EpochUnknown => "epoch_unknown",
             ErrorCode::KeyReused => "key_reused",
             ErrorCode::KeyUnsupported => "key_unsupported",
+            ErrorCode::Unauthorised => "unauthorised",
+            ErrorCode::Forbidden => "forbidden",
+            ErrorCode::TokenExpired => "token_expired",
+            ErrorCode::TokenExpiring => "token_expiring",
+            ErrorCode::AuthUnavailable => "auth_unavailable",
         }
     }
 

@@ -120,14 +120,14 @@ pub fn with_offset(out: &mut Vec<u8>, message: &[u8], offset: u64) {
     out.push(*end);
 }
 
-/// Appends `{"type":"HISTORY","room":…,"id":…,"epoch":…,"messages":[{"offset":…,"time":…,"message":…},…],"more":…}`. The messages are given as
-/// the texts of `MESSAGE`s, with offset and Unix time in milliseconds.
+/// Appends `{"type":"HISTORY","room":…,"id":…,"epoch":…,"messages":[{"offset":…,"time":…,"from":…,"message":…},…],"more":…}`. The messages
+/// are given with offset and Unix time in milliseconds. `from` is there where a user has said it.
 pub fn history<'a>(
     out: &mut Vec<u8>,
     room: &str,
     id: Option<&CommandId>,
     epoch: Epoch,
-    messages: impl Iterator<Item = (u64, u64, &'a str)>,
+    messages: impl Iterator<Item = (u64, u64, Said<'a>)>,
     more: bool,
 ) {
     out.extend_from_slice(b"{\"type\":\"HISTORY\"");
@@ -135,10 +135,13 @@ pub fn history<'a>(
     id_field(out, id);
     epoch_field(out, "epoch", epoch);
     out.extend_from_slice(b",\"messages\":[");
-    for (index, (offset, time_ms, message)) in messages.enumerate() {
+    for (index, (offset, time_ms, Said { from, message })) in messages.enumerate() {
         let comma = if index > 0 { "," } else { "" };
-        write!(out, "{comma}{{\"offset\":{offset},\"time\":{time_ms},\"message\":{message}}}")
-            .expect("a Vec takes every write");
+        write!(out, "{comma}{{\"offset\":{offset},\"time\":{time_ms}").expect("a Vec takes every write");
+        if let Some(from) = from {
+            write!(out, ",\"from\":{}", from.get()).expect("a Vec takes every write");
+        }
+        write!(out, ",\"message\":{}}}", message.get()).expect("a Vec takes every write");
     }
     write!(out, "],\"more\":{more}}}").expect("a Vec takes every write");
 }
@@ -159,6 +162,17 @@ pub fn ack(out: &mut Vec<u8>, id: &CommandId, position: Option<Position>) {
     out.extend_from_slice(b"{\"type\":\"ACK\"");
     id_field(out, Some(id));
     position_fields(out, position);
+    out.push(b'}');
+}
+
+/// Appends `{"type":"AUTHENTICATED","user":…,"expires":…,"id":…}`; when it expires, in Unix seconds, if it does.
+pub fn authenticated(out: &mut Vec<u8>, user: &str, expires_s: Option<u64>, id: Option<&CommandId>) {
+    out.extend_from_slice(b"{\"type\":\"AUTHENTICATED\"");
+    field(out, "user", user);
+    if let Some(expires_s) = expires_s {
+        number_field(out, "expires", expires_s);
+    }
+    id_field(out, id);
     out.push(b'}');
 }
 
@@ -184,6 +198,22 @@ pub fn error(out: &mut Vec<u8>, code: ErrorCode, reason: &str, id: Option<&Comma
 /// Appends `{"type":"MESSAGE","room":…,"message":…}` around a message that is JSON text already, and is not looked at.
 pub fn message(out: &mut Vec<u8>, room: &str, message: &str) {
     message_start(out, room);
+    out.extend_from_slice(message.as_bytes());
+    out.push(b'}');
+}
+
+/// Appends `{"type":"MESSAGE","room":…,"from":…,"time":…,"message":…}`: the user who says it, if it is one, and when it was taken (Unix,
+/// ms), if that is known.
+pub fn signed_message(out: &mut Vec<u8>, room: &str, (from, time_ms): (Option<&str>, Option<u64>), message: &str) {
+    out.extend_from_slice(b"{\"type\":\"MESSAGE\"");
+    field(out, "room", room);
+    if let Some(from) = from {
+        field(out, "from", from);
+    }
+    if let Some(time_ms) = time_ms {
+        number_field(out, "time", time_ms);
+    }
+    out.extend_from_slice(b",\"message\":");
     out.extend_from_slice(message.as_bytes());
     out.push(b'}');
 }
@@ -214,6 +244,21 @@ pub fn classic(out: &mut Vec<u8>, room: &str, message: &str, except: Option<&str
     out.push(b'}');
 }
 
+/// What the text of a `MESSAGE` says, and whose word it is.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub struct Said<'a> {
+    #[serde(borrow)]
+    from: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: &'a RawValue,
+}
+
+/// What the text of a `MESSAGE` says. `None` where the text is no such object.
+pub fn said(text: &[u8]) -> Option<Said<'_>> {
+    // serde would take an array for the fields in their order.
+    text.starts_with(b"{").then(|| serde_json::from_slice(text).ok())?
+}
+
 /// The `message` in the text of a `MESSAGE`, as JSON. `None` where the text is no such object.
 pub fn message_json(text: &[u8]) -> Option<&str> {
     #[derive(serde::Deserialize)]
@@ -221,7 +266,6 @@ pub fn message_json(text: &[u8]) -> Option<&str> {
         #[serde(borrow)]
         message: &'a RawValue,
     }
-    // serde would take an array for the fields in their order.
     Some(text.starts_with(b"{").then(|| serde_json::from_slice::<Message<'_>>(text).ok())??.message.get())
 }
 

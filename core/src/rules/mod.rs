@@ -1,8 +1,10 @@
 //! Rules for rooms: which one a room has follows from its name alone. What a rule says is done elsewhere; here is only what it says.
 
 mod pattern;
+mod permission;
 
 pub use pattern::{PATTERN_BYTES_MAX, Pattern, PatternError};
+pub use permission::{GRANTS_MAX, Grants, Permissions, Right, Who, user_segment};
 
 use crate::history::Retention;
 use std::error::Error;
@@ -10,6 +12,14 @@ use std::fmt;
 
 /// The most rules, because a room's name may be held against each of them.
 pub const RULES_MAX: usize = 1_000;
+
+/// The pattern of users' own rooms: what is said in one reaches each of the user's connections.
+pub const OWN_ROOMS: &str = "user:{user}";
+
+/// The own room of a user.
+pub(crate) fn own_room(segment: &str) -> String {
+    format!("user:{segment}")
+}
 
 /// What holds for the rooms of one pattern. Later versions may say more of them: take [`Rule::new`], and assign what shall be otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +35,8 @@ pub struct Rule {
     pub store: Storing,
     /// How many replicas of Redis must have a stored message before its sender is told so; 0: none has to.
     pub replicas_min: u16,
+    /// Who may do what.
+    pub permissions: Permissions,
 }
 
 impl Rule {
@@ -35,7 +47,14 @@ impl Rule {
 
     /// What holds for rooms without a rule as well.
     pub fn new(pattern: Pattern) -> Rule {
-        Rule { pattern, history: None, slow: Slow::default(), store: Storing::default(), replicas_min: 0 }
+        Rule {
+            pattern,
+            history: None,
+            slow: Slow::default(),
+            store: Storing::default(),
+            replicas_min: 0,
+            permissions: Permissions::default(),
+        }
     }
 
     /// Whether it says what can be done.
@@ -43,6 +62,9 @@ impl Rule {
     /// # Errors
     /// Why it cannot.
     pub fn check(&self) -> Result<(), RuleError> {
+        if !self.pattern.has_user() && self.permissions.said().any(|who| who == Who::Owner) {
+            return Err(RuleError::NobodysOwn);
+        }
         match self.history {
             Some(Retention { messages_max: 0, .. }) => Err(RuleError::KeepsNothing),
             None if self.slow == Slow::CatchUp => Err(RuleError::NothingToCatchUpWith),
@@ -95,6 +117,31 @@ impl Rules {
         Ok(Rules { list: list.into() })
     }
 
+    /// The same with the rule for users' own rooms as the first, which is there wherever clients are asked who they are: a rule for
+    /// [`OWN_ROOMS`] that is there already, or else one by which the user alone is a member and every user may write.
+    #[must_use]
+    pub fn with_own_rooms(self) -> Rules {
+        let mut list = self.list.into_vec();
+        let own = match list.iter().position(|rule| rule.pattern.as_str() == OWN_ROOMS) {
+            Some(said) => list.remove(said),
+            None => Rule::new(OWN_ROOMS.parse().expect("it is a pattern")),
+        };
+        let Permissions { subscribe, publish, history, presence } = own.permissions;
+        let permissions = Permissions {
+            subscribe: subscribe.or(Some(Who::Owner)),
+            publish: publish.or(Some(Who::User)),
+            history: history.or(Some(Who::Owner)),
+            presence: presence.or(Some(Who::Owner)),
+        };
+        list.insert(0, Rule { permissions, ..own });
+        Rules { list: list.into() }
+    }
+
+    /// Whether a rule says who may do something.
+    pub(crate) fn have_permissions(&self) -> bool {
+        self.list.iter().any(|rule| rule.permissions != Permissions::default())
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -128,6 +175,8 @@ pub enum RuleError {
     NothingToReplicate,
     /// A history of no messages.
     KeepsNothing,
+    /// [`Who::Owner`] for a pattern without `{user}`.
+    NobodysOwn,
     /// More than [`RULES_MAX`].
     TooMany,
 }
@@ -138,6 +187,7 @@ impl fmt::Display for RuleError {
             RuleError::NothingToCatchUpWith => f.write_str("there is no history from which to catch up"),
             RuleError::NothingToReplicate => f.write_str("there is no history for replicas to have"),
             RuleError::KeepsNothing => f.write_str("a history keeps at least one message"),
+            RuleError::NobodysOwn => f.write_str("the pattern has no {user} whose own the rooms could be"),
             RuleError::TooMany => write!(f, "there are more than {RULES_MAX} rules"),
         }
     }
@@ -165,6 +215,19 @@ mod tests {
     }
 
     #[test]
+    fn own_rooms_come_first_and_are_their_users_alone() {
+        let own = |rules: Vec<Rule>| Rules::new(rules).unwrap().with_own_rooms();
+        let rules = own(vec![Rule::new(pattern("**"))]);
+        assert_eq!((rules.find("user:bob"), rules.find("user:bob:x")), (Some(0), Some(1)));
+        let mut narrow = Rule::new(pattern(OWN_ROOMS));
+        narrow.permissions.publish = Some(Who::Nobody);
+        let rules = own(vec![Rule::new(pattern("**")), narrow]);
+        let permissions = rules.get(0).unwrap().permissions;
+        assert_eq!((permissions.subscribe, permissions.publish), (Some(Who::Owner), Some(Who::Nobody)));
+        assert_eq!((rules.as_slice().len(), rules.find("chat")), (2, Some(1)));
+    }
+
+    #[test]
     fn rules_that_cannot_be_are_refused() {
         let rule = |set: fn(&mut Rule)| {
             let mut rule = Rule::new(pattern("a"));
@@ -174,6 +237,7 @@ mod tests {
         let kept = Retention { messages_max: 1, bytes_max: 0, age_max: Duration::ZERO };
         assert_eq!(rule(|rule| rule.slow = Slow::CatchUp), Err(RuleError::NothingToCatchUpWith));
         assert_eq!(rule(|rule| rule.replicas_min = 1), Err(RuleError::NothingToReplicate));
+        assert_eq!(rule(|rule| rule.permissions.history = Some(Who::Owner)), Err(RuleError::NobodysOwn));
         assert_eq!(rule(|rule| rule.slow = Slow::Latest), Ok(2));
         let with = |kept: Retention, slow: Slow| {
             let mut rule = Rule::new(pattern("a"));

@@ -26,7 +26,7 @@ const REST: &str = "**";
 /// ```
 ///
 /// Matching takes steps in proportion to the lengths of the pattern and the name together, whatever they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern {
     text: Box<str>,
     /// How many bytes there are before the first that stands for others.
@@ -42,6 +42,18 @@ impl Pattern {
     /// Whether a room of this name is one of these.
     pub fn fits(&self, name: &str) -> bool {
         self.fits_by(name, |text, part| text.find(part))
+    }
+
+    /// Whether it has the segment `{user}`.
+    pub fn has_user(&self) -> bool {
+        self.parts().0.split(':').any(|segment| segment == USER)
+    }
+
+    /// Whether a name that fits has this user's [segment](super::user_segment) where the pattern has `{user}`; at one such place, where
+    /// there are several.
+    pub fn names(&self, name: &str, user: &str) -> bool {
+        let mut pairs = self.parts().0.split(':').zip(name.split(':'));
+        pairs.any(|(segment, named)| segment == USER && named == user)
     }
 
     /// Whether each name that fits the other pattern fits this one as well. It is never said wrongly, but may be missed.
@@ -162,6 +174,8 @@ pub enum PatternError {
     RestNotLast,
     /// `{user}` is a part of a segment.
     UserNotAlone,
+    /// There are more of them than [`GRANTS_MAX`](super::GRANTS_MAX).
+    TooMany,
 }
 
 impl fmt::Display for PatternError {
@@ -173,6 +187,7 @@ impl fmt::Display for PatternError {
             PatternError::RestNotLast => {
                 f.write_str("** matches all the rest, so it stands once, at the end, and with two stars")
             }
+            PatternError::TooMany => write!(f, "there are more than {} of them", super::permission::GRANTS_MAX),
             PatternError::UserNotAlone => {
                 f.write_str("{user} matches a whole segment, so nothing but a colon may stand beside it")
             }

@@ -1,14 +1,45 @@
 //! What a client says: from a message to a command, by the dialect that it speaks, and from a command to the hub. A client that
 //! says too much, or too often what means nothing, is refused, and in the end has to be closed. That is returned, not done.
 
+mod access;
+mod authentication;
+mod identities;
+
 use crate::close::CloseReason;
+use crate::config::Config;
 use crate::context::Context;
 use crate::dialect::Dialect;
+use crate::fanout::Rest;
+use crate::hash::{BySlot, Seeded, take_of};
 use crate::hub::{Hub, Publication};
+use crate::identity::Bans;
 use crate::limits::meter::Limit;
-use crate::protocol::command::{self, Command, Refusal, Request};
+use crate::metrics::Metrics;
+use crate::protocol::command::{self, Command, KEY_BYTES_MIN, Refusal, Request};
 use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::rules::Right;
+use crate::slots::Phase;
+use crate::wheel::Wheel;
 use crate::ws::{Message, encode};
+use authentication::{Ask, Asking};
+use identities::Identities;
+
+/// What clients say, and who says it. [`Session`] hears messages, what has been found out about credentials, and time. It asks the hub
+/// for what clients want and may have, asks about credentials, and returns why a connection has to end. It knows no socket and no frame.
+#[derive(Debug)]
+pub(crate) struct Session {
+    identities: Identities,
+    /// Connections whose credential is looked at.
+    asking: BySlot<Asking>,
+    asks: Vec<Ask>,
+    bans: Bans,
+    /// When something has to be done about a credential.
+    wheel: Wheel,
+    /// Empty between turns.
+    fired: Vec<u32>,
+    /// Whether anything is closed to anybody.
+    is_guarded: bool,
+}
 
 /// Why the client has to be closed, if it has to be.
 type Verdict = Result<(), CloseReason<'static>>;
@@ -24,90 +55,170 @@ pub(crate) fn charge(cx: &mut Context, slot: u32, limit: Limit) -> Verdict {
     }
 }
 
-/// Acts upon a message of an open WebSocket.
-///
-/// # Errors
-/// The connection has to end.
-pub(crate) fn hear(hub: &mut Hub, cx: &mut Context, slot: u32, message: Message<'_>) -> Verdict {
-    match message {
-        Message::Text(_) | Message::Binary(_) if charge(cx, slot, Limit::Messages).is_err() => {
-            too_fast(cx, slot, message)
+impl Session {
+    pub fn new(config: &Config) -> Session {
+        Session {
+            identities: Identities::new(config.seed),
+            asking: BySlot::with_hasher(Seeded::new(config.seed)),
+            asks: Vec::new(),
+            bans: Bans::default(),
+            wheel: Wheel::default(),
+            fired: Vec::new(),
+            is_guarded: config.auth.is_some() || config.rules.have_permissions(),
         }
-        Message::Text(said) => text(hub, cx, slot, said),
-        Message::Binary(bytes) => binary(cx, slot, bytes),
-        Message::Ping(payload) => {
-            charge(cx, slot, Limit::Pings)?;
-            encode::pong(cx.stream(slot), payload);
-            Ok(())
-        }
-        Message::Pong(_) => charge(cx, slot, Limit::Pings),
-        Message::Close(body) => Err(CloseReason::Client(body.map(|(code, _)| code))),
     }
-}
 
-#[inline]
-fn text(hub: &mut Hub, cx: &mut Context, slot: u32, text: &str) -> Verdict {
-    match cx.slots.get(slot).dialect {
-        Dialect::Fanfare | Dialect::Classic => match command::parse(text, cx.config.limits.room_name_bytes_max) {
-            Ok(command) => {
-                cx.metrics.commands += 1;
-                cx.limits.errors().forgive(&mut cx.slots, slot);
-                obey(hub, cx, slot, command)
+    /// Acts upon a message of an open WebSocket.
+    ///
+    /// # Errors
+    /// The connection has to end.
+    pub fn hear(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32, message: Message<'_>) -> Verdict {
+        match message {
+            Message::Text(_) | Message::Binary(_) if charge(cx, slot, Limit::Messages).is_err() => {
+                too_fast(cx, slot, message)
             }
-            Err(_) if command::is_bare_pong(text) => Ok(()),
-            Err(Refusal { code, reason, id, room, .. }) => {
-                refuse(cx, slot, code, &reason, id.as_ref(), room.as_deref())
+            Message::Text(said) => self.text(hub, cx, slot, said),
+            Message::Binary(bytes) => binary(cx, slot, bytes),
+            Message::Ping(payload) => {
+                charge(cx, slot, Limit::Pings)?;
+                encode::pong(cx.stream(slot), payload);
+                Ok(())
             }
-        },
-        Dialect::Broadcast => speak(hub, cx, slot, text),
-        Dialect::Echo => {
-            cx.fanout.echo_text(&mut cx.slots, slot, text);
-            Ok(())
+            Message::Pong(_) => charge(cx, slot, Limit::Pings),
+            Message::Close(body) => Err(CloseReason::Client(body.map(|(code, _)| code))),
         }
     }
-}
 
-fn obey(hub: &mut Hub, cx: &mut Context, slot: u32, Command { id, request }: Command<'_>) -> Verdict {
-    match request {
-        Request::Subscribe { room, start } => hub.subscribe(cx, slot, &room, start, id),
-        Request::Unsubscribe { room } => hub.unsubscribe(cx, slot, &room, id),
-        Request::SendMessage { room, message, echo, store, key } => {
-            let except = (!echo).then(|| cx.slots.id(slot));
-            return publish(hub, cx, slot, &room, &Publication { message, except, store, key: key.as_deref() }, id);
-        }
-        Request::History { room, from, epoch, limit } => hub.history(cx, slot, (&room, from, epoch, limit), id),
-        Request::Ping => cx.reply(slot, |out| reply::pong(out, id.as_ref())),
-    }
-    Ok(())
-}
-
-/// Every text is a message to the one room of the connection.
-fn speak(hub: &mut Hub, cx: &mut Context, slot: u32, text: &str) -> Verdict {
-    cx.limits.errors().forgive(&mut cx.slots, slot);
-    // Its room is the only one it can be in; a broker that refused it has ended the connection.
-    let Some(room) = hub.only_room(cx, slot).map(Box::<str>::from) else { return Ok(()) };
-    let message = serde_json::Value::from(text).to_string();
-    // The name goes to the broker with every message, and came once.
-    let escapes = room.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
-    cx.limits.owe(room.len() + escapes + message.len() - text.len());
-    publish(hub, cx, slot, &room, &Publication { message: &message, except: None, store: true, key: None }, None)
-}
-
-fn publish(
-    hub: &mut Hub,
-    cx: &mut Context,
-    slot: u32,
-    room: &str,
-    said: &Publication<'_>,
-    id: Option<CommandId>,
-) -> Verdict {
-    if cx.limits.has_deliveries() {
-        let deliveries = (hub.members(cx, slot, room), said.message.len());
-        if !cx.limits.charge_deliveries(&mut cx.slots, slot, deliveries, cx.now) {
-            return refuse_delivery(cx, slot, room, id.as_ref());
+    #[inline]
+    fn text(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32, text: &str) -> Verdict {
+        match cx.slots.get(slot).dialect {
+            Dialect::Fanfare | Dialect::Classic => match command::parse(text, cx.config.limits.room_name_bytes_max) {
+                Ok(command) => {
+                    cx.metrics.commands += 1;
+                    // A credential has yet to show whether it is any good.
+                    if !matches!(command.request, Request::Auth { .. }) {
+                        cx.limits.errors().forgive(&mut cx.slots, slot);
+                    }
+                    self.obey(hub, cx, slot, command)
+                }
+                Err(_) if command::is_bare_pong(text) => Ok(()),
+                Err(Refusal { code, reason, id, room, .. }) => {
+                    refuse(cx, slot, code, &reason, id.as_ref(), room.as_deref())
+                }
+            },
+            Dialect::Broadcast => self.speak(hub, cx, slot, text),
+            Dialect::Echo => {
+                cx.fanout.echo_text(&mut cx.slots, slot, text);
+                Ok(())
+            }
         }
     }
-    hub.publish(cx, slot, room, said, id)
+
+    fn obey(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32, Command { id, request }: Command<'_>) -> Verdict {
+        match request {
+            Request::Subscribe { room, start } => self.subscribe(hub, cx, slot, &room, start, id)?,
+            Request::Unsubscribe { room } => hub.unsubscribe(cx, slot, &room, id),
+            Request::SendMessage { room, message, echo, store, key } => {
+                let except = (!echo).then(|| cx.slots.id(slot));
+                let said = Publication { message, except, store, key: key.as_deref(), signed: None };
+                return self.publish(hub, cx, slot, &room, said, id);
+            }
+            Request::History { room, from, epoch, limit } => {
+                if self.permits(hub, cx, slot, (Right::History, &room), id.as_ref())? {
+                    hub.history(cx, slot, (&room, from, epoch, limit), id);
+                }
+            }
+            Request::Auth { token } => return self.auth(cx, slot, &token, id),
+            Request::Ping => cx.reply(slot, |out| reply::pong(out, id.as_ref())),
+        }
+        Ok(())
+    }
+
+    /// Every text is a message to the one room of the connection.
+    fn speak(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32, text: &str) -> Verdict {
+        cx.limits.errors().forgive(&mut cx.slots, slot);
+        // Its room is the only one it can be in; a broker that refused it has ended the connection.
+        let Some(room) = hub.only_room(cx, slot).map(Box::<str>::from) else { return Ok(()) };
+        let message = serde_json::Value::from(text).to_string();
+        // The name goes to the broker with every message, and came once.
+        let escapes = room.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        cx.limits.owe(room.len() + escapes + message.len() - text.len());
+        let said = Publication { message: &message, except: None, store: true, key: None, signed: None };
+        self.publish(hub, cx, slot, &room, said, None)
+    }
+
+    fn publish(
+        &mut self,
+        hub: &mut Hub,
+        cx: &mut Context,
+        slot: u32,
+        room: &str,
+        said: Publication<'_>,
+        id: Option<CommandId>,
+    ) -> Verdict {
+        if !self.permits(hub, cx, slot, (Right::Publish, room), id.as_ref())? {
+            return Ok(());
+        }
+        if cx.limits.has_deliveries() {
+            let deliveries = (hub.members(cx, slot, room), said.message.len());
+            if !cx.limits.charge_deliveries(&mut cx.slots, slot, deliveries, cx.now) {
+                return refuse_delivery(cx, slot, room, id.as_ref());
+            }
+        }
+        let user = self.identities.user(slot);
+        if user.is_none() && said.key.is_some_and(|key| key.len() < KEY_BYTES_MIN) {
+            let reason = "key must be a string of 22 to 128 bytes";
+            return refuse(cx, slot, ErrorCode::BadField, reason, id.as_ref(), Some(room));
+        }
+        if cx.config.auth.is_none() {
+            return hub.publish(cx, slot, room, &said, id);
+        }
+        let signed = Some((user, cx.unix_ms()));
+        // The names of the fields, and a time.
+        cx.limits.owe(user.map_or(0, str::len) + 32);
+        // Keys are the user's own. No name of a user has this character as a segment.
+        let segment = self.identities.get(slot).map_or("", |who| who.segment);
+        let key = said.key.map(|key| format!("{segment}\u{1}{key}"));
+        hub.publish(cx, slot, room, &Publication { key: key.as_deref(), signed, ..said }, id)
+    }
+
+    /// The connection leaves its rooms, and nothing is known of it any more.
+    pub fn depart(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32, rest: Rest) {
+        hub.depart(cx, slot, rest);
+        self.forget(slot);
+    }
+
+    /// Nothing is known of the connection any more.
+    pub fn forget(&mut self, slot: u32) {
+        self.identities.forget(slot);
+        take_of(&mut self.asking, slot);
+        self.wheel.cancel(slot);
+    }
+
+    /// Fills in the figures that are its own.
+    pub fn describe(&self, metrics: &mut Metrics) {
+        metrics.auth_waiting_now = self.asking.len() as u64;
+        metrics.users_now = self.identities.users() as u64;
+    }
+
+    /// Panics unless it agrees with the connections, and each is in no room but those in which it may be.
+    pub fn check_invariants(&self, hub: &Hub, cx: &Context) {
+        assert!(self.fired.is_empty(), "what has fired belongs to the turn");
+        for slot in self.identities.slots() {
+            assert_eq!(cx.slots.get(slot).phase, Phase::Open, "only an open connection is somebody's");
+        }
+        for (slot, asking) in &self.asking {
+            let phase = cx.slots.get(*slot).phase;
+            let is_upgrade = matches!(asking, Asking::Upgrade);
+            assert!(phase == Phase::Open || is_upgrade && phase != Phase::Free, "slot {slot} in {phase:?}");
+        }
+        self.check_memberships(hub, cx);
+    }
+
+    /// Panics if anything is left of a connection.
+    pub fn check_idle(&self) {
+        assert!(self.identities.users() == 0 && self.asking.is_empty() && self.wheel.is_empty(), "somebody is known");
+    }
 }
 
 /// Refuses what is beyond the rate of deliveries, where that can be told; nothing may be lost silently.

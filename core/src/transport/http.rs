@@ -1,11 +1,13 @@
 //! Requests of HTTP, and what they are answered.
 
 use super::Transport;
+use super::credentials::{self, Found};
 use super::route::{self, Route};
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::Refused;
 use crate::hash::take_of;
+use crate::identity::Denied;
 use crate::protocol::command::Start;
 use crate::slots::Phase;
 use crate::ws::deflate::Agreed;
@@ -26,6 +28,28 @@ pub(crate) enum Readiness {
     BrokerAway,
     /// Others that make up the server with this core are not ready.
     OthersAway,
+}
+
+/// What is known of who asks for a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Nothing: where clients are asked who they are, the request's credential has to be looked at.
+    Unknown,
+    /// Its credential is good.
+    Known,
+    /// Its credential is not good.
+    Denied(Denied),
+}
+
+/// What has become of a request.
+#[derive(Debug)]
+pub(crate) enum Answered<'a> {
+    /// It has its answer, and is over.
+    Over,
+    /// This has to be looked at first. The head has to be held until then.
+    Asks(Found<'a>),
+    /// It has opened a WebSocket. These rooms have to be joined next; then what the client sent after the head has to be read.
+    Opened(Vec<(Cow<'a, str>, Start)>),
 }
 
 /// A request head that has come to its end, and what the client sent after it.
@@ -58,6 +82,10 @@ impl Head<'_> {
 impl Transport {
     /// Takes bytes of a request head; gives it back when it has ended.
     pub fn head<'a>(&mut self, cx: &mut Context, slot: u32, data: &'a mut [u8]) -> Option<Head<'a>> {
+        if !self.held.is_empty() && self.held.contains_key(&slot) {
+            self.hold_more(cx, slot, data);
+            return None;
+        }
         if self.is_proxied(cx, slot) {
             return self.proxied_head(cx, slot, data);
         }
@@ -118,26 +146,53 @@ impl Transport {
         self.heads.insert(slot, held.to_vec());
     }
 
-    /// Answers a whole request head. If that opens a WebSocket, its rooms have to be joined next. Then what the client sent after
-    /// the head has to be read.
+    /// Keeps a whole head, because its credential is looked at.
+    pub fn hold(&mut self, slot: u32, head: Head<'_>) {
+        let Head { bytes, end } = head;
+        let bytes = match bytes {
+            Bytes::Read(bytes) => bytes.to_vec(),
+            Bytes::Held(bytes) => bytes,
+        };
+        self.held.insert(slot, (bytes, end));
+    }
+
+    /// Keeps what a client says before its upgrade is answered, as long as that is little: RFC 6455 §4.1 lets it say nothing.
+    fn hold_more(&mut self, cx: &mut Context, slot: u32, data: &[u8]) {
+        let (bytes, end) = self.held.get_mut(&slot).expect("looked for before");
+        if bytes.len() - *end + data.len() > cx.config.limits.request_head_bytes_max {
+            cx.metrics.upgrades_invalid += 1;
+            let reason = "too much was sent before the upgrade has been answered";
+            return self.respond(cx, slot, Response::bad_request(reason), false);
+        }
+        bytes.extend_from_slice(data);
+    }
+
+    /// Takes a head that was held.
+    pub fn take_held(&mut self, slot: u32) -> Option<Head<'static>> {
+        let (bytes, end) = take_of(&mut self.held, slot)?;
+        Some(Head { bytes: Bytes::Held(bytes), end })
+    }
+
+    /// Answers a whole request head.
     pub fn answer<'a>(
         &mut self,
         cx: &mut Context,
         slot: u32,
         head: &'a [u8],
         readiness: Readiness,
-    ) -> Option<Vec<(Cow<'a, str>, Start)>> {
+        caller: Caller,
+    ) -> Answered<'a> {
         let parsed = match handshake::parse(head, cx.config.limits.request_headers_max) {
             Ok(parsed) => parsed,
             Err(response) => {
                 cx.metrics.upgrades_invalid += 1;
                 self.respond(cx, slot, response, false);
-                return None;
+                return Answered::Over;
             }
         };
         let is_forwarded = self.is_forwarded(cx, slot);
         if !self.admits_forwarded(cx, slot, &parsed.forwarded_for) {
-            return None;
+            return Answered::Over;
         }
         match parsed.kind {
             Kind::Get { head_only, no_upgrade, wants_websocket } => {
@@ -148,22 +203,25 @@ impl Transport {
                     cx.metrics.http_requests += 1;
                     self.get(cx, slot, (parsed.path, head_only), readiness);
                 }
-                None
+                Answered::Over
             }
             Kind::Options => {
                 cx.metrics.http_requests += 1;
                 self.respond(cx, slot, Response::OPTIONS, false);
-                None
+                Answered::Over
             }
-            Kind::Upgrade { .. } if !allows(cx, &parsed, is_forwarded) => {
+            // Whose credential has been looked at is a caller whose Origin has passed before.
+            Kind::Upgrade { .. } if caller == Caller::Unknown && !allows(cx, &parsed, is_forwarded) => {
                 cx.metrics.upgrades_refused_origin += 1;
                 cx.journal.refused_page(cx.slots.id(slot), &Response::ORIGIN, parsed.origin.unwrap_or_default());
                 self.write_response(cx, slot, Response::ORIGIN, false);
-                None
+                Answered::Over
             }
             Kind::Upgrade { key, subprotocols, compression } => {
                 let compression = compression.filter(|_| cx.config.compression.is_some());
-                self.upgrade(cx, slot, (parsed.path, parsed.query), (key, subprotocols, compression))
+                let found = cx.config.auth.as_ref().filter(|_| caller == Caller::Unknown);
+                let found = found.and_then(|auth| credentials::find(auth, &parsed, subprotocols));
+                self.upgrade(cx, slot, (parsed.path, parsed.query), (key, subprotocols, compression), (caller, found))
             }
         }
     }
@@ -174,7 +232,8 @@ impl Transport {
         slot: u32,
         (path, query): (&'a str, &'a str),
         (key, subprotocols, compression): (&str, Offered<'_>, Option<Agreed>),
-    ) -> Option<Vec<(Cow<'a, str>, Start)>> {
+        (caller, found): (Caller, Option<Found<'a>>),
+    ) -> Answered<'a> {
         let Route { dialect, rooms } = match route::route(path, query, &cx.config) {
             Ok(route) => route,
             // Before it is told to come back later: there will be nothing for it then either.
@@ -185,16 +244,25 @@ impl Transport {
                     None => Response::NOT_FOUND,
                 };
                 self.respond(cx, slot, response, false);
-                return None;
+                return Answered::Over;
             }
         };
+        if let Some(found) = found {
+            return Answered::Asks(found);
+        }
+        if let Some(denied) = self.denied(cx, dialect, caller)
+            && cx.config.auth.as_ref().is_some_and(|auth| !auth.refuses_by_close)
+        {
+            self.refuse(cx, slot, denied);
+            return Answered::Over;
+        }
         if let Err(refused) = self.take_place(cx) {
             let why = match refused {
                 Refused::ShuttingDown => "shutting down",
                 _ => "as many connections as allowed are open",
             };
             self.respond(cx, slot, Response::unavailable(why), false);
-            return None;
+            return Answered::Over;
         }
         let subprotocol = dialect.subprotocol(subprotocols, cx.config.subprotocols);
         handshake::write_accept(cx.stream(slot), key, subprotocol, compression);
@@ -203,7 +271,29 @@ impl Transport {
         conn.window = compression.map(|agreed| agreed.window);
         self.enter_phase(cx, slot, Phase::Open);
         self.begin_websocket(cx, slot);
-        Some(rooms)
+        Answered::Opened(rooms)
+    }
+
+    /// Why the caller may not come in: also for want of a credential, where its dialect has no word in which one could follow.
+    fn denied(&self, cx: &Context, dialect: Dialect, caller: Caller) -> Option<Denied> {
+        match (caller, &cx.config.auth) {
+            (Caller::Denied(denied), _) => Some(denied),
+            (Caller::Unknown, Some(auth)) if auth.required && !(auth.command && dialect.has_replies()) => {
+                Some(Denied::Unauthorised)
+            }
+            (Caller::Unknown | Caller::Known, _) => None,
+        }
+    }
+
+    fn refuse(&mut self, cx: &mut Context, slot: u32, denied: Denied) {
+        cx.metrics.upgrades_refused_auth += 1;
+        let response = match denied {
+            Denied::Unauthorised => Response::UNAUTHORISED,
+            Denied::Expired => Response::EXPIRED,
+            Denied::Forbidden => Response::FORBIDDEN,
+            Denied::Unavailable => Response::UNVERIFIED,
+        };
+        self.respond(cx, slot, response, false);
     }
 
     /// What is the same for every WebSocket that begins.
@@ -250,7 +340,7 @@ impl Transport {
             if cx.slots.get(slot).phase != Phase::Head {
                 continue;
             }
-            if take_of(&mut self.heads, slot).is_some() {
+            if take_of(&mut self.heads, slot).is_some() || self.held.contains_key(&slot) {
                 cx.metrics.upgrades_refused_draining += 1;
                 self.respond(cx, slot, Response::unavailable("shutting down"), false);
             } else {

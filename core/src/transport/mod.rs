@@ -3,12 +3,14 @@
 //!
 //! - `http`: request heads, and what they are answered
 //! - `admission`: who may connect: places, addresses, proxies
+//! - `credentials`: where in a request its credential is
 //! - `frames`: bytes to messages, and what is kept of both
 //! - `timers`: the heartbeat, and the other deadlines
 //! - `closing`: how WebSockets and sockets end
 
 mod admission;
 mod closing;
+mod credentials;
 mod frames;
 mod http;
 mod pending;
@@ -19,7 +21,8 @@ mod unfinished;
 mod unread;
 
 pub(crate) use closing::End;
-pub(crate) use http::Readiness;
+pub(crate) use credentials::Found;
+pub(crate) use http::{Answered, Caller, Head, Readiness};
 
 use crate::config::Config;
 use crate::context::Context;
@@ -42,6 +45,8 @@ use unread::Unread;
 pub(crate) struct Transport {
     /// Unfinished request heads.
     heads: BySlot<Vec<u8>>,
+    /// Whole heads, and what follows them, of connections whose credential is looked at; and where the head ends.
+    held: BySlot<(Vec<u8>, usize)>,
     /// Connections that are not a WebSocket.
     pending: Pending,
     sources: Sources,
@@ -69,6 +74,7 @@ impl Transport {
     pub fn new(config: &Config) -> Transport {
         Transport {
             heads: HashMap::with_hasher(Seeded::new(config.seed)),
+            held: HashMap::with_hasher(Seeded::new(config.seed)),
             pending: Pending::default(),
             sources: Sources::new(
                 config.admission.connections_per_address_max,
@@ -103,7 +109,10 @@ impl Transport {
         let before = std::mem::replace(&mut conn.phase, phase);
         let is_compressed = u64::from(conn.window.is_some());
         match before {
-            Phase::Head => cx.metrics.pending_upgrades_now -= 1,
+            Phase::Head => {
+                cx.metrics.pending_upgrades_now -= 1;
+                take_of(&mut self.held, slot);
+            }
             Phase::Open => {
                 cx.metrics.connections_now -= 1;
                 cx.metrics.compressed_connections_now -= is_compressed;
@@ -175,7 +184,7 @@ impl Transport {
             cx.journal.tells_of().is_none_or(|told| told as u64 == open),
             "the end of whoever is open will be told"
         );
-        assert!(self.heads.keys().all(|slot| slots.get(*slot).phase == Phase::Head));
+        assert!(self.heads.keys().chain(self.held.keys()).all(|slot| slots.get(*slot).phase == Phase::Head));
         self.sources.check_invariants(|source| sources.get(&source).copied().unwrap_or(0));
         self.check_pending(slots, cx.config.admission.pending_upgrades_max);
         self.check_unfinished(slots, cx.config.limits.unfinished_total_bytes_max);
@@ -217,7 +226,10 @@ impl Transport {
 
     /// Panics if anything is left of a connection.
     pub fn check_idle(&self) {
-        assert!(self.wheel.is_empty() && self.heads.is_empty(), "a timer or a request head is left");
+        assert!(
+            self.wheel.is_empty() && self.heads.is_empty() && self.held.is_empty(),
+            "a timer or a request head is left"
+        );
         assert!(self.unfinished.is_empty() && self.unread.is_empty(), "unfinished or unread bytes are left");
         assert!(self.introducers.is_empty(), "a proxy's address is left");
     }

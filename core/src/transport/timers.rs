@@ -70,7 +70,9 @@ impl Transport {
         match phase {
             Phase::Head => {
                 cx.metrics.upgrades_timed_out += 1;
-                self.respond(cx, slot, Response::TIMED_OUT, false);
+                let is_held = !self.held.is_empty() && self.held.contains_key(&slot);
+                let response = if is_held { Response::UNVERIFIED } else { Response::TIMED_OUT };
+                self.respond(cx, slot, response, false);
             }
             Phase::Open if pinged => return true,
             Phase::Open => self.heartbeat(cx, slot),

@@ -5,8 +5,10 @@ use httparse::Header;
 /// The name of such a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
+    Authorization,
     Connection,
     ContentLength,
+    Cookie,
     Extensions,
     ForwardedFor,
     ForwardedHost,
@@ -20,9 +22,11 @@ pub(super) enum Name {
 }
 
 /// How they are written, in the order of [`Name`].
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
+    "Authorization",
     "Connection",
     "Content-Length",
+    "Cookie",
     "Sec-WebSocket-Extensions",
     "X-Forwarded-For",
     "X-Forwarded-Host",
@@ -40,9 +44,11 @@ impl Name {
     fn of(text: &str) -> Option<Name> {
         let name = match (text.len(), text.as_bytes()) {
             (4, _) => Name::Host,
+            (6, [b'C' | b'c', ..]) => Name::Cookie,
             (6, _) => Name::Origin,
             (7, _) => Name::Upgrade,
             (10, _) => Name::Connection,
+            (13, _) => Name::Authorization,
             (14, _) => Name::ContentLength,
             (15, _) => Name::ForwardedFor,
             (16, _) => Name::ForwardedHost,

@@ -4,6 +4,7 @@
 use super::deflate::{self, Agreed};
 use super::fields::{Fields, Name, has_token, is_token, tokens};
 use httparse::{EMPTY_HEADER, Request, Status};
+use std::fmt;
 use std::io::Write;
 use std::mem::MaybeUninit;
 use tungstenite::handshake::derive_accept_key;
@@ -20,6 +21,8 @@ const PROXY_OF_STRANGER: &str =
 pub const SUBPROTOCOL: &str = "fanfare.v1";
 /// How the names of all subprotocols begin that have a meaning here.
 const OWN_SUBPROTOCOLS: &[u8] = b"fanfare.";
+/// How the one begins that holds a secret.
+const TOKEN_SUBPROTOCOL: &[u8] = b"fanfare.token.";
 
 const NO_UPGRADE: &str = "a WebSocket is here, and no Upgrade header arrived; does a proxy drop it? (nginx: \
                           `proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection \"upgrade\"`)";
@@ -63,6 +66,10 @@ pub struct Parsed<'a> {
     pub forwarded_host: Vec<&'a [u8]>,
     /// All values of `X-Forwarded-For`, in their order.
     pub forwarded_for: Vec<&'a [u8]>,
+    /// All values of `Authorization`; a request has one.
+    pub authorization: Vec<&'a [u8]>,
+    /// All values of `Cookie`, in their order.
+    pub cookies: Vec<&'a [u8]>,
     /// What is asked for.
     pub kind: Kind<'a>,
 }
@@ -96,12 +103,21 @@ pub enum Kind<'a> {
 ///
 /// Names that begin with `fanfare.` are this server's own: [`SUBPROTOCOL`], and `fanfare.token.` with a secret. The secret is for
 /// the server only, and is never sent back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offered<'a> {
     /// [`SUBPROTOCOL`] is among them.
     pub own: bool,
     /// The first that is not this server's own.
     pub first: Option<&'a str>,
+    /// The secret of the first `fanfare.token.` among them.
+    pub token: Option<&'a [u8]>,
+}
+
+impl fmt::Debug for Offered<'_> {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offered").field("own", &self.own).field("first", &self.first).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Offered<'a> {
@@ -111,6 +127,8 @@ impl<'a> Offered<'a> {
         for token in values.into_iter().flat_map(tokens) {
             if token == SUBPROTOCOL.as_bytes() {
                 offered.own = true;
+            } else if let Some(secret) = token.strip_prefix(TOKEN_SUBPROTOCOL) {
+                offered.token = offered.token.or(Some(secret));
             } else if offered.first.is_none() && is_token(token) && !token.starts_with(OWN_SUBPROTOCOLS) {
                 offered.first = std::str::from_utf8(token).ok();
             }
@@ -190,6 +208,8 @@ fn understand<'a>(
         host: host.and_then(|host| std::str::from_utf8(host).ok()),
         forwarded_host: fields.values(Name::ForwardedHost).collect(),
         forwarded_for: fields.values(Name::ForwardedFor).collect(),
+        authorization: fields.values(Name::Authorization).collect(),
+        cookies: fields.values(Name::Cookie).collect(),
         kind,
     };
     match method {
@@ -330,6 +350,8 @@ mod tests {
             origin: None,
             host: Some("h"),
             forwarded_host: Vec::new(),
+            authorization: vec![],
+            cookies: vec![],
             forwarded_for: Vec::new(),
             kind: Kind::Upgrade { key: KEY, subprotocols: Offered::default(), compression: None },
         };

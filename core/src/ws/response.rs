@@ -46,6 +46,34 @@ impl<'a> Response<'a> {
         "pages of this Origin may not connect here: it is not in `origins`, or, where that is not set, is not what the Host \
          header names; does a proxy replace Host? (nginx: `proxy_set_header Host $http_host`)",
     );
+    /// No credential came, or none that is good.
+    pub const UNAUTHORISED: Response<'static> = Response {
+        headers: "WWW-Authenticate: Bearer\r\n",
+        ..Response::json(
+            "401 Unauthorized",
+            r#"{"error":"unauthorised","reason":"a credential is needed, and none that is good has come"}"#,
+        )
+    };
+    /// The credential has expired.
+    pub const EXPIRED: Response<'static> = Response {
+        // RFC 6750 §3.1.
+        headers: "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n",
+        ..Response::json(
+            "401 Unauthorized",
+            r#"{"error":"token_expired","reason":"the credential has expired: come back with a new one"}"#,
+        )
+    };
+    /// The credential is good, and whoever has it may not come in.
+    pub const FORBIDDEN: Response<'static> =
+        Response::json("403 Forbidden", r#"{"error":"forbidden","reason":"this user may not come in"}"#);
+    /// Whether the credential is good could not be found out.
+    pub const UNVERIFIED: Response<'static> = Response {
+        headers: "Retry-After: 1\r\n",
+        ..Response::json(
+            "503 Service Unavailable",
+            r#"{"error":"unavailable","reason":"the credential cannot be verified at the moment"}"#,
+        )
+    };
     /// Nothing lives at this path.
     pub const NOT_FOUND: Response<'static> =
         Response::text("404 Not Found", "nothing here; a WebSocket is at / and /ws, and at the paths of its dialects");
@@ -53,6 +81,11 @@ impl<'a> Response<'a> {
     /// A response for people and scripts, in plain text.
     pub const fn text(status: &'static str, body: &'a str) -> Response<'a> {
         Response { status, headers: "", content_type: "text/plain; charset=utf-8", body: body.as_bytes() }
+    }
+
+    /// A response for programs, in JSON.
+    const fn json(status: &'static str, body: &'a str) -> Response<'a> {
+        Response { status, headers: "", content_type: "application/json", body: body.as_bytes() }
     }
 
     /// 400, with what is wrong.

@@ -8,7 +8,7 @@ use crate::trace;
 use fanfare_core::broker::Ask;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisSession};
 use fanfare_core::time::Time;
-use fanfare_core::{ConnId, Core, Delivery, Event, Turn};
+use fanfare_core::{Authenticate, ConnId, Core, Delivery, Event, Turn};
 use fanfare_turn::{Sockets, Steps, deliver};
 use fanfare_wire::Frame;
 use fastrand::Rng;
@@ -107,6 +107,8 @@ impl Steps for TurnSteps<'_, '_> {
         }
     }
 
+    fn credentials(&mut self, _turn: &mut Turn<'_>) {}
+
     fn clients(&mut self, turn: &mut Turn<'_>) {
         self.adapter.read_clients(self.options, turn, self.around);
         if self.stale_due {
@@ -162,6 +164,10 @@ impl Steps for TurnSteps<'_, '_> {
             Ask::Unsubscribe { room } => ("unsubscribe", room).hash(&mut adapter.hash),
         }
         session.ask(ask);
+    }
+
+    fn authenticate(&mut self, _asked: Authenticate<'_>) {
+        unreachable!("`Config::auth` is not set")
     }
 
     fn sockets(&mut self) -> &mut Self {

@@ -606,6 +606,7 @@ impl World {
                 }
                 Action::Ask(broker::Ask::Publish { id, .. }) => self.refused.extend(id),
                 Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
+                Action::Authenticate(_) => panic!("nobody is asked who they are"),
             }
         }
     }

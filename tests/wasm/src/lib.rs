@@ -50,6 +50,7 @@ fn conversation(seed: u64) -> u64 {
                     }
                 }
                 Action::Ask(ask) => broker.ask(ask),
+                Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
                 Action::Shutdown { .. } | Action::Close { .. } => {}
             }
         }

@@ -161,6 +161,7 @@ fn turn(now: u64, feed: impl FnOnce(&mut Turn<'_>, &mut BTreeMap<ConnId, Socket>
                         record(output, CLOSE, conn, &[]);
                     }
                     Action::Ask(ask) => broker.ask(ask),
+                    Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
                 }
             }
             drop(actions);

@@ -110,12 +110,43 @@ pub(crate) const FAMILIES: &[Family] = &[
             ("outcome=\"refused_origin\"") s => s.core.upgrades_refused_origin,
             ("outcome=\"refused_address\"") s => s.core.upgrades_refused_address,
             ("outcome=\"evicted\"") s => s.core.upgrades_evicted,
+            ("outcome=\"refused_auth\"") s => s.core.upgrades_refused_auth,
         ],
     ),
     counter(
         "fanfare_http_requests_total",
         "Plain HTTP requests answered on the main port.",
         samples![s => s.core.http_requests],
+    ),
+    counter(
+        "fanfare_auth_total",
+        "Credentials by what was found out, also those that were asked about again.",
+        samples![
+            ("outcome=\"accepted\"") s => s.core.auth_accepted,
+            ("outcome=\"refused\"") s => s.core.auth_refused,
+            ("outcome=\"unavailable\"") s => s.core.auth_unavailable,
+        ],
+    ),
+    gauge("fanfare_auth_waiting", "Credentials that are looked at.", samples![s => s.core.auth_waiting_now]),
+    counter(
+        "fanfare_auth_closes_total",
+        "Connections closed with 4001, 4501 or 4503, because of a credential or for want of a permission.",
+        samples![s => s.core.auth_closes],
+    ),
+    gauge(
+        "fanfare_users",
+        "Users with at least one connection to this instance, for each worker that has one.",
+        samples![s => s.core.users_now],
+    ),
+    counter(
+        "fanfare_permissions_denied_total",
+        "Commands, and rooms in URLs, that were refused because the user may not.",
+        samples![s => s.core.permissions_denied],
+    ),
+    counter(
+        "fanfare_permissions_withdrawn_total",
+        "Memberships that ended because the user may no longer have them.",
+        samples![s => s.core.permissions_withdrawn],
     ),
     gauge(
         "fanfare_rooms",

@@ -192,7 +192,7 @@ impl Hub {
         };
         let messages = page.entries.iter().filter_map(|entry| {
             let opened = envelope::open_sent(room, &entry.payload).ok()?;
-            Some((entry.offset, entry.time_ms, reply::message_json(opened.text)?))
+            Some((entry.offset, entry.time_ms, reply::said(opened.text)?))
         });
         cx.reply(slot, |out| reply::history(out, room, id.as_ref(), epoch, messages, more));
     }

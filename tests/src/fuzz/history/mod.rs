@@ -287,6 +287,7 @@ impl Cluster {
                     }
                 }
                 Action::Ask(ask) => broker.ask(instance, ask),
+                Action::Authenticate(_) => panic!("nobody is asked who they are"),
             }
         }
         drop(actions);

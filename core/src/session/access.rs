@@ -1,0 +1,143 @@
+//! Who may do what: the rule of the room decides, before the hub is asked.
+
+use super::Session;
+use crate::close::CloseReason;
+use crate::context::Context;
+use crate::hub::Hub;
+use crate::protocol::command::Start;
+use crate::protocol::{CommandId, ErrorCode};
+use crate::rules::{Permissions, Right, Who};
+
+/// Why somebody may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// It is not known who asks.
+    Unknown,
+    /// It is, and may not.
+    Forbidden,
+}
+
+impl Session {
+    /// Whether the connection may do this; if not, it is told so.
+    ///
+    /// # Errors
+    /// It may not, and cannot be told.
+    #[inline]
+    pub(super) fn permits(
+        &self,
+        hub: &Hub,
+        cx: &mut Context,
+        slot: u32,
+        (right, room): (Right, &str),
+        id: Option<&CommandId>,
+    ) -> Result<bool, CloseReason<'static>> {
+        if !self.is_guarded {
+            return Ok(true);
+        }
+        match self.may(hub, cx, slot, right, room) {
+            Ok(()) => Ok(true),
+            Err(refusal) => deny(cx, slot, refusal, room, id).map(|()| false),
+        }
+    }
+
+    fn may(&self, hub: &Hub, cx: &Context, slot: u32, right: Right, room: &str) -> Result<(), Refusal> {
+        let auth = cx.config.auth.as_ref();
+        let user = self.identities.get(slot);
+        if user.is_none() && auth.is_some_and(|auth| auth.required) {
+            return Err(Refusal::Unknown);
+        }
+        let otherwise = if auth.is_some() { Who::User } else { Who::Anyone };
+        let rule = hub.rule_for(cx, slot, room);
+        let permissions = rule.map_or(Permissions::default(), |rule| rule.permissions);
+        let (who, right) = permissions.who(right, otherwise);
+        let is_allowed = match (who, user) {
+            (Who::Anyone, _) => true,
+            (Who::Nobody, _) => false,
+            (Who::User | Who::Granted | Who::Owner, None) => return Err(Refusal::Unknown),
+            (Who::User, Some(_)) => true,
+            (Who::Granted, Some(user)) => user.grants.allow(right, room),
+            // What the name has there is compared with the user. Were the rule passed over where it is another user, the next rule
+            // would decide about a room that is somebody's own.
+            (Who::Owner, Some(user)) => rule.is_some_and(|rule| rule.pattern.names(room, user.segment)),
+        };
+        if is_allowed { Ok(()) } else { Err(Refusal::Forbidden) }
+    }
+
+    /// Joins a room, if the connection may.
+    ///
+    /// # Errors
+    /// It may not, and cannot be told.
+    pub fn subscribe(
+        &mut self,
+        hub: &mut Hub,
+        cx: &mut Context,
+        slot: u32,
+        room: &str,
+        start: Start,
+        id: Option<CommandId>,
+    ) -> Result<(), CloseReason<'static>> {
+        let rights: &[Right] = match start {
+            Start::Live => &[Right::Subscribe],
+            Start::Since(_) | Start::Newest(_) => &[Right::Subscribe, Right::History],
+        };
+        for right in rights {
+            if !self.permits(hub, cx, slot, (*right, room), id.as_ref())? {
+                return Ok(());
+            }
+        }
+        hub.subscribe(cx, slot, room, start, id);
+        Ok(())
+    }
+
+    /// Panics if a connection is in a room in which it may not be.
+    pub(super) fn check_memberships(&self, hub: &Hub, cx: &Context) {
+        if !self.is_guarded {
+            return;
+        }
+        for slot in cx.slots.slots() {
+            for membership in cx.slots.get(slot).rooms.as_slice() {
+                let room = hub.room_name(membership.room);
+                let outcome = self.may(hub, cx, slot, Right::Subscribe, room);
+                assert_eq!(outcome, Ok(()), "slot {slot} may be in {room}");
+            }
+        }
+    }
+
+    /// Takes the connection out of the rooms in which it may not be any more.
+    ///
+    /// # Errors
+    /// There are some, and that cannot be told.
+    pub(super) fn review(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32) -> Result<(), CloseReason<'static>> {
+        let rooms = cx.slots.get(slot).rooms.as_slice().iter().map(|membership| membership.room);
+        let lost: Vec<u32> =
+            rooms.filter(|room| self.may(hub, cx, slot, Right::Subscribe, hub.room_name(*room)).is_err()).collect();
+        for room in lost {
+            cx.metrics.permissions_withdrawn += 1;
+            if !hub.expel(cx, slot, room) {
+                return Err(CloseReason::Forbidden("this user may not be in this room any more"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells a client that it may not.
+#[cold]
+fn deny(
+    cx: &mut Context,
+    slot: u32,
+    refusal: Refusal,
+    room: &str,
+    id: Option<&CommandId>,
+) -> Result<(), CloseReason<'static>> {
+    cx.metrics.permissions_denied += 1;
+    let has_replies = cx.slots.get(slot).dialect.has_replies();
+    let (code, reason) = match refusal {
+        Refusal::Unknown if has_replies => (ErrorCode::Unauthorised, "a credential is needed for this room"),
+        Refusal::Forbidden if has_replies => (ErrorCode::Forbidden, "this user may not do this in this room"),
+        Refusal::Unknown => return Err(CloseReason::Unauthorised("a credential is needed for this room")),
+        Refusal::Forbidden => return Err(CloseReason::Forbidden("this user may not do this in this room")),
+    };
+    cx.refuse(slot, code, reason, id, Some(room));
+    Ok(())
+}

@@ -1,0 +1,353 @@
+//! Credentials: which are looked at, what becomes of the answers, and when they end. Whether one is good is found out elsewhere.
+
+use super::Session;
+use crate::close::CloseReason;
+use crate::context::Context;
+use crate::dialect::Dialect;
+use crate::hub::Hub;
+use crate::id::ConnId;
+use crate::identity::{Authenticate, Bans, Denied, Identity, Source};
+use crate::protocol::command::Start;
+use crate::protocol::{CommandId, ErrorCode, reply};
+use crate::rules::own_room;
+use crate::slots::Phase;
+use crate::time::Time;
+use crate::transport::Found;
+use std::time::Duration;
+
+/// How long a connection may stay after its credential has expired, while one is looked at that may renew it.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often that is looked after, and how soon it is asked again where it could not be found out.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How many connections a turn ends because of their credentials, or asks about anew.
+const TIMERS_PER_TURN: usize = 256;
+
+/// Why a credential is looked at.
+#[derive(Debug)]
+pub(super) enum Asking {
+    /// The upgrade waits for it.
+    Upgrade,
+    /// The client has sent `AUTH`.
+    Command(Option<CommandId>),
+    /// It may have ended meanwhile.
+    Renewal,
+}
+
+/// What the adapter has not been asked yet.
+#[derive(Debug)]
+pub(super) struct Ask {
+    conn: ConnId,
+    source: Source,
+    credential: Box<[u8]>,
+    head: Box<[u8]>,
+    has_origin: bool,
+}
+
+impl Session {
+    /// What is to be asked in this turn.
+    pub fn ask(&self, index: usize) -> Option<Authenticate<'_>> {
+        let Ask { conn, source, credential, head, has_origin } = self.asks.get(index)?;
+        Some(Authenticate { conn: *conn, source: *source, credential, head, has_origin: *has_origin })
+    }
+
+    /// Forgets the first `done` of that.
+    pub fn forget_asks(&mut self, done: usize) {
+        self.asks.drain(..done);
+    }
+
+    /// An upgrade waits for its credential.
+    pub fn ask_for_upgrade(&mut self, cx: &Context, slot: u32, found: Found<'_>, head: &[u8]) {
+        let Found { source, credential, has_origin } = found;
+        let forwards = cx.config.auth.as_ref().is_some_and(|auth| auth.forwards_head);
+        let head = if forwards { head.into() } else { Box::default() };
+        let conn = cx.slots.id(slot);
+        self.asks.push(Ask { conn, source, credential: credential.into(), head, has_origin });
+        self.asking.insert(slot, Asking::Upgrade);
+    }
+
+    /// The client shows a credential.
+    pub(super) fn auth(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        token: &str,
+        id: Option<CommandId>,
+    ) -> Result<(), CloseReason<'static>> {
+        if !cx.config.auth.as_ref().is_some_and(|auth| auth.command) {
+            cx.refuse(slot, ErrorCode::NotSupported, "AUTH is not available on this server", id.as_ref(), None);
+        } else if self.asking.contains_key(&slot) {
+            cx.refuse(slot, ErrorCode::Pending, "an earlier credential is still looked at", id.as_ref(), None);
+        } else {
+            let (conn, credential) = (cx.slots.id(slot), token.as_bytes().into());
+            self.asks.push(Ask { conn, source: Source::Command, credential, head: Box::default(), has_origin: false });
+            self.asking.insert(slot, Asking::Command(id));
+        }
+        Ok(())
+    }
+
+    /// What becomes of an upgrade whose credential has been looked at; nothing, where none waits.
+    pub fn take_upgrade(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        outcome: Result<&Identity, Denied>,
+    ) -> Option<Result<(), Denied>> {
+        match self.asking.get(&slot) {
+            Some(Asking::Upgrade) => self.asking.remove(&slot),
+            _ => return None,
+        };
+        Some(self.judge(cx, slot, outcome).map(drop))
+    }
+
+    /// A WebSocket has opened without a credential.
+    ///
+    /// # Errors
+    /// It needs one, and cannot show it any more.
+    pub fn begin(&mut self, cx: &Context, slot: u32) -> Result<(), CloseReason<'static>> {
+        let Some(auth) = cx.config.auth.as_ref().filter(|auth| auth.required) else { return Ok(()) };
+        if !(auth.command && cx.slots.get(slot).dialect.has_replies()) {
+            return Err(CloseReason::Unauthorised("a credential is needed"));
+        }
+        self.wheel.set(slot, cx.now + auth.timeout);
+        Ok(())
+    }
+
+    /// A credential of an open WebSocket has been looked at, because it was asked or unasked.
+    ///
+    /// # Errors
+    /// The connection has to end.
+    pub fn authenticated(
+        &mut self,
+        hub: &mut Hub,
+        cx: &mut Context,
+        slot: u32,
+        outcome: Result<&Identity, Denied>,
+    ) -> Result<(), CloseReason<'static>> {
+        let asking = self.asking.remove(&slot);
+        match (self.judge(cx, slot, outcome), asking) {
+            (Ok(identity), asking) => {
+                self.identify(hub, cx, slot, identity)?;
+                if let Some(Asking::Command(id)) = asking {
+                    let expires_s = identity.expires_ms.map(|ms| ms / 1_000);
+                    cx.reply(slot, |out| reply::authenticated(out, &identity.user, expires_s, id.as_ref()));
+                }
+                self.join_own(hub, cx, slot, identity)
+            }
+            (Err(denied), Some(Asking::Command(id))) => self.refuse_command(cx, slot, denied, id.as_ref()),
+            // It is asked again soon. What is known stays true for as long as it may.
+            (Err(Denied::Unavailable), _) => {
+                if self.identities.get(slot).is_some() {
+                    self.wheel.set(slot, cx.now + AGAIN);
+                }
+                Ok(())
+            }
+            (Err(denied), _) => Err(ended(denied)),
+        }
+    }
+
+    fn refuse_command(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        denied: Denied,
+        id: Option<&CommandId>,
+    ) -> Result<(), CloseReason<'static>> {
+        if !cx.slots.get(slot).dialect.has_replies() {
+            return match denied {
+                Denied::Unavailable => Err(CloseReason::TryAgainLater("the credential cannot be verified")),
+                denied => Err(ended(denied)),
+            };
+        }
+        let (code, reason) = match denied {
+            Denied::Unauthorised => (ErrorCode::Unauthorised, "the credential is not good"),
+            Denied::Expired => (ErrorCode::TokenExpired, "the credential has expired"),
+            Denied::Forbidden => (ErrorCode::Forbidden, "this connection may not be that user's"),
+            Denied::Unavailable => (ErrorCode::AuthUnavailable, "the credential cannot be verified at the moment"),
+        };
+        cx.refuse(slot, code, reason, id, None);
+        // Whoever tries many makes work for who verifies them.
+        match denied != Denied::Unavailable && cx.limits.errors().count(&mut cx.slots, slot, cx.now) {
+            true => Err(CloseReason::TooManyErrors),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the outcome is a good one as of now, for this connection.
+    fn judge<'i>(
+        &self,
+        cx: &mut Context,
+        slot: u32,
+        outcome: Result<&'i Identity, Denied>,
+    ) -> Result<&'i Identity, Denied> {
+        let now_ms = cx.unix_ms();
+        let outcome = outcome.and_then(|identity| {
+            if identity.user.is_empty() {
+                return Err(Denied::Unauthorised);
+            }
+            // Where nobody tells the time, nothing can be said of when it ends.
+            let now_ms = match (now_ms, identity.expires_ms) {
+                (Some(now_ms), _) => now_ms,
+                (None, None) => 0,
+                (None, Some(_)) => return Err(Denied::Unavailable),
+            };
+            if identity.expires_ms.is_some_and(|at| at <= now_ms) {
+                return Err(Denied::Expired);
+            }
+            self.bans.verdict(identity.facts(), now_ms)?;
+            match self.identities.user(slot) {
+                Some(user) if *user != *identity.user => Err(Denied::Forbidden),
+                _ => Ok(identity),
+            }
+        });
+        let counter = match outcome {
+            Ok(_) => &mut cx.metrics.auth_accepted,
+            Err(Denied::Unavailable) => &mut cx.metrics.auth_unavailable,
+            Err(_) => &mut cx.metrics.auth_refused,
+        };
+        *counter += 1;
+        outcome
+    }
+
+    /// It is known whose connection this is. What it may no longer have ends.
+    ///
+    /// # Errors
+    /// That cannot be told.
+    pub fn identify(
+        &mut self,
+        hub: &mut Hub,
+        cx: &mut Context,
+        slot: u32,
+        identity: &Identity,
+    ) -> Result<(), CloseReason<'static>> {
+        self.identities.set(slot, identity);
+        self.set_timer(cx, slot);
+        self.review(hub, cx, slot)
+    }
+
+    /// Joins the rooms that come with an identity.
+    ///
+    /// # Errors
+    /// One of them is refused, and that cannot be told.
+    pub fn join_own(
+        &mut self,
+        hub: &mut Hub,
+        cx: &mut Context,
+        slot: u32,
+        identity: &Identity,
+    ) -> Result<(), CloseReason<'static>> {
+        let has_rooms = matches!(cx.slots.get(slot).dialect, Dialect::Fanfare | Dialect::Classic);
+        let joins_own = cx.config.auth.as_ref().is_some_and(|auth| auth.own_rooms);
+        let own = self.identities.get(slot).filter(|_| joins_own).map(|who| own_room(who.segment));
+        for room in own.as_deref().into_iter().chain(identity.join.iter().map(|room| &**room)) {
+            if has_rooms && !hub.is_in(cx, slot, room) {
+                self.subscribe(hub, cx, slot, room, Start::Live, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the time at which something has to be done about the connection's credential.
+    fn set_timer(&mut self, cx: &Context, slot: u32) {
+        self.wheel.cancel(slot);
+        let (Some(who), Some(auth)) = (self.identities.get(slot), &cx.config.auth) else { return };
+        let now_ms = cx.unix_ms().unwrap_or(0);
+        let until = |at_ms: u64| cx.now + Duration::from_millis(at_ms.saturating_sub(now_ms));
+        let expires = who.expires_ms.map(until);
+        let at = match who.renewal {
+            Some(_) => [expires, Some(cx.now + auth.recheck)].into_iter().flatten().min(),
+            None => who.expires_ms.map(|at_ms| {
+                let notice_ms = at_ms.saturating_sub(auth.expiry_notice.as_millis() as u64);
+                until(if now_ms < notice_ms { notice_ms } else { at_ms })
+            }),
+        };
+        if let Some(at) = at {
+            self.wheel.set(slot, at);
+        }
+    }
+
+    /// When it has something to do at the latest.
+    pub fn next_timeout(&self) -> Option<Time> {
+        if self.asks.is_empty() { self.wheel.next() } else { Some(Time::ZERO) }
+    }
+
+    /// Lets the timers of this turn fire.
+    pub fn fire(&mut self, now: Time) {
+        self.wheel.expire(now, &mut self.fired, TIMERS_PER_TURN);
+        // To be taken from the end.
+        self.fired.reverse();
+    }
+
+    /// Acts upon the timers that have fired, until one shows a connection that has to end.
+    pub fn next_expired(&mut self, cx: &mut Context) -> Option<(u32, CloseReason<'static>)> {
+        while let Some(slot) = self.fired.pop() {
+            if cx.slots.get(slot).phase == Phase::Open
+                && let Err(reason) = self.timer(cx, slot)
+            {
+                return Some((slot, reason));
+            }
+        }
+        None
+    }
+
+    fn timer(&mut self, cx: &mut Context, slot: u32) -> Result<(), CloseReason<'static>> {
+        let is_asking = self.asking.contains_key(&slot);
+        let Some(who) = self.identities.get(slot) else {
+            if !is_asking {
+                return Err(CloseReason::Unauthorised("no credential came in time"));
+            }
+            self.wheel.set(slot, cx.now + AGAIN);
+            return Ok(());
+        };
+        let now_ms = cx.unix_ms().unwrap_or(0);
+        let over_ms = who.expires_ms.and_then(|at| now_ms.checked_sub(at));
+        let renewal = who.renewal.map(Box::<[u8]>::from);
+        match (over_ms, renewal) {
+            (Some(over_ms), renewal) if u128::from(over_ms) >= GRACE.as_millis() || renewal.is_none() && !is_asking => {
+                return Err(EXPIRED);
+            }
+            (_, Some(_)) | (Some(_), None) if is_asking => self.wheel.set(slot, cx.now + AGAIN),
+            (_, Some(credential)) => {
+                let conn = cx.slots.id(slot);
+                let (source, head) = (Source::Renewal, Box::default());
+                self.asks.push(Ask { conn, source, credential, head, has_origin: false });
+                self.asking.insert(slot, Asking::Renewal);
+                self.wheel.set(slot, cx.now + AGAIN);
+            }
+            (None, None) => {
+                let notice = cx.config.auth.as_ref().map(|auth| auth.expiry_notice).unwrap_or_default();
+                let left_ms = who.expires_ms.map_or(u64::MAX, |at| at - now_ms);
+                if u128::from(left_ms) <= notice.as_millis() {
+                    let reason = "the credential expires soon: renew it by AUTH";
+                    cx.reply(slot, |out| reply::error(out, ErrorCode::TokenExpiring, reason, None, None));
+                }
+                self.set_timer(cx, slot);
+            }
+            (Some(_), None) => return Err(EXPIRED),
+        }
+        Ok(())
+    }
+
+    /// Credentials that count no more. The connections that came by one of them have to end.
+    pub fn set_bans(&mut self, cx: &Context, bans: &Bans) -> Vec<(u32, CloseReason<'static>)> {
+        self.bans.clone_from(bans);
+        if self.bans.is_empty() {
+            return Vec::new();
+        }
+        let now_ms = cx.unix_ms().unwrap_or(0);
+        let banned = self.identities.slots().filter_map(|slot| {
+            let who = self.identities.get(slot)?;
+            Some((slot, ended(self.bans.verdict(who.facts(), now_ms).err()?)))
+        });
+        banned.collect()
+    }
+}
+
+const EXPIRED: CloseReason<'static> = CloseReason::Expired("the credential has expired");
+
+/// How a connection ends whose credential is good no more.
+fn ended(denied: Denied) -> CloseReason<'static> {
+    match denied {
+        Denied::Forbidden => CloseReason::Forbidden("this user may not be here"),
+        Denied::Unauthorised | Denied::Expired | Denied::Unavailable => EXPIRED,
+    }
+}
