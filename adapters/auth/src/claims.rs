@@ -50,7 +50,7 @@ impl ClaimNames {
         };
         let user = user_of(claims.get(&self.user))?;
         let (grants, join) = grants(claims.get(&self.grants))?;
-        Ok(Identity { user, grants, join, expires_ms, issued_ms, token_id })
+        Ok(Identity { user, grants, join, expires_ms, issued_ms, token_id, renewal: None })
     }
 }
 
@@ -66,7 +66,7 @@ fn check_audience(claimed: Option<&Value>, ours: &[String]) -> Result<(), Refusa
 }
 
 /// A NumericDate (RFC 7519 §2): seconds, perhaps with a fraction.
-fn time_ms(claims: &Map<String, Value>, claim: &str) -> Result<Option<u64>, Refusal> {
+pub(crate) fn time_ms(claims: &Map<String, Value>, claim: &str) -> Result<Option<u64>, Refusal> {
     let Some(value) = claims.get(claim) else { return Ok(None) };
     let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0).ok_or(Refusal::Malformed)?;
     // Exact for 285,000 years; a larger number becomes the largest.
@@ -74,20 +74,13 @@ fn time_ms(claims: &Map<String, Value>, claim: &str) -> Result<Option<u64>, Refu
 }
 
 /// The grants, and the rooms to join.
-fn grants(claim: Option<&Value>) -> Result<(Grants, Vec<String>), Refusal> {
+pub(crate) fn grants(claim: Option<&Value>) -> Result<(Grants, Vec<String>), Refusal> {
     let object = match claim {
         None => return Ok((Grants::default(), Vec::new())),
         Some(Value::Object(object)) => object,
         Some(_) => return Err(Refusal::BadGrants),
     };
-    let list = |name: &str| match object.get(name) {
-        None => Ok(Vec::new()),
-        Some(Value::Array(patterns)) => {
-            let texts = patterns.iter().map(|one| one.as_str().map(str::to_owned).ok_or(Refusal::BadGrants));
-            texts.collect()
-        }
-        Some(_) => Err(Refusal::BadGrants),
-    };
+    let list = |name: &str| list(object.get(name));
     let grants = Grants {
         subscribe: list("subscribe")?,
         publish: list("publish")?,
@@ -95,4 +88,15 @@ fn grants(claim: Option<&Value>) -> Result<(Grants, Vec<String>), Refusal> {
         presence: list("presence")?,
     };
     Ok((grants, list("join")?))
+}
+
+/// A list of texts. None is an empty one.
+pub(crate) fn list(value: Option<&Value>) -> Result<Vec<String>, Refusal> {
+    match value {
+        None => Ok(Vec::new()),
+        Some(Value::Array(texts)) => {
+            texts.iter().map(|one| one.as_str().map(str::to_owned).ok_or(Refusal::BadGrants)).collect()
+        }
+        Some(_) => Err(Refusal::BadGrants),
+    }
 }

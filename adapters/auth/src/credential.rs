@@ -37,6 +37,10 @@ pub enum Source {
     Cookie,
     /// The command `AUTH`.
     Command,
+    /// None was found: only the request's headers, for the operator's endpoint.
+    Request,
+    /// [`Identity::renewal`], to look again.
+    Renewal,
 }
 
 /// Who somebody is, until when, and what their issuer lets them do.
@@ -54,6 +58,8 @@ pub struct Identity {
     pub issued_ms: Option<u64>,
     /// The token's own name (`jti`), to ban it by.
     pub token_id: Option<String>,
+    /// What to show again, as [`Source::Renewal`], to find out whether this still holds: for what was looked up, not for tokens.
+    pub renewal: Option<Secret>,
 }
 
 /// Patterns of room names, as texts that nobody here understands.
@@ -68,6 +74,9 @@ pub struct Grants {
     /// Rooms whose presence may be seen.
     pub presence: Vec<String>,
 }
+
+/// [`Identity::renewal`] has at most this many bytes, because every connection keeps one. What would need more is refused.
+pub const RENEWAL_BYTES_MAX: usize = 8 * 1024;
 
 /// A user's name out of JSON: a text, or a whole number in digits, because many systems number their users.
 pub(crate) fn user_of(value: Option<&Value>) -> Result<String, Refusal> {

@@ -25,8 +25,14 @@ pub enum SetupError {
     NoAlgorithm,
     /// No key set (RFC 7517 §5).
     NoKeySet,
-    /// No `https` URL, nor an `http` one of this machine.
+    /// No `https` URL, nor an `http` one of this machine, or one with a user in it.
     BadUrl,
+    /// No `redis`, `valkey` or `unix` URL.
+    BadRedisUrl,
+    /// No certificate in PEM.
+    NoCertificate,
+    /// A header that is none, or none that may be forwarded.
+    BadHeader,
     /// Two issuers of one name, or no issuer.
     Issuers,
     /// A key to mint with that is neither a secret nor a PKCS#8 key of P-256, P-384 or Ed25519.
@@ -45,7 +51,12 @@ impl fmt::Display for SetupError {
             Self::RsaSize => "the RSA key has fewer than 2048 bits or more than 4096",
             Self::NoAlgorithm => "the key is for none of these algorithms",
             Self::NoKeySet => "expected a JSON Web Key Set",
-            Self::BadUrl => "expected an https URL (http is for this machine alone)",
+            Self::BadUrl => "expected an https URL (http is for this machine alone), without user and password",
+            Self::BadRedisUrl => "expected a redis://, valkey:// or unix:// URL",
+            Self::NoCertificate => "expected a PEM text with CERTIFICATE",
+            Self::BadHeader => {
+                "expected the name of a header that belongs to the client, not to its connection or content"
+            }
             Self::Issuers => "expected one or more issuers, each of another name",
             Self::NotForMinting => "expected a secret, or a PKCS#8 PEM of a P-256, P-384 or Ed25519 key",
         })

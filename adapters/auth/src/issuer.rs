@@ -85,14 +85,6 @@ impl Issuer {
         self
     }
 
-    /// Why its keys could not be fetched when that was last tried.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        match &self.keys {
-            KeySource::Fixed(_) => None,
-            KeySource::Remote(remote) => remote.trouble(),
-        }
-    }
-
     /// Whether the signature is by one of the keys. It may fetch them.
     pub(crate) fn check(&self, signed: &Signed, now_ms: u64) -> Result<(), Refusal> {
         match &self.keys {
@@ -104,6 +96,28 @@ impl Issuer {
                     outcome => outcome,
                 }
             }
+        }
+    }
+
+    /// The same without fetching. Nothing if it cannot be told so.
+    pub(crate) fn check_by_known(&self, signed: &Signed, now_ms: u64) -> Option<Result<(), Refusal>> {
+        match &self.keys {
+            KeySource::Fixed(keys) => Some(check(keys, signed)),
+            KeySource::Remote(remote) => {
+                let outcome = remote.known().map(|keys| check(&keys, signed));
+                match outcome {
+                    None | Some(Err(Refusal::UnknownKey)) => remote.refusal_within_limit(now_ms).map(Err),
+                    outcome => outcome,
+                }
+            }
+        }
+    }
+
+    /// The keys at a URL, if that is where they are.
+    pub(crate) fn remote(&self) -> Option<&RemoteKeys> {
+        match &self.keys {
+            KeySource::Fixed(_) => None,
+            KeySource::Remote(remote) => Some(remote),
         }
     }
 }

@@ -47,33 +47,45 @@
 //! [RFC 7519]: https://www.rfc-editor.org/rfc/rfc7519
 //! [RFC 8725]: https://www.rfc-editor.org/rfc/rfc8725
 
+mod bans;
+mod callback;
 mod claims;
 mod cookie;
 mod credential;
 mod error;
+mod http;
 mod issuer;
 mod json;
 mod jwks;
 mod key;
+mod methods;
 mod mint;
+mod redis_link;
+mod redis_sessions;
 mod refusal;
 mod remote;
 mod secret;
+mod service;
 mod session;
 mod verifier;
 
+pub use bans::{BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, Bans, FileBans, RedisBans};
+pub use callback::{Callback, CallbackOptions};
 pub use claims::ClaimNames;
 pub use cookie::cookie;
-pub use credential::{Credential, Grants, Identity, Source, USER_BYTES_MAX};
+pub use credential::{Credential, Grants, Identity, RENEWAL_BYTES_MAX, Source, USER_BYTES_MAX};
 pub use error::SetupError;
 pub use issuer::{Issuer, KeySource};
 /// The algorithms of RFC 7518 §3.1 and RFC 8037 that can be verified. There is no `none`.
 pub use jsonwebtoken::Algorithm;
 pub use jwks::key_set;
 pub use key::Key;
+pub use methods::{CookieKind, Methods, SessionMethod, Trouble};
 pub use mint::{MintingKey, mint};
+pub use redis_sessions::RedisSessions;
 pub use refusal::Refusal;
 pub use remote::RemoteKeys;
 pub use secret::Secret;
-pub use session::{SessionStore, Sessions, Unavailable};
+pub use service::{Options, Request, Service};
+pub use session::{SessionStore, Sessions, StoredSession, Unavailable};
 pub use verifier::{TOKEN_BYTES_MAX, Verifier};

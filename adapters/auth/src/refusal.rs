@@ -33,6 +33,12 @@ pub enum Refusal {
     BadGrants,
     /// There is no such session, or there is none any more.
     NoSession,
+    /// There is none of a kind that is taken here.
+    NoCredential,
+    /// The operator's endpoint does not accept it (401).
+    NotAccepted,
+    /// The operator's endpoint knows who it is, and does not let them in (403).
+    Forbidden,
     /// It could not be found out. The client is not to blame and may come back.
     Unavailable,
 }
@@ -41,6 +47,15 @@ impl Refusal {
     /// Whether we failed, not the credential: 503 in place of 401.
     pub fn is_ours(self) -> bool {
         self == Self::Unavailable
+    }
+
+    /// The status of HTTP for a request that is refused so (RFC 9110 §15).
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Unavailable => 503,
+            Self::Forbidden => 403,
+            _ => 401,
+        }
     }
 }
 
@@ -60,6 +75,9 @@ impl fmt::Display for Refusal {
             Self::NoUser => "the credential names no user",
             Self::BadGrants => "the grants are not lists of room patterns",
             Self::NoSession => "there is no such session",
+            Self::NoCredential => "there is no credential of a kind that is taken here",
+            Self::NotAccepted => "the credential is not accepted",
+            Self::Forbidden => "the user is not let in",
             Self::Unavailable => "the credential cannot be verified at the moment",
         })
     }

@@ -5,9 +5,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ureq::http::Uri;
-
 use crate::error::SetupError;
+use crate::http::Http;
 use crate::jwks::published_key_set;
 use crate::key::Key;
 use crate::refusal::Refusal;
@@ -24,14 +23,10 @@ const AGE_MS_MAX: u64 = 10 * 60_000;
 /// For one request, all of it. As long, threads may wait that need a key which nobody knows.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Some hundred keys. Certificates (`x5c`) are what makes sets large.
-const SET_BYTES_MAX: u64 = 64 * 1024;
-
 /// The keys that an issuer publishes at a URL (RFC 7517 §5).
 #[derive(Debug)]
 pub struct RemoteKeys {
-    url: Uri,
-    agent: ureq::Agent,
+    http: Http,
     state: Mutex<State>,
     /// Held while one thread fetches.
     fetching: Mutex<()>,
@@ -61,19 +56,13 @@ impl RemoteKeys {
     /// A URL begins with `https`, because who can change the answer can sign in as anybody. `http` is for this machine alone.
     /// The certificate is checked against Mozilla's roots, which are compiled in.
     pub fn new(url: &str) -> Result<Self, SetupError> {
-        let url: Uri = url.parse().map_err(|_| SetupError::BadUrl)?;
-        let proxy = match (url.scheme_str(), url.host()) {
-            (Some("https"), Some(_)) => ureq::Proxy::try_from_env(),
-            (Some("http"), Some("localhost" | "127.0.0.1" | "[::1]")) => None,
-            _ => return Err(SetupError::BadUrl),
-        };
-        let settings = ureq::Agent::config_builder()
-            .timeout_global(Some(FETCH_TIME_MAX))
-            .proxy(proxy)
-            .max_redirects(0)
-            .max_idle_connections(0)
-            .user_agent("fanfare");
-        Ok(Self { url, agent: settings.build().into(), state: Mutex::default(), fetching: Mutex::default() })
+        Ok(Self { http: Http::new(url, FETCH_TIME_MAX, false)?, state: Mutex::default(), fetching: Mutex::default() })
+    }
+
+    /// Checks the certificate against these roots, as PEM, in place of Mozilla's.
+    pub fn roots(mut self, pem: &str) -> Result<Self, SetupError> {
+        self.http = self.http.roots(pem)?;
+        Ok(self)
     }
 
     /// Why the keys could not be fetched when that was last tried.
@@ -113,14 +102,32 @@ impl RemoteKeys {
         }
     }
 
-    /// Called with `fetching` held. A clock that was set back is no reason to wait for as long.
+    /// What can be said without a request, of a token whose key these keys are not: nothing if one may be made.
+    pub(crate) fn refusal_within_limit(&self, now_ms: u64) -> Option<Refusal> {
+        let state = self.state();
+        if !state.is_limited(now_ms) {
+            return None;
+        }
+        Some(if state.trouble.is_some() { Refusal::Unavailable } else { Refusal::UnknownKey })
+    }
+
+    /// The keys as they are, if there are any.
+    pub(crate) fn known(&self) -> Option<Arc<[Key]>> {
+        let state = self.state();
+        state.fetched_ms.map(|_| state.keys.clone())
+    }
+
+    /// Whether it is time to fetch them unasked, and nobody is at it.
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        let state = self.state();
+        let is_old = state.fetched_ms.is_none_or(|at| now_ms.abs_diff(at) >= AGE_MS_MAX);
+        is_old && !state.is_limited(now_ms) && self.fetching.try_lock().is_ok()
+    }
+
+    /// Called with `fetching` held.
     fn fetch_unless_limited(&self, now_ms: u64) {
-        {
-            let state = self.state();
-            let pause_ms = if state.fetched_ms.is_some() { REFRESH_MS } else { RETRY_MS };
-            if state.attempted_ms.is_some_and(|last| now_ms.abs_diff(last) < pause_ms) {
-                return;
-            }
+        if self.state().is_limited(now_ms) {
+            return;
         }
         let outcome = self.fetch();
         let mut state = self.state();
@@ -137,12 +144,10 @@ impl RemoteKeys {
     }
 
     fn fetch(&self) -> Result<Vec<Key>, String> {
-        let mut answer = self.agent.get(&self.url).call().map_err(|error| error.to_string())?;
-        if answer.status() != 200 {
-            return Err(format!("status {}", answer.status().as_u16()));
+        match self.http.get(&[])? {
+            (200, body) => published_key_set(&body).map_err(|error| error.to_string()),
+            (status, _) => Err(format!("status {status}")),
         }
-        let body = answer.body_mut().with_config().limit(SET_BYTES_MAX).read_to_vec();
-        published_key_set(&body.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -151,6 +156,12 @@ impl RemoteKeys {
 }
 
 impl State {
+    /// A clock that was set back is no reason to wait for as long.
+    fn is_limited(&self, now_ms: u64) -> bool {
+        let pause_ms = if self.fetched_ms.is_some() { REFRESH_MS } else { RETRY_MS };
+        self.attempted_ms.is_some_and(|last| now_ms.abs_diff(last) < pause_ms)
+    }
+
     fn snapshot(&self) -> Snapshot {
         Snapshot { keys: self.keys.clone(), attempts: self.attempts }
     }

@@ -3,9 +3,11 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
+
 /// Secret bytes. `Debug` tells that there is a secret, and not even its length.
 ///
-/// It cannot be compared, because `==` takes longer the more bytes agree.
+/// Comparing two takes as long for all of a length, because `==` on bytes takes longer the more of them agree.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
@@ -20,6 +22,14 @@ impl Secret {
         &self.0
     }
 }
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

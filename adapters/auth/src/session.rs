@@ -1,5 +1,5 @@
 //! Sessions of Express: the cookie that `express-session` signs, the session that `connect-redis` stores, the user in it.
-//! The look-up itself is a trait, because only a server has a connection to Redis.
+//! The look-up itself is a trait, so that it can be tried without a Redis.
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -17,15 +17,32 @@ use crate::secret::Secret;
 const COOKIE_BYTES_MAX: usize = 4 * 1024;
 
 /// Of a stored session. It is the application's, so it may hold more than a token.
-const SESSION_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const SESSION_BYTES_MAX: usize = 256 * 1024;
 
 /// As `serde_json` allows by itself.
 const SESSION_DEPTH_MAX: usize = 127;
 
 /// Where sessions are stored.
-pub trait SessionStore {
-    /// The JSON text of the session under this key, if there is one. It may block.
-    fn session(&self, key: &Secret) -> Result<Option<Vec<u8>>, Unavailable>;
+pub trait SessionStore: Send + Sync {
+    /// The session under this key, if there is one. It may block.
+    fn session(&self, key: &Secret) -> Result<Option<StoredSession>, Unavailable>;
+
+    /// Why the store could not be asked when that was last tried.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A session as it is stored.
+#[derive(Clone)]
+pub struct StoredSession {
+    /// Its JSON text.
+    pub text: Vec<u8>,
+    /// How long the store will keep it, in ms, if it removes it by itself.
+    ///
+    /// It is believed before the text's own end: a request of an active user moves the store's end alone (`EXPIRE`), and the text
+    /// would tell the end of the day on which they signed in.
+    pub left_ms: Option<u64>,
 }
 
 /// The store could not be asked.
@@ -86,18 +103,23 @@ impl Sessions {
         Ok(Secret::new([self.prefix.as_bytes(), id].concat()))
     }
 
-    /// Whose session this text is, and until when. It has no grants and no time of issue.
-    pub fn identity(&self, session: &[u8], now_ms: u64) -> Result<Identity, Refusal> {
-        if session.len() > SESSION_BYTES_MAX {
+    /// Whose session this is, and until when. It has no grants and no time of issue.
+    pub fn identity(&self, session: &StoredSession, now_ms: u64) -> Result<Identity, Refusal> {
+        let StoredSession { text, left_ms } = session;
+        if text.len() > SESSION_BYTES_MAX {
             return Err(Refusal::TooLarge);
         }
-        let session = json::object(session, SESSION_DEPTH_MAX)?;
-        let expires_ms = expiry_ms(&session)?;
+        let session = json::object(text, SESSION_DEPTH_MAX)?;
+        let expires_ms = match left_ms {
+            Some(left_ms) => Some(now_ms.saturating_add(*left_ms)),
+            None => expiry_ms(&session)?,
+        };
         if expires_ms.is_some_and(|at| now_ms >= at) {
             return Err(Refusal::Expired);
         }
         let user = user_of(at_path(&session, &self.user))?;
-        Ok(Identity { user, grants: Grants::default(), join: Vec::new(), expires_ms, issued_ms: None, token_id: None })
+        let (grants, join) = (Grants::default(), Vec::new());
+        Ok(Identity { user, grants, join, expires_ms, issued_ms: None, token_id: None, renewal: None })
     }
 }
 

@@ -10,12 +10,25 @@ use crate::error::SetupError;
 use crate::issuer::{Issuer, Signed};
 use crate::json;
 use crate::refusal::Refusal;
+use crate::remote::RemoteKeys;
 
 /// A token has at most this many bytes, which is as much as proxies let pass in a header.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// The claims, one of them with an object, that with lists; and room for what other programs want to know.
 const DEPTH_MAX: usize = 8;
+
+/// Why a token gave no identity by the keys that are known.
+enum Undecided {
+    Refused(Refusal),
+    NeedsKeys,
+}
+
+impl From<Refusal> for Undecided {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
 
 /// Verifies JSON Web Tokens of the issuers that it was given. Threads may share it.
 #[derive(Debug)]
@@ -42,9 +55,30 @@ impl Verifier {
 
     /// Who shows this token at this time (Unix, ms). It blocks while keys are fetched.
     pub fn verify(&self, credential: &Credential, now_ms: u64) -> Result<Identity, Refusal> {
+        self.verify_with(credential, now_ms, |issuer, signed| issuer.check(signed, now_ms))
+    }
+
+    /// The same without fetching. Nothing if it cannot be told so.
+    pub(crate) fn verify_by_known(&self, credential: &Credential, now_ms: u64) -> Option<Result<Identity, Refusal>> {
+        let outcome = self.verify_with(credential, now_ms, |issuer, signed| {
+            issuer.check_by_known(signed, now_ms).ok_or(Undecided::NeedsKeys)?.map_err(Undecided::Refused)
+        });
+        match outcome {
+            Ok(identity) => Some(Ok(identity)),
+            Err(Undecided::Refused(refusal)) => Some(Err(refusal)),
+            Err(Undecided::NeedsKeys) => None,
+        }
+    }
+
+    fn verify_with<E: From<Refusal>>(
+        &self,
+        credential: &Credential,
+        now_ms: u64,
+        check: impl FnOnce(&Issuer, &Signed) -> Result<(), E>,
+    ) -> Result<Identity, E> {
         let token = credential.token.expose();
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(Refusal::TooLarge);
+            return Err(Refusal::TooLarge.into());
         }
         let (message, signature) = split_last(token)?;
         let (header, payload) = split_last(message)?;
@@ -56,13 +90,35 @@ impl Verifier {
         let issuer = self.issuer(claimed_issuer)?;
         let signed =
             Signed { algorithm, key: optional_text(&header, "kid")?, issuer: claimed_issuer, message, signature };
-        issuer.check(&signed, now_ms)?;
-        self.names.identity(&claims, issuer, now_ms)
+        check(issuer, &signed)?;
+        Ok(self.names.identity(&claims, issuer, now_ms)?)
+    }
+
+    /// Whether any issuer publishes its keys.
+    pub(crate) fn fetches(&self) -> bool {
+        self.remote_keys().next().is_some()
+    }
+
+    /// Whether keys should be fetched, although no token needs it.
+    pub(crate) fn is_refresh_due(&self, now_ms: u64) -> bool {
+        self.remote_keys().any(|(_, keys)| keys.is_due(now_ms))
+    }
+
+    /// Fetches the keys that should be. It blocks.
+    pub(crate) fn refresh(&self, now_ms: u64) {
+        for (_, keys) in self.remote_keys().filter(|(_, keys)| keys.is_due(now_ms)) {
+            // What is wrong is told by `troubles`.
+            let _ = keys.current(now_ms);
+        }
+    }
+
+    fn remote_keys(&self) -> impl Iterator<Item = (Option<&str>, &RemoteKeys)> {
+        self.issuers.iter().filter_map(|issuer| Some((issuer.name.as_deref(), issuer.remote()?)))
     }
 
     /// For operators: which issuers' keys could not be fetched when that was last tried, by name, and why.
     pub fn troubles(&self) -> impl Iterator<Item = (Option<&str>, String)> {
-        self.issuers.iter().filter_map(|issuer| Some((issuer.name.as_deref(), issuer.trouble()?)))
+        self.remote_keys().filter_map(|(issuer, keys)| Some((issuer, keys.trouble()?)))
     }
 
     /// The issuer of this name, else the one without.

@@ -2,7 +2,8 @@
 
 use crate::material::*;
 use fanfare_auth::{
-    Credential, Identity, Refusal, Secret, SessionStore, Sessions, SetupError, Source, Unavailable, cookie,
+    Credential, Identity, Refusal, Secret, SessionStore, Sessions, SetupError, Source, StoredSession, Unavailable,
+    cookie,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -11,9 +12,15 @@ use std::collections::HashMap;
 struct Store(Result<HashMap<Vec<u8>, Vec<u8>>, Unavailable>);
 
 impl SessionStore for Store {
-    fn session(&self, key: &Secret) -> Result<Option<Vec<u8>>, Unavailable> {
-        self.0.as_ref().map(|sessions| sessions.get(key.expose()).cloned()).map_err(|outage| *outage)
+    fn session(&self, key: &Secret) -> Result<Option<StoredSession>, Unavailable> {
+        let stored = self.0.as_ref().map(|sessions| sessions.get(key.expose()).map(|text| endless(text)));
+        stored.map_err(|outage| *outage)
     }
+}
+
+/// A session that its store keeps until somebody removes it.
+fn endless(text: &[u8]) -> StoredSession {
+    StoredSession { text: text.to_vec(), left_ms: None }
 }
 
 /// 2026-11-28 15:48:34.796 UTC, when the session of `passport` ends.
@@ -130,7 +137,7 @@ fn no_other_byte_in_a_cookie_is_taken() {
 #[test]
 fn users_stand_where_the_path_says() {
     let user = |session: Value, path: &str| {
-        let identity = sessions().user_path(path).identity(session.to_string().as_bytes(), NOW);
+        let identity = sessions().user_path(path).identity(&endless(session.to_string().as_bytes()), NOW);
         identity.map(|identity| identity.user)
     };
     assert_eq!(user(json!({ "a": { "b": { "c": "x" } } }), "a.b.c").as_deref(), Ok("x"));
@@ -152,7 +159,7 @@ fn users_stand_where_the_path_says() {
 fn an_end_is_a_date_and_anything_else_is_no_session() {
     let outcome = |expires: Value| {
         let session = json!({ "cookie": { "expires": expires }, "passport": { "user": "alice" } });
-        sessions().identity(session.to_string().as_bytes(), NOW).map(|identity| identity.expires_ms)
+        sessions().identity(&endless(session.to_string().as_bytes()), NOW).map(|identity| identity.expires_ms)
     };
     assert_eq!(outcome(json!("2023-11-14T22:13:20.001Z")), Ok(Some(NOW + 1)));
     assert_eq!(outcome(json!("2023-11-14T23:13:20.001+01:00")), Ok(Some(NOW + 1)));
@@ -166,8 +173,21 @@ fn an_end_is_a_date_and_anything_else_is_no_session() {
 }
 
 #[test]
+fn the_stores_end_is_believed_before_the_texts() {
+    // Express moves the store's end alone when an active user comes by.
+    let ended = json!({ "cookie": { "expires": "2023-11-14T22:13:20.000Z" }, "passport": { "user": "alice" } });
+    let outcome = |left_ms| {
+        let stored = StoredSession { text: ended.to_string().into_bytes(), left_ms };
+        sessions().identity(&stored, NOW).map(|identity| identity.expires_ms)
+    };
+    assert_eq!(outcome(Some(5)), Ok(Some(NOW + 5)));
+    assert_eq!(outcome(Some(0)), Err(Refusal::Expired));
+    assert_eq!(outcome(None), Err(Refusal::Expired));
+}
+
+#[test]
 fn what_is_stored_is_bounded_and_is_json() {
-    let identity = |text: &[u8]| sessions().identity(text, NOW);
+    let identity = |text: &[u8]| sessions().identity(&endless(text), NOW);
     let padded = |length: usize| format!("{{\"passport\":{{\"user\":\"alice\"}}{}}}", " ".repeat(length - 30));
     assert!(identity(padded(256 * 1024).as_bytes()).is_ok());
     assert_eq!(identity(padded(256 * 1024 + 2).as_bytes()), Err(Refusal::TooLarge));

@@ -1,0 +1,153 @@
+//! Bans: who is refused although the credential is valid, until it would have expired anyway.
+//! Which bans there are is kept in a store, of which there are several; whom they refuse is decided here.
+
+mod file;
+mod redis;
+mod text;
+mod watch;
+
+use std::collections::HashMap;
+use std::fmt;
+
+pub use file::FileBans;
+pub use redis::RedisBans;
+pub use watch::BanWatch;
+
+use crate::credential::{Identity, USER_BYTES_MAX};
+use crate::verifier::TOKEN_BYTES_MAX;
+
+/// So many bans are kept at most, because every server holds all of them.
+pub const BANS_MAX: usize = 100_000;
+
+/// The largest whole number up to which a Redis score is exact: some 285,000 years.
+const UNTIL_MS_MAX: u64 = (1 << 53) - 1;
+
+/// Who is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Banned {
+    /// A user, whatever they show.
+    User(String),
+    /// A token, by its `jti`.
+    Token(String),
+    /// What was issued before this time (Unix, ms), of this user or of all.
+    IssuedBefore {
+        /// From when on credentials are taken again. Tokens tell whole seconds, so one of the same second counts as older.
+        ms: u64,
+        /// Whose.
+        user: Option<String>,
+    },
+}
+
+/// A ban.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ban {
+    /// Who is refused.
+    pub what: Banned,
+    /// Until when (Unix, ms). When the last credential has expired that it is meant for, it has nothing left to refuse.
+    pub until_ms: u64,
+}
+
+/// Where bans are kept. All of it may block.
+pub trait BanStore: Send + Sync {
+    /// A text that is another one after each change.
+    fn version(&self) -> Result<String, BanError>;
+
+    /// The bans in force at this time.
+    fn list(&self, now_ms: u64) -> Result<BanList, BanError>;
+
+    /// Adds a ban, or moves the end of one that is there. Those that are over are removed.
+    fn ban(&self, ban: &Ban, now_ms: u64) -> Result<(), BanError>;
+
+    /// Lifts a ban, and tells whether there was one. Those that are over are removed.
+    fn unban(&self, what: &Banned, now_ms: u64) -> Result<bool, BanError>;
+}
+
+/// What a store holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BanList {
+    /// The bans in force.
+    pub bans: Vec<Ban>,
+    /// Entries that this version cannot read, and so does not enforce: somebody wrote them by hand, or a later version did.
+    pub unreadable: usize,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BanError {
+    /// It cannot be reached, read or written, and why.
+    Unavailable(String),
+    /// It holds more than [`BANS_MAX`], or would.
+    TooMany,
+    /// It holds entries that cannot be read and would be lost by writing.
+    Unreadable,
+    /// A user's name, or a token's, that no credential can have.
+    BadName,
+}
+
+impl fmt::Display for BanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(why) => write!(f, "the bans cannot be reached: {why}"),
+            Self::TooMany => write!(f, "there are more than {BANS_MAX} bans"),
+            Self::Unreadable => f.write_str("some entries cannot be read: mend or remove them first"),
+            Self::BadName => f.write_str("no credential has such a name"),
+        }
+    }
+}
+
+impl std::error::Error for BanError {}
+
+/// Bans in a form in which they are looked up quickly.
+#[derive(Debug, Default)]
+pub struct Bans {
+    users: HashMap<String, u64>,
+    tokens: HashMap<String, u64>,
+    /// Of one user, and of all under `None`: before when, and until when.
+    issued_before: HashMap<Option<String>, Vec<(u64, u64)>>,
+}
+
+impl Bans {
+    /// These bans.
+    pub fn new(bans: &[Ban]) -> Self {
+        let mut all = Self::default();
+        for Ban { what, until_ms } in bans {
+            match what.clone() {
+                Banned::User(user) => prolong(&mut all.users, user, *until_ms),
+                Banned::Token(id) => prolong(&mut all.tokens, id, *until_ms),
+                Banned::IssuedBefore { ms, user } => all.issued_before.entry(user).or_default().push((ms, *until_ms)),
+            }
+        }
+        all
+    }
+
+    /// Whether one of the bans is for this identity at this time. An identity without a time of issue is older than any.
+    pub fn refuses(&self, identity: &Identity, now_ms: u64) -> bool {
+        let is_in_force = |until_ms: &u64| *until_ms > now_ms;
+        let is_too_old = |of: &Option<String>| {
+            self.issued_before.get(of).into_iter().flatten().any(|(before_ms, until_ms)| {
+                is_in_force(until_ms) && identity.issued_ms.is_none_or(|issued_ms| issued_ms < *before_ms)
+            })
+        };
+        self.users.get(&identity.user).is_some_and(is_in_force)
+            || identity.token_id.as_ref().and_then(|id| self.tokens.get(id)).is_some_and(is_in_force)
+            || is_too_old(&None)
+            || is_too_old(&Some(identity.user.clone()))
+    }
+}
+
+fn prolong(bans: &mut HashMap<String, u64>, name: String, until_ms: u64) {
+    let end = bans.entry(name).or_default();
+    *end = until_ms.max(*end);
+}
+
+/// Whether a credential can have this name at all.
+fn check_name(what: &Banned) -> Result<(), BanError> {
+    let is_user = |user: &str| (1..=USER_BYTES_MAX).contains(&user.len());
+    let is_name = match what {
+        Banned::User(user) => is_user(user),
+        Banned::Token(id) => id.len() <= TOKEN_BYTES_MAX,
+        Banned::IssuedBefore { user, .. } => user.as_deref().is_none_or(is_user),
+    };
+    if is_name { Ok(()) } else { Err(BanError::BadName) }
+}

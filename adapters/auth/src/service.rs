@@ -1,0 +1,312 @@
+//! Threads on which credentials are verified, away from a server's event loop.
+//! Each method has threads and a queue of its own, so that an endpoint that does not answer keeps no token waiting.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::credential::{Credential, Identity, Source};
+use crate::methods::{Method, Methods, Shown, Trouble};
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+use crate::verifier::Verifier;
+
+/// Threads that fetch keys. Two, because of several issuers one may be slow.
+const KEY_THREADS: usize = 2;
+
+/// For the threads to end, when nobody asks any more. One that waits for somebody else may take longer, and is left to itself.
+const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How many verify, and how many wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Threads that check signatures, which is work for a processor: 2 unless told.
+    pub token_threads: usize,
+    /// Threads that look up sessions, and as many that ask the operator's endpoint, which is waiting: 8 each unless told. So many
+    /// requests are under way there at once.
+    pub lookup_threads: usize,
+    /// Requests that wait for a thread, in each queue: 1,024 unless told.
+    pub queue_max: usize,
+    /// How long a request may wait before nobody works for it any more: 5 seconds unless told.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { token_threads: 2, lookup_threads: 8, queue_max: 1024, patience: Duration::from_secs(5) }
+    }
+}
+
+/// A credential to be verified.
+#[derive(Debug, Clone)]
+pub struct Request<T> {
+    /// Comes back with the answer.
+    pub tag: T,
+    /// Where the credential was found.
+    pub source: Source,
+    /// The credential. Nothing, if only the request is there to be judged.
+    pub credential: Secret,
+    /// The request's headers, as far as the operator's endpoint is to see them. See [`Methods::forward_headers`].
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Verifies on threads of its own. Whoever holds a clone may ask; when the last one is dropped, the threads end.
+///
+/// A method that panics is a bug, and answers [`Refusal::Unavailable`]. In a program built with `panic = "abort"`, it ends the program.
+pub struct Service<T: Send + 'static> {
+    handle: Arc<Handle<T>>,
+}
+
+impl<T: Send + 'static> Clone for Service<T> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone() }
+    }
+}
+
+/// What the clones share.
+struct Handle<T: Send + 'static> {
+    shared: Arc<Shared<T>>,
+    lanes: Option<Lanes<T>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Disconnected once the last thread has ended.
+    ended: Receiver<()>,
+}
+
+/// The queues. Those of methods that are not there have no threads.
+struct Lanes<T> {
+    tokens: Sender<Job<T>>,
+    sessions: Sender<Job<T>>,
+    callback: Sender<Job<T>>,
+}
+
+/// What the threads share.
+struct Shared<T> {
+    methods: Methods,
+    patience: Duration,
+    deliver: Box<dyn Fn(T, Result<Identity, Refusal>) + Send + Sync>,
+    now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+    is_stopping: AtomicBool,
+    /// Keys are to be fetched unasked, and that waits in the queue or is under way.
+    is_refreshing: AtomicBool,
+}
+
+/// One request on its way.
+struct Job<T> {
+    answer: Answer<T>,
+    asked: Instant,
+    shown: Shown,
+    method: Result<Method, Refusal>,
+}
+
+/// Gives one answer, and if nobody has any, then that.
+struct Answer<T> {
+    tag: Option<T>,
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Answer<T> {
+    fn give(mut self, outcome: Result<Identity, Refusal>) {
+        if let Some(tag) = self.tag.take() {
+            (self.shared.deliver)(tag, outcome);
+        }
+    }
+}
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        if let Some(tag) = self.tag.take() {
+            (self.shared.deliver)(tag, Err(Refusal::Unavailable));
+        }
+    }
+}
+
+/// What the threads that fetch keys are given.
+enum KeyJob<T> {
+    Verify(Job<T>),
+    Refresh,
+}
+
+impl<T: Send + 'static> Service<T> {
+    /// Starts the threads. Each answer is handed over on one of them, with the tag of its request; so `deliver` must not block. The
+    /// clock tells Unix time in ms.
+    pub fn start(
+        methods: Methods,
+        options: Options,
+        deliver: impl Fn(T, Result<Identity, Refusal>) + Send + Sync + 'static,
+        now_ms: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let Options { token_threads, lookup_threads, queue_max, patience } = options;
+        let has = |is_there: bool, threads: usize| if is_there { threads.max(1) } else { 0 };
+        let key_threads = has(methods.tokens.as_ref().is_some_and(Verifier::fetches), KEY_THREADS);
+        let session_threads = has(methods.sessions.is_some(), lookup_threads);
+        let callback_threads = has(methods.callback.is_some(), lookup_threads);
+        let shared = Arc::new(Shared {
+            methods,
+            patience,
+            deliver: Box::new(deliver),
+            now_ms: Box::new(now_ms),
+            is_stopping: AtomicBool::new(false),
+            is_refreshing: AtomicBool::new(false),
+        });
+        let (ending, ended) = bounded(0);
+        let mut threads = Threads { shared: &shared, ending, started: Vec::new() };
+        let keys = threads.lane("auth-keys", key_threads, queue_max, Shared::fetch_and_verify)?;
+        let (sessions, callback) = (
+            threads.lane("auth-sessions", session_threads, queue_max, Shared::look_up)?,
+            threads.lane("auth-callback", callback_threads, queue_max, Shared::look_up)?,
+        );
+        if key_threads > 0 {
+            // So that the first client need not wait for it.
+            shared.refresh_if_due(&keys);
+        }
+        let tokens = threads.lane("auth-tokens", token_threads.max(1), queue_max, move |shared: &Shared<T>, job| {
+            shared.verify_by_known(job, &keys);
+        })?;
+        let threads = Mutex::new(threads.started);
+        let lanes = Some(Lanes { tokens, sessions, callback });
+        Ok(Self { handle: Arc::new(Handle { shared, lanes, threads, ended }) })
+    }
+
+    /// Has the credential verified. It never blocks: if too many are waiting already, the tag comes back, and there will be no answer.
+    pub fn ask(&self, request: Request<T>) -> Result<(), T> {
+        let Request { tag, source, credential, headers } = request;
+        let shown = Shown { credential: Credential::new(credential, source), headers };
+        let Handle { shared, lanes, .. } = &*self.handle;
+        let Some(lanes) = lanes else { return Err(tag) };
+        let method = shared.methods.method(&shown.credential);
+        let lane = match method {
+            Ok(Method::Sessions) => &lanes.sessions,
+            Ok(Method::Callback) => &lanes.callback,
+            Ok(Method::Tokens) | Err(_) => &lanes.tokens,
+        };
+        let answer = Answer { tag: Some(tag), shared: shared.clone() };
+        match lane.try_send(Job { answer, asked: Instant::now(), shown, method }) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(mut job) | TrySendError::Disconnected(mut job)) => {
+                job.answer.tag.take().map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    /// The headers that requests are to come with, in lower case.
+    pub fn forward_headers(&self) -> &[String] {
+        self.handle.shared.methods.forward_headers()
+    }
+
+    /// What keeps methods from verifying, as it was when they were last used.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.handle.shared.methods.troubles()
+    }
+}
+
+impl<T: Send + 'static> Drop for Handle<T> {
+    fn drop(&mut self) {
+        self.shared.is_stopping.store(true, Ordering::Release);
+        self.lanes = None;
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // An answer may have held the last clone, and a thread cannot wait for itself.
+        if threads.iter().any(|thread| thread.thread().id() == thread::current().id()) {
+            return;
+        }
+        if self.ended.recv_timeout(STOP_TIME_MAX).is_err_and(|error| error.is_disconnected()) {
+            for thread in threads {
+                // If it ended by a panic, that was told.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// Threads as they are started.
+struct Threads<'a, T> {
+    shared: &'a Arc<Shared<T>>,
+    ending: Sender<()>,
+    started: Vec<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Threads<'_, T> {
+    /// A queue, and threads that work on it until nobody can fill it any more.
+    fn lane<J: Send + 'static>(
+        &mut self,
+        name: &str,
+        count: usize,
+        queue_max: usize,
+        work: impl Fn(&Shared<T>, J) + Send + Sync + 'static,
+    ) -> io::Result<Sender<J>> {
+        let (queue, jobs) = bounded::<J>(queue_max.max(1));
+        let work = Arc::new(work);
+        for _ in 0..count {
+            let (shared, jobs, work, ending) = (self.shared.clone(), jobs.clone(), work.clone(), self.ending.clone());
+            self.started.push(thread::Builder::new().name(name.to_owned()).spawn(move || {
+                // Dropped with the thread, which tells that it has ended.
+                let _ending = ending;
+                for job in jobs {
+                    // What panics is dropped, and so answered.
+                    let _ = catch_unwind(AssertUnwindSafe(|| work(&shared, job)));
+                }
+            })?);
+        }
+        Ok(queue)
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// Tokens whose keys are known. The others are passed on to who may fetch keys.
+    fn verify_by_known(&self, job: Job<T>, keys: &Sender<KeyJob<T>>) {
+        if !self.is_worth_it(&job) {
+            return;
+        }
+        let verifier = match (job.method, &self.methods.tokens) {
+            (Err(refusal), _) => return job.answer.give(Err(refusal)),
+            (Ok(_), None) => return job.answer.give(Err(Refusal::NoCredential)),
+            (Ok(_), Some(verifier)) => verifier,
+        };
+        match verifier.verify_by_known(&job.shown.credential, (self.now_ms)()) {
+            Some(outcome) => job.answer.give(outcome),
+            // If too many wait there, this is dropped, and so answered.
+            None => drop(keys.try_send(KeyJob::Verify(job))),
+        }
+        self.refresh_if_due(keys);
+    }
+
+    /// Has keys fetched that are old, without making anybody wait for it.
+    fn refresh_if_due(&self, keys: &Sender<KeyJob<T>>) {
+        let is_due = self.methods.tokens.as_ref().is_some_and(|verifier| verifier.is_refresh_due((self.now_ms)()));
+        if is_due && !self.is_refreshing.swap(true, Ordering::AcqRel) && keys.try_send(KeyJob::Refresh).is_err() {
+            self.is_refreshing.store(false, Ordering::Release);
+        }
+    }
+
+    /// Tokens whose keys are not known yet, and keys that are old.
+    fn fetch_and_verify(&self, job: KeyJob<T>) {
+        match job {
+            KeyJob::Verify(job) => self.look_up(job),
+            KeyJob::Refresh => {
+                self.is_refreshing.store(false, Ordering::Release);
+                if let Some(verifier) = &self.methods.tokens
+                    && !self.is_stopping.load(Ordering::Acquire)
+                {
+                    verifier.refresh((self.now_ms)());
+                }
+            }
+        }
+    }
+
+    /// Whatever has to ask somebody else.
+    fn look_up(&self, job: Job<T>) {
+        if self.is_worth_it(&job) {
+            let outcome = job.method.and_then(|method| self.methods.verify(method, &job.shown, (self.now_ms)()));
+            job.answer.give(outcome);
+        }
+    }
+
+    /// Whether somebody still waits for it.
+    fn is_worth_it(&self, job: &Job<T>) -> bool {
+        !self.is_stopping.load(Ordering::Acquire) && job.asked.elapsed() < self.patience
+    }
+}
