@@ -83,9 +83,10 @@ impl Identity {
         }
     }
 
-    /// What bans look at.
+    /// What bans look at. Of the time of issue that is the second, because that is what tokens tell, and what is kept of a connection.
     pub(crate) fn facts(&self) -> Facts<'_> {
-        Facts { user: &self.user, token_id: self.token_id.as_deref(), issued_ms: self.issued_ms }
+        let issued_ms = self.issued_ms.map(|ms| ms / 1_000 * 1_000);
+        Facts { user: &self.user, token_id: self.token_id.as_deref(), issued_ms }
     }
 }
 
@@ -148,7 +149,7 @@ pub enum Banned {
     Token(Box<str>),
     /// Those that were issued before this time, or do not say when they were.
     IssuedBefore {
-        /// Unix, ms.
+        /// Unix, ms. A credential of the same second counts as issued before.
         ms: u64,
         /// Of this user alone.
         user: Option<Box<str>>,
@@ -226,7 +227,8 @@ mod tests {
         assert!(refuse(Banned::User("bob".into()), &bob) && !refuse(Banned::User("bo".into()), &bob));
         assert!(refuse(Banned::Token("t1".into()), &bob) && !refuse(Banned::Token("t1".into()), &unknown_age));
         let before = |ms, user: Option<&str>| Banned::IssuedBefore { ms, user: user.map(Into::into) };
-        assert!(refuse(before(501, None), &bob) && !refuse(before(500, None), &bob));
+        assert!(refuse(before(501, None), &bob) && refuse(before(1, None), &bob), "of its time the second counts");
+        assert!(!refuse(before(0, None), &bob));
         assert!(refuse(before(1, None), &unknown_age), "without a time of issue it is older than any");
         assert!(refuse(before(501, Some("bob")), &bob) && !refuse(before(501, Some("eve")), &bob));
     }

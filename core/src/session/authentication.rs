@@ -133,7 +133,13 @@ impl Session {
                 }
                 self.join_own(hub, cx, slot, identity)
             }
-            (Err(denied), Some(Asking::Command(id))) => self.refuse_command(cx, slot, denied, id.as_ref()),
+            (Err(denied), Some(Asking::Command(id))) => {
+                if self.identities.get(slot).is_some() {
+                    // What it had may have ended while this one was looked at.
+                    self.set_timer(cx, slot);
+                }
+                self.refuse_command(cx, slot, denied, id.as_ref())
+            }
             // It is asked again soon. What is known stays true for as long as it may.
             (Err(Denied::Unavailable), _) => {
                 if self.identities.get(slot).is_some() {

@@ -12,6 +12,7 @@ mod deflate;
 mod envelope;
 mod frames;
 mod history;
+mod identity;
 mod json;
 mod pieces;
 mod resp;
@@ -28,6 +29,7 @@ pub use decoder_against_tungstenite::decoder_against_tungstenite;
 pub use deflate::deflate;
 pub use envelope::envelope;
 pub use history::history;
+pub use identity::identity;
 pub use resp::resp;
 pub use resp_against_redis::resp_against_redis;
 pub use upgrade::upgrade;
@@ -36,7 +38,7 @@ pub use upgrade::upgrade;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its folders too, and its body.
-pub const TARGETS: [(&str, Body); 11] = [
+pub const TARGETS: [(&str, Body); 12] = [
     ("commands", commands),
     ("core", core),
     ("core_against_model", core_against_model),
@@ -45,6 +47,7 @@ pub const TARGETS: [(&str, Body); 11] = [
     ("deflate", deflate),
     ("envelope", envelope),
     ("history", history),
+    ("identity", identity),
     ("resp", resp),
     ("resp_against_redis", resp_against_redis),
     ("upgrade", upgrade),

@@ -28,6 +28,7 @@ mod core_limits_hold_on_a_virtual_clock;
 mod core_limits_keep_what_must_hold;
 mod core_messages_have_their_time;
 mod core_messages_through_redis_allocate_nothing;
+mod core_nobody_hears_what_it_may_not;
 mod core_nobody_is_charged_for_others;
 mod core_nobody_is_silent_who_is_not_heard;
 mod core_nobody_is_slow_for_what_was_kept_waiting;
