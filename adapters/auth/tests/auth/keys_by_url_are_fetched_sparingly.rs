@@ -1,53 +1,26 @@
 //! Keys that an issuer publishes, against an HTTP server that counts what it is asked.
 
+use crate::endpoint::{Answer, Endpoint};
 use crate::material::*;
 use fanfare_auth::{Algorithm, Issuer, Refusal, RemoteKeys, Secret, SetupError, Verifier};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::net::TcpListener;
+use std::thread;
 
 const REFRESH: u64 = 30_000;
 const RETRY: u64 = 5_000;
 const AGE: u64 = 600_000;
 
-enum Answer {
-    /// Status, fields of the head, body.
-    Whole(u16, String, String),
-    Silence,
-}
-
-/// An issuer's web server, until it is dropped.
-struct Published {
-    address: SocketAddr,
-    requests: Arc<AtomicUsize>,
-    answer: Arc<Mutex<Answer>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+/// An issuer's web server.
+struct Published(Endpoint);
 
 impl Published {
     fn new(keys: &[Value]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (requests, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let answer = Arc::new(Mutex::new(key_set_of(keys)));
-        let mut server = Self { address: listener.local_addr().unwrap(), requests, answer, stop, thread: None };
-        let (requests, answer, stop) = (server.requests.clone(), server.answer.clone(), server.stop.clone());
-        server.thread = Some(thread::spawn(move || {
-            for socket in listener.incoming() {
-                if stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                serve(socket.unwrap(), &requests, &answer);
-            }
-        }));
-        server
+        Self(Endpoint::new(key_set_of(keys)))
     }
 
     fn say(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
+        self.0.say(answer);
     }
 
     fn publish(&self, keys: &[Value]) {
@@ -55,15 +28,15 @@ impl Published {
     }
 
     fn break_down(&self) {
-        self.say(Answer::Whole(503, String::new(), String::new()));
+        self.say(Answer::of(503, ""));
     }
 
     fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
+        self.0.requests()
     }
 
     fn url(&self) -> String {
-        format!("http://{}/keys", self.address)
+        self.0.url()
     }
 
     fn verifier(&self) -> Verifier {
@@ -71,48 +44,8 @@ impl Published {
     }
 }
 
-impl Drop for Published {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(self.address));
-        self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn serve(mut socket: TcpStream, requests: &AtomicUsize, answer: &Mutex<Answer>) {
-    let head = BufReader::new(&socket).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).count();
-    assert!(head > 0);
-    requests.fetch_add(1, Ordering::SeqCst);
-    match &*answer.lock().unwrap() {
-        Answer::Whole(status, fields, body) => {
-            let length = body.len();
-            // Who has read enough may be gone.
-            let head = format!("HTTP/1.1 {status} X\r\n{fields}Content-Length: {length}\r\nConnection: close\r\n\r\n");
-            let _ = socket.write_all(head.as_bytes()).and_then(|()| socket.write_all(body.as_bytes()));
-        }
-        // Until the other one has had enough.
-        Answer::Silence => assert_eq!(socket.read(&mut [0]).unwrap(), 0),
-    }
-}
-
 fn key_set_of(keys: &[Value]) -> Answer {
-    Answer::Whole(200, String::new(), json!({ "keys": keys }).to_string())
-}
-
-/// A key as `jose` publishes it, under this name.
-fn jwk(file: &str, kid: &str) -> Value {
-    let vectors = vectors("tokens");
-    let keys = vectors["jwks"]["keys"].as_array().unwrap().clone();
-    let mut jwk = keys.into_iter().find(|jwk| jwk["kid"] == file).unwrap();
-    jwk["kid"] = kid.into();
-    jwk
-}
-
-/// A token by a key of P-256 or Ed25519, which has years to live.
-fn token_by(file: &str, kid: &str) -> Secret {
-    let algorithm = if file.starts_with("p256") { Algorithm::ES256 } else { Algorithm::EdDSA };
-    let header = json!({ "alg": algorithm, "kid": kid }).to_string();
-    token_of(&header, &claims_without("exp").to_string(), algorithm, &private(file))
+    Answer::of(200, json!({ "keys": keys }))
 }
 
 fn user_at(verifier: &Verifier, token: &Secret, now_ms: u64) -> Result<String, Refusal> {
@@ -317,6 +250,8 @@ fn urls_are_https_or_of_this_machine() {
         "http://id.example/keys",
         "http://127.0.0.1.id.example/",
         "http://localhost@id.example/",
+        "https://user:password@id.example/",
+        "https:///keys",
     ] {
         assert_eq!(RemoteKeys::new(url).err(), Some(SetupError::BadUrl), "{url}");
     }

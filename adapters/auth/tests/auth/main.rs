@@ -2,11 +2,17 @@
 //! A file for each kind of behaviour; `material` is what they share.
 
 mod attacks_are_refused;
+mod bans_are_kept;
+mod bans_refuse;
+mod callback_is_asked;
 mod claims_decide;
 mod each_algorithm_verifies;
+mod endpoint;
+mod https_is_trusted_by_roots;
 mod keys_are_checked_when_loaded;
 mod keys_by_url_are_fetched_sparingly;
 mod material;
 mod no_changed_byte_verifies;
 mod secrets_are_never_shown;
+mod service_answers_once;
 mod sessions_of_express;

@@ -73,6 +73,22 @@ pub fn private(name: &str) -> EncodingKey {
     read.into_iter().find_map(|read| read(pem.as_bytes()).ok()).expect(name)
 }
 
+/// A key as `jose` publishes it, under this name.
+pub fn jwk(file: &str, kid: &str) -> Value {
+    let vectors = vectors("tokens");
+    let keys = vectors["jwks"]["keys"].as_array().unwrap().clone();
+    let mut jwk = keys.into_iter().find(|jwk| jwk["kid"] == file).unwrap();
+    jwk["kid"] = kid.into();
+    jwk
+}
+
+/// A token by a key of P-256 or Ed25519, which has years to live.
+pub fn token_by(file: &str, kid: &str) -> Secret {
+    let algorithm = if file.starts_with("p256") { Algorithm::ES256 } else { Algorithm::EdDSA };
+    let header = json!({ "alg": algorithm, "kid": kid }).to_string();
+    token_of(&header, &claims_without("exp").to_string(), algorithm, &private(file))
+}
+
 pub fn issuer(key: Key) -> Issuer {
     Issuer::named(ISSUER, key).audience(AUDIENCE)
 }

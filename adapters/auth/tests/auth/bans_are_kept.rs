@@ -1,0 +1,312 @@
+//! Bans in Redis and in a file: they are kept, lifted and removed alike, and a watch notices.
+
+use crate::material::*;
+use fanfare_auth::{BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, FileBans, RedisBans, Secret};
+use fanfare_tests::{DEADLINE, Redis, RedisLaunch, eventually};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+use std::{env, fs, process, thread};
+
+/// A folder that goes with its test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("fanfare-bans-{}-{number}", process::id()));
+        // One of an earlier process may have been left behind.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("bans")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A leftover folder is no reason to hide why a test failed.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn in_redis(redis: &Redis) -> RedisBans {
+    RedisBans::new(&Secret::new(redis.url()), "app:").unwrap()
+}
+
+fn user(name: &str) -> Banned {
+    Banned::User(name.to_owned())
+}
+
+fn ban(what: Banned, until_ms: u64) -> Ban {
+    Ban { what, until_ms }
+}
+
+/// Sorted, because a store promises no order.
+fn listed(store: &dyn BanStore, now_ms: u64) -> Vec<Ban> {
+    let list = store.list(now_ms).unwrap();
+    assert_eq!(list.unreadable, 0);
+    sorted(&list.bans)
+}
+
+fn sorted(bans: &[Ban]) -> Vec<Ban> {
+    let mut bans = bans.to_vec();
+    bans.sort_by_key(|ban| format!("{ban:?}"));
+    bans
+}
+
+/// What any store does.
+fn keeps(store: &dyn BanStore) {
+    let name = "a \"b\":\u{1}\n%{user}*\u{1F600}";
+    let all = [
+        ban(Banned::IssuedBefore { ms: NOW, user: None }, NOW + 2),
+        ban(Banned::IssuedBefore { ms: NOW, user: Some(name.to_owned()) }, NOW + 3),
+        ban(Banned::Token("t-1".to_owned()), NOW + 4),
+        ban(user(name), NOW + 5),
+    ];
+    assert_eq!(listed(store, NOW), []);
+    let mut versions = vec![store.version().unwrap()];
+    for one in &all {
+        store.ban(one, NOW).unwrap();
+        versions.push(store.version().unwrap());
+    }
+    assert_eq!(listed(store, NOW), all);
+    // Each ends at its time, and not before.
+    assert_eq!(listed(store, NOW + 3), all[2..]);
+    // A ban anew moves its end, either way.
+    for until_ms in [NOW + 9, NOW + 6] {
+        store.ban(&ban(user(name), until_ms), NOW).unwrap();
+        versions.push(store.version().unwrap());
+        assert_eq!(listed(store, NOW)[3], ban(user(name), until_ms));
+    }
+    assert!(store.unban(&all[0].what, NOW).unwrap());
+    versions.push(store.version().unwrap());
+    assert_eq!(listed(store, NOW)[..2], all[1..3]);
+    // Neither what is not there nor what is over can be lifted.
+    assert!(!store.unban(&user("nobody"), NOW).unwrap());
+    assert!(!store.unban(&all[1].what, NOW + 3).unwrap());
+    // What is over was removed by that.
+    assert_eq!(listed(store, NOW), [all[2].clone(), ban(user(name), NOW + 6)]);
+    let different = versions.iter().enumerate().all(|(at, version)| !versions[..at].contains(version));
+    assert!(different, "{versions:?}");
+    for nobody in [user(""), user(&"x".repeat(256)), Banned::IssuedBefore { ms: 1, user: Some(String::new()) }] {
+        assert_eq!(store.ban(&ban(nobody, NOW + 1), NOW), Err(BanError::BadName));
+    }
+    // What is over is removed by a ban, too.
+    store.ban(&ban(user("forever"), u64::MAX), NOW + 6).unwrap();
+    assert_eq!(listed(store, NOW).len(), 1);
+    assert_eq!(listed(store, NOW + (1 << 52)).len(), 1);
+}
+
+#[test]
+fn a_redis_keeps_bans() {
+    let redis = Redis::start();
+    keeps(&in_redis(&redis));
+    assert_eq!(redis.cli(&["--raw", "KEYS", "*"]).lines().count(), 2);
+    assert_eq!(redis.cli(&["ZCARD", "app:\u{1}bans"]), "1");
+    assert_eq!(redis.cli(&["EXISTS", "app:\u{1}bans:version"]), "1");
+}
+
+#[test]
+fn a_file_keeps_bans() {
+    let folder = Folder::new();
+    let store = FileBans::new(folder.file());
+    keeps(&store);
+    assert_eq!(fs::read_to_string(folder.file()).unwrap(), "{\"until_ms\":9007199254740991,\"user\":\"forever\"}\n");
+    assert!(!folder.0.join("bans.new").exists());
+}
+
+#[test]
+fn who_writes_a_file_at_once_loses_no_ban() {
+    let folder = Folder::new();
+    thread::scope(|scope| {
+        for writer in 0..4 {
+            let store = FileBans::new(folder.file());
+            scope.spawn(move || {
+                for one in 0..10 {
+                    store.ban(&ban(user(&format!("{writer} {one}")), NOW + 1), NOW).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(listed(&FileBans::new(folder.file()), NOW).len(), 40);
+}
+
+#[test]
+fn what_cannot_be_read_is_counted_and_keeps_no_other_ban_out() {
+    let folder = Folder::new();
+    fs::write(folder.file(), "{\"user\":\"alice\",\"until_ms\":1700000000001}\r\n\n{\"room\":\"x\"}\nalice\n").unwrap();
+    let store = FileBans::new(folder.file());
+    let list = BanList { bans: vec![ban(user("alice"), NOW + 1)], unreadable: 2 };
+    assert_eq!(store.list(NOW), Ok(list.clone()));
+    // Writing would lose what somebody meant.
+    assert_eq!(store.ban(&ban(user("bob"), NOW + 1), NOW), Err(BanError::Unreadable));
+    assert_eq!(store.unban(&user("alice"), NOW), Err(BanError::Unreadable));
+    assert_eq!(store.list(NOW), Ok(list.clone()));
+
+    let redis = Redis::start();
+    let store = in_redis(&redis);
+    store.ban(&list.bans[0], NOW).unwrap();
+    redis.cli(&["ZADD", "app:\u{1}bans", "1800000000000", "alice", "1800000000000", "{\"room\":\"x\"}"]);
+    assert_eq!(store.list(NOW), Ok(list));
+}
+
+#[test]
+fn no_more_are_kept_than_every_server_can_hold() {
+    let folder = Folder::new();
+    let line = |number: usize| format!("{{\"token\":\"{number}\",\"until_ms\":1700000000001}}\n");
+    let full: String = (0..BANS_MAX).map(line).collect();
+    fs::write(folder.file(), &full).unwrap();
+    let file = FileBans::new(folder.file());
+    let redis = Redis::start();
+    let script =
+        "for i = 0, ARGV[1] - 1 do redis.call('ZADD', KEYS[1], 1700000000001, '{\"token\":\"' .. i .. '\"}') end";
+    redis.cli(&["EVAL", script, "1", "app:\u{1}bans", &BANS_MAX.to_string()]);
+    let stores: [&dyn BanStore; 2] = [&file, &in_redis(&redis)];
+    for store in stores {
+        assert_eq!(store.list(NOW).unwrap().bans.len(), BANS_MAX);
+        assert_eq!(store.ban(&ban(user("alice"), NOW + 1), NOW), Err(BanError::TooMany));
+        store.ban(&ban(Banned::Token("7".to_owned()), NOW + 1), NOW).unwrap();
+    }
+    fs::write(folder.file(), full + &line(BANS_MAX)).unwrap();
+    redis.cli(&["ZADD", "app:\u{1}bans", "1700000000001", "{\"token\":\"one more\"}"]);
+    for store in stores {
+        assert_eq!(store.list(NOW), Err(BanError::TooMany));
+        // Those that are over make room.
+        store.ban(&ban(user("alice"), NOW + 9), NOW + 1).unwrap();
+        assert_eq!(listed(store, NOW), [ban(user("alice"), NOW + 9)]);
+    }
+}
+
+/// A watch and what it hands over.
+struct Watched {
+    watch: BanWatch,
+    lists: Receiver<Vec<Ban>>,
+    clock: Arc<AtomicU64>,
+}
+
+impl Watched {
+    fn new(store: impl BanStore + 'static) -> Self {
+        let (sender, lists) = mpsc::channel();
+        let clock = Arc::new(AtomicU64::new(NOW));
+        let now = clock.clone();
+        let watch = BanWatch::start(
+            Arc::new(store),
+            Duration::from_millis(10),
+            move || now.load(Ordering::SeqCst),
+            move |bans: &[Ban]| drop(sender.send(bans.to_vec())),
+        );
+        Self { watch: watch.unwrap(), lists, clock }
+    }
+
+    fn next(&self) -> Vec<Ban> {
+        sorted(&self.lists.recv_timeout(DEADLINE).expect("a list"))
+    }
+
+    fn trouble(&self, what: &str) {
+        eventually(what, || self.watch.trouble()?.contains(what).then_some(()));
+    }
+}
+
+/// How any store is watched.
+fn is_watched(watched: &Watched, store: &dyn BanStore) {
+    assert_eq!(watched.next(), []);
+    eventually("that is known", || watched.watch.is_loaded().then_some(()));
+    let (alice, bob) = (ban(user("alice"), NOW + 5), ban(user("bob"), NOW + 9));
+    store.ban(&bob, NOW).unwrap();
+    assert_eq!(watched.next(), std::slice::from_ref(&bob));
+    store.ban(&alice, NOW).unwrap();
+    assert_eq!(watched.next(), [alice.clone(), bob.clone()]);
+    store.unban(&bob.what, NOW).unwrap();
+    assert_eq!(watched.next(), [alice]);
+    // Those that are over are not handed over.
+    watched.clock.store(NOW + 5, Ordering::SeqCst);
+    store.unban(&bob.what, NOW).unwrap();
+    assert_eq!(watched.next(), []);
+    assert!(watched.lists.try_recv().is_err(), "without a change");
+    assert_eq!(watched.watch.trouble(), None);
+}
+
+#[test]
+fn a_file_is_watched() {
+    let folder = Folder::new();
+    is_watched(&Watched::new(FileBans::new(folder.file())), &FileBans::new(folder.file()));
+}
+
+#[test]
+fn a_redis_is_watched_and_its_outage_lifts_no_ban() {
+    let mut redis = RedisLaunch::default().start();
+    let watched = Watched::new(in_redis(&redis));
+    let store = in_redis(&redis);
+    is_watched(&watched, &store);
+    let carol = ban(user("carol"), NOW + 99);
+    store.ban(&carol, NOW).unwrap();
+    assert_eq!(watched.next(), std::slice::from_ref(&carol));
+    redis.kill();
+    watched.trouble("refused");
+    assert!(watched.watch.is_loaded());
+    assert!(watched.lists.try_recv().is_err(), "an outage hands over nothing");
+    // It comes back as it was, with the same number of changes, and is read again all the same.
+    redis.start_again();
+    assert_eq!(watched.next(), []);
+    eventually("that is over", || watched.watch.trouble().is_none().then_some(()));
+    store.ban(&carol, NOW).unwrap();
+    assert_eq!(watched.next(), [carol]);
+}
+
+#[test]
+fn until_the_bans_have_been_read_nobody_knows_them() {
+    let redis = Redis::launch().absent();
+    let watched = Watched::new(in_redis(&redis));
+    watched.trouble("refused");
+    assert!(!watched.watch.is_loaded());
+    let mut redis = redis;
+    redis.start_again();
+    assert_eq!(watched.next(), []);
+    eventually("that is known", || watched.watch.is_loaded().then_some(()));
+
+    let folder = Folder::new();
+    fs::create_dir(folder.file()).unwrap();
+    let watched = Watched::new(FileBans::new(folder.file()));
+    watched.trouble("directory");
+    assert!(!watched.watch.is_loaded());
+    drop(watched);
+}
+
+/// A store whose one change nobody can read, and which counts how often that is tried.
+struct Overfull(Arc<AtomicUsize>);
+
+impl BanStore for Overfull {
+    fn version(&self) -> Result<String, BanError> {
+        Ok("1".to_owned())
+    }
+
+    fn list(&self, _: u64) -> Result<BanList, BanError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err(BanError::TooMany)
+    }
+
+    fn ban(&self, _: &Ban, _: u64) -> Result<(), BanError> {
+        Err(BanError::TooMany)
+    }
+
+    fn unban(&self, _: &Banned, _: u64) -> Result<bool, BanError> {
+        Err(BanError::TooMany)
+    }
+}
+
+#[test]
+fn too_many_are_told_and_not_read_again_until_they_change() {
+    let reads = Arc::<AtomicUsize>::default();
+    let watched = Watched::new(Overfull(reads.clone()));
+    watched.trouble("more than 100000");
+    assert!(!watched.watch.is_loaded());
+    drop(watched);
+    assert_eq!(reads.load(Ordering::SeqCst), 1);
+}
