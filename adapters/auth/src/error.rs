@@ -31,6 +31,8 @@ pub enum SetupError {
     BadRedisUrl,
     /// No certificate in PEM.
     NoCertificate,
+    /// A user whose name no token can have.
+    BadUser,
     /// A header that is none, or none that may be forwarded.
     BadHeader,
     /// Two issuers of one name, or no issuer.
@@ -54,6 +56,7 @@ impl fmt::Display for SetupError {
             Self::BadUrl => "expected an https URL (http is for this machine alone), without user and password",
             Self::BadRedisUrl => "expected a redis://, valkey:// or unix:// URL",
             Self::NoCertificate => "expected a PEM text with CERTIFICATE",
+            Self::BadUser => "expected a user of 1 to 255 bytes",
             Self::BadHeader => {
                 "expected the name of a header that belongs to the client, not to its connection or content"
             }

@@ -50,6 +50,7 @@
 mod bans;
 mod callback;
 mod claims;
+pub mod cli;
 mod cookie;
 mod credential;
 mod error;

@@ -54,7 +54,6 @@ pub(crate) enum Method {
 }
 
 /// A credential and what stood around it.
-#[derive(Debug, Clone)]
 pub(crate) struct Shown {
     pub(crate) credential: Credential,
     pub(crate) headers: Vec<(String, Vec<u8>)>,

@@ -56,9 +56,10 @@ impl RedisLink {
         Ok(connection)
     }
 
-    /// Keeps the connection, unless an answer may still be under way on it.
+    /// Keeps the connection if all went well: else an answer may still be under way on it, or it may lead to a server that is no
+    /// master any more.
     fn done<R>(&self, connection: Connection, outcome: Result<R, RedisError>) -> Result<R, String> {
-        if outcome.as_ref().err().is_none_or(|error| error.code().is_some()) {
+        if outcome.is_ok() {
             self.idle().push(connection);
         }
         outcome.map_err(|error| reason(&error))
@@ -69,10 +70,15 @@ impl RedisLink {
     }
 }
 
-/// Of what the server says, the first word alone (`NOAUTH`, `LOADING`).
+/// What the server answered, if it did: of what it says, the first word alone (`NOAUTH`, `LOADING`).
+fn refusal(error: &RedisError) -> Option<String> {
+    let of_one = error.code().map(str::to_owned);
+    of_one.or_else(|| Some(error.clone().into_server_errors()?.first()?.1.code().to_owned()))
+}
+
 fn reason(error: &RedisError) -> String {
-    match error.code() {
-        Some(code) => format!("{} ({code})", error.category()),
+    match refusal(error) {
+        Some(code) => format!("Redis refuses ({code})"),
         None if error.is_io_error() => error.to_string(),
         None => error.category().to_owned(),
     }

@@ -1,6 +1,7 @@
 //! Threads on which credentials are verified, away from a server's event loop.
 //! Each method has threads and a queue of its own, so that an endpoint that does not answer keeps no token waiting.
 
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,8 +43,8 @@ impl Default for Options {
     }
 }
 
-/// A credential to be verified.
-#[derive(Debug, Clone)]
+/// A credential to be verified. `Debug` shows no header, because any of them may be one.
+#[derive(Clone)]
 pub struct Request<T> {
     /// Comes back with the answer.
     pub tag: T,
@@ -53,6 +54,12 @@ pub struct Request<T> {
     pub credential: Secret,
     /// The request's headers, as far as the operator's endpoint is to see them. See [`Methods::forward_headers`].
     pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl<T: fmt::Debug> fmt::Debug for Request<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("tag", &self.tag).field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 /// Verifies on threads of its own. Whoever holds a clone may ask; when the last one is dropped, the threads end.

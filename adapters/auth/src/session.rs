@@ -1,6 +1,8 @@
 //! Sessions of Express: the cookie that `express-session` signs, the session that `connect-redis` stores, the user in it.
 //! The look-up itself is a trait, so that it can be tried without a Redis.
 
+use std::fmt;
+
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value};
@@ -33,7 +35,7 @@ pub trait SessionStore: Send + Sync {
     }
 }
 
-/// A session as it is stored.
+/// A session as it is stored. What `Debug` shows of it is no word of the text, which is the application's.
 #[derive(Clone)]
 pub struct StoredSession {
     /// Its JSON text.
@@ -43,6 +45,12 @@ pub struct StoredSession {
     /// It is believed before the text's own end: a request of an active user moves the store's end alone (`EXPIRE`), and the text
     /// would tell the end of the day on which they signed in.
     pub left_ms: Option<u64>,
+}
+
+impl fmt::Debug for StoredSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredSession").field("left_ms", &self.left_ms).finish_non_exhaustive()
+    }
 }
 
 /// The store could not be asked.

@@ -1,7 +1,12 @@
 //! No `Debug` and no `Display` shows any part of a secret, and a refusal says nothing of the credential.
 
+use crate::endpoint::{Answer, Endpoint};
 use crate::material::*;
-use fanfare_auth::{Credential, Issuer, Key, MintingKey, Secret, Sessions, Source, cookie};
+use fanfare_auth::{
+    Callback, CallbackOptions, Credential, Issuer, Key, MintingKey, RedisBans, RedisSessions, RemoteKeys, Request,
+    Secret, Sessions, Source, StoredSession, cookie,
+};
+use std::net::TcpListener;
 
 const CANARY: &str = "canary0canary1canary2canary3canary4";
 
@@ -36,6 +41,58 @@ fn secrets_keys_and_what_holds_them_show_nothing() {
         expect_nothing_of(CANARY.as_bytes(), &shown);
     }
     assert_eq!(format!("{secret:?}"), "Secret");
+}
+
+#[test]
+fn urls_with_secrets_and_what_is_stored_show_nothing() {
+    let redis = Secret::new(format!("redis://:{CANARY}@127.0.0.1:1/"));
+    let url = format!("https://id.example/keys?code={CANARY}");
+    let request = Request {
+        tag: 7,
+        source: Source::Query,
+        credential: Secret::new(CANARY),
+        headers: vec![("cookie".to_owned(), CANARY.into())],
+    };
+    let session = StoredSession { text: CANARY.into(), left_ms: None };
+    for shown in [
+        format!("{:?}", RedisSessions::new(&redis).unwrap()),
+        format!("{:#?}", RedisBans::new(&redis, "").unwrap()),
+        format!("{:?}", RemoteKeys::new(&url).unwrap()),
+        format!("{:?}", Callback::new(&url, CallbackOptions::default()).unwrap()),
+        format!("{request:?} {request:#?}"),
+        format!("{session:?}"),
+    ] {
+        expect_nothing_of(CANARY.as_bytes(), &shown);
+    }
+}
+
+#[test]
+fn what_goes_wrong_with_an_endpoint_shows_nothing_of_what_it_was_asked() {
+    let options = || CallbackOptions { forward_headers: vec!["cookie".to_owned()], ..CallbackOptions::default() };
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = Endpoint::new(Answer::of(500, CANARY));
+    for address in [endpoint.address, free] {
+        let callback = Callback::new(&format!("http://{address}/?code={CANARY}"), options()).unwrap();
+        let headers = [("cookie".to_owned(), format!("sid={CANARY}").into_bytes())];
+        assert!(callback.verify(&headers, Some(&Secret::new(CANARY)), NOW).is_err());
+        expect_nothing_of(CANARY.as_bytes(), &callback.trouble().expect("it failed"));
+    }
+    // What an endpoint says is not repeated either, because it may repeat what it was asked.
+    endpoint.say(Answer::of(200, CANARY));
+    let callback = Callback::new(&endpoint.url(), options()).unwrap();
+    assert!(callback.verify(&[], Some(&Secret::new(CANARY)), NOW).is_err());
+    expect_nothing_of(CANARY.as_bytes(), &callback.trouble().expect("it failed"));
+}
+
+#[test]
+fn a_renewal_is_a_secret() {
+    let endpoint = Endpoint::new(Answer::of(200, r#"{"user":"alice"}"#));
+    let callback = Callback::new(&endpoint.url(), CallbackOptions::default()).unwrap();
+    let identity = callback.verify(&[], Some(&Secret::new(CANARY)), NOW).unwrap();
+    assert!(
+        identity.renewal.as_ref().is_some_and(|renewal| renewal.expose().ends_with(format!("{CANARY}\n").as_bytes()))
+    );
+    expect_nothing_of(CANARY.as_bytes(), &format!("{identity:?} {identity:#?}"));
 }
 
 #[test]
