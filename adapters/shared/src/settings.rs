@@ -49,6 +49,9 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
         (settings.threshold_bytes, settings.level) = (threshold_bytes, level as u8);
         settings
     });
+    if core.auth.is_some() {
+        core.rules = core.rules.with_own_rooms();
+    }
     core.journal = config.log.level == LogLevel::Debug;
     core
 }
@@ -80,6 +83,18 @@ mod tests {
         let places = Places { connections_max, surplus_max: surplus_connections_max };
         let drawn = Drawn { node: of_the_core.node, seed: of_the_core.seed, jitter: 0 };
         assert_eq!(core_config(&Config::default(), places, drawn, of_the_core.page), of_the_core);
+    }
+
+    #[test]
+    fn users_have_their_own_rooms_where_clients_are_asked_who_they_are() {
+        let mut config = Config::default();
+        let rules = |config: &Config| {
+            let places = Places { connections_max: 10, surplus_max: 1 };
+            core_config(config, places, Drawn { node: 1, seed: 2, jitter: 3 }, b"").rules
+        };
+        assert!(rules(&config).is_empty());
+        config.core.auth = Some(fanfare_core::Auth::default());
+        assert_eq!(rules(&config).find("user:bob"), Some(0));
     }
 
     #[test]

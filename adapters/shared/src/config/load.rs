@@ -75,6 +75,6 @@ pub fn load(
     if loaded.config.redis.target.is_some() {
         loaded.warnings.extend(prefix::warning(&loaded.config.redis.session.prefix));
     }
-    loaded.warnings.extend(rooms::warnings(&loaded.config.core.rules));
+    loaded.warnings.extend(rooms::warnings(&loaded.config));
     Ok(loaded)
 }

@@ -3,7 +3,7 @@
 use super::Config;
 use fanfare_core::PublishFormat;
 use fanfare_core::history::Retention;
-use fanfare_core::rules::{Pattern, RULES_MAX, Rule, RuleError, Rules, Slow, Storing};
+use fanfare_core::rules::{OWN_ROOMS, Pattern, Permissions, RULES_MAX, Rule, RuleError, Rules, Slow, Storing, Who};
 use fanfare_shell::config::{
     Choice, Fault, Given, Key, Kind, Milliseconds, Number, Problem, Question, Sources, Tables, Unit, quoted, read_text,
 };
@@ -22,13 +22,7 @@ pub(crate) static ROOMS: Tables<Config, Rule> = Tables {
     tables_max: RULES_MAX,
     keys: ROOM_KEYS,
     blank: || Rule::new("**".parse().expect("a pattern of all names")),
-    check: |rule| {
-        rule.check().map_err(|why| Fault {
-            key: if why == RuleError::NothingToReplicate { "history_replicas_min" } else { "slow" },
-            wrong: why.to_string(),
-            right: "history_messages, history_ttl_ms or history_bytes beside it, or another choice".to_owned(),
-        })
-    },
+    check: |rule| rule.check().map_err(|why| fault(rule, why)),
     get: |config| config.core.rules.as_slice(),
     put: |config, rules| config.core.rules = Rules::new(rules).expect("each has been checked, and they are counted"),
 };
@@ -107,7 +101,64 @@ pub(crate) static ROOM_KEYS: &[Key<Rule>] = &[
             field: Field { get: |rule: &Rule| &rule.store, get_mut: |rule| &mut rule.store },
         },
     },
+    Key {
+        name: "subscribe",
+        default: "",
+        help: "Who may become a member. Not said: users where clients are asked who they are, else anyone",
+        environment_alias: None,
+        kind: &WhoMay {
+            field: Field { get: |rule| &rule.permissions.subscribe, get_mut: |rule| &mut rule.permissions.subscribe },
+        },
+    },
+    Key {
+        name: "publish",
+        default: "",
+        help: "Who may send. Not said: users where clients are asked who they are, else anyone",
+        environment_alias: None,
+        kind: &WhoMay {
+            field: Field { get: |rule| &rule.permissions.publish, get_mut: |rule| &mut rule.permissions.publish },
+        },
+    },
+    Key {
+        name: "history",
+        default: "",
+        help: "Who may read what was said before. Not said: as subscribe",
+        environment_alias: None,
+        kind: &WhoMay {
+            field: Field { get: |rule| &rule.permissions.history, get_mut: |rule| &mut rule.permissions.history },
+        },
+    },
+    Key {
+        name: "presence",
+        default: "",
+        help: "Who may see who is there. Not said: as subscribe",
+        environment_alias: None,
+        kind: &WhoMay {
+            field: Field { get: |rule| &rule.permissions.presence, get_mut: |rule| &mut rule.permissions.presence },
+        },
+    },
 ];
+
+/// What a rule that cannot be is told.
+fn fault(rule: &Rule, why: RuleError) -> Fault {
+    let (key, right) = match why {
+        RuleError::NobodysOwn => {
+            let own = rights(&rule.permissions).into_iter().find(|(_, who)| *who == Some(Who::Owner));
+            (own.map_or("match", |(key, _)| key), "a match with {user}, such as \"user:{user}:*\", or another choice")
+        }
+        RuleError::NothingToReplicate => ("history_replicas_min", A_HISTORY),
+        _ => ("slow", A_HISTORY),
+    };
+    Fault { key, wrong: why.to_string(), right: right.to_owned() }
+}
+
+const A_HISTORY: &str = "history_messages, history_ttl_ms or history_bytes beside it, or another choice";
+
+/// What a rule says of each right, by the names of the keys.
+fn rights(said: &Permissions) -> [(&'static str, Option<Who>); 4] {
+    let Permissions { subscribe, publish, history, presence } = *said;
+    [("subscribe", subscribe), ("publish", publish), ("history", history), ("presence", presence)]
+}
 
 /// A pattern of names.
 struct PatternText {
@@ -133,6 +184,47 @@ impl Kind<Rule> for PatternText {
 
     fn value_name(&self) -> String {
         "PATTERN".to_owned()
+    }
+}
+
+/// Who has a right, where a rule says so.
+struct WhoMay {
+    field: Field<Rule, Option<Who>>,
+}
+
+impl WhoMay {
+    const CHOICES: [(&'static str, Who); 5] = [
+        ("anyone", Who::Anyone),
+        ("user", Who::User),
+        ("granted", Who::Granted),
+        ("self", Who::Owner),
+        ("nobody", Who::Nobody),
+    ];
+}
+
+impl Kind<Rule> for WhoMay {
+    fn read(&self, given: &Given, rule: &mut Rule) -> Result<(), String> {
+        let word = read_text(given)?;
+        let chosen = WhoMay::CHOICES.iter().find(|(name, _)| *name == word);
+        let (_, who) = chosen.ok_or_else(|| format!("{} is not one of the choices", quoted(word)))?;
+        *(self.field.get_mut)(rule) = Some(*who);
+        Ok(())
+    }
+
+    fn show(&self, rule: &Rule) -> toml::Value {
+        let said = *(self.field.get)(rule);
+        let name = WhoMay::CHOICES.iter().find(|(_, who)| Some(*who) == said).map_or("", |(name, _)| name);
+        toml::Value::String(name.to_owned())
+    }
+
+    fn right(&self) -> String {
+        "anyone, user, granted (whoever has a pattern in the credential that fits the room), self (the user in place of {user}) \
+         or nobody"
+            .to_owned()
+    }
+
+    fn value_name(&self) -> String {
+        WhoMay::CHOICES.map(|(name, _)| name).join("|")
     }
 }
 
@@ -190,40 +282,96 @@ pub(crate) fn replicas_of_nothing(config: &Config, sources: &Sources<Config>) ->
     rules.map(problem).collect()
 }
 
-/// The rules that no room can have.
-pub(crate) fn warnings(rules: &Rules) -> Vec<String> {
+/// The rules that no room can have, and those that open rooms which are a user's own.
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
+    let InForce { rules, in_file } = InForce::of(config);
     let rules = rules.as_slice();
-    let covered = rules.iter().enumerate().filter_map(|(index, rule)| {
-        let earlier = rules[..index].iter().position(|earlier| earlier.pattern.covers(&rule.pattern))?;
-        Some((index, rule, earlier))
+    let label = |at: usize| match in_file[at] {
+        Some(index) => ROOMS.label(index, &rules[at]),
+        None => format!("the built-in rule of {OWN_ROOMS}"),
+    };
+    let covered = rules.iter().enumerate().filter_map(|(at, rule)| {
+        let earlier = rules[..at].iter().position(|earlier| earlier.pattern.covers(&rule.pattern))?;
+        Some(format!(
+            "{} is no room's rule, because {} comes first and fits all of its rooms",
+            label(at),
+            label(earlier)
+        ))
     });
-    covered
-        .map(|(index, rule, earlier)| {
-            let [rule, earlier] = [(index, rule), (earlier, &rules[earlier])].map(|(at, rule)| ROOMS.label(at, rule));
-            format!("{rule} is no room's rule, because {earlier} comes first and fits all of its rooms")
-        })
-        .collect()
+    let own =
+        rules.iter().enumerate().filter(|(_, rule)| config.core.auth.is_some() && rule.pattern.as_str() == OWN_ROOMS);
+    let opened = own.flat_map(|(at, rule)| {
+        let opens = |(key, who): (&str, Option<Who>)| {
+            let is_wider = key != "publish" && matches!(who, Some(Who::Anyone | Who::User | Who::Granted));
+            is_wider.then(|| format!("{}: {key} lets others than the user into the user's own room", label(at)))
+        };
+        rights(&rule.permissions).into_iter().filter_map(opens).collect::<Vec<_>>()
+    });
+    covered.chain(opened).collect()
+}
+
+/// The rules that rooms have: those of the file and, where clients are asked who they are, the one of users' own rooms before them.
+struct InForce {
+    rules: Rules,
+    /// The position of each in the file; `None` is built in.
+    in_file: Vec<Option<usize>>,
+}
+
+impl InForce {
+    fn of(config: &Config) -> InForce {
+        let rules = config.core.rules.clone();
+        let in_file = 0..rules.as_slice().len();
+        if config.core.auth.is_none() {
+            return InForce { rules, in_file: in_file.map(Some).collect() };
+        }
+        let own = rules.as_slice().iter().position(|rule| rule.pattern.as_str() == OWN_ROOMS);
+        let others = in_file.filter(|index| Some(*index) != own).map(Some);
+        InForce { rules: rules.with_own_rooms(), in_file: std::iter::once(own).chain(others).collect() }
+    }
+}
+
+/// What holds where a rule does not say it.
+fn resolved(said: Permissions, is_asked: bool) -> Permissions {
+    let members = said.subscribe.or(Some(if is_asked { Who::User } else { Who::Anyone }));
+    Permissions {
+        subscribe: members,
+        publish: said.publish.or(Some(if is_asked { Who::User } else { Who::Anyone })),
+        history: said.history.or(members),
+        presence: said.presence.or(members),
+    }
 }
 
 /// `check-config --room`.
 pub(crate) const WHICH_RULE: Question<Config> = Question {
     flag: "room",
     value_name: "NAME",
-    help: "Print which of [[rooms]] the room of this name has, instead of the configuration; may be given several times",
+    help: "Print which of [[rooms]] the room of this name has, and who may do what there, instead of the configuration; may be given \
+           several times",
     answer: which_rule,
 };
 
 fn which_rule(config: &Config, sources: &Sources<Config>, name: &str) -> String {
-    let rules = &config.core.rules;
+    let InForce { rules, in_file } = InForce::of(config);
     let mut text = format!("[[room]]\nname = {}", toml::Value::from(name));
-    match rules.find(name).and_then(|index| Some((usize::from(index), rules.get(index)?))) {
+    let found = rules.find(name).and_then(|at| Some((in_file[usize::from(at)], rules.get(at)?)));
+    let is_room_without = found.is_none();
+    let mut rule = match found {
         Some((index, rule)) => {
-            let _ = writeln!(text, "\nrule = {} # {}", index + 1, sources.of_table(ROOMS.name, index));
-            for (key, value) in ROOMS.values(rule) {
-                let _ = writeln!(text, "{} = {value}", ROOM_KEYS[key].name);
-            }
+            let _ = match index {
+                Some(index) => writeln!(text, "\nrule = {} # {}", index + 1, sources.of_table(ROOMS.name, index)),
+                None => writeln!(text, "\nrule = 0 # built in, because clients are asked who they are"),
+            };
+            rule.clone()
         }
-        None => text += " # no rule fits: it has no history, and who does not keep up is closed\n",
+        None => {
+            text += " # no rule fits: it has no history, and who does not keep up is closed\n";
+            (ROOMS.blank)()
+        }
+    };
+    rule.permissions = resolved(rule.permissions, config.core.auth.is_some());
+    let of_right = |key: usize| rights(&rule.permissions).iter().any(|(name, _)| *name == ROOM_KEYS[key].name);
+    for (key, value) in ROOMS.values(&rule).into_iter().filter(|(key, _)| !is_room_without || of_right(*key)) {
+        let _ = writeln!(text, "{} = {value}", ROOM_KEYS[key].name);
     }
     text
 }

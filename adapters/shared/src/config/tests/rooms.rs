@@ -4,7 +4,7 @@ use super::{TomlFile, assert_says, error, loaded, try_load};
 use crate::config::Config;
 use crate::config::rooms::ROOM_KEYS;
 use fanfare_core::history::Retention;
-use fanfare_core::rules::{RULES_MAX, Slow, Storing};
+use fanfare_core::rules::{Permissions, RULES_MAX, Slow, Storing, Who};
 use fanfare_shell::config::Key;
 use std::fmt::Write;
 use std::time::Duration;
@@ -89,12 +89,41 @@ fn which_rule_a_room_has_can_be_asked() {
         ask(&["chat:42", "lobby", "cursor:a:b"]).replace(file.path(), "FILE"),
         "[[room]]\nname = \"chat:42\"\nrule = 1 # file FILE line 1\nmatch = \"chat:*\"\nhistory_messages = 50\n\
          history_ttl_ms = 86400000\nhistory_bytes = 1048576\nhistory_replicas_min = 0\n\
-         slow = \"catch_up\"\nstore = \"on\"\n\n\
-         [[room]]\nname = \"lobby\" # no rule fits: it has no history, and who does not keep up is closed\n\n\
+         slow = \"catch_up\"\nstore = \"on\"\n\
+         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\"\npresence = \"anyone\"\n\n\
+         [[room]]\nname = \"lobby\" # no rule fits: it has no history, and who does not keep up is closed\n\
+         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\"\npresence = \"anyone\"\n\n\
          [[room]]\nname = \"cursor:a:b\"\nrule = 3 # file FILE line 12\nmatch = \"cursor:**\"\n\
-         history_replicas_min = 0\nslow = \"latest\"\nstore = \"on\"\n"
+         history_replicas_min = 0\nslow = \"latest\"\nstore = \"on\"\n\
+         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\"\npresence = \"anyone\"\n"
     );
     assert!(ask(&["odd \"name\"\n"]).parse::<toml::Table>().is_ok());
+}
+
+#[test]
+fn who_may_do_what_is_read_and_printed() {
+    let text = "[[rooms]]\nmatch = 'team:*'\nsubscribe = 'granted'\npublish = 'nobody'\n\
+                [[rooms]]\nmatch = 'user:{user}:*'\nhistory = 'self'\npresence = 'user'\n[[rooms]]\nmatch = 'x'\npublish = 'anyone'";
+    let config = loaded_from(text);
+    let said: Vec<_> = config.core.rules.as_slice().iter().map(|rule| rule.permissions).collect();
+    let none = Permissions::default();
+    assert_eq!(
+        said,
+        [
+            Permissions { subscribe: Some(Who::Granted), publish: Some(Who::Nobody), ..none },
+            Permissions { history: Some(Who::Owner), presence: Some(Who::User), ..none },
+            Permissions { publish: Some(Who::Anyone), ..none },
+        ]
+    );
+    for (rule, key, wrong) in [
+        ("publish = 'all'", "publish", "\"all\" is not one of the choices"),
+        ("presence = true", "presence", "it is a boolean"),
+        ("subscribe = ''", "subscribe", "\"\" is not one of the choices"),
+        ("history = 'self'", "history", "the pattern has no {user} whose own the rooms could be"),
+    ] {
+        let text = error_of(&format!("[[rooms]]\nmatch = 'b:*'\n{rule}"));
+        assert_says(&text, &[&format!("[[rooms]] number 1 (match = \"b:*\"): {key}\n"), " line 3\n", wrong]);
+    }
 }
 
 #[test]
