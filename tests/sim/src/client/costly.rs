@@ -65,7 +65,7 @@ impl Client {
         }
     }
 
-    /// Ends the message that it has begun, once it is time. Says whether nothing is unfinished any more.
+    /// Ends the message that it has begun, once it is time, if it says anything any more. Says whether nothing is unfinished any more.
     pub(super) fn finish(&mut self, hurries: bool, around: &mut Surroundings<'_>) -> bool {
         let now = around.timeline.now;
         let Some(connection) = &mut self.connection else { return true };
@@ -73,6 +73,10 @@ impl Client {
             return connection.unfinished.is_none();
         };
         connection.made.longest = connection.made.longest.max(now - unfinished.since);
+        if connection.is_over {
+            // Nothing follows what it has said, so the message never ends.
+            return true;
+        }
         self.frame(unfinished.rest, around);
         if let Some(connection) = &mut self.connection {
             connection.view.ends(connection.said);

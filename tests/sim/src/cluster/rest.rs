@@ -93,17 +93,30 @@ impl Cluster<'_> {
 
     /// Sends something to every room with history: of what was stored while Redis refused to announce it, the next message tells, and whoever
     /// then has missed what is kept no more, and cannot be told, has to come back.
+    ///
+    /// Such a client may take along what it has just sent to other rooms, and an instance that has found Redis without its scripts refuses
+    /// until it looks again. What was lost so is sent again, for as long as detecting and repairing may take.
     pub(super) fn knock(&mut self) -> Result<(), String> {
-        if !self.options.histories.keeps_any() {
-            return Ok(());
-        }
-        for room in (0..self.options.rooms).filter(|room| self.options.histories.keeps(*room)) {
-            if let Some(number) = self.clients.iter().position(|client| client.can_send(room)) {
-                self.clients[number].send(room, true, &mut self.around);
+        let deadline = self.around.timeline.now + self.patience();
+        let mut rooms: Vec<usize> =
+            (0..self.options.rooms).filter(|room| self.options.histories.keeps(*room)).collect();
+        while !rooms.is_empty() {
+            if self.around.timeline.now >= deadline {
+                return Err(format!("nothing that is sent to rooms {rooms:?} is published"));
             }
+            let mut sent = Vec::new();
+            for room in rooms {
+                if let Some(number) = self.clients.iter().position(|client| client.can_send(room)) {
+                    let key = self.clients[number].send(room, true, &mut self.around);
+                    sent.extend(key.map(|key| (room, key)));
+                }
+            }
+            self.pass(3_000_000)?;
+            self.settle()?;
+            let is_lost = |key| self.around.reference.sent(key).is_none_or(|sent| sent.published.is_none());
+            rooms = sent.into_iter().filter(|(_, key)| is_lost(*key)).map(|(room, _)| room).collect();
         }
-        self.pass(3_000_000)?;
-        self.settle()
+        Ok(())
     }
 
     /// Sends something to every room, by a client and past all instances, and looks whether it reaches every member.
