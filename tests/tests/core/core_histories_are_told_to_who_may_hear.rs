@@ -226,19 +226,37 @@ fn what_was_read_for_one_who_comes_back_is_there_for_the_next() {
 }
 
 /// Its dialect has no word for what it has missed, so that whatever followed would be taken for what comes next. It has asked for the room
-/// again meanwhile, which is a reason to give it its part at once.
+/// again meanwhile, or its own message that it does not want back stands there or comes: each is a reason to give it its part at once.
 #[test]
 fn who_cannot_be_told_is_given_nothing_behind_what_it_has_missed() {
-    let (mut lone, _) = with_member();
-    let classic = lone.connect();
-    lone.bytes(classic, upgrade_request("/classic?room=r", ""));
-    lone.broker(BrokerEvent::Down { reason: "broken" });
-    lone.command(classic, r#"{"type":"SUBSCRIBE","room":"r"}"#);
-    lone.broker(BrokerEvent::Up);
-    let (id, _) = read(&lone.broker(SUBSCRIBED));
-    // The sixth is kept no more.
-    let mut missed = page(Continuity::Trimmed, 7..10);
-    (missed.last.offset, missed.first) = (9, 7);
-    let told = text_to(&lone.broker(BrokerEvent::Read { id, page: &missed }), classic);
-    assert!(told.contains("messages have been missed") && !told.contains('9'), "{told}");
+    for (asks_again, stands_there, comes) in [(true, false, false), (false, true, false), (false, false, true)] {
+        let (mut lone, _) = with_member();
+        let classic = lone.connect();
+        lone.bytes(classic, upgrade_request("/classic?room=r", ""));
+        let mut published = lone.command(classic, r#"{"type":"SEND_MESSAGE","room":"r","message":8,"echo":false}"#);
+        published.extend(
+            lone.command(classic, r#"{"type":"SEND_MESSAGE","room":"r","message":10,"echo":false,"store":false}"#),
+        );
+        let [Said::Store(_, own_stored, _), Said::Publish(_, own_live, _)] = &published[..] else {
+            panic!("{published:?}")
+        };
+        lone.broker(BrokerEvent::Down { reason: "broken" });
+        if asks_again {
+            lone.command(classic, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+        }
+        lone.broker(BrokerEvent::Up);
+        let (id, _) = read(&lone.broker(SUBSCRIBED));
+        if comes {
+            lone.broker(BrokerEvent::Message { room: "r", payload: own_live });
+        }
+        // The sixth is kept no more.
+        let mut missed = page(Continuity::Trimmed, 7..10);
+        (missed.last.offset, missed.first) = (9, 7);
+        if stands_there {
+            missed.entries[1].payload = own_stored[..].into();
+        }
+        let told = text_to(&lone.broker(BrokerEvent::Read { id, page: &missed }), classic);
+        assert!(told.contains("messages have been missed"), "{told}");
+        assert!(!told.contains(['7', '8', '9']), "{asks_again} {stands_there} {comes}: {told}");
+    }
 }

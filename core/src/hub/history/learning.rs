@@ -74,7 +74,8 @@ impl Hub {
     /// Says the room's next message.
     fn say(&mut self, cx: &mut Context, room: u32, text: &[u8], except: Option<Except>, position: Option<Position>) {
         let except = except.filter(|except| except.node == cx.config.node).map(|except| except.conn);
-        let spared = except.and_then(|conn| cx.slots.slot(conn));
+        // Whoever has to come back is given nothing more, so there is nothing that its own message would have to follow.
+        let spared = except.and_then(|conn| cx.slots.slot(conn)).filter(|slot| !self.histories.has_to_come_back(*slot));
         let Some(position) = position else {
             return cx.fanout.say((&mut cx.slots, &mut cx.metrics), room, text, spared);
         };
@@ -128,9 +129,7 @@ impl Hub {
             let position = Position { epoch, offset: entry.offset };
             match envelope::open_sent(&name, &entry.payload) {
                 Ok(opened) => {
-                    // Whoever has to come back is given nothing more, so there is nothing that its own message would have to follow.
-                    let except = opened.except.filter(|except| !self.has_to_come_back(cx, *except));
-                    self.say(cx, room, opened.text, except, Some(position));
+                    self.say(cx, room, opened.text, opened.except, Some(position));
                 }
                 Err(_) => {
                     cx.metrics.messages_forged += 1;
@@ -138,12 +137,6 @@ impl Hub {
                 }
             }
         }
-    }
-
-    /// Whether this sender is a member that has missed something, and cannot be told.
-    fn has_to_come_back(&self, cx: &Context, except: Except) -> bool {
-        let slot = cx.slots.slot(except.conn).filter(|_| except.node == cx.config.node);
-        slot.is_some_and(|slot| self.histories.has_to_come_back(slot))
     }
 
     /// The room goes on behind this place, whatever was said before.
