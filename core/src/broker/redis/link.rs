@@ -145,10 +145,10 @@ impl Link {
         self.setup.take_eviction()
     }
 
-    /// Ends the connection or the attempt, and plans the next one. Says whether that is news: it was up, or the reason for
+    /// Ends the connection or the attempt, and plans the next one. Says whether that is news: it was `known` to be up, or the reason for
     /// which there is none has changed.
-    pub(super) fn lose(&mut self, reason: &str, now: Time, config: &RedisConfig) -> bool {
-        let is_news = self.is_up() || self.last_error.as_deref() != Some(reason);
+    pub(super) fn lose(&mut self, reason: &str, known: bool, now: Time, config: &RedisConfig) -> bool {
+        let is_news = self.is_up() && known || self.last_error.as_deref() != Some(reason);
         if let State::Up { since } = self.state
             // Shorter, and a server that takes every connection and ends it soon after would be visited again and
             // again at the shortest wait.

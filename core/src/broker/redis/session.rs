@@ -500,8 +500,9 @@ impl RedisSession {
             let (publisher, link, config, events) = self.publishing(role);
             publisher.lose(&link.outbox, config, events);
         }
+        let is_known = role != Role::Publisher || !self.is_up_untold;
         let (link, config) = self.link(role);
-        let is_news = link.lose(reason, now, config);
+        let is_news = link.lose(reason, is_known, now, config);
         match role {
             Role::Subscriber => {}
             Role::Publisher => self.is_up_untold = false,

@@ -204,3 +204,15 @@ fn fewer_replicas_than_none_are_none() {
     script.hear(ROLE, &[stored_at(1), b":-1\r\n".to_vec()].concat());
     assert_eq!(script.events(), ["not published 1: Unreplicated"]);
 }
+
+#[test]
+fn a_publisher_that_goes_before_it_was_told_to_be_up_is_no_news() {
+    let mut script = Script::new(config());
+    for told in [&["publisher down: broken"][..], &[]] {
+        script.connect(Role::Publisher);
+        script.hear(Role::Publisher, &loaded());
+        script.session.disconnected(Role::Publisher.link(), "broken", script.now);
+        // Nothing is known of the third connection yet.
+        assert_eq!(script.events(), told);
+    }
+}
