@@ -134,9 +134,9 @@ impl Session {
                 self.join_own(hub, cx, slot, identity)
             }
             (Err(denied), Some(Asking::Command(id))) => {
-                if self.identities.get(slot).is_some() {
-                    // What it had may have ended while this one was looked at.
-                    self.set_timer(cx, slot);
+                // What it had may have ended while this one was looked at.
+                if let Some(expires) = self.expires(cx, slot) {
+                    self.wheel.set(slot, expires);
                 }
                 self.refuse_command(cx, slot, denied, id.as_ref())
             }
@@ -252,18 +252,23 @@ impl Session {
         Ok(())
     }
 
-    /// Sets the time at which something has to be done about the connection's credential.
+    /// When the connection's credential expires, or now if it has.
+    fn expires(&self, cx: &Context, slot: u32) -> Option<Time> {
+        let expires_ms = self.identities.get(slot)?.expires_ms?;
+        let left_ms = expires_ms.saturating_sub(cx.unix_ms().unwrap_or(0));
+        Some(cx.now + Duration::from_millis(left_ms))
+    }
+
+    /// Sets the time at which something has to be done about the connection's credential: to ask again, or to tell that it expires soon.
     fn set_timer(&mut self, cx: &Context, slot: u32) {
         self.wheel.cancel(slot);
         let (Some(who), Some(auth)) = (self.identities.get(slot), &cx.config.auth) else { return };
-        let now_ms = cx.unix_ms().unwrap_or(0);
-        let until = |at_ms: u64| cx.now + Duration::from_millis(at_ms.saturating_sub(now_ms));
-        let expires = who.expires_ms.map(until);
+        let expires = self.expires(cx, slot);
         let at = match who.renewal {
             Some(_) => [expires, Some(cx.now + auth.recheck)].into_iter().flatten().min(),
-            None => who.expires_ms.map(|at_ms| {
-                let notice_ms = at_ms.saturating_sub(auth.expiry_notice.as_millis() as u64);
-                until(if now_ms < notice_ms { notice_ms } else { at_ms })
+            None => expires.map(|at| {
+                let notice = auth.expiry_notice.min(at - cx.now);
+                Time::from_micros(at.as_micros() - notice.as_micros() as u64)
             }),
         };
         if let Some(at) = at {
@@ -322,11 +327,16 @@ impl Session {
             (None, None) => {
                 let notice = cx.config.auth.as_ref().map(|auth| auth.expiry_notice).unwrap_or_default();
                 let left_ms = who.expires_ms.map_or(u64::MAX, |at| at - now_ms);
-                if u128::from(left_ms) <= notice.as_millis() {
-                    let reason = "the credential expires soon: renew it by AUTH";
-                    cx.reply(slot, |out| reply::error(out, ErrorCode::TokenExpiring, reason, None, None));
+                if u128::from(left_ms) > notice.as_millis() {
+                    // Clocks are set.
+                    self.set_timer(cx, slot);
+                    return Ok(());
                 }
-                self.set_timer(cx, slot);
+                let reason = "the credential expires soon: renew it by AUTH";
+                cx.reply(slot, |out| reply::error(out, ErrorCode::TokenExpiring, reason, None, None));
+                if let Some(expires) = self.expires(cx, slot) {
+                    self.wheel.set(slot, expires);
+                }
             }
             (Some(_), None) => return Err(EXPIRED),
         }
