@@ -36,3 +36,15 @@ impl fmt::Debug for Secret {
         f.write_str("Secret")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_of_the_same_bytes_alone_are_equal() {
+        let equals = |one: &str, other: &str| Secret::new(one) == Secret::new(other);
+        assert!(equals("", "") && equals("abc", "abc"));
+        assert!(!equals("abc", "abd") && !equals("abc", "bbc") && !equals("abc", "ab") && !equals("abc", ""));
+    }
+}

@@ -216,10 +216,7 @@ impl<T: Send + 'static> Drop for Handle<T> {
         self.shared.is_stopping.store(true, Ordering::Release);
         self.lanes = None;
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // An answer may have held the last clone, and a thread cannot wait for itself.
-        if threads.iter().any(|thread| thread.thread().id() == thread::current().id()) {
-            return;
-        }
+        // If an answer held the last clone, this is one of the threads, and waits for itself no longer than for any that hangs.
         if self.ended.recv_timeout(STOP_TIME_MAX).is_err_and(|error| error.is_disconnected()) {
             for thread in threads {
                 // If it ended by a panic, that was told.

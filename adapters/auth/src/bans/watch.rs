@@ -71,7 +71,7 @@ impl Drop for BanWatch {
     fn drop(&mut self) {
         self.stop = None;
         if self.ended.recv_timeout(STOP_TIME_MAX) == Err(RecvTimeoutError::Disconnected)
-            && let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id())
+            && let Some(thread) = self.thread.take()
         {
             // It has ended, and if by a panic, that was told.
             let _ = thread.join();

@@ -4,9 +4,9 @@ use crate::material::*;
 use fanfare_auth::{BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, FileBans, RedisBans, Secret};
 use fanfare_tests::{DEADLINE, Redis, RedisLaunch, eventually};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
@@ -193,11 +193,15 @@ struct Watched {
 
 impl Watched {
     fn new(store: impl BanStore + 'static) -> Self {
+        Self::of(Arc::new(store))
+    }
+
+    fn of(store: Arc<dyn BanStore>) -> Self {
         let (sender, lists) = mpsc::channel();
         let clock = Arc::new(AtomicU64::new(NOW));
         let now = clock.clone();
         let watch = BanWatch::start(
-            Arc::new(store),
+            store,
             Duration::from_millis(10),
             move || now.load(Ordering::SeqCst),
             move |bans: &[Ban]| drop(sender.send(bans.to_vec())),
@@ -279,34 +283,70 @@ fn until_the_bans_have_been_read_nobody_knows_them() {
     drop(watched);
 }
 
-/// A store whose one change nobody can read, and which counts how often that is tried.
-struct Overfull(Arc<AtomicUsize>);
+/// A store of one version, which is read or is not, and counts how often that is tried.
+#[derive(Default)]
+struct Unchanged {
+    outage: Mutex<Option<BanError>>,
+    looks: AtomicUsize,
+    reads: AtomicUsize,
+    list: Mutex<Option<BanError>>,
+}
 
-impl BanStore for Overfull {
+/// The part of a store that a watch needs.
+impl BanStore for Unchanged {
     fn version(&self) -> Result<String, BanError> {
-        Ok("1".to_owned())
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.outage.lock().unwrap().clone().map_or(Ok("1".to_owned()), Err)
     }
 
     fn list(&self, _: u64) -> Result<BanList, BanError> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Err(BanError::TooMany)
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.list.lock().unwrap().clone().map_or(Ok(BanList::default()), Err)
     }
 
     fn ban(&self, _: &Ban, _: u64) -> Result<(), BanError> {
-        Err(BanError::TooMany)
+        unreachable!("a watch bans nobody")
     }
 
     fn unban(&self, _: &Banned, _: u64) -> Result<bool, BanError> {
-        Err(BanError::TooMany)
+        unreachable!("a watch bans nobody")
+    }
+}
+
+impl Unchanged {
+    /// Waits for this many looks more.
+    fn looked_at(&self, times: usize) {
+        let before = self.looks.load(Ordering::SeqCst);
+        eventually("it is looked at", || (self.looks.load(Ordering::SeqCst) >= before + times).then_some(()));
     }
 }
 
 #[test]
 fn too_many_are_told_and_not_read_again_until_they_change() {
-    let reads = Arc::<AtomicUsize>::default();
-    let watched = Watched::new(Overfull(reads.clone()));
+    let store = Arc::new(Unchanged { list: Mutex::new(Some(BanError::TooMany)), ..Unchanged::default() });
+    let watched = Watched::of(store.clone());
     watched.trouble("more than 100000");
-    assert!(!watched.watch.is_loaded());
-    drop(watched);
-    assert_eq!(reads.load(Ordering::SeqCst), 1);
+    store.looked_at(3);
+    assert_eq!((store.reads.load(Ordering::SeqCst), watched.watch.is_loaded()), (1, false));
+}
+
+#[test]
+fn after_an_outage_they_are_read_again_although_the_version_is_the_same() {
+    let store = Arc::<Unchanged>::default();
+    let watched = Watched::of(store.clone());
+    assert_eq!(watched.next(), []);
+    store.looked_at(3);
+    assert_eq!(store.reads.load(Ordering::SeqCst), 1);
+    *store.outage.lock().unwrap() = Some(BanError::Unavailable("as this test wants".to_owned()));
+    watched.trouble("as this test wants");
+    *store.outage.lock().unwrap() = None;
+    assert_eq!(watched.next(), []);
+    // Reading may fail where the version did not.
+    *store.list.lock().unwrap() = Some(BanError::Unavailable("half of it".to_owned()));
+    *store.outage.lock().unwrap() = Some(BanError::Unavailable("again".to_owned()));
+    watched.trouble("again");
+    *store.outage.lock().unwrap() = None;
+    watched.trouble("half of it");
+    *store.list.lock().unwrap() = None;
+    assert_eq!(watched.next(), []);
 }

@@ -287,6 +287,27 @@ fn a_flood_of_unknown_kids_makes_one_request_in_thirty_seconds() {
 }
 
 #[test]
+fn an_unknown_kid_that_may_not_be_asked_for_waits_for_no_other_issuers_keys() {
+    let published = Endpoint::new(Answer::of(200, json!({ "keys": [jwk("p256-a", "1")] })));
+    let silent = Endpoint::new(Answer::Silence);
+    let remote = |name: &str, endpoint: &Endpoint| Issuer::named(name, RemoteKeys::new(&endpoint.url()).unwrap());
+    let issuers = vec![remote(ISSUER, &published).audience(AUDIENCE), remote("https://silent.example", &silent)];
+    let asked = Asked::new(Methods { tokens: Some(verifier_of(issuers)), ..nothing() }, Options::default());
+    eventually("one has answered, and the other one not", || (silent.requests() == 1).then_some(()));
+    let of_silent = token(&json!({ "iss": "https://silent.example", "sub": "alice" }));
+    for _ in 0..8 {
+        asked.ask(9, Source::Header, &of_silent).unwrap();
+    }
+    for one in 0..20 {
+        asked.ask(1, Source::Header, &token_by("p256-b", &format!("unknown {one}"))).unwrap();
+        assert_eq!(asked.next(), (1, Err(Refusal::UnknownKey)));
+    }
+    assert_eq!(published.requests(), 1);
+    silent.hang_up();
+    assert!((0..8).all(|_| asked.next() == (9, Err(Refusal::Unavailable))));
+}
+
+#[test]
 fn keys_that_are_old_are_fetched_beside_the_tokens_that_need_them() {
     let published = Endpoint::new(Answer::of(200, json!({ "keys": [jwk("p256-a", "1")] })));
     let remote = Issuer::named(ISSUER, RemoteKeys::new(&published.url()).unwrap()).audience(AUDIENCE);

@@ -6,6 +6,8 @@ use fanfare_auth::{
     cookie,
 };
 use fanfare_tests::{Redis, eventually, free_port, run_node};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
 
 const HOUR: u64 = 3_600_000;
@@ -214,6 +216,37 @@ fn who_signs_in_to_redis_needs_little_and_errors_tell_no_key() {
     assert_eq!(text(&store, "sess:canary"), Err(Unavailable));
     let trouble = store.trouble().unwrap();
     assert!(!trouble.contains("canary"), "{trouble}");
+}
+
+#[test]
+fn an_answer_of_another_kind_is_not_repeated() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        // To `CLIENT SETINFO`, twice; the text; and what should be a number.
+        socket.write_all(b"+OK\r\n+OK\r\n$6\r\ncanary\r\n*1\r\n$6\r\ncanary\r\n").unwrap();
+        // Until the other one goes.
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let store = RedisSessions::new(&Secret::new(url)).unwrap();
+    assert_eq!(text(&store, "sess:a"), Err(Unavailable));
+    let trouble = store.trouble().unwrap();
+    assert!(!trouble.contains("canary"), "{trouble}");
+    drop(store);
+    server.join().unwrap();
+}
+
+#[test]
+fn a_connection_on_which_something_was_refused_is_not_kept() {
+    let redis = Redis::start();
+    let store = at(&redis);
+    redis.cli(&["HSET", "sess:h", "a", "b"]);
+    assert_eq!(text(&store, "sess:a"), Ok(None));
+    let connections = || redis.cli(&["CLIENT", "LIST"]).lines().filter(|one| !one.contains("cmd=client|list")).count();
+    assert_eq!(connections(), 1);
+    assert_eq!(text(&store, "sess:h"), Err(Unavailable));
+    eventually("it is gone", || (connections() == 0).then_some(()));
 }
 
 #[test]
