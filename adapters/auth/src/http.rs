@@ -20,7 +20,7 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// The one at this URL. All of a request takes at most this time, except that the system may look longer for an address.
+    /// The one at this URL. All of a request takes at most this time.
     pub(crate) fn new(url: &str, time_max: Duration, may_be_plain: bool) -> Result<Self, SetupError> {
         let url: Uri = url.parse().map_err(|_| SetupError::BadUrl)?;
         let is_here = matches!(url.host(), Some("localhost" | "127.0.0.1" | "[::1]"));

@@ -1,11 +1,12 @@
 //! Who somebody is: credentials in, identities or refusals out.
 //!
-//! Here live the verification of JSON Web Tokens ([RFC 7519], signed by [RFC 7515]), the keys that it needs ([RFC 7517], [RFC 7518]), and
-//! the session cookies of Express. Here lives no room, no rule, no client's socket and no core: what an identity may do is decided
-//! elsewhere.
+//! Here live the verification of JSON Web Tokens ([RFC 7519], signed by [RFC 7515]), the keys that it needs ([RFC 7517], [RFC 7518]), the
+//! session cookies of Express, the question to an endpoint of the operator's, and bans. Here lives no room, no rule, no client's socket
+//! and no core: what an identity may do is decided elsewhere.
 //!
-//! Everything here may block, because key sets are fetched and sessions are looked up in the caller's thread. So a server calls it from
-//! threads of its own, never from an event loop. Time is an argument (Unix, ms) wherever it decides something.
+//! A server asks a [`Service`], which verifies by [`Methods`] on threads of its own and never blocks who asks. A [`BanWatch`] tells the
+//! server whom [`Bans`] refuse. Everything else here may block, because key sets are fetched and sessions are looked up in the caller's
+//! thread. Time is an argument (Unix, ms) wherever it decides something.
 //!
 //! ```
 //! use fanfare_auth::{Credential, Issuer, Key, MintingKey, Secret, Source, Verifier, mint};
@@ -31,6 +32,10 @@
 //! - A token for another audience is refused, also if no audience is configured (§3.9).
 //! - A `jku`, `x5u`, `jwk` or `x5c` of a token is never followed (§3.10), and a `crit` is refused.
 //! - A token of another kind, by its `typ`, is refused (§3.11).
+//! - What clients send makes no more requests than one for keys in 30 seconds, and no more at once than there are threads for it. An
+//!   endpoint or a store that does not answer keeps no other method waiting.
+//! - No redirect is followed, and no header is sent on that the operator has not named.
+//! - Nothing that is secret is in a `Debug`, an error or a trouble: no token, key, cookie, header, session or URL's query.
 //! - A token has at most [`TOKEN_BYTES_MAX`] bytes, a small depth, and no member twice.
 //!
 //! # Why these libraries
@@ -39,7 +44,8 @@
 //! C. Header and claims are read here, because parsers take a member that stands twice, and because the library leaves it to its caller
 //! by which issuer and key a token is checked. RustCrypto's RSA had a timing leak of private keys (RUSTSEC-2023-0071). None is used
 //! here: [`MintingKey`] takes no RSA key. `ureq` fetches, because it blocks and brings no runtime. It speaks TLS by rustls with ring, the
-//! one part that needs a C compiler.
+//! one part that needs a C compiler. `redis` reads sessions and bans, without TLS. `crossbeam-channel` is the queue of the threads, because
+//! several of them take from one.
 //!
 //! [RFC 7515]: https://www.rfc-editor.org/rfc/rfc7515
 //! [RFC 7517]: https://www.rfc-editor.org/rfc/rfc7517

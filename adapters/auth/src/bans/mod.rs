@@ -103,8 +103,9 @@ impl std::error::Error for BanError {}
 pub struct Bans {
     users: HashMap<String, u64>,
     tokens: HashMap<String, u64>,
-    /// Of one user, and of all under `None`: before when, and until when.
-    issued_before: HashMap<Option<String>, Vec<(u64, u64)>>,
+    /// Before when, and until when.
+    issued_before: Vec<(u64, u64)>,
+    users_issued_before: HashMap<String, Vec<(u64, u64)>>,
 }
 
 impl Bans {
@@ -115,7 +116,10 @@ impl Bans {
             match what.clone() {
                 Banned::User(user) => prolong(&mut all.users, user, *until_ms),
                 Banned::Token(id) => prolong(&mut all.tokens, id, *until_ms),
-                Banned::IssuedBefore { ms, user } => all.issued_before.entry(user).or_default().push((ms, *until_ms)),
+                Banned::IssuedBefore { ms, user: None } => all.issued_before.push((ms, *until_ms)),
+                Banned::IssuedBefore { ms, user: Some(user) } => {
+                    all.users_issued_before.entry(user).or_default().push((ms, *until_ms));
+                }
             }
         }
         all
@@ -124,15 +128,13 @@ impl Bans {
     /// Whether one of the bans is for this identity at this time. An identity without a time of issue is older than any.
     pub fn refuses(&self, identity: &Identity, now_ms: u64) -> bool {
         let is_in_force = |until_ms: &u64| *until_ms > now_ms;
-        let is_too_old = |of: &Option<String>| {
-            self.issued_before.get(of).into_iter().flatten().any(|(before_ms, until_ms)| {
-                is_in_force(until_ms) && identity.issued_ms.is_none_or(|issued_ms| issued_ms < *before_ms)
-            })
+        let is_too_old = |(before_ms, until_ms): &(u64, u64)| {
+            is_in_force(until_ms) && identity.issued_ms.is_none_or(|issued_ms| issued_ms < *before_ms)
         };
         self.users.get(&identity.user).is_some_and(is_in_force)
             || identity.token_id.as_ref().and_then(|id| self.tokens.get(id)).is_some_and(is_in_force)
-            || is_too_old(&None)
-            || is_too_old(&Some(identity.user.clone()))
+            || self.issued_before.iter().any(is_too_old)
+            || self.users_issued_before.get(&identity.user).into_iter().flatten().any(is_too_old)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use crate::material::NOW;
 use fanfare_auth::{
-    Credential, Identity, RedisSessions, Refusal, Secret, SessionStore, Sessions, SetupError, Source, Unavailable,
-    cookie,
+    CookieKind, Credential, Identity, Methods, Options, RedisSessions, Refusal, Request, Secret, Service,
+    SessionMethod, SessionStore, Sessions, SetupError, Source, Unavailable, cookie,
 };
-use fanfare_tests::{Redis, eventually, free_port, run_node};
+use fanfare_tests::{DEADLINE, Redis, eventually, free_port, run_node};
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 const HOUR: u64 = 3_600_000;
@@ -116,6 +117,29 @@ fn a_session_that_rolls_ends_later_although_its_text_stays_and_one_that_does_not
     assert_eq!(text(&store, &key), before, "connect-redis writes no new text, so it tells the old end");
     assert_eq!(redis.cli(&["PEXPIRE", &key, "1"]), "1");
     eventually("it ends", || (whose(&alice, &store) == Err(Refusal::NoSession)).then_some(()));
+}
+
+#[test]
+fn a_renewal_finds_the_session_as_it_is_by_then() {
+    let redis = Redis::start();
+    let app = App::start(&redis);
+    let alice = app.sign_in("alice");
+    let sessions = Some(SessionMethod { sessions: sessions(), store: Box::new(at(&redis)) });
+    let methods = Methods { tokens: None, sessions, callback: None, cookie_holds: CookieKind::Session };
+    let (sender, answers) = mpsc::channel();
+    let deliver = move |(), outcome| drop(sender.send(outcome));
+    let service = Service::start(methods, Options::default(), deliver, || NOW).unwrap();
+    let ask = |source, credential: &Secret| -> Result<Identity, Refusal> {
+        service.ask(Request { tag: (), source, credential: credential.clone(), headers: Vec::new() }).unwrap();
+        answers.recv_timeout(DEADLINE).expect("an answer")
+    };
+    let first = ask(Source::Cookie, &cookie(alice.as_bytes(), "connect.sid").unwrap()).unwrap();
+    redis.cli(&["PEXPIRE", &key_of(&alice), "600000"]);
+    let second = ask(Source::Renewal, &first.renewal.unwrap()).unwrap();
+    assert_eq!(second.user, "alice");
+    assert!(second.expires_ms < first.expires_ms, "{:?} {:?}", first.expires_ms, second.expires_ms);
+    app.get("logout", Some(&alice)).unwrap();
+    assert_eq!(ask(Source::Renewal, &second.renewal.unwrap()), Err(Refusal::NoSession));
 }
 
 #[test]
