@@ -5,6 +5,22 @@ use fanfare_shell::config::{Given, Kind, items, read_items, read_text};
 
 use super::{Config, RedisTarget};
 
+/// The two ways to one field of [`Config`].
+macro_rules! field {
+    ($($path:ident).+) => {
+        crate::config::kinds::Field { get: |config| &config.$($path).+, get_mut: |config| &mut config.$($path).+ }
+    };
+}
+pub(crate) use field;
+
+pub(crate) const KIB: u64 = 1 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const GIB: u64 = 1 << 30;
+pub(crate) const TIB: u64 = 1 << 40;
+/// Times beyond an hour are mistakes of unit here: each guards against somebody who has gone away.
+pub(crate) const HOUR_MS: u64 = 3_600_000;
+pub(crate) const DAY_MS: u64 = 24 * HOUR_MS;
+
 /// A field of [`Config`].
 pub(crate) type Field<T> = fanfare_shell::config::Field<Config, T>;
 
@@ -47,6 +63,8 @@ impl Kind<Config> for OriginList {
 
 /// The URL of a Redis, or none.
 pub(crate) struct RedisUrl {
+    /// What holds without one.
+    pub(crate) none: &'static str,
     pub(crate) field: Field<Option<RedisTarget>>,
 }
 
@@ -63,9 +81,10 @@ impl Kind<Config> for RedisUrl {
     }
 
     fn right(&self) -> String {
-        "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], or unix:///PATH[?db=N&user=USER&pass=PASSWORD], or an empty text \
-         for the embedded broker"
-            .to_owned()
+        let none = self.none;
+        format!(
+            "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], or unix:///PATH[?db=N&user=USER&pass=PASSWORD], or an empty text for {none}"
+        )
     }
 
     fn value_name(&self) -> String {

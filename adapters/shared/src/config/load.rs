@@ -2,7 +2,7 @@
 
 use super::keys::{KEYS, SECTIONS};
 use super::program::Program;
-use super::{Config, consistency, prefix, rooms};
+use super::{Config, auth, consistency, prefix, rooms};
 use fanfare_shell::config::{Help, Loaded, PortVariable, Schema, Stop};
 use std::ffi::OsString;
 
@@ -11,7 +11,7 @@ pub(crate) static SCHEMA: Schema<Config> = Schema {
     environment_prefix: "FANFARE_",
     sections: SECTIONS,
     keys: KEYS,
-    tables: &[&rooms::ROOMS],
+    tables: &[&rooms::ROOMS, &auth::ISSUERS],
     questions: &[rooms::WHICH_RULE],
     // As older servers have it; their other variable is in the table of keys.
     port: Some(PortVariable {
@@ -38,7 +38,7 @@ Every flag is also an environment variable and a key of the TOML file:
   --redis-url URL    FANFARE_REDIS_URL=URL    url = \"URL\" under [redis]
 A flag wins over the environment, the environment over the file, the file over the default. \
 PORT (the port of --listen alone) and REDIS_URL are understood, too. \
-Rules for rooms, [[rooms]], stand in the file alone.";
+Rules for rooms, [[rooms]], and further issuers, [[issuers]], stand in the file alone.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,6 +75,8 @@ pub fn load(
     if loaded.config.redis.target.is_some() {
         loaded.warnings.extend(prefix::warning(&loaded.config.redis.session.prefix));
     }
+    loaded.config.core.auth = loaded.config.auth.of_core();
+    loaded.warnings.extend(auth::warnings(&loaded.config));
     loaded.warnings.extend(rooms::warnings(&loaded.config));
     Ok(loaded)
 }

@@ -1,8 +1,9 @@
 //! The configuration: what can be set, from where, and the typed result that the rest of the server reads.
 //!
-//! `keys.rs` is the one definition of every key. From it `fanfare-shell` makes flags, environment variables, the TOML file, the
+//! `keys/` is the one definition of every key. From it `fanfare-shell` makes flags, environment variables, the TOML file, the
 //! help text and `check-config`.
 
+mod auth;
 mod consistency;
 mod keys;
 mod kinds;
@@ -20,6 +21,7 @@ use fanfare_shell::logging::Log;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use auth::{AlgorithmName, Auth, Callback, FilePath, Issuer, Session, Url, Word, bans_store, methods};
 pub use load::load;
 pub use program::Program;
 pub use redis_url::{Password, RedisTarget, RedisUrlError};
@@ -50,6 +52,8 @@ pub struct Config {
     pub redis: Redis,
     /// Section `compression`.
     pub compression: Compression,
+    /// Section `auth`, and `[[issuers]]`.
+    pub auth: Auth,
 }
 
 /// How this instance shares its rooms with others.

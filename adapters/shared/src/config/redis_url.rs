@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use fanfare_auth::Secret;
 use fanfare_core::broker::redis::Address;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -286,14 +287,24 @@ fn decode(text: &str) -> Result<String, RedisUrlError> {
     percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| RedisUrlError::BadEscape)
 }
 
-impl fmt::Display for RedisTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl RedisTarget {
+    /// The URL with the password in it, for clients that take one apart themselves.
+    pub fn to_secret(&self) -> Secret {
+        let password = self.password.as_ref().map_or("", Password::expose);
+        let mut url = String::new();
+        self.write(&mut url, &utf8_percent_encode(password, USER_ENCODED).to_string())
+            .expect("a String takes every write");
+        Secret::new(url)
+    }
+
+    /// The URL, with this in place of the password.
+    fn write(&self, f: &mut impl fmt::Write, password: &str) -> fmt::Result {
         let user = self.username.as_deref().map(|user| utf8_percent_encode(user, USER_ENCODED).to_string());
         match &self.address {
             Address::Tcp { host, port } => {
                 f.write_str("redis://")?;
                 if self.password.is_some() {
-                    write!(f, "{}:{PASSWORD_MASK}@", user.unwrap_or_default())?;
+                    write!(f, "{}:{password}@", user.unwrap_or_default())?;
                 }
                 if host.contains(':') {
                     write!(f, "[{host}]")?
@@ -311,11 +322,17 @@ impl fmt::Display for RedisTarget {
                     write!(f, "&user={user}")?;
                 }
                 if self.password.is_some() {
-                    write!(f, "&pass={PASSWORD_MASK}")?;
+                    write!(f, "&pass={password}")?;
                 }
                 Ok(())
             }
         }
+    }
+}
+
+impl fmt::Display for RedisTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, PASSWORD_MASK)
     }
 }
 

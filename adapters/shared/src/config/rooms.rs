@@ -267,6 +267,26 @@ pub(crate) fn history_in_classic(config: &Config, sources: &Sources<Config>) -> 
     rules.map(problem).collect()
 }
 
+/// Where nothing verifies who somebody is, nobody is a user.
+pub(crate) fn rights_of_users(config: &Config, sources: &Sources<Config>) -> Vec<Problem> {
+    if config.auth.is_on() {
+        return Vec::new();
+    }
+    let of_users = |(_, who): &(&str, Option<Who>)| matches!(who, Some(Who::User | Who::Granted | Who::Owner));
+    let rules = config.core.rules.as_slice().iter().enumerate();
+    let of_rule = rules.flat_map(|(index, rule)| {
+        let keys = rights(&rule.permissions).into_iter().filter(of_users);
+        keys.map(move |(key, _)| (index, rule, key))
+    });
+    let problem = |(index, rule, key)| Problem {
+        key: format!("{}: {key}", ROOMS.label(index, rule)),
+        from: sources.of_table(ROOMS.name, index).clone(),
+        wrong: "it is for users, and nothing verifies who is one".to_owned(),
+        right: "anyone or nobody, or auth.secret, another key of an issuer, auth.session_secret or auth.url".to_owned(),
+    };
+    of_rule.map(problem).collect()
+}
+
 /// Who has no Redis has no replicas of it.
 pub(crate) fn replicas_of_nothing(config: &Config, sources: &Sources<Config>) -> Vec<Problem> {
     if config.redis.target.is_some() {

@@ -51,7 +51,7 @@ pub(crate) fn parse<C>(
         None => (Command::Run, &matches),
     };
     let value = |name: &str, matches: &ArgMatches| matches.get_one::<OsString>(name).cloned();
-    let flags = schema.keys.iter().enumerate().filter_map(|(index, key)| Some((index, value(key.name, matches)?)));
+    let flags = schema.keys().enumerate().filter_map(|(index, key)| Some((index, value(key.name, matches)?)));
     Ok(Arguments { command, config_path: value("config", matches), flags: flags.collect() })
 }
 
@@ -80,13 +80,17 @@ fn of_foreign_flag<C>(schema: &Schema<C>, program: &Program, error: clap::Error)
 }
 
 fn definition<C>(schema: &Schema<C>, program: &Program) -> clap::Command {
-    let (keys, help) = (schema.keys, &schema.help);
+    let (keys, help) = (schema.keys(), &schema.help);
     let config = flag("config", "config", "PATH", "The TOML file to read".to_owned()).help_heading("Configuration");
     clap::Command::new(program.name)
         .version(program.version)
         .about(program.about)
         .long_about(format!("{}\n\n{}", program.about, help.about))
-        .after_help(format!("`{} --help` explains all {} settings, and shows examples.", program.name, keys.len() + 1))
+        .after_help(format!(
+            "`{} --help` explains all {} settings, and shows examples.",
+            program.name,
+            keys.clone().count() + 1
+        ))
         .after_long_help(help.examples.replace("PROGRAM", program.name))
         .disable_help_subcommand(true)
         .next_line_help(true)
@@ -111,7 +115,7 @@ fn definition<C>(schema: &Schema<C>, program: &Program) -> clap::Command {
                 })),
         )
         .arg(config)
-        .args(keys.iter().map(|key| key_flag(schema, key)))
+        .args(keys.map(|key| key_flag(schema, key)))
 }
 
 fn key_flag<C>(schema: &Schema<C>, key: &Key<C>) -> Arg {

@@ -260,10 +260,10 @@ fn with_article(kind: &str) -> String {
 fn suggestion<C>(schema: &Schema<C>, full: &str) -> Option<String> {
     let full = full.to_lowercase().replace('-', "_");
     let given = words(full.rsplit('.').next().unwrap_or(&full));
-    let of_same_words = schema.keys.iter().filter(|key| words(key.name_in_section()) == given).map(|key| key.name);
+    let of_same_words = schema.keys().filter(|key| words(key.name_in_section()) == given).map(|key| key.name);
     let of_same_words = of_same_words.collect::<Vec<_>>().join(" or ");
     if of_same_words.is_empty() {
-        nearest(&full, schema.keys.iter().map(|key| key.name)).map(str::to_owned)
+        nearest(&full, schema.keys().map(|key| key.name)).map(str::to_owned)
     } else {
         Some(of_same_words)
     }

@@ -117,7 +117,7 @@ impl<'a, C: Default> Layers<'a, C> {
     fn merge(mut self, check: impl FnOnce(&C, &Sources<C>) -> Vec<Problem>) -> Result<(C, Sources<C>), Vec<Problem>> {
         let (mut config, mut sources) = (C::default(), Sources::new(self.schema));
         let mut problems = std::mem::take(&mut self.problems);
-        for (index, key) in self.schema.keys.iter().enumerate() {
+        for (index, key) in self.schema.keys().enumerate() {
             let Some((given, source)) = self.strongest(index, key) else { continue };
             let read = given.and_then(|given| key.kind.read(&given, &mut config));
             if let Err(wrong) = read {
@@ -184,7 +184,7 @@ fn word(value: &OsStr) -> Result<Given, String> {
 fn misspelt_variables<C>(schema: &Schema<C>, environment: &BTreeMap<OsString, OsString>) -> Vec<String> {
     let prefix = schema.environment_prefix;
     let known: Vec<String> =
-        schema.keys.iter().map(|key| schema.environment(key)).chain([schema.variable("CONFIG")]).collect();
+        schema.keys().map(|key| schema.environment(key)).chain([schema.variable("CONFIG")]).collect();
     let known: Vec<&str> = known.iter().filter_map(|name| name.strip_prefix(prefix)).collect();
     let given = environment.keys().filter_map(|name| name.to_str()?.strip_prefix(prefix));
     given

@@ -12,8 +12,8 @@ pub struct Schema<C: 'static> {
     pub environment_prefix: &'static str,
     /// The sections in the order of the keys, with their headings in `--help`. The first has no name.
     pub sections: &'static [(&'static str, &'static str)],
-    /// Every key, section by section.
-    pub keys: &'static [Key<C>],
+    /// Every key, section by section, in as many tables as one likes.
+    pub keys: &'static [&'static [Key<C>]],
     /// Every array of tables that the file may have.
     pub tables: &'static [&'static dyn ArrayOfTables<C>],
     /// What `check-config` can be asked beside what the configuration is.
@@ -84,9 +84,14 @@ pub struct Sources<C: 'static> {
 }
 
 impl<C> Schema<C> {
-    /// The position of a key in the table.
+    /// Every key, section by section.
+    pub fn keys(&self) -> impl Iterator<Item = &'static Key<C>> + Clone + use<C> {
+        self.keys.iter().copied().flatten()
+    }
+
+    /// The position of a key among all.
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.keys.iter().position(|key| key.name == name)
+        self.keys().position(|key| key.name == name)
     }
 
     /// The environment variable of a key.
@@ -103,7 +108,7 @@ impl<C> Schema<C> {
 impl<C> Sources<C> {
     /// Nobody has set anything.
     pub(super) fn new(schema: &'static Schema<C>) -> Sources<C> {
-        Sources { schema, by_key: vec![Source::Default; schema.keys.len()], tables: Vec::new() }
+        Sources { schema, by_key: vec![Source::Default; schema.keys().count()], tables: Vec::new() }
     }
 
     /// Where the value of this key came from.
@@ -112,6 +117,13 @@ impl<C> Sources<C> {
     /// If there is no such key.
     pub fn of(&self, key: &str) -> &Source {
         &self.by_key[self.schema.position(key).unwrap_or_else(|| panic!("there is no key {key}"))]
+    }
+
+    /// The keys of a section whose values are shown otherwise than here.
+    pub fn changed(&self, section: &str, config: &C, default: &C) -> Vec<&'static str> {
+        let of_section = self.schema.keys().filter(|key| key.section() == section);
+        let is_changed = |key: &&Key<C>| key.kind.show(config) != key.kind.show(default);
+        of_section.filter(is_changed).map(|key| key.name).collect()
     }
 
     /// Where this table of this array came from; the first has the index 0.
@@ -143,7 +155,7 @@ impl<C> Sources<C> {
 
     /// Every key, and where its value came from.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Key<C>, &Source)> {
-        self.schema.keys.iter().zip(&self.by_key)
+        self.schema.keys().zip(&self.by_key)
     }
 }
 

@@ -37,7 +37,7 @@ impl Default for Tea {
 static SCHEMA: Schema<Tea> = Schema {
     environment_prefix: "TEA_",
     sections: &[("", "Where"), ("pot", "What")],
-    keys: &[
+    keys: &[&[
         Key {
             name: "listen",
             default: "127.0.0.1:1",
@@ -66,7 +66,7 @@ static SCHEMA: Schema<Tea> = Schema {
                 field: Field { get: |tea| &tea.leaf, get_mut: |tea| &mut tea.leaf },
             },
         },
-    ],
+    ]],
     tables: &[&GUESTS],
     questions: &[Question {
         flag: "guest",

@@ -1,5 +1,6 @@
 //! Which source wins, and what a person is told who got a value wrong.
 
+mod auth;
 mod rooms;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,8 @@ use std::time::Duration;
 
 use fanfare_core::{Origins, PublishFormat};
 
-use super::keys::{KEYS, SECTIONS};
+use super::auth::ISSUERS;
+use super::keys::SECTIONS;
 use super::load::SCHEMA;
 use super::rooms::ROOM_KEYS;
 use super::*;
@@ -72,12 +74,12 @@ impl Drop for TomlFile {
 
 #[test]
 fn names_follow_one_rule_and_never_collide() {
-    let flags: BTreeSet<_> = KEYS.iter().map(|key| key.flag()).collect();
-    let variables: BTreeSet<_> = KEYS.iter().map(|key| SCHEMA.environment(key)).collect();
-    assert_eq!((flags.len(), variables.len()), (KEYS.len(), KEYS.len()));
+    let flags: BTreeSet<_> = SCHEMA.keys().map(|key| key.flag()).collect();
+    let variables: BTreeSet<_> = SCHEMA.keys().map(|key| SCHEMA.environment(key)).collect();
+    assert_eq!((flags.len(), variables.len()), (SCHEMA.keys().count(), SCHEMA.keys().count()));
     assert!(flags.contains("limits-rooms-per-connection-max") && flags.contains("ops-listen"));
     assert!(variables.contains("FANFARE_LIMITS_ROOMS_PER_CONNECTION_MAX"));
-    let sections: Vec<_> = KEYS.iter().map(|key| key.section()).collect();
+    let sections: Vec<_> = SCHEMA.keys().map(|key| key.section()).collect();
     let order = |section: &str| SECTIONS.iter().position(|(name, _)| *name == section).expect("a known section");
     assert!(sections.is_sorted_by_key(|section| order(section)), "keys stand section by section");
 }
@@ -248,7 +250,7 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_line() {
             "quite_another",
             11,
             "there is no such section",
-            "the sections are [log], [redis], [limits], [history], [compression], [proxy], [timeouts], [[rooms]]",
+            "the sections are [log], [redis], [auth], [limits], [history], [compression], [proxy], [timeouts], [[rooms]], [[issuers]]",
         ),
     ] {
         assert_says(&text, &[&format!("\n{key}\n{}  wrong: {wrong}\n  right: {right}", line(number))]);
@@ -422,7 +424,7 @@ fn the_help_text_teaches() {
     let (help, short) = (error(&["--help"], &[]), error(&["-h"], &[]));
     assert_says(&short, &["--listen <IP:PORT>", "--redis-url <URL>", "`fanfare --help` explains all"]);
     assert!(short.lines().count() < 50 && short.len() < help.len() / 4, "{short}");
-    for key in KEYS {
+    for key in SCHEMA.keys() {
         assert_says(&help, &[&format!("--{} <{}>", key.flag(), key.kind.value_name())]);
     }
     assert_says(&help, &["FANFARE_REDIS_URL", "PORT=8081 REDIS_URL=", "--listen 0.0.0.0:8080", "check-config"]);
@@ -435,14 +437,19 @@ fn the_manual_tells_every_key_as_it_is() {
         let default = if default.is_empty() { "none".to_owned() } else { format!("`{default}`") };
         format!("| `{name}` | {default} | {} | ", value_name.replace('|', ", "))
     };
-    let keys = KEYS.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
+    let keys = SCHEMA.keys().map(|key| row(key.name, key.default, key.kind.value_name()));
     let of_rules = ROOM_KEYS.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
-    for row in keys.chain(of_rules) {
+    let of_issuers = ISSUERS.keys.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
+    for row in keys.chain(of_rules).chain(of_issuers) {
         let line = manual.lines().find(|line| line.starts_with(&row));
         assert!(line.is_some_and(|line| line.len() > row.len() + 10), "docs/configuration.md lacks: {row}");
     }
     let rows = manual.lines().filter(|line| line.starts_with("| `") && line.contains(" | ")).count();
-    assert_eq!(rows, KEYS.len() + ROOM_KEYS.len() + 1, "a row per key, and one for `config`");
+    assert_eq!(
+        rows,
+        SCHEMA.keys().count() + ROOM_KEYS.len() + ISSUERS.keys.len() + 1 + 5,
+        "a row per key, one for `config`, and one for each word of a right"
+    );
 }
 
 #[test]

@@ -104,7 +104,8 @@ fn which_rule_a_room_has_can_be_asked() {
 fn who_may_do_what_is_read_and_printed() {
     let text = "[[rooms]]\nmatch = 'team:*'\nsubscribe = 'granted'\npublish = 'nobody'\n\
                 [[rooms]]\nmatch = 'user:{user}:*'\nhistory = 'self'\npresence = 'user'\n[[rooms]]\nmatch = 'x'\npublish = 'anyone'";
-    let config = loaded_from(text);
+    let file = TomlFile::new(text);
+    let config = loaded(&["--config", file.path(), "--auth-url", "https://h/who"], &[]);
     let said: Vec<_> = config.core.rules.as_slice().iter().map(|rule| rule.permissions).collect();
     let none = Permissions::default();
     assert_eq!(

@@ -1,0 +1,100 @@
+//! Section `redis`: how instances share their rooms.
+
+use crate::config::Config;
+use crate::config::kinds::{GIB, HOUR_MS, KIB, MIB, RedisUrl, field};
+use fanfare_core::PublishFormat;
+use fanfare_shell::config::{Choice, Key, Milliseconds, Number, Text, Unit};
+
+pub(super) static REDIS: &[Key<Config>] = &[
+    Key {
+        name: "redis.url",
+        default: "",
+        help: "The Redis that instances share: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or unix:///PATH; valkey:// is redis://. Without one \
+               this instance stands alone. A password in a flag can be seen in the list of processes: prefer the \
+               environment or the file",
+        environment_alias: Some("REDIS_URL"),
+        kind: &RedisUrl { none: "the embedded broker", field: field!(redis.target) },
+    },
+    Key {
+        name: "redis.prefix",
+        default: "fanfare:",
+        help: "The Redis channel of a room is this text and the room's name; may be empty",
+        environment_alias: None,
+        // Long enough for any namespace; the bound keeps the room for an envelope a constant.
+        kind: &Text { bytes_max: 256, field: field!(redis.session.prefix) },
+    },
+    Key {
+        name: "redis.format",
+        default: "fanfare",
+        help: "How messages are published: fanfare, or classic for sharing rooms with the Node server",
+        environment_alias: None,
+        kind: &Choice {
+            choices: &[("fanfare", PublishFormat::Fanfare), ("classic", PublishFormat::Classic)],
+            field: field!(core.publish_format),
+        },
+    },
+    Key {
+        name: "redis.publishes_in_flight_max",
+        default: "16384",
+        help: "Publishes that may wait for the answer of Redis; further ones are refused with broker_busy",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=MIB, field: field!(redis.session.publishes_in_flight_max) },
+    },
+    Key {
+        name: "redis.publish_wait_ms",
+        default: "0",
+        help: "How long a publish may wait for a connection to Redis; 0 refuses it at once with broker_unavailable",
+        environment_alias: None,
+        // Whoever sends waits as long for an answer.
+        kind: &Milliseconds { range: 0..=60_000, field: field!(redis.session.publish_wait) },
+    },
+    Key {
+        name: "redis.buffer_bytes_max",
+        default: "16777216",
+        help: "Bytes of publishes that may wait to be written or confirmed; further ones are refused with broker_busy",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: 8 * KIB..=GIB, field: field!(redis.session.buffer_bytes_max) },
+    },
+    Key {
+        name: "redis.message_bytes_max",
+        default: "1048576",
+        help: "The largest message taken from Redis; a larger one is skipped and counted",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Bytes, range: KIB..=64 * MIB, field: field!(redis.session.message_bytes_max) },
+    },
+    Key {
+        name: "redis.connect_timeout_ms",
+        default: "5000",
+        help: "Time to connect to Redis and sign in",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.connect_timeout) },
+    },
+    Key {
+        name: "redis.probe_interval_ms",
+        default: "5000",
+        help: "Silence of Redis before it is probed with PING, and the time between two looks at whether it is a master still",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.probe_interval) },
+    },
+    Key {
+        name: "redis.probe_timeout_ms",
+        default: "5000",
+        help: "Silence after the probe before the connection to Redis is given up",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.probe_timeout) },
+    },
+    Key {
+        name: "redis.backoff_ms_min",
+        default: "50",
+        help: "The shortest pause before reconnecting to Redis; the pause is drawn between this and a ceiling that doubles with every failure",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.backoff_min) },
+    },
+    Key {
+        name: "redis.backoff_ms_max",
+        default: "5000",
+        help: "The longest pause before reconnecting to Redis",
+        environment_alias: None,
+        kind: &Milliseconds { range: 1..=HOUR_MS, field: field!(redis.session.backoff_max) },
+    },
+];
