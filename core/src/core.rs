@@ -740,7 +740,8 @@ impl<'c> Actions<'c> {
                 }
                 Stage::Asks => {
                     self.core.hub.forget_asks(at);
-                    self.enter(Stage::Credentials);
+                    let has_asks = self.core.session.has_asks();
+                    self.enter(if has_asks { Stage::Credentials } else { Stage::Deliveries });
                 }
                 Stage::Credentials if self.core.session.ask(at).is_some() => {
                     self.at += 1;

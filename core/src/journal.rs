@@ -36,6 +36,13 @@ pub enum Entry {
         /// Of the page that was refused, where it was because of that.
         origin: Option<Box<str>>,
     },
+    /// It is known whose connection it is.
+    Identified {
+        /// Which one.
+        conn: ConnId,
+        /// The user's name.
+        user: Box<str>,
+    },
     /// It is a member of the room from now on.
     Joined {
         /// Who.
@@ -175,6 +182,10 @@ impl Journal {
             let status = response.status.split(' ').next().and_then(|status| status.parse().ok());
             Entry::Answered { conn, status: status.unwrap_or_default(), text: cut(text.trim()), origin }
         });
+    }
+
+    pub fn identified(&mut self, conn: ConnId, user: &str) {
+        self.push(|| Entry::Identified { conn, user: cut(user) });
     }
 
     pub fn joined(&mut self, conn: ConnId, room: &str) {

@@ -42,7 +42,7 @@ await run(async (url, secret, keyFile, aud) => {
     "no audience": hs({ aud: undefined }),
     "too large": hs({ x: "x".repeat(7000) }),
     "deep JSON": raw(deep),
-    "an unknown kid": hs({}, { kid: "nobody's" }),
+    "an unknown kid, and another secret": mint(claims(), { key: "another secret of more than thirty-two bytes", header: { kid: "nobody's" } }),
     truncated: good.slice(0, -5),
     "cut in the middle": good.slice(0, good.length / 2),
     "valid an hour from now": hs({ nbf: now + 3600 }),

@@ -32,7 +32,7 @@ pub fn fanfare_binary() -> &'static Path {
 }
 
 /// The root of the workspace.
-pub(crate) fn workspace_root() -> &'static Path {
+pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live one level below the root")
 }
 

@@ -44,7 +44,7 @@ pub mod work;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use binary::fanfare_binary;
+pub use binary::{fanfare_binary, workspace_root};
 pub use client::Client;
 pub use example::Example;
 pub use fanfare_wire::{

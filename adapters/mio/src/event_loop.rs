@@ -72,16 +72,29 @@ impl Server {
             let registered = registry.register(&mut signal.pipe, token, Interest::READABLE);
             registered.map_err(failed("cannot poll for signals"))?;
         }
-        let waker = || Waker::new(registry, WAKER).map_err(failed("cannot make a waker"));
+        // A poll has one waker.
+        let needs_waker =
+            context.exchange.is_some() || context.authenticator.is_some() || config.redis.target.is_some();
+        let waker = match needs_waker {
+            true => Some(Arc::new(Waker::new(registry, WAKER).map_err(failed("cannot make a waker"))?)),
+            false => None,
+        };
+        let credentials = context.authenticator.as_ref().zip(waker.clone()).map(|(authenticator, waker)| {
+            authenticator.desk(context.worker, move || {
+                // A poll that cannot be woken looks by itself when its next deadline comes.
+                let _ = waker.wake();
+            })
+        });
         let core = core_config(config, context.places, drawn, context.page);
-        let broker = match (&config.redis.target, &context.exchange) {
-            (None, None) => Broker::Memory(MemoryBroker::new(&core)),
-            (None, Some(exchange)) => {
-                Broker::Exchange(ExchangeLink::new(Arc::clone(exchange), context.worker, waker()?))
+        let broker = match (&config.redis.target, &context.exchange, waker) {
+            (None, Some(exchange), Some(waker)) => {
+                Broker::Exchange(ExchangeLink::new(Arc::clone(exchange), context.worker, waker))
             }
-            (Some(target), _) => {
+            (None, ..) => Broker::Memory(MemoryBroker::new(&core)),
+            (Some(target), _, waker) => {
                 let session = session_config(config, target, drawn);
-                let links = RedisLinks::new(session, REDIS, Arc::new(waker()?));
+                let waker = waker.expect("Redis needs one");
+                let links = RedisLinks::new(session, REDIS, waker);
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }
         };
@@ -92,6 +105,7 @@ impl Server {
             sockets: Sockets::default(),
             admission,
             broker,
+            credentials,
             signals,
             buffer: vec![0; BUFFER_BYTES].into(),
             shutdown_timeout: config.shutdown_timeout,

@@ -46,7 +46,7 @@ struct Mailbox {
     mail: Mutex<Mail>,
     /// [`Inbox::size_bytes`], for looking at it without the lock.
     size_bytes: AtomicUsize,
-    waker: OnceLock<Waker>,
+    waker: OnceLock<Arc<Waker>>,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +106,7 @@ impl Mailbox {
 
 impl ExchangeLink {
     /// The end of this worker, which is woken when others have something for it. Each worker has one.
-    pub fn new(exchange: Arc<Exchange>, worker: usize, waker: Waker) -> ExchangeLink {
+    pub fn new(exchange: Arc<Exchange>, worker: usize, waker: Arc<Waker>) -> ExchangeLink {
         let before = exchange.mailboxes[worker].waker.set(waker);
         assert!(before.is_ok(), "a worker has one end");
         ExchangeLink {
@@ -280,7 +280,7 @@ mod tests {
         let exchange = Arc::new(Exchange::new(workers, Logs::new(1 << 20, 7)));
         let polls: Vec<Poll> = (0..workers).map(|_| Poll::new().unwrap()).collect();
         let link = |(worker, poll): (usize, &Poll)| {
-            let waker = Waker::new(poll.registry(), Token(0)).unwrap();
+            let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
             let mut link = ExchangeLink::new(Arc::clone(&exchange), worker, waker);
             link.read(|event| assert!(matches!(event, BrokerEvent::Up | BrokerEvent::PublisherUp)));
             link

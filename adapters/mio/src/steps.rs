@@ -4,6 +4,7 @@ use crate::admission::Admission;
 use crate::broker::Broker;
 use crate::sockets::{READ_BYTES, Sockets, Taken};
 use crate::worker::WorkerContext;
+use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
 use fanfare_adapter::signals::{Signal, last_round};
@@ -61,6 +62,8 @@ pub(crate) struct Adapter {
     pub(crate) sockets: Sockets,
     pub(crate) admission: Admission,
     pub(crate) broker: Broker,
+    /// Where credentials are handed in, where clients are asked who they are.
+    pub(crate) credentials: Option<Desk>,
     pub(crate) signals: [SignalPipe; 2],
     pub(crate) buffer: Box<[u8]>,
     pub(crate) shutdown_timeout: Duration,
@@ -144,8 +147,10 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn reserve(&mut self, turn: &mut Turn<'_>) {
-        let Adapter { sockets, admission, context, .. } = &mut *self.adapter;
-        if let Some(elsewhere) = admission.reserve(self.heads.min(sockets.ready())) {
+        let Adapter { sockets, admission, context, credentials, .. } = &mut *self.adapter;
+        // Upgrades that have waited for their credential are answered in this turn, too.
+        let verified = credentials.as_ref().map_or(0, Desk::waiting);
+        if let Some(elsewhere) = admission.reserve(self.heads.min(sockets.ready() + verified)) {
             turn.feed(Event::Elsewhere(elsewhere));
             if let Some(readiness) = context.readiness.of_others() {
                 turn.feed(Event::ReadyElsewhere(readiness.as_ref().copied().map_err(String::as_str)));
@@ -153,7 +158,11 @@ impl Steps for TurnSteps<'_> {
         }
     }
 
-    fn credentials(&mut self, _turn: &mut Turn<'_>) {}
+    fn credentials(&mut self, turn: &mut Turn<'_>) {
+        if let Some(desk) = &mut self.adapter.credentials {
+            desk.feed(turn, self.now);
+        }
+    }
 
     fn clients(&mut self, turn: &mut Turn<'_>) {
         let Adapter { sockets, broker, buffer, heavy_read_at, .. } = &mut *self.adapter;
@@ -211,8 +220,9 @@ impl Steps for TurnSteps<'_> {
         self.adapter.broker.ask(ask);
     }
 
-    fn authenticate(&mut self, _asked: Authenticate<'_>) {
-        unreachable!("`Config::auth` is not set")
+    fn authenticate(&mut self, asked: Authenticate<'_>) {
+        let desk = self.adapter.credentials.as_mut();
+        desk.expect("it is there wherever clients are asked who they are").ask(asked);
     }
 
     fn sockets(&mut self) -> &mut Sockets {

@@ -2,6 +2,7 @@
 
 use crate::admission::Counts;
 use crate::exchange::Exchange;
+use fanfare_adapter::authentication::Authenticator;
 use fanfare_adapter::descriptors::Places;
 use fanfare_adapter::ops::Board;
 use fanfare_adapter::readiness::Readiness;
@@ -22,6 +23,8 @@ pub struct WorkerContext {
     pub board: Option<Arc<Board>>,
     /// Its own and the others'.
     pub readiness: Readiness,
+    /// Who verifies credentials, where clients are asked who they are.
+    pub authenticator: Option<Arc<Authenticator>>,
     /// The embedded broker, where there are other workers and no Redis.
     pub exchange: Option<Arc<Exchange>>,
 }

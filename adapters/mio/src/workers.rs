@@ -5,6 +5,7 @@ use crate::admission::Counts;
 use crate::event_loop::Server;
 use crate::exchange::Exchange;
 use crate::worker::WorkerContext;
+use fanfare_adapter::authentication::Authenticator;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors;
 use fanfare_adapter::listen::{listen, listen_together};
@@ -50,6 +51,7 @@ impl Workers {
         let counts = Arc::new(Counts::new(workers, places.connections_max));
         let readiness = Readiness::of_workers(workers, RedisName::of(&config.redis), board.clone());
         let page = page(&config.core.limits);
+        let authenticator = Authenticator::start(config)?;
         let exchange = match workers > 1 && !has_redis {
             true => {
                 let seed = Drawn::new().map_err(StartError::of("cannot draw random numbers"))?.seed;
@@ -68,6 +70,7 @@ impl Workers {
                 counts: Arc::clone(&counts),
                 board: board.clone(),
                 readiness,
+                authenticator: authenticator.clone(),
                 exchange: exchange.clone(),
             };
             servers.push(Server::start(config, listener, signals, context)?);

@@ -30,6 +30,9 @@ fn line(worker: usize, entry: Entry) {
             let origin = origin.as_deref().map(escaped);
             tracing::debug!(worker, ?conn, status, reason = escaped(&text), origin, "{answer}");
         }
+        Entry::Identified { conn, user } => {
+            tracing::debug!(worker, ?conn, user = escaped(&user), "credential accepted");
+        }
         Entry::Joined { conn, room } => tracing::debug!(worker, ?conn, room = escaped(&room), "room joined"),
         Entry::Left { conn, room } => tracing::debug!(worker, ?conn, room = escaped(&room), "room left"),
         Entry::Refused { conn, code, room } => {

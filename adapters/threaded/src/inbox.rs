@@ -25,6 +25,8 @@ pub enum Inbound {
     Writable(ConnId),
     /// The gate's figures have changed, which a turn shows.
     Figures,
+    /// Something has been found out about credentials, which a turn picks up.
+    Credentials,
     /// The process was asked to end, by this signal.
     Signal(&'static str),
 }

@@ -6,6 +6,7 @@ use crate::connections::{Connections, Threads};
 use crate::gate::Gate;
 use crate::inbox::{Inbound, Inbox, Senders};
 use crate::steps::{Adapter, TurnSteps};
+use fanfare_adapter::authentication::Authenticator;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
 use fanfare_adapter::drive::{self, Telling, is_pressed};
@@ -61,6 +62,13 @@ impl ThreadedServer {
         let core = core_config(config, places, drawn, page(&config.core.limits));
         let broker =
             Broker::start(config, &core, drawn, &senders).map_err(failed("cannot start the threads for Redis"))?;
+        let credentials = Authenticator::start(config)?.map(|authenticator| {
+            let clients = senders.clients.clone();
+            authenticator.desk(0, move || {
+                // If the queue is full, a turn is due anyway.
+                let _ = clients.try_send(Inbound::Credentials);
+            })
+        });
         let gate = Gate::new(listener, places).map_err(failed("cannot make the listener non-blocking"))?;
         accept::start(&gate, senders.clients.clone()).map_err(failed("cannot start the thread that accepts"))?;
         Ok(ThreadedServer {
@@ -71,6 +79,7 @@ impl ThreadedServer {
                 connections: Connections::new(senders, threads),
                 gate,
                 broker,
+                credentials,
                 readiness: Readiness::alone(RedisName::of(&config.redis), board.clone()),
                 shutdown_timeout: config.shutdown_timeout,
                 stop_at: None,

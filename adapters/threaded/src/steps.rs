@@ -5,6 +5,7 @@ use crate::connections::Connections;
 use crate::gate::{Gate, Lack};
 use crate::inbox::{Inbound, Inbox};
 use crate::redis::Report;
+use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
 use fanfare_adapter::readiness::Readiness;
@@ -37,6 +38,8 @@ pub(crate) struct Adapter {
     pub(crate) connections: Connections,
     pub(crate) gate: Arc<Gate>,
     pub(crate) broker: Broker,
+    /// Where credentials are handed in, where clients are asked who they are.
+    pub(crate) credentials: Option<Desk>,
     pub(crate) readiness: Readiness,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) stop_at: Option<Time>,
@@ -113,7 +116,7 @@ impl<'a> TurnSteps<'a> {
             Inbound::Ended(conn) if connections.is_open(conn) => ending.push(conn),
             Inbound::Writable(conn) if connections.is_open(conn) => turn.feed(Event::Writable { conn }),
             // A turn ends with the figures.
-            Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures => {}
+            Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures | Inbound::Credentials => {}
             Inbound::Signal(name) => self.signalled = Some(name),
         }
     }
@@ -148,7 +151,11 @@ impl Steps for TurnSteps<'_> {
     /// They come through the same queue as what clients say.
     fn accept(&mut self, _turn: &mut Turn<'_>) {}
 
-    fn credentials(&mut self, _turn: &mut Turn<'_>) {}
+    fn credentials(&mut self, turn: &mut Turn<'_>) {
+        if let Some(desk) = &mut self.adapter.credentials {
+            desk.feed(turn, self.now);
+        }
+    }
 
     fn clients(&mut self, turn: &mut Turn<'_>) {
         let began = Instant::now();
@@ -211,8 +218,9 @@ impl Steps for TurnSteps<'_> {
         self.adapter.broker.ask(ask);
     }
 
-    fn authenticate(&mut self, _asked: Authenticate<'_>) {
-        unreachable!("`Config::auth` is not set")
+    fn authenticate(&mut self, asked: Authenticate<'_>) {
+        let desk = self.adapter.credentials.as_mut();
+        desk.expect("it is there wherever clients are asked who they are").ask(asked);
     }
 
     fn sockets(&mut self) -> &mut Connections {

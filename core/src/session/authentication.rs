@@ -7,7 +7,7 @@ use crate::dialect::Dialect;
 use crate::hub::Hub;
 use crate::id::ConnId;
 use crate::identity::{Authenticate, Bans, Denied, Identity, Source};
-use crate::protocol::command::Start;
+use crate::protocol::command::{Start, check_room_name};
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::rules::own_room;
 use crate::slots::Phase;
@@ -44,6 +44,12 @@ pub(super) struct Ask {
 }
 
 impl Session {
+    /// Whether anything is to be asked in this turn.
+    #[inline]
+    pub fn has_asks(&self) -> bool {
+        !self.asks.is_empty()
+    }
+
     /// What is to be asked in this turn.
     pub fn ask(&self, index: usize) -> Option<Authenticate<'_>> {
         let Ask { conn, source, credential, head, has_origin } = self.asks.get(index)?;
@@ -226,6 +232,7 @@ impl Session {
         identity: &Identity,
     ) -> Result<(), CloseReason<'static>> {
         self.identities.set(slot, identity);
+        cx.journal.identified(cx.slots.id(slot), &identity.user);
         self.set_timer(cx, slot);
         self.review(hub, cx, slot)
     }
@@ -244,8 +251,19 @@ impl Session {
         let has_rooms = matches!(cx.slots.get(slot).dialect, Dialect::Fanfare | Dialect::Classic);
         let joins_own = cx.config.auth.as_ref().is_some_and(|auth| auth.own_rooms);
         let own = self.identities.get(slot).filter(|_| joins_own).map(|who| own_room(who.segment));
-        for room in own.as_deref().into_iter().chain(identity.join.iter().map(|room| &**room)) {
-            if has_rooms && !hub.is_in(cx, slot, room) {
+        if !has_rooms {
+            return Ok(());
+        }
+        // The own room's name may be as long as the user's is.
+        let bytes_max = cx.config.limits.room_name_bytes_max;
+        for room in &identity.join {
+            if let Err(reason) = check_room_name(room, bytes_max) {
+                cx.refuse(slot, ErrorCode::RoomInvalid, &reason, None, None);
+            }
+        }
+        let named = identity.join.iter().map(|room| &**room).filter(|room| check_room_name(room, bytes_max).is_ok());
+        for room in own.as_deref().into_iter().chain(named) {
+            if !hub.is_in(cx, slot, room) {
                 self.subscribe(hub, cx, slot, room, Start::Live, None)?;
             }
         }
@@ -277,12 +295,20 @@ impl Session {
     }
 
     /// When it has something to do at the latest.
+    #[inline]
     pub fn next_timeout(&self) -> Option<Time> {
+        if !self.is_guarded {
+            return None;
+        }
         if self.asks.is_empty() { self.wheel.next() } else { Some(Time::ZERO) }
     }
 
     /// Lets the timers of this turn fire.
+    #[inline]
     pub fn fire(&mut self, now: Time) {
+        if !self.is_guarded {
+            return;
+        }
         self.wheel.expire(now, &mut self.fired, TIMERS_PER_TURN);
         // To be taken from the end.
         self.fired.reverse();

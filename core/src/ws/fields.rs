@@ -72,7 +72,7 @@ struct Place {
 
 /// All header fields, and where those of each [`Name`] are.
 pub(super) struct Fields<'h, 'a> {
-    all: &'h [Header<'a>],
+    headers: &'h [Header<'a>],
     places: [Place; NAMES.len()],
 }
 
@@ -89,7 +89,7 @@ impl<'h, 'a: 'h> Fields<'h, 'a> {
                 place.count += 1;
             }
         }
-        Fields { all, places }
+        Fields { headers: all, places }
     }
 
     /// How many fields have this name.
@@ -102,17 +102,24 @@ impl<'h, 'a: 'h> Fields<'h, 'a> {
         let Place { first, count } = self.places[name as usize];
         let text = NAMES[name as usize];
         let is_first = move |index: usize| index == 0;
-        let found = self.all[first..].iter().enumerate();
+        let found = self.headers[first..].iter().enumerate();
         found
             .filter(move |(index, header)| is_first(*index) || header.name.eq_ignore_ascii_case(text))
             .map(|(_, header)| header.value)
             .take(count)
     }
 
+    /// The same in a list.
+    #[inline]
+    pub fn all(&self, name: Name) -> Vec<&'a [u8]> {
+        // Most requests have none of those that are wanted so.
+        if self.count(name) == 0 { Vec::new() } else { self.values(name).collect() }
+    }
+
     /// The value of a field that must occur exactly once.
     pub fn single(&self, name: Name) -> Option<&'a [u8]> {
         let Place { first, count } = self.places[name as usize];
-        (count == 1).then(|| self.all[first].value.trim_ascii())
+        (count == 1).then(|| self.headers[first].value.trim_ascii())
     }
 }
 

@@ -206,10 +206,10 @@ fn understand<'a>(
         query,
         origin,
         host: host.and_then(|host| std::str::from_utf8(host).ok()),
-        forwarded_host: fields.values(Name::ForwardedHost).collect(),
-        forwarded_for: fields.values(Name::ForwardedFor).collect(),
-        authorization: fields.values(Name::Authorization).collect(),
-        cookies: fields.values(Name::Cookie).collect(),
+        forwarded_host: fields.all(Name::ForwardedHost),
+        forwarded_for: fields.all(Name::ForwardedFor),
+        authorization: fields.all(Name::Authorization),
+        cookies: fields.all(Name::Cookie),
         kind,
     };
     match method {

@@ -321,6 +321,29 @@ fn a_users_connections_share_the_users_own_room_and_nobody_else_has_it() {
 }
 
 #[test]
+fn rooms_that_come_with_a_credential_are_joined_if_they_can_be() {
+    let mut lone = lone_with(|config| {
+        let mut rule = Rule::new("closed".parse().expect("a pattern"));
+        rule.permissions.subscribe = Some(Who::Nobody);
+        config.rules = Rules::new(vec![rule]).expect("a rule").with_own_rooms();
+    });
+    let mut bob = Identity::new("bob");
+    bob.join = ["tea", "closed", "\u{1}bans", "tea"].map(Into::into).into();
+    let (conn, _) = asks(&mut lone, "/", BEARER);
+    let said = verdict(&mut lone, conn, Ok(&bob));
+    let rooms: Vec<&str> = said
+        .iter()
+        .filter_map(|said| match said {
+            Said::Subscribe(room) => Some(&**room),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rooms, ["user:bob", "tea"]);
+    let text = text_to(&said, conn);
+    assert!(text.contains(r#""code":"room_invalid""#) && text.contains(r#""code":"forbidden""#), "{text}");
+}
+
+#[test]
 fn a_credential_counts_where_it_is_configured_to() {
     let cases: [(&str, &str, fn(&mut Auth), Source); 5] = [
         ("/?token=q", "", |_| {}, Source::Query),

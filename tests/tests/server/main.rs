@@ -12,6 +12,7 @@ mod compression_is_agreed_upon_and_shared;
 mod configuration_is_checked_before_anything_opens;
 mod connections_above_the_limit_get_503;
 mod connections_that_send_too_fast_are_told;
+mod credentials_show_who_somebody_is;
 mod dialects_meet_in_a_room;
 mod errors_name_their_code;
 mod first_messages_come_back;

@@ -1,0 +1,327 @@
+//! Between the cores of a server and the threads that verify credentials. A core asks, and goes on with its turns. What has been found
+//! out waits in its mailbox, and wakes its loop.
+
+use crate::config::{Config, bans_store, methods};
+use crate::program::StartError;
+use crate::time::unix_ms;
+use fanfare_auth::{self as auth, BanWatch, Refusal, Request, Secret, Service};
+use fanfare_core::rules::{Grants, PatternError, Right};
+use fanfare_core::time::Time;
+use fanfare_core::{Authenticate, Ban, Banned, Bans, ConnId, Denied, Event, Identity, Source, Turn};
+use percent_encoding::percent_decode;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// How often it is looked whether bans have changed: within a second each is in force everywhere.
+const BANS_EVERY: Duration = Duration::from_millis(500);
+/// How often a core is told what time it is.
+const CLOCK_EVERY: Duration = Duration::from_secs(10);
+
+type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// What verifies credentials, one for each process.
+pub struct Authenticator {
+    service: Service<Tag>,
+    bans: Option<BanWatch>,
+    mailboxes: Arc<[Mailbox]>,
+    /// The trouble that was logged last.
+    told: Mutex<Option<String>>,
+}
+
+/// Whose credential it is.
+#[derive(Clone, Copy)]
+struct Tag {
+    worker: usize,
+    conn: ConnId,
+    is_renewal: bool,
+}
+
+/// What has been found out for one core.
+#[derive(Default)]
+struct Mailbox {
+    found: Mutex<Found>,
+    /// How many outcomes are in it.
+    outcomes: AtomicUsize,
+    wake: OnceLock<Wake>,
+}
+
+#[derive(Default)]
+struct Found {
+    outcomes: Vec<(ConnId, Result<Identity, Denied>)>,
+    bans: Option<Arc<Bans>>,
+}
+
+impl Mailbox {
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, conn: ConnId, outcome: Result<Identity, Denied>) {
+        let mut found = self.found();
+        found.outcomes.push((conn, outcome));
+        self.outcomes.store(found.outcomes.len(), Ordering::Release);
+        drop(found);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").field("workers", &self.mailboxes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Authenticator {
+    /// Starts its threads, where clients are asked who they are.
+    ///
+    /// # Errors
+    /// A key that cannot be read, or a thread that cannot be started.
+    pub fn start(config: &Config) -> Result<Option<Arc<Authenticator>>, StartError> {
+        if config.core.auth.is_none() {
+            return Ok(None);
+        }
+        let (methods, options) = methods(config)?;
+        let mailboxes: Arc<[Mailbox]> = (0..config.workers).map(|_| Mailbox::default()).collect();
+        let deliver = {
+            let mailboxes = Arc::clone(&mailboxes);
+            move |Tag { worker, conn, is_renewal }: Tag, outcome: Result<auth::Identity, Refusal>| {
+                mailboxes[worker].put(conn, outcome_of(conn, is_renewal, outcome));
+            }
+        };
+        let service = Service::start(methods, options, deliver, unix_ms)
+            .map_err(StartError::of("cannot start the threads that verify credentials"))?;
+        let bans = bans_store(config)?.map(|store| {
+            let mailboxes = Arc::clone(&mailboxes);
+            let deliver = move |bans: &[auth::Ban]| {
+                let bans = Arc::new(Bans::new(bans.iter().map(ban_of)));
+                for mailbox in &*mailboxes {
+                    mailbox.found().bans = Some(Arc::clone(&bans));
+                    mailbox.wake();
+                }
+            };
+            BanWatch::start(Arc::from(store), BANS_EVERY, unix_ms, deliver)
+        });
+        let bans = bans.transpose().map_err(StartError::of("cannot start the thread that watches bans"))?;
+        Ok(Some(Arc::new(Authenticator { service, bans, mailboxes, told: Mutex::default() })))
+    }
+
+    /// The desk of this worker, whose loop `wake` wakes.
+    pub fn desk(self: &Arc<Authenticator>, worker: usize, wake: impl Fn() + Send + Sync + 'static) -> Desk {
+        // Each worker has one.
+        let _ = self.mailboxes[worker].wake.set(Box::new(wake));
+        Desk { authenticator: Arc::clone(self), worker, clock_told: None, has_bans: self.bans.is_none() }
+    }
+
+    /// Tells the log why credentials cannot be verified, when that has changed.
+    fn tell_troubles(&self) {
+        let of_bans = self.bans.as_ref().and_then(BanWatch::trouble);
+        let troubles = self
+            .service
+            .troubles()
+            .into_iter()
+            .map(|trouble| format!("{}: {}", trouble.of, trouble.why))
+            .chain(of_bans);
+        let troubles = troubles.collect::<Vec<_>>().join("; ");
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_deref().unwrap_or_default() == troubles {
+            return;
+        }
+        match troubles.is_empty() {
+            true => tracing::info!("credentials can be verified again"),
+            false => tracing::warn!(error = troubles, "credentials cannot be verified"),
+        }
+        *told = Some(troubles);
+    }
+}
+
+/// Where one core's credentials are handed in, and what has been found out is picked up.
+#[derive(Debug)]
+pub struct Desk {
+    authenticator: Arc<Authenticator>,
+    worker: usize,
+    /// When the core was told what time it is.
+    clock_told: Option<Time>,
+    /// The core knows who is banned. Before, nobody may come in.
+    has_bans: bool,
+}
+
+impl Desk {
+    /// Takes an [`Action::Authenticate`](fanfare_core::Action::Authenticate). It never blocks.
+    pub fn ask(&mut self, asked: Authenticate<'_>) {
+        let Authenticate { conn, source, credential, head, has_origin } = asked;
+        let mailbox = &self.authenticator.mailboxes[self.worker];
+        if !self.has_bans {
+            return mailbox.put(conn, Err(Denied::Unavailable));
+        }
+        let service = &self.authenticator.service;
+        let tag = Tag { worker: self.worker, conn, is_renewal: source == Source::Renewal };
+        let (source, credential) = credential_of(source, credential);
+        let headers = headers_of(head, service.forward_headers(), has_origin);
+        if service.ask(Request { tag, source, credential: Secret::new(credential), headers }).is_err() {
+            mailbox.put(conn, Err(Denied::Unavailable));
+        }
+    }
+
+    /// How many outcomes wait for the core: as many upgrades at most are answered when they are fed.
+    pub fn waiting(&self) -> usize {
+        self.authenticator.mailboxes[self.worker].outcomes.load(Ordering::Acquire)
+    }
+
+    /// Feeds what has been found out, and, now and then, what time it is.
+    pub fn feed(&mut self, turn: &mut Turn<'_>, now: Time) {
+        if self.clock_told.is_none_or(|told| now.since(told) >= CLOCK_EVERY) {
+            turn.feed(Event::WallClock { unix_ms: unix_ms() });
+            self.clock_told = Some(now);
+            self.authenticator.tell_troubles();
+        }
+        let mailbox = &self.authenticator.mailboxes[self.worker];
+        let Found { outcomes, bans } = std::mem::take(&mut *mailbox.found());
+        mailbox.outcomes.fetch_sub(outcomes.len(), Ordering::AcqRel);
+        // Bans first, because an outcome may be older than they are.
+        if let Some(bans) = bans {
+            self.has_bans = true;
+            turn.feed(Event::Bans(&bans));
+        }
+        let mut is_unavailable = false;
+        for (conn, outcome) in &outcomes {
+            is_unavailable |= matches!(outcome, Err(Denied::Unavailable));
+            turn.feed(Event::Authenticated { conn: *conn, outcome: outcome.as_ref().map_err(|denied| *denied) });
+        }
+        if is_unavailable {
+            self.authenticator.tell_troubles();
+        }
+    }
+}
+
+/// The credential as whoever verifies it wants it.
+fn credential_of(source: Source, credential: &[u8]) -> (auth::Source, Vec<u8>) {
+    let decoded = || percent_decode(credential).collect();
+    match source {
+        Source::Header => (auth::Source::Header, credential.to_vec()),
+        Source::Query => (auth::Source::Query, decoded()),
+        Source::Subprotocol => (auth::Source::Subprotocol, credential.to_vec()),
+        Source::Cookie => {
+            let quoted = credential.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\""));
+            (auth::Source::Cookie, percent_decode(quoted.unwrap_or(credential)).collect())
+        }
+        Source::Command => (auth::Source::Command, credential.to_vec()),
+        Source::Request => (auth::Source::Request, credential.to_vec()),
+        Source::Renewal => (auth::Source::Renewal, credential.to_vec()),
+    }
+}
+
+/// The header fields of these names, which are in lower case; cookies only where the `Origin` has passed.
+fn headers_of(head: &[u8], names: &[String], has_origin: bool) -> Vec<(String, Vec<u8>)> {
+    let lines = head.split(|byte| *byte == b'\n').skip(1);
+    let fields = lines.filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = std::str::from_utf8(&line[..colon]).ok()?.to_ascii_lowercase();
+        let is_wanted = names.contains(&name) && (has_origin || name != "cookie");
+        is_wanted.then(|| (name, line[colon + 1..].trim_ascii().to_vec()))
+    });
+    fields.collect()
+}
+
+/// What the core is told.
+fn outcome_of(conn: ConnId, is_renewal: bool, outcome: Result<auth::Identity, Refusal>) -> Result<Identity, Denied> {
+    let refused = |why: &dyn fmt::Display| {
+        tracing::debug!(conn = format!("{conn:?}"), is_renewal, reason = %why, "credential refused");
+    };
+    match outcome {
+        Ok(identity) => identity_of(identity).map_err(|why| {
+            refused(&why);
+            Denied::Unauthorised
+        }),
+        Err(refusal) => {
+            refused(&refusal);
+            Err(match refusal {
+                Refusal::Expired => Denied::Expired,
+                Refusal::Forbidden => Denied::Forbidden,
+                Refusal::Unavailable => Denied::Unavailable,
+                _ => Denied::Unauthorised,
+            })
+        }
+    }
+}
+
+fn identity_of(identity: auth::Identity) -> Result<Identity, PatternError> {
+    let auth::Identity { user, grants, join, expires_ms, issued_ms, token_id, renewal } = identity;
+    let mut told = Identity::new(user);
+    let lists = [
+        (Right::Subscribe, &grants.subscribe),
+        (Right::Publish, &grants.publish),
+        (Right::History, &grants.history),
+        (Right::Presence, &grants.presence),
+    ];
+    for (right, patterns) in lists {
+        told.grants = std::mem::take::<Grants>(&mut told.grants).with(right, patterns.iter().map(String::as_str))?;
+    }
+    told.join = join.into_iter().map(String::into_boxed_str).collect();
+    (told.expires_ms, told.issued_ms) = (expires_ms, issued_ms);
+    told.token_id = token_id.map(String::into_boxed_str);
+    told.renewal = renewal.map(|renewal| renewal.expose().into());
+    Ok(told)
+}
+
+fn ban_of(ban: &auth::Ban) -> Ban {
+    let banned = match &ban.what {
+        auth::Banned::User(user) => Banned::User(user.as_str().into()),
+        auth::Banned::Token(token) => Banned::Token(token.as_str().into()),
+        auth::Banned::IssuedBefore { ms, user } => {
+            Banned::IssuedBefore { ms: *ms, user: user.as_deref().map(Into::into) }
+        }
+    };
+    Ban { banned, until_ms: ban.until_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_forwarded_by_name_and_cookies_with_an_origin_alone() {
+        let head = b"GET / HTTP/1.1\r\nHost: a: b\r\nCOOKIE:  sid=1 \r\nX-Other: x\r\n\r\n";
+        let names = ["cookie".to_owned(), "host".to_owned()];
+        let text = |has_origin| {
+            let headers = headers_of(head, &names, has_origin).into_iter();
+            headers.map(|(name, value)| name + "=" + &String::from_utf8(value).unwrap()).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!((text(true), text(false)), ("host=a: b|cookie=sid=1".to_owned(), "host=a: b".to_owned()));
+    }
+
+    #[test]
+    fn credentials_are_read_as_their_places_write_them() {
+        let read = |source, text: &str| String::from_utf8(credential_of(source, text.as_bytes()).1).unwrap();
+        assert_eq!(read(Source::Query, "a%2Eb"), "a.b");
+        assert_eq!(read(Source::Cookie, "\"s%3Aid\""), "s:id");
+        assert_eq!(read(Source::Header, "a%2Eb"), "a%2Eb");
+    }
+
+    #[test]
+    fn a_grant_that_is_no_pattern_refuses_the_credential() {
+        let identity = |pattern: &str| {
+            let grants = auth::Grants { subscribe: vec![pattern.to_owned()], ..auth::Grants::default() };
+            auth::Identity {
+                user: "bob".to_owned(),
+                grants,
+                join: vec!["tea".to_owned()],
+                expires_ms: Some(5),
+                issued_ms: None,
+                token_id: None,
+                renewal: None,
+            }
+        };
+        let conn = ConnId::from_bits(0);
+        let told = outcome_of(conn, false, Ok(identity("chat:*"))).unwrap();
+        assert!(told.grants.allow(Right::Subscribe, "chat:1") && told.join == [Box::<str>::from("tea")]);
+        assert_eq!(outcome_of(conn, false, Ok(identity("a:**:b"))), Err(Denied::Unauthorised));
+    }
+}
