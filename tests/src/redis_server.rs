@@ -266,14 +266,17 @@ impl Redis {
         }
     }
 
-    /// How many channels have subscribers.
+    /// How many channels of rooms have subscribers.
     ///
     /// # Panics
     ///
     /// If Redis refuses.
     pub fn channels(&self) -> usize {
         match self.connect().command(&[b"PUBSUB", b"CHANNELS"]) {
-            Reply::Array(channels) => channels.len(),
+            Reply::Array(channels) => {
+                let is_ours = |channel: &Reply| matches!(channel, Reply::Bytes(Some(name)) if name.contains(&1));
+                channels.iter().filter(|channel| !is_ours(channel)).count()
+            }
             other => panic!("not a list: {other:?}"),
         }
     }

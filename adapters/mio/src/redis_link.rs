@@ -136,6 +136,9 @@ impl RedisLinks {
         if let Some(reason) = self.session.take_complaint() {
             tracing::warn!(reason, address = %self.session.address(), "redis and the histories of rooms");
         }
+        if let Some(reason) = self.session.take_canary_refusal() {
+            tracing::warn!(reason, address = %self.session.address(), "redis refuses the canary");
+        }
         for link in self.session.links() {
             if matches!(self.session.state(link), LinkState::Up | LinkState::Refusing) {
                 self.links.at(link).attempts = 0;

@@ -54,7 +54,7 @@ impl Broker {
     pub fn next_timeout(&self) -> Option<Instant> {
         match self {
             Broker::Memory(_) => None,
-            Broker::Redis(redis) => redis.next_expiry(),
+            Broker::Redis(redis) => redis.next_timeout(),
         }
     }
 

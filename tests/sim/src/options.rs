@@ -67,6 +67,8 @@ pub enum Fault {
     RedisBusy,
     /// Redis is a replica for a while.
     RedisDemoted,
+    /// Redis hands nothing any more that is published to one connection, and does everything else that it is asked on it.
+    RedisDeafens,
     /// Redis forgets the scripts (`SCRIPT FLUSH`).
     RedisScriptFlush,
     /// A replica takes the place of Redis, with all that it has of its data.
@@ -77,7 +79,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 26] = [
+    pub const ALL: [Fault; 27] = [
         Fault::ClientReset,
         Fault::ClientBlackhole,
         Fault::ClientStall,
@@ -101,6 +103,7 @@ impl Fault {
         Fault::StaleEvents,
         Fault::RedisBusy,
         Fault::RedisDemoted,
+        Fault::RedisDeafens,
         Fault::RedisScriptFlush,
         Fault::RedisFailover,
         Fault::RedisDataLoss,

@@ -11,6 +11,7 @@ use crate::options::{Options, RedisTraits, rng};
 use crate::resp;
 use crate::timeline::{Happening, Timeline};
 use crate::trace;
+use fanfare_core::broker::redis::Canary;
 use fastrand::Rng;
 use scripts::Data;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,8 @@ struct Connection {
     waits_until: Option<u64>,
     /// It was told junk, so that what follows counts for nothing.
     poisoned: bool,
+    /// It is told nothing that is published.
+    deaf: bool,
 }
 
 /// The server.
@@ -49,7 +52,7 @@ pub struct Redis {
     is_replica: bool,
     /// It refuses to subscribe to this channel.
     pub refuses_subscribe: Option<String>,
-    /// It refuses to publish.
+    /// It refuses to publish to rooms.
     pub refuses_publish: bool,
     planned: bool,
     data: Data,
@@ -129,12 +132,37 @@ impl Redis {
         }
     }
 
-    /// The channels that each wire subscribes to, where there are any.
+    /// The wires of connections that subscribe.
+    pub fn subscribers(&self) -> Vec<WireId> {
+        let subscribes = |(_, connection): &(&WireId, &Connection)| !connection.channels.is_empty();
+        self.connections.iter().filter(subscribes).map(|(wire, _)| *wire).collect()
+    }
+
+    /// Hands nothing any more that is published to a connection.
+    pub fn deafen(&mut self, wire: WireId) {
+        if let Some(connection) = self.connections.get_mut(&wire) {
+            connection.deaf = true;
+        }
+    }
+
+    /// How many are told nothing.
+    pub fn deaf(&self) -> usize {
+        self.connections.values().filter(|connection| connection.deaf).count()
+    }
+
+    /// The channels of rooms that each wire subscribes to, where there are any.
     pub fn subscriptions(&self) -> BTreeMap<WireId, BTreeSet<String>> {
         let text = |channel: &Vec<u8>| String::from_utf8_lossy(channel).into_owned();
-        let of = |connection: &Connection| connection.channels.iter().map(text).collect::<BTreeSet<_>>();
+        let is_room = |channel: &&Vec<u8>| !self.is_canary(channel);
+        let of =
+            |connection: &Connection| connection.channels.iter().filter(is_room).map(text).collect::<BTreeSet<_>>();
         let all = self.connections.iter().map(|(wire, connection)| (*wire, of(connection)));
         all.filter(|(_, channels)| !channels.is_empty()).collect()
+    }
+
+    fn is_canary(&self, channel: &[u8]) -> bool {
+        let name = channel.strip_prefix(self.prefix.as_bytes()).and_then(|name| std::str::from_utf8(name).ok());
+        name.is_some_and(Canary::is_named)
     }
 
     /// Reads, does and answers, each connection in its turn and the order of them drawn.
@@ -278,6 +306,8 @@ impl Redis {
             return Ok(());
         }
         for channel in channels {
+            let is_canary = self.is_canary(channel);
+            let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
             let before = connection.output.len();
             resp::push(&mut connection.output, connection.resp3, 3);
             let joins = name == "SUBSCRIBE";
@@ -295,6 +325,9 @@ impl Redis {
             if !changed {
                 return Err(format!("{name} {room} on wire {wire} changes nothing: it was so before"));
             }
+            if is_canary {
+                continue;
+            }
             if joins {
                 around.reference.subscribed(wire, room, connection.said)?;
             } else {
@@ -311,7 +344,7 @@ impl Redis {
         payload: &[u8],
         around: &mut Surroundings<'_>,
     ) -> Result<(), String> {
-        if self.refuses_publish {
+        if self.refuses_publish && !self.is_canary(channel) {
             let error = b"-NOPERM User has no permissions to run the 'publish' command\r\n";
             self.answer(wire, |out| out.extend_from_slice(error));
             return Ok(());
@@ -350,9 +383,9 @@ impl Redis {
         payload: &[u8],
         around: &mut Surroundings<'_>,
     ) -> Result<usize, String> {
-        let (mut receivers, mut sent) = (0, Vec::new());
+        let (mut receivers, mut sent, is_canary) = (0, Vec::new(), self.is_canary(channel));
         for (wire, connection) in &mut self.connections {
-            if !connection.channels.contains(channel) {
+            if !connection.channels.contains(channel) || connection.deaf {
                 continue;
             }
             let before = connection.output.len();
@@ -374,7 +407,9 @@ impl Redis {
             "redis: PUBLISH {room} {:?} to {sent:?}",
             String::from_utf8_lossy(payload)
         );
-        around.reference.published(publisher, room, payload, &sent)?;
+        if !is_canary {
+            around.reference.published(publisher, room, payload, &sent)?;
+        }
         Ok(receivers)
     }
 

@@ -19,8 +19,8 @@ const BUFFER_BYTES_MAX: usize = 1_500;
 /// Reads that the hub lets wait at a time, and the bytes of each.
 const READS_IN_FLIGHT_MAX: usize = 3;
 const READ_BYTES_MAX: usize = 500;
-/// A probe, and with it twice all that loads the scripts: because it is due, and because they are forgotten.
-const PROBE_BYTES_MAX: usize = 100;
+/// A probe and a number of the canary's, and with it twice all that loads the scripts: because it is due, and because they are forgotten.
+const PROBE_BYTES_MAX: usize = 300;
 const SCRIPTS_BYTES_MAX: usize = PROBE_BYTES_MAX
     + READS_IN_FLIGHT_MAX * READ_BYTES_MAX
     + 2 * (Script::Store.source().len() + Script::Read.source().len() + 100);
@@ -295,7 +295,15 @@ impl History {
             b"HELLO" => HELLO_REPLY.to_vec(),
             b"PING" => b"+PONG\r\n".to_vec(),
             b"ROLE" => ROLES[usize::from(self.now.as_millis().is_multiple_of(16))].to_vec(),
-            b"PUBLISH" => b":1\r\n".to_vec(),
+            b"PUBLISH" => {
+                // It hears every other one of its own.
+                let number = command[2].last().filter(|_| command[1].starts_with(b"fanfare:\x01"));
+                if number.is_some_and(|digit| digit.is_multiple_of(2)) {
+                    let message = [b"message", &command[1][..], &command[2][..]].map(bulk).concat();
+                    self.hear(false, &[b">3\r\n", &message[..]].concat());
+                }
+                b":1\r\n".to_vec()
+            }
             b"SCRIPT" => {
                 let loaded = Script::ALL.into_iter().find(|script| script.source().as_bytes() == command[2]);
                 format!("$40\r\n{}\r\n", loaded.expect("one of them").sha1()).into_bytes()
@@ -416,6 +424,10 @@ fn channel(choice: u8) -> String {
 
 fn confirmation(kind: &str, channel: &str) -> Vec<u8> {
     format!(">3\r\n${}\r\n{kind}\r\n${}\r\n{channel}\r\n:1\r\n", kind.len(), channel.len()).into_bytes()
+}
+
+fn bulk(bytes: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
 fn argument(reply: Reply<'_>) -> Vec<u8> {

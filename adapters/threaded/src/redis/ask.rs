@@ -1,5 +1,6 @@
 //! What is asked of Redis, from the thread that owns the core to the one that writes.
 
+use fanfare_core::broker::redis::Canary;
 use fanfare_core::broker::redis::history::{self, Script};
 use fanfare_core::broker::redis::replication::Wait;
 use fanfare_core::broker::{PublishId, ReadId};
@@ -15,6 +16,13 @@ pub enum Ask {
     Unsubscribe(String),
     /// To pass on a message, or to store it as well.
     Publish(Publish),
+    /// To pass on a number, which the subscriber has to hear.
+    Canary {
+        /// Where.
+        channel: String,
+        /// Which.
+        number: u64,
+    },
     /// For a part of a room's history.
     Read(Read),
     /// Until replicas have what was stored.
@@ -34,8 +42,8 @@ pub enum Ask {
     Repeat,
     /// Nothing of Redis: after this pause, all that it refused for a while.
     Again(Duration),
-    /// Nothing of Redis, which is a replica by now: the connection ends.
-    GiveUp,
+    /// Nothing of Redis: the connection ends, for this reason.
+    GiveUp(String),
 }
 
 /// What may be asked for a sign of life.
@@ -43,6 +51,8 @@ pub enum Ask {
 pub enum Probe {
     /// Nothing but that.
     Ping,
+    /// The same of the subscriber, behind a number that it has to have heard by now.
+    Canary,
     /// The server's role.
     Role,
     /// Of a replica: whether it is one of a cluster.
@@ -112,14 +122,17 @@ impl Ask {
             | Ask::Read(Read { command, .. }) => {
                 out.extend_from_slice(command);
             }
+            Ask::Canary { channel, number } => {
+                cmd("PUBLISH").arg(channel).arg(Canary::payload(*number)).write_packed_command(out);
+            }
             Ask::Wait(Wait { replicas, timeout }) => {
                 cmd("WAIT").arg(*replicas).arg(timeout.as_millis() as u64).write_packed_command(out);
             }
             Ask::Load(script) => history::load(out, *script),
-            Ask::Probe { probe: Probe::Ping, .. } => cmd("PING").write_packed_command(out),
+            Ask::Probe { probe: Probe::Ping | Probe::Canary, .. } => cmd("PING").write_packed_command(out),
             Ask::Probe { probe: Probe::Role, .. } => cmd("ROLE").write_packed_command(out),
             Ask::Probe { probe: Probe::Cluster, .. } => cmd("INFO").arg("cluster").write_packed_command(out),
-            Ask::Repeat | Ask::WaitAgain | Ask::Again(_) | Ask::GiveUp => {}
+            Ask::Repeat | Ask::WaitAgain | Ask::Again(_) | Ask::GiveUp(_) => {}
         }
     }
 }

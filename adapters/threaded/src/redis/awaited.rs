@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Unanswered commands beyond which no more are written until half are answered. A message comes after all answers that Redis owes,
 /// and after those still in the socket, so it would be late by as many. Enough for Redis to have some at hand while one of the
@@ -26,8 +27,10 @@ pub(super) struct Awaited {
     replication: Mutex<Replication<(Publish, Position)>>,
     /// The server's role is worth asking for.
     pub(super) asks_role: AtomicBool,
-    /// The server is a replica by now.
-    pub(super) demoted: AtomicBool,
+    /// Why the connection was given up here, if it was.
+    given_up: Mutex<Option<String>>,
+    /// When the subscriber has heard the canary last, which is as good as a PONG.
+    canary_heard_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -54,8 +57,25 @@ impl Awaited {
             refused: Mutex::default(),
             replication: Mutex::default(),
             asks_role: AtomicBool::new(asks_role),
-            demoted: AtomicBool::new(false),
+            given_up: Mutex::default(),
+            canary_heard_at: Mutex::default(),
         }
+    }
+
+    pub(super) fn give_up(&self, reason: String) {
+        *self.given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+
+    pub(super) fn take_given_up(&self) -> Option<String> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn canary_heard(&self) {
+        *self.canary_heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    pub(super) fn canary_heard_at(&self) -> Option<Instant> {
+        *self.canary_heard_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is stored, and waits for replicas.

@@ -13,7 +13,7 @@ use crossbeam_channel::{Sender, unbounded};
 use fanfare_core::broker::PublishError;
 use fanfare_core::broker::redis::history::HistoryError;
 use fanfare_core::broker::redis::resp::Reply;
-use fanfare_core::broker::redis::{Complaints, Refusal, Standing, Trouble};
+use fanfare_core::broker::redis::{Canary, CanaryNews, Complaints, Refusal, Standing, Trouble};
 use fanfare_core::time::Time;
 use redis::Value;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(super) struct Conversation<'a> {
 
 /// Why a connection is of no use any more.
 pub(super) type Reason = String;
+
+const NO_NUMBER: &str = "PUBLISH was answered with something else than a number";
 
 /// Why the connection must end, if it must.
 pub(super) type Verdict = Result<(), Reason>;
@@ -80,8 +82,8 @@ impl Conversation<'_> {
         }
         link.report(Report::Up(link.role, conversation.asks.clone()))?;
         let mut reason = conversation.listen(&mut connection)?;
-        if conversation.awaited.demoted.load(Relaxed) {
-            reason = Standing::REPLICA.to_owned();
+        if let Some(given_up) = conversation.awaited.take_given_up() {
+            reason = given_up;
         }
         connection.socket.shutdown();
         let (unknown, unanswered) = conversation.awaited.end();
@@ -133,7 +135,11 @@ impl Conversation<'_> {
             Some(Ask::Wait(wait)) if let Value::Int(replicas) = reply => {
                 self.waited(wait, (*replicas).clamp(0, u16::MAX.into()) as u16, None).map(Ok)
             }
+            Some(Ask::Canary { number, .. }) if matches!(reply, Value::Int(_)) => {
+                self.canary(CanaryNews::Published(number)).map(Ok)
+            }
             Some(Ask::Load(script)) => Ok(self.loaded(script, &reply_of(reply))),
+            Some(Ask::Probe { probe: Probe::Canary, .. }) => self.canary(CanaryNews::Passed).map(Ok),
             Some(Ask::Probe { probe: Probe::Ping, again }) => self.probed(again, None).map(Ok),
             // In a cluster a replica is as good as any, and so is who does not tell its role.
             Some(Ask::Probe { probe: Probe::Cluster, .. }) if !tells_cluster(reply) => self.demoted().map(Err),
@@ -163,12 +169,17 @@ impl Conversation<'_> {
         let Some(asked) = asked else { return Ok(unasked()) };
         let reason = match &asked {
             asked if asked.runs_script() => "a script was answered with something else than a list",
-            Ask::Publish(_) => "PUBLISH was answered with something else than a number",
+            Ask::Publish(_) => NO_NUMBER,
+            Ask::Canary { .. } => return self.canary(CanaryNews::NotPublished(NO_NUMBER.to_owned())).map(Ok),
             Ask::Wait(_) => "WAIT was answered with something else than a number",
             _ => return Ok(unasked()),
         };
         self.answers.fail(asked, PublishError::Unconfirmed)?;
         Ok(Err(reason.to_owned()))
+    }
+
+    fn canary(&self, news: CanaryNews) -> Result<(), Over> {
+        self.link.report(Report::Canary(news))
     }
 
     fn demoted(&self) -> Result<Reason, Over> {
@@ -229,12 +240,20 @@ impl Conversation<'_> {
         }
         let asked = self.answered();
         let refusal = match &asked {
-            Some(Ask::Probe { .. } | Ask::Load(_)) => Refusal::of_probe(error),
+            Some(Ask::Probe { .. } | Ask::Load(_) | Ask::Canary { .. }) => Refusal::of_probe(error),
             _ => Refusal::of(error),
         };
         match (asked, refusal) {
             (Some(ask), _) if ask.runs_script() => return self.script_refused(ask, HistoryError::of(error)),
             (Some(Ask::Wait(wait)), _) => return self.waited(wait, 0, Some(&text)).map(Ok),
+            (Some(Ask::Canary { .. }), _) => {
+                if let Some(news) = Canary::refused(error, &self.link.config) {
+                    self.canary(news)?;
+                }
+                if refusal == Refusal::Lasting {
+                    return Ok(Ok(()));
+                }
+            }
             (Some(Ask::Load(script)), Refusal::Lasting) => {
                 return Ok(self.loaded(script, &Reply::Error(error)));
             }
@@ -247,6 +266,10 @@ impl Conversation<'_> {
                 return self.link.report(Report::SubscribeFailed(room, text)).map(Ok);
             }
             (Some(ask @ (Ask::Subscribe(_) | Ask::Unsubscribe(_))), Refusal::Passing) => self.awaited.refuse(ask),
+            (Some(Ask::Probe { probe: Probe::Canary, .. }), Refusal::Lasting) => {
+                return self.canary(CanaryNews::Passed).map(Ok);
+            }
+            (Some(Ask::Probe { probe: Probe::Canary, .. }), Refusal::Passing) => self.canary(CanaryNews::PutOff)?,
             (Some(Ask::Probe { again, .. }), Refusal::Passing) => return self.probed(again, Some(text)).map(Ok),
             // Any answer to a PING is one; whoever does not tell its role passes for a master.
             (Some(Ask::Probe { probe: Probe::Ping, again }), Refusal::Lasting) => {
@@ -292,6 +315,7 @@ impl Conversation<'_> {
                 }
             }
             b"pong" => match self.answered() {
+                Some(Ask::Probe { probe: Probe::Canary, .. }) => self.canary(CanaryNews::Passed).map(Ok),
                 Some(Ask::Probe { again, .. }) => self.probed(again, None).map(Ok),
                 _ => Ok(unasked()),
             },
@@ -305,7 +329,11 @@ impl Conversation<'_> {
             return Ok(());
         }
         // A channel that is no room's is nobody's.
-        self.room_of(channel).map_or(Ok(()), |room| self.link.report(Report::Message(room, payload)))
+        let Some(room) = self.room_of(channel) else { return Ok(()) };
+        if Canary::is_named(&room) {
+            self.awaited.canary_heard();
+        }
+        self.link.report(Report::Message(room, payload))
     }
 
     fn room_of(&self, channel: Vec<u8>) -> Option<String> {

@@ -19,14 +19,15 @@ mod role;
 mod socket;
 mod writer;
 
-use ask::{Ask, Message, Publish, Read};
+use ask::{Ask, Message, Probe, Publish, Read};
 use context::LinkContext;
 use crossbeam_channel::Sender;
 use fanfare_adapter::ops::Snapshot;
 use fanfare_core::broker::redis::history::{self, Room};
-use fanfare_core::broker::redis::{RedisConfig, stores};
+use fanfare_core::broker::redis::{Canary, CanaryNews, CanaryStep, RedisConfig, Standing, stores};
 use fanfare_core::broker::{self, BrokerEvent, PublishError, PublishId, ReadId, Store};
 use fanfare_core::history::{Query, Retention};
+use fanfare_core::time::Time;
 use link::Link;
 use report::Counts;
 use role::Role;
@@ -52,6 +53,9 @@ pub struct RedisLinks {
     refusing: [Option<String>; Role::COUNT],
     /// How often each came up.
     ups: [u64; Role::COUNT],
+    canary: Canary,
+    /// Since when the canary's time counts.
+    start: Instant,
     publish_wait: Duration,
     /// Publishes that wait for a connection of a role, and since when.
     waiting: VecDeque<(Instant, Role, Publish)>,
@@ -80,6 +84,8 @@ impl RedisLinks {
             Link::new(context).start()?;
         }
         Ok(RedisLinks {
+            canary: Canary::new(&config),
+            start: Instant::now(),
             publish_wait: config.publish_wait,
             config,
             asks: Default::default(),
@@ -200,8 +206,14 @@ impl RedisLinks {
         self.expire();
     }
 
+    /// When something is due, if nobody says anything before.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let canary = self.canary.next_timeout().map(|at| self.start + at.since(Time::ZERO));
+        self.next_expiry().into_iter().chain(canary).min()
+    }
+
     /// When what waits for a connection has waited for too long.
-    pub fn next_expiry(&self) -> Option<Instant> {
+    fn next_expiry(&self) -> Option<Instant> {
         self.waiting.front().map(|(since, ..)| *since + self.publish_wait)
     }
 
@@ -237,14 +249,23 @@ impl RedisLinks {
                 self.ups[*role as usize] += 1;
                 self.hand_over_waiting(*role);
                 match role {
-                    Role::Subscriber => report(BrokerEvent::Up),
-                    Role::Publisher => self.is_up_untold = true,
+                    Role::Subscriber => {
+                        self.hand_over(*role, Ask::Subscribe(self.canary.name().to_owned()));
+                        report(BrokerEvent::Up);
+                    }
+                    Role::Publisher => {
+                        self.canary.publisher_up();
+                        self.is_up_untold = true;
+                    }
                     Role::DurablePublisher => self.refuses(*role, None, report),
                 }
                 self.tell_publisher_up(report);
             }
             Report::Down(role, reason) => {
                 self.asks[*role as usize] = None;
+                if *role != Role::DurablePublisher {
+                    self.canary.lost(*role == Role::Subscriber);
+                }
                 match role {
                     Role::Subscriber => report(BrokerEvent::Down { reason }),
                     Role::Publisher => {
@@ -261,7 +282,13 @@ impl RedisLinks {
             }
             Report::Refusing(role, reason) => self.refuses(*role, reason.clone(), report),
             // The other connection leads to the same server, most likely, and a name may lead elsewhere by now.
-            Report::Demoted => Role::ALL.into_iter().for_each(|role| self.hand_over(role, Ask::GiveUp)),
+            Report::Demoted => self.end(&Role::ALL, Standing::REPLICA),
+            Report::Canary(news) => self.take_canary(news.clone()),
+            Report::Subscribed(name) if Canary::is_named(name) => self.take_canary(CanaryNews::Subscribed),
+            Report::SubscribeFailed(name, reason) if Canary::is_named(name) => {
+                self.take_canary(CanaryNews::NotSubscribed(reason.clone()));
+            }
+            Report::Message(name, payload) if Canary::is_named(name) => self.canary.heard(name, payload),
             Report::Subscribed(room) => report(BrokerEvent::Subscribed { room }),
             Report::Unsubscribed(room) => report(BrokerEvent::Unsubscribed { room }),
             Report::SubscribeFailed(room, reason) => report(BrokerEvent::SubscribeFailed { room, reason }),
@@ -272,6 +299,41 @@ impl RedisLinks {
             Report::ReadFailed(id, passes) => report(BrokerEvent::ReadFailed { id: *id, passes: *passes }),
             Report::Settled => {}
         }
+    }
+
+    /// Ends the connections of these roles.
+    fn end(&self, roles: &[Role], reason: &str) {
+        roles.iter().for_each(|role| self.hand_over(*role, Ask::GiveUp(reason.to_owned())));
+    }
+
+    /// Publishes the canary's next number, and asks for the last one where it is late.
+    fn mind_canary(&mut self) {
+        let is_willing = [Role::Subscriber, Role::Publisher].iter().all(|role| self.refusing[*role as usize].is_none());
+        match self.canary.timeout(self.now(), is_willing, &self.config) {
+            None => {}
+            Some(CanaryStep::Ask) => {
+                self.hand_over(Role::Subscriber, Ask::Probe { probe: Probe::Canary, again: false });
+            }
+            Some(CanaryStep::Publish(number)) => {
+                let channel = format!("{}{}", self.config.prefix, self.canary.name());
+                self.hand_over(Role::Publisher, Ask::Canary { channel, number });
+            }
+        }
+    }
+
+    fn take_canary(&mut self, news: CanaryNews) {
+        if let Some(unheard) = self.canary.take(news, self.now(), &self.config) {
+            // Where another subscriber did not help, the name of Redis may lead elsewhere by now.
+            let roles = if unheard.again { &Role::ALL[..] } else { &[Role::Subscriber] };
+            self.end(roles, &Canary::explained_silence(&self.config));
+        }
+        if let Some(reason) = self.canary.take_refusal() {
+            tracing::warn!(reason, address = %self.config.address, "redis refuses the canary");
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.start.elapsed().as_micros() as u64)
     }
 
     fn counts(&self, role: Role) -> &Counts {
@@ -304,15 +366,16 @@ impl RedisLinks {
         }
     }
 
-    /// Whether there are publishes or reads that were not even handed over.
+    /// Whether there are publishes or reads that were not even handed over, or something is due.
     pub fn has_refusals(&self) -> bool {
-        let has_expired = || self.next_expiry().is_some_and(|at| at <= Instant::now());
-        !self.refused.is_empty() || !self.unread.is_empty() || has_expired()
+        let is_due = || self.next_timeout().is_some_and(|at| at <= Instant::now());
+        !self.refused.is_empty() || !self.unread.is_empty() || is_due()
     }
 
-    /// Reports these.
+    /// Reports these, and does what is due.
     pub fn refusals(&mut self, mut report: impl FnMut(BrokerEvent<'_>)) {
         self.expire();
+        self.mind_canary();
         self.refused.drain(..).for_each(|(id, error)| report(BrokerEvent::PublishFailed { id, error }));
         self.unread.drain(..).for_each(|(id, passes)| report(BrokerEvent::ReadFailed { id, passes }));
     }

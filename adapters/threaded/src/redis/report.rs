@@ -3,6 +3,7 @@
 use super::ask::{Ask, Publish};
 use super::role::Role;
 use crossbeam_channel::Sender;
+use fanfare_core::broker::redis::CanaryNews;
 use fanfare_core::broker::{PublishError, PublishId, ReadId};
 use fanfare_core::history::{Page, Position};
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,6 +18,8 @@ pub enum Report {
     Down(Role, String),
     /// Redis refuses for a while what it is asked on a connection, and why; or does so no more.
     Refusing(Role, Option<String>),
+    /// What came of the canary.
+    Canary(CanaryNews),
     /// It was a master, and is a replica.
     Demoted,
     /// The room is subscribed.

@@ -71,6 +71,11 @@ impl Writer {
                 batch.extend(self.probe(true));
                 return Some(batch);
             }
+            if let Some(heard_at) = self.awaited.canary_heard_at()
+                && heard_at + self.config.probe_interval > self.probe_at
+            {
+                self.probe_at = heard_at + self.config.probe_interval;
+            }
             if self.probe_at <= now {
                 self.probe_at = now + self.config.probe_interval;
                 let is_probing = self.awaited.replication().probe();
@@ -121,8 +126,8 @@ impl Writer {
             // Written in front of whatever is next.
             Ask::Repeat | Ask::WaitAgain => {}
             Ask::Again(pause) => self.again_at = Some(Instant::now() + *pause),
-            Ask::GiveUp => {
-                self.awaited.demoted.store(true, Relaxed);
+            Ask::GiveUp(reason) => {
+                self.awaited.give_up(reason.clone());
                 // Whoever reads notices.
                 self.socket.shutdown();
             }

@@ -36,6 +36,10 @@
 //!   exist stay; those that it refused are asked for again, as is a sign of life, with growing pauses between
 //!   [`RedisConfig::backoff_min`] and [`RedisConfig::backoff_max`], until they are granted. A publish that it refuses fails as
 //!   [`Unavailable`](super::PublishError::Unavailable), and the next is asked for all the same.
+//! - What is published has to be heard. The session subscribes to a channel of its own, and publishes a number to it ten times in nine
+//!   [`RedisConfig::probe_interval`]s. One that is not heard within [`RedisConfig::probe_timeout`] after Redis has taken it, nor before the
+//!   answer to a `PING`, ends the subscriber, and the second in a row all connections. Where Redis refuses the channel, there is no such
+//!   number, and [`RedisSession::take_canary_refusal`] says why.
 //! - A replica is of no use, unless it is one of a cluster: what is published there reaches no other server. It is asked for its
 //!   `ROLE` in the set-up and every [`RedisConfig::probe_interval`]; all connections to one are given up. Where `ROLE` is
 //!   refused or unknown, it passes for a master.
@@ -64,6 +68,7 @@ mod address;
 mod backlog;
 mod backoff;
 mod buffers;
+mod canary;
 mod command;
 mod complaints;
 pub mod history;
@@ -89,6 +94,7 @@ use std::time::Duration;
 
 pub use address::Address;
 pub use backoff::Backoff;
+pub use canary::{Canary, CanaryNews, CanaryStep, Unheard};
 pub use complaints::Complaints;
 pub use link_id::LinkId;
 pub use refusal::{Refusal, explained_end};

@@ -13,6 +13,7 @@ use std::hash::BuildHasher;
 use super::RedisConfig;
 use super::backlog::Backlog;
 use super::buffers::{ByteQueue, Outbox};
+use super::canary::Canary;
 use super::command;
 use super::complaints::Complaints;
 use super::history::{self, Room, Script};
@@ -35,6 +36,8 @@ enum Asked {
     /// Until replicas have what was stored.
     Wait(Wait),
     Load(Script),
+    /// This number.
+    Canary(u64),
     /// `again`: what it answers decides whether trouble is over.
     Probe {
         probe: Probe,
@@ -271,6 +274,13 @@ impl Publisher {
         }
     }
 
+    /// Publishes a number to the canary's channel.
+    pub(super) fn publish_canary(&mut self, name: &str, number: u64, outbox: &mut Outbox, config: &RedisConfig) {
+        self.append((Asked::Canary(number), Time::ZERO), outbox, |out| {
+            command::publish(out, &config.prefix, name, Canary::payload(number).as_bytes());
+        });
+    }
+
     /// Whether a probe has no answer yet.
     pub(super) fn is_probed(&self) -> bool {
         self.unanswered.iter().any(|unanswered| matches!(unanswered.asked, Asked::Probe { .. }))
@@ -374,7 +384,7 @@ impl Publisher {
                 self.fail(id, error, events);
             }
             // The hub asks again.
-            Asked::Read(_) | Asked::Wait(_) | Asked::Load(_) | Asked::Probe { .. } => {}
+            Asked::Read(_) | Asked::Wait(_) | Asked::Load(_) | Asked::Canary(_) | Asked::Probe { .. } => {}
         }
     }
 

@@ -18,7 +18,7 @@
 //! | `NOAUTH` | whoever has not signed in: to everything but `HELLO` and `AUTH` | [`SignIn`](Refusal::SignIn): the connection is given up |
 //! | `WRONGPASS`, `ERR invalid password` | to `HELLO` and `AUTH` | [`Lasting`](Refusal::Lasting): no set-up |
 //! | `DENIED` | protected mode: to whoever connects from another machine | `SignIn`: no set-up |
-//! | `NOPERM` | an ACL, to any command | `Lasting`: of this room, or this publish. `HELLO`, `CLIENT SETNAME`, `PING`, `ROLE` and `INFO` are done without |
+//! | `NOPERM` | an ACL, to any command | `Lasting`: of this room, this publish, or the canary. `HELLO`, `CLIENT SETNAME`, `PING`, `ROLE` and `INFO` are done without |
 //! | `NOPROTO`, `ERR unknown command`, `ERR syntax error`, `ERR wrong number of arguments`, anything else | old servers, proxies, renamed commands | `Lasting`: as `NOPERM` |
 //! | no RESP at all | something else listens there | the connection is given up |
 //!

@@ -2,6 +2,7 @@
 //! guide; the work is done in `link`, `subscriber` and `publisher`.
 
 use super::buffers::{Received, Stopped};
+use super::canary::{Canary, CanaryNews, CanaryStep};
 use super::link::{Link, Tick};
 use super::link_id::Role;
 use super::publisher::Publisher;
@@ -34,6 +35,7 @@ pub struct RedisSession {
     publisher: Publisher,
     /// For rooms that wait for replicas.
     durable_publisher: Publisher,
+    canary: Canary,
     events: EventQueue,
     /// As the driver has said last.
     now: Time,
@@ -61,6 +63,7 @@ impl RedisSession {
             subscriber: Subscriber::default(),
             publisher: Publisher::new(config.seed),
             durable_publisher: Publisher::new(!config.seed),
+            canary: Canary::new(&config),
             events: EventQueue::default(),
             now: Time::ZERO,
             is_up_untold: false,
@@ -149,6 +152,12 @@ impl RedisSession {
     /// [`RedisConfig::probe_interval`]. Whether Redis may evict them is found out when the publisher's connection is set up.
     pub fn take_complaint(&mut self) -> Option<String> {
         self.publisher.complaints.take().or_else(|| self.durable_publisher.complaints.take())
+    }
+
+    /// Why it cannot be found out whether what is published is heard, for the log: once, until it can again. Redis refuses that to
+    /// whom its ACL allows other channels only.
+    pub fn take_canary_refusal(&mut self) -> Option<String> {
+        self.canary.take_refusal()
     }
 
     /// Where Redis is, for log lines. What to connect to, [`RedisSession::poll_connection`] says.
@@ -253,12 +262,10 @@ impl RedisSession {
                 self.give_up(role, &reason, now);
             }
             Err(Stopped::Refused(Loss::Broken(reason))) => self.give_up(role, &reason, now),
-            Err(Stopped::Refused(Loss::Replica)) => {
-                for role in self.roles() {
-                    if self.link(role).0.is_up() {
-                        self.give_up(role, Standing::REPLICA, now);
-                    }
-                }
+            Err(Stopped::Refused(Loss::Replica)) => self.give_up_all(Standing::REPLICA, now),
+            Err(Stopped::Refused(Loss::Unheard)) => {
+                let reason = Canary::explained_silence(&self.config);
+                self.give_up_all(&reason, now);
             }
         }
         self.events.drain(&mut sink);
@@ -278,7 +285,11 @@ impl RedisSession {
     pub fn next_timeout(&self) -> Option<Time> {
         let publishers = [&self.publisher, &self.durable_publisher];
         let expiries = publishers.into_iter().filter_map(|publisher| publisher.next_expiry(&self.config));
-        self.roles().map(|role| self.links[role as usize].next_timeout(&self.config)).chain(expiries).min()
+        self.roles()
+            .map(|role| self.links[role as usize].next_timeout(&self.config))
+            .chain(expiries)
+            .chain(self.canary.next_timeout())
+            .min()
     }
 
     /// Does what is due: probes, and gives up what has not answered.
@@ -308,6 +319,29 @@ impl RedisSession {
                 let (publisher, Link { asks_role, outbox, .. }, ..) = self.publishing(role);
                 publisher.probe(*asks_role, again, outbox);
             }
+        }
+        self.mind_canary(now);
+    }
+
+    /// Publishes the canary's next number, and asks for the last one where it is late.
+    fn mind_canary(&mut self, now: Time) {
+        let RedisSession { links: [subscriber, publisher, _], config, canary, .. } = self;
+        let is_willing = subscriber.trouble.reason().is_none() && publisher.trouble.reason().is_none();
+        match canary.timeout(now, is_willing, config) {
+            None => {}
+            Some(CanaryStep::Ask) => self.subscriber.probe_canary(&mut subscriber.outbox),
+            Some(CanaryStep::Publish(number)) => {
+                self.publisher.publish_canary(canary.name(), number, &mut publisher.outbox, config);
+            }
+        }
+    }
+
+    /// What came of it. The error is why the subscriber must be given up.
+    fn take_canary(&mut self, news: CanaryNews, now: Time) -> Result<(), Loss> {
+        match self.canary.take(news, now, &self.config) {
+            None => Ok(()),
+            Some(unheard) if unheard.again => Err(Loss::Unheard),
+            Some(_) => Err(Loss::Broken(Canary::explained_silence(&self.config))),
         }
     }
 
@@ -394,17 +428,26 @@ impl RedisSession {
                 self.subscriber.reply(&reply, &self.config, sink)?
             }
         };
-        if !matches!(verdict, Verdict::Fine) {
-            self.judge(role, verdict, now);
+        match verdict {
+            Verdict::Fine => Ok(()),
+            Verdict::Canary { news, trouble } => {
+                if let Some(reason) = trouble {
+                    self.judge(role, Verdict::Refused(reason), now);
+                }
+                self.take_canary(news, now)
+            }
+            verdict => {
+                self.judge(role, verdict, now);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn judge(&mut self, role: Role, verdict: Verdict, now: Time) {
         let has_refused = role == Role::Subscriber && self.subscriber.has_refused();
         let (link, config) = self.link(role);
         let (again, trouble) = match verdict {
-            Verdict::Fine => return,
+            Verdict::Fine | Verdict::Canary { .. } => return,
             Verdict::Refused(reason) => (false, Some(reason)),
             Verdict::Probed { again, trouble } => (again, trouble),
             Verdict::RoleUnknown { again } => {
@@ -459,16 +502,21 @@ impl RedisSession {
     fn message(&mut self, role: Role, channel: &[u8], payload: &[u8], sink: &mut impl FnMut(BrokerEvent<'_>)) {
         let room = channel.strip_prefix(self.config.prefix.as_bytes()).and_then(|room| std::str::from_utf8(room).ok());
         match room {
-            Some(room) if role == Role::Subscriber && self.links[role as usize].is_up() => {
-                sink(BrokerEvent::Message { room, payload });
-            }
+            Some(room) if role == Role::Subscriber && self.links[role as usize].is_up() => match Canary::is_named(room)
+            {
+                false => sink(BrokerEvent::Message { room, payload }),
+                true => self.canary.heard(room, payload),
+            },
             _ => self.ignored += 1,
         }
     }
 
     fn came_up(&mut self, role: Role, sink: &mut impl FnMut(BrokerEvent<'_>)) {
         match role {
-            Role::Subscriber => sink(BrokerEvent::Up),
+            Role::Subscriber => {
+                self.subscriber.ask_canary(self.canary.name());
+                sink(BrokerEvent::Up);
+            }
             Role::Publisher | Role::DurablePublisher => {
                 let (publisher, link, _, events) = self.publishing(role);
                 let unloaded = link.take_unloaded();
@@ -477,6 +525,7 @@ impl RedisSession {
                     // Both lead to the same server, which is worth one word.
                     publisher.complaints.set_up(link.take_eviction());
                     self.is_up_untold = true;
+                    self.canary.publisher_up();
                 }
                 self.tell_publisher_up();
                 self.tell_trouble();
@@ -490,9 +539,21 @@ impl RedisSession {
         self.lose(role, reason, now);
     }
 
+    /// The same of all that are up: their server's name may lead elsewhere by now.
+    fn give_up_all(&mut self, reason: &str, now: Time) {
+        for role in self.roles() {
+            if self.link(role).0.is_up() {
+                self.give_up(role, reason, now);
+            }
+        }
+    }
+
     fn lose(&mut self, role: Role, reason: &str, now: Time) {
         if self.links[role as usize].is_waiting() {
             return;
+        }
+        if role != Role::DurablePublisher {
+            self.canary.lost(role == Role::Subscriber);
         }
         if role == Role::Subscriber {
             self.subscriber.lose();

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::RedisConfig;
 use super::buffers::Outbox;
+use super::canary::{Canary, CanaryNews};
 use super::command;
 use super::refusal::Refusal;
 use super::resp::{Items, Reply};
@@ -46,7 +47,7 @@ impl Operation {
 struct Ask {
     operation: Operation,
     room: Box<str>,
-    /// Must share its command with no other: the shared one was refused, and it shall be known for which of them.
+    /// Must share its command with no other: the shared one was refused, and it shall be known for which of them; or it is the canary's.
     alone: bool,
 }
 
@@ -57,6 +58,8 @@ enum Command {
     Channels { left: usize },
     /// `again`: what it answers decides whether trouble is over.
     Ping { again: bool },
+    /// What it answers comes behind all that was published before.
+    CanaryPing,
 }
 
 /// The asks of one connection after another.
@@ -74,6 +77,11 @@ impl Subscriber {
     /// Notes what is asked; it leaves with the next [`Subscriber::flush`].
     pub(super) fn ask(&mut self, operation: Operation, room: &str) {
         self.asks.push_back(Ask { operation, room: room.into(), alone: false });
+    }
+
+    /// The same of the canary's subscription.
+    pub(super) fn ask_canary(&mut self, name: &str) {
+        self.asks.push_back(Ask { operation: Operation::Subscribe, room: name.into(), alone: true });
     }
 
     /// Appends commands for all that was asked since the last time, neighbours of one kind joined.
@@ -100,7 +108,7 @@ impl Subscriber {
 
     /// Whether a `PING` has no answer yet.
     pub(super) fn is_probed(&self) -> bool {
-        self.commands.iter().any(|command| matches!(command, Command::Ping { .. }))
+        self.commands.iter().any(|command| matches!(command, Command::Ping { .. } | Command::CanaryPing))
     }
 
     /// Asks for a sign of life; `again`: behind everything that was refused for a while.
@@ -112,6 +120,12 @@ impl Subscriber {
         }
         command::command(outbox.tail(), &[b"PING"]);
         self.commands.push_back(Command::Ping { again });
+    }
+
+    /// Asks whether the canary has passed.
+    pub(super) fn probe_canary(&mut self, outbox: &mut Outbox) {
+        command::command(outbox.tail(), &[b"PING"]);
+        self.commands.push_back(Command::CanaryPing);
     }
 
     /// Takes the next reply; the error is the reason, for people, why this connection can no longer be trusted.
@@ -173,6 +187,9 @@ impl Subscriber {
         }
         if let Some(Ask { operation, room, .. }) = self.asks.pop_front() {
             self.sent -= 1;
+            if Canary::is_named(&room) {
+                return Ok(CanaryNews::Subscribed.into());
+            }
             sink(match operation {
                 Operation::Subscribe => BrokerEvent::Subscribed { room: &room },
                 Operation::Unsubscribe => BrokerEvent::Unsubscribed { room: &room },
@@ -193,7 +210,7 @@ impl Subscriber {
     ) -> Result<Verdict, Loss> {
         let left = match self.commands.front() {
             None => return Err(Loss::Broken(config.explained_error(error))),
-            Some(Command::Ping { .. }) => return self.pong(Some((error, config))),
+            Some(Command::Ping { .. } | Command::CanaryPing) => return self.pong(Some((error, config))),
             Some(Command::Channels { left }) => *left,
         };
         self.commands.pop_front();
@@ -208,6 +225,8 @@ impl Subscriber {
             self.sent -= 1;
             if refusal == Refusal::Passing {
                 self.refused.push(ask);
+            } else if Canary::is_named(&ask.room) {
+                return Ok(CanaryNews::NotSubscribed(Canary::explained(error, config)).into());
             } else if left == 1 {
                 let reason = config.explained_error(error);
                 sink(BrokerEvent::SubscribeFailed { room: &ask.room, reason: &reason });
@@ -223,8 +242,10 @@ impl Subscriber {
 
     /// A `PING` is answered, by an error or not. Any answer is one, but for those that are about the server.
     fn pong(&mut self, error: Option<(&[u8], &RedisConfig)>) -> Result<Verdict, Loss> {
-        let Some(Command::Ping { again }) = self.commands.pop_front() else {
-            return Err(Loss::Broken("a reply came that nothing was asked for".to_owned()));
+        let asked = match self.commands.pop_front() {
+            Some(Command::Ping { again }) => Some(again),
+            Some(Command::CanaryPing) => None,
+            _ => return Err(Loss::Broken("a reply came that nothing was asked for".to_owned())),
         };
         let trouble = match error.map(|(error, config)| (Refusal::of_probe(error), error, config)) {
             Some((Refusal::Passing, error, config)) => Some(config.explained_error(error)),
@@ -232,7 +253,11 @@ impl Subscriber {
             Some((Refusal::Replica, ..)) => return Err(Loss::Replica),
             Some((Refusal::Lasting, ..)) | None => None,
         };
-        Ok(Verdict::Probed { again, trouble })
+        Ok(match (asked, trouble) {
+            (Some(again), trouble) => Verdict::Probed { again, trouble },
+            (None, None) => CanaryNews::Passed.into(),
+            (None, trouble) => Verdict::Canary { news: CanaryNews::PutOff, trouble },
+        })
     }
 
     /// Whether anything waits to be asked again.

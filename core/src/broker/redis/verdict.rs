@@ -1,5 +1,6 @@
 //! What a reply of Redis means for its connection.
 
+use super::canary::CanaryNews;
 use super::refusal::Refusal;
 
 /// What a reply means for the connection that it came on.
@@ -12,6 +13,8 @@ pub(super) enum Verdict {
     Probed { again: bool, trouble: Option<String> },
     /// As a probe that finds no trouble; and the role need not be asked for any more, nor can it be known.
     RoleUnknown { again: bool },
+    /// Nothing for the connection itself; `trouble`: it refuses for a while, for this reason.
+    Canary { news: CanaryNews, trouble: Option<String> },
 }
 
 /// Why a connection must be given up.
@@ -20,6 +23,14 @@ pub(super) enum Loss {
     Broken(String),
     /// It leads to a replica, and the other one to the same, most likely: a name may lead elsewhere by now.
     Replica,
+    /// What is published is not heard, not even by another connection. So the one that publishes may be at the wrong server.
+    Unheard,
+}
+
+impl From<CanaryNews> for Verdict {
+    fn from(news: CanaryNews) -> Verdict {
+        Verdict::Canary { news, trouble: None }
+    }
 }
 
 impl Verdict {

@@ -57,10 +57,11 @@ impl Cluster<'_> {
                     self.around.network.stall(wire, until, &mut self.around.timeline);
                 })
             }
-            Fault::RedisKill | Fault::RedisJunk => {
-                let wires = self.redis.wires();
+            Fault::RedisKill | Fault::RedisJunk | Fault::RedisDeafens => {
+                let wires = if fault == Fault::RedisDeafens { self.redis.subscribers() } else { self.redis.wires() };
                 self.pick(fault, &wires).map(|wire| match fault {
                     Fault::RedisKill => self.redis.kill(wire, &mut self.around),
+                    Fault::RedisDeafens => self.redis.deafen(wire),
                     _ => self.redis.say_junk(wire, &mut self.around),
                 })
             }

@@ -60,8 +60,9 @@ impl Cluster<'_> {
         let client = self.options.clients.patience * 2 + 1_000_000;
         let ended =
             core.timeouts.ping_interval + core.timeouts.pong_timeout + core.timeouts.close + core.timeouts.handshake;
+        // Two of these: a canary may have been put off just before.
         let redis =
-            session.probe_interval + session.probe_timeout + (session.connect_timeout + session.backoff_max) * 2;
+            session.probe_interval * 2 + session.probe_timeout + (session.connect_timeout + session.backoff_max) * 2;
         // What clients have made of work may still wait for all that came before.
         let surplus: u64 = self.clients.iter().map(Client::surplus).sum();
         let waits = surplus * 1_000_000 / core.limits.surplus.per_second.max(1);
@@ -80,7 +81,8 @@ impl Cluster<'_> {
             let mut wires = links.chain(self.clients.iter().filter_map(Client::wire));
             let ready = self.instances.iter().flatten().all(|instance| instance.is_ready());
             let settled = self.clients.iter().all(Client::is_settled);
-            if ready && settled && wires.all(|wire| network.is_alive(wire)) && !network.is_busy() {
+            let hear = self.redis.deaf() == 0;
+            if ready && settled && hear && wires.all(|wire| network.is_alive(wire)) && !network.is_busy() {
                 // What a client without replies has asked for is granted by now, too.
                 return self.pass(1_000_000);
             }
@@ -88,7 +90,10 @@ impl Cluster<'_> {
         let not_ready = self.instances.iter().flatten().filter(|instance| !instance.is_ready()).count();
         let unsettled: Vec<String> =
             self.clients.iter().filter(|client| !client.is_settled()).map(Client::complaint).collect();
-        Err(format!("not at rest in time: {not_ready} instances are not ready; clients: {unsettled:?}"))
+        let deaf = self.redis.deaf();
+        Err(format!(
+            "not at rest in time: {not_ready} instances are not ready, {deaf} hear nothing; clients: {unsettled:?}"
+        ))
     }
 
     /// Sends something to every room with history: of what was stored while Redis refused to announce it, the next message tells, and whoever

@@ -2,6 +2,7 @@
 
 use super::super::RedisConfig;
 use super::super::buffers::Outbox;
+use super::super::canary::{Canary, CanaryNews};
 use super::super::history::{self, HistoryError, ReadReply, Script, StoreReply};
 use super::super::refusal::Refusal;
 use super::super::replication::Wait;
@@ -14,6 +15,8 @@ use super::{Asked, Probe, Publisher, StoreAsked, Unanswered};
 use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId};
 use crate::history::Position;
 use crate::time::Time;
+
+const NO_NUMBER: &str = "PUBLISH was answered with something else than a number";
 
 impl Publisher {
     /// Takes the next reply; the error is the reason, for people, why replies and commands no longer match.
@@ -46,6 +49,7 @@ impl Publisher {
             Asked::Probe { probe, again } => Some(self.probed((probe, again), reply, outbox, config)),
             Asked::Load(script) => self.loaded(script, reply, config),
             Asked::Publish(id) => self.published(reply, id, config, sink),
+            Asked::Canary(number) => Some(canary(reply, number, config)),
             Asked::Store(asked) => self.stored(reply, (asked, next), outbox, config, sink),
             Asked::Wait(wait) => self.waited(reply, wait, config, sink),
             Asked::Read(id) => self.have_read(reply, id, next.kept, outbox, config, sink),
@@ -55,7 +59,7 @@ impl Publisher {
             self.answered_to = before;
             self.unanswered.push_front(next);
             let reply = match next.asked {
-                Asked::Publish(_) => "PUBLISH was answered with something else than a number",
+                Asked::Publish(_) => NO_NUMBER,
                 Asked::Wait(_) => "WAIT was answered with something else than a number",
                 _ => "a script was answered with something else than a list",
             };
@@ -320,4 +324,19 @@ impl Publisher {
         }
         Some(Ok(Verdict::Fine))
     }
+}
+
+/// A number of the canary's is answered.
+fn canary(reply: &Reply<'_>, number: u64, config: &RedisConfig) -> Result<Verdict, Loss> {
+    let error = match reply {
+        Reply::Integer(_) => return Ok(CanaryNews::Published(number).into()),
+        Reply::Error(error) => error,
+        _ => return Ok(CanaryNews::NotPublished(NO_NUMBER.to_owned()).into()),
+    };
+    let refusal = Refusal::of_probe(error);
+    let Some(news) = Canary::refused(error, config) else {
+        return Verdict::of(refusal, || config.explained_error(error));
+    };
+    let trouble = (refusal == Refusal::Passing).then(|| config.explained_error(error));
+    Ok(Verdict::Canary { news, trouble })
 }

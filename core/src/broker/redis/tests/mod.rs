@@ -1,5 +1,6 @@
 //! The session on scripted bytes: what a server might say, and what must come of it.
 
+mod canary;
 mod health;
 mod history;
 mod publishing;
@@ -112,8 +113,24 @@ impl Script {
         script
     }
 
-    /// Opens and sets up a role in RESP3, waiting for its time.
+    /// Opens and sets up a role in RESP3, waiting for its time. The server has no canary.
     fn connect(&mut self, role: Role) {
+        self.set_up(role);
+        self.refuse_canary(role);
+    }
+
+    /// The server refuses the canary's channel on a subscriber that has just come up, and nothing more is said of it there.
+    fn refuse_canary(&mut self, role: Role) {
+        if role == Role::Subscriber {
+            let said = self.sent(role);
+            assert!(said.len() == 1 && said[0][0] == "SUBSCRIBE" && said[0][1].contains("\u{1}canary:"), "{said:?}");
+            self.hear(role, b"-NOPERM No permissions to access a channel\r\n");
+            self.session.take_canary_refusal();
+        }
+    }
+
+    /// Opens and sets up a role in RESP3.
+    fn set_up(&mut self, role: Role) {
         self.open(role);
         self.session.connected(role.link(), self.now);
         self.sent(role);

@@ -133,6 +133,8 @@ enum Step {
         role: Role,
     },
     Connect,
+    /// The server tells the subscriber nothing any more that is published.
+    Deafen,
     /// The server begins to run a script, or ends it.
     Busy {
         busy: bool,
@@ -159,6 +161,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (role(), bytes(200)).prop_map(|(role, bytes)| Step::Serve { role, bytes }),
         1 => role().prop_map(|role| Step::Break { role }),
         4 => Just(Step::Connect),
+        1 => Just(Step::Deafen),
         2 => any::<bool>().prop_map(|busy| Step::Busy { busy }),
         1 => (0_u16..3).prop_map(Step::Replicas),
         2 => (0_u64..4_000).prop_map(|millis| Step::Wait { millis }),
@@ -172,10 +175,14 @@ struct Served {
     heard: Vec<u8>,
     answers: Vec<u8>,
     subscribed: BTreeSet<String>,
+    /// It is told nothing that is published.
+    deaf: bool,
 }
 
 struct World {
     script: Script,
+    /// Its name.
+    canary: String,
     served: [Served; Role::COUNT],
     /// Payload lengths tell publishes apart only by id, so ids travel in the payload.
     taken_by_server: BTreeSet<u64>,
@@ -223,6 +230,7 @@ impl World {
             ..RedisConfig::default()
         };
         World {
+            canary: Canary::new(&config).name().to_owned(),
             script: Script::new(config),
             served: Default::default(),
             taken_by_server: BTreeSet::new(),
@@ -284,6 +292,7 @@ impl World {
                 }
             }
             Step::Connect => {}
+            Step::Deafen => self.served[Role::Subscriber as usize].deaf = true,
             Step::Busy { busy } => self.busy = busy,
             Step::Replicas(replicas) => self.replicas = replicas,
             Step::Wait { millis } => {
@@ -321,6 +330,9 @@ impl World {
     }
 
     fn serve(&mut self, role: Role, bytes: usize) {
+        let mut heard = Vec::new();
+        let is_told = |name: &str, subscriber: &Served| !subscriber.deaf && subscriber.subscribed.contains(name);
+        let canaries = is_told(&self.canary, &self.served[Role::Subscriber as usize]);
         let served = &mut self.served[role as usize];
         let limits = resp::Limits { message_bytes_max: 1 << 20, reply_bytes_max: 1 << 20 };
         while !served.heard.is_empty() {
@@ -344,6 +356,12 @@ impl World {
                         *most = self.replicas.max(*most);
                     }
                     served.answers.extend(format!(":{}\r\n", self.replicas).as_bytes());
+                }
+                "PUBLISH" if Canary::is_named(&rooms().next().unwrap()) => {
+                    served.answers.extend(b":1\r\n");
+                    if canaries {
+                        heard.extend(push(b'>', &["message", &command[1], &command[2]]));
+                    }
                 }
                 "PUBLISH" => {
                     let id: u64 = command[2].split(' ').next().unwrap().parse().unwrap();
@@ -387,6 +405,8 @@ impl World {
                 }
             }
         }
+        self.served[Role::Subscriber as usize].answers.extend(heard);
+        let served = &mut self.served[role as usize];
         let len = bytes.min(served.answers.len());
         let arrives: Vec<u8> = served.answers.drain(..len).collect();
         let mut events = Vec::new();
@@ -483,7 +503,8 @@ impl World {
     /// No faults any more: everything must come right.
     fn heal(&mut self) {
         (self.busy, self.replicas) = (false, 2);
-        for _ in 0..200 {
+        // Until a canary has been missed, and another connection is up.
+        for _ in 0..400 {
             for role in Role::ALL {
                 self.take(Step::Write { role, bytes: usize::MAX });
                 self.take(Step::Serve { role, bytes: usize::MAX });
@@ -499,7 +520,9 @@ impl World {
         assert!(self.asked.is_empty());
         self.wanted.remove(FORBIDDEN);
         assert_eq!(self.held, self.wanted);
-        assert_eq!(self.served[Role::Subscriber as usize].subscribed, self.wanted);
+        let subscriber = &mut self.served[Role::Subscriber as usize];
+        subscriber.subscribed.remove(&self.canary);
+        assert_eq!((&subscriber.subscribed, subscriber.deaf), (&self.wanted, false));
         assert_eq!(self.script.session.stats().publishes_in_flight, 0);
     }
 }

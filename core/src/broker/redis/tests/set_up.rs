@@ -84,6 +84,7 @@ fn a_server_without_hello_is_spoken_to_in_resp2() {
         assert!(script.events().is_empty());
         script.hear(Role::Subscriber, b"+PONG\r\n");
         assert_eq!(script.events(), ["up"]);
+        script.refuse_canary(Role::Subscriber);
         // And on in RESP2: confirmations and messages are arrays, and so is the PONG.
         script.session.subscribe("a");
         script.sent(Role::Subscriber);
