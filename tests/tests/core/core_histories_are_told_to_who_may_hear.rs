@@ -3,7 +3,7 @@
 use fanfare_core::broker::{BrokerEvent, ReadId};
 use fanfare_core::history::{Continuity, Epoch, Page, Part, Position, Retention, Stored};
 use fanfare_core::rules::{Rule, Rules, Storing};
-use fanfare_core::{ConnId, Event};
+use fanfare_core::{Config, ConnId, Event};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 use fanfare_tests::{Frame, config, upgrade_request};
 use std::time::Duration;
@@ -14,7 +14,12 @@ const EPOCH: Epoch = Epoch { ordinal: 2, random: 8 };
 
 /// A core whose rooms have histories.
 fn lone() -> LoneCore {
+    lone_with(|_| {})
+}
+
+fn lone_with(set: impl FnOnce(&mut Config)) -> LoneCore {
     LoneCore::new(config(|config| {
+        set(config);
         let mut rule = Rule::new("**".parse().expect("a pattern"));
         rule.history = Some(Retention { messages_max: 100, bytes_max: 100_000, age_max: Duration::from_secs(60) });
         config.rules = Rules::new(vec![rule]).expect("a rule");
@@ -45,7 +50,10 @@ fn page(continuity: Continuity, offsets: std::ops::Range<u64>) -> Page {
 
 /// A core with a member of the room, which is live.
 fn with_member() -> (LoneCore, ConnId) {
-    let mut lone = lone();
+    with_member_in(lone())
+}
+
+fn with_member_in(mut lone: LoneCore) -> (LoneCore, ConnId) {
     let member = lone.client();
     lone.command(member, r#"{"type":"SUBSCRIBE","room":"r"}"#);
     let (id, _) = read(&lone.broker(SUBSCRIBED));
@@ -194,6 +202,44 @@ fn who_has_seen_more_of_an_ended_epoch_than_others_is_not_told_what_they_are() {
     }
     assert!(told[0].contains(r#""message":5"#), "what it has missed follows");
     assert!(told[1].contains(r#""offset":5,"recovered":false"#) && told[1].contains(r#""fence":5"#), "{}", told[1]);
+}
+
+/// A page that was read before its last message was stored says nothing of it, and least that it is lost.
+#[test]
+fn who_comes_back_is_not_judged_by_what_was_read_before() {
+    // Nothing stays in memory, so that whatever was missed is read.
+    let (mut lone, _) = with_member_in(lone_with(|config| config.history.memory_bytes_max = 0));
+    let [earlier, later, newest] = [(); 3].map(|()| lone.client());
+    let subscribe = |fields: &str| format!(r#"{{"type":"SUBSCRIBE","room":"r",{fields}}}"#);
+    let since = |offset: u64| subscribe(&format!(r#""since":{{"epoch":"{EPOCH}","offset":{offset}}}"#));
+    let (id, _) = read(&lone.command(earlier, &since(3)));
+    for offset in 6..9 {
+        let payload = [format!("F2 {EPOCH} {offset} ").as_bytes(), &stored(offset).payload].concat();
+        lone.broker(BrokerEvent::Message { room: "r", payload: &payload });
+    }
+    assert_eq!(lone.command(later, &since(7)), [], "a question is on its way");
+    assert_eq!(lone.command(newest, &subscribe(r#""history":1"#)), []);
+    let mut said = lone.broker(BrokerEvent::Read { id, page: &page(Continuity::Exact, 4..6) });
+    let mut told = said.clone();
+    while said.iter().any(|said| matches!(said, Said::Read(..))) {
+        let (id, part) = read(&said);
+        let Part::After(Position { epoch: EPOCH, offset }) = part else { panic!("{part:?}") };
+        let mut answer = page(Continuity::Exact, offset + 1..9);
+        answer.last.offset = 8;
+        said = lone.broker(BrokerEvent::Read { id, page: &answer });
+        said.extend(lone.turn(|_| {}));
+        told.extend(said.clone());
+    }
+    for (conn, begins, recovered) in
+        [(earlier, 3, r#","recovered":true"#), (later, 7, r#","recovered":true"#), (newest, 7, "")]
+    {
+        let told = text_to(&told, conn);
+        assert!(told.contains(&format!(r#""offset":{begins}{recovered}}}"#)) && !told.contains("GAP"), "{told}");
+        let offsets: Vec<u64> = (begins + 1..9).collect();
+        let position = |offset: &u64| told.find(&format!(r#""message":{offset},"offset":{offset}}}"#));
+        assert!(offsets.iter().all(|offset| position(offset).is_some()), "{told}");
+        assert_eq!(told.matches(r#""type":"MESSAGE""#).count(), offsets.len(), "{told}");
+    }
 }
 
 /// Whoever comes one after the other would each cost the broker a read.

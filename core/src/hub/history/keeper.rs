@@ -14,8 +14,8 @@ const HELD_BYTES_MAX: usize = 1024 * 1024;
 /// A member that has yet to be given what was said before.
 #[derive(Clone, Debug)]
 pub(super) enum Behind {
-    /// Nobody knows yet where it begins. Its SUBSCRIBE.
-    Asking { start: Start, id: Option<CommandId> },
+    /// Nobody knows yet where it begins. Its SUBSCRIBE, and whether a question was asked since that came.
+    Asking { start: Start, id: Option<CommandId>, is_asked: bool },
     /// It is given what is there, from this offset on.
     Replaying { next: u64 },
 }
@@ -189,18 +189,19 @@ pub(super) fn tells_of(page: &Page, asked: Position, place: Position) -> bool {
         }
 }
 
-/// What it says of that place.
+/// Whether nothing of the place's epoch had come so far when the page was read.
+pub(super) fn is_beyond(page: &Page, place: Position) -> bool {
+    place.epoch == page.last.epoch && place.offset > page.last.offset
+}
+
+/// What it says of that place, which somebody knew when it was asked for.
 pub(super) fn continuity_at(page: &Page, place: Position) -> Continuity {
     let kept = match place.offset.saturating_add(1) < page.first {
         true => Continuity::Trimmed,
         false => Continuity::Exact,
     };
     match page.continuity {
-        Continuity::Exact | Continuity::Trimmed
-            if place.epoch == page.last.epoch && place.offset > page.last.offset =>
-        {
-            Continuity::Unknown
-        }
+        Continuity::Exact | Continuity::Trimmed if is_beyond(page, place) => Continuity::Unknown,
         Continuity::Exact | Continuity::Trimmed => kept,
         Continuity::Fenced(fence) if place.offset <= fence => kept,
         other => other,

@@ -2,7 +2,7 @@
 
 use super::super::Hub;
 use super::histories::Histories;
-use super::keeper::{Behind, continuity_at, tells_of};
+use super::keeper::{Behind, continuity_at, is_beyond, tells_of};
 use super::learning::page_after;
 use super::reads::{Purpose, Question};
 use crate::broker::envelope;
@@ -57,7 +57,8 @@ impl Hub {
                 cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), place, None));
             }
             None => {
-                self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Asking { start, id }));
+                self.histories
+                    .change(room, |keeper| keeper.behind.insert(slot, Behind::Asking { start, id, is_asked: false }));
                 self.ask_for_those_who_resume(cx, room);
             }
         }
@@ -110,6 +111,11 @@ impl Hub {
             false => places.filter(|place| place.epoch == first.epoch).max().unwrap_or(first),
         };
         keeper.is_asking = true;
+        for behind in keeper.behind.values_mut() {
+            if let Behind::Asking { is_asked, .. } = behind {
+                *is_asked = true;
+            }
+        }
         let purpose = Purpose::Resume(keeper.serial, place);
         self.histories.reads.push(Question { room, purpose, query: page_after(cx, place) });
         self.ask_reads(cx);
@@ -124,7 +130,11 @@ impl Hub {
             .behind
             .iter()
             .filter_map(|(slot, behind)| match (behind, behind.place(last)) {
-                (Behind::Asking { start, id }, Some(place)) if tells_of(page, asked, place) => {
+                // Whoever has come since may have seen more than there was when the page was read: it is asked for again.
+                (Behind::Asking { start: Start::Since(since), is_asked: false, .. }, _) if is_beyond(page, *since) => {
+                    None
+                }
+                (Behind::Asking { start, id, .. }, Some(place)) if tells_of(page, asked, place) => {
                     Some((*slot, *start, id.clone(), place))
                 }
                 _ => None,
@@ -142,6 +152,8 @@ impl Hub {
         for (slot, start, id, place) in waiting {
             let continuity = continuity_at(page, place);
             let next = match continuity {
+                // It counts from the room's last message, and not from what it has seen.
+                _ if !matches!(start, Start::Since(_)) => place.offset + 1,
                 Continuity::Exact | Continuity::Trimmed => place.offset + 1,
                 Continuity::Fenced(fence) => fence + 1,
                 Continuity::Unknown => 1,
