@@ -102,16 +102,10 @@ fn so_many_questions_are_asked_at_a_time_and_the_others_wait() {
         open.extend(asked(&lone.broker(BrokerEvent::Subscribed { room: &room.to_string() })));
     }
     assert_eq!(open.len(), 2);
-    let page = Page {
-        last: Position { epoch: EPOCH, offset: 0 },
-        first: 1,
-        continuity: Continuity::Exact,
-        entries: Vec::new(),
-    };
     let mut answered = 0;
     while let Some((id, _)) = open.pop() {
         answered += 1;
-        let said = lone.broker(BrokerEvent::Read { id, page: &page });
+        let said = lone.broker(BrokerEvent::Read { id, page: &page(0, 1..1) });
         assert!(text_to(&said, conn).contains("SUBSCRIBED"));
         open.extend(asked(&said));
         assert!(open.len() <= 2);
@@ -134,25 +128,60 @@ fn more_questions_of_clients_than_may_wait_are_refused() {
     assert!(text_to(&lone.command(conn, ask), conn).contains("broker_busy"));
 }
 
+/// Else clients that read much would hold up whoever joins a room, and whoever joins many rooms would hold up those that read.
+#[test]
+fn questions_of_clients_and_those_of_the_core_take_turns() {
+    const EACH: usize = 20;
+    let mut lone = LoneCore::new(settings(|config| config.history.reads_in_flight_max = 1));
+    let (reader, joiner) = (lone.client(), lone.client());
+    let mut open = Vec::new();
+    for _ in 0..EACH {
+        open.extend(asked(&lone.command(reader, r#"{"type":"HISTORY","room":"h"}"#)));
+    }
+    for room in 0..EACH {
+        lone.command(joiner, &format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#));
+        open.extend(asked(&lone.broker(BrokerEvent::Subscribed { room: &room.to_string() })));
+    }
+    let mut answered = Vec::new();
+    while let Some((id, _)) = open.pop() {
+        let said = lone.broker(BrokerEvent::Read { id, page: &page(0, 1..1) });
+        let is_joined = text_to(&said, joiner).contains("SUBSCRIBED");
+        assert_ne!(is_joined, text_to(&said, reader).contains("HISTORY"), "one of them is answered");
+        answered.push(is_joined);
+        open.extend(asked(&said));
+    }
+    assert_eq!(answered, [false, true].repeat(EACH));
+}
+
+/// Else nobody would ever become a member of a room that is never quiet: each answer would be followed by another question.
+#[test]
+fn what_could_not_be_held_is_not_asked_for_when_the_answer_has_it() {
+    for (stored, is_there) in [(true, true), (true, false), (false, false)] {
+        let mut lone = LoneCore::new(settings(|config| config.history.memory_bytes_max = 0));
+        let conn = lone.client();
+        lone.command(conn, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+        let (id, _) = asked(&lone.broker(BrokerEvent::Subscribed { room: "r" }))[0];
+        let message = if stored { announced(1) } else { [b"F1 ", &payload(1)[..]].concat() };
+        assert_eq!(lone.broker(BrokerEvent::Message { room: "r", payload: &message }), []);
+        let said = lone.broker(BrokerEvent::Read { id, page: &page(u64::from(is_there), 1..1) });
+        let is_missing = stored && !is_there;
+        assert_eq!(text_to(&said, conn).contains("SUBSCRIBED"), !is_missing);
+        assert_eq!(asked(&said).len(), usize::from(is_missing));
+    }
+}
+
 #[test]
 fn what_waits_for_what_is_not_known_is_bounded_and_read_again() {
     const MESSAGES: u64 = 200;
     let mut lone = LoneCore::new(settings(|_| {}));
     let conn = lone.client();
     lone.command(conn, r#"{"type":"SUBSCRIBE","room":"r"}"#);
-    let page = |last: u64, offsets: std::ops::Range<u64>| Page {
-        last: Position { epoch: EPOCH, offset: last },
-        first: 1,
-        continuity: Continuity::Exact,
-        entries: offsets.map(|offset| Stored { offset, time_ms: 1, payload: payload(offset).into() }).collect(),
-    };
     let (id, _) = asked(&lone.broker(BrokerEvent::Subscribed { room: "r" }))[0];
     lone.broker(BrokerEvent::Read { id, page: &page(0, 1..1) });
     // The first is missing.
     let mut repairs = Vec::new();
     for offset in 2..=MESSAGES {
-        let payload = [format!("F2 {EPOCH} {offset} ").as_bytes(), &payload(offset)].concat();
-        repairs.extend(asked(&lone.broker(BrokerEvent::Message { room: "r", payload: &payload })));
+        repairs.extend(asked(&lone.broker(BrokerEvent::Message { room: "r", payload: &announced(offset) })));
         assert!(lone.core.metrics().history_bytes_now <= MIB as u64);
     }
     let (id, after) = repairs[0];
@@ -161,12 +190,28 @@ fn what_waits_for_what_is_not_known_is_bounded_and_read_again() {
     let (id, after) = asked(&said)[0];
     assert!((50..MESSAGES).contains(&after), "what was held is said, and what was not is asked for: {after}");
     said.extend(lone.broker(BrokerEvent::Read { id, page: &page(MESSAGES, after + 1..MESSAGES + 1) }));
-    let offsets: Vec<u64> = text_to(&said, conn)
-        .split(r#","offset":"#)
-        .skip(1)
-        .filter_map(|rest| rest.split_once('}')?.0.parse().ok())
-        .collect();
-    assert_eq!(offsets, (1..=MESSAGES).collect::<Vec<_>>());
+    assert_eq!(offsets_in(&text_to(&said, conn)), (1..=MESSAGES).collect::<Vec<_>>());
+}
+
+/// What a client was told, by the offsets in it.
+fn offsets_in(told: &str) -> Vec<u64> {
+    let rest = told.split(r#","offset":"#).skip(1);
+    rest.filter_map(|rest| rest.split_once(['}', ','])?.0.parse().ok()).collect()
+}
+
+/// An answer of the broker whose room has had so many messages.
+fn page(last: u64, offsets: std::ops::Range<u64>) -> Page {
+    Page {
+        last: Position { epoch: EPOCH, offset: last },
+        first: 1,
+        continuity: Continuity::Exact,
+        entries: offsets.map(|offset| Stored { offset, time_ms: 1, payload: payload(offset).into() }).collect(),
+    }
+}
+
+/// What the broker says of a message that is stored.
+fn announced(offset: u64) -> Vec<u8> {
+    [format!("F2 {EPOCH} {offset} ").as_bytes(), &payload(offset)].concat()
 }
 
 fn payload(offset: u64) -> Vec<u8> {

@@ -15,7 +15,7 @@ use crate::slots::Phase;
 /// Bytes of messages in the answer to a `HISTORY`, at most.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 
-/// `HISTORY` commands are refused while so many questions wait for a place among those in flight: half a megabyte.
+/// `HISTORY` commands are refused while so many of them wait for a place among those in flight: half a megabyte.
 const HISTORIES_WAITING_MAX: usize = 4_096;
 
 /// What clients are told where a room's history is out of reach.
@@ -151,7 +151,7 @@ impl Hub {
         if self.status.publisher_down.is_some() {
             return refuse(cx, &asked, ErrorCode::BrokerUnavailable);
         }
-        if self.histories.reads.waiting() >= HISTORIES_WAITING_MAX {
+        if self.histories.reads.histories_waiting() >= HISTORIES_WAITING_MAX {
             return refuse(cx, &asked, ErrorCode::BrokerBusy);
         }
         let query = asked.query();

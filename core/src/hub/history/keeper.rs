@@ -47,8 +47,8 @@ pub(super) struct Keeper {
     pub is_learning: bool,
     held: VecDeque<Held>,
     held_bytes: usize,
-    /// Some were not held, because they were too many.
-    pub has_overflowed: bool,
+    /// The last that is stored of those that were not held, because they were too many.
+    pub let_go: Option<Position>,
     pub tail: Tail,
     /// Messages older than the tail, as they were read last; for those who come back.
     page: Vec<Stored>,
@@ -70,7 +70,7 @@ impl Keeper {
             is_learning: false,
             held: VecDeque::new(),
             held_bytes: 0,
-            has_overflowed: false,
+            let_go: None,
             tail: Tail::default(),
             page: Vec::new(),
             page_bytes: 0,
@@ -95,12 +95,15 @@ impl Keeper {
         self.held.push_back(held);
     }
 
-    /// One too many: it is read again when what came before it is known.
+    /// One too many: it is read when what came before it is known, if it is stored and that was not read with it.
     pub fn let_go(&mut self) {
         if let Some(held) = self.held.pop_back() {
             self.held_bytes -= held.text.len();
+            self.let_go = match (held.position, self.let_go) {
+                (Some(position), Some(before)) if position.epoch == before.epoch => Some(position.max(before)),
+                (position, before) => position.or(before),
+            };
         }
-        self.has_overflowed = true;
     }
 
     /// Whether a message waits.

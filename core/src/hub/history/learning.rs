@@ -194,7 +194,8 @@ impl Hub {
             }
         }
         let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
-        if std::mem::take(&mut keeper.has_overflowed) {
+        let last = keeper.last.unwrap_or(known);
+        if keeper.let_go.take().is_some_and(|of| of.epoch != last.epoch || of.offset > last.offset) {
             return self.learn(cx, room);
         }
         keeper.is_live = true;

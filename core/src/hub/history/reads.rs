@@ -1,4 +1,5 @@
-//! What is asked of rooms' histories: so many questions at a time, the others wait in their order.
+//! What is asked of rooms' histories: so many questions at a time, the others wait in their order. Clients' `HISTORY` commands wait apart,
+//! because any number of them may wait, and nobody becomes a member of a room before the core's own question about it is answered.
 
 use crate::broker::ReadId;
 use crate::history::{Epoch, Position, Query};
@@ -49,8 +50,13 @@ pub(super) struct Reads {
     next: u64,
     in_flight: BTreeMap<ReadId, Question>,
     in_flight_max: usize,
-    waiting: VecDeque<Question>,
-    /// Those that failed, and when to ask them again.
+    /// Those of the core itself.
+    own: VecDeque<Question>,
+    /// Those of clients.
+    histories: VecDeque<Question>,
+    /// The last that was asked was the core's own. While both wait, they take turns.
+    was_own: bool,
+    /// The core's own that failed, and when to ask them again.
     failed: VecDeque<(Time, Question)>,
 }
 
@@ -60,13 +66,18 @@ impl Reads {
             next: 0,
             in_flight: BTreeMap::new(),
             in_flight_max: in_flight_max.max(1),
-            waiting: VecDeque::new(),
+            own: VecDeque::new(),
+            histories: VecDeque::new(),
+            was_own: false,
             failed: VecDeque::new(),
         }
     }
 
     pub fn push(&mut self, question: Question) {
-        self.waiting.push_back(question);
+        match question.purpose {
+            Purpose::History(_) => self.histories.push_back(question),
+            _ => self.own.push_back(question),
+        }
     }
 
     /// The next to be asked now, if there is a place for one more.
@@ -74,7 +85,13 @@ impl Reads {
         if self.in_flight.len() >= self.in_flight_max {
             return None;
         }
-        let question = self.waiting.pop_front()?;
+        let queue = if self.own.is_empty() || self.was_own && !self.histories.is_empty() {
+            &mut self.histories
+        } else {
+            &mut self.own
+        };
+        let question = queue.pop_front()?;
+        self.was_own = !matches!(question.purpose, Purpose::History(_));
         let id = ReadId::new(self.next);
         self.next += 1;
         Some((id, self.in_flight.entry(id).or_insert(question)))
@@ -85,32 +102,31 @@ impl Reads {
         self.in_flight.remove(&id)
     }
 
-    /// It could not be answered, and may be later.
+    /// One of the core's own could not be answered, and may be later.
     pub fn ask_later(&mut self, question: Question, now: Time) {
         self.failed.push_back((now + AGAIN_AFTER, question));
     }
 
-    /// No answer comes to what has been asked: all of it is asked again, before the others. But for what clients have asked, which is taken
-    /// out: they are told.
+    /// No answer comes to what has been asked: the core asks all of its own again, before the others. What clients have asked is taken out:
+    /// they are told.
     pub fn void(&mut self) -> Vec<Asked> {
-        for (_, question) in std::mem::take(&mut self.in_flight).into_iter().rev() {
-            self.waiting.push_front(question);
-        }
-        let mut asked = Vec::new();
-        self.waiting.retain(|question| match &question.purpose {
-            Purpose::History(history) => {
-                asked.push(Asked::clone(history));
-                false
+        let (mut asked, mut own) = (Vec::new(), VecDeque::new());
+        let in_flight = std::mem::take(&mut self.in_flight).into_values();
+        for question in in_flight.chain(self.histories.drain(..)) {
+            match question.purpose {
+                Purpose::History(history) => asked.push(*history),
+                _ => own.push_back(question),
             }
-            _ => true,
-        });
+        }
+        own.append(&mut self.own);
+        self.own = own;
         asked
     }
 
     /// Time has passed.
     pub fn timeout(&mut self, now: Time) {
         let due = self.failed.iter().take_while(|(at, _)| *at <= now).count();
-        self.waiting.extend(self.failed.drain(..due).map(|(_, question)| question));
+        self.own.extend(self.failed.drain(..due).map(|(_, question)| question));
     }
 
     pub fn next_timeout(&self) -> Option<Time> {
@@ -119,12 +135,12 @@ impl Reads {
 
     /// Whether none waits to be asked.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.failed.is_empty()
+        self.own.is_empty() && self.histories.is_empty() && self.failed.is_empty()
     }
 
-    /// How many wait for a place among those that are asked at a time.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// How many of clients wait for a place among those that are asked at a time.
+    pub fn histories_waiting(&self) -> usize {
+        self.histories.len()
     }
 
     /// How many have been asked and not answered.
@@ -134,8 +150,7 @@ impl Reads {
 
     /// Clients that wait for the answer to a `HISTORY`.
     pub fn askers(&self) -> impl Iterator<Item = ConnId> + '_ {
-        let failed = self.failed.iter().map(|(_, question)| question);
-        self.in_flight.values().chain(&self.waiting).chain(failed).filter_map(|question| match &question.purpose {
+        self.in_flight.values().chain(&self.histories).filter_map(|question| match &question.purpose {
             Purpose::History(asked) => Some(asked.conn),
             _ => None,
         })
