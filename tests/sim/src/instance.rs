@@ -61,6 +61,8 @@ impl Instance {
                 gone: Vec::new(),
                 drives_midway: options.drives_midway,
                 has_jumped: false,
+                publishing: BTreeMap::new(),
+                untrue: None,
                 hash: DefaultHasher::new(),
             },
             // A clock that does not begin at nothing.
@@ -197,6 +199,9 @@ impl Instance {
             TurnSteps { adapter, session, options, now, around, rng, stale_due, stale_fed, shutdown_due, failed: None };
         fanfare_turn::turn(core, &mut steps, now);
         core.check_invariants();
+        if let Some(untrue) = self.adapter.untrue.take() {
+            return Err(untrue);
+        }
         if core.metrics().stale_ids != self.stale_fed {
             return Err(format!("{} stale ids were fed, and counted {}", self.stale_fed, core.metrics().stale_ids));
         }

@@ -181,10 +181,22 @@ impl Reference {
         if self.lives.keeps(room) { self.lives.place(room, key) } else { None }
     }
 
-    /// Whether the message may be acknowledged: the replica has it, where its room waits for that.
-    pub fn may_be_acknowledged(&self, key: Key, place: Position) -> bool {
-        let sent = self.sent.get(&key);
-        sent.is_some_and(|sent| !self.lives.waits(sent.room) || self.lives.is_replicated(sent.room, place))
+    /// A session says that a message is published, and where it is stored: the replica has it, where its room waits for that.
+    ///
+    /// # Errors
+    /// If it is not so.
+    pub fn check_published(&self, key: Key, place: Option<Position>) -> Result<(), String> {
+        let sent = self.sent.get(&key).filter(|sent| sent.published.is_some());
+        let sent = sent.ok_or_else(|| format!("{key:?} is said to be published, and was not"))?;
+        let stored = self.place_of(key);
+        if stored != place {
+            return Err(format!("{key:?} is stored at {stored:?}, and said to be at {place:?}"));
+        }
+        let waits = self.lives.waits(sent.room);
+        if place.is_some_and(|place| waits && !self.lives.is_replicated(sent.room, place)) {
+            return Err(format!("{key:?} is said to be published, and the replica has not had it"));
+        }
+        Ok(())
     }
 
     /// All messages.

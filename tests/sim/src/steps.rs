@@ -3,10 +3,10 @@
 use crate::cluster::Surroundings;
 use crate::network::{Read, Side, WireId};
 use crate::options::Options;
-use crate::reference::Incarnation;
+use crate::reference::{Incarnation, Key, Reference};
 use crate::trace;
-use fanfare_core::broker::Ask;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisSession};
+use fanfare_core::broker::{Ask, BrokerEvent, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, ConnId, Core, Delivery, Event, Turn};
 use fanfare_turn::{Sockets, Steps, deliver};
@@ -57,6 +57,10 @@ pub(crate) struct Adapter {
     pub(crate) drives_midway: bool,
     /// Its clock has shown more time than has passed.
     pub(crate) has_jumped: bool,
+    /// What the broker was asked to publish, and has yet to tell the outcome of.
+    pub(crate) publishing: BTreeMap<PublishId, Key>,
+    /// What the session said and is not so.
+    pub(crate) untrue: Option<String>,
     /// What the core said, in order.
     pub(crate) hash: DefaultHasher,
 }
@@ -158,6 +162,10 @@ impl Steps for TurnSteps<'_, '_> {
                     &around.network,
                 );
                 noted.expect("an instance publishes what was sent");
+                if let Some(id) = id {
+                    let key = Reference::key_of(&String::from_utf8_lossy(payload));
+                    adapter.publishing.insert(id, key.expect("an instance publishes what was sent"));
+                }
             }
             Ask::Read { room, id, .. } => ("read", room, id).hash(&mut adapter.hash),
             Ask::Subscribe { room } => ("subscribe", room).hash(&mut adapter.hash),
@@ -250,7 +258,7 @@ impl Adapter {
             while let Some(wire) = self.established(id) {
                 match around.network.read(wire, Side::Near, 64 * 1024, &mut around.timeline) {
                     Read::Bytes(bytes) => {
-                        session.input(id, &bytes, now, |event| turn.feed(Event::Broker(event)));
+                        session.input(id, &bytes, now, |event| self.hear(event, turn, &around.reference));
                     }
                     Read::Nothing => break,
                     Read::End => self.lost(id, session, now, around),
@@ -260,7 +268,20 @@ impl Adapter {
         if session.next_timeout().is_some_and(|deadline| deadline <= now) {
             session.timeout(now);
         }
-        session.poll_events(|event| turn.feed(Event::Broker(event)));
+        session.poll_events(|event| self.hear(event, turn, &around.reference));
+    }
+
+    /// What the session says, which must be so when it says it: by the time that a client hears of it, it may have become so.
+    fn hear(&mut self, event: BrokerEvent<'_>, turn: &mut Turn<'_>, reference: &Reference) {
+        match event {
+            BrokerEvent::Published { id, position } => {
+                let told = self.publishing.remove(&id).map(|key| reference.check_published(key, position));
+                self.untrue = self.untrue.take().or(told.and_then(Result::err));
+            }
+            BrokerEvent::PublishFailed { id, .. } => drop(self.publishing.remove(&id)),
+            _ => {}
+        }
+        turn.feed(Event::Broker(event));
     }
 
     fn established(&self, id: LinkId) -> Option<WireId> {

@@ -452,13 +452,7 @@ impl View {
     pub fn acked(&mut self, id: u64, place: Option<Position>, reference: &mut Reference) -> Result<(), String> {
         match self.answered(id).map(|asked| asked.ask) {
             Some(Ask::Send(key)) => {
-                let stored = reference.place_of(key);
-                if stored != place {
-                    return Err(format!("{key:?} is stored at {stored:?}, and acknowledged at {place:?}"));
-                }
-                if place.is_some_and(|place| !reference.may_be_acknowledged(key, place)) {
-                    return Err(format!("{key:?} is acknowledged, and the replica has not had it"));
-                }
+                reference.check_published(key, place)?;
                 reference.told(key, Told::Acked)
             }
             other => Err(format!("ACK to {other:?}")),
