@@ -3,6 +3,7 @@
 //! goes by, and what knows the core. No event loop, no threads for clients.
 
 pub mod authentication;
+mod commands;
 pub mod config;
 pub mod cost;
 pub mod descriptors;

@@ -40,6 +40,12 @@ fn serve<S: Server>(
             "only this machine can connect; --listen 0.0.0.0:{port} opens up"
         );
     }
+    if config.core.auth.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "whoever reaches this server can read and write every room: nothing verifies credentials (auth.secret, another key of an issuer, \
+             auth.session_secret or auth.url)"
+        );
+    }
     if config.core.admission.origins == Origins::Any {
         tracing::warn!(
             "any web page may connect: origins is *, so whatever page a visitor has open can speak for this visitor"

@@ -60,6 +60,21 @@ pub fn main<C>(
         let _ = io::stdout().write_all(text.as_bytes());
         return if strict && !loaded.warnings.is_empty() { ExitCode::from(2) } else { ExitCode::SUCCESS };
     }
+    if let Some(outcome) = loaded.outcome() {
+        return match outcome {
+            Ok(said) => {
+                let _ = io::stdout().write_all(said.result.as_bytes());
+                if !said.hint.is_empty() {
+                    let _ = writeln!(io::stderr(), "{}", said.hint);
+                }
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                let _ = writeln!(io::stderr(), "{name}: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let _logging = match logging::start(log(&loaded.config)) {
         Ok(logging) => logging,
         Err(error) => {

@@ -47,6 +47,46 @@ fn check_config_warns_of_what_the_server_warns_of() {
 }
 
 #[test]
+fn a_token_is_printed_alone_and_a_ban_is_kept() {
+    let secret = "hunter2-hunter2-hunter2-hunter2!";
+    let (code, stdout, stderr) =
+        texts(Server::launch().args(["token", "--user", "alice"]).env("FANFARE_AUTH_SECRET", secret));
+    let parts: Vec<_> = stdout.trim_end().split('.').collect();
+    assert!(code == 0 && parts.len() == 3 && stdout.lines().count() == 1, "{stdout}{stderr}");
+    assert!(stderr.contains("for \"alice\"") && !stderr.contains(parts[2]) && !stderr.contains("hunter2"), "{stderr}");
+    let (code, stdout, stderr) = texts(Server::launch().embedded().args(["bans"]));
+    assert!(code == 1 && stdout.is_empty() && stderr.contains("there is nowhere to keep bans"), "{stderr}");
+    let (code, stdout, stderr) = texts(Server::launch().args(["ban", "--user", "eve"]));
+    assert!(code == 2 && stdout.is_empty() && stderr.contains("--for <SPAN>"), "{stderr}");
+
+    let file = std::env::temp_dir().join(format!("fanfare-bans-{}", std::process::id()));
+    let command = |arguments: &[&str]| {
+        let launch = Server::launch().embedded().args(arguments).env("FANFARE_AUTH_SECRET", secret);
+        texts(launch.env("FANFARE_AUTH_BANS_FILE", &file))
+    };
+    let said =
+        [&["ban", "--user", "eve", "--for", "1h"][..], &["bans"], &["unban", "--user", "eve"], &["bans"]].map(command);
+    for ending in ["", ".lock", ".new"] {
+        let _ = std::fs::remove_file(format!("{}{ending}", file.display()));
+    }
+    assert!(said.iter().all(|(code, ..)| *code == 0), "{said:?}");
+    assert!(said[1].1.contains("user \"eve\"") && said[3].1 == "nobody is banned\n", "{said:?}");
+}
+
+#[test]
+fn a_server_that_is_open_to_other_machines_is_warned_of_once() {
+    let warnings = |server: &mut Server| {
+        let open = |line: &&str| line.contains("can read and write every room");
+        server.log_to_its_end().text().lines().filter(open).count()
+    };
+    assert_eq!(warnings(&mut Server::start()), 0);
+    let open = || Server::launch().listening_as_configured().flag("--listen", "0.0.0.0:0");
+    assert_eq!(warnings(&mut open().start()), 1);
+    let closed = open().env("FANFARE_AUTH_SECRET", "hunter2-hunter2-hunter2-hunter2!");
+    assert_eq!(warnings(&mut closed.start()), 0);
+}
+
+#[test]
 fn a_port_in_use_is_told_before_anything_is_said_of_the_other() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();

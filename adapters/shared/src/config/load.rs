@@ -3,6 +3,7 @@
 use super::keys::{KEYS, SECTIONS};
 use super::program::Program;
 use super::{Config, auth, consistency, prefix, rooms};
+use crate::commands;
 use fanfare_shell::config::{Help, Loaded, PortVariable, Schema, Stop};
 use std::ffi::OsString;
 
@@ -13,6 +14,7 @@ pub(crate) static SCHEMA: Schema<Config> = Schema {
     keys: KEYS,
     tables: &[&rooms::ROOMS, &auth::ISSUERS],
     questions: &[rooms::WHICH_RULE],
+    subcommands: &[commands::TOKEN, commands::BAN, commands::UNBAN, commands::BANS],
     // As older servers have it; their other variable is in the table of keys.
     port: Some(PortVariable {
         variable: "PORT",

@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use super::key::Key;
 use super::schema::{Program, Schema};
+use super::subcommand::{Asked, Subcommand, Times};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,13 @@ pub enum Command {
         strict: bool,
         /// What is asked: the positions of questions in the schema, and of what they are asked.
         asked: Vec<(usize, String)>,
+    },
+    /// Do what another command says, and exit.
+    Other {
+        /// Its position in the schema.
+        subcommand: usize,
+        /// What it is told.
+        asked: Asked,
     },
 }
 
@@ -41,8 +49,16 @@ pub(crate) fn parse<C>(
 ) -> Result<Arguments, clap::Error> {
     let matches = definition(schema, program).try_get_matches_from(arguments);
     let matches = matches.map_err(|error| of_foreign_flag(schema, program, without_url(schema, program, error)))?;
-    let (command, matches) = match matches.subcommand() {
-        Some((_, inner)) => {
+    let other = |name: &str| schema.subcommands.iter().position(|other| other.name == name);
+    let (command, matches) = match matches.subcommand().map(|(name, inner)| (other(name), inner)) {
+        Some((Some(subcommand), inner)) => {
+            let values = schema.subcommands[subcommand].options.iter().flat_map(|flag| {
+                let values = inner.get_many::<String>(flag.name).into_iter().flatten();
+                values.map(|value| (flag.name, value.clone()))
+            });
+            (Command::Other { subcommand, asked: Asked { values: values.collect() } }, inner)
+        }
+        Some((None, inner)) => {
             let asked = schema.questions.iter().enumerate().flat_map(|(index, question)| {
                 inner.get_many::<String>(question.flag).into_iter().flatten().map(move |of| (index, of.clone()))
             });
@@ -114,8 +130,22 @@ fn definition<C>(schema: &Schema<C>, program: &Program) -> clap::Command {
                         .help(question.help)
                 })),
         )
+        .subcommands(schema.subcommands.iter().map(subcommand))
         .arg(config)
         .args(keys.map(|key| key_flag(schema, key)))
+}
+
+fn subcommand<C>(of: &Subcommand<C>) -> clap::Command {
+    let flags = of.options.iter().map(|flag| {
+        let action = if flag.times == Times::Any { ArgAction::Append } else { ArgAction::Set };
+        Arg::new(flag.name)
+            .long(flag.name)
+            .value_name(flag.value_name)
+            .help(flag.help)
+            .required(flag.times == Times::Once)
+            .action(action)
+    });
+    clap::Command::new(of.name).about(of.about).next_line_help(true).max_term_width(100).args(flags)
 }
 
 fn key_flag<C>(schema: &Schema<C>, key: &Key<C>) -> Arg {

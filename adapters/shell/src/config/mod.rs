@@ -11,6 +11,7 @@ mod problem;
 mod rule;
 mod schema;
 mod show;
+mod subcommand;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -24,4 +25,5 @@ pub use load::{Loaded, Stop, load};
 pub use problem::{ConfigError, Problem, Source};
 pub use rule::Rule;
 pub use schema::{Help, PortVariable, Program, Question, Schema, Sources};
+pub use subcommand::{Asked, Flag, Said, Subcommand, Times};
 pub use tables::{ArrayOfTables, Fault, Tables};

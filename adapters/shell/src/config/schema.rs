@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::key::Key;
 use super::problem::Source;
+use super::subcommand::Subcommand;
 use super::tables::{ArrayOfTables, TableSources};
 
 /// Everything that can be configured of a server whose configuration is a `C`.
@@ -18,6 +19,8 @@ pub struct Schema<C: 'static> {
     pub tables: &'static [&'static dyn ArrayOfTables<C>],
     /// What `check-config` can be asked beside what the configuration is.
     pub questions: &'static [Question<C>],
+    /// The commands that there are beside `check-config`.
+    pub subcommands: &'static [Subcommand<C>],
     /// The variable, if any, that is for a port alone.
     pub port: Option<PortVariable<C>>,
     /// What help texts say beside the keys.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::command_line::Command;
 use super::load::Loaded;
+use super::subcommand::Said;
 
 impl<C> Loaded<C> {
     /// Every key with its value and, as a comment, where that came from.
@@ -28,6 +29,12 @@ impl<C> Loaded<C> {
             }
         }
         text
+    }
+
+    /// What came of the command that the command line has given, if it is one beside `check-config`.
+    pub fn outcome(&self) -> Option<Result<Said, String>> {
+        let Command::Other { subcommand, asked } = &self.command else { return None };
+        Some((self.sources.schema().subcommands[*subcommand].run)(&self.config, asked))
     }
 
     /// What the command line has asked, answered in the order of the questions; nothing if it has asked nothing.

@@ -81,6 +81,24 @@ static SCHEMA: Schema<Tea> = Schema {
             None => format!("{name} is not invited\n"),
         },
     }],
+    subcommands: &[Subcommand {
+        name: "serve",
+        about: "Serve somebody",
+        options: &[
+            Flag { name: "who", value_name: "NAME", help: "Whom", times: Times::Once },
+            Flag { name: "with", value_name: "WHAT", help: "With what", times: Times::Any },
+            Flag { name: "when", value_name: "TIME", help: "When", times: Times::AtMostOnce },
+        ],
+        run: |tea, asked| match asked.one("when") {
+            Some("never") => Err("nobody is served".to_owned()),
+            when => {
+                let with: Vec<_> = asked.all("with").collect();
+                let who = asked.one("who").expect("it has to be given");
+                let result = format!("{who} gets {} cups with {with:?} at {when:?}\n", tea.cups);
+                Ok(Said { result, hint: "enjoy".to_owned() })
+            }
+        },
+    }],
     port: Some(PortVariable {
         variable: "TEA_TIME",
         key: "listen",
@@ -298,4 +316,18 @@ fn questions_are_answered_instead_of_printing_everything() {
     assert_eq!((answers(&["check-config"]), answers(&[])), (None, None));
     assert!(pour(&["--guest", "bob"], &[]).unwrap_err().contains("unexpected argument '--guest'"));
     assert!(pour(&["check-config", "--help"], &[]).unwrap_err().contains("--guest <NAME>"));
+}
+
+#[test]
+fn a_command_is_told_its_flags_and_the_configuration() {
+    let said =
+        pour(&["serve", "--who", "ann", "--with", "milk", "--pot-cups", "5", "--with=salt"], &[]).unwrap().outcome();
+    let result = "ann gets 5 cups with [\"milk\", \"salt\"] at None\n".to_owned();
+    assert_eq!(said, Some(Ok(Said { result, hint: "enjoy".to_owned() })));
+    let said = pour(&["serve", "--who", "ann", "--when", "never"], &[]).unwrap().outcome();
+    assert_eq!(said, Some(Err("nobody is served".to_owned())));
+    assert_eq!(pour(&["check-config"], &[]).unwrap().outcome(), None);
+    assert!(pour(&["serve"], &[]).unwrap_err().contains("--who <NAME>"));
+    assert!(pour(&["serve", "--who", "a", "--who", "b"], &[]).unwrap_err().contains("cannot be used multiple times"));
+    assert!(pour(&["serve", "--who", "ann", "--pot-cups", "9"], &[]).unwrap_err().contains("9 is above the maximum"));
 }

@@ -1,0 +1,97 @@
+//! `ban`, `unban`, `bans`: who is refused although the credential is valid, in the store that the servers look at.
+
+use super::span;
+use crate::config::{Config, bans_store};
+use crate::time::unix_ms;
+use fanfare_auth::{Ban, BanStore, Banned, cli};
+use fanfare_shell::config::{Asked, Flag, Said, Subcommand, Times};
+
+const USER: Flag = Flag { name: "user", value_name: "NAME", help: "A user", times: Times::AtMostOnce };
+const TOKEN: Flag =
+    Flag { name: "token", value_name: "ID", help: "The token of this id, its jti", times: Times::AtMostOnce };
+const ISSUED_BEFORE: Flag = Flag {
+    name: "issued-before",
+    value_name: "now|UNIX_MS",
+    help: "All credentials that were issued before this time; with --user, those of this user",
+    times: Times::AtMostOnce,
+};
+
+pub(crate) const BAN: Subcommand<Config> = Subcommand {
+    name: "ban",
+    about: "Refuse a user, a token, or all that was issued before a time, also on open connections",
+    options: &[
+        USER,
+        TOKEN,
+        ISSUED_BEFORE,
+        Flag {
+            name: "for",
+            value_name: "SPAN",
+            help: "How long: 90s, 15m, 1h, 30d; best, until those credentials have expired anyway",
+            times: Times::Once,
+        },
+    ],
+    run: |config, asked| {
+        let (store, now_ms) = (store(config)?, unix_ms());
+        let what = banned(asked, now_ms)?;
+        let seconds = span::seconds(asked.one("for").unwrap_or_default())?;
+        let ban = Ban { what, until_ms: now_ms.saturating_add(seconds * 1_000) };
+        store.ban(&ban, now_ms).map_err(|error| error.to_string())?;
+        Ok(Said { result: String::new(), hint: format!("banned; {}", ended_by(&ban.what)) })
+    },
+};
+
+pub(crate) const UNBAN: Subcommand<Config> = Subcommand {
+    name: "unban",
+    about: "Lift a ban",
+    options: &[USER, TOKEN, ISSUED_BEFORE],
+    run: |config, asked| {
+        let (store, now_ms) = (store(config)?, unix_ms());
+        let was_there = store.unban(&banned(asked, now_ms)?, now_ms).map_err(|error| error.to_string())?;
+        if !was_there {
+            return Err("there is no such ban; `bans` prints all of them".to_owned());
+        }
+        Ok(Said { result: String::new(), hint: "the ban is lifted".to_owned() })
+    },
+};
+
+pub(crate) const BANS: Subcommand<Config> = Subcommand {
+    name: "bans",
+    about: "Print the bans in force",
+    options: &[],
+    run: |config, _| {
+        let list = store(config)?.list(unix_ms()).map_err(|error| error.to_string())?;
+        Ok(Said { result: cli::bans(&list), hint: String::new() })
+    },
+};
+
+fn store(config: &Config) -> Result<Box<dyn BanStore>, String> {
+    let nowhere = "there is nowhere to keep bans: set redis.url (--redis-url) or auth.bans_file (--auth-bans-file), as the servers have it";
+    bans_store(config).map_err(|error| error.to_string())?.ok_or_else(|| nowhere.to_owned())
+}
+
+fn banned(asked: &Asked, now_ms: u64) -> Result<Banned, String> {
+    let user = asked.one("user").map(str::to_owned);
+    match (user, asked.one("token"), asked.one("issued-before")) {
+        (Some(user), None, None) => Ok(Banned::User(user)),
+        (None, Some(token), None) => Ok(Banned::Token(token.to_owned())),
+        (user, None, Some(time)) => {
+            let ms = match time {
+                "now" => now_ms,
+                ms => ms.parse().map_err(|_| format!("{ms:?} is neither now nor a Unix time in milliseconds"))?,
+            };
+            Ok(Banned::IssuedBefore { ms, user })
+        }
+        _ => Err("say whom: --user NAME, or --token ID, or --issued-before TIME, which may have a --user".to_owned()),
+    }
+}
+
+/// How the ban is lifted. A time that was `now` has to be known for it.
+fn ended_by(what: &Banned) -> String {
+    let flags = match what {
+        Banned::User(user) => format!("--user {user:?}"),
+        Banned::Token(id) => format!("--token {id:?}"),
+        Banned::IssuedBefore { ms, user: None } => format!("--issued-before {ms}"),
+        Banned::IssuedBefore { ms, user: Some(user) } => format!("--issued-before {ms} --user {user:?}"),
+    };
+    format!("to lift it: unban {flags}")
+}
