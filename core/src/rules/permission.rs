@@ -117,7 +117,7 @@ impl Grants {
 /// ```
 pub fn user_segment(user: &str) -> Cow<'_, str> {
     let is_kept = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(byte);
-    if user.as_bytes().iter().all(|byte| is_kept(byte)) {
+    if user.as_bytes().iter().all(is_kept) {
         return Cow::Borrowed(user);
     }
     let mut segment = String::with_capacity(user.len() + 16);

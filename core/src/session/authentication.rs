@@ -1,11 +1,11 @@
 //! Credentials: which are looked at, what becomes of the answers, and when they end. Whether one is good is found out elsewhere.
 
 use super::Session;
+use super::asking::{Ask, Asking};
 use crate::close::CloseReason;
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::hub::Hub;
-use crate::id::ConnId;
 use crate::identity::{Authenticate, Bans, Denied, Identity, Source};
 use crate::protocol::command::{Start, check_room_name};
 use crate::protocol::{CommandId, ErrorCode, reply};
@@ -21,27 +21,6 @@ const GRACE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(5);
 /// How many connections a turn ends because of their credentials, or asks about anew.
 const TIMERS_PER_TURN: usize = 256;
-
-/// Why a credential is looked at.
-#[derive(Debug)]
-pub(super) enum Asking {
-    /// The upgrade waits for it.
-    Upgrade,
-    /// The client has sent `AUTH`.
-    Command(Option<CommandId>),
-    /// It may have ended meanwhile.
-    Renewal,
-}
-
-/// What the adapter has not been asked yet.
-#[derive(Debug)]
-pub(super) struct Ask {
-    conn: ConnId,
-    source: Source,
-    credential: Box<[u8]>,
-    head: Box<[u8]>,
-    has_origin: bool,
-}
 
 impl Session {
     /// Whether anything is to be asked in this turn.

@@ -2,6 +2,7 @@
 //! says too much, or too often what means nothing, is refused, and in the end has to be closed. That is returned, not done.
 
 mod access;
+mod asking;
 mod authentication;
 mod identities;
 
@@ -21,7 +22,7 @@ use crate::rules::Right;
 use crate::slots::Phase;
 use crate::wheel::Wheel;
 use crate::ws::{Message, encode};
-use authentication::{Ask, Asking};
+use asking::{Ask, Asking};
 use identities::Identities;
 
 /// What clients say, and who says it. [`Session`] hears messages, what has been found out about credentials, and time. It asks the hub

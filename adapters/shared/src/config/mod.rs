@@ -21,7 +21,9 @@ use fanfare_shell::logging::Log;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use auth::{AlgorithmName, Auth, Callback, FilePath, Issuer, Session, Url, Word, bans_store, methods};
+pub use auth::{
+    AlgorithmName, Auth, Callback, FilePath, Issuer, Session, Url, Word, bans_store, methods, signing_secret,
+};
 pub use load::load;
 pub use program::Program;
 pub use redis_url::{Password, RedisTarget, RedisUrlError};

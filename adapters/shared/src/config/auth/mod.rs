@@ -2,14 +2,14 @@
 
 mod issuers;
 mod kinds;
-mod methods;
 mod problems;
+mod verification;
 
 pub(crate) use issuers::ISSUERS;
 pub(crate) use kinds::{AuthSecret, Name, OptionalPath, PathList, SessionSecrets, WebUrl};
 pub use kinds::{FilePath, Url};
-pub use methods::{bans_store, methods};
 pub(crate) use problems::{problems, warnings};
+pub use verification::{bans_store, methods, signing_secret};
 
 use super::RedisTarget;
 use fanfare_auth::{Algorithm, CookieKind, Secret};

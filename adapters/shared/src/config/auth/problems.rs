@@ -1,6 +1,6 @@
 //! What is wrong with section `auth` and `[[issuers]]` as a whole, and what is probably not meant.
 
-use super::methods::{Wrong, built};
+use super::verification::{Wrong, built};
 use super::{Auth, ISSUERS};
 use crate::config::Config;
 use fanfare_auth::CookieKind;

@@ -3,7 +3,7 @@
 use super::{TomlFile, assert_says, error, loaded, try_load};
 use crate::config::auth::ISSUERS;
 use crate::config::{Config, bans_store, methods};
-use fanfare_auth::{BanStore, CookieKind};
+use fanfare_auth::CookieKind;
 use std::time::Duration;
 
 /// 32 bytes.

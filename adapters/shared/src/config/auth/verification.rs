@@ -4,7 +4,7 @@ use super::kinds::lines;
 use super::{AlgorithmName, Issuer};
 use crate::config::{Config, RedisTarget};
 use fanfare_auth::{
-    Algorithm, BanStore, Callback, CallbackOptions, ClaimNames, FileBans, Key, Methods, Options, RedisBans,
+    Algorithm, BanStore, Callback, CallbackOptions, ClaimNames, FileBans, Key, KeySource, Methods, Options, RedisBans,
     RedisSessions, RemoteKeys, Secret, SessionMethod, Sessions, SetupError, Verifier, key_set,
 };
 use fanfare_shell::program::StartError;
@@ -42,6 +42,23 @@ pub fn bans_store(config: &Config) -> Result<Option<Box<dyn BanStore>>, StartErr
     }
 }
 
+/// The secret by which tokens of the issuer in flags and variables are signed, if it has one.
+///
+/// # Errors
+/// If its file cannot be read.
+pub fn signing_secret(config: &Config) -> Result<Option<Secret>, StartError> {
+    let Issuer { secret, secret_file, .. } = &config.auth.issuer;
+    match (secret, secret_file) {
+        (Some(secret), _) => Ok(Some(secret.clone())),
+        (None, Some(path)) => {
+            let bytes = bytes_of("auth.secret_file", path, super::A_SECRET_FILE);
+            let bytes = bytes.map_err(|Wrong { key, wrong, .. }| StartError(format!("{key}: {wrong}")))?;
+            Ok(Some(Secret::new(without_line_end(&bytes))))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
 /// What is wrong with the value of a key.
 pub(super) struct Wrong {
     pub(super) key: &'static str,
@@ -62,28 +79,22 @@ pub(super) fn built(config: &Config) -> Result<Methods, Vec<Wrong>> {
     let auth = &config.auth;
     let roots = auth.ca_file.as_deref().map(|path| text_of("auth.ca_file", path, "a file with certificates as PEM"));
     let roots = roots.transpose().map_err(|wrong| vec![wrong])?;
-    let methods = [
-        tokens(config, roots.as_deref()).map(Part::Tokens),
-        sessions(config).map(Part::Sessions),
-        callback(config, roots).map(Part::Callback),
-    ];
-    let mut built = Methods { tokens: None, sessions: None, callback: None, cookie_holds: auth.cookie_holds };
     let mut all_wrong = Vec::new();
-    for method in methods {
-        match method {
-            Ok(Part::Tokens(tokens)) => built.tokens = tokens,
-            Ok(Part::Sessions(sessions)) => built.sessions = sessions,
-            Ok(Part::Callback(callback)) => built.callback = callback,
-            Err(wrong) => all_wrong.extend(wrong),
-        }
-    }
+    let built = Methods {
+        tokens: right_of(tokens(config, roots.as_deref()), &mut all_wrong),
+        sessions: right_of(sessions(config), &mut all_wrong),
+        callback: right_of(callback(config, roots), &mut all_wrong),
+        cookie_holds: auth.cookie_holds,
+    };
     if all_wrong.is_empty() { Ok(built) } else { Err(all_wrong) }
 }
 
-enum Part {
-    Tokens(Option<Verifier>),
-    Sessions(Option<SessionMethod>),
-    Callback(Option<Callback>),
+/// What has been made; what is wrong with it goes to the rest of that.
+fn right_of<T>(made: Result<Option<T>, Vec<Wrong>>, all_wrong: &mut Vec<Wrong>) -> Option<T> {
+    made.unwrap_or_else(|wrong| {
+        all_wrong.extend(wrong);
+        None
+    })
 }
 
 fn tokens(config: &Config, roots: Option<&str>) -> Result<Option<Verifier>, Vec<Wrong>> {
@@ -122,23 +133,16 @@ fn of_issuer(wrong: Wrong, index: Option<usize>) -> Wrong {
     Wrong { key, issuer: index, ..wrong }
 }
 
-enum Keys {
-    Known(Vec<Key>),
-    Published(RemoteKeys),
-}
-
-fn with_keys(issuer: &Issuer, keys: Keys) -> fanfare_auth::Issuer {
-    let named = match (issuer.name.as_str(), keys) {
-        ("", Keys::Known(keys)) => fanfare_auth::Issuer::unnamed(keys),
-        ("", Keys::Published(keys)) => fanfare_auth::Issuer::unnamed(keys),
-        (name, Keys::Known(keys)) => fanfare_auth::Issuer::named(name, keys),
-        (name, Keys::Published(keys)) => fanfare_auth::Issuer::named(name, keys),
+fn with_keys(issuer: &Issuer, keys: KeySource) -> fanfare_auth::Issuer {
+    let named = match issuer.name.as_str() {
+        "" => fanfare_auth::Issuer::unnamed(keys),
+        name => fanfare_auth::Issuer::named(name, keys),
     };
     let named = named.leeway_ms(u64::try_from(issuer.leeway.as_millis()).unwrap_or(u64::MAX));
     issuer.audience.iter().fold(named, |issuer, audience| issuer.audience(audience.as_str()))
 }
 
-fn keys_of(issuer: &Issuer, roots: Option<&str>) -> Result<Keys, Vec<Wrong>> {
+fn keys_of(issuer: &Issuer, roots: Option<&str>) -> Result<KeySource, Vec<Wrong>> {
     let Issuer { secret, secret_file, key_files, jwks_file, jwks_url, algorithms, .. } = issuer;
     if let Some(url) = jwks_url {
         let wrong = |wrong: &str, right| vec![Wrong { key: "jwks_url", issuer: None, wrong: wrong.to_owned(), right }];
@@ -156,7 +160,7 @@ fn keys_of(issuer: &Issuer, roots: Option<&str>) -> Result<Keys, Vec<Wrong>> {
             Some(roots) => keys.roots(roots).map_err(wrong_roots)?,
             None => keys,
         };
-        return Ok(Keys::Published(keys));
+        return Ok(keys.into());
     }
     let (mut keys, mut all_wrong) = (Vec::new(), Vec::new());
     let mut take = |read: Result<Vec<Key>, Wrong>| match read {
@@ -184,7 +188,7 @@ fn keys_of(issuer: &Issuer, roots: Option<&str>) -> Result<Keys, Vec<Wrong>> {
             if keys.is_empty() { Err(SetupError::Unsupported) } else { Ok(keys) }
         }));
     }
-    if all_wrong.is_empty() { Ok(Keys::Known(keys)) } else { Err(all_wrong) }
+    if all_wrong.is_empty() { Ok(keys.into()) } else { Err(all_wrong) }
 }
 
 /// The keys in a file.
