@@ -62,7 +62,6 @@ await run(async (url, secret, keyFile, aud) => {
       header: [url, { headers: { Authorization: `Bearer ${token}` } }],
       query: [`${url}/?token=${encodeURIComponent(token)}`],
     })) {
-      // What has no byte is no credential in the query either, and anybody may connect, to show one later.
       const found = await status(...options);
       assert.ok([401, 431].includes(found), `${name} by ${place}: ${found}`);
     }

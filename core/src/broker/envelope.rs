@@ -187,7 +187,7 @@ fn message_of<'a>(room: &str, text: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// What follows `from` and `time`, of which either may be missing.
-#[inline(never)]
+#[cold]
 fn after_signature(rest: &[u8]) -> Option<&[u8]> {
     let rest = match rest.strip_prefix(br#","from":"#) {
         None => rest,

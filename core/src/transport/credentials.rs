@@ -39,8 +39,10 @@ pub(super) fn find<'a>(auth: &Auth, parsed: &Parsed<'a>, offered: Offered<'a>) -
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1); the scheme may be written in any case (RFC 9110 §11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.trim_ascii().split_at_checked(b"Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii_start())
+    let value = value.trim_ascii();
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, token) = value.split_at(end);
+    scheme.eq_ignore_ascii_case(b"Bearer").then(|| token.trim_ascii_start())
 }
 
 /// The value of the first cookie of this name (RFC 6265 §4.2.1).
@@ -100,5 +102,6 @@ mod tests {
         let twice = "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n";
         assert_eq!(found(&auth, "/?token=q", twice), Some((Source::Header, String::new())));
         assert_eq!(found(&auth, "/?token=q", "Authorization: Basic a\r\n"), Some((Source::Query, "q".to_owned())));
+        assert_eq!(found(&auth, "/?token=q", "Authorization: Bearer\r\n"), Some((Source::Header, String::new())));
     }
 }
