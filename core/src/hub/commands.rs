@@ -93,6 +93,12 @@ impl Hub {
         cx.reply(slot, |out| reply::unsubscribed(out, name, id.as_ref(), None));
     }
 
+    /// Whether the connection's `SUBSCRIBE` for the room waits, and wants what was said before.
+    pub fn waits_for_earlier(&self, slot: u32, room: u32) -> bool {
+        let start = self.joins.get(slot, room).map(|join| join.start).or_else(|| self.histories.start(slot, room));
+        start.is_some_and(|start| start != Start::Live)
+    }
+
     /// Takes the connection out of a room in which it may not be any more. Whether that could be told.
     pub fn expel(&mut self, cx: &mut Context, slot: u32, room: u32) -> bool {
         let Some(position) = cx.slots.get(slot).rooms.position(room) else { return true };

@@ -103,19 +103,29 @@ impl Session {
         }
     }
 
-    /// Takes the connection out of the rooms in which it may not be any more.
+    /// Takes the connection out of the rooms in which it may not be any more, and what it waits for of what it may not read any more.
     ///
     /// # Errors
     /// There are some, and that cannot be told.
     pub(super) fn review(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32) -> Result<(), CloseReason<'static>> {
+        let may = |right, name: &str| self.may(hub, cx, slot, right, name).is_ok();
         let rooms = cx.slots.get(slot).rooms.as_slice().iter().map(|membership| membership.room);
-        let lost: Vec<u32> =
-            rooms.filter(|room| self.may(hub, cx, slot, Right::Subscribe, hub.room_name(*room)).is_err()).collect();
+        let is_lost = |room: &u32| {
+            let name = hub.room_name(*room);
+            !may(Right::Subscribe, name) || hub.waits_for_earlier(slot, *room) && !may(Right::History, name)
+        };
+        let lost: Vec<u32> = rooms.filter(is_lost).collect();
         for room in lost {
             cx.metrics.permissions_withdrawn += 1;
             if !hub.expel(cx, slot, room) {
                 return Err(CloseReason::Forbidden("this user may not be in this room any more"));
             }
+        }
+        let unread: Vec<Box<str>> = hub.histories_asked(cx, slot).map(Box::from).collect();
+        let lost = |room: &str| self.may(hub, cx, slot, Right::History, room).is_err();
+        let lost: Vec<Box<str>> = unread.into_iter().filter(|room| lost(room)).collect();
+        if !lost.is_empty() {
+            hub.withdraw_histories(cx, slot, |room| lost.iter().any(|of| **of == *room));
         }
         Ok(())
     }

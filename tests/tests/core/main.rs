@@ -46,6 +46,7 @@ mod core_what_a_broadcast_grows_to_is_charged;
 mod core_what_a_turn_has_for_one_connection_goes_in_one_write;
 mod core_what_is_kept_for_the_slow;
 mod core_who_goes_from_a_congested_room_costs_a_part;
+mod core_withdraws_what_waits_for_a_history;
 mod core_work_is_bounded_and_charged;
 mod deflate_agrees_with_another_implementation;
 mod every_file_is_in_a_program;

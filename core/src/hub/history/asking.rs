@@ -147,7 +147,7 @@ impl Hub {
             let reason = "this room keeps no history";
             return cx.refuse(slot, ErrorCode::HistoryUnavailable, reason, id.as_ref(), Some(name));
         }
-        let asked = Asked { conn: cx.slots.id(slot), id, room: name.into(), from, epoch, limit };
+        let asked = Asked { conn: Some(cx.slots.id(slot)), id, room: name.into(), from, epoch, limit };
         if self.status.publisher_down.is_some() {
             return refuse(cx, &asked, ErrorCode::BrokerUnavailable);
         }
@@ -159,10 +159,21 @@ impl Hub {
         self.ask_reads(cx);
     }
 
+    /// The rooms of which it has asked for a part of the history, and has not been told yet.
+    pub fn histories_asked(&self, cx: &Context, slot: u32) -> impl Iterator<Item = &str> {
+        self.histories.reads.asked_by(cx.slots.id(slot))
+    }
+
+    /// Refuses what the connection has asked of the histories of rooms of which it `is_withdrawn`, and which it has not been told yet.
+    pub fn withdraw_histories(&mut self, cx: &mut Context, slot: u32, is_withdrawn: impl Fn(&str) -> bool) {
+        for Asked { id, room, .. } in self.histories.reads.withdraw(cx.slots.id(slot), is_withdrawn) {
+            let reason = "this user may not read this room's history any more";
+            cx.refuse(slot, ErrorCode::Forbidden, reason, id.as_ref(), Some(&room));
+        }
+    }
+
     fn answer_history(&mut self, cx: &mut Context, mut asked: Asked, page: &Page) {
-        let Some(slot) = cx.slots.slot(asked.conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) else {
-            return;
-        };
+        let Some(slot) = asked.slot(cx) else { return };
         let epoch = page.last.epoch;
         if let (HistoryFrom::After(_), None) = (asked.from, asked.epoch) {
             // Which epoch it is had to be asked first.
@@ -199,6 +210,11 @@ impl Hub {
 }
 
 impl Asked {
+    /// Who waits for the answer.
+    fn slot(&self, cx: &Context) -> Option<u32> {
+        cx.slots.slot(self.conn?).filter(|slot| cx.slots.get(*slot).phase == Phase::Open)
+    }
+
     fn query(&self) -> Query {
         let part = match (self.from, self.epoch) {
             (HistoryFrom::After(_), None) => return Query { part: Part::Newest, messages_max: 0, bytes_max: 0 },
@@ -212,7 +228,7 @@ impl Asked {
 
 /// Tells a client that what it has asked cannot be answered.
 fn refuse(cx: &mut Context, asked: &Asked, code: ErrorCode) {
-    if let Some(slot) = cx.slots.slot(asked.conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) {
+    if let Some(slot) = asked.slot(cx) {
         cx.refuse(slot, code, UNAVAILABLE, asked.id.as_ref(), Some(&asked.room));
     }
 }

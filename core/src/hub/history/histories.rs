@@ -8,6 +8,7 @@ use crate::hash::Seeded;
 use crate::history::{Retention, Stored};
 use crate::id::ConnId;
 use crate::protocol::CommandId;
+use crate::protocol::command::Start;
 use crate::slots::Slots;
 use crate::time::Time;
 use hashbrown::HashMap;
@@ -140,6 +141,14 @@ impl Histories {
     pub fn asking(&self, slot: u32, room: u32) -> Option<&Option<CommandId>> {
         match self.keepers.get(&room)?.behind.get(&slot)? {
             Behind::Asking { id, .. } => Some(id),
+            Behind::Replaying { .. } => None,
+        }
+    }
+
+    /// Where that SUBSCRIBE wants to begin.
+    pub fn start(&self, slot: u32, room: u32) -> Option<Start> {
+        match self.keepers.get(&room)?.behind.get(&slot)? {
+            Behind::Asking { start, .. } => Some(*start),
             Behind::Replaying { .. } => None,
         }
     }

@@ -29,7 +29,8 @@ pub(super) enum Purpose {
 /// A client's question.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
-    pub conn: ConnId,
+    /// Nobody waits for the answer, if it must not have it any more.
+    pub conn: Option<ConnId>,
     pub id: Option<CommandId>,
     pub room: Box<str>,
     pub from: HistoryFrom,
@@ -123,6 +124,22 @@ impl Reads {
         asked
     }
 
+    /// What this connection has asked of the rooms of which it is so is not for it any more. Returns those questions. What has been asked
+    /// already keeps its place until the answer comes.
+    pub fn withdraw(&mut self, conn: ConnId, is_withdrawn: impl Fn(&str) -> bool) -> Vec<Asked> {
+        let mut withdrawn = Vec::new();
+        for question in self.in_flight.values_mut().chain(&mut self.histories) {
+            if let Purpose::History(asked) = &mut question.purpose
+                && asked.conn == Some(conn)
+                && is_withdrawn(&asked.room)
+            {
+                withdrawn.push(Asked::clone(asked));
+                asked.conn = None;
+            }
+        }
+        withdrawn
+    }
+
     /// Time has passed.
     pub fn timeout(&mut self, now: Time) {
         let due = self.failed.iter().take_while(|(at, _)| *at <= now).count();
@@ -150,8 +167,17 @@ impl Reads {
 
     /// Clients that wait for the answer to a `HISTORY`.
     pub fn askers(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.asked().filter_map(|asked| asked.conn)
+    }
+
+    /// The rooms of whose histories this connection waits for a part.
+    pub fn asked_by(&self, conn: ConnId) -> impl Iterator<Item = &str> {
+        self.asked().filter(move |asked| asked.conn == Some(conn)).map(|asked| &*asked.room)
+    }
+
+    fn asked(&self) -> impl Iterator<Item = &Asked> {
         self.in_flight.values().chain(&self.histories).filter_map(|question| match &question.purpose {
-            Purpose::History(asked) => Some(asked.conn),
+            Purpose::History(asked) => Some(&**asked),
             _ => None,
         })
     }

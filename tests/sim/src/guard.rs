@@ -1,0 +1,666 @@
+//! The reference for who may do what: what each instance knows of each connection's credential, turn by turn, and what follows from that for
+//! what it says on that connection, and when. It goes by what has been fed to the instance, and never asks the core.
+
+use crate::identity::{EPOCH_MS, Identities, USERS};
+use crate::issuer::{Credential, Issuer};
+use crate::network::WireId;
+use crate::options::{Options, chance, rng};
+use crate::reference::{Incarnation, Key, Place, Reference};
+use fanfare_core::rules::Right;
+use fanfare_core::{Ban, ConnId, Denied, Source};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// How long a connection may outlive its credential while one is looked at that may renew it: half a minute, and the pause until the next look.
+const GRACE_MS: u64 = 30_000;
+const GRACE_AND_LOOK_MS: u64 = 35_000;
+/// The ticks of timers, and where times were rounded.
+const SLACK_MS: u64 = 500;
+
+/// A time in a turn: microseconds, and the step. What a turn feeds stands before what clients say, and that before what becomes of it.
+type Moment = u64;
+const BROKER: u64 = 0;
+const CREDENTIALS: u64 = 1;
+const CLIENTS: u64 = 2;
+const END: u64 = 3;
+
+fn moment(now: u64, step: u64) -> Moment {
+    now * 4 + step
+}
+
+/// From when to when something may have happened.
+pub type Times = (Moment, Moment);
+
+/// How a connection stands with its instance.
+#[derive(Clone, Debug)]
+enum Standing {
+    /// Nobody knows whose it is.
+    Unknown,
+    /// The upgrade waits for its credential.
+    Waiting,
+    /// This is known.
+    Known(Rc<Credential>),
+    /// It may get nothing any more.
+    Over,
+}
+
+/// Bytes that were written to a connection, and when they may have been said.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    from: u64,
+    times: Times,
+}
+
+#[derive(Debug)]
+struct Conduct {
+    standings: Vec<(Moment, Standing)>,
+    /// What the instance had read of it.
+    reads: Vec<(u64, Moment)>,
+    writes: Vec<Written>,
+    written: u64,
+    /// What is said waits since then, at the earliest.
+    waits_since: Option<u64>,
+    /// Nothing was left over in this turn.
+    emptied_at: Option<u64>,
+    shown: Option<(Source, String)>,
+    /// Whether it can show one by a command.
+    has_commands: bool,
+    auths: Vec<String>,
+    /// What is looked at, since when.
+    asks: Option<(Source, u64)>,
+    /// What was said of its credentials; with several reasons to refuse one any may be given.
+    verdicts: Vec<(Moment, Option<Source>, Result<Rc<Credential>, Vec<Denied>>)>,
+    /// It may be closed with this code from then on.
+    ends: Vec<(Moment, u16)>,
+    /// It may be told of the end of its credential from then on.
+    notices: Vec<Moment>,
+    /// How far the instance had read Redis when it was to join its user's own room.
+    joins: Vec<(u64, Place)>,
+    /// By the instance's clock.
+    began: Option<u64>,
+    /// One that may renew it was looked at when it expired.
+    has_grace: bool,
+}
+
+/// What an instance knows beside its connections.
+#[derive(Debug, Default)]
+struct Desk {
+    skew_ms: u64,
+    /// What time it was told that it is, and when by its own clock.
+    told: Option<(u64, u64)>,
+    bans: Vec<Ban>,
+    bans_due: bool,
+    open: BTreeSet<WireId>,
+}
+
+/// A credential that is being looked at.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    due: u64,
+    incarnation: Incarnation,
+    /// Whose.
+    pub conn: ConnId,
+    wire: WireId,
+    source: Option<Source>,
+    text: String,
+}
+
+/// What an instance is to be told of credentials in a turn, in this order.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Unix, ms.
+    pub unix_ms: Option<u64>,
+    /// All bans.
+    pub bans: Option<Vec<Ban>>,
+    /// What has been found out.
+    pub answers: Vec<(ConnId, Result<Rc<Credential>, Denied>)>,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct Guard {
+    /// What the seed has drawn.
+    pub identities: Identities,
+    /// Who issues credentials.
+    pub issuer: Issuer,
+    wires: BTreeMap<WireId, Conduct>,
+    desks: BTreeMap<Incarnation, Desk>,
+    pending: Vec<Pending>,
+    /// What an instance has done that it must not.
+    failed: Option<String>,
+    handshake: u64,
+    /// Credentials that were looked at, refused, and connections that bans ended: for the report.
+    pub verdicts: u64,
+}
+
+impl Guard {
+    /// Where the seed asks clients who they are.
+    pub fn new(options: &Options) -> Option<Guard> {
+        let identities = options.identities.clone()?;
+        Some(Guard {
+            issuer: Issuer::new(identities.clone(), rng(options.seed, "issuer")),
+            identities,
+            wires: BTreeMap::new(),
+            desks: BTreeMap::new(),
+            pending: Vec::new(),
+            failed: None,
+            handshake: options.core.timeouts.handshake.as_micros() as u64,
+            verdicts: 0,
+        })
+    }
+
+    /// A client connects.
+    pub fn connects(&mut self, wire: WireId) {
+        let conduct = Conduct {
+            standings: vec![(0, Standing::Unknown)],
+            reads: Vec::new(),
+            writes: Vec::new(),
+            written: 0,
+            waits_since: None,
+            emptied_at: None,
+            shown: None,
+            has_commands: false,
+            auths: Vec::new(),
+            asks: None,
+            verdicts: Vec::new(),
+            ends: Vec::new(),
+            notices: Vec::new(),
+            joins: Vec::new(),
+            began: None,
+            has_grace: false,
+        };
+        self.wires.insert(wire, conduct);
+    }
+
+    /// It asks to be upgraded, and shows this where it counts.
+    pub fn begins(&mut self, wire: WireId, shown: Option<(Source, String)>, has_commands: bool) {
+        let conduct = self.wires.get_mut(&wire).expect("it has connected");
+        (conduct.shown, conduct.has_commands) = (shown, has_commands);
+    }
+
+    /// A client shows a credential by a command.
+    pub fn auth(&mut self, wire: WireId, text: &str) {
+        self.wires.get_mut(&wire).expect("it has begun").auths.push(text.to_owned());
+    }
+
+    /// What an instance did that it must not.
+    pub fn take_failure(&mut self) -> Option<String> {
+        self.failed.take()
+    }
+}
+
+/// What instances do.
+impl Guard {
+    /// An instance has something new to hear of bans.
+    pub fn bans_are_due(&mut self, incarnation: Incarnation) {
+        if let Some(desk) = self.desks.get_mut(&incarnation) {
+            desk.bans_due = true;
+        }
+    }
+
+    /// What the instance is to be told in this turn, at `clock` by its own clock. It has read Redis up to `place`.
+    pub fn tell(&mut self, incarnation: Incarnation, (now, clock): (u64, u64), place: Place) -> Told {
+        let mut told = Told::default();
+        let (issuer, wall_pause) = (&mut self.issuer, self.identities.wall_pause);
+        let desk = self.desks.entry(incarnation).or_insert_with(|| Desk {
+            skew_ms: issuer.rng().u64(0..2_000),
+            bans_due: true,
+            ..Desk::default()
+        });
+        if desk.told.is_none_or(|(at, _)| clock >= at + wall_pause) {
+            let unix_ms = EPOCH_MS + now / 1_000 + desk.skew_ms;
+            (desk.told, told.unix_ms) = (Some((clock, unix_ms)), Some(unix_ms));
+        }
+        if std::mem::take(&mut desk.bans_due) {
+            desk.bans = issuer.bans().to_vec();
+            told.bans = Some(desk.bans.clone());
+            self.apply_bans(incarnation, (now, clock));
+        }
+        let is_due = |pending: &Pending| pending.incarnation == incarnation && pending.due <= now;
+        let due: Vec<Pending> = self.pending.iter().filter(|of| is_due(of)).cloned().collect();
+        self.pending.retain(|pending| !is_due(pending));
+        for Pending { conn, wire, source, text, .. } in due {
+            let outcome = self.issuer.verify(&text, now);
+            self.judge(wire, incarnation, (source, &outcome), (now, clock), place);
+            told.answers.push((conn, outcome));
+        }
+        told
+    }
+
+    /// Somebody to tell the instance of unasked, if that is to be.
+    pub fn unasked(&mut self, incarnation: Incarnation) -> Option<WireId> {
+        let unasked = if self.issuer.is_healed() { 0 } else { self.identities.unasked };
+        if !chance(self.issuer.rng(), unasked) {
+            return None;
+        }
+        let is_known = |wire: &&WireId| {
+            let conduct = &self.wires[*wire];
+            conduct.asks.is_none() && matches!(conduct.standing(), Standing::Known(_))
+        };
+        let known: Vec<WireId> = self.desks.get(&incarnation)?.open.iter().filter(is_known).copied().collect();
+        (!known.is_empty()).then(|| known[self.issuer.rng().usize(0..known.len())])
+    }
+
+    /// What the instance is told of this connection unasked.
+    pub fn renew(
+        &mut self,
+        wire: WireId,
+        incarnation: Incarnation,
+        (now, clock): (u64, u64),
+        place: Place,
+    ) -> Option<Result<Rc<Credential>, Denied>> {
+        let Standing::Known(known) = self.wires[&wire].standing().clone() else { return None };
+        let outcome = self.issuer.renew(&known, now);
+        self.judge(wire, incarnation, (None, &outcome), (now, clock), place);
+        Some(outcome)
+    }
+
+    fn unix_ms(&self, incarnation: Incarnation, clock: u64) -> u64 {
+        let (at, unix_ms) = self.desks[&incarnation].told.expect("it is told first");
+        unix_ms + (clock - at) / 1_000
+    }
+
+    fn apply_bans(&mut self, incarnation: Incarnation, (now, clock): (u64, u64)) {
+        let (unix_ms, desk) = (self.unix_ms(incarnation, clock), &self.desks[&incarnation]);
+        for wire in &desk.open {
+            let conduct = self.wires.get_mut(wire).expect("it has begun");
+            let Standing::Known(known) = conduct.standing() else { continue };
+            let refusals = known.refusals(&desk.bans, unix_ms);
+            if !refusals.is_empty() {
+                conduct.end(&refusals, moment(now, CREDENTIALS));
+            }
+        }
+    }
+
+    /// What becomes of a connection of whose credential this is said.
+    fn judge(
+        &mut self,
+        wire: WireId,
+        incarnation: Incarnation,
+        (source, outcome): (Option<Source>, &Result<Rc<Credential>, Denied>),
+        (now, clock): (u64, u64),
+        place: Place,
+    ) {
+        self.verdicts += 1;
+        let unix_ms = self.unix_ms(incarnation, clock);
+        let (Some(conduct), desk) = (self.wires.get_mut(&wire), &self.desks[&incarnation]) else { return };
+        if source.is_some() {
+            conduct.asks = None;
+        }
+        if matches!(conduct.standing(), Standing::Over) {
+            return;
+        }
+        let verdict = match outcome {
+            Err(denied) => Err(vec![*denied]),
+            Ok(credential) => {
+                let mut refusals = credential.refusals(&desk.bans, unix_ms);
+                if credential.expires_ms.is_some_and(|at| at <= unix_ms) {
+                    refusals.push(Denied::Expired);
+                }
+                if let Standing::Known(known) = conduct.standing()
+                    && known.user != credential.user
+                {
+                    refusals.push(Denied::Forbidden);
+                }
+                if refusals.is_empty() { Ok(credential.clone()) } else { Err(refusals) }
+            }
+        };
+        let at = moment(now, CREDENTIALS);
+        match (&verdict, source) {
+            (Ok(credential), _) => {
+                conduct.standings.push((at, Standing::Known(credential.clone())));
+                conduct.joins.push((now, place));
+                conduct.has_grace = false;
+            }
+            (Err(_), Some(Source::Header | Source::Query | Source::Subprotocol)) => {
+                conduct.standings.push((at, Standing::Over));
+            }
+            (Err(_), Some(Source::Command)) => {}
+            (Err(refusals), _) if refusals[..] == [Denied::Unavailable] => {}
+            (Err(refusals), _) => conduct.end(refusals, at),
+        }
+        conduct.verdicts.push((at, source, verdict));
+    }
+
+    /// An instance asks about a credential. Says when it will be answered, if it is.
+    pub fn asked(
+        &mut self,
+        incarnation: Incarnation,
+        (conn, wire): (ConnId, WireId),
+        (source, credential): (Source, &[u8]),
+        now: u64,
+    ) -> Option<u64> {
+        let text = String::from_utf8_lossy(credential).into_owned();
+        let delay = self.issuer.delay(self.handshake);
+        let Some(conduct) = self.wires.get_mut(&wire) else {
+            self.failed = Some(format!("asked about {text}, which nobody has shown"));
+            return None;
+        };
+        let is_shown = match source {
+            Source::Command => conduct.auths.contains(&text),
+            Source::Renewal => match conduct.standing() {
+                Standing::Known(known) => known.renewal.as_ref() == Some(&text),
+                _ => false,
+            },
+            _ => {
+                conduct.standings.push((moment(now, CLIENTS), Standing::Waiting));
+                conduct.shown.as_ref().is_some_and(|(at, shown)| *at == source && *shown == text)
+            }
+        };
+        if !is_shown || conduct.asks.is_some() {
+            self.failed = Some(format!("asked about {text} by {source:?}, and shown was {:?}", conduct.shown));
+        }
+        conduct.asks = Some((source, now));
+        let due = delay.map_or(u64::MAX, |delay| now + delay);
+        self.pending.push(Pending { due, incarnation, conn, wire, source: Some(source), text });
+        delay
+    }
+
+    /// An instance has taken a connection.
+    pub fn opened(&mut self, incarnation: Incarnation, wire: WireId) {
+        self.desks.entry(incarnation).or_default().open.insert(wire);
+    }
+
+    /// It has read something of it.
+    pub fn read(&mut self, wire: WireId, total: u64, (now, clock): (u64, u64)) {
+        if let Some(conduct) = self.wires.get_mut(&wire) {
+            conduct.began.get_or_insert(clock);
+            conduct.reads.push((total, moment(now, CLIENTS)));
+        }
+    }
+
+    /// It has written something to it, and not all of it was taken.
+    pub fn wrote(&mut self, wire: WireId, taken: usize, is_short: bool, now: u64) {
+        let Some(conduct) = self.wires.get_mut(&wire) else { return };
+        // What is written again may have been said at any time since some of it had to wait.
+        if conduct.emptied_at.take_if(|at| *at < now).is_some() {
+            conduct.waits_since = None;
+        }
+        let since = conduct.waits_since.unwrap_or(now);
+        let times = (moment(since, BROKER), moment(now, END));
+        conduct.writes.push(Written { from: conduct.written, times });
+        conduct.written += taken as u64;
+        if is_short {
+            (conduct.waits_since, conduct.emptied_at) = (Some(since), None);
+        } else if conduct.waits_since.is_some() {
+            conduct.emptied_at = Some(now);
+        }
+    }
+
+    /// A turn of the instance has ended: credentials end by its clock. These connections are left.
+    pub fn end_turn(&mut self, incarnation: Incarnation, (now, clock): (u64, u64), left: impl Fn(WireId) -> bool) {
+        let unix_ms = self.unix_ms(incarnation, clock);
+        let (auth, desk) = (&self.identities.auth, self.desks.get_mut(&incarnation).expect("it was told"));
+        let notice_ms = auth.expiry_notice.as_millis() as u64;
+        for wire in &desk.open {
+            let Some(conduct) = self.wires.get_mut(wire) else { continue };
+            let waits = conduct.asks.is_some();
+            match conduct.standing().clone() {
+                Standing::Known(known) => {
+                    let Some(at_ms) = known.expires_ms else { continue };
+                    if unix_ms + notice_ms + SLACK_MS >= at_ms {
+                        conduct.notices.push(moment(now, END));
+                    }
+                    if unix_ms < at_ms {
+                        conduct.has_grace = false;
+                        continue;
+                    }
+                    let over_ms = unix_ms - at_ms;
+                    conduct.has_grace |= waits || known.renewal.is_some();
+                    if over_ms >= GRACE_MS || known.renewal.is_none() && !waits {
+                        conduct.ends.push((moment(now, CREDENTIALS), 4001));
+                    }
+                    if over_ms >= if conduct.has_grace { GRACE_AND_LOOK_MS } else { 0 } + SLACK_MS {
+                        conduct.standings.push((moment(now, END), Standing::Over));
+                    }
+                }
+                Standing::Unknown if auth.required => {
+                    if conduct.began.is_some_and(|at| clock >= at + auth.timeout.as_micros() as u64) {
+                        conduct.ends.push((moment(now, CREDENTIALS), 4501));
+                    }
+                }
+                _ => {}
+            }
+        }
+        desk.open.retain(|wire| left(*wire));
+    }
+
+    /// Nothing goes wrong any more: all is answered now.
+    pub fn heal(&mut self, now: u64) {
+        self.issuer.heal();
+        for pending in &mut self.pending {
+            pending.due = pending.due.min(now);
+        }
+        for desk in self.desks.values_mut() {
+            // Clocks that had jumped are set.
+            (desk.told, desk.bans_due) = (None, true);
+        }
+    }
+}
+
+impl Conduct {
+    fn standing(&self) -> &Standing {
+        &self.standings.last().expect("there is one from the beginning").1
+    }
+
+    /// It has to end, for one of these reasons.
+    fn end(&mut self, refusals: &[Denied], at: Moment) {
+        self.standings.push((at, Standing::Over));
+        for denied in refusals {
+            self.ends.push((at, if *denied == Denied::Forbidden { 4503 } else { 4001 }));
+        }
+    }
+
+    /// How it stood at these times.
+    fn during(&self, (from, to): Times) -> impl Iterator<Item = &Standing> {
+        let first = self.standings.partition_point(|(at, _)| *at <= from).saturating_sub(1);
+        self.standings[first..].iter().take_while(move |(at, _)| *at <= to.max(from)).map(|(_, standing)| standing)
+    }
+}
+
+/// What clients hear.
+impl Guard {
+    /// When the instance may have said what ends there on a connection.
+    pub fn said(&self, wire: WireId, end: u64) -> Times {
+        let writes = &self.wires[&wire].writes;
+        let index = writes.partition_point(|written| written.from < end);
+        index.checked_sub(1).map_or((0, Moment::MAX), |index| writes[index].times)
+    }
+
+    /// When it acted upon what ends there in what a client says, having said so at the latest at `until`.
+    pub fn acted(&self, wire: WireId, end: u64, until: Moment) -> Times {
+        let reads = &self.wires[&wire].reads;
+        let index = reads.partition_point(|(total, _)| *total < end);
+        (reads.get(index).map_or(until, |(_, at)| *at), until)
+    }
+
+    /// Whether somebody might do this at one of these times, and by which users.
+    pub fn might(&self, wire: WireId, times: Times, right: Right, room: usize) -> Vec<Option<usize>> {
+        let standings = self.wires[&wire].during(times);
+        let allowed = standings.filter(|standing| self.permits(standing, right, room) == Some(Ok(())));
+        allowed
+            .map(|standing| match standing {
+                Standing::Known(known) => Some(known.user),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether it might be refused to somebody at one of these times, with this code.
+    pub fn might_refuse(&self, wire: WireId, times: Times, (right, room): (Right, usize), code: &str) -> bool {
+        let is_unknown = code == "unauthorised";
+        self.wires[&wire].during(times).any(|standing| self.permits(standing, right, room) == Some(Err(is_unknown)))
+    }
+
+    fn permits(&self, standing: &Standing, right: Right, room: usize) -> Option<Result<(), bool>> {
+        match standing {
+            Standing::Unknown => Some(self.identities.may(None, right, room)),
+            Standing::Known(known) => Some(self.identities.may(Some((known.user, &known.grants)), right, room)),
+            Standing::Waiting | Standing::Over => None,
+        }
+    }
+
+    /// Whether it was allowed from the time on at which the instance read what ends there, and the connection went on.
+    pub fn was_always_allowed(&self, (wire, end): (WireId, u64), right: Right, room: usize) -> bool {
+        let Some(conduct) = self.wires.get(&wire) else { return false };
+        let (from, to) = self.acted(wire, end, Moment::MAX);
+        conduct.ends.is_empty()
+            && conduct.during((from, to)).all(|standing| self.permits(standing, right, room) == Some(Ok(())))
+    }
+
+    /// Whether the connection might be closed with this code for its credential, which it has or has not.
+    pub fn might_end(&self, wire: WireId, code: u16, (_, until): Times) -> bool {
+        let conduct = &self.wires[&wire];
+        let auth = &self.identities.auth;
+        let is_denied = conduct.verdicts.iter().any(|(at, source, verdict)| {
+            let Err(refusals) = verdict else { return false };
+            let codes = |is_upgrade: bool| {
+                refusals.iter().any(|denied| {
+                    code == match denied {
+                        Denied::Unavailable => 1013,
+                        Denied::Forbidden => 4503,
+                        Denied::Unauthorised if is_upgrade => 4501,
+                        _ => 4001,
+                    }
+                })
+            };
+            *at <= until
+                && match source {
+                    // Who cannot be told.
+                    Some(Source::Command) => !conduct.has_commands && codes(false),
+                    Some(Source::Renewal) | None => false,
+                    Some(_) => auth.refuses_by_close && codes(true),
+                }
+        });
+        let has_none = auth.refuses_by_close && code == 4501 && self.has_to_show(conduct);
+        is_denied || has_none || conduct.ends.iter().any(|(at, of)| *at <= until && *of == code)
+    }
+
+    /// Whether it shows no credential, needs one, and could show none later.
+    fn has_to_show(&self, conduct: &Conduct) -> bool {
+        let auth = &self.identities.auth;
+        auth.required && conduct.shown.is_none() && !(auth.command && conduct.has_commands)
+    }
+
+    /// Whether it had a credential that was not good: who tries many is closed.
+    pub fn has_failed(&self, wire: WireId) -> bool {
+        self.wires[&wire].verdicts.iter().any(|(_, source, verdict)| *source == Some(Source::Command) && verdict.is_err())
+    }
+
+    /// Whether an upgrade might be answered so; 101 where it was accepted.
+    pub fn might_answer(&self, wire: WireId, status: u16, now: u64) -> bool {
+        let conduct = &self.wires[&wire];
+        let auth = &self.identities.auth;
+        let refusals = conduct.verdicts.iter().find_map(|(_, source, verdict)| match (source, verdict) {
+            (Some(Source::Header | Source::Query | Source::Subprotocol), Err(refusals)) => Some(&refusals[..]),
+            _ => None,
+        });
+        let has_none = self.has_to_show(conduct);
+        let is_waiting = conduct.asks.filter(|(source, _)| *source != Source::Command);
+        match status {
+            101 => {
+                let is_known = conduct.shown.is_none() || conduct.verdicts.iter().any(|(_, _, of)| of.is_ok());
+                auth.refuses_by_close && (refusals.is_some() || has_none) || is_known && !has_none
+            }
+            401 if !auth.refuses_by_close => {
+                let is_bad = |denied: &Denied| matches!(denied, Denied::Unauthorised | Denied::Expired);
+                has_none || refusals.is_some_and(|of| of.iter().any(is_bad))
+            }
+            403 if !auth.refuses_by_close => refusals.is_some_and(|of| of.contains(&Denied::Forbidden)),
+            503 => {
+                let is_unavailable = refusals.is_some_and(|of| of.contains(&Denied::Unavailable));
+                // The answer that came too late may have come since.
+                is_unavailable && !auth.refuses_by_close
+                    || is_waiting.is_some_and(|(_, since)| now + 100_000 >= since + self.handshake)
+                    || conduct.began.is_some() && conduct.shown.is_some() && self.was_late(conduct)
+            }
+            _ => false,
+        }
+    }
+
+    fn was_late(&self, conduct: &Conduct) -> bool {
+        let asked = conduct.standings.iter().find(|(_, standing)| matches!(standing, Standing::Waiting));
+        let answered = conduct.verdicts.first();
+        asked.zip(answered).is_some_and(|((asked, _), (at, ..))| at - asked + 400_000 >= self.handshake * 4)
+    }
+
+    /// What an `AUTH` might be answered: whose connection it is, or why not.
+    pub fn might_answer_auth(&self, wire: WireId, said: Result<(&str, Option<u64>), &str>, times: Times) -> bool {
+        let conduct = &self.wires[&wire];
+        let auth = &self.identities.auth;
+        let mut verdicts = conduct
+            .verdicts
+            .iter()
+            .filter(|(at, source, _)| *at >= times.0 && *at <= times.1 && *source == Some(Source::Command));
+        match said {
+            Ok((user, expires_s)) => verdicts.any(|(_, _, verdict)| {
+                let is_it = |of: &Rc<Credential>| USERS[of.user] == user && of.expires_ms.map(|ms| ms / 1_000) == expires_s;
+                verdict.as_ref().is_ok_and(is_it)
+            }),
+            Err("not_supported") => !auth.command,
+            Err("pending") => auth.command && conduct.auths.len() > 1 || self.was_renewing(conduct),
+            Err(code) => verdicts.any(|(_, _, verdict)| {
+                let Err(refusals) = verdict else { return false };
+                refusals.iter().any(|denied| {
+                    code == match denied {
+                        Denied::Forbidden => "forbidden",
+                        Denied::Expired => "token_expired",
+                        Denied::Unavailable => "auth_unavailable",
+                        _ => "unauthorised",
+                    }
+                })
+            }),
+        }
+    }
+
+    fn was_renewing(&self, conduct: &Conduct) -> bool {
+        conduct.asks.is_some_and(|(source, _)| source == Source::Renewal)
+            || conduct.verdicts.iter().any(|(_, source, _)| *source == Some(Source::Renewal))
+    }
+
+    /// Whether it might be told that its credential expires.
+    pub fn might_expire(&self, wire: WireId, (_, until): Times) -> bool {
+        self.wires[&wire].notices.first().is_some_and(|at| *at <= until)
+    }
+
+    /// How far the instance had read Redis when it acted upon an upgrade whose credential was looked at before.
+    pub fn upgraded_at(&self, wire: WireId) -> Option<Place> {
+        let conduct = &self.wires[&wire];
+        conduct.shown.as_ref().and(conduct.joins.first()).map(|(_, place)| *place)
+    }
+
+    /// Since when it may be in its user's own room, and how far the instance had read when it last was to join it.
+    pub fn own_join(&self, wire: WireId, room: usize) -> Option<(u64, Place)> {
+        let conduct = &self.wires[&wire];
+        let is_own = |known: &Rc<Credential>| crate::identity::OWN + known.user == room;
+        let is_theirs = conduct.standings.iter().any(|(_, of)| matches!(of, Standing::Known(known) if is_own(known)));
+        let (first, last) = (conduct.joins.first()?, conduct.joins.last()?);
+        (self.identities.auth.own_rooms && is_theirs).then_some((first.0, last.1))
+    }
+}
+
+/// What is published, and what is told of that.
+impl Guard {
+    /// How a connection stood, for people.
+    pub fn tell_of(&self, wire: WireId, times: Times) -> String {
+        let during: Vec<_> = self.wires[&wire].during(times).collect();
+        format!("said at {times:?} of {:?}, when it was {during:?}", self.wires[&wire].standings)
+    }
+
+    /// An instance publishes this of a client's.
+    pub fn published(&mut self, key: Key, reference: &mut Reference, payload: &[u8], now: u64) {
+        let Some(sent) = reference.sent(key) else { return };
+        let Some((wire, end)) = sent.behind else { return };
+        let users = self.might(wire, self.acted(wire, end, moment(now, END)), Right::Publish, sent.room);
+        let text = String::from_utf8_lossy(payload);
+        let from = text.find('{').and_then(|at| serde_json::from_str::<serde_json::Value>(&text[at..]).ok());
+        let from = from.as_ref().and_then(|text| text["from"].as_str());
+        // The classic form has no place for it.
+        let is_fair = if text.starts_with('{') { !users.is_empty() } else { users.iter().any(|of| of.map(|of| USERS[of]) == from) };
+        if !is_fair {
+            let room = crate::reference::ROOMS[sent.room];
+            self.failed = Some(format!("{key:?} is published to {room} as of {from:?}, and might be as of {users:?}"));
+        }
+        reference.signed(key, USERS.into_iter().find(|user| Some(*user) == from));
+    }
+}
