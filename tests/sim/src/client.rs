@@ -4,6 +4,8 @@
 mod coming_back;
 mod costly;
 mod hearing;
+mod showing;
+mod upgrading;
 
 use crate::cluster::Surroundings;
 use crate::incoming::Incoming;
@@ -11,11 +13,13 @@ use crate::network::{Side, WireId};
 use crate::options::{Options, chance, rng};
 use crate::reference::{Key, ROOMS, Reference, Sent};
 use crate::trace;
-use crate::view::{Ask, Dialect, Start, UNFINISHED, View};
+use crate::view::{Ask, Dialect, UNFINISHED, View};
 use costly::{Made, Unfinished};
 use fanfare_core::history::Position;
-use fanfare_wire::{COMPRESSED, Frame, deflated, opcode, upgrade_request};
+use fanfare_core::rules::Right;
+use fanfare_wire::{COMPRESSED, Frame, deflated, opcode};
 use fastrand::Rng;
+use showing::{Persona, forged};
 use std::collections::BTreeSet;
 
 /// No command is so long of itself.
@@ -43,6 +47,12 @@ struct Connection {
     /// A message that has begun: until it ends, only control frames may be said.
     unfinished: Option<Unfinished>,
     made: Made,
+    /// The credential that it takes for the one by which it is known.
+    shown: Option<String>,
+    /// That is all that it will ever have.
+    is_full: bool,
+    /// What it has asked for.
+    asked: Vec<(Right, usize)>,
 }
 
 /// What a client does of its own accord.
@@ -77,6 +87,9 @@ pub struct Client {
     /// What it has seen of rooms with history on connections that are no more.
     seen: Vec<Option<Position>>,
     options: Options,
+    /// Who it is, where clients are asked.
+    persona: Option<Persona>,
+    shown_last: Option<String>,
     /// Messages that came on connections that are no more.
     delivered: u64,
 }
@@ -96,7 +109,7 @@ impl Client {
         if dialect == Dialect::Broadcast {
             wants = BTreeSet::from([rng.usize(0..options.rooms)]);
         }
-        Client {
+        let mut client = Client {
             number,
             dialect,
             offers_compression: chance(&mut rng, traits.compressed),
@@ -110,9 +123,13 @@ impl Client {
             is_healed: false,
             seen: vec![None; options.rooms],
             options: options.clone(),
+            persona: None,
+            shown_last: None,
             delivered: 0,
             rng,
-        }
+        };
+        client.become_somebody();
+        client
     }
 
     /// Its wire, if it has one.
@@ -151,7 +168,7 @@ impl Client {
 
     /// Whether it wants to be in the room.
     pub fn wants(&self, room: usize) -> bool {
-        self.wants.contains(&room)
+        self.wants.contains(&room) && !self.is_banned()
     }
 
     /// An instance takes its connection.
@@ -163,6 +180,9 @@ impl Client {
 
     /// Whether it is where it wants to be, and everything that it asked is answered.
     pub fn is_settled(&self) -> bool {
+        if self.is_banned() {
+            return self.has_given_up();
+        }
         self.view().is_some_and(|view| {
             !view.waits() && (0..self.options.rooms).all(|room| view.is_member(room) == self.wants.contains(&room))
         })
@@ -170,7 +190,8 @@ impl Client {
 
     /// Whether it can send to the room.
     pub fn can_send(&self, room: usize) -> bool {
-        self.view().is_some() && (self.dialect != Dialect::Broadcast || self.wants.contains(&room))
+        let is_able = self.dialect != Dialect::Broadcast || self.wants.contains(&room);
+        self.view().is_some() && is_able && self.is_entitled(Right::Publish, room)
     }
 
     /// What it lacks, for people.
@@ -192,7 +213,7 @@ impl Client {
         self.read(around)?;
         let now = around.timeline.now;
         if self.connection.is_none() {
-            if mood != Mood::Leaving && now >= self.retry_at {
+            if mood != Mood::Leaving && now >= self.retry_at && !self.has_given_up() {
                 self.connect(around);
             }
             return Ok(());
@@ -203,12 +224,12 @@ impl Client {
         if !self.finish(mood != Mood::Active, around) {
             return Ok(());
         }
-        let Some(connection) = self.connection.as_ref().filter(|of| of.is_upgraded && !of.is_over) else {
+        if self.view().is_none() {
             if mood == Mood::Leaving && connection_is_idle(&self.connection) {
                 self.drop_connection(around);
             }
             return Ok(());
-        };
+        }
         match mood {
             Mood::Leaving => {
                 if self.rng.u32(0..4) == 0 {
@@ -222,9 +243,10 @@ impl Client {
                     self.improvise(around);
                 }
             }
+            Mood::Settled if self.proves_itself(around) => {}
             Mood::Settled if self.dialect == Dialect::Broadcast => {}
             Mood::Settled => {
-                let view = &connection.view;
+                let Some(view) = self.view() else { return Ok(()) };
                 let missing: Vec<usize> = (0..self.options.rooms)
                     .filter(|room| self.wants.contains(room) && !view.waits_for(*room))
                     .filter(|room| !view.is_member(*room))
@@ -242,7 +264,10 @@ impl Client {
         if self.view().is_none() || self.connection.as_ref().is_some_and(|of| of.unfinished.is_some()) {
             return;
         }
-        let room = self.rng.usize(0..self.options.rooms);
+        if self.shows_itself(around) {
+            return;
+        }
+        let room = self.think_of_a_room();
         if self.dialect == Dialect::Broadcast {
             match self.rng.u32(0..40) {
                 0 => self.close(around),
@@ -270,7 +295,9 @@ impl Client {
                 self.subscribe(room, around);
             }
             14..34 => {
-                if self.wants.remove(&room) {
+                if self.dialect == Dialect::Classic && self.is_own_room(room) {
+                    // It would not hear that it is put there again.
+                } else if self.wants.remove(&room) {
                     self.unsubscribe(room, around);
                 } else {
                     self.wants.insert(room);
@@ -293,7 +320,11 @@ impl Client {
 
     /// Asks to be a member.
     pub fn subscribe(&mut self, room: usize, around: &mut Surroundings<'_>) {
-        let Some(connection) = &self.connection else { return };
+        if self.shies_away(Right::Subscribe, room, around) {
+            return;
+        }
+        let Some(connection) = &mut self.connection else { return };
+        connection.asked.push((Right::Subscribe, room));
         let waits = connection.view.waits_for(room);
         let (start, fields) = self.start(room);
         let fields = room_field(room) + &fields;
@@ -318,7 +349,12 @@ impl Client {
 
     /// Sends a message to a room, if it is connected.
     pub fn send(&mut self, room: usize, echo: bool, around: &mut Surroundings<'_>) -> Option<Key> {
-        let session = self.connection.as_ref()?.view.session;
+        if self.shies_away(Right::Publish, room, around) {
+            return None;
+        }
+        let connection = self.connection.as_mut()?;
+        connection.asked.push((Right::Publish, room));
+        let session = connection.view.session;
         self.messages += 1;
         let key = (Some(self.number), self.messages);
         let padding = self.options.clients.padding.draw(&mut self.rng) as usize;
@@ -340,7 +376,8 @@ impl Client {
             self.message(text.as_bytes(), true, around);
         } else {
             let echo = if echo { "" } else { ",\"echo\":false" };
-            let fields = format!("{},\"message\":{json}{echo}{store}", room_field(room));
+            let forged = forged(&self.options, &mut self.rng);
+            let fields = format!("{},\"message\":{json}{echo}{store}{forged}", room_field(room));
             self.command("SEND_MESSAGE", &fields, Ask::Send(key), around);
         }
         if let Some(connection) = &mut self.connection {
@@ -360,8 +397,10 @@ impl Client {
         }
         // Without an id nobody could tell which of several such asks is answered.
         let needs_id = match ask {
-            Ask::Subscribe(room, ..) => self.options.histories.keeps(room),
-            Ask::History(..) => true,
+            Ask::Subscribe(room, ..) => self.options.histories.keeps(room) || self.persona.is_some(),
+            // Nor which of these is refused.
+            Ask::Send(_) => self.persona.is_some(),
+            Ask::History(..) | Ask::Auth(_) => true,
             _ => false,
         };
         let id = (needs_id || !chance(&mut self.rng, self.options.clients.without_id)).then(|| {
@@ -484,66 +523,6 @@ impl Client {
         }
     }
 
-    fn connect(&mut self, around: &mut Surroundings<'_>) {
-        let place = self.rng.usize(0..self.options.instances);
-        let (wire, session) = around.open_client(self.number, place);
-        trace!(around.trace, around.timeline, "client {} opens wire {wire} to instance {place}", self.number);
-        let mut view = View::new(session, wire, self.number, self.dialect, &self.options);
-        if self.dialect == Dialect::Fanfare {
-            view.take_up(&self.seen);
-        }
-        self.connection = Some(Connection {
-            wire,
-            view,
-            incoming: Incoming::new(self.offers_compression),
-            unsent: Vec::new(),
-            said: 0,
-            is_upgraded: false,
-            is_over: false,
-            is_rude: false,
-            heard_at: around.timeline.now,
-            doubts_since: None,
-            opened_at: around.timeline.now,
-            unfinished: None,
-            made: Made::default(),
-        });
-    }
-
-    /// Its connection is established, or was refused.
-    pub fn settled(&mut self, established: bool, around: &mut Surroundings<'_>) {
-        if !established {
-            return self.drop_connection(around);
-        }
-        let further = if self.offers_compression { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
-        let by_url = self.dialect == Dialect::Fanfare && chance(&mut self.rng, self.options.clients.joins_by_url);
-        let mut path = match self.dialect {
-            Dialect::Fanfare => "/ws".to_owned(),
-            Dialect::Classic => "/classic".to_owned(),
-            Dialect::Broadcast => {
-                format!("/broadcast/{}", encoded(ROOMS[*self.wants.first().expect("a broadcaster has its room")]))
-            }
-        };
-        if by_url {
-            for (number, room) in self.wants.iter().enumerate() {
-                path += if number == 0 { "?room=" } else { "&room=" };
-                path += &encoded(ROOMS[*room]);
-            }
-        }
-        let head = upgrade_request(&path, further);
-        self.write(head.as_bytes(), around);
-        let Some(connection) = self.connection.as_mut().filter(|_| by_url || self.dialect == Dialect::Broadcast) else {
-            return;
-        };
-        for room in &self.wants {
-            connection.view.ask(
-                None,
-                Ask::Subscribe(*room, false, Start::Live),
-                (connection.said, 0),
-                around.timeline.now,
-            );
-        }
-    }
-
     /// Looks whether the server is there; gives up where it is not. Says whether it did.
     fn doubts(&mut self, around: &mut Surroundings<'_>) -> bool {
         let (now, patience) = (around.timeline.now, self.options.clients.patience);
@@ -575,6 +554,7 @@ impl Client {
     /// Nothing holds it up any more.
     pub fn heal(&mut self, around: &mut Surroundings<'_>) {
         (self.stalled_until, self.mute_until, self.is_healed) = (0, 0, true);
+        self.be_content();
         if self.view().is_some() {
             // For the pings that it did not answer.
             self.frame(Frame::new(opcode::PONG, ""), around);
@@ -590,9 +570,4 @@ fn connection_is_idle(connection: &Option<Connection>) -> bool {
 
 fn room_field(room: usize) -> String {
     format!(",\"room\":{}", serde_json::Value::from(ROOMS[room]))
-}
-
-/// A room's name as it stands in a URL.
-fn encoded(room: &str) -> String {
-    room.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

@@ -1,10 +1,12 @@
 //! The cluster: instances, clients, Redis and the wires between them, moved on one happening after another; and its life in
 //! two phases, first faults and then the demand that everything comes to rest and works.
 
+mod bans;
 mod chaos;
 mod rest;
 
 use crate::client::{Client, Mood};
+use crate::guard::Guard;
 use crate::instance::Instance;
 use crate::network::{Network, Side, WireId};
 use crate::options::{Fault, Narrowed, Options, rng};
@@ -41,6 +43,8 @@ pub struct Surroundings<'t> {
     pub timeline: Timeline,
     /// What must hold.
     pub reference: Reference,
+    /// Who may do what, where clients are asked who they are.
+    pub guard: Option<Guard>,
     /// What happened, for people.
     pub trace: &'t mut Trace,
     /// Writes to clients that were short.
@@ -132,6 +136,7 @@ impl<'t> Cluster<'t> {
             network: Network::new(options.wires.clone(), rng(seed, "network")),
             timeline: Timeline::default(),
             reference: Reference::new(&options.histories.kept, &options.histories.waits),
+            guard: Guard::new(&options),
             trace,
             short_writes: 0,
             owners: BTreeMap::new(),
@@ -193,6 +198,7 @@ impl<'t> Cluster<'t> {
             self.plan_fault(fault);
         }
         self.plan_foreign();
+        self.plan_ban();
     }
 
     fn plan_client(&mut self, number: usize, delay: u64) {
@@ -249,6 +255,18 @@ impl<'t> Cluster<'t> {
             Happening::Foreign => {
                 self.publish_foreign()?;
                 self.plan_foreign();
+            }
+            Happening::Verdict(place) => self.wake_instance(place),
+            Happening::Ban if self.mood == Mood::Active => {
+                self.ban();
+                self.plan_ban();
+            }
+            Happening::Ban => {}
+            Happening::BansReach(place) => {
+                if let (Some(instance), Some(guard)) = (&self.instances[place], &mut around.guard) {
+                    guard.bans_are_due(instance.incarnation);
+                }
+                self.wake_instance(place);
             }
             Happening::Fault(fault) if self.mood == Mood::Active => {
                 self.strike(fault);

@@ -237,7 +237,9 @@ fn draw_rules(options: &Options, r: &mut Rng) -> Vec<Ruling> {
     for (pattern, first, _) in PATTERNED {
         let own = |r: &mut Rng| pick(r, &[Who::Owner, Who::User]);
         let who = match first {
-            OWN => [Some(Who::Owner), Some(pick(r, &[Who::User, Who::Owner, Who::Nobody, Who::Granted])), Some(Who::Owner)],
+            OWN => {
+                [Some(Who::Owner), Some(pick(r, &[Who::User, Who::Owner, Who::Nobody, Who::Granted])), Some(Who::Owner)]
+            }
             11 => [Some(Who::Owner), Some(own(r)), pick(r, &[None, Some(Who::Owner), Some(Who::Granted)])],
             _ => [Some(Who::Granted), pick(r, &[None, Some(Who::Granted)]), pick(r, &[None, Some(Who::Granted)])],
         };
@@ -290,7 +292,9 @@ mod tests {
 
     #[test]
     fn patterns_fit_what_they_should() {
-        assert!(fits("**", "a:b") && fits("team:*", "team:1") && !fits("team:*", "team:1:x") && !fits("team:*", "team"));
+        assert!(
+            fits("**", "a:b") && fits("team:*", "team:1") && !fits("team:*", "team:1:x") && !fits("team:*", "team")
+        );
         assert!(!fits("user:{user}", "user:bob:x") && fits("user:**", "user:bob:x"));
         assert!(is_named("dm:{user}:{user}", "dm:a:b", "b") && !is_named("dm:{user}:*", "dm:a:b", "b"));
     }

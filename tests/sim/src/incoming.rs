@@ -52,6 +52,11 @@ impl Incoming {
         self.compressed
     }
 
+    /// Bytes that have come and were not heard yet.
+    pub fn unread_bytes(&self) -> u64 {
+        self.unread.len() as u64
+    }
+
     /// Bytes come.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);

@@ -2,6 +2,7 @@
 //! `steps.rs`.
 
 use crate::cluster::Surroundings;
+use crate::guard::Guard;
 use crate::network::WireId;
 use crate::options::{Options, rng};
 use crate::reference::Incarnation;
@@ -201,6 +202,9 @@ impl Instance {
         core.check_invariants();
         if let Some(untrue) = self.adapter.untrue.take() {
             return Err(untrue);
+        }
+        if let Some(failure) = around.guard.as_mut().and_then(Guard::take_failure) {
+            return Err(failure);
         }
         if core.metrics().stale_ids != self.stale_fed {
             return Err(format!("{} stale ids were fed, and counted {}", self.stale_fed, core.metrics().stale_ids));

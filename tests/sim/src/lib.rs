@@ -8,9 +8,12 @@
 mod client;
 mod cluster;
 mod costs;
+mod guard;
 mod histories;
+mod identity;
 mod incoming;
 mod instance;
+mod issuer;
 mod lives;
 mod network;
 mod options;

@@ -3,6 +3,8 @@
 
 use crate::costs::Costs;
 use crate::histories::Histories;
+use crate::identity::{Identities, is_guarded};
+use crate::reference::ROOMS;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::{Compression, Config, PublishFormat, Rate};
 use fastrand::Rng;
@@ -267,6 +269,8 @@ pub struct Options {
     pub costs: Costs,
     /// Which rooms are kept, and how.
     pub histories: Histories,
+    /// Who clients are, where they are asked.
+    pub identities: Option<Identities>,
     /// What wires are like.
     pub wires: Wires,
     /// What Redis is like.
@@ -367,6 +371,7 @@ impl Options {
         core.compression = (r.u32(0..5) > 0).then(|| quick_compression(pick(r, &[0, 64, 256])));
         core.publish_format = if r.u32(0..5) == 0 { PublishFormat::Classic } else { PublishFormat::Fanfare };
         let rooms = pick(r, &[1, 2, 3, 6]);
+        let rooms = if is_guarded(seed) { ROOMS.len() } else { rooms };
         let held = rooms * (clients.padding.max as usize * 2 + HELD_BYTES);
         let costs = Costs::draw(seed, (quiet, !small), (count * rooms) as u64, held, &mut core);
         if costs.are_drawn() {
@@ -379,6 +384,7 @@ impl Options {
             rooms,
             costs,
             histories: Histories::default(),
+            identities: None,
             steps: r.u64(500..=15_000),
             faults: Vec::new(),
             relief: Span { min: 1_000, max: pick(r, &[pause * 4, pause * 30, 2_000_000, 12_000_000]) },
@@ -400,6 +406,7 @@ impl Options {
             }
         }
         options.histories = Histories::draw(&mut options);
+        options.identities = Identities::draw(&mut options);
         options.narrow(narrowed);
         options
     }

@@ -10,8 +10,25 @@ use crate::network::{Network, Side, WireId};
 use fanfare_core::history::{Position, Retention};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The names of the rooms; a seed uses the first so many.
-pub const ROOMS: [&str; 6] = ["tea", "a b", "caf\u{e9}", "\"quoted\\\"", "x", "\u{1f600}/?&"];
+/// The names of the rooms; a seed uses the first so many. From the seventh on they are for seeds in which clients are asked who they are.
+pub const ROOMS: [&str; 16] = [
+    "tea",
+    "a b",
+    "caf\u{e9}",
+    "\"quoted\\\"",
+    "x",
+    "\u{1f600}/?&",
+    "user:%2A",
+    "user:a%3Ab",
+    "user:%7Buser%7D",
+    "user:%C3%A9",
+    "user:bob",
+    "dm:%2A:bob",
+    "dm:bob:%C3%A9",
+    "user:bob:x",
+    "team:1",
+    "team:2",
+];
 
 /// Microseconds for which a message waits for the SUBSCRIBE before it, at least.
 const PATIENCE: u64 = 5_000_000;
@@ -52,11 +69,13 @@ pub struct Sent {
     pub told: Told,
     /// Its place in the room's order.
     pub published: Option<usize>,
+    /// The user who has sent it, where that is known.
+    pub from: Option<&'static str>,
     /// Since when its sender has asked to be a member of the room, and has not been let go again.
     joining_since: Option<u64>,
     at: u64,
     /// The wire on which it was sent, and the place behind it there.
-    behind: Option<(WireId, u64)>,
+    pub behind: Option<(WireId, u64)>,
     /// The instance handed it on before it could know that its sender was a member, although no outage was known.
     is_early: bool,
 }
@@ -65,7 +84,8 @@ impl Sent {
     /// One that has just been sent. Who has asked to be a member of its room by then did so at `joining_since`.
     pub fn new(room: usize, json: String, (session, echo): (u64, bool), joining_since: Option<u64>, at: u64) -> Sent {
         let (told, published, stores) = (Told::Nothing, None, false);
-        Sent { room, json, session, echo, stores, told, published, joining_since, at, behind: None, is_early: false }
+        let (from, behind, is_early) = (None, None, false);
+        Sent { room, json, session, echo, stores, told, published, from, joining_since, at, behind, is_early }
     }
 }
 
@@ -225,14 +245,14 @@ impl Reference {
         subscribes: bool,
         now: u64,
         network: &Network,
-    ) -> Result<(), String> {
+    ) -> Result<Key, String> {
         let key = Reference::key_of(&String::from_utf8_lossy(payload))?;
         let sent = self.sent.get(&key).ok_or_else(|| format!("{key:?} was never sent"))?;
         let is_early = subscribes
             && now < sent.at + PATIENCE
             && sent.joining_since.is_some_and(|since| !self.was_held(incarnation, sent.room, since, network));
         self.sent.get_mut(&key).expect("found above").is_early = is_early;
-        Ok(())
+        Ok(key)
     }
 
     /// Whether a message overtook the SUBSCRIBE before it, provided that this was not undone in the meantime.
@@ -240,9 +260,14 @@ impl Reference {
         self.sent.get(&key).is_some_and(|sent| sent.is_early)
     }
 
-    /// A message that an instance has read to its end, and did not publish.
-    pub fn unpublished(&self) -> Option<(&Key, &Sent)> {
-        self.sent.iter().find(|(_, sent)| {
+    /// It is known who has sent a message.
+    pub fn signed(&mut self, key: Key, from: Option<&'static str>) {
+        self.sent.get_mut(&key).expect("it has been sent").from = from;
+    }
+
+    /// Messages that an instance has read to their ends, and did not publish.
+    pub fn unpublished(&self) -> impl Iterator<Item = (&Key, &Sent)> {
+        self.sent.iter().filter(|(_, sent)| {
             let is_read = |(wire, end): (WireId, u64)| {
                 self.client_reads.get(&wire).and_then(|reads| reads.last()).is_some_and(|(total, _)| *total >= end)
             };
@@ -432,13 +457,23 @@ impl Reference {
         asked: (WireId, u64),
         network: &Network,
     ) -> Result<usize, String> {
+        let request = self.request_of(incarnation, asked, network)?;
+        Ok(self.owed_behind(room, incarnation, request, network))
+    }
+
+    /// How far the instance had read when it read a request, of which `asked` is the end.
+    fn request_of(&self, incarnation: Incarnation, asked: (WireId, u64), network: &Network) -> Result<Place, String> {
         let reads = self.client_reads.get(&asked.0).map_or(&[][..], Vec::as_slice);
-        let request = match reads.iter().find(|(total, _)| *total >= asked.1) {
+        Ok(match reads.iter().find(|(total, _)| *total >= asked.1) {
             Some((_, request)) => *request,
             // It is among what has been looked at since, of which only the end is known.
             None if self.kept.contains(&asked.0) => self.place(incarnation, network),
             None => return Err("the request has not been read".to_owned()),
-        };
+        })
+    }
+
+    /// The same for a request that came when the instance had read so far.
+    pub fn owed_behind(&self, room: usize, incarnation: Incarnation, request: Place, network: &Network) -> usize {
         let links = self.links.iter().filter(|(_, link)| link.incarnation == incarnation);
         let confirmations = links.flat_map(|(wire, link)| {
             let read = network.read_total(*wire, Side::Near);
@@ -450,7 +485,7 @@ impl Reference {
             let fate = logged.fates.get(&incarnation);
             fate.is_some_and(|fate| fate.sent.iter().any(|place| Some(*place) > from))
         };
-        Ok(self.rooms[room].iter().position(is_behind).unwrap_or(self.len(room)))
+        self.rooms[room].iter().position(is_behind).unwrap_or(self.len(room))
     }
 
     /// How far the instance has read.

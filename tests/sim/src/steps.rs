@@ -1,19 +1,23 @@
 //! What a turn does, step by step, on wires. The order of the steps is `fanfare-turn`'s, as it is that of the servers.
 
 use crate::cluster::Surroundings;
+use crate::guard::Guard;
+use crate::issuer::Credential;
 use crate::network::{Read, Side, WireId};
 use crate::options::Options;
 use crate::reference::{Incarnation, Key, Reference};
+use crate::timeline::Happening;
 use crate::trace;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisSession};
 use fanfare_core::broker::{Ask, BrokerEvent, PublishId};
 use fanfare_core::time::Time;
-use fanfare_core::{Authenticate, ConnId, Core, Delivery, Event, Turn};
+use fanfare_core::{Authenticate, Bans, ConnId, Core, Delivery, Denied, Event, Turn};
 use fanfare_turn::{Sockets, Steps, deliver};
 use fanfare_wire::Frame;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash};
+use std::rc::Rc;
 
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -105,16 +109,26 @@ impl Steps for TurnSteps<'_, '_> {
     fn accept(&mut self, turn: &mut Turn<'_>) {
         while let Some(wire) = self.adapter.incoming.pop_front() {
             match turn.open() {
-                Ok(conn) => self.adapter.insert(conn, wire),
+                Ok(conn) => {
+                    if let Some(guard) = &mut self.around.guard {
+                        guard.opened(self.adapter.incarnation, wire);
+                    }
+                    self.adapter.insert(conn, wire);
+                }
                 Err(_) => self.around.network.close(wire, Side::Far, &mut self.around.timeline),
             }
         }
     }
 
-    fn credentials(&mut self, _turn: &mut Turn<'_>) {}
+    fn credentials(&mut self, turn: &mut Turn<'_>) {
+        if let Some(mut guard) = self.around.guard.take() {
+            *self.stale_fed += self.tell(turn, &mut guard);
+            self.around.guard = Some(guard);
+        }
+    }
 
     fn clients(&mut self, turn: &mut Turn<'_>) {
-        self.adapter.read_clients(self.options, turn, self.around);
+        self.adapter.read_clients(self.options, turn, self.now, self.around);
         if self.stale_due {
             *self.stale_fed += self.adapter.feed_stale(turn, self.rng);
         }
@@ -139,6 +153,10 @@ impl Steps for TurnSteps<'_, '_> {
     }
 
     fn settle(&mut self, _core: &Core) {
+        if let Some(guard) = &mut self.around.guard {
+            let (adapter, times) = (&self.adapter, (self.around.timeline.now, self.now.as_micros()));
+            guard.end_turn(adapter.incarnation, times, |wire| adapter.conns.contains_key(&wire));
+        }
         self.adapter.drive(self.session, self.now, self.around);
     }
 
@@ -161,10 +179,12 @@ impl Steps for TurnSteps<'_, '_> {
                     around.timeline.now,
                     &around.network,
                 );
-                noted.expect("an instance publishes what was sent");
+                let key = noted.expect("an instance publishes what was sent");
+                if let Some(guard) = &mut around.guard {
+                    guard.published(key, &mut around.reference, payload, around.timeline.now);
+                }
                 if let Some(id) = id {
-                    let key = Reference::key_of(&String::from_utf8_lossy(payload));
-                    adapter.publishing.insert(id, key.expect("an instance publishes what was sent"));
+                    adapter.publishing.insert(id, key);
                 }
             }
             Ask::Read { room, id, .. } => ("read", room, id).hash(&mut adapter.hash),
@@ -174,8 +194,15 @@ impl Steps for TurnSteps<'_, '_> {
         session.ask(ask);
     }
 
-    fn authenticate(&mut self, _asked: Authenticate<'_>) {
-        unreachable!("`Config::auth` is not set")
+    fn authenticate(&mut self, asked: Authenticate<'_>) {
+        let TurnSteps { adapter, around, .. } = self;
+        ("authenticate", asked.conn, asked.credential).hash(&mut adapter.hash);
+        let guard = around.guard.as_mut().expect("`Config::auth` is set in guarded seeds alone");
+        let Some(socket) = adapter.sockets.get(&asked.conn) else { return };
+        let (of, what) = ((asked.conn, socket.wire), (asked.source, asked.credential));
+        if let Some(delay) = guard.asked(adapter.incarnation, of, what, around.timeline.now) {
+            around.timeline.after(delay, Happening::Verdict(adapter.place));
+        }
     }
 
     fn sockets(&mut self) -> &mut Self {
@@ -195,6 +222,9 @@ impl Sockets for TurnSteps<'_, '_> {
         let socket = adapter.sockets.get_mut(&conn).expect("no action names a closed socket");
         match around.network.write(socket.wire, Side::Far, bytes, &mut around.timeline) {
             Ok(taken) => {
+                if let Some(guard) = &mut around.guard {
+                    guard.wrote(socket.wire, taken, taken < bytes.len(), around.timeline.now);
+                }
                 if taken < bytes.len() {
                     socket.is_blocked = true;
                     around.short_writes += 1;
@@ -220,6 +250,42 @@ impl Sockets for TurnSteps<'_, '_> {
         }
         let wire = self.adapter.remove(conn).expect("a socket is closed once");
         self.around.network.close(wire, Side::Far, &mut self.around.timeline);
+    }
+}
+
+impl TurnSteps<'_, '_> {
+    /// Feeds what time it is, what counts no more, and what has been found out about credentials. Says how much of that was about
+    /// connections that are no more.
+    fn tell(&mut self, turn: &mut Turn<'_>, guard: &mut Guard) -> u64 {
+        let TurnSteps { adapter, around, .. } = self;
+        let times = (around.timeline.now, self.now.as_micros());
+        let place = around.reference.place(adapter.incarnation, &around.network);
+        let told = guard.tell(adapter.incarnation, times, place);
+        if let Some(unix_ms) = told.unix_ms {
+            turn.feed(Event::WallClock { unix_ms });
+        }
+        if let Some(bans) = told.bans {
+            trace!(around.trace, around.timeline, "instance {} hears of bans: {bans:?}", adapter.place);
+            turn.feed(Event::Bans(&Bans::new(bans)));
+        }
+        let mut stale = 0;
+        let mut feed = |conn: ConnId, outcome: Result<Rc<Credential>, Denied>| {
+            trace!(around.trace, around.timeline, "instance {} hears of {conn:?}: {outcome:?}", adapter.place);
+            stale += u64::from(!adapter.sockets.contains_key(&conn));
+            match outcome {
+                Ok(credential) => turn.feed(Event::Authenticated { conn, outcome: Ok(&credential.identity()) }),
+                Err(denied) => turn.feed(Event::Authenticated { conn, outcome: Err(denied) }),
+            }
+        };
+        for (conn, outcome) in told.answers {
+            feed(conn, outcome);
+        }
+        if let Some(wire) = guard.unasked(adapter.incarnation)
+            && let Some(outcome) = guard.renew(wire, adapter.incarnation, times, place)
+        {
+            feed(adapter.conns[&wire], outcome);
+        }
+        stale
     }
 }
 
@@ -314,7 +380,7 @@ impl Adapter {
         }
     }
 
-    fn read_clients(&mut self, options: &Options, turn: &mut Turn<'_>, around: &mut Surroundings<'_>) {
+    fn read_clients(&mut self, options: &Options, turn: &mut Turn<'_>, now: Time, around: &mut Surroundings<'_>) {
         for _ in 0..self.ready.len().min(options.reads_per_turn) {
             let Some(conn) = self.ready.pop_front() else { return };
             let Some(socket) = self.sockets.get_mut(&conn) else { continue };
@@ -325,6 +391,10 @@ impl Adapter {
             }
             match around.network.read(socket.wire, Side::Far, options.read_bytes, &mut around.timeline) {
                 Read::Bytes(mut data) => {
+                    if let Some(guard) = &mut around.guard {
+                        let total = around.network.read_total(socket.wire, Side::Far);
+                        guard.read(socket.wire, total, (around.timeline.now, now.as_micros()));
+                    }
                     turn.feed(Event::Bytes { conn, data: &mut data });
                     if turn.core().keeps_unread(conn) {
                         around.reference.client_kept(socket.wire);

@@ -25,6 +25,12 @@ pub enum Happening {
     Client(usize),
     /// A publisher that is no instance has something to say.
     Foreign,
+    /// A credential has been looked at, for the instance at this place.
+    Verdict(usize),
+    /// Credentials count no more.
+    Ban,
+    /// The instance at this place hears of that.
+    BansReach(usize),
     /// A fault strikes.
     Fault(Fault),
     /// What a fault did ends.

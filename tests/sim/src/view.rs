@@ -1,6 +1,7 @@
 //! What one connection of a client has asked for and been told, judged against the reference: membership, order, gaps, replies.
 
 mod kept;
+mod known;
 
 use crate::network::{Network, WireId};
 use crate::options::{Fault, Options};
@@ -35,6 +36,8 @@ pub enum Ask {
     Send(Key),
     /// For a sign of life.
     Ping,
+    /// To be known by a credential.
+    Auth(String),
 }
 
 #[derive(Clone, Debug)]
@@ -100,6 +103,8 @@ pub struct View {
     /// Bytes that have been inflated for what was answered, beyond what it had itself.
     pub inflated: u64,
     is_quiet: bool,
+    /// Clients are asked who they are, and not all may do everything.
+    is_guarded: bool,
     refuses_subscribe: bool,
     is_tight: bool,
     /// Messages can make too many deliveries.
@@ -129,6 +134,7 @@ impl View {
             delivered: 0,
             inflated: 0,
             is_quiet: options.is_quiet(),
+            is_guarded: options.identities.is_some(),
             refuses_subscribe,
             is_tight: options.is_tight(),
             limits_deliveries: options.core.limits.deliveries.is_limited(),
@@ -179,7 +185,7 @@ impl View {
     /// What it has asked for up to `end` of what it says, and was not told, but for memberships: a broker that is away gives none.
     pub fn unanswered_before(&self, end: u64) -> Option<&Ask> {
         let asked = self.asked.values().chain(&self.without_id).filter(|asked| asked.end <= end);
-        asked.map(|asked| &asked.ask).find(|ask| !matches!(ask, Ask::Subscribe(..)))
+        asked.map(|asked| &asked.ask).find(|ask| !matches!(ask, Ask::Subscribe(..) | Ask::Auth(_)))
     }
 
     /// Since when it has asked to be a member of the room, unless it has left since.
@@ -261,7 +267,8 @@ impl View {
         }
     }
 
-    /// `SUBSCRIBED`; where it begins in a room with history, and whether all that it has missed follows.
+    /// `SUBSCRIBED`; where it begins in a room with history, and whether all that it has missed follows. If the instance did not act upon the
+    /// request when it had read it, how far it had read Redis when it did.
     ///
     /// # Errors
     /// If nobody asked, or the broker did not confirm.
@@ -269,7 +276,7 @@ impl View {
         &mut self,
         room: usize,
         id: Option<u64>,
-        told: (Option<Position>, Option<bool>),
+        (place, recovered, request): (Option<Position>, Option<bool>, Option<Place>),
         reference: &Reference,
         network: &Network,
     ) -> Result<(), String> {
@@ -283,9 +290,12 @@ impl View {
         if self.seats[room].left.is_none_or(|left| left < asked.number) {
             self.check_sent(room, asked.number, reference)?;
         }
-        let from = reference.owed_from(room, incarnation, (self.wire, asked.end), network)?;
+        let from = match request {
+            Some(request) => reference.owed_behind(room, incarnation, request, network),
+            None => reference.owed_from(room, incarnation, (self.wire, asked.end), network)?,
+        };
         if let Ask::Subscribe(_, _, start) = asked.ask {
-            self.begins(room, start, told, reference)?;
+            self.begins(room, start, (place, recovered), reference)?;
         }
         let seat = &mut self.seats[room];
         if !seat.is_member {
@@ -294,7 +304,7 @@ impl View {
         Ok(())
     }
 
-    /// `UNSUBSCRIBED`; `unasked` if it has a code.
+    /// `UNSUBSCRIBED`, with a code where it comes unasked.
     ///
     /// # Errors
     /// If nobody asked, or something that came before it for the instance did not come to the client.
@@ -302,12 +312,17 @@ impl View {
         &mut self,
         room: usize,
         id: Option<u64>,
-        unasked: bool,
+        code: Option<&str>,
         reference: &Reference,
         network: &Network,
     ) -> Result<(), String> {
-        if unasked {
-            if !self.refuses_subscribe {
+        if let Some(code) = code {
+            // Whether it may be in the room is judged before.
+            let is_withdrawn = self.is_guarded && code == "forbidden";
+            if is_withdrawn {
+                // Without an id it is not told twice.
+                self.without_id.retain(|asked| !matches!(asked.ask, Ask::Subscribe(of, ..) if of == room));
+            } else if !(self.refuses_subscribe && code == "broker_refused") {
                 return Err("UNSUBSCRIBED unasked, and the broker refuses nothing".to_owned());
             }
         } else {
@@ -489,6 +504,16 @@ impl View {
             (None, Some(_)) if code == "too_fast" && self.limits_deliveries => return Ok(()),
             // Told although it cannot say which.
             (None, Some(_)) if code == "broker_busy" && self.is_tight => return Ok(()),
+            (None, Some(room)) if self.is_guarded => {
+                let asked = self.take(None, |ask| matches!(ask, Ask::Subscribe(of, ..) if *of == room));
+                // That of its user's own room nobody has asked for.
+                let is_own = code == "broker_refused" && self.refuses_subscribe || code == "history_unavailable";
+                if asked.is_none() && is_own {
+                    (self.seats[room].is_member, self.seats[room].next) = (false, None);
+                    return Ok(());
+                }
+                asked
+            }
             // One that has to wait for an earlier one, where it is that.
             (None, Some(room)) => self.take(None, |ask| match ask {
                 Ask::Subscribe(of, waits, _) => *of == room && (*waits || code != "pending"),
@@ -499,6 +524,12 @@ impl View {
         let Some(Asked { ask, number, .. }) = asked else { return Err(format!("ERROR {code}, and nobody asked")) };
         match (ask, code) {
             (Ask::Subscribe(_, true, _), "pending") => Ok(()),
+            // It waits for its user's own room already, or has been put there.
+            (Ask::Subscribe(..), "pending") if self.is_guarded => Ok(()),
+            // Whether that is so is judged before.
+            (Ask::Auth(_), _) => Ok(()),
+            (Ask::Subscribe(..) | Ask::History(..), code) if self.is_guarded && is_denied(code) => Ok(()),
+            (Ask::Send(key), code) if self.is_guarded && is_denied(code) => reference.told(key, Told::Refused),
             (Ask::Subscribe(room, ..), "cancelled") if self.seats[room].left.is_some_and(|left| left > number) => {
                 Ok(())
             }
@@ -525,6 +556,11 @@ impl View {
             (ask, code) => Err(format!("client {}: ERROR {code} to {ask:?}", self.client)),
         }
     }
+}
+
+/// Whether somebody may not do what was asked.
+fn is_denied(code: &str) -> bool {
+    matches!(code, "forbidden" | "unauthorised")
 }
 
 #[cfg(test)]

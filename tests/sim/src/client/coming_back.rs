@@ -82,7 +82,10 @@ pub(super) fn history_in(said: &Value) -> Result<Page, String> {
     let epoch = epoch_in(said, "epoch")?.ok_or("HISTORY without an epoch")?;
     let messages = said["messages"].as_array().ok_or("HISTORY without messages")?;
     let message = |said: &Value| match (said["offset"].as_u64(), said["time"].as_u64()) {
-        (Some(offset), Some(time_ms)) => Ok(Message { offset, time_ms, json: said["message"].clone() }),
+        (Some(offset), Some(time_ms)) => {
+            let from = said["from"].as_str().map(str::to_owned);
+            Ok(Message { offset, time_ms, from, json: said["message"].clone() })
+        }
         _ => Err(format!("a message without offset or time: {said}")),
     };
     let messages = messages.iter().map(message).collect::<Result<_, _>>()?;

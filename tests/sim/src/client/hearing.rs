@@ -10,6 +10,7 @@ use crate::options::Fault;
 use crate::reference::Reference;
 use crate::trace;
 use crate::view::Dialect;
+use fanfare_core::rules::Right;
 use fanfare_wire::{Frame, opcode};
 
 /// What keeps a client's bytes from the server, or the server from reading them, for longer than a pong may take.
@@ -56,6 +57,8 @@ impl Client {
             trace!(around.trace, around.timeline, "client {} hears {heard}", self.number);
             match heard {
                 Heard::Upgraded => {
+                    self.judge_answer(101, around)?;
+                    let Some(connection) = &mut self.connection else { return Ok(()) };
                     connection.is_upgraded = true;
                     // Rooms that were not named in the URL.
                     let view = &connection.view;
@@ -70,10 +73,13 @@ impl Client {
                     }
                 }
                 Heard::Refused(status) => {
-                    if self.options.is_quiet() || status != 503 && status != 408 {
+                    let is_fair = self.judge_answer(status, around)?;
+                    if !is_fair && (self.options.is_quiet() || status != 503 && status != 408) {
                         return Err(format!("the upgrade is answered with {status}"));
                     }
-                    connection.is_over = true;
+                    if let Some(connection) = &mut self.connection {
+                        connection.is_over = true;
+                    }
                 }
                 Heard::Ping(payload) => {
                     if self.mute_until <= around.timeline.now {
@@ -95,8 +101,7 @@ impl Client {
     }
 
     fn text(&mut self, text: &str, around: &mut Surroundings<'_>) -> Result<(), String> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let (view, reference) = (&mut connection.view, &mut around.reference);
+        let reference = &around.reference;
         if self.dialect != Dialect::Fanfare {
             let key = Reference::key_of(text)?;
             let sent = reference.sent(key).ok_or_else(|| format!("{key:?} was never sent"))?;
@@ -105,11 +110,26 @@ impl Client {
                 return Err(format!("{text} comes, and sent was {sent:?}"));
             }
             let room = sent.room;
+            self.judge(("MESSAGE", Some(room), None), &serde_json::Value::Null, around)?;
+            let Some(connection) = &mut self.connection else { return Ok(()) };
+            let (view, reference) = (&mut connection.view, &mut around.reference);
             return view.message(room, (text, None), reference, &around.network);
         }
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
         let room = value["room"].as_str().map(Reference::room).transpose()?;
         let (id, kind) = (value["id"].as_u64(), value["type"].as_str().unwrap_or_default());
+        self.judge((kind, room, id), &value, around)?;
+        if kind == "ERROR" && matches!(value["code"].as_str(), Some("token_expiring")) {
+            self.auth_in_time(around);
+            return Ok(());
+        }
+        let put = room.filter(|room| kind == "SUBSCRIBED" && self.was_put(id, *room, around));
+        if let Some(room) = put.filter(|room| !self.is_healed || self.is_entitled(Right::Subscribe, *room)) {
+            self.wants.insert(room);
+        }
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let (view, reference) = (&mut connection.view, &mut around.reference);
+        let mut known_by = None;
         let result = match (kind, room) {
             ("MESSAGE", Some(room)) => {
                 let (_, json) = text.split_once(",\"message\":").ok_or("no message")?;
@@ -117,13 +137,23 @@ impl Client {
                 let end = offset.map_or("}".to_owned(), |offset| format!(",\"offset\":{offset}}}"));
                 let json = json.strip_suffix(&end).unwrap_or_default();
                 let key = Reference::key_of(json)?;
-                if reference.sent(key).is_none_or(|sent| sent.json != json) {
+                let Some(sent) = reference.sent(key).filter(|sent| sent.json == json) else {
                     return Err(format!("{json} comes, and sent was {:?}", reference.sent(key)));
-                }
+                };
+                Client::judge_sender(&value, sent.from)?;
                 view.message(room, (json, offset), reference, &around.network)
             }
-            ("SUBSCRIBED", Some(room)) => {
+            ("SUBSCRIBED", Some(room)) if put.is_some() => {
                 let told = (place_in(&value)?, value["recovered"].as_bool());
+                let times = around.guard.as_ref().and_then(|guard| guard.own_join(connection.wire, room));
+                let times = times.ok_or("it was put in a room that is not its own")?;
+                view.joined(room, told, times, reference, &around.network)
+            }
+            ("AUTHENTICATED", None) => view.authenticated(id).map(|text| known_by = Some(text)),
+            ("SUBSCRIBED", Some(room)) => {
+                let guard = around.guard.as_ref().filter(|_| id.is_none());
+                let request = guard.and_then(|guard| guard.upgraded_at(connection.wire));
+                let told = (place_in(&value)?, value["recovered"].as_bool(), request);
                 view.subscribed(room, id, told, reference, &around.network)
             }
             ("GAP", Some(room)) if value["reason"] == "interrupted" => view.interrupted(room, reference),
@@ -135,8 +165,7 @@ impl Client {
                 view.history(room, id, &page, reference)
             }
             ("UNSUBSCRIBED", Some(room)) => {
-                let unasked = value["code"].is_string();
-                view.unsubscribed(room, id, unasked, reference, &around.network)
+                view.unsubscribed(room, id, value["code"].as_str(), reference, &around.network)
             }
             ("ACK", None) => view.acked(id.unwrap_or_default(), place_in(&value)?, reference),
             ("PONG", None) => view.ponged(id),
@@ -151,11 +180,16 @@ impl Client {
             connection.made.surplus += text.len() as u64;
         }
         let result = result.and_then(|()| connection.check_charged(&self.options, around.timeline.now));
-        result.map_err(|error| format!("{error}: {text}"))
+        result.map_err(|error| format!("{error}: {text}"))?;
+        if let Some(text) = known_by {
+            self.is_known_by(text);
+        }
+        Ok(())
     }
 
     /// The server closes, or answers a close.
     fn closed(&mut self, code: u16, reason: &str, around: &mut Surroundings<'_>) -> Result<(), String> {
+        let is_known = self.is_closed_fairly(code, around);
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let options = &self.options;
         let answers = connection.is_over && code == 1000;
@@ -182,7 +216,7 @@ impl Client {
         {
             return Err(format!("closed with 1012 before {ask:?} is answered"));
         }
-        let is_fair = is_fair || connection.is_too_costly(code, reason, &options.core, around.timeline.now);
+        let is_fair = is_fair || is_known || connection.is_too_costly(code, reason, &options.core, around.timeline.now);
         if !answers && !is_fair {
             return Err(format!("closed with {code}"));
         }

@@ -88,7 +88,8 @@ impl Client {
         }
         let known = connection.shown.as_deref().and_then(|text| guard.issuer.credential(text));
         let known = known.map(|credential| (credential.user, &credential.grants));
-        guard.identities.may(known, right, room).is_err() && self.persona.as_mut().is_some_and(|of| of.rng.u32(0..12) > 0)
+        guard.identities.may(known, right, room).is_err()
+            && self.persona.as_mut().is_some_and(|of| of.rng.u32(0..12) > 0)
     }
 
     /// A credential, its own or not, good or not; `None`: it shows none.
@@ -122,13 +123,16 @@ impl Client {
             return shown;
         }
         let text = self.draw_credential(false, around);
-        let (Some(guard), Some(persona), Some(connection)) = (&mut around.guard, &mut self.persona, &mut self.connection) else {
+        let (Some(guard), Some(persona), Some(connection)) =
+            (&mut around.guard, &mut self.persona, &mut self.connection)
+        else {
             return shown;
         };
         let auth = &guard.identities.auth;
         let counts = [auth.header, auth.query.is_some(), auth.subprotocol];
         let sources = [Source::Header, Source::Query, Source::Subprotocol];
-        let enabled: Vec<Source> = sources.into_iter().zip(counts).filter(|(_, counts)| *counts).map(|(of, _)| of).collect();
+        let enabled: Vec<Source> =
+            sources.into_iter().zip(counts).filter(|(_, counts)| *counts).map(|(of, _)| of).collect();
         // Sometimes it shows it where it does not count.
         let is_lost = !self.is_healed && persona.rng.u32(0..12) == 0;
         let source = if is_lost { pick(&mut persona.rng, &sources) } else { pick(&mut persona.rng, &enabled) };
@@ -181,7 +185,8 @@ impl Client {
             return;
         }
         let Some(text) = self.draw_credential(true, around) else { return };
-        if let (Some(guard), Some(connection), Some(persona)) = (&mut around.guard, &self.connection, &mut self.persona) {
+        if let (Some(guard), Some(connection), Some(persona)) = (&mut around.guard, &self.connection, &mut self.persona)
+        {
             guard.auth(connection.wire, &text);
             persona.is_due = false;
             persona.proof = self.is_healed.then(|| text.clone());
@@ -211,7 +216,8 @@ impl Client {
     /// Sees to it that it is known as who it is, with all that it may. Says whether it has yet to be.
     pub(super) fn proves_itself(&mut self, around: &mut Surroundings<'_>) -> bool {
         let is_banned = self.is_banned();
-        let (Some(persona), Some(connection), Some(guard)) = (&mut self.persona, &self.connection, &around.guard) else {
+        let (Some(persona), Some(connection), Some(guard)) = (&mut self.persona, &self.connection, &around.guard)
+        else {
             return false;
         };
         let is_due = std::mem::take(&mut persona.is_due);
@@ -264,7 +270,10 @@ impl Client {
     pub(super) fn judge_answer(&mut self, status: u16, around: &Surroundings<'_>) -> Result<bool, String> {
         let (Some(guard), Some(connection)) = (&around.guard, &self.connection) else { return Ok(false) };
         let is_fair = guard.might_answer(connection.wire, status, around.timeline.now);
-        if is_fair && self.is_banned() && let Some(persona) = &mut self.persona {
+        if is_fair
+            && self.is_banned()
+            && let Some(persona) = &mut self.persona
+        {
             persona.has_given_up = status == 403;
         }
         match status {
@@ -290,7 +299,10 @@ impl Client {
                 4509 => guard.has_failed(wire),
                 _ => false,
             };
-        if is_fair && self.is_banned() && let Some(persona) = &mut self.persona {
+        if is_fair
+            && self.is_banned()
+            && let Some(persona) = &mut self.persona
+        {
             persona.has_given_up = code == 4503;
         }
         is_fair
@@ -311,10 +323,10 @@ impl Client {
         let code = said["code"].as_str().unwrap_or_default();
         let asked = view.asked(id, room);
         let acted = asked.map_or(times, |(_, end)| guard.acted(wire, end, times.1));
-        let might = |times: Times, right: Right| room.is_none_or(|room| !guard.might(wire, times, right, room).is_empty());
-        let might_always = |right: Right| {
-            room.is_none_or(|room| !guard.might_refuse(wire, times, (right, room), "forbidden"))
-        };
+        let might =
+            |times: Times, right: Right| room.is_none_or(|room| !guard.might(wire, times, right, room).is_empty());
+        let might_always =
+            |right: Right| room.is_none_or(|room| !guard.might_refuse(wire, times, (right, room), "forbidden"));
         let is_fair = match (kind, asked.map(|(ask, _)| ask)) {
             ("MESSAGE", _) => might(times, Right::Subscribe),
             ("HISTORY", _) => might(times, Right::History),
@@ -323,7 +335,8 @@ impl Client {
             }
             ("SUBSCRIBED", _) => might(times, Right::Subscribe),
             ("UNSUBSCRIBED", _) if code == "forbidden" => {
-                let is_refused = |code| guard.might_refuse(wire, times, (Right::Subscribe, room.unwrap_or_default()), code);
+                let is_refused =
+                    |code| guard.might_refuse(wire, times, (Right::Subscribe, room.unwrap_or_default()), code);
                 let is_waiting = room.is_some_and(|room| !view.is_member(room));
                 // Whoever waited to be given what was said before may not have that.
                 is_refused("forbidden") || is_refused("unauthorised") || is_waiting && !might_always(Right::History)
@@ -341,7 +354,9 @@ impl Client {
                         refuses(Right::Subscribe, *room) || *start != Start::Live && refuses(Right::History, *room)
                     }
                     Ask::History(room, _) => refuses(Right::History, *room),
-                    Ask::Send(key) => around.reference.sent(*key).is_some_and(|sent| refuses(Right::Publish, sent.room)),
+                    Ask::Send(key) => {
+                        around.reference.sent(*key).is_some_and(|sent| refuses(Right::Publish, sent.room))
+                    }
                     _ => false,
                 }
             }

@@ -61,6 +61,8 @@ pub struct Message {
     pub offset: u64,
     /// When it was stored.
     pub time_ms: u64,
+    /// Who has said it.
+    pub from: Option<String>,
     /// What was sent.
     pub json: Value,
 }
@@ -409,7 +411,10 @@ impl View {
         for (message, expected) in messages.iter().zip(messages.first().map_or(0, |first| first.offset)..) {
             let entry = lives.entry(room, Position { epoch, offset: message.offset });
             let sent = entry.filter(|entry| entry.time_ms == message.time_ms).and_then(|of| reference.sent(of.key));
-            let is_right = sent.is_some_and(|sent| serde_json::from_str(&sent.json).ok() == Some(message.json.clone()));
+            let is_right = sent.is_some_and(|sent| {
+                let json = serde_json::from_str(&sent.json).ok();
+                json == Some(message.json.clone()) && sent.from == message.from.as_deref()
+            });
             if !is_right || message.offset != expected {
                 return Err(format!("message {} of it is {entry:?}", message.offset));
             }

@@ -100,7 +100,7 @@ impl Scene {
     }
 
     fn subscribed(&mut self) -> Result<(), String> {
-        self.view.subscribed(ROOM, Some(1), (None, None), &self.reference, &self.network)
+        self.view.subscribed(ROOM, Some(1), (None, None, None), &self.reference, &self.network)
     }
 
     fn text(number: u64) -> String {
@@ -157,7 +157,7 @@ fn only_members_get_messages() {
     scene.publish();
     scene.read();
     scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, None, 0), (2, 0), 0);
-    scene.view.unsubscribed(ROOM, Some(2), false, &scene.reference, &scene.network).unwrap();
+    scene.view.unsubscribed(ROOM, Some(2), None, &scene.reference, &scene.network).unwrap();
     assert!(scene.message(2).is_err(), "after UNSUBSCRIBED");
 }
 
@@ -166,7 +166,7 @@ fn who_leaves_gets_what_its_instance_had_read_when_it_asked_to() {
     let mut scene = Scene::with_messages(1);
     let place = scene.reference.place(INCARNATION, &scene.network);
     scene.view.ask(Some(2), Ask::Unsubscribe(ROOM, place, scene.reference.len(ROOM)), (2, 0), 0);
-    assert!(scene.view.unsubscribed(ROOM, Some(2), false, &scene.reference, &scene.network).is_err());
+    assert!(scene.view.unsubscribed(ROOM, Some(2), None, &scene.reference, &scene.network).is_err());
 }
 
 #[test]
