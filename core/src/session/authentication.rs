@@ -119,15 +119,16 @@ impl Session {
                 self.join_own(hub, cx, slot, identity)
             }
             (Err(denied), Some(Asking::Command(id))) => {
-                // What it had may have ended while this one was looked at.
+                // What it had may have ended while this one was looked at. That has its time still, whatever else is shown.
                 if let Some(expires) = self.expires(cx, slot) {
-                    self.wheel.set(slot, expires);
+                    self.wheel.set(slot, expires.min(cx.now + AGAIN));
                 }
                 self.refuse_command(cx, slot, denied, id.as_ref())
             }
-            // It is asked again soon. What is known stays true for as long as it may.
+            // What is known stays true for as long as it may. It is asked again soon, where there is something to ask; else the end of the
+            // credential has its time already.
             (Err(Denied::Unavailable), _) => {
-                if self.identities.get(slot).is_some() {
+                if self.identities.get(slot).is_some_and(|who| who.renewal.is_some()) {
                     self.wheel.set(slot, cx.now + AGAIN);
                 }
                 Ok(())

@@ -202,21 +202,28 @@ impl Guard {
         }
     }
 
+    /// What this instance knows. One that is new hears of all bans first.
+    fn desk(&mut self, incarnation: Incarnation) -> &mut Desk {
+        let rng = self.issuer.rng();
+        self.desks.entry(incarnation).or_insert_with(|| Desk {
+            skew_ms: rng.u64(0..2_000),
+            bans_due: true,
+            ..Desk::default()
+        })
+    }
+
     /// What the instance is to be told in this turn, at `clock` by its own clock. It has read Redis up to `place`.
     pub fn tell(&mut self, incarnation: Incarnation, (now, clock): (u64, u64), place: Place) -> Told {
         let mut told = Told::default();
-        let (issuer, wall_pause) = (&mut self.issuer, self.identities.wall_pause);
-        let desk = self.desks.entry(incarnation).or_insert_with(|| Desk {
-            skew_ms: issuer.rng().u64(0..2_000),
-            bans_due: true,
-            ..Desk::default()
-        });
+        let wall_pause = self.identities.wall_pause;
+        let bans = self.issuer.bans().to_vec();
+        let desk = self.desk(incarnation);
         if desk.told.is_none_or(|(at, _)| clock >= at + wall_pause) {
             let unix_ms = EPOCH_MS + now / 1_000 + desk.skew_ms;
             (desk.told, told.unix_ms) = (Some((clock, unix_ms)), Some(unix_ms));
         }
         if std::mem::take(&mut desk.bans_due) {
-            desk.bans = issuer.bans().to_vec();
+            desk.bans = bans;
             told.bans = Some(desk.bans.clone());
             self.apply_bans(incarnation, (now, clock));
         }
@@ -362,7 +369,7 @@ impl Guard {
 
     /// An instance has taken a connection.
     pub fn opened(&mut self, incarnation: Incarnation, wire: WireId) {
-        self.desks.entry(incarnation).or_default().open.insert(wire);
+        self.desk(incarnation).open.insert(wire);
     }
 
     /// It has read something of it.

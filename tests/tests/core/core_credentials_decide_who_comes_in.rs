@@ -195,6 +195,16 @@ fn a_credential_that_expires_is_told_of_before_and_a_renewal_keeps_the_connectio
 }
 
 #[test]
+fn what_cannot_be_found_out_unasked_puts_off_no_end() {
+    let mut lone = lone_with(|_| {});
+    let second = Duration::from_secs(1);
+    let conn = user(&mut lone, &expiring("bob", 3 * second));
+    lone.wait(2 * second);
+    assert_eq!(verdict(&mut lone, conn, Err(Denied::Unavailable)), []);
+    assert_eq!(close_code(&lone.wait(2 * second), conn), Some(4001));
+}
+
+#[test]
 fn a_session_is_looked_up_again_and_ends_with_it() {
     let mut lone = lone_with(|config| auth(config).recheck = Duration::from_secs(20));
     let mut session = Identity::new("bob");
