@@ -133,8 +133,8 @@ pub struct Guard {
     /// What an instance has done that it must not.
     failed: Option<String>,
     handshake: u64,
-    /// Credentials that were looked at, refused, and connections that bans ended: for the report.
-    pub verdicts: u64,
+    /// Credentials of which an instance was told.
+    pub credentials: u64,
 }
 
 impl Guard {
@@ -149,7 +149,7 @@ impl Guard {
             pending: Vec::new(),
             failed: None,
             handshake: options.core.timeouts.handshake.as_micros() as u64,
-            verdicts: 0,
+            credentials: 0,
         })
     }
 
@@ -292,7 +292,7 @@ impl Guard {
         (now, clock): (u64, u64),
         place: Place,
     ) {
-        self.verdicts += 1;
+        self.credentials += 1;
         let unix_ms = self.unix_ms(incarnation, clock);
         let (Some(conduct), desk) = (self.wires.get_mut(&wire), &self.desks[&incarnation]) else { return };
         if source.is_some() {

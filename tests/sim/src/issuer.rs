@@ -67,6 +67,8 @@ pub struct Issuer {
     /// By their number; those that are not sessions never change.
     issued: Vec<Credential>,
     bans: Vec<Ban>,
+    /// How many bans there ever were.
+    pub bans_issued: u64,
     is_healed: bool,
     rng: Rng,
 }
@@ -74,7 +76,7 @@ pub struct Issuer {
 impl Issuer {
     /// Nothing has been issued.
     pub fn new(identities: Identities, rng: Rng) -> Issuer {
-        Issuer { identities, issued: Vec::new(), bans: Vec::new(), is_healed: false, rng }
+        Issuer { identities, issued: Vec::new(), bans: Vec::new(), bans_issued: 0, is_healed: false, rng }
     }
 
     /// All bans there are.
@@ -168,6 +170,7 @@ impl Issuer {
 
     /// Somebody's credentials count no more.
     pub fn ban(&mut self, now: u64) {
+        self.bans_issued += 1;
         let now_ms = EPOCH_MS + now / 1_000;
         let r = &mut self.rng;
         let user = USERS[r.usize(0..USERS.len())];

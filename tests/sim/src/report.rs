@@ -19,6 +19,8 @@ pub struct Report {
     delivered: u64,
     short_writes: u64,
     output_kills: u64,
+    credentials: u64,
+    bans: u64,
     faults: BTreeMap<Fault, u64>,
 }
 
@@ -33,6 +35,8 @@ impl Report {
         self.delivered += outcome.delivered;
         self.short_writes += outcome.short_writes;
         self.output_kills += outcome.output_kills;
+        self.credentials += outcome.credentials;
+        self.bans += outcome.bans;
         for (fault, count) in &outcome.faults {
             *self.faults.entry(*fault).or_default() += count;
         }
@@ -62,6 +66,8 @@ impl fmt::Display for Report {
             ("messages delivered", self.delivered),
             ("short writes to clients", self.short_writes),
             ("subscribers that Redis cut off for their unread output", self.output_kills),
+            ("credentials that instances were told of", self.credentials),
+            ("bans", self.bans),
         ];
         for (name, number) in lines {
             writeln!(f, "{number:>14}  {name}")?;
