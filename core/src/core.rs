@@ -15,7 +15,7 @@ use crate::fanout::place::GROUP_MEMBERS_MAX;
 use crate::fanout::{FanOut, Rest};
 use crate::hub::{self, Hub, Told};
 use crate::id::ConnId;
-use crate::identity::{Bans, Denied, Identity};
+use crate::identity::{Denied, Identity};
 use crate::journal::{Entry, Journal};
 use crate::limits::Limits;
 use crate::limits::meter::Limit;
@@ -87,6 +87,7 @@ impl Core {
     pub fn turn(&mut self, now: Time) -> Turn<'_> {
         self.cx.now = self.cx.now.max(now);
         self.transport.begin_turn(self.cx.now);
+        self.session.begin_turn(self.cx.now);
         Turn { core: self }
     }
 
@@ -213,6 +214,14 @@ impl Core {
     ) -> Result<ConnId, Refused> {
         let conn = self.transport.open_websocket(&mut self.cx, dialect, rooms, peer)?;
         let slot = conn.slot() as u32;
+        let judged = identity.map(|identity| self.session.judge(&mut self.cx, slot, Ok(identity))).transpose();
+        let identity = match judged {
+            Ok(identity) => identity,
+            Err(denied) => {
+                self.end(slot, CloseReason::denied(denied));
+                return Ok(conn);
+            }
+        };
         let rooms = if rooms.is_empty() { dialect.own_rooms() } else { rooms };
         if let Err(reason) = self.begin(slot, identity, rooms.iter().map(|room| (*room, Start::Live))) {
             self.end(slot, reason);
@@ -266,6 +275,8 @@ impl Core {
         let readiness = self.told_readiness();
         let caller = match outcome {
             None => Caller::Unknown,
+            // Whoever looked at the request found nobody in it.
+            Some(Err(Denied::Unauthorised)) if !self.session.shows_credential(slot) => Caller::Nobody,
             Some(Ok(_)) => Caller::Known,
             Some(Err(denied)) => Caller::Denied(denied),
         };
@@ -279,6 +290,7 @@ impl Core {
             Answered::Opened(rooms) => rooms,
         };
         self.cx.limits.forget_owed();
+        let outcome = outcome.filter(|_| caller != Caller::Nobody);
         let begun = match outcome.transpose() {
             Ok(identity) => self.begin(slot, identity, rooms.iter().map(|(room, start)| (&**room, *start))),
             Err(denied) => Err(CloseReason::denied(denied)),
@@ -296,10 +308,11 @@ impl Core {
     fn authenticated(&mut self, slot: u32, outcome: Result<&Identity, Denied>) {
         match self.cx.slots.get(slot).phase {
             Phase::Head => {
-                let Some(judged) = self.session.take_upgrade(&mut self.cx, slot, outcome) else { return };
+                let Some(judged) = self.session.judge_upgrade(&mut self.cx, slot, outcome) else { return };
                 if let Some(whole) = self.transport.take_held(slot) {
                     self.answer(slot, whole, Some(judged.and(outcome)));
                 }
+                self.session.end_upgrade(slot);
             }
             Phase::Open => {
                 if let Err(reason) = self.session.authenticated(&mut self.hub, &mut self.cx, slot, outcome) {
@@ -307,12 +320,6 @@ impl Core {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn set_bans(&mut self, bans: &Bans) {
-        for (slot, reason) in self.session.set_bans(&self.cx, bans) {
-            self.end(slot, reason);
         }
     }
 
@@ -479,8 +486,8 @@ impl Core {
             let Some(slot) = self.transport.next_unfinished(&self.cx, has_unread) else { break };
             self.end(slot, CloseReason::Unfinished("a message did not end in time"));
         }
-        self.session.fire(self.cx.now);
-        while let Some((slot, reason)) = self.session.next_expired(&mut self.cx) {
+        self.session.fire(&self.cx);
+        while let Some((slot, reason)) = self.session.next_expired(&mut self.cx, has_unread) {
             self.end(slot, reason);
         }
         self.hub.timeout(&mut self.cx);
@@ -544,8 +551,10 @@ impl Core {
     /// The adapter has carried out the first `done` ends of sockets.
     fn forget_ended(&mut self, done: usize) {
         for end in &self.transport.ends()[..done] {
-            if let End::Close(conn) = end {
-                self.session.forget(conn.slot() as u32);
+            if let End::Close(conn) = end
+                && let Some(slot) = self.cx.slots.slot(*conn)
+            {
+                self.session.forget(slot);
             }
         }
         self.transport.forget_ended(&mut self.cx, done);
@@ -641,8 +650,8 @@ impl<'c> Turn<'c> {
                 Some(slot) => core.authenticated(slot, outcome),
                 None => core.cx.metrics.stale_ids += 1,
             },
-            Event::Bans(bans) => core.set_bans(bans),
-            Event::WallClock { unix_ms } => core.cx.wall_clock.set(core.cx.now, unix_ms),
+            Event::Bans(bans) => core.session.set_bans(bans),
+            Event::WallClock { unix_ms } => core.session.set_clock(&mut core.cx, unix_ms),
             Event::Broker(event) => core.broker_event(event),
             Event::Timeout => core.timeout(&mut |_| false),
             Event::Shutdown => core.shutdown(),

@@ -4,6 +4,7 @@ use crate::broker::BrokerEvent;
 use crate::id::ConnId;
 use crate::identity::{Bans, Denied, Identity};
 use crate::ws::Message;
+use std::sync::Arc;
 
 /// What happened outside the core. Later versions may know of more: nobody has to tell them.
 #[derive(Debug)]
@@ -46,8 +47,9 @@ pub enum Event<'a> {
         /// Whom it is of.
         outcome: Result<&'a Identity, Denied>,
     },
-    /// All credentials that count no more, in place of those that were told before. Whoever came by one of them is closed.
-    Bans(&'a Bans),
+    /// All credentials that count no more, in place of those that were told before. Whoever came by one of them is closed, in this turn
+    /// and the next ones.
+    Bans(&'a Arc<Bans>),
     /// What time it is. To be fed before the first turn where credentials expire, and again every minute or so, because clocks are set.
     WallClock {
         /// Unix, ms.

@@ -127,7 +127,10 @@ pub enum Denied {
 pub struct Bans {
     users: BTreeMap<Box<str>, u64>,
     tokens: BTreeMap<Box<str>, u64>,
-    issued_before: Vec<(Option<Box<str>>, u64, u64)>,
+    /// Of everybody: before when, and until when.
+    issued_before: Vec<(u64, u64)>,
+    /// Of single users.
+    issued_before_of: BTreeMap<Box<str>, Vec<(u64, u64)>>,
 }
 
 /// One of them.
@@ -172,7 +175,10 @@ impl Bans {
             match banned {
                 Banned::User(user) => longest(&mut all.users, user, until_ms),
                 Banned::Token(token) => longest(&mut all.tokens, token, until_ms),
-                Banned::IssuedBefore { ms, user } => all.issued_before.push((user, ms, until_ms)),
+                Banned::IssuedBefore { ms, user: None } => add(&mut all.issued_before, (ms, until_ms)),
+                Banned::IssuedBefore { ms, user: Some(user) } => {
+                    add(all.issued_before_of.entry(user).or_default(), (ms, until_ms));
+                }
             }
         }
         all
@@ -180,7 +186,8 @@ impl Bans {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.tokens.is_empty() && self.issued_before.is_empty()
+        let are_none = self.users.is_empty() && self.tokens.is_empty();
+        are_none && self.issued_before.is_empty() && self.issued_before_of.is_empty()
     }
 
     /// Whether the credential of this identity counts no more.
@@ -197,11 +204,22 @@ impl Bans {
             return Err(Denied::Forbidden);
         }
         let is_banned = token_id.is_some_and(|token| self.tokens.get(token).is_some_and(is_in))
-            || self.issued_before.iter().any(|(of, ms, until_ms)| {
-                let concerns = of.as_deref().is_none_or(|of| of == user);
-                concerns && is_in(until_ms) && issued_ms.is_none_or(|issued| issued < *ms)
-            });
+            || self
+                .issued_before_of
+                .get(user)
+                .into_iter()
+                .chain([&self.issued_before])
+                .flatten()
+                .any(|(ms, until_ms)| is_in(until_ms) && issued_ms.is_none_or(|issued| issued < *ms));
         if is_banned { Err(Denied::Expired) } else { Ok(()) }
+    }
+}
+
+/// Adds such a ban, unless one is there that says more. Those of which it says more go.
+fn add(of: &mut Vec<(u64, u64)>, (ms, until_ms): (u64, u64)) {
+    if !of.iter().any(|(before, until)| *before >= ms && *until >= until_ms) {
+        of.retain(|(before, until)| *before > ms || *until > until_ms);
+        of.push((ms, until_ms));
     }
 }
 
@@ -239,6 +257,13 @@ mod tests {
         for bans in [[ban(5), ban(9)], [ban(9), ban(5)]] {
             assert!(Bans::new(bans).refuse(&Identity::new("bob"), 8));
         }
+    }
+
+    #[test]
+    fn what_another_ban_says_as_well_is_not_kept() {
+        let before = |ms, until_ms| Ban { banned: Banned::IssuedBefore { ms, user: None }, until_ms };
+        let bans = Bans::new([before(10, 50), before(20, 60), before(5, 90), before(15, 55), before(30, 60)]);
+        assert_eq!(bans.issued_before, [(5, 90), (30, 60)]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::redis_link::RedisLinks;
 use crate::sockets::{READ_BYTES, Sockets};
 use crate::steps::{Adapter, LISTENER, REDIS, SIGNALS, SignalPipe, TurnSteps, WAKER};
 use crate::worker::WorkerContext;
+use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::drive::{self, Telling, is_pressed};
 use fanfare_adapter::journal::Refusals;
@@ -147,7 +148,10 @@ impl Server {
     /// How long the poll may sleep.
     fn timeout(&mut self) -> Option<Duration> {
         let now = self.now();
-        let Adapter { admission, broker, sockets, stop_at, reads_until, .. } = &mut self.adapter;
+        let Adapter { admission, broker, sockets, stop_at, reads_until, credentials, .. } = &mut self.adapter;
+        if credentials.as_ref().is_some_and(Desk::is_ready) {
+            return Some(Duration::ZERO);
+        }
         if admission.is_ready() || reads_until.is_some() || broker.is_ready() || sockets.ready_light() > 0 {
             return Some(Duration::ZERO);
         }

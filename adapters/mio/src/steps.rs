@@ -149,7 +149,7 @@ impl Steps for TurnSteps<'_> {
     fn reserve(&mut self, turn: &mut Turn<'_>) {
         let Adapter { sockets, admission, context, credentials, .. } = &mut *self.adapter;
         // Upgrades that have waited for their credential are answered in this turn, too.
-        let verified = credentials.as_ref().map_or(0, Desk::waiting);
+        let verified = credentials.as_mut().map_or(0, Desk::collect);
         if let Some(elsewhere) = admission.reserve(self.heads.min(sockets.ready() + verified)) {
             turn.feed(Event::Elsewhere(elsewhere));
             if let Some(readiness) = context.readiness.of_others() {

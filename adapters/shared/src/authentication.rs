@@ -9,13 +9,18 @@ use fanfare_core::rules::{Grants, PatternError, Right};
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, Ban, Banned, Bans, ConnId, Denied, Event, Identity, Source, Turn};
 use percent_encoding::percent_decode;
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often it is looked whether bans have changed: within a second each is in force everywhere.
 const BANS_EVERY: Duration = Duration::from_millis(500);
+/// How often the log is told why credentials cannot be verified, at most.
+const TROUBLES_EVERY: Duration = Duration::from_secs(10);
+/// How many outcomes a turn takes: each may be an upgrade, with rooms to join.
+const OUTCOMES_PER_TURN: usize = 256;
 /// How often a core is told what time it is.
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
 
@@ -26,8 +31,8 @@ pub struct Authenticator {
     service: Service<Tag>,
     bans: Option<BanWatch>,
     mailboxes: Arc<[Mailbox]>,
-    /// The trouble that was logged last.
-    told: Mutex<Option<String>>,
+    /// The trouble that was logged last, and when.
+    told: Mutex<(String, Option<Instant>)>,
 }
 
 /// Whose credential it is.
@@ -42,8 +47,8 @@ struct Tag {
 #[derive(Default)]
 struct Mailbox {
     found: Mutex<Found>,
-    /// How many outcomes are in it.
-    outcomes: AtomicUsize,
+    /// There is something in it. It is set and cleared while that is locked.
+    has_any: AtomicBool,
     wake: OnceLock<Wake>,
 }
 
@@ -58,18 +63,29 @@ impl Mailbox {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, conn: ConnId, outcome: Result<Identity, Denied>) {
+    /// Puts something in, and wakes the loop.
+    fn put(&self, put: impl FnOnce(&mut Found)) {
         let mut found = self.found();
-        found.outcomes.push((conn, outcome));
-        self.outcomes.store(found.outcomes.len(), Ordering::Release);
+        put(&mut found);
+        self.has_any.store(true, Ordering::Release);
         drop(found);
-        self.wake();
-    }
-
-    fn wake(&self) {
         if let Some(wake) = self.wake.get() {
             wake();
         }
+    }
+
+    fn put_outcome(&self, conn: ConnId, outcome: Result<Identity, Denied>) {
+        self.put(|found| found.outcomes.push((conn, outcome)));
+    }
+
+    /// Takes what is in it.
+    fn take(&self) -> Found {
+        if !self.has_any.load(Ordering::Acquire) {
+            return Found::default();
+        }
+        let mut found = self.found();
+        self.has_any.store(false, Ordering::Release);
+        std::mem::take(&mut found)
     }
 }
 
@@ -93,7 +109,7 @@ impl Authenticator {
         let deliver = {
             let mailboxes = Arc::clone(&mailboxes);
             move |Tag { worker, conn, is_renewal }: Tag, outcome: Result<auth::Identity, Refusal>| {
-                mailboxes[worker].put(conn, outcome_of(conn, is_renewal, outcome));
+                mailboxes[worker].put_outcome(conn, outcome_of(conn, is_renewal, outcome));
             }
         };
         let service = Service::start(methods, options, deliver, unix_ms)
@@ -103,8 +119,7 @@ impl Authenticator {
             let deliver = move |bans: &[auth::Ban]| {
                 let bans = Arc::new(Bans::new(bans.iter().map(ban_of)));
                 for mailbox in &*mailboxes {
-                    mailbox.found().bans = Some(Arc::clone(&bans));
-                    mailbox.wake();
+                    mailbox.put(|found| found.bans = Some(Arc::clone(&bans)));
                 }
             };
             BanWatch::start(Arc::from(store), BANS_EVERY, unix_ms, deliver)
@@ -117,7 +132,15 @@ impl Authenticator {
     pub fn desk(self: &Arc<Authenticator>, worker: usize, wake: impl Fn() + Send + Sync + 'static) -> Desk {
         // Each worker has one.
         let _ = self.mailboxes[worker].wake.set(Box::new(wake));
-        Desk { authenticator: Arc::clone(self), worker, clock_told: None, has_bans: self.bans.is_none() }
+        let authenticator = Arc::clone(self);
+        Desk {
+            authenticator,
+            worker,
+            clock_told: None,
+            has_bans: self.bans.is_none(),
+            collected: VecDeque::new(),
+            bans: None,
+        }
     }
 
     /// Tells the log why credentials cannot be verified, when that has changed.
@@ -131,14 +154,15 @@ impl Authenticator {
             .chain(of_bans);
         let troubles = troubles.collect::<Vec<_>>().join("; ");
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.as_deref().unwrap_or_default() == troubles {
+        let now = Instant::now();
+        if told.0 == troubles || told.1.is_some_and(|at| now.duration_since(at) < TROUBLES_EVERY) {
             return;
         }
         match troubles.is_empty() {
             true => tracing::info!("credentials can be verified again"),
             false => tracing::warn!(error = troubles, "credentials cannot be verified"),
         }
-        *told = Some(troubles);
+        *told = (troubles, Some(now));
     }
 }
 
@@ -151,6 +175,9 @@ pub struct Desk {
     clock_told: Option<Time>,
     /// The core knows who is banned. Before, nobody may come in.
     has_bans: bool,
+    /// What was found out, and has yet to be fed.
+    collected: VecDeque<(ConnId, Result<Identity, Denied>)>,
+    bans: Option<Arc<Bans>>,
 }
 
 impl Desk {
@@ -159,41 +186,48 @@ impl Desk {
         let Authenticate { conn, source, credential, head, has_origin } = asked;
         let mailbox = &self.authenticator.mailboxes[self.worker];
         if !self.has_bans {
-            return mailbox.put(conn, Err(Denied::Unavailable));
+            return mailbox.put_outcome(conn, Err(Denied::Unavailable));
         }
         let service = &self.authenticator.service;
         let tag = Tag { worker: self.worker, conn, is_renewal: source == Source::Renewal };
         let (source, credential) = credential_of(source, credential);
         let headers = headers_of(head, service.forward_headers(), has_origin);
         if service.ask(Request { tag, source, credential: Secret::new(credential), headers }).is_err() {
-            mailbox.put(conn, Err(Denied::Unavailable));
+            mailbox.put_outcome(conn, Err(Denied::Unavailable));
         }
     }
 
-    /// How many outcomes wait for the core: as many upgrades at most are answered when they are fed.
-    pub fn waiting(&self) -> usize {
-        self.authenticator.mailboxes[self.worker].outcomes.load(Ordering::Acquire)
+    /// Picks up what has been found out. Returns how many outcomes will be fed next: as many upgrades at most are answered then.
+    pub fn collect(&mut self) -> usize {
+        let Found { outcomes, bans } = self.authenticator.mailboxes[self.worker].take();
+        self.collected.extend(outcomes);
+        self.bans = bans.or(self.bans.take());
+        self.collected.len().min(OUTCOMES_PER_TURN)
     }
 
-    /// Feeds what has been found out, and, now and then, what time it is.
+    /// Whether there is something to be fed: then the loop must not sleep.
+    pub fn is_ready(&self) -> bool {
+        let mailbox = &self.authenticator.mailboxes[self.worker];
+        !self.collected.is_empty() || self.bans.is_some() || mailbox.has_any.load(Ordering::Acquire)
+    }
+
+    /// Feeds what has been collected, as much as a turn takes, and, now and then, what time it is.
     pub fn feed(&mut self, turn: &mut Turn<'_>, now: Time) {
         if self.clock_told.is_none_or(|told| now.since(told) >= CLOCK_EVERY) {
             turn.feed(Event::WallClock { unix_ms: unix_ms() });
             self.clock_told = Some(now);
             self.authenticator.tell_troubles();
         }
-        let mailbox = &self.authenticator.mailboxes[self.worker];
-        let Found { outcomes, bans } = std::mem::take(&mut *mailbox.found());
-        mailbox.outcomes.fetch_sub(outcomes.len(), Ordering::AcqRel);
         // Bans first, because an outcome may be older than they are.
-        if let Some(bans) = bans {
+        if let Some(bans) = self.bans.take() {
             self.has_bans = true;
             turn.feed(Event::Bans(&bans));
         }
         let mut is_unavailable = false;
-        for (conn, outcome) in &outcomes {
+        let now_fed = self.collected.len().min(OUTCOMES_PER_TURN);
+        for (conn, outcome) in self.collected.drain(..now_fed) {
             is_unavailable |= matches!(outcome, Err(Denied::Unavailable));
-            turn.feed(Event::Authenticated { conn: *conn, outcome: outcome.as_ref().map_err(|denied| *denied) });
+            turn.feed(Event::Authenticated { conn, outcome: outcome.as_ref().map_err(|denied| *denied) });
         }
         if is_unavailable {
             self.authenticator.tell_troubles();

@@ -6,7 +6,7 @@ use crate::connections::{Connections, Threads};
 use crate::gate::Gate;
 use crate::inbox::{Inbound, Inbox, Senders};
 use crate::steps::{Adapter, TurnSteps};
-use fanfare_adapter::authentication::Authenticator;
+use fanfare_adapter::authentication::{Authenticator, Desk};
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
 use fanfare_adapter::drive::{self, Telling, is_pressed};
@@ -99,8 +99,8 @@ impl ThreadedServer {
 
     /// How long there is nothing to do unless somebody says something.
     fn timeout(&self) -> Option<Duration> {
-        let Adapter { broker, connections, stop_at, last_round, .. } = &self.adapter;
-        if broker.is_ready() {
+        let Adapter { broker, connections, stop_at, last_round, credentials, .. } = &self.adapter;
+        if broker.is_ready() || credentials.as_ref().is_some_and(Desk::is_ready) {
             return Some(Duration::ZERO);
         }
         let round = last_round.map(|round| round.quiet_at.min(round.until));

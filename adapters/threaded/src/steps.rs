@@ -153,6 +153,7 @@ impl Steps for TurnSteps<'_> {
 
     fn credentials(&mut self, turn: &mut Turn<'_>) {
         if let Some(desk) = &mut self.adapter.credentials {
+            desk.collect();
             desk.feed(turn, self.now);
         }
     }

@@ -10,7 +10,7 @@ use crate::rules::{Permissions, Right, Who};
 
 /// Why somebody may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub(super) enum Refusal {
     /// It is not known who asks.
     Unknown,
     /// It is, and may not.
@@ -40,7 +40,7 @@ impl Session {
         }
     }
 
-    fn may(&self, hub: &Hub, cx: &Context, slot: u32, right: Right, room: &str) -> Result<(), Refusal> {
+    pub(super) fn may(&self, hub: &Hub, cx: &Context, slot: u32, right: Right, room: &str) -> Result<(), Refusal> {
         let auth = cx.config.auth.as_ref();
         let user = self.identities.get(slot);
         if user.is_none() && auth.is_some_and(|auth| auth.required) {

@@ -5,14 +5,17 @@ use super::asking::{Ask, Asking};
 use crate::close::CloseReason;
 use crate::context::Context;
 use crate::dialect::Dialect;
+use crate::hash::take_of;
 use crate::hub::Hub;
+use crate::id::ConnId;
 use crate::identity::{Authenticate, Bans, Denied, Identity, Source};
 use crate::protocol::command::{Start, check_room_name};
 use crate::protocol::{CommandId, ErrorCode, reply};
-use crate::rules::own_room;
+use crate::rules::{Right, own_room};
 use crate::slots::Phase;
 use crate::time::Time;
 use crate::transport::Found;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a connection may stay after its credential has expired, while one is looked at that may renew it.
@@ -21,6 +24,11 @@ const GRACE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(5);
 /// How many connections a turn ends because of their credentials, or asks about anew.
 const TIMERS_PER_TURN: usize = 256;
+/// How many connections a turn looks at because bans or the clock have changed, and how many of them it ends.
+const REVIEWS_PER_TURN: u32 = 4_096;
+const REVIEW_ENDS_PER_TURN: usize = 256;
+/// A clock that is set by more than this is one of which timers have to hear.
+const CLOCK_SLACK_MS: u64 = 1_000;
 
 impl Session {
     /// Whether anything is to be asked in this turn.
@@ -47,7 +55,7 @@ impl Session {
         let head = if forwards { head.into() } else { Box::default() };
         let conn = cx.slots.id(slot);
         self.asks.push(Ask { conn, source, credential: credential.into(), head, has_origin });
-        self.asking.insert(slot, Asking::Upgrade);
+        self.asking.insert(slot, Asking::Upgrade(source != Source::Request));
     }
 
     /// The client shows a credential.
@@ -71,17 +79,24 @@ impl Session {
     }
 
     /// What becomes of an upgrade whose credential has been looked at; nothing, where none waits.
-    pub fn take_upgrade(
+    pub fn judge_upgrade(
         &mut self,
         cx: &mut Context,
         slot: u32,
         outcome: Result<&Identity, Denied>,
     ) -> Option<Result<(), Denied>> {
-        match self.asking.get(&slot) {
-            Some(Asking::Upgrade) => self.asking.remove(&slot),
-            _ => return None,
-        };
-        Some(self.judge(cx, slot, outcome).map(drop))
+        let is_waiting = matches!(self.asking.get(&slot), Some(Asking::Upgrade(_)));
+        is_waiting.then(|| self.judge(cx, slot, outcome).map(drop))
+    }
+
+    /// Whether the upgrade that waits shows a credential.
+    pub fn shows_credential(&self, slot: u32) -> bool {
+        !matches!(self.asking.get(&slot), Some(Asking::Upgrade(false)))
+    }
+
+    /// The upgrade has been answered.
+    pub fn end_upgrade(&mut self, slot: u32) {
+        self.asking.remove(&slot);
     }
 
     /// A WebSocket has opened without a credential.
@@ -109,6 +124,9 @@ impl Session {
         outcome: Result<&Identity, Denied>,
     ) -> Result<(), CloseReason<'static>> {
         let asking = self.asking.remove(&slot);
+        if outcome.is_ok() {
+            take_of(&mut self.failures, slot);
+        }
         match (self.judge(cx, slot, outcome), asking) {
             (Ok(identity), asking) => {
                 self.identify(hub, cx, slot, identity)?;
@@ -144,6 +162,9 @@ impl Session {
         denied: Denied,
         id: Option<&CommandId>,
     ) -> Result<(), CloseReason<'static>> {
+        let failures = self.failures.entry(slot).or_default();
+        *failures = (failures.0.saturating_add(1), denied != Denied::Unavailable);
+        let is_too_much = failures.0 > cx.config.limits.errors_max;
         if !cx.slots.get(slot).dialect.has_replies() {
             return match denied {
                 Denied::Unavailable => Err(CloseReason::TryAgainLater("the credential cannot be verified")),
@@ -157,15 +178,19 @@ impl Session {
             Denied::Unavailable => (ErrorCode::AuthUnavailable, "the credential cannot be verified at the moment"),
         };
         cx.refuse(slot, code, reason, id, None);
-        // Whoever tries many makes work for who verifies them.
-        match denied != Denied::Unavailable && cx.limits.errors().count(&mut cx.slots, slot, cx.now) {
-            true => Err(CloseReason::TooManyErrors),
-            false => Ok(()),
+        // Whoever tries many makes work for who verifies them, also between other commands, which forgive nothing of that.
+        match (is_too_much, denied) {
+            (false, _) => Ok(()),
+            (true, Denied::Unavailable) => Err(CloseReason::TryAgainLater("the credential cannot be verified")),
+            (true, _) => Err(CloseReason::TooManyErrors),
         }
     }
 
     /// Whether the outcome is a good one as of now, for this connection.
-    fn judge<'i>(
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn judge<'i>(
         &self,
         cx: &mut Context,
         slot: u32,
@@ -242,6 +267,8 @@ impl Session {
             }
         }
         let named = identity.join.iter().map(|room| &**room).filter(|room| check_room_name(room, bytes_max).is_ok());
+        // A rule may close own rooms to everybody. Nobody has asked for this one.
+        let own = own.filter(|room| self.may(hub, cx, slot, Right::Subscribe, room).is_ok());
         for room in own.as_deref().into_iter().chain(named) {
             if !hub.is_in(cx, slot, room) {
                 self.subscribe(hub, cx, slot, room, Start::Live, None)?;
@@ -280,25 +307,44 @@ impl Session {
         if !self.is_guarded {
             return None;
         }
-        if self.asks.is_empty() { self.wheel.next() } else { Some(Time::ZERO) }
+        match self.asks.is_empty() && self.review_from.is_none() {
+            true => self.wheel.next(),
+            false => Some(Time::ZERO),
+        }
     }
 
     /// Lets the timers of this turn fire.
     #[inline]
-    pub fn fire(&mut self, now: Time) {
-        if !self.is_guarded {
-            return;
+    pub fn fire(&mut self, cx: &Context) {
+        if self.is_guarded {
+            self.wheel.expire(cx.now, &mut self.fired, TIMERS_PER_TURN);
+            // To be taken from the end.
+            self.fired.reverse();
+            self.review_some(cx);
         }
-        self.wheel.expire(now, &mut self.fired, TIMERS_PER_TURN);
-        // To be taken from the end.
-        self.fired.reverse();
+    }
+
+    /// A turn begins at this time.
+    #[inline]
+    pub fn begin_turn(&mut self, now: Time) {
+        if self.is_guarded && self.wheel.is_empty() {
+            // Nothing fires; but the wheel's present may be far behind, in the first turn by all that the clock shows.
+            self.wheel.expire(now, &mut self.fired, 0);
+        }
     }
 
     /// Acts upon the timers that have fired, until one shows a connection that has to end.
-    pub fn next_expired(&mut self, cx: &mut Context) -> Option<(u32, CloseReason<'static>)> {
+    pub fn next_expired(
+        &mut self,
+        cx: &mut Context,
+        has_unread: &mut dyn FnMut(ConnId) -> bool,
+    ) -> Option<(u32, CloseReason<'static>)> {
+        if let Some((slot, reason)) = self.banned.pop() {
+            return Some((slot, reason));
+        }
         while let Some(slot) = self.fired.pop() {
             if cx.slots.get(slot).phase == Phase::Open
-                && let Err(reason) = self.timer(cx, slot)
+                && let Err(reason) = self.timer(cx, slot, has_unread)
             {
                 return Some((slot, reason));
             }
@@ -306,14 +352,23 @@ impl Session {
         None
     }
 
-    fn timer(&mut self, cx: &mut Context, slot: u32) -> Result<(), CloseReason<'static>> {
+    fn timer(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        has_unread: &mut dyn FnMut(ConnId) -> bool,
+    ) -> Result<(), CloseReason<'static>> {
         let is_asking = self.asking.contains_key(&slot);
         let Some(who) = self.identities.get(slot) else {
-            if !is_asking {
-                return Err(CloseReason::Unauthorised("no credential came in time"));
+            // What it has sent in time may not have been read.
+            if is_asking || has_unread(cx.slots.id(slot)) {
+                self.wheel.set(slot, cx.now + AGAIN);
+                return Ok(());
             }
-            self.wheel.set(slot, cx.now + AGAIN);
-            return Ok(());
+            return Err(match self.failures.get(&slot) {
+                Some((_, false)) => CloseReason::TryAgainLater("the credential cannot be verified"),
+                _ => CloseReason::Unauthorised("no credential came in time"),
+            });
         };
         let now_ms = cx.unix_ms().unwrap_or(0);
         let over_ms = who.expires_ms.and_then(|at| now_ms.checked_sub(at));
@@ -349,18 +404,39 @@ impl Session {
         Ok(())
     }
 
-    /// Credentials that count no more. The connections that came by one of them have to end.
-    pub fn set_bans(&mut self, cx: &Context, bans: &Bans) -> Vec<(u32, CloseReason<'static>)> {
-        self.bans.clone_from(bans);
-        if self.bans.is_empty() {
-            return Vec::new();
+    /// Credentials that count no more. The connections that came by one of them end in this turn and the next ones.
+    pub fn set_bans(&mut self, bans: &Arc<Bans>) {
+        self.bans = Arc::clone(bans);
+        self.review_from = Some(0);
+    }
+
+    /// It is so late. If that is another time than it was thought to be, credentials end earlier or later.
+    pub fn set_clock(&mut self, cx: &mut Context, unix_ms: u64) {
+        let thought_ms = cx.unix_ms();
+        cx.wall_clock.set(cx.now, unix_ms);
+        if thought_ms.is_some_and(|thought_ms| thought_ms.abs_diff(unix_ms) > CLOCK_SLACK_MS) {
+            self.review_from = Some(0);
         }
+    }
+
+    /// Looks at some of the connections that have to be looked at.
+    fn review_some(&mut self, cx: &Context) {
+        let Some(from) = self.review_from else { return };
         let now_ms = cx.unix_ms().unwrap_or(0);
-        let banned = self.identities.slots().filter_map(|slot| {
-            let who = self.identities.get(slot)?;
-            Some((slot, ended(self.bans.verdict(who.facts(), now_ms).err()?)))
-        });
-        banned.collect()
+        let end = self.identities.end();
+        let mut at = from;
+        while at < end && at < from.saturating_add(REVIEWS_PER_TURN) && self.banned.len() < REVIEW_ENDS_PER_TURN {
+            let slot = at;
+            at += 1;
+            let Some(who) = self.identities.get(slot) else { continue };
+            if let Err(denied) = self.bans.verdict(who.facts(), now_ms) {
+                self.banned.push((slot, ended(denied)));
+            } else if let Some(expires) = self.expires(cx, slot) {
+                // Its timer may have been set by another clock. When it fires, it is set by this one.
+                self.wheel.set(slot, expires.min(cx.now + AGAIN));
+            }
+        }
+        self.review_from = (at < end).then_some(at);
     }
 }
 

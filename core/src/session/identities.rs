@@ -5,6 +5,7 @@ use crate::identity::{Facts, Identity};
 use crate::rules::{Grants, user_segment};
 use hashbrown::HashTable;
 use slab::Slab;
+use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 /// Nobody, or no such time.
@@ -22,10 +23,17 @@ struct Known {
 const UNKNOWN: Known = Known { user: NONE, grants: NONE, expires_s: NONE, issued_s: NONE };
 
 /// What few credentials have.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Rest {
     token_id: Option<Box<str>>,
     renewal: Option<Box<[u8]>>,
+}
+
+impl fmt::Debug for Rest {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rest").field("token_id", &self.token_id).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -46,7 +54,7 @@ pub(super) struct Identities {
 }
 
 /// Who a connection is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Who<'a> {
     /// The user's name.
     pub user: &'a str,
@@ -138,6 +146,11 @@ impl Identities {
             self.grants.give_back(grants);
             take_of(&mut self.rest, slot);
         }
+    }
+
+    /// The slot behind the last that has ever been known.
+    pub fn end(&self) -> u32 {
+        self.known.len() as u32
     }
 
     /// Connections that are known.

@@ -24,6 +24,7 @@ use crate::wheel::Wheel;
 use crate::ws::{Message, encode};
 use asking::{Ask, Asking};
 use identities::Identities;
+use std::sync::Arc;
 
 /// What clients say, and who says it. [`Session`] hears messages, what has been found out about credentials, and time. It asks the hub
 /// for what clients want and may have, asks about credentials, and returns why a connection has to end. It knows no socket and no frame.
@@ -33,11 +34,17 @@ pub(crate) struct Session {
     /// Connections whose credential is looked at.
     asking: BySlot<Asking>,
     asks: Vec<Ask>,
-    bans: Bans,
+    /// Connections that have shown credentials which were no good: how many, and whether it could be found out of the last.
+    failures: BySlot<(u16, bool)>,
+    bans: Arc<Bans>,
+    /// Connections from this slot on have yet to be looked at, because bans or the clock have changed.
+    review_from: Option<u32>,
     /// When something has to be done about a credential.
     wheel: Wheel,
-    /// Empty between turns.
+    // What follows belongs to the turn and is empty between turns.
     fired: Vec<u32>,
+    /// Connections that came by a credential that is banned.
+    banned: Vec<(u32, CloseReason<'static>)>,
     /// Whether anything is closed to anybody.
     is_guarded: bool,
 }
@@ -62,9 +69,12 @@ impl Session {
             identities: Identities::new(config.seed),
             asking: BySlot::with_hasher(Seeded::new(config.seed)),
             asks: Vec::new(),
-            bans: Bans::default(),
+            failures: BySlot::with_hasher(Seeded::new(config.seed)),
+            bans: Arc::default(),
+            review_from: None,
             wheel: Wheel::default(),
             fired: Vec::new(),
+            banned: Vec::new(),
             is_guarded: config.auth.is_some() || config.rules.have_permissions(),
         }
     }
@@ -193,6 +203,7 @@ impl Session {
     pub fn forget(&mut self, slot: u32) {
         self.identities.forget(slot);
         take_of(&mut self.asking, slot);
+        take_of(&mut self.failures, slot);
         self.wheel.cancel(slot);
     }
 
@@ -204,13 +215,13 @@ impl Session {
 
     /// Panics unless it agrees with the connections, and each is in no room but those in which it may be.
     pub fn check_invariants(&self, hub: &Hub, cx: &Context) {
-        assert!(self.fired.is_empty(), "what has fired belongs to the turn");
+        assert!(self.fired.is_empty() && self.banned.is_empty(), "what has to end does in its turn");
         for slot in self.identities.slots() {
             assert_eq!(cx.slots.get(slot).phase, Phase::Open, "only an open connection is somebody's");
         }
         for (slot, asking) in &self.asking {
             let phase = cx.slots.get(*slot).phase;
-            let is_upgrade = matches!(asking, Asking::Upgrade);
+            let is_upgrade = matches!(asking, Asking::Upgrade(_));
             assert!(phase == Phase::Open || is_upgrade && phase != Phase::Free, "slot {slot} in {phase:?}");
         }
         self.check_memberships(hub, cx);
@@ -219,6 +230,7 @@ impl Session {
     /// Panics if anything is left of a connection.
     pub fn check_idle(&self) {
         assert!(self.identities.users() == 0 && self.asking.is_empty() && self.wheel.is_empty(), "somebody is known");
+        assert!(self.failures.is_empty(), "failures of a connection are left");
     }
 }
 

@@ -2,10 +2,12 @@
 
 use crate::config::Auth;
 use crate::identity::Source;
+use crate::limits::origin::Origins;
 use crate::ws::handshake::{Offered, Parsed};
+use std::fmt;
 
 /// A credential in a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found<'a> {
     pub source: Source,
     pub credential: &'a [u8],
@@ -13,9 +15,17 @@ pub(crate) struct Found<'a> {
     pub has_origin: bool,
 }
 
+impl fmt::Debug for Found<'_> {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
 /// The credential of a request whose `Origin` has passed, where it has one.
-pub(super) fn find<'a>(auth: &Auth, parsed: &Parsed<'a>, offered: Offered<'a>) -> Option<Found<'a>> {
-    let has_origin = parsed.origin.is_some();
+pub(super) fn find<'a>(auth: &Auth, origins: &Origins, parsed: &Parsed<'a>, offered: Offered<'a>) -> Option<Found<'a>> {
+    // Where every page passes, that says nothing.
+    let has_origin = parsed.origin.is_some() && *origins != Origins::Any;
     let header = || match parsed.authorization[..] {
         [] => None,
         [one] => bearer(one),
@@ -64,7 +74,7 @@ mod tests {
         );
         let parsed = handshake::parse(head.as_bytes(), 100).unwrap();
         let Kind::Upgrade { subprotocols, .. } = parsed.kind else { panic!("it is an upgrade") };
-        find(auth, &parsed, subprotocols)
+        find(auth, &Origins::SameHost, &parsed, subprotocols)
             .map(|found| (found.source, String::from_utf8(found.credential.to_vec()).unwrap()))
     }
 

@@ -35,6 +35,8 @@ pub(crate) enum Readiness {
 pub(crate) enum Caller {
     /// Nothing: where clients are asked who they are, the request's credential has to be looked at.
     Unknown,
+    /// There is no credential to look at.
+    Nobody,
     /// Its credential is good.
     Known,
     /// Its credential is not good.
@@ -220,7 +222,8 @@ impl Transport {
             Kind::Upgrade { key, subprotocols, compression } => {
                 let compression = compression.filter(|_| cx.config.compression.is_some());
                 let found = cx.config.auth.as_ref().filter(|_| caller == Caller::Unknown);
-                let found = found.and_then(|auth| credentials::find(auth, &parsed, subprotocols));
+                let found =
+                    found.and_then(|auth| credentials::find(auth, &cx.config.admission.origins, &parsed, subprotocols));
                 self.upgrade(cx, slot, (parsed.path, parsed.query), (key, subprotocols, compression), (caller, found))
             }
         }
@@ -278,10 +281,12 @@ impl Transport {
     fn denied(&self, cx: &Context, dialect: Dialect, caller: Caller) -> Option<Denied> {
         match (caller, &cx.config.auth) {
             (Caller::Denied(denied), _) => Some(denied),
-            (Caller::Unknown, Some(auth)) if auth.required && !(auth.command && dialect.has_replies()) => {
+            (Caller::Unknown | Caller::Nobody, Some(auth))
+                if auth.required && !(auth.command && dialect.has_replies()) =>
+            {
                 Some(Denied::Unauthorised)
             }
-            (Caller::Unknown | Caller::Known, _) => None,
+            (Caller::Unknown | Caller::Nobody | Caller::Known, _) => None,
         }
     }
 

@@ -428,6 +428,8 @@ impl Guard {
                 }
                 Standing::Unknown if auth.required && conduct.began.is_some_and(|at| clock >= at + timeout) => {
                     conduct.ends.push((moment(now, CREDENTIALS), 4501));
+                    // Of its last credential nothing could be found out.
+                    conduct.ends.push((moment(now, CREDENTIALS), 1013));
                 }
                 _ => {}
             }

@@ -18,6 +18,7 @@ use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash};
 use std::rc::Rc;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -266,7 +267,7 @@ impl TurnSteps<'_, '_> {
         }
         if let Some(bans) = told.bans {
             trace!(around.trace, around.timeline, "instance {} hears of bans: {bans:?}", adapter.place);
-            turn.feed(Event::Bans(&Bans::new(bans)));
+            turn.feed(Event::Bans(&Arc::new(Bans::new(bans))));
         }
         let mut stale = 0;
         let mut feed = |conn: ConnId, outcome: Result<Rc<Credential>, Denied>| {

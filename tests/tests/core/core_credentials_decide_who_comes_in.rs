@@ -2,9 +2,10 @@
 
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::rules::{Grants, Right, Rule, Rules, Who};
-use fanfare_core::{Auth, Ban, Banned, Bans, Config, ConnId, Denied, Event, Identity, Source};
+use fanfare_core::{Auth, Ban, Banned, Bans, Config, ConnId, Denied, Dialect, Event, Identity, Source};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 use fanfare_tests::{Frame, config, upgrade_request};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Unix, ms.
@@ -224,7 +225,7 @@ fn a_session_is_looked_up_again_and_ends_with_it() {
 
 #[test]
 fn a_ban_ends_connections_and_keeps_others_from_coming() {
-    let ban = |banned| Bans::new([Ban { banned, until_ms: NOW + 1_000_000 }]);
+    let ban = |banned| Arc::new(Bans::new([Ban { banned, until_ms: NOW + 1_000_000 }]));
     let mut bob = Identity::new("bob");
     (bob.token_id, bob.issued_ms) = (Some("t1".into()), Some(NOW - 1_000));
     for (bans, code, status) in [
@@ -399,4 +400,98 @@ fn idempotency_keys_are_the_users_own() {
     let bob = user(&mut lone, &Identity::new("bob"));
     let said = lone.command(bob, &send("short"));
     assert!(matches!(said.first(), Some(Said::Store(..))), "{said:?}");
+}
+
+#[test]
+fn a_wrong_credential_puts_off_no_look_at_the_right_one() {
+    let mut lone = lone_with(|config| auth(config).recheck = Duration::from_secs(300));
+    let mut session = expiring("bob", Duration::from_secs(86_400));
+    session.renewal = Some(b"again"[..].into());
+    let conn = user(&mut lone, &session);
+    lone.command(conn, r#"{"type":"AUTH","token":"wrong"}"#);
+    verdict(&mut lone, conn, Err(Denied::Unauthorised));
+    let said = lone.wait(Duration::from_secs(6));
+    assert!(said.contains(&Said::Authenticate(conn, Source::Renewal, b"again".to_vec())), "{said:?}");
+}
+
+#[test]
+fn wrong_credentials_are_forgiven_by_no_other_command() {
+    let mut lone = lone_with(|config| config.limits.errors_max = 2);
+    let conn = lone.client();
+    let mut codes = Vec::new();
+    for _ in 0..3 {
+        lone.command(conn, r#"{"type":"AUTH","token":"t"}"#);
+        codes.push(close_code(&verdict(&mut lone, conn, Err(Denied::Unauthorised)), conn));
+        lone.command(conn, r#"{"type":"PING"}"#);
+    }
+    assert_eq!(codes, [None, None, Some(4509)]);
+}
+
+#[test]
+fn whose_credential_nobody_can_look_at_may_come_back() {
+    let mut lone = lone_with(|_| {});
+    let conn = lone.client();
+    lone.command(conn, r#"{"type":"AUTH","token":"t","id":1}"#);
+    let said = verdict(&mut lone, conn, Err(Denied::Unavailable));
+    assert!(text_to(&said, conn).contains(r#""code":"auth_unavailable""#), "{said:?}");
+    let said = lone.wait(Duration::from_secs(11));
+    assert_eq!(close_code(&said, conn), Some(1013));
+}
+
+#[test]
+fn a_request_in_which_nobody_is_found_is_one_without_a_credential() {
+    let mut lone = lone_with(|config| auth(config).requests = true);
+    let (conn, said) = asks(&mut lone, "/", "");
+    assert_eq!(said, [Said::Authenticate(conn, Source::Request, Vec::new())]);
+    let said = verdict(&mut lone, conn, Err(Denied::Unauthorised));
+    assert!(text_to(&said, conn).starts_with("HTTP/1.1 101 "), "one may follow by AUTH: {said:?}");
+    let (conn, _) = asks(&mut lone, "/classic", "");
+    let said = verdict(&mut lone, conn, Err(Denied::Unauthorised));
+    assert!(text_to(&said, conn).starts_with("HTTP/1.1 401 "), "{said:?}");
+}
+
+#[test]
+fn a_framework_lets_in_nobody_who_may_not_come_in() {
+    let mut lone = lone_with(|_| {});
+    let bans = Arc::new(Bans::new([Ban { banned: Banned::User("eve".into()), until_ms: NOW + 1_000 }]));
+    lone.turn(|turn| turn.feed(Event::Bans(&bans)));
+    for identity in [Identity::new("eve"), Identity::new(""), expiring("bob", Duration::ZERO)] {
+        let said = lone.turn(|turn| {
+            let conn = turn.open_websocket_of(&identity, Dialect::Fanfare, &["tea"], None).expect("a place");
+            assert!(turn.core().connections() > 0, "{conn:?}");
+        });
+        assert!(!said.iter().any(|said| matches!(said, Said::Subscribe(_))), "{identity:?}: {said:?}");
+    }
+    let mut opened = None;
+    let said = lone.turn(|turn| {
+        opened = turn.open_websocket_of(&Identity::new("bob"), Dialect::Fanfare, &["tea"], None).ok();
+    });
+    assert!(opened.is_some() && said.contains(&Said::Subscribe("user:bob".into())), "{said:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_ends_credentials_that_are_over() {
+    let mut lone = lone_with(|_| {});
+    let conn = user(&mut lone, &expiring("bob", Duration::from_secs(3_600)));
+    lone.turn(|turn| turn.feed(Event::WallClock { unix_ms: NOW + 3_700_000 }));
+    let said = lone.wait(Duration::from_secs(1));
+    assert_eq!(close_code(&said, conn), Some(4001));
+}
+
+#[test]
+fn thousands_that_are_banned_end_in_several_turns() {
+    let mut lone = lone_with(|config| auth(config).own_rooms = false);
+    let users: Vec<ConnId> = (0..600).map(|_| user(&mut lone, &Identity::new("eve"))).collect();
+    let bans = Arc::new(Bans::new([Ban { banned: Banned::User("eve".into()), until_ms: NOW + 1_000_000 }]));
+    let mut ended = Vec::new();
+    let mut said = lone.turn(|turn| turn.feed(Event::Bans(&bans)));
+    loop {
+        ended.push(users.iter().filter(|conn| close_code(&said, **conn) == Some(4503)).count());
+        if ended.iter().sum::<usize>() == users.len() {
+            break;
+        }
+        assert!(lone.core.next_timeout().is_some_and(|at| at <= lone.now), "the next turn goes on at once: {ended:?}");
+        said = lone.turn(|_| {});
+    }
+    assert_eq!(ended, [256, 256, 88]);
 }

@@ -2,6 +2,7 @@
 
 use fanfare_core::rules::{Permissions, Right, Rule, Rules, Who};
 use fanfare_core::{Ban, Banned, Bans, Identity};
+use std::sync::Arc;
 
 /// Users, as names and as segments of rooms' names. Some would be patterns, were they read as such.
 pub const USERS: [(&str, &str); 4] = [("a", "a"), ("b:b", "b%3Ab"), ("*", "%2A"), ("{user}", "%7Buser%7D")];
@@ -125,8 +126,9 @@ impl Order {
 }
 
 /// What the core is told of all of them.
-pub fn bans(orders: &[Order]) -> Bans {
-    Bans::new(orders.iter().map(|order| Ban { banned: order.what.clone(), until_ms: order.until_ms }))
+pub fn bans(orders: &[Order]) -> Arc<Bans> {
+    let bans = orders.iter().map(|order| Ban { banned: order.what.clone(), until_ms: order.until_ms });
+    Arc::new(Bans::new(bans))
 }
 
 /// Why somebody may not: the code of the `ERROR`.
