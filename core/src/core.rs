@@ -474,6 +474,13 @@ impl Core {
         }
     }
 
+    /// Ends connections whose credentials count no more.
+    fn end_banned(&mut self) {
+        while let Some((slot, reason)) = self.session.next_banned(&mut self.cx) {
+            self.end(slot, reason);
+        }
+    }
+
     fn timeout(&mut self, has_unread: &mut dyn FnMut(ConnId) -> bool) {
         if let Some((slot, mut kept)) = self.transport.next_unread(&mut self.cx) {
             self.read_frames(slot, &mut kept);
@@ -487,6 +494,7 @@ impl Core {
             self.end(slot, CloseReason::Unfinished("a message did not end in time"));
         }
         self.session.fire(&self.cx);
+        self.end_banned();
         while let Some((slot, reason)) = self.session.next_expired(&mut self.cx, has_unread) {
             self.end(slot, reason);
         }
@@ -650,8 +658,14 @@ impl<'c> Turn<'c> {
                 Some(slot) => core.authenticated(slot, outcome),
                 None => core.cx.metrics.stale_ids += 1,
             },
-            Event::Bans(bans) => core.session.set_bans(bans),
-            Event::WallClock { unix_ms } => core.session.set_clock(&mut core.cx, unix_ms),
+            Event::Bans(bans) => {
+                core.session.set_bans(&core.cx, bans);
+                core.end_banned();
+            }
+            Event::WallClock { unix_ms } => {
+                core.session.set_clock(&mut core.cx, unix_ms);
+                core.end_banned();
+            }
             Event::Broker(event) => core.broker_event(event),
             Event::Timeout => core.timeout(&mut |_| false),
             Event::Shutdown => core.shutdown(),

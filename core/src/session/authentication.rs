@@ -339,9 +339,6 @@ impl Session {
         cx: &mut Context,
         has_unread: &mut dyn FnMut(ConnId) -> bool,
     ) -> Option<(u32, CloseReason<'static>)> {
-        if let Some((slot, reason)) = self.banned.pop() {
-            return Some((slot, reason));
-        }
         while let Some(slot) = self.fired.pop() {
             if cx.slots.get(slot).phase == Phase::Open
                 && let Err(reason) = self.timer(cx, slot, has_unread)
@@ -404,10 +401,28 @@ impl Session {
         Ok(())
     }
 
-    /// Credentials that count no more. The connections that came by one of them end in this turn and the next ones.
-    pub fn set_bans(&mut self, bans: &Arc<Bans>) {
+    /// Credentials that count no more. The connections that came by one of them end at once, or, where they are many, in this turn and the
+    /// next ones.
+    pub fn set_bans(&mut self, cx: &Context, bans: &Arc<Bans>) {
         self.bans = Arc::clone(bans);
         self.review_from = Some(0);
+        self.review_some(cx);
+    }
+
+    /// Takes one of the connections that have been found to end because of that.
+    pub fn next_banned(&mut self, cx: &mut Context) -> Option<(u32, CloseReason<'static>)> {
+        if let Some(banned) = self.banned.pop() {
+            return Some(banned);
+        }
+        while let Some(slot) = self.overdue.pop() {
+            // Whose credential is known has nothing to say that could matter.
+            if cx.slots.get(slot).phase == Phase::Open
+                && let Err(reason) = self.timer(cx, slot, &mut |_| false)
+            {
+                return Some((slot, reason));
+            }
+        }
+        None
     }
 
     /// It is so late. If that is another time than it was thought to be, credentials end earlier or later.
@@ -416,6 +431,7 @@ impl Session {
         cx.wall_clock.set(cx.now, unix_ms);
         if thought_ms.is_some_and(|thought_ms| thought_ms.abs_diff(unix_ms) > CLOCK_SLACK_MS) {
             self.review_from = Some(0);
+            self.review_some(cx);
         }
     }
 
@@ -433,7 +449,10 @@ impl Session {
                 self.banned.push((slot, ended(denied)));
             } else if let Some(expires) = self.expires(cx, slot) {
                 // Its timer may have been set by another clock. When it fires, it is set by this one.
-                self.wheel.set(slot, expires.min(cx.now + AGAIN));
+                match expires > cx.now {
+                    true => self.wheel.set(slot, expires.min(cx.now + AGAIN)),
+                    false => self.overdue.push(slot),
+                }
             }
         }
         self.review_from = (at < end).then_some(at);

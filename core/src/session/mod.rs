@@ -45,6 +45,8 @@ pub(crate) struct Session {
     fired: Vec<u32>,
     /// Connections that came by a credential that is banned.
     banned: Vec<(u32, CloseReason<'static>)>,
+    /// Connections whose credential may be over.
+    overdue: Vec<u32>,
     /// Whether anything is closed to anybody.
     is_guarded: bool,
 }
@@ -75,6 +77,7 @@ impl Session {
             wheel: Wheel::default(),
             fired: Vec::new(),
             banned: Vec::new(),
+            overdue: Vec::new(),
             is_guarded: config.auth.is_some() || config.rules.have_permissions(),
         }
     }
@@ -215,7 +218,10 @@ impl Session {
 
     /// Panics unless it agrees with the connections, and each is in no room but those in which it may be.
     pub fn check_invariants(&self, hub: &Hub, cx: &Context) {
-        assert!(self.fired.is_empty() && self.banned.is_empty(), "what has to end does in its turn");
+        assert!(
+            self.fired.is_empty() && self.banned.is_empty() && self.overdue.is_empty(),
+            "what has to end does in its turn"
+        );
         for slot in self.identities.slots() {
             assert_eq!(cx.slots.get(slot).phase, Phase::Open, "only an open connection is somebody's");
         }

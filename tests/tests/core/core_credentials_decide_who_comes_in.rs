@@ -354,9 +354,12 @@ fn rooms_that_come_with_a_credential_are_joined_if_they_can_be() {
     assert!(text.contains(r#""code":"room_invalid""#) && text.contains(r#""code":"forbidden""#), "{text}");
 }
 
+/// A path, header fields, what is configured, and where the credential is found then.
+type Place = (&'static str, &'static str, fn(&mut Auth), Source);
+
 #[test]
 fn a_credential_counts_where_it_is_configured_to() {
-    let cases: [(&str, &str, fn(&mut Auth), Source); 5] = [
+    let cases: [Place; 5] = [
         ("/?token=q", "", |_| {}, Source::Query),
         ("/", "Sec-WebSocket-Protocol: fanfare.v1, fanfare.token.s\r\n", |_| {}, Source::Subprotocol),
         (
@@ -473,8 +476,7 @@ fn a_framework_lets_in_nobody_who_may_not_come_in() {
 fn a_clock_that_is_set_ends_credentials_that_are_over() {
     let mut lone = lone_with(|_| {});
     let conn = user(&mut lone, &expiring("bob", Duration::from_secs(3_600)));
-    lone.turn(|turn| turn.feed(Event::WallClock { unix_ms: NOW + 3_700_000 }));
-    let said = lone.wait(Duration::from_secs(1));
+    let said = lone.turn(|turn| turn.feed(Event::WallClock { unix_ms: NOW + 3_700_000 }));
     assert_eq!(close_code(&said, conn), Some(4001));
 }
 

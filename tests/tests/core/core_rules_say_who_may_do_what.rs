@@ -84,11 +84,14 @@ const COMMANDS: [(Right, &str); 5] = [
     (Right::History, r#"{"type":"HISTORY","room":"r:ROOM","id":1}"#),
 ];
 
+/// To whom a right is left, and what each is told.
+type Row = (Option<Who>, [(Asker, &'static str); 4]);
+
 #[test]
 fn every_command_of_everybody_in_every_room_is_judged_by_its_rule() {
     use Asker::{Granted, Nobody, Owner, Star};
     let (unknown, forbidden) = ("unauthorised", "forbidden");
-    let table: [(Option<Who>, [(Asker, &str); 4]); 6] = [
+    let table: [Row; 6] = [
         (None, [(Nobody, unknown), (Owner, "ok"), (Granted, "ok"), (Star, "ok")]),
         (Some(Who::Anyone), [(Nobody, "ok"), (Owner, "ok"), (Granted, "ok"), (Star, "ok")]),
         (Some(Who::User), [(Nobody, unknown), (Owner, "ok"), (Granted, "ok"), (Star, "ok")]),

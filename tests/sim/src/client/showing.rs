@@ -296,7 +296,7 @@ impl Client {
             || match code {
                 4501 => is_refused("unauthorised"),
                 4503 => is_refused("forbidden"),
-                4509 => guard.has_failed(wire),
+                4509 | 1013 => guard.has_failed(wire),
                 _ => false,
             };
         if is_fair

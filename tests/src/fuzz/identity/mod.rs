@@ -126,7 +126,7 @@ impl World {
                 self.orders.push(Order::new(of, self.now_ms()));
                 self.tell_bans();
             }
-            14 if of % 4 == 0 => {
+            14 if of.is_multiple_of(4) => {
                 self.orders.clear();
                 self.tell_bans();
             }
