@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import WebSocket from "ws";
 import { Client, run, within } from "./client.mjs";
-import { claimsOf, mint } from "./tokens.mjs";
+import { claimsOf, mint, mintText } from "./tokens.mjs";
 
 async function status(url, ...options) {
   const socket = new WebSocket(url, ...options);
@@ -26,12 +26,8 @@ await run(async (url, secret, keyFile, aud) => {
   const now = Math.floor(Date.now() / 1000);
   const hs = (more, header) => mint(claims(more), { key: secret, header });
   const deep = `{"sub":"alice","aud":"${aud}","exp":${now + 60},"x":${"[".repeat(500)}${"]".repeat(500)}}`;
-  const raw = (payload) => {
-    const token = hs();
-    const parts = token.split(".");
-    const forged = mint({}, { key: secret }).split(".");
-    return [forged[0], Buffer.from(payload).toString("base64url"), parts[2]].join(".");
-  };
+  // Signed by the right secret, so that what they say is all that is wrong with them.
+  const raw = (payload) => mintText(payload, { key: secret });
   const good = hs();
   const attacks = {
     "alg none": mint(claims(), { alg: "none" }),
@@ -79,12 +75,17 @@ await run(async (url, secret, keyFile, aud) => {
   // A token that is taken in one place is taken in all that are configured, and in none that is not.
   const bearer = { headers: { Authorization: `Bearer ${good}` } };
   assert.equal(await status(url, bearer), 101);
+  const plain = raw(`{"sub":"alice","aud":"${aud}","exp":${now + 60},"x":[[]]}`);
+  assert.equal(await status(url, { headers: { Authorization: `Bearer ${plain}` } }), 101, "written by hand, and right");
   assert.equal(await status(url, { headers: { Cookie: `jwt=${good}`, Origin: url.replace("ws:", "http:") } }), 101, "let in as nobody");
 
   // Names of users made of everything that has a meaning elsewhere.
   const names = ["*", "**", ":", "a:b", "%", "%41", "{user}", "a\u0000b", "\u007f", " ", "é", "\u202e", "😀", "a/b?c#d", '"', "\\", "user:alice"];
-  const byte = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code)).join("");
-  for (const name of [...names, byte]) {
+  const ascii = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code)).join("");
+  // U+0080 to U+00FF, each two bytes: half of them, because a name has 255 bytes at most.
+  const above = Array.from({ length: 128 }, (_, code) => String.fromCharCode(128 + code));
+  const halves = [above.slice(0, 64).join(""), above.slice(64).join("")];
+  for (const name of [...names, ascii, ...above, ...halves]) {
     const client = await Client.connect(url, { headers: { Authorization: `Bearer ${hs({ sub: name })}` } });
     const { room } = JSON.parse(await client.next());
     const kept = /[A-Za-z0-9\-._~@]/;

@@ -5,8 +5,13 @@ import { createHmac, createSign, generateKeyPairSync } from "node:crypto";
 const base64url = (value) => Buffer.from(value).toString("base64url");
 
 /** A token of these claims, signed as `alg` says: `HS256` with a secret, `RS256` or `ES256` with a private key, or not at all. */
-export function mint(claims, { alg = "HS256", key, header = {} }) {
-  const signed = `${base64url(JSON.stringify({ alg, typ: "JWT", ...header }))}.${base64url(JSON.stringify(claims))}`;
+export function mint(claims, options) {
+  return mintText(JSON.stringify(claims), options);
+}
+
+/** The same of a payload that need not be what any library writes. */
+export function mintText(payload, { alg = "HS256", key, header = {} }) {
+  const signed = `${base64url(JSON.stringify({ alg, typ: "JWT", ...header }))}.${base64url(payload)}`;
   return `${signed}.${signature(signed, alg, key)}`;
 }
 
