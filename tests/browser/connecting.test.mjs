@@ -1,4 +1,4 @@
-// What a real browser makes of the answers to its upgrades: pages of this host and of others, and subprotocols.
+// What a real browser makes of the answers to its upgrades: pages of this host and of others, subprotocols, tokens and cookies.
 // Run: npm ci && FANFARE_BIN=../../target/release/fanfare node --test connecting.test.mjs (CHROMIUM names another browser binary)
 
 import assert from 'node:assert/strict';
@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
+import { claimsOf, mint } from '../node/tokens.mjs';
 import { startServer } from './server.mjs';
 
 /** A page whose origin is opaque. */
@@ -31,24 +32,31 @@ after(async () => {
   other?.close();
 });
 
-/** Runs `body` with a server started with these arguments, and with `connect(page, url, protocols)` for pages at URLs. */
+/** Runs `body` with a server started with these arguments, and with `connect(page, url, protocols)` for pages at URLs, and `enter`. */
 async function against(args, body) {
   const server = await startServer(undefined, ...args);
   const context = await browser.newContext();
-  /** The subprotocol of an open connection, or `failed`. */
-  const connect = async (url, ...of) => {
+  const onPage = async (url, script, of) => {
     const page = await context.newPage();
     await page.goto(url);
-    const outcome = await page.evaluate((of) => new Promise((resolve) => {
-      const socket = new WebSocket(...of);
-      socket.onopen = () => resolve(`open ${socket.protocol}`.trim());
-      socket.onerror = () => resolve('failed');
-    }), of);
+    const outcome = await page.evaluate(script, of);
     await page.close();
     return outcome;
   };
+  /** The subprotocol of an open connection, or `failed`. */
+  const connect = (url, ...of) => onPage(url, (of) => new Promise((resolve) => {
+    const socket = new WebSocket(...of);
+    socket.onopen = () => resolve(`open ${socket.protocol}`.trim());
+    socket.onerror = () => resolve('failed');
+  }), of);
+  /** The room of which an open connection is told first, with its subprotocol; or `failed`. */
+  const enter = (url, ...of) => onPage(url, (of) => new Promise((resolve) => {
+    const socket = new WebSocket(...of);
+    socket.onmessage = ({ data }) => resolve(`${JSON.parse(data).room} ${socket.protocol}`.trim());
+    socket.onerror = () => resolve('failed');
+  }), of);
   try {
-    await body(server, connect);
+    await body(server, connect, { context, enter });
   } finally {
     await context.close();
     await server.stop();
@@ -90,6 +98,35 @@ test('fanfare selects the first subprotocol where it is told to', () => against(
   assert.equal(await connect(server.url, at(server, '/ws'), 'chat'), 'open chat');
   assert.equal(await connect(server.url, at(server, '/ws'), ['bearer', 'abc.def']), 'open bearer');
 }));
+
+const SECRET = 'a secret of thirty-two bytes or more';
+const ALICE = mint(claimsOf('alice'), { key: SECRET });
+const FORGED = mint(claimsOf('alice'), { key: 'another secret of more than thirty-two bytes' });
+
+test('a page shows its token in a subprotocol or in the query', () => against(['--auth-secret', SECRET], async (server, connect, { enter }) => {
+  const url = at(server, '/ws');
+  assert.equal(await enter(server.url, url, ['fanfare.v1', `fanfare.token.${ALICE}`]), 'user:alice fanfare.v1');
+  assert.equal(await enter(server.url, `${url}?token=${ALICE}`), 'user:alice');
+  assert.equal(await enter(server.url, url, ['fanfare.v1', `fanfare.token.${FORGED}`]), 'failed');
+  assert.equal(await enter(server.url, `${url}?token=${FORGED}`), 'failed');
+  // Nobody, who has to say in a moment who it is.
+  assert.equal(await connect(server.url, url), 'open');
+  // A right token makes another page no better.
+  assert.equal(await enter(otherUrl, `${url}?token=${ALICE}`), 'failed');
+}));
+
+test('a cookie counts for pages of its own origin', () => {
+  const args = ['--auth-secret', SECRET, '--auth-cookie', 'jwt', '--auth-cookie-holds', 'token'];
+  return against(args, async (server, connect, { context, enter }) => {
+    const url = at(server, '/ws');
+    await context.addCookies([{ name: 'jwt', value: ALICE, url: server.url, httpOnly: true }]);
+    assert.equal(await enter(server.url, url), 'user:alice');
+    // The browser sends it for the other page as well, because a port does not part cookies.
+    assert.equal(await connect(otherUrl, url), 'failed');
+    await context.addCookies([{ name: 'jwt', value: FORGED, url: server.url, httpOnly: true }]);
+    assert.equal(await connect(server.url, url), 'failed');
+  });
+});
 
 test('the operations port is not read by pages, nor under a name that leads to it', async () => {
   const probe = createServer();
