@@ -18,6 +18,7 @@ pub mod abuse;
 mod binary;
 mod client;
 pub mod embedded;
+mod endpoint;
 mod example;
 pub mod fuzz;
 mod http;
@@ -46,6 +47,7 @@ use std::time::{Duration, Instant};
 
 pub use binary::{fanfare_binary, workspace_root};
 pub use client::Client;
+pub use endpoint::{Asked, Endpoint};
 pub use example::Example;
 pub use fanfare_wire::{
     COMPRESSED, Frame, Length, MASK, SAMPLE_ACCEPT, SAMPLE_KEY, code, deflated, head, head_bytes, inflated, mask,
@@ -78,13 +80,22 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 /// # Panics
 ///
 /// After [`DEADLINE`], naming `what`.
-pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
+pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    eventually_within(DEADLINE, what, probe)
+}
+
+/// The same for what takes longer by design.
+///
+/// # Panics
+///
+/// After `limit`, naming `what`.
+pub fn eventually_within<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = probe() {
             return value;
         }
-        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         thread::sleep(PROBE_INTERVAL);
     }
 }

@@ -1,0 +1,150 @@
+//! Who is banned by the command of the server's own binary: open connections end on every instance, no new ones come in, and others
+//! notice nothing. With Redis, and with a file.
+
+use fanfare_tests::{Launch, RawClient, Redis, Response, Server, eventually};
+use serde_json::Value;
+
+/// What the servers and the commands are configured with, as by one operator.
+const CONFIG: &str = r#"
+[auth]
+secret = "a secret of thirty-two bytes or more"
+"#;
+
+/// Instances that share their bans, and the place where those are.
+struct Instances {
+    servers: Vec<Server>,
+    launch: Box<dyn Fn() -> Launch>,
+}
+
+impl Instances {
+    fn start(count: usize, launch: impl Fn() -> Launch + 'static) -> Instances {
+        Instances { servers: (0..count).map(|_| launch().start()).collect(), launch: Box::new(launch) }
+    }
+
+    /// What a command of the binary prints on stdout and on stderr.
+    fn run(&self, arguments: &[&str]) -> (String, String) {
+        let output = (self.launch)().args(arguments).run();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("output is UTF-8");
+        (text(&output.stdout), text(&output.stderr))
+    }
+
+    fn token(&self, user: &str, id: &str) -> String {
+        self.run(&["token", "--user", user, "--id", id]).0.trim_end().to_owned()
+    }
+
+    /// A connection to every instance, each in the room of its user.
+    fn connect(&self, token: &str) -> Vec<RawClient> {
+        self.servers.iter().map(|server| enter(server, token).unwrap_or_else(|no| panic!("{}", no.head))).collect()
+    }
+
+    /// The status and the error with which every instance refuses it.
+    fn assert_refused(&self, token: &str, status: u16, error: &str) {
+        for server in &self.servers {
+            let response = enter(server, token).err().expect("a refusal");
+            let body: Value = serde_json::from_str(&response.text()).expect("a refusal says why in JSON");
+            assert_eq!((response.status, body["error"].as_str()), (status, Some(error)), "{body}");
+        }
+    }
+
+    fn wait_until_let_in(&self, token: &str) {
+        for server in &self.servers {
+            eventually("who is not banned any more is let in", || enter(server, token).ok());
+        }
+    }
+}
+
+fn enter(server: &Server, token: &str) -> Result<RawClient, Response> {
+    let field = format!("Authorization: Bearer {token}\r\n");
+    let (mut client, _) = RawClient::upgraded_with(server.address(), "/ws", &field)?;
+    assert!(client.recv_text().starts_with(r#"{"type":"SUBSCRIBED","room":"user:"#));
+    Ok(client)
+}
+
+fn assert_open(clients: &mut [RawClient]) {
+    for client in clients {
+        client.send_text(r#"{"type":"PING","id":1}"#);
+        assert_eq!(client.recv_text(), r#"{"type":"PONG","id":1}"#);
+    }
+}
+
+fn assert_closed(clients: &mut [RawClient], code: u16) {
+    for client in clients {
+        assert_eq!(client.recv_close(), Some(code));
+    }
+}
+
+/// The command that lifts a ban, which the command that made it tells.
+fn lifting(hint: &str) -> Vec<String> {
+    let command = hint.split_once("to lift it: ").expect("it says how to lift it").1;
+    command.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect()
+}
+
+fn bans_are_in_force(instances: &Instances) {
+    let [eve, lost, kept, dave, bob] =
+        [("eve", "e"), ("carol", "lost"), ("carol", "kept"), ("dave", "d"), ("bob", "b")]
+            .map(|(user, id)| instances.token(user, id));
+    let [mut eves, mut losts, mut kepts, mut daves, mut bobs] =
+        [&eve, &lost, &kept, &dave, &bob].map(|token| instances.connect(token));
+    assert_eq!(instances.run(&["bans"]).0, "nobody is banned\n");
+
+    let of_eve = instances.run(&["ban", "--user", "eve", "--for", "1h"]).1;
+    assert_closed(&mut eves, 4503);
+    instances.assert_refused(&eve, 403, "forbidden");
+    let of_token = instances.run(&["ban", "--token", "lost", "--for", "1h"]).1;
+    assert_closed(&mut losts, 4001);
+    instances.assert_refused(&lost, 401, "token_expired");
+    let of_dave = instances.run(&["ban", "--issued-before", "now", "--user", "dave", "--for", "1h"]).1;
+    assert_closed(&mut daves, 4001);
+    instances.assert_refused(&dave, 401, "token_expired");
+    // Neither another token of the same user nor another user.
+    assert_open(&mut kepts);
+    assert_open(&mut bobs);
+    drop(instances.connect(&kept));
+
+    // By a command it is no better.
+    for server in &instances.servers {
+        let mut client = RawClient::upgraded(server.address());
+        client.send_text(&format!(r#"{{"type":"AUTH","token":"{eve}","id":1}}"#));
+        let reply: Value = serde_json::from_str(&client.recv_text()).expect("JSON");
+        assert_eq!((reply["type"].as_str(), reply["code"].as_str()), (Some("ERROR"), Some("forbidden")), "{reply}");
+    }
+
+    let list = instances.run(&["bans"]).0;
+    for line in [r#"  user "eve""#, r#"  token "lost""#, r#"  of user "dave" what was issued before 2"#] {
+        assert!(list.contains(line), "{line:?} is not in:\n{list}");
+    }
+    assert_eq!(list.lines().count(), 3, "{list}");
+
+    for (hint, token) in [(of_eve, &eve), (of_token, &lost), (of_dave, &dave)] {
+        let command = lifting(&hint);
+        instances.run(&command.iter().map(String::as_str).collect::<Vec<_>>());
+        instances.wait_until_let_in(token);
+    }
+    assert_eq!(instances.run(&["bans"]).0, "nobody is banned\n");
+
+    instances.run(&["ban", "--issued-before", "now", "--for", "1h"]);
+    assert_closed(&mut kepts, 4001);
+    assert_closed(&mut bobs, 4001);
+    instances.assert_refused(&bob, 401, "token_expired");
+}
+
+#[test]
+fn on_two_instances_with_one_redis() {
+    let redis = Redis::start();
+    let url = redis.url();
+    let launch = move || Server::launch().file(CONFIG).flag("--redis-url", &url);
+    bans_are_in_force(&Instances::start(2, launch));
+}
+
+#[test]
+fn on_an_instance_alone_by_a_file() {
+    let file = std::env::temp_dir().join(format!("fanfare-bans-of-one-{}", std::process::id()));
+    let path = file.display().to_string();
+    // Without Redis, because with it bans are kept there.
+    let launch = move || Server::launch().embedded().file(CONFIG).flag("--auth-bans-file", &path);
+    bans_are_in_force(&Instances::start(1, launch));
+    for ending in ["", ".lock", ".new"] {
+        let _ = std::fs::remove_file(format!("{}{ending}", file.display()));
+    }
+}
