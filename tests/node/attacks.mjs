@@ -25,7 +25,7 @@ await run(async (url, secret, keyFile, aud) => {
   const claims = (more) => claimsOf("alice", { aud, ...more });
   const now = Math.floor(Date.now() / 1000);
   const hs = (more, header) => mint(claims(more), { key: secret, header });
-  const deep = `{"sub":"alice","aud":"${aud}","exp":${now + 60},"x":${"[".repeat(500)}${"]".repeat(500)}}`;
+  const nested = (depth) => `{"sub":"alice","aud":"${aud}","exp":${now + 60},"x":${"[".repeat(depth)}${"]".repeat(depth)}}`;
   // Signed by the right secret, so that what they say is all that is wrong with them.
   const raw = (payload) => mintText(payload, { key: secret });
   const good = hs();
@@ -37,7 +37,8 @@ await run(async (url, secret, keyFile, aud) => {
     "another audience": hs({ aud: "others" }),
     "no audience": hs({ aud: undefined }),
     "too large": hs({ x: "x".repeat(7000) }),
-    "deep JSON": raw(deep),
+    "deep JSON": raw(nested(500)),
+    "JSON that parsers take, and that is deeper than claims are": raw(nested(20)),
     "an unknown kid, and another secret": mint(claims(), { key: "another secret of more than thirty-two bytes", header: { kid: "nobody's" } }),
     truncated: good.slice(0, -5),
     "cut in the middle": good.slice(0, good.length / 2),
@@ -75,7 +76,7 @@ await run(async (url, secret, keyFile, aud) => {
   // A token that is taken in one place is taken in all that are configured, and in none that is not.
   const bearer = { headers: { Authorization: `Bearer ${good}` } };
   assert.equal(await status(url, bearer), 101);
-  const plain = raw(`{"sub":"alice","aud":"${aud}","exp":${now + 60},"x":[[]]}`);
+  const plain = raw(nested(2));
   assert.equal(await status(url, { headers: { Authorization: `Bearer ${plain}` } }), 101, "written by hand, and right");
   assert.equal(await status(url, { headers: { Cookie: `jwt=${good}`, Origin: url.replace("ws:", "http:") } }), 101, "let in as nobody");
 
