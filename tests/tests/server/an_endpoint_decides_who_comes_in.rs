@@ -1,7 +1,7 @@
 //! `auth.url`: an endpoint of the operator's is asked who a client is, and what it answers decides who is let in, as whom, with which
 //! rooms and for how long.
 
-use fanfare_tests::{Endpoint, Launch, RawClient, Response, Server, eventually, free_port, upgrade_request};
+use fanfare_tests::{Endpoint, Launch, RawClient, Response, Server, eventually, upgrade_request};
 use serde_json::{Value, json};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,16 @@ fn enter(server: &Server, token: &str) -> Result<RawClient, Response> {
 }
 
 fn let_in(server: &Server, token: &str) -> RawClient {
-    enter(server, token).unwrap_or_else(|refusal| panic!("{token}: {}", refusal.head))
+    let_in_with(server, &format!("Authorization: Bearer {token}\r\n"))
+}
+
+/// It is told to come back while the server does not know yet who is banned.
+fn let_in_with(server: &Server, fields: &str) -> RawClient {
+    eventually("it is let in", || match RawClient::upgraded_with(server.address(), "/ws", fields) {
+        Ok((client, _)) => Some(client),
+        Err(refusal) if refusal.status == 503 => None,
+        Err(refusal) => panic!("{fields}: {}", refusal.head),
+    })
 }
 
 fn refusal(server: &Server, token: &str) -> (u16, String) {
@@ -75,6 +84,7 @@ fn by_a_command_it_is_asked_as_well() {
         _ => (401, String::new()),
     });
     let server = launch(&endpoint.url()).start();
+    drop(let_in(&server, "good"));
     let mut client = RawClient::upgraded(server.address());
     client.send_text(r#"{"type":"AUTH","token":"bad","id":1}"#);
     assert_eq!(says(&mut client)["code"], "unauthorised");
@@ -87,8 +97,14 @@ fn by_a_command_it_is_asked_as_well() {
 
 #[test]
 fn while_nobody_answers_clients_are_told_to_come_back() {
-    let server = launch(&format!("http://127.0.0.1:{}/", free_port())).start();
+    let endpoint = Endpoint::start(|_| user("alice"));
+    let server = launch(&endpoint.url()).start();
+    let mut client = let_in(&server, "any");
+    assert_eq!(says(&mut client)["room"], "user:alice");
+    drop(endpoint);
     assert_eq!(refusal(&server, "any"), (503, "unavailable".to_owned()));
+    client.send_text(r#"{"type":"PING","id":1}"#);
+    assert_eq!(says(&mut client), json!({ "type": "PONG", "id": 1 }));
 }
 
 #[test]
@@ -100,8 +116,7 @@ fn the_headers_that_it_is_to_see_arrive_and_no_others() {
     // A cookie without an Origin is none, for the endpoint as well.
     for (origin, cookie) in [(origin, Some("a=b; c=d")), ("", None)] {
         let fields = [fields, origin].concat();
-        let (mut client, _) =
-            RawClient::upgraded_with(server.address(), "/ws", &fields).expect("let in without a token");
+        let mut client = let_in_with(&server, &fields);
         assert_eq!(says(&mut client)["room"], "user:alice");
         let asked = endpoint.asked().pop().expect("it was asked");
         assert_eq!((asked.field("x-device"), asked.field("cookie")), (Some("phone"), cookie));
@@ -147,12 +162,14 @@ fn an_endpoint_that_never_answers_keeps_no_token_waiting() {
     let secret = "a secret of thirty-two bytes or more";
     let launch = || launch(&endpoint.url()).flag("--auth-secret", secret).flag("--auth-forward-headers", "x-device");
     let server = launch().start();
+    let minted = launch().args(["token", "--user", "alice"]).run();
+    let token = String::from_utf8(minted.stdout).expect("a token is text");
+    let enter = || assert_eq!(says(&mut let_in(&server, token.trim_end()))["room"], "user:alice");
+    enter();
     // More than the server asks about at a time.
     let without_token: Vec<_> = (0..32).map(|_| waiting(&server)).collect();
     eventually("the endpoint is asked", || (!endpoint.asked().is_empty()).then_some(()));
-    let minted = launch().args(["token", "--user", "alice"]).run();
-    let token = String::from_utf8(minted.stdout).expect("a token is text");
-    assert_eq!(says(&mut let_in(&server, token.trim_end()))["room"], "user:alice");
+    enter();
     drop((without_token, release));
 }
 
