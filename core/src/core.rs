@@ -266,20 +266,13 @@ impl Core {
 
     fn head(&mut self, slot: u32, data: &mut [u8]) {
         if let Some(whole) = self.transport.head(&mut self.cx, slot, data) {
-            self.answer(slot, whole, None);
+            self.answer(slot, whole, Caller::Unknown, None);
         }
     }
 
     /// Answers a whole request head, whose caller may be known already, or be refused.
-    fn answer(&mut self, slot: u32, mut whole: Head<'_>, outcome: Option<Result<&Identity, Denied>>) {
+    fn answer(&mut self, slot: u32, mut whole: Head<'_>, caller: Caller, identity: Option<&Identity>) {
         let readiness = self.told_readiness();
-        let caller = match outcome {
-            None => Caller::Unknown,
-            // Whoever looked at the request found nobody in it.
-            Some(Err(Denied::Unauthorised)) if !self.session.shows_credential(slot) => Caller::Nobody,
-            Some(Ok(_)) => Caller::Known,
-            Some(Err(denied)) => Caller::Denied(denied),
-        };
         let (head, rest) = whole.split();
         let rooms = match self.transport.answer(&mut self.cx, slot, head, readiness, caller) {
             Answered::Over => return,
@@ -290,10 +283,12 @@ impl Core {
             Answered::Opened(rooms) => rooms,
         };
         self.cx.limits.forget_owed();
-        let outcome = outcome.filter(|_| caller != Caller::Nobody);
-        let begun = match outcome.transpose() {
-            Ok(identity) => self.begin(slot, identity, rooms.iter().map(|(room, start)| (&**room, *start))),
-            Err(denied) => Err(CloseReason::denied(denied)),
+        let begun = match caller {
+            Caller::Denied(denied) => Err(CloseReason::denied(denied)),
+            Caller::Known | Caller::Unknown | Caller::Nobody => {
+                let identity = identity.filter(|_| caller == Caller::Known);
+                self.begin(slot, identity, rooms.iter().map(|(room, start)| (&**room, *start)))
+            }
         };
         if let Err(reason) = begun {
             return self.end(slot, reason);
@@ -308,16 +303,21 @@ impl Core {
     fn authenticated(&mut self, slot: u32, outcome: Result<&Identity, Denied>) {
         match self.cx.slots.get(slot).phase {
             Phase::Head => {
-                let Some(judged) = self.session.judge_upgrade(&mut self.cx, slot, outcome) else { return };
-                if let Some(whole) = self.transport.take_held(slot) {
-                    self.answer(slot, whole, Some(judged.and(outcome)));
-                }
-                self.session.end_upgrade(slot);
+                let Some((shown, judged)) = self.session.take_upgrade(&mut self.cx, slot, outcome) else { return };
+                let Some(whole) = self.transport.take_held(slot) else { return };
+                let caller = match judged {
+                    Ok(()) => Caller::Known,
+                    // Whoever looked at the request found nobody in it.
+                    Err(Denied::Unauthorised) if !shown => Caller::Nobody,
+                    Err(denied) => Caller::Denied(denied),
+                };
+                self.answer(slot, whole, caller, outcome.ok());
             }
             Phase::Open => {
                 if let Err(reason) = self.session.authenticated(&mut self.hub, &mut self.cx, slot, outcome) {
                     self.end(slot, reason);
                 }
+                self.end_overdue();
             }
             _ => {}
         }
@@ -475,8 +475,8 @@ impl Core {
     }
 
     /// Ends connections whose credentials count no more.
-    fn end_banned(&mut self) {
-        while let Some((slot, reason)) = self.session.next_banned(&mut self.cx) {
+    fn end_overdue(&mut self) {
+        while let Some((slot, reason)) = self.session.next_overdue(&mut self.cx) {
             self.end(slot, reason);
         }
     }
@@ -494,7 +494,7 @@ impl Core {
             self.end(slot, CloseReason::Unfinished("a message did not end in time"));
         }
         self.session.fire(&self.cx);
-        self.end_banned();
+        self.end_overdue();
         while let Some((slot, reason)) = self.session.next_expired(&mut self.cx, has_unread) {
             self.end(slot, reason);
         }
@@ -660,11 +660,11 @@ impl<'c> Turn<'c> {
             },
             Event::Bans(bans) => {
                 core.session.set_bans(&core.cx, bans);
-                core.end_banned();
+                core.end_overdue();
             }
             Event::WallClock { unix_ms } => {
                 core.session.set_clock(&mut core.cx, unix_ms);
-                core.end_banned();
+                core.end_overdue();
             }
             Event::Broker(event) => core.broker_event(event),
             Event::Timeout => core.timeout(&mut |_| false),

@@ -78,25 +78,17 @@ impl Session {
         Ok(())
     }
 
-    /// What becomes of an upgrade whose credential has been looked at; nothing, where none waits.
-    pub fn judge_upgrade(
+    /// What becomes of an upgrade whose credential has been looked at, and whether it shows one; nothing, where none waits.
+    pub fn take_upgrade(
         &mut self,
         cx: &mut Context,
         slot: u32,
         outcome: Result<&Identity, Denied>,
-    ) -> Option<Result<(), Denied>> {
-        let is_waiting = matches!(self.asking.get(&slot), Some(Asking::Upgrade(_)));
-        is_waiting.then(|| self.judge(cx, slot, outcome).map(drop))
-    }
-
-    /// Whether the upgrade that waits shows a credential.
-    pub fn shows_credential(&self, slot: u32) -> bool {
-        !matches!(self.asking.get(&slot), Some(Asking::Upgrade(false)))
-    }
-
-    /// The upgrade has been answered.
-    pub fn end_upgrade(&mut self, slot: u32) {
+    ) -> Option<(bool, Result<(), Denied>)> {
+        let Some(Asking::Upgrade(shown)) = self.asking.get(&slot) else { return None };
+        let shown = *shown;
         self.asking.remove(&slot);
+        Some((shown, self.judge(cx, slot, outcome).map(drop)))
     }
 
     /// A WebSocket has opened without a credential.
@@ -138,9 +130,7 @@ impl Session {
             }
             (Err(denied), Some(Asking::Command(id))) => {
                 // What it had may have ended while this one was looked at. That has its time still, whatever else is shown.
-                if let Some(expires) = self.expires(cx, slot) {
-                    self.wheel.set(slot, expires.min(cx.now + AGAIN));
-                }
+                self.look_soon(cx, slot);
                 self.refuse_command(cx, slot, denied, id.as_ref())
             }
             // What is known stays true for as long as it may. It is asked again soon, where there is something to ask; else the end of the
@@ -301,6 +291,15 @@ impl Session {
         }
     }
 
+    /// Looks at the connection's credential soon, and in this turn if it is over.
+    fn look_soon(&mut self, cx: &Context, slot: u32) {
+        match self.expires(cx, slot) {
+            Some(expires) if expires > cx.now => self.wheel.set(slot, expires.min(cx.now + AGAIN)),
+            Some(_) => self.overdue.push(slot),
+            None => {}
+        }
+    }
+
     /// When it has something to do at the latest.
     #[inline]
     pub fn next_timeout(&self) -> Option<Time> {
@@ -410,7 +409,7 @@ impl Session {
     }
 
     /// Takes one of the connections that have been found to end because of that.
-    pub fn next_banned(&mut self, cx: &mut Context) -> Option<(u32, CloseReason<'static>)> {
+    pub fn next_overdue(&mut self, cx: &mut Context) -> Option<(u32, CloseReason<'static>)> {
         if let Some(banned) = self.banned.pop() {
             return Some(banned);
         }
@@ -447,12 +446,9 @@ impl Session {
             let Some(who) = self.identities.get(slot) else { continue };
             if let Err(denied) = self.bans.verdict(who.facts(), now_ms) {
                 self.banned.push((slot, ended(denied)));
-            } else if let Some(expires) = self.expires(cx, slot) {
+            } else {
                 // Its timer may have been set by another clock. When it fires, it is set by this one.
-                match expires > cx.now {
-                    true => self.wheel.set(slot, expires.min(cx.now + AGAIN)),
-                    false => self.overdue.push(slot),
-                }
+                self.look_soon(cx, slot);
             }
         }
         self.review_from = (at < end).then_some(at);

@@ -205,7 +205,9 @@ impl Session {
     /// Nothing is known of the connection any more.
     pub fn forget(&mut self, slot: u32) {
         self.identities.forget(slot);
-        take_of(&mut self.asking, slot);
+        if take_of(&mut self.asking, slot).is_some() {
+            self.asks.retain(|ask| ask.conn.slot() as u32 != slot);
+        }
         take_of(&mut self.failures, slot);
         self.wheel.cancel(slot);
     }
