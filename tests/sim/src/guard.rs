@@ -15,6 +15,8 @@ use std::rc::Rc;
 /// How long a connection may outlive its credential while one is looked at that may renew it: half a minute, and the pause until the next look.
 const GRACE_MS: u64 = 30_000;
 const GRACE_AND_LOOK_MS: u64 = 35_000;
+/// A clock that is set by more than this has the core look at all that depends on it.
+const CLOCK_SLACK_MS: u64 = 1_000;
 /// The ticks of timers, and where times were rounded.
 const SLACK_MS: u64 = 500;
 
@@ -217,11 +219,17 @@ impl Guard {
         let mut told = Told::default();
         let wall_pause = self.identities.wall_pause;
         let bans = self.issuer.bans().to_vec();
+        let thought_ms = self.desk(incarnation).told.is_some().then(|| self.unix_ms(incarnation, clock));
         let desk = self.desk(incarnation);
         if desk.told.is_none_or(|(at, _)| clock >= at + wall_pause) {
             let unix_ms = EPOCH_MS + now / 1_000 + desk.skew_ms;
             (desk.told, told.unix_ms) = (Some((clock, unix_ms)), Some(unix_ms));
+            // By another clock other bans are in force.
+            if thought_ms.is_some_and(|thought_ms| thought_ms.abs_diff(unix_ms) > CLOCK_SLACK_MS) {
+                self.apply_bans(incarnation, (now, clock));
+            }
         }
+        let desk = self.desk(incarnation);
         if std::mem::take(&mut desk.bans_due) {
             desk.bans = bans;
             told.bans = Some(desk.bans.clone());
