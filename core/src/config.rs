@@ -233,6 +233,8 @@ pub struct Auth {
     pub recheck: Duration,
     /// Whether a user's connections join the user's [own room](crate::rules::OWN_ROOMS).
     pub own_rooms: bool,
+    /// Whether the core is not ready before [`Event::Bans`](crate::Event::Bans) has told who is banned, because nobody can be let in before.
+    pub awaits_bans: bool,
 }
 
 impl Default for Auth {
@@ -251,6 +253,7 @@ impl Default for Auth {
             expiry_notice: Duration::from_secs(60),
             recheck: Duration::from_secs(300),
             own_rooms: true,
+            awaits_bans: false,
         }
     }
 }

@@ -142,6 +142,9 @@ impl Core {
         if self.transport.is_draining() {
             return Err("shutting down");
         }
+        if self.session.awaits_bans() {
+            return Err("it is not known yet who is banned");
+        }
         self.hub.readiness()
     }
 

@@ -49,7 +49,8 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
         (settings.threshold_bytes, settings.level) = (threshold_bytes, level as u8);
         settings
     });
-    if core.auth.is_some() {
+    if let Some(auth) = &mut core.auth {
+        auth.awaits_bans = config.redis.target.is_some() || config.auth.bans_file.is_some();
         core.rules = core.rules.with_own_rooms();
     }
     core.journal = config.log.level == LogLevel::Debug;

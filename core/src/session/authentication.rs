@@ -404,6 +404,7 @@ impl Session {
     /// next ones.
     pub fn set_bans(&mut self, cx: &Context, bans: &Arc<Bans>) {
         self.bans = Arc::clone(bans);
+        self.awaits_bans = false;
         self.review_from = Some(0);
         self.review_some(cx);
     }
@@ -422,6 +423,11 @@ impl Session {
             }
         }
         None
+    }
+
+    /// Whether it has yet to be told who is banned.
+    pub fn awaits_bans(&self) -> bool {
+        self.awaits_bans
     }
 
     /// It is so late. If that is another time than it was thought to be, credentials end earlier or later.

@@ -37,6 +37,8 @@ pub(crate) struct Session {
     /// Connections that have shown credentials which were no good: how many, and whether it could be found out of the last.
     failures: BySlot<(u16, bool)>,
     bans: Arc<Bans>,
+    /// Nobody has told who is banned, and that has to be known.
+    awaits_bans: bool,
     /// Connections from this slot on have yet to be looked at, because bans or the clock have changed.
     review_from: Option<u32>,
     /// When something has to be done about a credential.
@@ -73,6 +75,7 @@ impl Session {
             asks: Vec::new(),
             failures: BySlot::with_hasher(Seeded::new(config.seed)),
             bans: Arc::default(),
+            awaits_bans: config.auth.as_ref().is_some_and(|auth| auth.awaits_bans),
             review_from: None,
             wheel: Wheel::default(),
             fired: Vec::new(),

@@ -497,3 +497,11 @@ fn thousands_that_are_banned_end_in_several_turns() {
     }
     assert_eq!(ended, [512, 88], "a part when they are told, and one when time has passed");
 }
+
+#[test]
+fn nobody_is_sent_here_before_it_is_known_who_is_banned() {
+    let mut lone = lone_with(|config| auth(config).awaits_bans = true);
+    assert_eq!(lone.core.readiness(), Err("it is not known yet who is banned"));
+    lone.turn(|turn| turn.feed(Event::Bans(&Arc::default())));
+    assert_eq!(lone.core.readiness(), Ok(()));
+}
