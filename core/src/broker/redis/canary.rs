@@ -41,6 +41,8 @@ pub enum CanaryNews {
     NotPublished(String),
     /// The subscriber has answered the `PING` of [`CanaryStep::Ask`].
     Passed,
+    /// It refuses to answer that for a while.
+    PingRefused,
 }
 
 /// A number was published, and the subscriber does not hear it.
@@ -76,6 +78,9 @@ pub struct Canary {
     /// A number has no answer. There is no second one meanwhile.
     is_unanswered: bool,
     next_at: Time,
+    /// `PING`s that the subscriber has not answered. Where it is slow, one for an earlier number may be answered before a later number
+    /// has come: only the last answer proves anything.
+    pings: u32,
     /// Numbers in a row that were not heard.
     unheard: u32,
     /// Why Redis refuses it, to be told.
@@ -94,6 +99,7 @@ impl Canary {
             last: Last::Settled,
             is_unanswered: false,
             next_at: Time::ZERO,
+            pings: 0,
             unheard: 0,
             refusal: None,
             is_told: false,
@@ -148,7 +154,7 @@ impl Canary {
     pub fn lost(&mut self, is_subscriber: bool) {
         self.last = Last::Settled;
         match is_subscriber {
-            true => self.is_subscribed = false,
+            true => (self.is_subscribed, self.pings) = (false, 0),
             false => (self.may_publish, self.is_unanswered) = (false, false),
         }
     }
@@ -183,7 +189,7 @@ impl Canary {
                 None
             }
             Last::Taken { .. } => {
-                self.last = Last::Late;
+                (self.last, self.pings) = (Last::Late, self.pings + 1);
                 Some(CanaryStep::Ask)
             }
             _ => {
@@ -210,11 +216,19 @@ impl Canary {
                 (self.last, self.is_unanswered, self.may_publish) = (Last::Settled, false, false);
                 self.complain(reason);
             }
-            CanaryNews::Passed if self.last == Last::Late => {
-                (self.last, self.unheard) = (Last::Settled, self.unheard.saturating_add(1));
-                return Some(Unheard { again: self.unheard > 1 });
+            CanaryNews::Passed => {
+                self.pings = self.pings.saturating_sub(1);
+                if self.last == Last::Late && self.pings == 0 {
+                    (self.last, self.unheard) = (Last::Settled, self.unheard.saturating_add(1));
+                    return Some(Unheard { again: self.unheard > 1 });
+                }
             }
-            CanaryNews::Passed => {}
+            CanaryNews::PingRefused => {
+                self.pings = self.pings.saturating_sub(1);
+                if self.last == Last::Late {
+                    self.last = Last::Settled;
+                }
+            }
         }
         None
     }

@@ -256,7 +256,7 @@ impl Subscriber {
         Ok(match (asked, trouble) {
             (Some(again), trouble) => Verdict::Probed { again, trouble },
             (None, None) => CanaryNews::Passed.into(),
-            (None, trouble) => Verdict::Canary { news: CanaryNews::PutOff, trouble },
+            (None, trouble) => Verdict::Canary { news: CanaryNews::PingRefused, trouble },
         })
     }
 

@@ -304,3 +304,23 @@ fn a_number_is_held_back_with_all_else_while_scripts_are_repeated() {
     script.session.disconnected(Role::Publisher.link(), "gone", script.now);
     assert_eq!(script.session.stats().publishes_dropped, 1, "a number is none");
 }
+
+#[test]
+fn an_answer_for_an_earlier_number_says_nothing_of_a_later_one() {
+    let mut script = Script::with_canary();
+    script.wait(Duration::from_secs(5));
+    assert_eq!(script.sent(Role::Subscriber), [["PING"], ["PING"]]);
+    script.tells_role();
+    // What Redis says comes late, and in its order.
+    script.hears_number(1);
+    script.publishes(2);
+    script.hear(Role::Publisher, b":1\r\n");
+    script.wait(Duration::from_secs(5));
+    assert_eq!(script.sent(Role::Subscriber), [["PING"]], "for the second number");
+    script.hear(Role::Subscriber, &[PONG, PONG].concat());
+    assert!(script.events().is_empty(), "these were asked for before it was published");
+    script.hears_number(2);
+    script.hear(Role::Subscriber, PONG);
+    assert!(script.events().is_empty());
+    assert_eq!(script.session.stats().subscriber.state, LinkState::Up);
+}
