@@ -138,7 +138,7 @@ impl Session {
             Request::SendMessage { room, message, echo, store, key } => {
                 let except = (!echo).then(|| cx.slots.id(slot));
                 let said = Publication { message, except, store, key: key.as_deref(), signed: None };
-                return self.publish(hub, cx, slot, &room, said, id);
+                return self.publish(hub, cx, slot, &room, &said, id);
             }
             Request::History { room, from, epoch, limit } => {
                 if self.permits(hub, cx, slot, (Right::History, &room), id.as_ref())? {
@@ -161,7 +161,7 @@ impl Session {
         let escapes = room.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
         cx.limits.owe(room.len() + escapes + message.len() - text.len());
         let said = Publication { message: &message, except: None, store: true, key: None, signed: None };
-        self.publish(hub, cx, slot, &room, said, None)
+        self.publish(hub, cx, slot, &room, &said, None)
     }
 
     fn publish(
@@ -170,7 +170,7 @@ impl Session {
         cx: &mut Context,
         slot: u32,
         room: &str,
-        said: Publication<'_>,
+        said: &Publication<'_>,
         id: Option<CommandId>,
     ) -> Verdict {
         if !self.permits(hub, cx, slot, (Right::Publish, room), id.as_ref())? {
@@ -182,13 +182,16 @@ impl Session {
                 return refuse_delivery(cx, slot, room, id.as_ref());
             }
         }
+        if cx.config.auth.is_none() && said.key.is_none() {
+            return hub.publish(cx, slot, room, said, id);
+        }
         let user = self.identities.user(slot);
         if user.is_none() && said.key.is_some_and(|key| key.len() < KEY_BYTES_MIN) {
             let reason = "key must be a string of 22 to 128 bytes";
             return refuse(cx, slot, ErrorCode::BadField, reason, id.as_ref(), Some(room));
         }
         if cx.config.auth.is_none() {
-            return hub.publish(cx, slot, room, &said, id);
+            return hub.publish(cx, slot, room, said, id);
         }
         let signed = Some((user, cx.unix_ms()));
         // The names of the fields, and a time.
@@ -196,7 +199,7 @@ impl Session {
         // Keys are the user's own. No name of a user has this character as a segment.
         let segment = self.identities.get(slot).map_or("", |who| who.segment);
         let key = said.key.map(|key| format!("{segment}\u{1}{key}"));
-        hub.publish(cx, slot, room, &Publication { key: key.as_deref(), signed, ..said }, id)
+        hub.publish(cx, slot, room, &Publication { key: key.as_deref(), signed, ..*said }, id)
     }
 
     /// The connection leaves its rooms, and nothing is known of it any more.

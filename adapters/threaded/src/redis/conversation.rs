@@ -269,7 +269,9 @@ impl Conversation<'_> {
             (Some(Ask::Probe { probe: Probe::Canary, .. }), Refusal::Lasting) => {
                 return self.canary(CanaryNews::Passed).map(Ok);
             }
-            (Some(Ask::Probe { probe: Probe::Canary, .. }), Refusal::Passing) => self.canary(CanaryNews::PingRefused)?,
+            (Some(Ask::Probe { probe: Probe::Canary, .. }), Refusal::Passing) => {
+                self.canary(CanaryNews::PingRefused)?
+            }
             (Some(Ask::Probe { again, .. }), Refusal::Passing) => return self.probed(again, Some(text)).map(Ok),
             // Any answer to a PING is one; whoever does not tell its role passes for a master.
             (Some(Ask::Probe { probe: Probe::Ping, again }), Refusal::Lasting) => {
