@@ -116,11 +116,9 @@ impl Session {
         outcome: Result<&Identity, Denied>,
     ) -> Result<(), CloseReason<'static>> {
         let asking = self.asking.remove(&slot);
-        if outcome.is_ok() {
-            take_of(&mut self.failures, slot);
-        }
         match (self.judge(cx, slot, outcome), asking) {
             (Ok(identity), asking) => {
+                take_of(&mut self.failures, slot);
                 self.identify(hub, cx, slot, identity)?;
                 if let Some(Asking::Command(id)) = asking {
                     let expires_s = identity.expires_ms.map(|ms| ms / 1_000);
