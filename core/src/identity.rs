@@ -231,6 +231,49 @@ fn longest(of: &mut BTreeMap<Box<str>, u64>, name: Box<str>, until_ms: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn banned() -> impl Strategy<Value = Banned> {
+        let seconds = (0..4_u64).prop_map(|second| second * 1_000);
+        prop_oneof![
+            "[ab]".prop_map(|user| Banned::User(user.into())),
+            "[ab]".prop_map(|token| Banned::Token(token.into())),
+            (seconds, prop::option::of("[ab]"))
+                .prop_map(|(ms, user)| Banned::IssuedBefore { ms, user: user.map(Into::into) }),
+        ]
+    }
+
+    proptest! {
+        /// All bans together refuse whom any one of them refuses.
+        #[test]
+        fn several_refuse_as_each_alone(
+            bans in prop::collection::vec((banned(), 0..4_u64), 0..8),
+            user in "[abc]", token in prop::option::of("[abc]"), issued in prop::option::of(0..5_000_u64), now in 0..4_u64,
+        ) {
+            let bans: Vec<Ban> = bans.into_iter().map(|(banned, until_ms)| Ban { banned, until_ms }).collect();
+            let mut who = Identity::new(&*user);
+            (who.token_id, who.issued_ms) = (token.as_deref().map(Into::into), issued);
+            let by_any = bans.iter().any(|ban| ban.until_ms > now && match &ban.banned {
+                Banned::User(banned) => **banned == *user,
+                Banned::Token(banned) => Some(&**banned) == token.as_deref(),
+                Banned::IssuedBefore { ms, user: whose } => {
+                    whose.as_deref().is_none_or(|whose| whose == user) && issued.is_none_or(|at| at / 1_000 * 1_000 < *ms)
+                }
+            });
+            prop_assert_eq!(Bans::new(bans).refuse(&who, now), by_any);
+        }
+    }
+
+    #[test]
+    fn a_users_ban_is_that_users_and_nobody_elses() {
+        let bans = Bans::new([Ban { banned: Banned::User("alice".into()), until_ms: 2 }]);
+        assert!(bans.refuse(&Identity::new("alice"), 1));
+        for other in ["Alice", "alice ", "alic", "*", "a\u{0}", ""] {
+            let mut identity = Identity::new(other);
+            identity.token_id = Some("alice".into());
+            assert!(!bans.refuse(&identity, 1), "{other:?}");
+        }
+    }
 
     #[test]
     fn a_ban_concerns_those_that_it_names_until_its_end() {

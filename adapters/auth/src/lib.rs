@@ -5,7 +5,7 @@
 //! and no core: what an identity may do is decided elsewhere.
 //!
 //! A server asks a [`Service`], which verifies by [`Methods`] on threads of its own and never blocks who asks. A [`BanWatch`] tells the
-//! server whom [`Bans`] refuse. Everything else here may block, because key sets are fetched and sessions are looked up in the caller's
+//! server whom to refuse. Everything else here may block, because key sets are fetched and sessions are looked up in the caller's
 //! thread. Time is an argument (Unix, ms) wherever it decides something.
 //!
 //! ```
@@ -76,7 +76,7 @@ mod service;
 mod session;
 mod verifier;
 
-pub use bans::{BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, Bans, FileBans, RedisBans};
+pub use bans::{BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, FileBans, RedisBans};
 pub use callback::{Callback, CallbackOptions};
 pub use claims::ClaimNames;
 pub use cookie::cookie;

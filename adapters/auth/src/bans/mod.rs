@@ -1,19 +1,18 @@
 //! Bans: who is refused although the credential is valid, until it would have expired anyway.
-//! Which bans there are is kept in a store, of which there are several; whom they refuse is decided here.
+//! Which bans there are is kept in a store, of which there are several. Whom they refuse is decided by whoever is handed them.
 
 mod file;
 mod redis;
 mod text;
 mod watch;
 
-use std::collections::HashMap;
 use std::fmt;
 
 pub use file::FileBans;
 pub use redis::RedisBans;
 pub use watch::BanWatch;
 
-use crate::credential::{Identity, USER_BYTES_MAX};
+use crate::credential::USER_BYTES_MAX;
 use crate::verifier::TOKEN_BYTES_MAX;
 
 /// So many bans are kept at most, because every server holds all of them.
@@ -97,51 +96,6 @@ impl fmt::Display for BanError {
 }
 
 impl std::error::Error for BanError {}
-
-/// Bans in a form in which they are looked up quickly.
-#[derive(Debug, Default)]
-pub struct Bans {
-    users: HashMap<String, u64>,
-    tokens: HashMap<String, u64>,
-    /// Before when, and until when.
-    issued_before: Vec<(u64, u64)>,
-    users_issued_before: HashMap<String, Vec<(u64, u64)>>,
-}
-
-impl Bans {
-    /// These bans.
-    pub fn new(bans: &[Ban]) -> Self {
-        let mut all = Self::default();
-        for Ban { what, until_ms } in bans {
-            match what.clone() {
-                Banned::User(user) => prolong(&mut all.users, user, *until_ms),
-                Banned::Token(id) => prolong(&mut all.tokens, id, *until_ms),
-                Banned::IssuedBefore { ms, user: None } => all.issued_before.push((ms, *until_ms)),
-                Banned::IssuedBefore { ms, user: Some(user) } => {
-                    all.users_issued_before.entry(user).or_default().push((ms, *until_ms));
-                }
-            }
-        }
-        all
-    }
-
-    /// Whether one of the bans is for this identity at this time. An identity without a time of issue is older than any.
-    pub fn refuses(&self, identity: &Identity, now_ms: u64) -> bool {
-        let is_in_force = |until_ms: &u64| *until_ms > now_ms;
-        let is_too_old = |(before_ms, until_ms): &(u64, u64)| {
-            is_in_force(until_ms) && identity.issued_ms.is_none_or(|issued_ms| issued_ms < *before_ms)
-        };
-        self.users.get(&identity.user).is_some_and(is_in_force)
-            || identity.token_id.as_ref().and_then(|id| self.tokens.get(id)).is_some_and(is_in_force)
-            || self.issued_before.iter().any(is_too_old)
-            || self.users_issued_before.get(&identity.user).into_iter().flatten().any(is_too_old)
-    }
-}
-
-fn prolong(bans: &mut HashMap<String, u64>, name: String, until_ms: u64) {
-    let end = bans.entry(name).or_default();
-    *end = until_ms.max(*end);
-}
 
 /// Whether a credential can have this name at all.
 fn check_name(what: &Banned) -> Result<(), BanError> {

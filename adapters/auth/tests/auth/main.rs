@@ -3,7 +3,6 @@
 
 mod attacks_are_refused;
 mod bans_are_kept;
-mod bans_refuse;
 mod callback_is_asked;
 mod claims_decide;
 mod commands_for_operators;
