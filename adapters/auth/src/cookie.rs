@@ -14,10 +14,15 @@ pub fn cookie(field: &[u8], name: &str) -> Option<Secret> {
         if pair[..equals].trim_ascii() != name.as_bytes() {
             return None;
         }
-        let value = pair[equals + 1..].trim_ascii();
-        let value = value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(value);
-        Some(Secret::new(percent_decode(value).collect::<Vec<u8>>()))
+        Some(cookie_value(&pair[equals + 1..]))
     })
+}
+
+/// What the value of a cookie means: without quotes, percent-decoded.
+pub fn cookie_value(written: &[u8]) -> Secret {
+    let value = written.trim_ascii();
+    let value = value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(value);
+    Secret::new(percent_decode(value).collect::<Vec<u8>>())
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ mod verifier;
 pub use bans::{BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, FileBans, RedisBans};
 pub use callback::{Callback, CallbackOptions};
 pub use claims::ClaimNames;
-pub use cookie::cookie;
+pub use cookie::{cookie, cookie_value};
 pub use credential::{Credential, Grants, Identity, RENEWAL_BYTES_MAX, Source, USER_BYTES_MAX};
 pub use error::SetupError;
 pub use issuer::{Issuer, KeySource};

@@ -192,7 +192,7 @@ impl Desk {
         let tag = Tag { worker: self.worker, conn, is_renewal: source == Source::Renewal };
         let (source, credential) = credential_of(source, credential);
         let headers = headers_of(head, service.forward_headers(), has_origin);
-        if service.ask(Request { tag, source, credential: Secret::new(credential), headers }).is_err() {
+        if service.ask(Request { tag, source, credential, headers }).is_err() {
             mailbox.put_outcome(conn, Err(Denied::Unavailable));
         }
     }
@@ -236,19 +236,16 @@ impl Desk {
 }
 
 /// The credential as whoever verifies it wants it.
-fn credential_of(source: Source, credential: &[u8]) -> (auth::Source, Vec<u8>) {
-    let decoded = || percent_decode(credential).collect();
+fn credential_of(source: Source, credential: &[u8]) -> (auth::Source, Secret) {
+    let as_it_is = || Secret::new(credential);
     match source {
-        Source::Header => (auth::Source::Header, credential.to_vec()),
-        Source::Query => (auth::Source::Query, decoded()),
-        Source::Subprotocol => (auth::Source::Subprotocol, credential.to_vec()),
-        Source::Cookie => {
-            let quoted = credential.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\""));
-            (auth::Source::Cookie, percent_decode(quoted.unwrap_or(credential)).collect())
-        }
-        Source::Command => (auth::Source::Command, credential.to_vec()),
-        Source::Request => (auth::Source::Request, credential.to_vec()),
-        Source::Renewal => (auth::Source::Renewal, credential.to_vec()),
+        Source::Header => (auth::Source::Header, as_it_is()),
+        Source::Query => (auth::Source::Query, Secret::new(percent_decode(credential).collect::<Vec<u8>>())),
+        Source::Subprotocol => (auth::Source::Subprotocol, as_it_is()),
+        Source::Cookie => (auth::Source::Cookie, auth::cookie_value(credential)),
+        Source::Command => (auth::Source::Command, as_it_is()),
+        Source::Request => (auth::Source::Request, as_it_is()),
+        Source::Renewal => (auth::Source::Renewal, as_it_is()),
     }
 }
 
@@ -333,7 +330,8 @@ mod tests {
 
     #[test]
     fn credentials_are_read_as_their_places_write_them() {
-        let read = |source, text: &str| String::from_utf8(credential_of(source, text.as_bytes()).1).unwrap();
+        let read =
+            |source, text: &str| String::from_utf8(credential_of(source, text.as_bytes()).1.expose().to_vec()).unwrap();
         assert_eq!(read(Source::Query, "a%2Eb"), "a.b");
         assert_eq!(read(Source::Cookie, "\"s%3Aid\""), "s:id");
         assert_eq!(read(Source::Header, "a%2Eb"), "a%2Eb");
