@@ -17,6 +17,7 @@
 pub mod abuse;
 mod binary;
 mod client;
+mod curl;
 pub mod embedded;
 mod endpoint;
 mod example;
@@ -47,6 +48,7 @@ use std::time::{Duration, Instant};
 
 pub use binary::{fanfare_binary, workspace_root};
 pub use client::Client;
+pub use curl::Curl;
 pub use endpoint::{Asked, Endpoint};
 pub use example::Example;
 pub use fanfare_wire::{
