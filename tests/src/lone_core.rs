@@ -1,6 +1,6 @@
 //! A core alone: events in, a list of what it says out. No model and no rules, so that a test can be the worst of adapters.
 
-use crate::{Frame, upgrade_request};
+use crate::{Frame, head_bytes, opcode, upgrade_request};
 use fanfare_core::broker::{Ask, BrokerEvent, PublishId, ReadId};
 use fanfare_core::history::Query;
 use fanfare_core::time::Time;
@@ -187,4 +187,26 @@ pub fn text_to(said: &[Said], conn: ConnId) -> String {
         _ => None,
     });
     String::from_utf8_lossy(&parts.collect::<Vec<_>>().concat()).into_owned()
+}
+
+/// The code of the close frame that ends the bytes which `conn` was sent, where one does.
+pub fn close_code(said: &[Said], conn: ConnId) -> Option<u16> {
+    let bytes: Vec<u8> = said
+        .iter()
+        .filter_map(|said| match said {
+            Said::Sent(to, bytes) if *to == conn => Some(&bytes[..]),
+            _ => None,
+        })
+        .flatten()
+        .copied()
+        .collect();
+    let start = head_bytes(&bytes).unwrap_or(0);
+    let (mut rest, mut code) = (&bytes[start..], None);
+    while let Some((frame, taken)) = Frame::parse(rest) {
+        rest = &rest[taken..];
+        if frame.opcode == opcode::CLOSE {
+            code = frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+        }
+    }
+    code
 }

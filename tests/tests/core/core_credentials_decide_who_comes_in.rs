@@ -3,7 +3,7 @@
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::rules::{Grants, Right, Rule, Rules, Who};
 use fanfare_core::{Auth, Ban, Banned, Bans, Config, ConnId, Denied, Dialect, Event, Identity, Source};
-use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+use fanfare_tests::lone_core::{LoneCore, Said, close_code, text_to};
 use fanfare_tests::{Frame, config, upgrade_request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,28 +50,6 @@ fn expiring(user: &str, after: Duration) -> Identity {
     let mut identity = Identity::new(user);
     identity.expires_ms = Some(NOW + after.as_millis() as u64);
     identity
-}
-
-/// The code of the close frame that ends the bytes.
-fn close_code(said: &[Said], conn: ConnId) -> Option<u16> {
-    let bytes: Vec<u8> = said
-        .iter()
-        .filter_map(|said| match said {
-            Said::Sent(to, bytes) if *to == conn => Some(&bytes[..]),
-            _ => None,
-        })
-        .flatten()
-        .copied()
-        .collect();
-    let start = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
-    let (mut rest, mut code) = (&bytes[start..], None);
-    while let Some((frame, taken)) = Frame::parse(rest) {
-        rest = &rest[taken..];
-        if frame.opcode == fanfare_tests::opcode::CLOSE {
-            code = frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-        }
-    }
-    code
 }
 
 #[test]
