@@ -1,4 +1,5 @@
-// What a real browser makes of the answers to its upgrades: pages of this host and of others, subprotocols, tokens and cookies.
+// What a real browser makes of the answers to its upgrades: pages of this host and of others, subprotocols, tokens and cookies. The servers
+// are on the Redis whose URL is the argument, if there is one.
 // Run: npm ci && FANFARE_BIN=../../target/release/fanfare node --test connecting.test.mjs (CHROMIUM names another browser binary)
 
 import assert from 'node:assert/strict';
@@ -7,10 +8,12 @@ import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
 import { claimsOf, mint } from '../node/tokens.mjs';
-import { startServer } from './server.mjs';
+import { startServer, until } from './server.mjs';
 
 /** A page whose origin is opaque. */
 const FILE = new URL('package.json', import.meta.url).href;
+
+const BROKER = process.argv[2] ? ['--redis-url', process.argv[2]] : [];
 
 let browser, other, otherUrl;
 
@@ -32,9 +35,10 @@ after(async () => {
   other?.close();
 });
 
-/** Runs `body` with a server started with these arguments, and with `connect(page, url, protocols)` for pages at URLs, and `enter`. */
+/** Runs `body` with a server started with these arguments, and with `connect(page, url, protocols)` for pages at URLs, `enter` and others. */
 async function against(args, body) {
-  const server = await startServer(undefined, ...args);
+  const server = await startServer(undefined, ...BROKER, ...args);
+  await until('the server is ready', () => fetch(`${server.url}/readyz`).then(({ status }) => status === 200, () => false));
   const context = await browser.newContext();
   const onPage = async (url, script, of) => {
     const page = await context.newPage();
@@ -55,8 +59,26 @@ async function against(args, body) {
     socket.onmessage = ({ data }) => resolve(`${JSON.parse(data).room} ${socket.protocol}`.trim());
     socket.onerror = () => resolve('failed');
   }), of);
+  /** The code by which a connection is closed after it has opened; or `failed`. */
+  const closes = (url, ...of) => onPage(url, (of) => new Promise((resolve) => {
+    const socket = new WebSocket(...of);
+    let isOpen = false;
+    socket.onopen = () => { isOpen = true; };
+    socket.onclose = ({ code }) => resolve(isOpen ? code : 'failed');
+  }), of);
+  /** What each of the texts is answered, one after the other. */
+  const says = (url, ws, texts) => onPage(url, async ([ws, texts]) => {
+    const socket = new WebSocket(ws);
+    await new Promise((resolve, reject) => Object.assign(socket, { onopen: resolve, onerror: reject }));
+    const answers = [];
+    for (const text of texts) {
+      socket.send(text);
+      answers.push(JSON.parse(await new Promise((resolve) => { socket.onmessage = ({ data }) => resolve(data); })));
+    }
+    return answers;
+  }, [ws, texts]);
   try {
-    await body(server, connect, { context, enter });
+    await body(server, connect, { context, enter, closes, says });
   } finally {
     await context.close();
     await server.stop();
@@ -101,6 +123,8 @@ test('fanfare selects the first subprotocol where it is told to', () => against(
 
 const SECRET = 'a secret of thirty-two bytes or more';
 const ALICE = mint(claimsOf('alice'), { key: SECRET });
+const BOB = mint(claimsOf('bob'), { key: SECRET });
+const EXPIRED = mint(claimsOf('alice', { exp: Math.floor(Date.now() / 1000) - 3600 }), { key: SECRET });
 const FORGED = mint(claimsOf('alice'), { key: 'another secret of more than thirty-two bytes' });
 
 test('a page shows its token in a subprotocol or in the query', () => against(['--auth-secret', SECRET], async (server, connect, { enter }) => {
@@ -125,6 +149,45 @@ test('a cookie counts for pages of its own origin', () => {
     assert.equal(await connect(otherUrl, url), 'failed');
     await context.addCookies([{ name: 'jwt', value: FORGED, url: server.url, httpOnly: true }]);
     assert.equal(await connect(server.url, url), 'failed');
+  });
+});
+
+test('a page shows its token in a command', () => {
+  return against(['--auth-secret', SECRET, '--auth-own-rooms', 'off'], async (server, _, { says }) => {
+    const auth = (token, id) => JSON.stringify({ type: 'AUTH', token, id });
+    const subscribe = (id) => JSON.stringify({ type: 'SUBSCRIBE', room: 'tea', id });
+    const texts = [subscribe(1), auth(FORGED, 2), subscribe(3), auth(ALICE, 4), subscribe(5), auth(BOB, 6)];
+    const answers = await says(server.url, at(server, '/ws'), texts);
+    const told = answers.map(({ type, code, user, id }) => [type, code ?? user ?? null, id]);
+    assert.deepEqual(told, [
+      ['ERROR', 'unauthorised', 1],
+      ['ERROR', 'unauthorised', 2],
+      ['ERROR', 'unauthorised', 3],
+      ['AUTHENTICATED', 'alice', 4],
+      ['SUBSCRIBED', null, 5],
+      ['ERROR', 'forbidden', 6],
+    ]);
+  });
+});
+
+test('a page can read by which code it is refused, in every place, where the server says so', () => {
+  const args = ['--auth-secret', SECRET, '--auth-refuse', 'close', '--auth-cookie', 'jwt', '--auth-cookie-holds', 'token'];
+  return against(args, async (server, _, { context, enter, closes }) => {
+    const url = at(server, '/ws');
+    const protocols = (token) => ['fanfare.v1', `fanfare.token.${token}`];
+    for (const [token, code] of [[FORGED, 4501], [EXPIRED, 4001]]) {
+      assert.equal(await closes(server.url, `${url}?token=${token}`), code);
+      assert.equal(await closes(server.url, url, protocols(token)), code);
+      await context.addCookies([{ name: 'jwt', value: token, url: server.url, httpOnly: true }]);
+      assert.equal(await closes(server.url, url), code);
+      // The page of another origin is told nothing.
+      assert.equal(await closes(otherUrl, url), 'failed');
+    }
+    await context.clearCookies();
+    for (const path of ['/classic', '/broadcast/tea']) {
+      assert.equal(await closes(server.url, at(server, path)), 4501);
+    }
+    assert.equal(await enter(server.url, url, protocols(ALICE)), 'user:alice fanfare.v1');
   });
 });
 

@@ -7,7 +7,7 @@ import { Client, run, within } from "./client.mjs";
 import { claimsOf, mint } from "./tokens.mjs";
 
 /** The status and the body of an upgrade that is refused. */
-export async function refused(url, ...options) {
+async function refused(url, ...options) {
   const socket = new WebSocket(url, ...options);
   socket.on("error", () => {});
   const [, response] = await within(once(socket, "unexpected-response"), "a refusal");
@@ -24,29 +24,37 @@ async function owns(client, room) {
 await run(async (url, other, secret) => {
   const token = (user, more) => mint(claimsOf(user, more), { key: secret });
   const alice = token("alice");
-  const origin = url.replace("ws:", "http:");
+  const forged = mint(claimsOf("alice"), { key: "another secret of more than thirty-two bytes" });
+  const Origin = url.replace("ws:", "http:");
+  // What is given to `ws` to show a token in each place of a request.
   const places = {
-    header: () => Client.connect(url, { headers: { Authorization: `Bearer ${alice}` } }),
-    query: () => Client.connect(`${url}/?token=${alice}`),
-    subprotocol: () => Client.connect(url, ["fanfare.v1", `fanfare.token.${alice}`]),
-    cookie: () => Client.connect(url, { headers: { Cookie: `a=b; jwt=${alice}`, Origin: origin } }),
-    command: async () => {
-      const client = await Client.connect(url);
-      client.send('{"type":"SUBSCRIBE","room":"tea","id":1}');
-      assert.equal(JSON.parse(await client.next()).code, "unauthorised");
-      client.send(JSON.stringify({ type: "AUTH", token: alice, id: 2 }));
-      const reply = JSON.parse(await client.next());
-      assert.deepEqual([reply.type, reply.user, reply.id], ["AUTHENTICATED", "alice", 2]);
-      return client;
-    },
+    header: (token) => [url, { headers: { Authorization: `Bearer ${token}` } }],
+    query: (token) => [`${url}/?token=${token}`],
+    subprotocol: (token) => [url, ["fanfare.v1", `fanfare.token.${token}`]],
+    cookie: (token) => [url, { headers: { Cookie: `a=b; jwt=${token}`, Origin } }],
   };
-  for (const [place, connect] of Object.entries(places)) {
-    const client = await connect();
+  for (const [place, shown] of Object.entries(places)) {
+    const client = await Client.connect(...shown(alice));
     await owns(client, "user:alice");
-    if (place === "subprotocol") assert.equal(client.socket.protocol, "fanfare.v1");
+    assert.equal(client.socket.protocol, place === "subprotocol" ? "fanfare.v1" : "");
     assert.equal(await client.close(), 1000);
     console.log(`${place}: let in`);
+    assert.deepEqual(await refused(...shown(forged)), { status: 401, error: "unauthorised" }, place);
+    console.log(`${place}, forged: kept out`);
   }
+
+  // By a command, as often as it takes.
+  const commands = await Client.connect(url);
+  commands.send('{"type":"SUBSCRIBE","room":"tea","id":1}');
+  assert.equal(JSON.parse(await commands.next()).code, "unauthorised");
+  commands.send(JSON.stringify({ type: "AUTH", token: forged, id: 2 }));
+  assert.equal(JSON.parse(await commands.next()).code, "unauthorised");
+  commands.send(JSON.stringify({ type: "AUTH", token: alice, id: 3 }));
+  const reply = JSON.parse(await commands.next());
+  assert.deepEqual([reply.type, reply.user, reply.id], ["AUTHENTICATED", "alice", 3]);
+  await owns(commands, "user:alice");
+  assert.equal(await commands.close(), 1000);
+  console.log("command: let in");
 
   // A cookie without an Origin, or of a page elsewhere, is none.
   const cookie = `jwt=${alice}`;
