@@ -58,6 +58,7 @@ async function against(args, body) {
     const socket = new WebSocket(...of);
     socket.onmessage = ({ data }) => resolve(`${JSON.parse(data).room} ${socket.protocol}`.trim());
     socket.onerror = () => resolve('failed');
+    socket.onclose = ({ code }) => resolve(`closed ${code}`);
   }), of);
   /** The code by which a connection is closed after it has opened; or `failed`. */
   const closes = (url, ...of) => onPage(url, (of) => new Promise((resolve) => {
@@ -73,7 +74,9 @@ async function against(args, body) {
     const answers = [];
     for (const text of texts) {
       socket.send(text);
-      answers.push(JSON.parse(await new Promise((resolve) => { socket.onmessage = ({ data }) => resolve(data); })));
+      answers.push(JSON.parse(await new Promise((resolve, reject) => {
+        Object.assign(socket, { onmessage: ({ data }) => resolve(data), onclose: ({ code }) => reject(new Error(`closed ${code}`)) });
+      })));
     }
     return answers;
   }, [ws, texts]);
