@@ -5,7 +5,6 @@ use crate::redis_link::RedisLinks;
 use fanfare_adapter::drive::{self, MEMORY_BYTES_PER_TURN, MEMORY_BYTES_PRESSING};
 use fanfare_adapter::ops::Snapshot;
 use fanfare_core::broker::memory::MemoryBroker;
-use fanfare_core::broker::redis::{LinkState, LinkStats};
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
 use mio::{Registry, Token};
@@ -116,19 +115,7 @@ impl drive::Broker for Broker {
                 snapshot.set_links_up();
                 snapshot.broker_publishes_dropped = exchange.publishes_dropped();
             }
-            Broker::Redis(redis) => {
-                let stats = redis.session().stats();
-                snapshot.subscriber_up = stats.subscriber.state == LinkState::Up;
-                snapshot.publisher_up = stats.publisher.state == LinkState::Up;
-                let is_up = |link: LinkStats<'_>| link.state == LinkState::Up;
-                snapshot.durable_publisher_up = stats.durable_publisher.is_none_or(is_up);
-                snapshot.broker_reconnects = stats.reconnects;
-                snapshot.broker_publishes_dropped = stats.publishes_dropped;
-                snapshot.broker_publishes_in_flight = stats.publishes_in_flight as u64;
-                snapshot.broker_oversized = stats.oversized;
-                snapshot.history_unannounced = stats.unannounced;
-                snapshot.history_unreplicated = stats.unreplicated;
-            }
+            Broker::Redis(redis) => snapshot.set_redis(&redis.session().stats()),
         }
     }
 }

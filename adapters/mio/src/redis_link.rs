@@ -1,6 +1,7 @@
 //! The session's sockets on the loop's poll: connecting (names resolved elsewhere), reading, writing.
 
 use crate::resolve::Resolver;
+use fanfare_adapter::journal;
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisSession};
 use fanfare_core::time::Time;
@@ -133,12 +134,7 @@ impl RedisLinks {
         if !congested && self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.session.timeout(now);
         }
-        if let Some(reason) = self.session.take_complaint() {
-            tracing::warn!(reason, address = %self.session.address(), "redis and the histories of rooms");
-        }
-        if let Some(reason) = self.session.take_canary_refusal() {
-            tracing::warn!(reason, address = %self.session.address(), "redis refuses the canary");
-        }
+        journal::redis(&mut self.session);
         for link in self.session.links() {
             if matches!(self.session.state(link), LinkState::Up | LinkState::Refusing) {
                 self.links.at(link).attempts = 0;

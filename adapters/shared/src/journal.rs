@@ -1,6 +1,7 @@
 //! What becomes of connections, in the log: at `debug` a line for each, at `info` how many were refused and why. What clients
 //! have chosen is escaped, and was cut by the core.
 
+use fanfare_core::broker::redis::RedisSession;
 use fanfare_core::{ConnId, Core, Entry, Metrics};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,6 +20,16 @@ pub fn accepted(worker: usize, conn: ConnId, peer: SocketAddr) {
 pub fn write(worker: usize, core: &mut Core) {
     for entry in core.journal() {
         line(worker, entry);
+    }
+}
+
+/// Writes what is wrong with Redis that is no outage.
+pub fn redis(session: &mut RedisSession) {
+    if let Some(reason) = session.take_complaint() {
+        tracing::warn!(reason, address = %session.address(), "redis and the histories of rooms");
+    }
+    if let Some(reason) = session.take_canary_refusal() {
+        tracing::warn!(reason, address = %session.address(), "redis refuses the canary");
     }
 }
 

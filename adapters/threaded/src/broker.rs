@@ -1,57 +1,59 @@
 //! Which broker this instance uses: the embedded one, or Redis.
 
-use crate::inbox::Senders;
-use crate::redis::{RedisLinks, Report};
+use crate::redis::{News, RedisLinks};
+use crossbeam_channel::Receiver;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::drive::{self, MEMORY_BYTES_PER_TURN, MEMORY_BYTES_PRESSING};
 use fanfare_adapter::ops::Snapshot;
 use fanfare_adapter::settings::{Drawn, session_config};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::{Ask, BrokerEvent};
-use std::io;
-use std::time::Instant;
+use fanfare_core::time::Time;
 
 /// The broker.
 #[derive(Debug)]
 pub enum Broker {
     /// In this process: the instance stands alone.
-    Memory(MemoryBroker),
+    Memory(Box<MemoryBroker>),
     /// Redis, shared with other instances.
-    Redis(RedisLinks),
+    Redis(Box<RedisLinks>),
 }
 
 impl Broker {
-    /// The one that is configured. Threads that speak with Redis report to the inbox.
-    ///
-    /// # Errors
-    /// If they cannot be made.
-    pub fn start(config: &Config, core: &fanfare_core::Config, drawn: Drawn, inbox: &Senders) -> io::Result<Broker> {
-        Ok(match &config.redis.target {
-            None => Broker::Memory(MemoryBroker::new(core)),
-            Some(target) => {
-                let session = session_config(config, target, drawn);
-                Broker::Redis(RedisLinks::start(session, &inbox.broker)?)
-            }
-        })
+    /// The one that is configured.
+    pub fn new(config: &Config, core: &fanfare_core::Config, drawn: Drawn) -> Broker {
+        match &config.redis.target {
+            None => Broker::Memory(Box::new(MemoryBroker::new(core))),
+            Some(target) => Broker::Redis(Box::new(RedisLinks::new(session_config(config, target, drawn)))),
+        }
+    }
+
+    /// Where threads tell what is to be read; while the hub is `congested`, without messages.
+    pub fn queues(&self, congested: bool) -> impl Iterator<Item = &Receiver<News>> {
+        let redis = match self {
+            Broker::Memory(_) => None,
+            Broker::Redis(redis) => Some(redis),
+        };
+        redis.into_iter().flat_map(move |redis| redis.queues(congested))
     }
 
     /// Whether there is something to report without waiting for anybody.
     pub fn is_ready(&self) -> bool {
         match self {
             Broker::Memory(memory) => memory.has_events(),
-            Broker::Redis(redis) => redis.has_refusals(),
+            Broker::Redis(redis) => redis.is_ready(),
         }
     }
 
     /// What waits for a connection is refused from now on, because the server is about to end.
     pub fn stop_waiting(&mut self) {
         if let Broker::Redis(redis) = self {
-            redis.stop_waiting();
+            redis.session().stop_waiting();
         }
     }
 
-    /// When there will be something to report, if nobody says anything before.
-    pub fn next_timeout(&self) -> Option<Instant> {
+    /// When there will be something to do, if nobody says anything before.
+    pub fn next_timeout(&self) -> Option<Time> {
         match self {
             Broker::Memory(_) => None,
             Broker::Redis(redis) => redis.next_timeout(),
@@ -62,18 +64,23 @@ impl Broker {
     pub fn ask(&mut self, ask: Ask<'_>) {
         match self {
             Broker::Memory(memory) => drive::ask_memory(memory, ask),
-            Broker::Redis(redis) => redis.ask(ask),
+            Broker::Redis(redis) => redis.session().ask(ask),
         }
     }
 
-    /// Reports what the hub has to hear, as much as a turn takes: of Redis, what `reports` says and what was refused here.
-    pub fn read(&mut self, reports: impl Iterator<Item = Report>, mut report: impl FnMut(BrokerEvent<'_>)) {
+    /// Reports what the hub has to hear, as much as a turn takes; while the hub is `congested`, no messages.
+    pub fn read(&mut self, now: Time, congested: bool, report: impl FnMut(BrokerEvent<'_>)) {
         match self {
+            Broker::Redis(redis) => redis.read(now, congested, report),
+            Broker::Memory(_) if congested => {}
             Broker::Memory(memory) => memory.poll_some(MEMORY_BYTES_PER_TURN, report),
-            Broker::Redis(redis) => {
-                reports.for_each(|said| redis.note(said, &mut report));
-                redis.refusals(report);
-            }
+        }
+    }
+
+    /// Sends everything that was asked in this turn.
+    pub fn drive(&mut self, now: Time) {
+        if let Broker::Redis(redis) = self {
+            redis.drive(now);
         }
     }
 }
@@ -90,14 +97,14 @@ impl drive::Broker for Broker {
     fn publishes_in_flight(&mut self) -> usize {
         match self {
             Broker::Memory(_) => 0,
-            Broker::Redis(redis) => redis.publishes_in_flight(),
+            Broker::Redis(redis) => redis.session().stats().publishes_in_flight,
         }
     }
 
     fn describe(&mut self, snapshot: &mut Snapshot) {
         match self {
             Broker::Memory(_) => snapshot.set_links_up(),
-            Broker::Redis(redis) => redis.describe(snapshot),
+            Broker::Redis(redis) => snapshot.set_redis(&redis.session().stats()),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What the other threads have for the one that owns the core: three bounded queues, so that a thread that fills one has to wait.
+//! What clients, the listener and the system have for the thread that owns the core: two bounded queues, so that a thread that fills one
+//! has to wait. Each link to Redis has a queue of its own.
 
 use crate::client::Client;
-use crate::redis::Report;
 use crossbeam_channel::{Receiver, Select, Sender, TryIter, bounded};
 use fanfare_core::ConnId;
 use std::net::SocketAddr;
@@ -9,8 +9,6 @@ use std::time::Duration;
 
 /// From clients. As many events as may wait before their threads do: each holds one read, so it is half a megabyte at most.
 const FROM_CLIENTS_MAX: usize = 64;
-/// From Redis: as many messages as may wait before Redis's own buffer for this instance fills.
-const FROM_BROKER_MAX: usize = 64;
 
 /// Of clients, of the listener, of the system.
 #[derive(Debug)]
@@ -36,9 +34,6 @@ pub enum Inbound {
 pub struct Inbox {
     clients: Receiver<Inbound>,
     heavy: Receiver<Inbound>,
-    broker: Receiver<Report>,
-    /// A queue whose senders have all gone is ready for ever, and with the embedded broker there are none.
-    _to_broker: Sender<Report>,
 }
 
 /// The sending ends.
@@ -48,8 +43,6 @@ pub struct Senders {
     pub clients: Sender<Inbound>,
     /// For what clients say that make much work: it waits for the others.
     pub heavy: Sender<Inbound>,
-    /// For the threads that speak with Redis.
-    pub broker: Sender<Report>,
 }
 
 impl Inbox {
@@ -57,17 +50,22 @@ impl Inbox {
     pub fn new() -> (Inbox, Senders) {
         let (to_clients, clients) = bounded(FROM_CLIENTS_MAX);
         let (to_heavy, heavy) = bounded(FROM_CLIENTS_MAX);
-        let (to_broker, broker) = bounded(FROM_BROKER_MAX);
-        let inbox = Inbox { clients, heavy, broker, _to_broker: to_broker.clone() };
-        (inbox, Senders { clients: to_clients, heavy: to_heavy, broker: to_broker })
+        (Inbox { clients, heavy }, Senders { clients: to_clients, heavy: to_heavy })
     }
 
-    /// Sleeps until there is something, or the time is up; without a time, for as long as it takes. What makes much work counts only
-    /// where `heavy` says so.
-    pub fn wait(&self, timeout: Option<Duration>, heavy: bool) {
+    /// Sleeps until there is something, here or in one of the `others`, or the time is up; without a time, for as long as it takes. What
+    /// makes much work counts only where `heavy` says so.
+    pub fn wait<'a, T: 'a>(
+        &'a self,
+        timeout: Option<Duration>,
+        heavy: bool,
+        others: impl Iterator<Item = &'a Receiver<T>>,
+    ) {
         let mut select = Select::new();
-        select.recv(&self.broker);
         select.recv(&self.clients);
+        for other in others {
+            select.recv(other);
+        }
         if heavy {
             select.recv(&self.heavy);
         }
@@ -86,10 +84,5 @@ impl Inbox {
     /// What clients that make much work have said, oldest first, as long as there is something.
     pub fn heavy(&self) -> TryIter<'_, Inbound> {
         self.heavy.try_iter()
-    }
-
-    /// What the broker's threads have said, oldest first, as long as there is something.
-    pub fn broker(&self) -> TryIter<'_, Report> {
-        self.broker.try_iter()
     }
 }

@@ -60,8 +60,7 @@ impl ThreadedServer {
             await_signal(signal, &senders).map_err(failed("cannot wait for signals"))?;
         }
         let core = core_config(config, places, drawn, page(&config.core.limits));
-        let broker =
-            Broker::start(config, &core, drawn, &senders).map_err(failed("cannot start the threads for Redis"))?;
+        let broker = Broker::new(config, &core, drawn);
         let credentials = Authenticator::start(config)?.map(|authenticator| {
             let clients = senders.clients.clone();
             authenticator.desk(0, move || {
@@ -104,13 +103,12 @@ impl ThreadedServer {
             return Some(Duration::ZERO);
         }
         let round = last_round.map(|round| round.quiet_at.min(round.until));
-        let next = [self.core.next_timeout(), *stop_at, round].into_iter().flatten().min();
+        let next = [self.core.next_timeout(), broker.next_timeout(), *stop_at, round].into_iter().flatten().min();
         let next = next.map(|next| next.since(self.now()));
         let pressed = is_pressed(&self.core, broker).then_some(PRESSED_RECHECK);
         let look = connections.look_again_at().map(|at| at.saturating_duration_since(Instant::now()));
         let refusals = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
-        let expiry = broker.next_timeout().map(|at| at.saturating_duration_since(Instant::now()));
-        next.into_iter().chain(expiry).chain(look).chain(pressed).chain(refusals).min()
+        next.into_iter().chain(look).chain(pressed).chain(refusals).min()
     }
 
     /// Publishes figures and readiness.
@@ -138,7 +136,8 @@ impl Server for ThreadedServer {
                 return Ok(self.core.connections());
             }
             let Adapter { inbox, broker, .. } = &self.adapter;
-            inbox.wait(self.timeout(), !is_pressed(&self.core, broker));
+            let queues = broker.queues(self.core.is_congested());
+            inbox.wait(self.timeout(), !is_pressed(&self.core, broker), queues);
             let began = Instant::now();
             let now = self.now();
             turn(&mut self.core, &mut TurnSteps::new(&mut self.adapter, now), now);

@@ -4,7 +4,6 @@ use crate::broker::Broker;
 use crate::connections::Connections;
 use crate::gate::{Gate, Lack};
 use crate::inbox::{Inbound, Inbox};
-use crate::redis::Report;
 use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
@@ -21,10 +20,6 @@ use std::time::{Duration, Instant};
 const EVENTS_PER_TURN: usize = 64;
 /// How long a turn takes clients' events, at least one: a client that floods the server must not hold up what Redis brings.
 const CLIENTS_TIME: Duration = Duration::from_micros(200);
-/// Of the broker's reports in one turn: a message costs a write to each member.
-const REPORTS_PER_TURN: usize = 64;
-/// How long a turn takes the broker's reports, at least one: a message may have to be compressed for members of several forms.
-const BROKER_TIME: Duration = Duration::from_micros(500);
 /// While there is too much to do, clients that make much work have to wait. One of them is heard this often all the same, because a
 /// client that keeps the rules must not wait for those that do not.
 const HEAVY_PAUSE: Duration = Duration::from_millis(2);
@@ -133,11 +128,8 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn broker(&mut self, turn: &mut Turn<'_>, congested: bool) {
-        if congested {
-            return;
-        }
-        let Adapter { inbox, broker, readiness, .. } = &mut *self.adapter;
-        broker.read(reports(inbox), |event| {
+        let Adapter { broker, readiness, .. } = &mut *self.adapter;
+        broker.read(self.now, congested, |event| {
             turn.feed(Event::Broker(event));
             // After each event: a connection may have gone and come back since the last turn, which is worth its lines in the log.
             readiness.tell(turn.core().readiness());
@@ -210,10 +202,13 @@ impl Steps for TurnSteps<'_> {
         adapter.last_round.take_if(|round| round.quiet_at.min(round.until) <= now).is_some()
     }
 
-    fn settle(&mut self, _core: &Core) {}
+    fn settle(&mut self, _core: &Core) {
+        self.send_asks();
+    }
 
-    /// Threads send what is asked as it comes.
-    fn send_asks(&mut self) {}
+    fn send_asks(&mut self) {
+        self.adapter.broker.drive(self.now);
+    }
 
     fn ask(&mut self, ask: Ask<'_>) {
         self.adapter.broker.ask(ask);
@@ -227,14 +222,4 @@ impl Steps for TurnSteps<'_> {
     fn sockets(&mut self) -> &mut Connections {
         &mut self.adapter.connections
     }
-}
-
-/// What the broker's threads have said, as much as a turn takes.
-fn reports(inbox: &Inbox) -> impl Iterator<Item = Report> {
-    let (began, mut taken) = (Instant::now(), 0);
-    std::iter::from_fn(move || {
-        taken += 1;
-        let in_time = taken == 1 || taken <= REPORTS_PER_TURN && began.elapsed() < BROKER_TIME;
-        in_time.then(|| inbox.broker().next()).flatten()
-    })
 }

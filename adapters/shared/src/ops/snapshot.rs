@@ -1,5 +1,7 @@
 //! What a server tells of itself after a turn.
 
+use fanfare_core::broker::redis::{LinkState, LinkStats, RedisStats};
+
 /// The figures of one moment: the core's, and what only the adapter knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -33,5 +35,18 @@ impl Snapshot {
     /// What the links are where the broker is in this process.
     pub fn set_links_up(&mut self) {
         (self.subscriber_up, self.publisher_up, self.durable_publisher_up) = (true, true, true);
+    }
+
+    /// What a Redis session knows.
+    pub fn set_redis(&mut self, stats: &RedisStats<'_>) {
+        let is_up = |link: LinkStats<'_>| link.state == LinkState::Up;
+        (self.subscriber_up, self.publisher_up) = (is_up(stats.subscriber), is_up(stats.publisher));
+        self.durable_publisher_up = stats.durable_publisher.is_none_or(is_up);
+        self.broker_reconnects = stats.reconnects;
+        self.broker_publishes_dropped = stats.publishes_dropped;
+        self.broker_publishes_in_flight = stats.publishes_in_flight as u64;
+        self.broker_oversized = stats.oversized;
+        self.history_unannounced = stats.unannounced;
+        self.history_unreplicated = stats.unreplicated;
     }
 }
