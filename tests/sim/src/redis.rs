@@ -11,7 +11,6 @@ use crate::options::{Options, RedisTraits, rng};
 use crate::resp;
 use crate::timeline::{Happening, Timeline};
 use crate::trace;
-use fanfare_core::broker::redis::Canary;
 use fastrand::Rng;
 use scripts::Data;
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,8 +160,9 @@ impl Redis {
     }
 
     fn is_canary(&self, channel: &[u8]) -> bool {
-        let name = channel.strip_prefix(self.prefix.as_bytes()).and_then(|name| std::str::from_utf8(name).ok());
-        name.is_some_and(Canary::is_named)
+        let name = channel.strip_prefix(self.prefix.as_bytes());
+        // No room is called so.
+        name.is_some_and(|name| name.starts_with(b"\x01canary:"))
     }
 
     /// Reads, does and answers, each connection in its turn and the order of them drawn.

@@ -9,24 +9,24 @@ use std::time::Duration;
 /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>). Never below the minimum, so that no
 /// luck of the draw makes a busy loop.
 #[derive(Debug)]
-pub struct Backoff {
+pub(super) struct Backoff {
     random: u64,
     failures: u32,
 }
 
 impl Backoff {
     /// No failures yet. Instances should have different seeds, so that they do not return as one.
-    pub fn new(seed: u64) -> Backoff {
+    pub(super) fn new(seed: u64) -> Backoff {
         Backoff { random: seed, failures: 0 }
     }
 
     /// All was well: the next failure is the first one again.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// One more failure: how long to wait.
-    pub fn next(&mut self, min: Duration, max: Duration) -> Duration {
+    pub(super) fn next(&mut self, min: Duration, max: Duration) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let doubled = 2_u32.checked_pow(self.failures).map_or(max, |factor| min.saturating_mul(factor));
         let ceiling = doubled.min(max).max(min);

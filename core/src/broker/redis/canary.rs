@@ -19,7 +19,7 @@ const MARK: u8 = 1;
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CanaryStep {
+pub(super) enum CanaryStep {
     /// This number is to be published.
     Publish(u64),
     /// The subscriber is to be asked by `PING`: [`CanaryNews::Passed`] is the answer.
@@ -28,7 +28,7 @@ pub enum CanaryStep {
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CanaryNews {
+pub(super) enum CanaryNews {
     /// Redis has confirmed the subscription.
     Subscribed,
     /// It refuses the subscription for good, for this reason.
@@ -47,9 +47,9 @@ pub enum CanaryNews {
 
 /// A number was published, and the subscriber does not hear it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unheard {
+pub(super) struct Unheard {
     /// It is not the first since one was heard. So a new subscriber did not help, and the publisher may be the one that is elsewhere.
-    pub again: bool,
+    pub(super) again: bool,
 }
 
 /// What is known of the last number.
@@ -67,7 +67,7 @@ enum Last {
 
 /// The canary of one session.
 #[derive(Debug)]
-pub struct Canary {
+pub(super) struct Canary {
     name: String,
     /// On the subscriber's present connection.
     is_subscribed: bool,
@@ -90,7 +90,7 @@ pub struct Canary {
 
 impl Canary {
     /// One that has yet to be subscribed. Its name is that of the connections, and what this process has drawn.
-    pub fn new(config: &RedisConfig) -> Canary {
+    pub(super) fn new(config: &RedisConfig) -> Canary {
         Canary {
             name: format!("{}canary:{}:{:016x}", char::from(MARK), config.client_name, config.seed),
             is_subscribed: false,
@@ -108,27 +108,27 @@ impl Canary {
 
     /// What stands behind the prefix in the name of its channel. To be subscribed to by a command of its own, because Redis refuses a
     /// command as a whole.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// Whether this stands behind the prefix in the name of a canary's channel, and is no room.
-    pub fn is_named(room: &str) -> bool {
+    pub(super) fn is_named(room: &str) -> bool {
         room.as_bytes().first() == Some(&MARK)
     }
 
     /// What is published.
-    pub fn payload(number: u64) -> String {
+    pub(super) fn payload(number: u64) -> String {
         number.to_string()
     }
 
     /// Why it cannot be had, for people, if a subscription or publish was refused for good with this error.
-    pub fn explained(error: &[u8], config: &RedisConfig) -> String {
+    pub(super) fn explained(error: &[u8], config: &RedisConfig) -> String {
         config.explained_error(error)
     }
 
     /// What it means that Redis refuses to publish it. `None`: nothing for the canary alone, but for the whole connection.
-    pub fn refused(error: &[u8], config: &RedisConfig) -> Option<CanaryNews> {
+    pub(super) fn refused(error: &[u8], config: &RedisConfig) -> Option<CanaryNews> {
         match Refusal::of_probe(error) {
             Refusal::Passing => Some(CanaryNews::PutOff),
             Refusal::Lasting if takes_no_writes(error) => Some(CanaryNews::PutOff),
@@ -138,7 +138,7 @@ impl Canary {
     }
 
     /// Why the connection is given up, for people.
-    pub fn explained_silence(config: &RedisConfig) -> String {
+    pub(super) fn explained_silence(config: &RedisConfig) -> String {
         let time = config.probe_timeout.as_millis();
         format!(
             "what is published is not heard within {time} ms: the connections that publish and subscribe may lead to different servers"
@@ -146,12 +146,12 @@ impl Canary {
     }
 
     /// The publisher's connection is up.
-    pub fn publisher_up(&mut self) {
+    pub(super) fn publisher_up(&mut self) {
         self.may_publish = true;
     }
 
     /// A connection is lost, the subscriber's or the publisher's.
-    pub fn lost(&mut self, is_subscriber: bool) {
+    pub(super) fn lost(&mut self, is_subscriber: bool) {
         self.last = Last::Settled;
         match is_subscriber {
             true => (self.is_subscribed, self.pings) = (false, 0),
@@ -160,7 +160,7 @@ impl Canary {
     }
 
     /// A message of a channel that [is named](Canary::is_named) like this.
-    pub fn heard(&mut self, name: &str, payload: &[u8]) {
+    pub(super) fn heard(&mut self, name: &str, payload: &[u8]) {
         let is_last = || std::str::from_utf8(payload).is_ok_and(|text| text.parse() == Ok(self.number));
         if name == self.name && self.last != Last::Settled && is_last() {
             (self.last, self.unheard, self.is_told) = (Last::Settled, 0, false);
@@ -168,7 +168,7 @@ impl Canary {
     }
 
     /// When to call [`Canary::timeout`], if nothing else happens.
-    pub fn next_timeout(&self) -> Option<Time> {
+    pub(super) fn next_timeout(&self) -> Option<Time> {
         match self.last {
             Last::Settled => (self.is_subscribed && self.may_publish && !self.is_unanswered).then_some(self.next_at),
             Last::Taken { until } => Some(until),
@@ -177,7 +177,7 @@ impl Canary {
     }
 
     /// What is due. While Redis is not `willing` to do what it is asked on one of the two connections, nothing is, and nothing is judged.
-    pub fn timeout(&mut self, now: Time, is_willing: bool, config: &RedisConfig) -> Option<CanaryStep> {
+    pub(super) fn timeout(&mut self, now: Time, is_willing: bool, config: &RedisConfig) -> Option<CanaryStep> {
         if self.next_timeout().is_none_or(|at| now < at) {
             return None;
         }
@@ -201,7 +201,7 @@ impl Canary {
     }
 
     /// Takes what came of it.
-    pub fn take(&mut self, news: CanaryNews, now: Time, config: &RedisConfig) -> Option<Unheard> {
+    pub(super) fn take(&mut self, news: CanaryNews, now: Time, config: &RedisConfig) -> Option<Unheard> {
         match news {
             CanaryNews::Subscribed => (self.is_subscribed, self.next_at) = (true, now),
             CanaryNews::NotSubscribed(reason) => self.complain(reason),
@@ -234,7 +234,7 @@ impl Canary {
     }
 
     /// Why Redis refuses it, for the log: once, until a number has been heard again.
-    pub fn take_refusal(&mut self) -> Option<String> {
+    pub(super) fn take_refusal(&mut self) -> Option<String> {
         self.refusal.take()
     }
 

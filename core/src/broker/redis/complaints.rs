@@ -28,7 +28,7 @@ impl Complaint {
 
 /// What the log is told of rooms' histories, each kind once, until there has been none of it from one probe to the next.
 #[derive(Debug, Default)]
-pub struct Complaints {
+pub(super) struct Complaints {
     /// Something was not stored or not read.
     refused: Complaint,
     /// Something was stored, and something else that belongs to it was refused.
@@ -44,7 +44,7 @@ pub struct Complaints {
 impl Complaints {
     /// Why a Redis may evict histories that answers `INFO memory` with this text. It evicts where `maxmemory` is set, by any policy but one:
     /// those that spare keys without an expiry spare no history. What does not say so gives no cause.
-    pub fn eviction(info: &[u8], config: &RedisConfig) -> Option<String> {
+    pub(super) fn eviction(info: &[u8], config: &RedisConfig) -> Option<String> {
         let field =
             |name: &[u8]| info.split(|byte| *byte == b'\n').find_map(|line| line.trim_ascii().strip_prefix(name));
         let (maxmemory, policy) = (field(b"maxmemory:")?, field(b"maxmemory_policy:")?);
@@ -56,7 +56,7 @@ impl Complaints {
     }
 
     /// The connection is set up, and Redis may evict histories for this reason, if it may. It is told where it was not so before.
-    pub fn set_up(&mut self, eviction: Option<String>) {
+    pub(super) fn set_up(&mut self, eviction: Option<String>) {
         if eviction != self.eviction {
             self.new_eviction.clone_from(&eviction);
             self.eviction = eviction;
@@ -64,29 +64,29 @@ impl Complaints {
     }
 
     /// Something was not stored or not read.
-    pub fn refused(&mut self, reason: impl FnOnce() -> String) {
+    pub(super) fn refused(&mut self, reason: impl FnOnce() -> String) {
         self.refused.make(reason);
     }
 
     /// Something was stored, and something else that belongs to it was refused.
-    pub fn incomplete(&mut self, reason: impl FnOnce() -> String) {
+    pub(super) fn incomplete(&mut self, reason: impl FnOnce() -> String) {
         self.incomplete.make(reason);
     }
 
     /// Something was stored, and too few replicas have it.
-    pub fn unreplicated(&mut self, reason: impl FnOnce() -> String) {
+    pub(super) fn unreplicated(&mut self, reason: impl FnOnce() -> String) {
         self.unreplicated.make(reason);
     }
 
     /// A probe is sent: some time has passed since the last one.
-    pub fn probed(&mut self) {
+    pub(super) fn probed(&mut self) {
         self.refused.probed();
         self.incomplete.probed();
         self.unreplicated.probed();
     }
 
     /// What has yet to be told.
-    pub fn take(&mut self) -> Option<String> {
+    pub(super) fn take(&mut self) -> Option<String> {
         let Complaints { refused, incomplete, unreplicated, new_eviction, .. } = self;
         [&mut incomplete.reason, &mut unreplicated.reason, &mut refused.reason, new_eviction]
             .into_iter()

@@ -120,7 +120,7 @@ const TTL_MS_MAX: u64 = 3_155_760_000_000;
 
 /// A number for an epoch that may begin in this room: none that anybody else draws, where each has a seed of its own and counts up what it
 /// has drawn.
-pub fn draw(seed: u64, number: u64, room: &str) -> u64 {
+pub(super) fn draw(seed: u64, number: u64, room: &str) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(seed, number);
     hasher.write(room.as_bytes());
     hasher.finish()
@@ -135,7 +135,7 @@ pub fn load(out: &mut Vec<u8>, script: Script) {
 ///
 /// # Errors
 /// Why not, for people.
-pub fn loaded(script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Result<(), String> {
+pub(super) fn loaded(script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Result<(), String> {
     match reply {
         Reply::Bulk(name) | Reply::Simple(name) if *name == script.sha1().as_bytes() => Ok(()),
         Reply::Error(error) => Err(format!("SCRIPT LOAD refused: {}", config.explained_error(error))),
@@ -165,7 +165,7 @@ pub fn store(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, key: Option<&Idempo
 }
 
 /// No command of [`store`] for these is longer.
-pub fn store_bytes_max(room: &Room<'_>, key: Option<&IdempotencyKey<'_>>, payload: &[u8]) -> usize {
+pub(super) fn store_bytes_max(room: &Room<'_>, key: Option<&IdempotencyKey<'_>>, payload: &[u8]) -> usize {
     // Three words, four keys and eleven arguments with the framing of each, and what does not depend on the room: the words, kinds of
     // keys, and numbers of at most 20 digits.
     const FIXED: usize = 19 * command::BULK_FRAMING_BYTES_MAX + 48 + 4 * 7 + 8 * 20;
@@ -220,7 +220,7 @@ fn life(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64) {
 /// # Errors
 /// Why nothing was stored, or that it is not known.
 pub fn parse_stored<'a>(reply: &Reply<'a>) -> Result<StoreReply<'a>, HistoryError<'a>> {
-    StoreReply::of(list(reply)?)
+    stored(list(reply)?).ok_or(HistoryError::Malformed)
 }
 
 /// What a reply to [`read`] says.
@@ -228,7 +228,7 @@ pub fn parse_stored<'a>(reply: &Reply<'a>) -> Result<StoreReply<'a>, HistoryErro
 /// # Errors
 /// Why there is no page.
 pub fn parse_page<'a>(reply: &Reply<'a>) -> Result<ReadReply, HistoryError<'a>> {
-    ReadReply::of(list(reply)?)
+    page(list(reply)?).ok_or(HistoryError::Malformed)
 }
 
 fn list<'a>(reply: &Reply<'a>) -> Result<Items<'a>, HistoryError<'a>> {
@@ -241,7 +241,7 @@ fn list<'a>(reply: &Reply<'a>) -> Result<Items<'a>, HistoryError<'a>> {
 
 impl<'a> HistoryError<'a> {
     /// What this error text, in reply to a script, means.
-    pub fn of(text: &'a [u8]) -> HistoryError<'a> {
+    fn of(text: &'a [u8]) -> HistoryError<'a> {
         let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
         match code {
             b"NOSCRIPT" => HistoryError::NoScript,
@@ -252,27 +252,7 @@ impl<'a> HistoryError<'a> {
     }
 }
 
-impl<'a> StoreReply<'a> {
-    /// What a list in reply to [`store`] says, whoever has read it.
-    ///
-    /// # Errors
-    /// [`HistoryError::Malformed`].
-    pub fn of(items: impl Iterator<Item = Reply<'a>>) -> Result<StoreReply<'a>, HistoryError<'a>> {
-        stored(items).ok_or(HistoryError::Malformed)
-    }
-}
-
-impl ReadReply {
-    /// What a list in reply to [`read`] says, whoever has read it.
-    ///
-    /// # Errors
-    /// [`HistoryError::Malformed`].
-    pub fn of<'a>(items: impl Iterator<Item = Reply<'a>>) -> Result<ReadReply, HistoryError<'a>> {
-        page(items).ok_or(HistoryError::Malformed)
-    }
-}
-
-fn stored<'a>(mut items: impl Iterator<Item = Reply<'a>>) -> Option<StoreReply<'a>> {
+fn stored<'a>(mut items: Items<'a>) -> Option<StoreReply<'a>> {
     let position = position(&mut items)?;
     let is_new = flag(items.next()?)?;
     let time_ms = integer(items.next()?)?;
@@ -282,7 +262,7 @@ fn stored<'a>(mut items: impl Iterator<Item = Reply<'a>>) -> Option<StoreReply<'
     is_message.then_some(StoreReply { at: StoredAt { position, is_new }, time_ms, is_announced, trouble })
 }
 
-fn page<'a>(mut items: impl Iterator<Item = Reply<'a>>) -> Option<ReadReply> {
+fn page<'a>(mut items: Items<'a>) -> Option<ReadReply> {
     let last = position(&mut items)?;
     let first = integer(items.next()?)?;
     let word = bulk(items.next()?)?;
@@ -315,7 +295,7 @@ fn page<'a>(mut items: impl Iterator<Item = Reply<'a>>) -> Option<ReadReply> {
     is_sound.then_some(ReadReply { page: Page { last, first, continuity, entries }, time_ms })
 }
 
-fn position<'a>(items: &mut impl Iterator<Item = Reply<'a>>) -> Option<Position> {
+fn position(items: &mut Items<'_>) -> Option<Position> {
     let epoch: Epoch = std::str::from_utf8(bulk(items.next()?)?).ok()?.parse().ok()?;
     Some(Position { epoch, offset: integer(items.next()?)? })
 }

@@ -32,7 +32,7 @@
 //!   fails for a new reason. `PublisherUp` and `PublisherDown` behave the same. Reasons in events begin with `Redis: `.
 //! - After `Down` the session knows of no room: rooms have to be asked for again after `Up`. What is asked of a subscriber that is not
 //!   up is forgotten.
-//! - While Redis refuses for a while ([`Refusal::Passing`]), `Refusing` says why, and `Willing` that it is over. Subscriptions that
+//! - While Redis refuses for a while, `Refusing` says why, and `Willing` that it is over. Subscriptions that
 //!   exist stay; those that it refused are asked for again, as is a sign of life, with growing pauses between
 //!   [`RedisConfig::backoff_min`] and [`RedisConfig::backoff_max`], until they are granted. A publish that it refuses fails as
 //!   [`Unavailable`](super::PublishError::Unavailable), and the next is asked for all the same.
@@ -77,12 +77,12 @@ mod link_id;
 mod publisher;
 mod queue;
 mod refusal;
-pub mod replication;
+mod replication;
 pub mod resp;
 mod session;
 mod setup;
 mod standing;
-pub mod stores;
+mod stores;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -93,14 +93,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub use address::Address;
-pub use backoff::Backoff;
-pub use canary::{Canary, CanaryNews, CanaryStep, Unheard};
-pub use complaints::Complaints;
 pub use link_id::LinkId;
-pub use refusal::{Refusal, explained_end};
 pub use session::RedisSession;
-pub use standing::{Standing, is_of_a_cluster};
-pub use trouble::Trouble;
 
 #[cfg(doc)]
 use super::BrokerEvent;

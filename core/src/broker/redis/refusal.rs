@@ -44,9 +44,8 @@ const REASON_CHARS_MAX: usize = 200;
 const PASSWORD_QUOTE_BYTES_MIN: usize = 4;
 
 /// What becomes of a command that Redis refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Refusal {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
     /// It passes by itself: the same is asked again after a while.
     Passing,
     /// The server is a replica: what is published there reaches nobody elsewhere.
@@ -59,13 +58,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// What this error text means.
-    ///
-    /// ```
-    /// # use fanfare_core::broker::redis::Refusal;
-    /// assert_eq!(Refusal::of(b"BUSY Redis is busy running a script."), Refusal::Passing);
-    /// assert_eq!(Refusal::of(b"BUSYKEY Target key name already exists."), Refusal::Lasting);
-    /// ```
-    pub fn of(error: &[u8]) -> Refusal {
+    pub(super) fn of(error: &[u8]) -> Refusal {
         match code(error) {
             b"BUSY" | b"LOADING" | b"MASTERDOWN" | b"CLUSTERDOWN" | b"TRYAGAIN" => Refusal::Passing,
             _ if takes_no_writes(error) => Refusal::Passing,
@@ -78,7 +71,7 @@ impl Refusal {
 
     /// What it means as the answer to a `PING` or `ROLE`: who only takes no writes is well, and who only refuses this command
     /// is there.
-    pub fn of_probe(error: &[u8]) -> Refusal {
+    pub(super) fn of_probe(error: &[u8]) -> Refusal {
         if takes_no_writes(error) { Refusal::Lasting } else { Refusal::of(error) }
     }
 
@@ -149,7 +142,7 @@ fn words(error: &[u8], config: &RedisConfig) -> Option<&'static str> {
 impl RedisConfig {
     /// A server's error text as it may be logged: printable, at most 200 characters, and without the password, of which an old
     /// server quotes the beginning when it does not know `AUTH`.
-    pub fn printable_error(&self, error: &[u8]) -> String {
+    pub(super) fn printable_error(&self, error: &[u8]) -> String {
         let text = String::from_utf8_lossy(error);
         let text = text.split(", with args").next().unwrap_or_default();
         let quotes_password = |text: &str| {
@@ -164,13 +157,13 @@ impl RedisConfig {
     }
 
     /// The same with what it means in front, where the text alone does not say it.
-    pub fn explained_error(&self, error: &[u8]) -> String {
+    pub(super) fn explained_error(&self, error: &[u8]) -> String {
         let text = self.printable_error(error);
         words(error, self).map_or(text.clone(), |words| format!("{words} ({text})"))
     }
 
     /// Why something is no Redis that began to speak with these bytes, for people.
-    pub fn explained_stranger(first: &[u8]) -> &'static str {
+    pub(super) fn explained_stranger(first: &[u8]) -> &'static str {
         match first {
             [0x15 | 0x16, 3, ..] => "what answers there speaks TLS, which is not supported yet",
             [b'H', b'T', b'T', b'P', ..] => "what answers there speaks HTTP, and is no Redis",
@@ -180,14 +173,14 @@ impl RedisConfig {
 
     /// The arguments of the `AUTH` that signs in; none without a password. Redis before version 6 knows no users, and takes
     /// the password alone, which every version takes for the user `default`.
-    pub fn auth_arguments(&self) -> Vec<&str> {
+    pub(super) fn auth_arguments(&self) -> Vec<&str> {
         let user = self.username.as_deref().filter(|user| *user != "default");
         self.password.iter().flat_map(|password| user.into_iter().chain([password.as_str()])).collect()
     }
 }
 
 /// Why a connection ended, if that was before anything was said on it.
-pub fn explained_end(reason: &str) -> String {
+pub(super) fn explained_end(reason: &str) -> String {
     format!("{reason} before it said a word (a port that speaks TLS?)")
 }
 

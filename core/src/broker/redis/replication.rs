@@ -20,16 +20,16 @@ struct Miss {
 
 /// What a `WAIT` asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
+pub(super) struct Wait {
     /// For how many replicas.
-    pub replicas: u16,
+    pub(super) replicas: u16,
     /// For how long; at least a millisecond, because Redis takes 0 for no end at all.
-    pub timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 /// The stores of one connection that wait for replicas.
 #[derive(Debug)]
-pub struct Replication<T> {
+pub(super) struct Replication<T> {
     /// How many replicas the stores want that were written behind the last `WAIT`, each number once.
     wanted: Vec<u16>,
     /// One was written and is not answered.
@@ -49,7 +49,7 @@ impl<T> Default for Replication<T> {
 
 impl<T> Replication<T> {
     /// A store is written that is to be acknowledged when so many replicas have it.
-    pub fn wrote(&mut self, replicas_min: u16) {
+    pub(super) fn wrote(&mut self, replicas_min: u16) {
         if replicas_min > 0 && !self.is_missed(replicas_min) && !self.wanted.contains(&replicas_min) {
             self.wanted.push(replicas_min);
         }
@@ -61,13 +61,13 @@ impl<T> Replication<T> {
     }
 
     /// Some time has passed since the last probe. Says whether another `WAIT` is worth it although the last one has failed.
-    pub fn probe(&mut self) -> bool {
+    pub(super) fn probe(&mut self) -> bool {
         self.is_probing = self.miss.is_some() && !self.is_waiting;
         self.is_probing
     }
 
     /// What `WAIT` has to be written now, if one has. `timeout` is for one that is expected to succeed.
-    pub fn next_wait(&mut self, timeout: Duration) -> Option<Wait> {
+    pub(super) fn next_wait(&mut self, timeout: Duration) -> Option<Wait> {
         if self.is_waiting {
             return None;
         }
@@ -78,14 +78,9 @@ impl<T> Replication<T> {
         Some(Wait { replicas, timeout: timeout.max(Duration::from_millis(1)) })
     }
 
-    /// Whether there are stores behind which a `WAIT` has yet to be written.
-    pub fn has_stores(&self) -> bool {
-        !self.wanted.is_empty()
-    }
-
     /// A message is stored: keeps it until the `WAIT` behind it is answered, which may have yet to be written. It comes back where there will
     /// be none, because replicas are known to be too few.
-    pub fn keep(&mut self, stored: T, replicas_min: u16) -> Option<T> {
+    pub(super) fn keep(&mut self, stored: T, replicas_min: u16) -> Option<T> {
         // A WAIT without an answer stands behind every store that is answered before it, and so will the next one.
         if !self.is_waiting && (self.wanted.is_empty() || self.is_missed(replicas_min)) {
             return Some(stored);
@@ -96,7 +91,7 @@ impl<T> Replication<T> {
 
     /// So many replicas have what was written before this `WAIT`; none where it was refused. Hands out what waited for that, oldest first, and
     /// whether enough replicas have each.
-    pub fn waited(&mut self, wait: Wait, replicas: u16) -> impl Iterator<Item = (T, bool)> + use<T> {
+    pub(super) fn waited(&mut self, wait: Wait, replicas: u16) -> impl Iterator<Item = (T, bool)> + use<T> {
         self.is_waiting = false;
         match self.miss {
             miss if replicas < wait.replicas => {
@@ -112,7 +107,7 @@ impl<T> Replication<T> {
     }
 
     /// The connection is lost, and with it the answers. Hands out what waited for them.
-    pub fn lose(&mut self) -> impl Iterator<Item = T> + use<T> {
+    pub(super) fn lose(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::take(self).stored.into_iter().map(|(stored, _)| stored)
     }
 }

@@ -1,9 +1,8 @@
 //! Who a server is among others: whether what is published there reaches everybody.
 
 /// What `ROLE` answers, by its first word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Standing {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
     /// A master, or whatever else passes on what is published: KeyDB's `active-replica`, a proxy.
     Master,
     /// A replica. What is published there reaches its own subscribers only, unless it is one of a cluster.
@@ -14,12 +13,12 @@ pub enum Standing {
 
 impl Standing {
     /// Why a replica is of no use, for people.
-    pub const REPLICA: &str = "it is a replica, and what is published there reaches no other server";
+    pub(super) const REPLICA: &str = "it is a replica, and what is published there reaches no other server";
     /// Why a Sentinel is of no use, for people.
-    pub const SENTINEL: &str = "it is a Sentinel, and the URL shall name the Redis that it watches";
+    pub(super) const SENTINEL: &str = "it is a Sentinel, and the URL shall name the Redis that it watches";
 
     /// Of the server whose answer to `ROLE` begins with this word.
-    pub fn named(word: &[u8]) -> Standing {
+    pub(super) fn named(word: &[u8]) -> Standing {
         match word {
             b"slave" | b"replica" => Standing::Replica,
             b"sentinel" => Standing::Sentinel,
@@ -30,6 +29,6 @@ impl Standing {
 
 /// Whether a server answers `INFO cluster` with this text that is one of a cluster, where all nodes pass on what is published
 /// at any of them, replicas as well.
-pub fn is_of_a_cluster(info: &[u8]) -> bool {
+pub(super) fn is_of_a_cluster(info: &[u8]) -> bool {
     info.split(|byte| *byte == b'\n').any(|line| line.trim_ascii() == b"cluster_enabled:1")
 }

@@ -10,10 +10,10 @@ use crate::history::Query;
 
 /// So often in a row the scripts are loaded because Redis does not know them. One that has forgotten them again by then is none, but a
 /// proxy that asks now the one and now the other.
-pub const LOADS_IN_A_ROW_MAX: u32 = 3;
+pub(super) const LOADS_IN_A_ROW_MAX: u32 = 3;
 
 /// Why no more is loaded then, for people.
-pub const FORGETFUL: &str = "it does not know the scripts that it has just been given";
+pub(super) const FORGETFUL: &str = "it does not know the scripts that it has just been given";
 
 /// Messages and bytes of payloads that one read replies at most, whatever it asks for: as much as a hub of this crate asks for. A page may
 /// end early.
@@ -24,32 +24,32 @@ const READ_BYTES_MAX: u64 = 512 * 1024;
 const ENTRY_BYTES_MAX: usize = 2 * 25 + 41;
 
 /// What a read may ask for.
-pub fn bounded(query: Query) -> Query {
+pub(super) fn bounded(query: Query) -> Query {
     let Query { part, messages_max, bytes_max } = query;
     Query { part, messages_max: messages_max.min(READ_MESSAGES_MAX), bytes_max: bytes_max.min(READ_BYTES_MAX) }
 }
 
 /// No reply to a read is longer, in bytes, beside a few words in front. One message may always be had, and none is longer than what can be
 /// published.
-pub fn page_bytes_max(config: &RedisConfig) -> usize {
+pub(super) fn page_bytes_max(config: &RedisConfig) -> usize {
     READ_MESSAGES_MAX as usize * ENTRY_BYTES_MAX + config.buffer_bytes_max.max(READ_BYTES_MAX as usize)
 }
 
 /// A script was refused, or did not say what scripts say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub(super) struct Refused {
     /// What becomes of a store.
-    pub error: PublishError,
+    pub(super) error: PublishError,
     /// Whether a read is worth asking again.
-    pub passes: bool,
+    pub(super) passes: bool,
     /// What it is for the connection; `Lasting` is nothing.
-    pub refusal: Refusal,
+    pub(super) refusal: Refusal,
     /// Why, for people. None where only whoever asked has to know.
-    pub reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// What it means. `None` where this is no reply of a script at all.
-pub fn refused(error: HistoryError<'_>, config: &RedisConfig) -> Option<Refused> {
+pub(super) fn refused(error: HistoryError<'_>, config: &RedisConfig) -> Option<Refused> {
     let of_this = |error, passes, reason| Refused { error, passes, refusal: Refusal::Lasting, reason };
     let text = match error {
         HistoryError::KeyReused => return Some(of_this(PublishError::KeyReused, false, None)),
@@ -78,13 +78,13 @@ pub fn refused(error: HistoryError<'_>, config: &RedisConfig) -> Option<Refused>
 }
 
 /// What the log is told of a message that was stored, where something else was refused then.
-pub fn incomplete(is_announced: bool, trouble: &[u8], config: &RedisConfig) -> String {
+pub(super) fn incomplete(is_announced: bool, trouble: &[u8], config: &RedisConfig) -> String {
     let what = if is_announced { "stored" } else { "stored and could not be announced" };
     format!("a message was {what}: {}", config.printable_error(trouble))
 }
 
 /// What the log is told of messages that were stored, where too few replicas have confirmed them in time, or where `WAIT` was refused.
-pub fn unreplicated(wait: Wait, replicas: u16, refused: Option<&str>, config: &RedisConfig) -> String {
+pub(super) fn unreplicated(wait: Wait, replicas: u16, refused: Option<&str>, config: &RedisConfig) -> String {
     let wanted = wait.replicas;
     let told = "senders are told `unconfirmed` until they do";
     match refused {

@@ -9,7 +9,7 @@ use crate::time::Time;
 /// ([`Trouble::again_at`]), all that was refused is asked again, and behind that a probe, whose answer is told by
 /// [`Trouble::answered`].
 #[derive(Debug)]
-pub struct Trouble {
+pub(super) struct Trouble {
     /// Why, while there is any.
     reason: Option<String>,
     /// When it is asked again; none while there is no trouble, and while the answer is awaited.
@@ -21,22 +21,22 @@ pub struct Trouble {
 
 impl Trouble {
     /// None. The seed is that of the pauses.
-    pub fn new(seed: u64) -> Trouble {
+    pub(super) fn new(seed: u64) -> Trouble {
         Trouble { reason: None, again_at: None, backoff: Backoff::new(seed), over_at: Time::ZERO }
     }
 
     /// Why Redis refuses, while it does. For people.
-    pub fn reason(&self) -> Option<&str> {
+    pub(super) fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
 
     /// When it is to be asked again; none while there is no trouble, and while the answer is awaited.
-    pub fn again_at(&self) -> Option<Time> {
+    pub(super) fn again_at(&self) -> Option<Time> {
         self.again_at
     }
 
     /// Something was refused. What is refused besides, until it is asked again, is the same trouble.
-    pub fn begin(&mut self, reason: String, now: Time, config: &RedisConfig) {
+    pub(super) fn begin(&mut self, reason: String, now: Time, config: &RedisConfig) {
         if self.reason.is_none() {
             // Shorter, and a server that refuses every other thing would be asked again and again at the shortest pause.
             if now.since(self.over_at) >= config.backoff_max {
@@ -48,12 +48,12 @@ impl Trouble {
     }
 
     /// It is asked again now: the answer decides.
-    pub fn asked_again(&mut self) {
+    pub(super) fn asked_again(&mut self) {
         self.again_at = None;
     }
 
     /// What was asked again was answered: it is over, or there is still a reason.
-    pub fn answered(&mut self, reason: Option<String>, now: Time, config: &RedisConfig) {
+    pub(super) fn answered(&mut self, reason: Option<String>, now: Time, config: &RedisConfig) {
         self.reason = reason;
         match self.reason {
             Some(_) => self.put_off(now, config),
@@ -62,7 +62,7 @@ impl Trouble {
     }
 
     /// The connection is no more: what comes of it is told otherwise.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         (self.reason, self.again_at) = (None, None);
     }
 

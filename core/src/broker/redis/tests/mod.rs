@@ -15,6 +15,7 @@ mod waiting;
 
 use std::time::Duration;
 
+use super::canary::Canary;
 use super::link_id::Role;
 use super::*;
 use crate::broker::{BrokerEvent, PublishId};
