@@ -5,7 +5,8 @@
 //! - Each connection has a thread that reads it ([`connections`]). Nobody waits to write: the core's thread gives the kernel
 //!   what it takes at once, and the core keeps the rest, once for all who lag, within the limits of the configuration. It *is*
 //!   the bounded write queue. While a connection lags, a second thread waits until its socket takes more.
-//! - One thread accepts ([`accept`]) while the [`gate`] has places, four speak with Redis ([`redis`]), two wait for signals.
+//! - One thread accepts ([`accept`]) while the [`gate`] has places, one connects and reads for each link to Redis ([`redis`]), two wait for
+//!   signals.
 //!
 //! What it costs: a thread per connection, and a change of threads for each read. `docs/performance.md` has the figures.
 //! Linux allows a process 65,530 mappings of memory (`vm.max_map_count`), whatever its memory; a thread takes four of them. So
