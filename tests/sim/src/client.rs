@@ -51,6 +51,12 @@ struct Connection {
     shown: Option<String>,
     /// That is all that it will ever have.
     is_full: bool,
+    /// It shows no credential by a command either.
+    is_silent: bool,
+    /// Rooms that came with its credential, where it does not hear of them.
+    brought: BTreeSet<usize>,
+    /// Rooms that are to come with its credential.
+    awaited: BTreeSet<usize>,
     /// What it has asked for.
     asked: Vec<(Right, usize)>,
 }
@@ -184,7 +190,10 @@ impl Client {
             return self.has_given_up();
         }
         self.view().is_some_and(|view| {
-            !view.waits() && (0..self.options.rooms).all(|room| view.is_member(room) == self.wants.contains(&room))
+            let awaits_none = self.connection.as_ref().is_some_and(|connection| connection.awaited.is_empty());
+            awaits_none
+                && !view.waits()
+                && (0..self.options.rooms).all(|room| view.is_member(room) == self.wants.contains(&room))
         })
     }
 
@@ -194,13 +203,19 @@ impl Client {
         self.view().is_some() && is_able && self.is_entitled(Right::Publish, room)
     }
 
+    /// Whether the room is to come with its credential, without being asked for.
+    fn is_awaited(&self, room: usize) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.awaited.contains(&room))
+    }
+
     /// What it lacks, for people.
     pub fn complaint(&self) -> String {
         let members =
             self.view().map(|view| (0..self.options.rooms).filter(|room| view.is_member(*room)).collect::<Vec<_>>());
         let asked = self.view().map(View::unanswered);
+        let awaited = self.connection.as_ref().map(|connection| &connection.awaited);
         format!(
-            "{} ({:?}) wants {:?}, is in {members:?}, not answered: {asked:?}",
+            "{} ({:?}) wants {:?}, is in {members:?}, not answered: {asked:?}, without asking: {awaited:?}",
             self.number, self.dialect, self.wants
         )
     }
@@ -249,7 +264,7 @@ impl Client {
                 let Some(view) = self.view() else { return Ok(()) };
                 let missing: Vec<usize> = (0..self.options.rooms)
                     .filter(|room| self.wants.contains(room) && !view.waits_for(*room))
-                    .filter(|room| !view.is_member(*room))
+                    .filter(|room| !view.is_member(*room) && !self.is_awaited(*room))
                     .collect();
                 for room in missing {
                     self.subscribe(room, around);
@@ -295,8 +310,8 @@ impl Client {
                 self.subscribe(room, around);
             }
             14..34 => {
-                if self.dialect == Dialect::Classic && self.is_own_room(room) {
-                    // It would not hear that it is put there again.
+                if self.is_brought(room) {
+                    // It stays there.
                 } else if self.wants.remove(&room) {
                     self.unsubscribe(room, around);
                 } else {

@@ -97,10 +97,8 @@ pub struct Outcome {
     pub output_kills: u64,
     /// Connections of clients.
     pub connections: u64,
-    /// Credentials of which an instance was told whose they are, or that they are none.
-    pub credentials: u64,
-    /// Bans that were issued.
-    pub bans: u64,
+    /// How often what has happened because clients are asked who they are.
+    pub counts: BTreeMap<&'static str, u64>,
 }
 
 /// Runs a seed.
@@ -183,9 +181,7 @@ impl<'t> Cluster<'t> {
         outcome.short_writes = around.short_writes;
         outcome.output_kills = redis.output_kills;
         outcome.connections = around.sessions;
-        if let Some(guard) = &around.guard {
-            (outcome.credentials, outcome.bans) = (guard.credentials, guard.issuer.bans_issued);
-        }
+        outcome.counts = around.guard.map(|guard| guard.counts).unwrap_or_default();
         (outcome.published, outcome.delivered, outcome.virtual_micros).hash(&mut self.hash);
         outcome.hash = self.hash.finish();
         Ok(outcome)

@@ -7,14 +7,17 @@ use crate::identity::{EPOCH_MS, Identities};
 use crate::issuer::{Credential, Issuer};
 use crate::network::WireId;
 use crate::options::{Options, chance, rng};
+use crate::pages::{Page, SESSION};
 use crate::reference::{Incarnation, Place};
-use fanfare_core::{Ban, ConnId, Denied, Source};
+use fanfare_core::{Authenticate, Ban, ConnId, Denied, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// How long a connection may outlive its credential while one is looked at that may renew it: half a minute, and the pause until the next look.
 const GRACE_MS: u64 = 30_000;
 const GRACE_AND_LOOK_MS: u64 = 35_000;
+/// How long it may take until a connection is looked at again that has something unread, or a credential that is looked at.
+const LOOK_MS: u64 = 5_000;
 /// A clock that is set by more than this has the core look at all that depends on it.
 const CLOCK_SLACK_MS: u64 = 1_000;
 /// The ticks of timers, and where times were rounded.
@@ -69,6 +72,8 @@ struct Conduct {
     /// Nothing was left over in this turn.
     emptied_at: Option<u64>,
     shown: Option<(Source, String)>,
+    /// The page that its request comes from.
+    page: Page,
     /// Whether it can show one by a command.
     has_commands: bool,
     auths: Vec<String>,
@@ -80,10 +85,14 @@ struct Conduct {
     ends: Vec<(Moment, u16)>,
     /// It may be told of the end of its credential from then on.
     notices: Vec<Moment>,
-    /// How far the instance had read Redis when it was to join its user's own room.
-    joins: Vec<(u64, Place)>,
+    /// How far the instance had read Redis when it was to join the rooms that come with a credential.
+    joins: Vec<(u64, Place, Rc<Credential>)>,
     /// By the instance's clock.
     began: Option<u64>,
+    /// By that clock: its request had been answered by then.
+    answered: Option<u64>,
+    /// By that clock: until then it is not looked at whether it has shown a credential in time.
+    excused: u64,
     /// One that may renew it was looked at when it expired.
     has_grace: bool,
 }
@@ -109,6 +118,8 @@ pub struct Pending {
     wire: WireId,
     source: Option<Source>,
     text: String,
+    /// Its client hears of rooms that it is put in.
+    hears: bool,
 }
 
 /// What an instance is to be told of credentials in a turn, in this order.
@@ -135,8 +146,8 @@ pub struct Guard {
     /// What an instance has done that it must not.
     failed: Option<String>,
     handshake: u64,
-    /// Credentials of which an instance was told.
-    pub credentials: u64,
+    /// How often what has happened, for people.
+    pub counts: BTreeMap<&'static str, u64>,
 }
 
 impl Guard {
@@ -151,7 +162,7 @@ impl Guard {
             pending: Vec::new(),
             failed: None,
             handshake: options.core.timeouts.handshake.as_micros() as u64,
-            credentials: 0,
+            counts: BTreeMap::new(),
         })
     }
 
@@ -165,6 +176,7 @@ impl Guard {
             waits_since: None,
             emptied_at: None,
             shown: None,
+            page: None,
             has_commands: false,
             auths: Vec::new(),
             asks: None,
@@ -173,20 +185,35 @@ impl Guard {
             notices: Vec::new(),
             joins: Vec::new(),
             began: None,
+            answered: None,
+            excused: 0,
             has_grace: false,
         };
         self.wires.insert(wire, conduct);
     }
 
-    /// It asks to be upgraded, and shows this where it counts.
-    pub fn begins(&mut self, wire: WireId, shown: Option<(Source, String)>, has_commands: bool) {
+    /// It asks to be upgraded, of this page's accord, and shows this where it counts.
+    pub fn begins(&mut self, wire: WireId, shown: Option<(Source, String)>, page: Page, has_commands: bool) {
         let conduct = self.wires.get_mut(&wire).expect("it has connected");
-        (conduct.shown, conduct.has_commands) = (shown, has_commands);
+        let what = match &shown {
+            _ if !self.identities.admitted.passes(page) => "requests of pages that may not connect",
+            Some((Source::Cookie, _)) => "requests with a cookie that counts",
+            Some((Source::Request, _)) => "requests that are looked at as a whole",
+            Some(_) => "requests with another credential",
+            None => "requests without a credential",
+        };
+        (conduct.shown, conduct.page, conduct.has_commands) = (shown, page, has_commands);
+        self.count(what);
     }
 
     /// A client shows a credential by a command.
     pub fn auth(&mut self, wire: WireId, text: &str) {
         self.wires.get_mut(&wire).expect("it has begun").auths.push(text.to_owned());
+    }
+
+    /// Something has happened once more.
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
     }
 
     /// What an instance did that it must not.
@@ -238,8 +265,8 @@ impl Guard {
         let is_due = |pending: &Pending| pending.incarnation == incarnation && pending.due <= now;
         let due: Vec<Pending> = self.pending.iter().filter(|of| is_due(of)).cloned().collect();
         self.pending.retain(|pending| !is_due(pending));
-        for Pending { conn, wire, source, text, .. } in due {
-            let outcome = self.issuer.verify(&text, now);
+        for Pending { conn, wire, source, text, hears, .. } in due {
+            let outcome = self.issuer.verify(&text, hears, now);
             self.judge(wire, incarnation, (source, &outcome), (now, clock), place);
             told.answers.push((conn, outcome));
         }
@@ -268,8 +295,9 @@ impl Guard {
         (now, clock): (u64, u64),
         place: Place,
     ) -> Option<Result<Rc<Credential>, Denied>> {
-        let Standing::Known(known) = self.wires[&wire].standing().clone() else { return None };
-        let outcome = self.issuer.renew(&known, now);
+        let conduct = &self.wires[&wire];
+        let Standing::Known(known) = conduct.standing().clone() else { return None };
+        let outcome = self.issuer.renew(&known, conduct.has_commands, now);
         self.judge(wire, incarnation, (None, &outcome), (now, clock), place);
         Some(outcome)
     }
@@ -300,7 +328,7 @@ impl Guard {
         (now, clock): (u64, u64),
         place: Place,
     ) {
-        self.credentials += 1;
+        self.count("credentials that instances were told of");
         let unix_ms = self.unix_ms(incarnation, clock);
         let (Some(conduct), desk) = (self.wires.get_mut(&wire), &self.desks[&incarnation]) else { return };
         if source.is_some() {
@@ -328,10 +356,14 @@ impl Guard {
         match (&verdict, source) {
             (Ok(credential), _) => {
                 conduct.standings.push((at, Standing::Known(credential.clone())));
-                conduct.joins.push((now, place));
+                conduct.joins.push((now, place, credential.clone()));
                 conduct.has_grace = false;
             }
-            (Err(_), Some(Source::Header | Source::Query | Source::Subprotocol)) => {
+            // Whoever looked at the request has found nobody in it.
+            (Err(refusals), Some(Source::Request)) if refusals[..] == [Denied::Unauthorised] => {
+                conduct.standings.push((at, Standing::Unknown));
+            }
+            (Err(_), Some(Source::Header | Source::Query | Source::Subprotocol | Source::Cookie | Source::Request)) => {
                 conduct.standings.push((at, Standing::Over));
             }
             (Err(_), Some(Source::Command)) => {}
@@ -342,14 +374,10 @@ impl Guard {
     }
 
     /// An instance asks about a credential. Says when it will be answered, if it is.
-    pub fn asked(
-        &mut self,
-        incarnation: Incarnation,
-        (conn, wire): (ConnId, WireId),
-        (source, credential): (Source, &[u8]),
-        now: u64,
-    ) -> Option<u64> {
-        let text = String::from_utf8_lossy(credential).into_owned();
+    pub fn asked(&mut self, incarnation: Incarnation, wire: WireId, asked: Authenticate<'_>, now: u64) -> Option<u64> {
+        let Authenticate { conn, source, credential, head, has_origin } = asked;
+        let mut text = String::from_utf8_lossy(credential).into_owned();
+        let (trusts, forwards) = (self.identities.admitted, self.identities.auth.forwards_head);
         let delay = self.issuer.delay(self.handshake);
         let Some(conduct) = self.wires.get_mut(&wire) else {
             self.failed = Some(format!("asked about {text}, which nobody has shown"));
@@ -363,7 +391,18 @@ impl Guard {
             },
             _ => {
                 conduct.standings.push((moment(now, CLIENTS), Standing::Waiting));
-                conduct.shown.as_ref().is_some_and(|(at, shown)| *at == source && *shown == text)
+                let (at, shown) = conduct.shown.clone().unwrap_or((Source::Command, String::new()));
+                let mut is_it =
+                    at == source && has_origin == trusts.trusts(conduct.page) && trusts.passes(conduct.page);
+                if source == Source::Request {
+                    // Whoever looks at the whole request finds it there.
+                    let line = format!("\r\n{SESSION}: {shown}\r\n");
+                    is_it &= text.is_empty() && (!forwards || shown.is_empty() || contains(head, line.as_bytes()));
+                    text = shown;
+                } else {
+                    is_it &= shown == text;
+                }
+                is_it && (forwards || head.is_empty())
             }
         };
         if !is_shown || conduct.asks.is_some() {
@@ -371,7 +410,8 @@ impl Guard {
         }
         conduct.asks = Some((source, now));
         let due = delay.map_or(u64::MAX, |delay| now + delay);
-        self.pending.push(Pending { due, incarnation, conn, wire, source: Some(source), text });
+        let hears = conduct.has_commands;
+        self.pending.push(Pending { due, incarnation, conn, wire, source: Some(source), text, hears });
         delay
     }
 
@@ -385,6 +425,13 @@ impl Guard {
         if let Some(conduct) = self.wires.get_mut(&wire) {
             conduct.began.get_or_insert(clock);
             conduct.reads.push((total, moment(now, CLIENTS)));
+        }
+    }
+
+    /// An instance leaves a connection in peace, because it has something of it to read yet.
+    pub fn spares(&mut self, wire: WireId, clock: u64) {
+        if let Some(conduct) = self.wires.get_mut(&wire) {
+            conduct.excused = clock + (LOOK_MS + SLACK_MS) * 1_000;
         }
     }
 
@@ -415,6 +462,12 @@ impl Guard {
         for wire in &desk.open {
             let Some(conduct) = self.wires.get_mut(wire) else { continue };
             let waits = conduct.asks.is_some();
+            if waits {
+                conduct.excused = clock + (LOOK_MS + SLACK_MS) * 1_000;
+            }
+            if conduct.written > 0 {
+                conduct.answered.get_or_insert(clock);
+            }
             match conduct.standing().clone() {
                 Standing::Known(known) => {
                     let Some(at_ms) = known.expires_ms else { continue };
@@ -438,6 +491,10 @@ impl Guard {
                     conduct.ends.push((moment(now, CREDENTIALS), 4501));
                     // Of its last credential nothing could be found out.
                     conduct.ends.push((moment(now, CREDENTIALS), 1013));
+                    let over = conduct.answered.map(|at| conduct.excused.max(at + timeout + SLACK_MS * 1_000));
+                    if over.is_some_and(|over| clock >= over) {
+                        conduct.standings.push((moment(now, END), Standing::Over));
+                    }
                 }
                 _ => {}
             }
@@ -463,6 +520,14 @@ impl Conduct {
         &self.standings.last().expect("there is one from the beginning").1
     }
 
+    /// Whether its request shows no credential, as far as is known.
+    fn shows_none(&self) -> bool {
+        let is_nobody = |(_, source, verdict): &(Moment, Option<Source>, Verdict)| {
+            *source == Some(Source::Request) && matches!(verdict, Err(of) if of[..] == [Denied::Unauthorised])
+        };
+        self.shown.is_none() || self.verdicts.iter().any(is_nobody)
+    }
+
     /// It has to end, for one of these reasons.
     fn end(&mut self, refusals: &[Denied], at: Moment) {
         self.standings.push((at, Standing::Over));
@@ -476,4 +541,8 @@ impl Conduct {
         let first = self.standings.partition_point(|(at, _)| *at <= from).saturating_sub(1);
         self.standings[first..].iter().take_while(move |(at, _)| *at <= to.max(from)).map(|(_, standing)| standing)
     }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }

@@ -2,11 +2,13 @@
 //! that the code under test is not asked about itself.
 
 use crate::options::{Options, Span, pick, rng};
+use crate::pages::{Admitted, COOKIE};
 use crate::reference::ROOMS;
 use fanfare_core::Auth;
 use fanfare_core::history::Retention;
 use fanfare_core::rules::{Grants, Right, Rule, Rules, Who};
 use fastrand::Rng;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Of so many seeds those with these remainders draw this. The others do what they would have done without.
@@ -84,6 +86,18 @@ pub struct Identities {
     pub full: Vec<[Vec<String>; 3]>,
     /// Of a thousand things that a client does, how many show a credential.
     pub shows: u32,
+    /// Which web pages may connect.
+    pub admitted: Admitted,
+    /// Of a thousand requests, how many show no credential.
+    pub strangers: u32,
+    /// Of a thousand connections of such, how many never show one by a command either.
+    pub silent: u32,
+    /// Of a thousand requests, how many show a second credential in another place.
+    pub doubled: u32,
+    /// Of a thousand credentials, how many name rooms to join.
+    pub named: u32,
+    /// The rooms that each user's credentials name after the healing: such as it may be in.
+    pub full_join: Vec<BTreeSet<usize>>,
 }
 
 /// What a grant may name.
@@ -115,7 +129,7 @@ impl Identities {
         if in_use.is_empty() {
             in_use = vec![0, OWN];
         }
-        let identities = Identities {
+        let mut identities = Identities {
             auth,
             rules,
             in_use,
@@ -135,13 +149,22 @@ impl Identities {
             wall_pause: pick(r, &[0, 1_000_000, 20_000_000]),
             full: USERS.iter().map(|_| [draw_grants(r), draw_grants(r), draw_grants(r)]).collect(),
             shows: pick(r, &[10, 50, 200]),
+            admitted: Admitted::Own,
+            strangers: 80,
+            silent: 0,
+            doubled: 0,
+            named: 0,
+            full_join: vec![BTreeSet::new(); USERS.len()],
         };
+        identities.draw_requests(&mut rng(options.seed, "requests and their pages"));
+        identities.draw_joins(&mut rng(options.seed, "rooms that come with credentials"));
         // In the end one message goes to every room at once.
         // What stands behind a credential too many is not published, and nothing else would tell that it was not.
         options.core.limits.errors_max = options.core.limits.errors_max.max(100);
         let in_flight = &mut options.session.publishes_in_flight_max;
         *in_flight = (*in_flight).max(4 * ROOMS.len());
         options.core.auth = Some(identities.auth.clone());
+        options.core.admission.origins = identities.admitted.origins();
         options.core.rules = identities.core_rules();
         for (room, name) in ROOMS.iter().enumerate() {
             let rule = identities.rule(name);
@@ -150,6 +173,48 @@ impl Identities {
         }
         options.session.waits_for_replicas = options.histories.waits.contains(&true);
         Some(identities)
+    }
+
+    /// Where in a request credentials count beside what has been drawn, and how many requests have none.
+    fn draw_requests(&mut self, r: &mut Rng) {
+        self.admitted = Admitted::draw(r);
+        self.strangers = pick(r, &[0, 80, 300, 700]);
+        self.silent = pick(r, &[0, 300, 900]);
+        self.doubled = pick(r, &[0, 0, 200]);
+        self.auth.requests = r.u32(0..5) == 0;
+        if r.u32(0..3) > 0 {
+            self.auth.cookie = Some(COOKIE.into());
+            // Where every page may connect, cookies count for none.
+            if self.admitted != Admitted::Any && r.u32(0..3) == 0 {
+                (self.auth.header, self.auth.query, self.auth.subprotocol) = (false, None, false);
+            }
+        }
+    }
+
+    /// Rooms that come with credentials.
+    fn draw_joins(&mut self, r: &mut Rng) {
+        self.named = pick(r, &[0, 300, 900]);
+        if self.named > 0 {
+            self.full_join = (0..USERS.len()).map(|user| self.draw_join(user, &self.full[user], true, r)).collect();
+        }
+    }
+
+    /// The rooms that come with a user's credentials after the healing.
+    pub fn brought(&self, user: usize) -> BTreeSet<usize> {
+        let own = self.auth.own_rooms.then_some(OWN + user);
+        self.full_join[user].iter().copied().chain(own).collect()
+    }
+
+    /// Some rooms: such as the user may be in with these grants, or any.
+    pub fn draw_join(
+        &self,
+        user: usize,
+        grants: &[Vec<String>; 3],
+        is_permitted: bool,
+        r: &mut Rng,
+    ) -> BTreeSet<usize> {
+        let may = |room: usize| self.may(Some((user, grants)), Right::Subscribe, room).is_ok();
+        (0..ROOMS.len()).filter(|room| r.u32(0..5) == 0 && (!is_permitted || may(*room))).collect()
     }
 
     fn core_rules(&self) -> Rules {

@@ -1,10 +1,12 @@
 //! Who issues credentials, verifies them, and takes them back, as the world of a seed knows it. What instances make of that is judged
 //! elsewhere.
 
-use crate::identity::{EPOCH_MS, Identities, USERS, core_grants, draw_grants};
+use crate::identity::{EPOCH_MS, Identities, OWN, USERS, core_grants, draw_grants};
 use crate::options::{Span, chance, pick};
+use crate::reference::ROOMS;
 use fanfare_core::{Ban, Banned, Denied, Identity};
 use fastrand::Rng;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Seconds for which nothing that is issued after the healing ends by itself, but for those that are to be renewed.
@@ -27,6 +29,8 @@ pub struct Credential {
     pub token_id: Option<String>,
     /// What is asked to look it up again.
     pub renewal: Option<String>,
+    /// The rooms that it names for its connection to join.
+    pub join: BTreeSet<usize>,
 }
 
 impl Credential {
@@ -37,7 +41,13 @@ impl Credential {
         (identity.expires_ms, identity.issued_ms) = (self.expires_ms, self.issued_ms);
         identity.token_id = self.token_id.as_deref().map(Into::into);
         identity.renewal = self.renewal.as_deref().map(|text| text.as_bytes().into());
+        identity.join = self.join.iter().map(|room| ROOMS[*room].into()).collect();
         identity
+    }
+
+    /// Whether its connection joins the room by itself, if it may.
+    pub fn brings(&self, room: usize, own_rooms: bool) -> bool {
+        own_rooms && room == OWN + self.user || self.join.contains(&room)
     }
 
     /// Why bans refuse it at this time, if they do.
@@ -67,8 +77,6 @@ pub struct Issuer {
     /// By their number; those that are not sessions never change.
     issued: Vec<Credential>,
     bans: Vec<Ban>,
-    /// How many bans there ever were.
-    pub bans_issued: u64,
     is_healed: bool,
     rng: Rng,
 }
@@ -76,7 +84,7 @@ pub struct Issuer {
 impl Issuer {
     /// Nothing has been issued.
     pub fn new(identities: Identities, rng: Rng) -> Issuer {
-        Issuer { identities, issued: Vec::new(), bans: Vec::new(), bans_issued: 0, is_healed: false, rng }
+        Issuer { identities, issued: Vec::new(), bans: Vec::new(), is_healed: false, rng }
     }
 
     /// All bans there are.
@@ -93,36 +101,51 @@ impl Issuer {
     pub fn issue(&mut self, user: usize, grants: Option<[Vec<String>; 3]>, renews: bool, now: u64) -> String {
         let now_ms = EPOCH_MS + now / 1_000;
         let number = self.issued.len();
-        let r = &mut self.rng;
         let lifetime = match (self.is_healed, renews) {
             (false, _) => self.identities.lifetime,
             (true, true) => RENEWED,
             (true, false) => LONG,
         };
         let seconds = |ms: u64| ms / 1_000 * 1_000;
+        let grants = grants.unwrap_or_else(|| self.identities.full[user].clone());
+        let join = self.draw_join(user, &grants);
+        let r = &mut self.rng;
         let is_session = chance(r, self.identities.sessions);
         let lasts = r.u32(0..8) == 0;
         let expires_ms = (!lasts).then(|| seconds(now_ms + 1_000 * lifetime.draw(r)));
         self.issued.push(Credential {
             user,
-            grants: grants.unwrap_or_else(|| self.identities.full[user].clone()),
+            grants,
             expires_ms,
             issued_ms: (self.rng.u32(0..10) > 0 || self.is_healed).then(|| seconds(now_ms)),
             token_id: self.rng.bool().then(|| format!("t{number}")),
             renewal: is_session.then(|| format!("r{number}")),
+            join,
         });
         format!("c{number}")
     }
 
-    /// What the verifier says of this text.
-    pub fn verify(&mut self, text: &str, now: u64) -> Result<Rc<Credential>, Denied> {
+    /// Rooms that a credential names: mostly such as its user may be in.
+    fn draw_join(&mut self, user: usize, grants: &[Vec<String>; 3]) -> BTreeSet<usize> {
+        if self.is_healed {
+            return self.identities.full_join[user].clone();
+        }
+        if !chance(&mut self.rng, self.identities.named) {
+            return BTreeSet::new();
+        }
+        let is_permitted = self.rng.u32(0..4) > 0;
+        self.identities.draw_join(user, grants, is_permitted, &mut self.rng)
+    }
+
+    /// What the verifier says of this text. With `hears`, its client hears of rooms that it is put in.
+    pub fn verify(&mut self, text: &str, hears: bool, now: u64) -> Result<Rc<Credential>, Denied> {
         let now_ms = EPOCH_MS + now / 1_000;
         let verifier = self.identities.verifier.clone();
         if !self.is_healed && chance(&mut self.rng, verifier.unavailable) {
             return Err(Denied::Unavailable);
         }
         if text.starts_with('r') {
-            self.roll(text, now_ms)?;
+            self.roll(text, hears, now_ms)?;
         }
         let Some(credential) = self.credential(text).cloned() else { return Err(Denied::Unauthorised) };
         if !self.is_healed && chance(&mut self.rng, verifier.refused) {
@@ -136,7 +159,7 @@ impl Issuer {
     }
 
     /// A session is looked up: it has ended, or goes on, and its user may have other grants by now.
-    fn roll(&mut self, text: &str, now_ms: u64) -> Result<(), Denied> {
+    fn roll(&mut self, text: &str, hears: bool, now_ms: u64) -> Result<(), Denied> {
         let Some(number) = text.strip_prefix('r').and_then(|number| number.parse::<usize>().ok()) else {
             return Err(Denied::Unauthorised);
         };
@@ -153,24 +176,30 @@ impl Issuer {
             return Err(Denied::Unauthorised);
         }
         session.grants = grants.unwrap_or_else(|| session.grants.clone());
+        let (user, grants, before) = (session.user, session.grants.clone(), session.join.clone());
+        let join = self.draw_join(user, &grants);
+        let r = &mut self.rng;
+        let session = &mut self.issued[number];
+        session.join = join_of_renewed(&before, join, hears);
         session.expires_ms = session.expires_ms.map(|_| (now_ms + 1_000 * lifetime.draw(r)) / 1_000 * 1_000);
         Ok(())
     }
 
     /// What an operator lets a user of now on, unasked.
-    pub fn renew(&mut self, known: &Credential, now: u64) -> Result<Rc<Credential>, Denied> {
+    pub fn renew(&mut self, known: &Credential, hears: bool, now: u64) -> Result<Rc<Credential>, Denied> {
         let r = &mut self.rng;
         if r.u32(0..5) == 0 {
             return Err(pick(r, &[Denied::Unauthorised, Denied::Forbidden, Denied::Expired, Denied::Unavailable]));
         }
         let grants = [draw_grants(r), draw_grants(r), draw_grants(r)];
         let text = self.issue(known.user, Some(grants), false, now);
-        Ok(Rc::new(self.credential(&text).cloned().expect("it was issued just now")))
+        let mut renewed = self.credential(&text).cloned().expect("it was issued just now");
+        renewed.join = join_of_renewed(&known.join, renewed.join, hears);
+        Ok(Rc::new(renewed))
     }
 
     /// Somebody's credentials count no more.
     pub fn ban(&mut self, now: u64) {
-        self.bans_issued += 1;
         let now_ms = EPOCH_MS + now / 1_000;
         let r = &mut self.rng;
         let user = USERS[r.usize(0..USERS.len())];
@@ -213,4 +242,9 @@ impl Issuer {
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng
     }
+}
+
+/// The rooms that come with a credential in the place of another: whose client does not hear of them has no more than it knows of.
+fn join_of_renewed(before: &BTreeSet<usize>, now: BTreeSet<usize>, hears: bool) -> BTreeSet<usize> {
+    if hears { now } else { now.intersection(before).copied().collect() }
 }

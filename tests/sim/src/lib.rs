@@ -17,6 +17,7 @@ mod issuer;
 mod lives;
 mod network;
 mod options;
+mod pages;
 mod redis;
 mod reference;
 mod report;

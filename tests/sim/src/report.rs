@@ -19,8 +19,7 @@ pub struct Report {
     delivered: u64,
     short_writes: u64,
     output_kills: u64,
-    credentials: u64,
-    bans: u64,
+    counts: BTreeMap<&'static str, u64>,
     faults: BTreeMap<Fault, u64>,
 }
 
@@ -35,8 +34,9 @@ impl Report {
         self.delivered += outcome.delivered;
         self.short_writes += outcome.short_writes;
         self.output_kills += outcome.output_kills;
-        self.credentials += outcome.credentials;
-        self.bans += outcome.bans;
+        for (what, count) in &outcome.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
         for (fault, count) in &outcome.faults {
             *self.faults.entry(*fault).or_default() += count;
         }
@@ -66,10 +66,8 @@ impl fmt::Display for Report {
             ("messages delivered", self.delivered),
             ("short writes to clients", self.short_writes),
             ("subscribers that Redis cut off for their unread output", self.output_kills),
-            ("credentials that instances were told of", self.credentials),
-            ("bans", self.bans),
         ];
-        for (name, number) in lines {
+        for (name, number) in lines.into_iter().chain(self.counts.iter().map(|(what, count)| (*what, *count))) {
             writeln!(f, "{number:>14}  {name}")?;
         }
         writeln!(f, "faults:")?;

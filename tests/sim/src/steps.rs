@@ -136,7 +136,11 @@ impl Steps for TurnSteps<'_, '_> {
     }
 
     fn has_unread(&mut self, conn: ConnId) -> bool {
-        self.adapter.sockets.get(&conn).is_some_and(|socket| socket.is_ready)
+        let ready = self.adapter.sockets.get(&conn).filter(|socket| socket.is_ready);
+        if let (Some(socket), Some(guard)) = (ready, &mut self.around.guard) {
+            guard.spares(socket.wire, self.now.as_micros());
+        }
+        ready.is_some()
     }
 
     fn shuts_down(&mut self, core: &Core) -> bool {
@@ -200,8 +204,7 @@ impl Steps for TurnSteps<'_, '_> {
         ("authenticate", asked.conn, asked.credential).hash(&mut adapter.hash);
         let guard = around.guard.as_mut().expect("`Config::auth` is set in guarded seeds alone");
         let Some(socket) = adapter.sockets.get(&asked.conn) else { return };
-        let (of, what) = ((asked.conn, socket.wire), (asked.source, asked.credential));
-        if let Some(delay) = guard.asked(adapter.incarnation, of, what, around.timeline.now) {
+        if let Some(delay) = guard.asked(adapter.incarnation, socket.wire, asked, around.timeline.now) {
             around.timeline.after(delay, Happening::Verdict(adapter.place));
         }
     }

@@ -506,10 +506,14 @@ impl View {
             (None, Some(_)) if code == "broker_busy" && self.is_tight => return Ok(()),
             (None, Some(room)) if self.is_guarded => {
                 let asked = self.take(None, |ask| matches!(ask, Ask::Subscribe(of, ..) if *of == room));
-                // That of its user's own room nobody has asked for.
-                let is_own = code == "broker_refused" && self.refuses_subscribe || code == "history_unavailable";
-                if asked.is_none() && is_own {
+                // For rooms that come with its credential nobody has asked.
+                let is_put = code == "broker_refused" && self.refuses_subscribe || code == "history_unavailable";
+                if asked.is_none() && is_put {
                     (self.seats[room].is_member, self.seats[room].next) = (false, None);
+                    return Ok(());
+                }
+                // Whether that is so is judged before.
+                if asked.is_none() && code == "forbidden" {
                     return Ok(());
                 }
                 asked

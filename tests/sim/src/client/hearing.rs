@@ -1,8 +1,8 @@
 //! What a client makes of what it hears. Every word of it is judged.
 
-use super::Client;
 use super::coming_back::{gap_in, history_in, place_in};
 use super::costly::GROWN_BYTES;
+use super::{Client, Connection};
 use crate::cluster::Surroundings;
 use crate::incoming::Heard;
 use crate::network::{Read, Side};
@@ -55,18 +55,24 @@ impl Client {
             && let Some(heard) = connection.incoming.next()?
         {
             trace!(around.trace, around.timeline, "client {} hears {heard}", self.number);
+            if matches!(heard, Heard::Ping(_) | Heard::Pong(_) | Heard::Text(_)) {
+                self.judge_any(around)?;
+            }
+            let Some(connection) = &mut self.connection else { return Ok(()) };
             match heard {
                 Heard::Upgraded => {
                     self.judge_answer(101, around)?;
                     let Some(connection) = &mut self.connection else { return Ok(()) };
                     connection.is_upgraded = true;
+                    self.await_rooms();
+                    self.begins_by_auth(around);
                     // Rooms that were not named in the URL.
-                    let view = &connection.view;
+                    let Some(Connection { view, awaited, .. }) = &self.connection else { return Ok(()) };
                     let missing: Vec<usize> = self
                         .wants
                         .iter()
                         .copied()
-                        .filter(|room| !view.waits_for(*room) && !view.is_member(*room))
+                        .filter(|room| !view.waits_for(*room) && !view.is_member(*room) && !awaited.contains(room))
                         .collect();
                     for room in missing {
                         self.subscribe(room, around);
@@ -123,12 +129,16 @@ impl Client {
             self.auth_in_time(around);
             return Ok(());
         }
+        self.count(kind, &value, room, around);
         let put = room.filter(|room| kind == "SUBSCRIBED" && self.was_put(id, *room, around));
         if let Some(room) = put.filter(|room| !self.is_healed || self.is_entitled(Right::Subscribe, *room)) {
             self.wants.insert(room);
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let (view, reference) = (&mut connection.view, &mut around.reference);
+        if let Some(room) = room.filter(|_| matches!(kind, "SUBSCRIBED" | "UNSUBSCRIBED" | "ERROR")) {
+            connection.awaited.remove(&room);
+        }
         let mut known_by = None;
         let result = match (kind, room) {
             ("MESSAGE", Some(room)) => {
@@ -146,7 +156,7 @@ impl Client {
             ("SUBSCRIBED", Some(room)) if put.is_some() => {
                 let told = (place_in(&value)?, value["recovered"].as_bool());
                 let times = around.guard.as_ref().and_then(|guard| guard.own_join(connection.wire, room));
-                let times = times.ok_or("it was put in a room that is not its own")?;
+                let times = times.ok_or("it was put in a room that does not come with its credential")?;
                 view.joined(room, told, times, reference, &around.network)
             }
             ("AUTHENTICATED", None) => view.authenticated(id).map(|text| known_by = Some(text)),
@@ -189,7 +199,7 @@ impl Client {
 
     /// The server closes, or answers a close.
     fn closed(&mut self, code: u16, reason: &str, around: &mut Surroundings<'_>) -> Result<(), String> {
-        let is_known = self.is_closed_fairly(code, around);
+        let is_known = self.is_closed_fairly(code, reason, around);
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let options = &self.options;
         let answers = connection.is_over && code == 1000;

@@ -3,9 +3,10 @@
 use super::Client;
 use crate::cluster::Surroundings;
 use crate::guard::{Guard, Times};
-use crate::identity::{OWN, USERS, draw_grants};
+use crate::identity::{Identities, OWN, USERS, draw_grants};
 use crate::network::Side;
 use crate::options::{Options, chance, pick, rng};
+use crate::pages::{Admitted, COOKIE, SESSION, origin_line};
 use crate::reference::ROOMS;
 use crate::view::{Ask, Dialect, Start};
 use fanfare_core::Source;
@@ -14,11 +15,16 @@ use fastrand::Rng;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// Where in a request a credential may stand. The first that counts and has one is looked at.
+const SOURCES: [Source; 5] = [Source::Header, Source::Query, Source::Subprotocol, Source::Cookie, Source::Request];
+
 /// Who a client is, where clients are asked.
 #[derive(Debug)]
 pub(super) struct Persona {
     user: usize,
     rng: Rng,
+    /// For what its requests show.
+    requests: Rng,
     /// It is to show a credential anew as soon as it can.
     is_due: bool,
     /// What it has shown by a command since everything has healed.
@@ -48,7 +54,8 @@ impl Client {
                 None => self.dialect = Dialect::Fanfare,
             }
         }
-        self.persona = Some(Persona { user, rng, is_due: false, proof: None, has_given_up: false });
+        let requests = crate::options::rng(self.options.seed, &format!("requests of client {}", self.number));
+        self.persona = Some(Persona { user, rng, requests, is_due: false, proof: None, has_given_up: false });
     }
 
     /// A room that it thinks of.
@@ -101,8 +108,7 @@ impl Client {
         if is_healed {
             return Some(issue(persona.user, None));
         }
-        match r.u32(0..100) {
-            0..8 if !by_command => None,
+        match r.u32(8..100) {
             8..12 => Some("nonsense".to_owned()),
             12..18 => Some(issue(r.usize(0..USERS.len()), None)),
             18..30 => own.or(Some(issue(persona.user, None))),
@@ -116,48 +122,118 @@ impl Client {
         self.shown_last.clone()
     }
 
+    /// Whether one of its requests is of those of which there are so many in a thousand.
+    fn draws(&mut self, of_thousand: impl Fn(&Identities) -> u32) -> bool {
+        let (Some(persona), Some(identities)) = (&mut self.persona, &self.options.identities) else { return false };
+        chance(&mut persona.requests, of_thousand(identities))
+    }
+
     /// What it shows in its request.
     pub(super) fn show(&mut self, around: &mut Surroundings<'_>) -> Shown {
         let mut shown = Shown::default();
         if self.persona.is_none() {
             return shown;
         }
-        let text = self.draw_credential(false, around);
+        let (mut text, mut second) = (None, None);
+        if self.is_healed || !self.draws(|identities| identities.strangers) {
+            text = self.draw_credential(false, around);
+            if !self.is_healed && self.draws(|identities| identities.doubled) {
+                second = self.draw_credential(false, around);
+            }
+        }
         let (Some(guard), Some(persona), Some(connection)) =
             (&mut around.guard, &mut self.persona, &mut self.connection)
         else {
             return shown;
         };
-        let auth = &guard.identities.auth;
-        let counts = [auth.header, auth.query.is_some(), auth.subprotocol];
-        let sources = [Source::Header, Source::Query, Source::Subprotocol];
-        let enabled: Vec<Source> =
-            sources.into_iter().zip(counts).filter(|(_, counts)| *counts).map(|(of, _)| of).collect();
+        let (auth, admitted) = (&guard.identities.auth, guard.identities.admitted);
+        let has_cookies = auth.cookie.is_some() && admitted != Admitted::Any;
+        let counts = [auth.header, auth.query.is_some(), auth.subprotocol, has_cookies, auth.requests];
+        let enabled: Vec<usize> = (0..SOURCES.len()).filter(|place| counts[*place]).collect();
         // Sometimes it shows it where it does not count.
         let is_lost = !self.is_healed && persona.rng.u32(0..12) == 0;
-        let source = if is_lost { pick(&mut persona.rng, &sources) } else { pick(&mut persona.rng, &enabled) };
-        match (&text, source) {
-            (None, _) => {}
-            (Some(text), Source::Header) => shown.lines = format!("Authorization: Bearer {text}\r\n"),
-            (Some(text), Source::Query) => shown.query = format!("token={text}"),
-            (Some(text), _) => shown.lines = format!("Sec-WebSocket-Protocol: fanfare.v1, fanfare.token.{text}\r\n"),
+        let place = if is_lost { persona.rng.usize(0..SOURCES.len()) } else { pick(&mut persona.rng, &enabled) };
+        let r = &mut persona.requests;
+        let mut texts = [const { None }; SOURCES.len()];
+        if let Some(second) = second {
+            texts[r.usize(0..SOURCES.len())] = Some(second);
         }
-        let counted = text.filter(|_| enabled.contains(&source));
+        texts[place] = text;
+        let page = match (self.is_healed, SOURCES[place]) {
+            (true, Source::Cookie) => admitted.good_page(r),
+            (true, _) => {
+                if r.bool() {
+                    None
+                } else {
+                    admitted.good_page(r)
+                }
+            }
+            (false, source) => admitted.draw_page(source == Source::Cookie, r),
+        };
+        shown.lines = origin_line(page);
+        for (source, text) in SOURCES.into_iter().zip(&texts) {
+            let Some(text) = text else { continue };
+            match source {
+                Source::Header => shown.lines += &format!("Authorization: Bearer {text}\r\n"),
+                Source::Query => shown.query = format!("token={text}"),
+                Source::Cookie => shown.lines += &format!("Cookie: other=1; {COOKIE}={text}\r\n"),
+                Source::Request => shown.lines += &format!("{SESSION}: {text}\r\n"),
+                _ => shown.lines += &format!("Sec-WebSocket-Protocol: fanfare.v1, fanfare.token.{text}\r\n"),
+            }
+        }
+        // The first place counts that has one. The last has whatever the others have not.
+        let does_count = |place: &usize| {
+            let source = SOURCES[*place];
+            counts[*place] && texts[*place].is_some() && (source != Source::Cookie || admitted.trusts(page))
+        };
+        let first =
+            (0..SOURCES.len()).filter(does_count).find_map(|place| Some((SOURCES[place], texts[place].clone()?)));
+        let counted = first.or(auth.requests.then(|| (Source::Request, String::new())));
+        let text = counted.as_ref().map(|(_, text)| text.clone()).filter(|text| !text.is_empty());
         connection.is_full = self.is_healed;
-        connection.shown = counted.clone();
-        self.shown_last = counted.clone();
-        guard.begins(connection.wire, counted.map(|text| (source, text)), self.dialect == Dialect::Fanfare);
+        connection.is_silent = !self.is_healed && text.is_none() && chance(r, guard.identities.silent);
+        connection.shown = text.clone();
+        self.shown_last = text;
+        guard.begins(connection.wire, counted, page, self.dialect == Dialect::Fanfare);
         shown
     }
 
-    /// A client that is told nothing takes it that it is in its user's own room, where that is so.
-    pub(super) fn expect_own_room(&mut self, around: &Surroundings<'_>) {
-        let (Some(guard), Some(connection)) = (&around.guard, &mut self.connection) else { return };
+    /// The rooms that come with the credential that it shows in its request.
+    pub(super) fn brought(&self, around: &Surroundings<'_>) -> BTreeSet<usize> {
+        let (Some(guard), Some(connection)) = (&around.guard, &self.connection) else { return BTreeSet::new() };
         let known = connection.shown.as_deref().and_then(|text| guard.issuer.credential(text));
-        if let Some(known) = known.filter(|_| self.dialect == Dialect::Classic && guard.identities.auth.own_rooms) {
-            let ask = Ask::Subscribe(OWN + known.user, false, Start::Live);
+        let own_rooms = guard.identities.auth.own_rooms;
+        (0..self.options.rooms).filter(|room| known.is_some_and(|known| known.brings(*room, own_rooms))).collect()
+    }
+
+    /// A client that is told nothing takes it that it is in the rooms that come with its credential.
+    pub(super) fn expect_rooms(&mut self, around: &Surroundings<'_>) {
+        let brought = self.brought(around);
+        let Some(connection) = self.connection.as_mut().filter(|_| self.dialect == Dialect::Classic) else { return };
+        for room in &brought {
+            let ask = Ask::Subscribe(*room, false, Start::Live);
             connection.view.ask(None, ask, (connection.said, 0), around.timeline.now);
-            self.wants.insert(OWN + known.user);
+            self.wants.insert(*room);
+        }
+        connection.brought = brought;
+    }
+
+    /// It is known by a credential that names all rooms that it will ever name: those in which it is not by now it is to join without asking.
+    pub(super) fn await_rooms(&mut self) {
+        let (Some(identities), Some(persona)) = (&self.options.identities, &self.persona) else { return };
+        let Some(connection) = self.connection.as_mut().filter(|_| self.dialect == Dialect::Fanfare) else { return };
+        if connection.is_full {
+            let view = &connection.view;
+            let has = |room: &usize| view.is_member(*room) || view.waits_for(*room);
+            connection.awaited = identities.brought(persona.user).into_iter().filter(|room| !has(room)).collect();
+        }
+    }
+
+    /// Somebody who has shown no credential mostly does so at once, where that counts.
+    pub(super) fn begins_by_auth(&mut self, around: &mut Surroundings<'_>) {
+        let (Some(persona), Some(connection)) = (&mut self.persona, &self.connection) else { return };
+        if connection.shown.is_none() && self.dialect == Dialect::Fanfare && persona.requests.u32(0..3) > 0 {
+            self.auth(around);
         }
     }
 
@@ -167,15 +243,25 @@ impl Client {
         if let Some(connection) = &mut self.connection {
             (connection.shown, connection.is_full) = (Some(text), is_full);
         }
+        self.await_rooms();
     }
 
-    /// Whether that room's membership is not the client's to end.
+    /// Whether that room's membership is not the client's to end, because it would not hear that it is put there again.
+    pub(super) fn is_brought(&self, room: usize) -> bool {
+        let is_brought = self.connection.as_ref().is_some_and(|connection| connection.brought.contains(&room));
+        self.dialect == Dialect::Classic && (is_brought || self.is_own_room(room))
+    }
+
+    /// Whether it is some user's own room.
     pub(super) fn is_own_room(&self, room: usize) -> bool {
         self.options.identities.is_some() && (OWN..OWN + USERS.len()).contains(&room)
     }
 
     /// Shows a credential by a command.
     pub(super) fn auth(&mut self, around: &mut Surroundings<'_>) {
+        if self.connection.as_ref().is_some_and(|connection| connection.is_silent && !self.is_healed) {
+            return;
+        }
         let is_able = self.dialect == Dialect::Fanfare
             && self.connection.as_ref().is_some_and(|of| of.is_upgraded && !of.is_over && of.unfinished.is_none());
         if !is_able {
@@ -248,8 +334,8 @@ impl Client {
         }
         let wants = std::mem::take(&mut self.wants);
         self.wants = wants.into_iter().filter(|room| self.is_entitled(Right::Subscribe, *room)).collect();
-        if identities.auth.own_rooms && self.dialect != Dialect::Broadcast {
-            self.wants.insert(OWN + user);
+        if self.dialect != Dialect::Broadcast {
+            self.wants.extend(identities.brought(user));
         }
         if let Some(connection) = &mut self.connection {
             connection.is_full = false;
@@ -274,7 +360,7 @@ impl Client {
             && self.is_banned()
             && let Some(persona) = &mut self.persona
         {
-            persona.has_given_up = status == 403;
+            persona.has_given_up = status == 403 && !guard.is_kept_out(connection.wire);
         }
         match status {
             101 | 401 | 403 if !is_fair => Err(format!("the upgrade is answered with {status}, for no reason")),
@@ -283,7 +369,7 @@ impl Client {
     }
 
     /// Whether the connection may be closed so, for who the client is.
-    pub(super) fn is_closed_fairly(&mut self, code: u16, around: &Surroundings<'_>) -> bool {
+    pub(super) fn is_closed_fairly(&mut self, code: u16, reason: &str, around: &mut Surroundings<'_>) -> bool {
         let (Some(guard), Some(connection)) = (&around.guard, &self.connection) else { return false };
         let times = self.times(guard, around);
         let wire = connection.wire;
@@ -295,10 +381,23 @@ impl Client {
         let is_fair = guard.might_end(wire, code, times)
             || match code {
                 4501 => is_refused("unauthorised"),
-                4503 => is_refused("forbidden"),
+                4503 => {
+                    let comes_with_it = self.dialect == Dialect::Classic && guard.might_refuse_join(wire, times, None);
+                    comes_with_it || is_refused("forbidden")
+                }
                 4509 | 1013 => guard.has_failed(wire),
                 _ => false,
             };
+        if is_fair && code == 4501 {
+            let is_late = reason == "no credential came in time";
+            around.guard.iter_mut().for_each(|guard| {
+                guard.count(if is_late {
+                    "connections that showed none in time"
+                } else {
+                    "closes for want of a credential"
+                })
+            });
+        }
         if is_fair
             && self.is_banned()
             && let Some(persona) = &mut self.persona
@@ -360,11 +459,10 @@ impl Client {
                     _ => false,
                 }
             }
-            // What had no id.
-            ("ERROR", None) if matches!(code, "forbidden" | "unauthorised") => room.is_some_and(|room| {
-                let refuses = |right| guard.might_refuse(wire, (0, times.1), (right, room), code);
-                refuses(Right::Subscribe) || refuses(Right::Publish)
-            }),
+            // Of a room that its credential names it has not asked.
+            ("ERROR", None) if matches!(code, "forbidden" | "unauthorised") => {
+                id.is_none() && room.is_some() && code == "forbidden" && guard.might_refuse_join(wire, times, room)
+            }
             _ => true,
         };
         if is_fair {
@@ -385,10 +483,40 @@ impl Client {
         }
     }
 
-    /// Hears of a room of its user's own in which it was put. Says whether it was.
+    /// Counts what is said because of who it is.
+    pub(super) fn count(&self, kind: &str, said: &Value, room: Option<usize>, around: &mut Surroundings<'_>) {
+        let (code, has_id) = (said["code"].as_str(), !said["id"].is_null());
+        let is_put = kind == "SUBSCRIBED" && room.is_some_and(|room| self.was_put(None, room, around));
+        let what = match (kind, code) {
+            ("SUBSCRIBED", _) if is_put && !has_id => "rooms that came with credentials",
+            ("ERROR", Some("forbidden")) if !has_id => "rooms that came with credentials and were refused",
+            ("UNSUBSCRIBED", Some("forbidden")) => "memberships that were taken back",
+            ("AUTHENTICATED", _) => "credentials that were shown by AUTH and are good",
+            _ => return,
+        };
+        if let Some(guard) = &mut around.guard {
+            guard.count(what);
+        }
+    }
+
+    /// Judges anything that is said to it, but that the connection ends.
+    ///
+    /// # Errors
+    /// Nothing might be said to it any more.
+    pub(super) fn judge_any(&self, around: &Surroundings<'_>) -> Result<(), String> {
+        let (Some(guard), Some(connection)) = (&around.guard, &self.connection) else { return Ok(()) };
+        let times = self.times(guard, around);
+        if guard.is_over(connection.wire, times) {
+            return Err(format!("it hears something: {}", guard.tell_of(connection.wire, times)));
+        }
+        Ok(())
+    }
+
+    /// Hears of a room in which it was put by its credential. Says whether it was.
     pub(super) fn was_put(&self, id: Option<u64>, room: usize, around: &Surroundings<'_>) -> bool {
-        // Whoever asks for one does so with an id.
-        id.is_none() && around.guard.is_some() && self.is_own_room(room)
+        // Whoever asks for one does so with an id, or in the request.
+        let has_asked = self.connection.as_ref().is_none_or(|of| of.view.asked(None, Some(room)).is_some());
+        id.is_none() && around.guard.is_some() && !has_asked
     }
 }
 

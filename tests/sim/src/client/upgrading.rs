@@ -9,6 +9,7 @@ use crate::trace;
 use crate::view::{Ask, Dialect, Start, View};
 use fanfare_core::rules::Right;
 use fanfare_wire::upgrade_request;
+use std::collections::BTreeSet;
 
 impl Client {
     pub(super) fn connect(&mut self, around: &mut Surroundings<'_>) {
@@ -38,6 +39,9 @@ impl Client {
             made: Made::default(),
             shown: None,
             is_full: false,
+            is_silent: false,
+            brought: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             asked: Vec::new(),
         });
     }
@@ -57,7 +61,10 @@ impl Client {
                 format!("/broadcast/{}", encoded(ROOMS[*self.wants.first().expect("a broadcaster has its room")]))
             }
         };
-        let named: Vec<usize> = self.wants.iter().copied().filter(|room| !self.is_own_room(*room)).collect();
+        // What comes with its credential it does not name: of either nothing tells which of the two it is.
+        let brought = self.brought(around);
+        let is_named = |room: &usize| !self.is_own_room(*room) && !brought.contains(room);
+        let named: Vec<usize> = self.wants.iter().copied().filter(is_named).collect();
         let mut fields: Vec<String> = Vec::new();
         if by_url {
             fields.extend(named.iter().map(|room| format!("room={}", encoded(ROOMS[*room]))));
@@ -69,7 +76,7 @@ impl Client {
         }
         let head = upgrade_request(&path, &(further.to_owned() + &shown.lines));
         self.write(head.as_bytes(), around);
-        self.expect_own_room(around);
+        self.expect_rooms(around);
         let Some(connection) = self.connection.as_mut().filter(|_| by_url || self.dialect == Dialect::Broadcast) else {
             return;
         };

@@ -20,6 +20,7 @@ impl Cluster<'_> {
         let around = &mut self.around;
         let Some(guard) = &mut around.guard else { return };
         guard.issuer.ban(around.timeline.now);
+        guard.count("bans");
         trace!(around.trace, around.timeline, "BAN {:?}", guard.issuer.bans().last());
         self.tell_of_bans();
     }

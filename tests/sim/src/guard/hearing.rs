@@ -1,7 +1,7 @@
 //! What clients may hear, and what may be published as of whom: judged by how a connection stood when the instance acted.
 
 use super::{Conduct, END, Guard, Moment, Standing, Times, moment};
-use crate::identity::{OWN, USERS};
+use crate::identity::USERS;
 use crate::issuer::Credential;
 use crate::network::WireId;
 use crate::reference::{Key, Place, ROOMS, Reference};
@@ -81,6 +81,7 @@ impl Guard {
                     // Who cannot be told.
                     Some(Source::Command) => !conduct.has_commands && codes(false),
                     Some(Source::Renewal) | None => false,
+                    Some(Source::Request) if refusals[..] == [Denied::Unauthorised] => false,
                     Some(_) => auth.refuses_by_close && codes(true),
                 }
         });
@@ -91,7 +92,17 @@ impl Guard {
     /// Whether it shows no credential, needs one, and could show none later.
     fn has_to_show(&self, conduct: &Conduct) -> bool {
         let auth = &self.identities.auth;
-        auth.required && conduct.shown.is_none() && !(auth.command && conduct.has_commands)
+        auth.required && conduct.shows_none() && !(auth.command && conduct.has_commands)
+    }
+
+    /// Whether its request comes from a page that may not connect.
+    pub fn is_kept_out(&self, wire: WireId) -> bool {
+        !self.identities.admitted.passes(self.wires[&wire].page)
+    }
+
+    /// Whether nothing may be said to it any more, and might not at any of these times.
+    pub fn is_over(&self, wire: WireId, times: Times) -> bool {
+        self.wires[&wire].during(times).all(|standing| matches!(standing, Standing::Over))
     }
 
     /// Whether it had a credential that was not good: who tries many is closed.
@@ -106,15 +117,19 @@ impl Guard {
     pub fn might_answer(&self, wire: WireId, status: u16, now: u64) -> bool {
         let conduct = &self.wires[&wire];
         let auth = &self.identities.auth;
+        if self.is_kept_out(wire) {
+            return status == 403;
+        }
         let refusals = conduct.verdicts.iter().find_map(|(_, source, verdict)| match (source, verdict) {
-            (Some(Source::Header | Source::Query | Source::Subprotocol), Err(refusals)) => Some(&refusals[..]),
-            _ => None,
+            (Some(Source::Request), Err(refusals)) if refusals[..] == [Denied::Unauthorised] => None,
+            (None | Some(Source::Command | Source::Renewal), _) | (_, Ok(_)) => None,
+            (Some(_), Err(refusals)) => Some(&refusals[..]),
         });
         let has_none = self.has_to_show(conduct);
         let is_waiting = conduct.asks.filter(|(source, _)| *source != Source::Command);
         match status {
             101 => {
-                let is_known = conduct.shown.is_none() || conduct.verdicts.iter().any(|(_, _, of)| of.is_ok());
+                let is_known = conduct.shows_none() || conduct.verdicts.iter().any(|(_, _, of)| of.is_ok());
                 auth.refuses_by_close && (refusals.is_some() || has_none) || is_known && !has_none
             }
             401 if !auth.refuses_by_close => {
@@ -179,19 +194,27 @@ impl Guard {
         self.wires[&wire].notices.first().is_some_and(|at| *at <= until)
     }
 
+    /// Whether a credential of the connection names the room for it to join, and its user may not be there, at one of these times.
+    pub fn might_refuse_join(&self, wire: WireId, times: Times, room: Option<usize>) -> bool {
+        self.wires[&wire].during(times).any(|standing| {
+            let Standing::Known(known) = standing else { return false };
+            let is_refused = |room: &usize| self.permits(standing, Right::Subscribe, *room) == Some(Err(false));
+            known.join.iter().filter(|of| room.is_none_or(|room| room == **of)).any(is_refused)
+        })
+    }
+
     /// How far the instance had read Redis when it acted upon an upgrade whose credential was looked at before.
     pub fn upgraded_at(&self, wire: WireId) -> Option<Place> {
         let conduct = &self.wires[&wire];
-        conduct.shown.as_ref().and(conduct.joins.first()).map(|(_, place)| *place)
+        conduct.shown.as_ref().and(conduct.joins.first()).map(|(_, place, _)| *place)
     }
 
-    /// Since when it may be in its user's own room, and how far the instance had read when it last was to join it.
+    /// Since when it may be in a room that comes with a credential, and how far the instance had read when it last was to join it.
     pub fn own_join(&self, wire: WireId, room: usize) -> Option<(u64, Place)> {
-        let conduct = &self.wires[&wire];
-        let is_own = |known: &Rc<Credential>| OWN + known.user == room;
-        let is_theirs = conduct.standings.iter().any(|(_, of)| matches!(of, Standing::Known(known) if is_own(known)));
-        let (first, last) = (conduct.joins.first()?, conduct.joins.last()?);
-        (self.identities.auth.own_rooms && is_theirs).then_some((first.0, last.1))
+        let own_rooms = self.identities.auth.own_rooms;
+        let mut joins = self.wires[&wire].joins.iter().filter(|(_, _, known)| known.brings(room, own_rooms));
+        let first = joins.next()?;
+        Some((first.0, joins.next_back().unwrap_or(first).1))
     }
 }
 
