@@ -8,6 +8,7 @@ mod showing;
 mod upgrading;
 
 use crate::cluster::Surroundings;
+use crate::guard::Moment;
 use crate::incoming::Incoming;
 use crate::network::{Side, WireId};
 use crate::options::{Options, chance, rng};
@@ -20,7 +21,7 @@ use fanfare_core::rules::Right;
 use fanfare_wire::{COMPRESSED, Frame, deflated, opcode};
 use fastrand::Rng;
 use showing::{Persona, forged};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// No command is so long of itself.
 const INFLATING_BYTES: usize = 1_000;
@@ -57,6 +58,8 @@ struct Connection {
     brought: BTreeSet<usize>,
     /// Rooms that are to come with its credential.
     awaited: BTreeSet<usize>,
+    /// When its instance last said, at the earliest, that it is not in a room.
+    left: BTreeMap<usize, Moment>,
     /// What it has asked for.
     asked: Vec<(Right, usize)>,
 }

@@ -24,7 +24,7 @@ const CLOCK_SLACK_MS: u64 = 1_000;
 const SLACK_MS: u64 = 500;
 
 /// A time in a turn: microseconds, and the step. What a turn feeds stands before what clients say, and that before what becomes of it.
-type Moment = u64;
+pub type Moment = u64;
 const BROKER: u64 = 0;
 const CREDENTIALS: u64 = 1;
 const CLIENTS: u64 = 2;
@@ -406,7 +406,10 @@ impl Guard {
             }
         };
         if !is_shown || conduct.asks.is_some() {
-            self.failed = Some(format!("asked about {text} by {source:?}, and shown was {:?}", conduct.shown));
+            let Conduct { shown, page, .. } = conduct;
+            let trusted = if has_origin { "trusted" } else { "not trusted" };
+            self.failed =
+                Some(format!("asked about {text} by {source:?}, {trusted}; shown was {shown:?} by page {page:?}"));
         }
         conduct.asks = Some((source, now));
         let due = delay.map_or(u64::MAX, |delay| now + delay);

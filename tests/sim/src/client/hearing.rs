@@ -134,10 +134,14 @@ impl Client {
         if let Some(room) = put.filter(|room| !self.is_healed || self.is_entitled(Right::Subscribe, *room)) {
             self.wants.insert(room);
         }
+        let said = around.guard.as_ref().map(|guard| self.times(guard, around).0);
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let (view, reference) = (&mut connection.view, &mut around.reference);
         if let Some(room) = room.filter(|_| matches!(kind, "SUBSCRIBED" | "UNSUBSCRIBED" | "ERROR")) {
             connection.awaited.remove(&room);
+            if let Some(said) = said.filter(|_| kind == "UNSUBSCRIBED") {
+                connection.left.insert(room, said);
+            }
         }
         let mut known_by = None;
         let result = match (kind, room) {
@@ -155,7 +159,8 @@ impl Client {
             }
             ("SUBSCRIBED", Some(room)) if put.is_some() => {
                 let told = (place_in(&value)?, value["recovered"].as_bool());
-                let times = around.guard.as_ref().and_then(|guard| guard.own_join(connection.wire, room));
+                let left = connection.left.get(&room).copied().unwrap_or_default();
+                let times = around.guard.as_ref().and_then(|guard| guard.brought(connection.wire, room, left));
                 let times = times.ok_or("it was put in a room that does not come with its credential")?;
                 view.joined(room, told, times, reference, &around.network)
             }

@@ -25,6 +25,8 @@ pub(super) struct Persona {
     rng: Rng,
     /// For what its requests show.
     requests: Rng,
+    /// After the healing it shows no credential, because it need not.
+    is_stranger: bool,
     /// It is to show a credential anew as soon as it can.
     is_due: bool,
     /// What it has shown by a command since everything has healed.
@@ -44,18 +46,21 @@ impl Client {
     /// Who it is, and what it wants, in place of what it would want where all may do everything.
     pub(super) fn become_somebody(&mut self) {
         let Some(identities) = self.options.identities.clone() else { return };
+        let mut requests = rng(self.options.seed, &format!("requests of client {}", self.number));
         let mut rng = rng(self.options.seed, &format!("who client {} is", self.number));
         let user = rng.usize(0..USERS.len());
         self.wants = identities.in_use.iter().copied().filter(|_| rng.bool()).collect();
-        let may = |room: &usize| identities.may(Some((user, &identities.full[user])), Right::Subscribe, *room).is_ok();
+        let is_stranger = !identities.auth.required && requests.u32(0..4) == 0;
+        let who = (!is_stranger).then_some((user, &identities.full[user]));
+        let may = |room: &usize| identities.may(who, Right::Subscribe, *room).is_ok();
         if self.dialect == Dialect::Broadcast {
             match identities.in_use.iter().copied().find(may) {
                 Some(room) => self.wants = BTreeSet::from([room]),
                 None => self.dialect = Dialect::Fanfare,
             }
         }
-        let requests = crate::options::rng(self.options.seed, &format!("requests of client {}", self.number));
-        self.persona = Some(Persona { user, rng, requests, is_due: false, proof: None, has_given_up: false });
+        self.persona =
+            Some(Persona { user, rng, requests, is_stranger, is_due: false, proof: None, has_given_up: false });
     }
 
     /// A room that it thinks of.
@@ -69,8 +74,9 @@ impl Client {
     /// Whether it will be able to, after the healing, as far as that depends on who it is.
     pub(super) fn is_entitled(&self, right: Right, room: usize) -> bool {
         match (&self.persona, &self.options.identities) {
-            (Some(Persona { user, .. }), Some(identities)) => {
-                identities.may(Some((*user, &identities.full[*user])), right, room).is_ok()
+            (Some(Persona { user, is_stranger, .. }), Some(identities)) => {
+                let who = (!is_stranger).then_some((*user, &identities.full[*user]));
+                identities.may(who, right, room).is_ok()
             }
             _ => true,
         }
@@ -79,7 +85,8 @@ impl Client {
     /// Whether its user is banned for good.
     pub fn is_banned(&self) -> bool {
         let banned = self.options.identities.as_ref().and_then(|identities| identities.banned);
-        self.is_healed && banned.is_some() && banned == self.persona.as_ref().map(|persona| persona.user)
+        let user = self.persona.as_ref().filter(|persona| !persona.is_stranger).map(|persona| persona.user);
+        self.is_healed && banned.is_some() && banned == user
     }
 
     /// Whether it has been refused, and will not come back.
@@ -135,7 +142,9 @@ impl Client {
             return shown;
         }
         let (mut text, mut second) = (None, None);
-        if self.is_healed || !self.draws(|identities| identities.strangers) {
+        let is_stranger = self.persona.as_ref().is_some_and(|persona| persona.is_stranger);
+        let shows_none = if self.is_healed { is_stranger } else { self.draws(|identities| identities.strangers) };
+        if !shows_none {
             text = self.draw_credential(false, around);
             if !self.is_healed && self.draws(|identities| identities.doubled) {
                 second = self.draw_credential(false, around);
@@ -222,7 +231,7 @@ impl Client {
     pub(super) fn await_rooms(&mut self) {
         let (Some(identities), Some(persona)) = (&self.options.identities, &self.persona) else { return };
         let Some(connection) = self.connection.as_mut().filter(|_| self.dialect == Dialect::Fanfare) else { return };
-        if connection.is_full {
+        if connection.is_full && !persona.is_stranger {
             let view = &connection.view;
             let has = |room: &usize| view.is_member(*room) || view.waits_for(*room);
             connection.awaited = identities.brought(persona.user).into_iter().filter(|room| !has(room)).collect();
@@ -259,7 +268,10 @@ impl Client {
 
     /// Shows a credential by a command.
     pub(super) fn auth(&mut self, around: &mut Surroundings<'_>) {
-        if self.connection.as_ref().is_some_and(|connection| connection.is_silent && !self.is_healed) {
+        let is_stranger = self.persona.as_ref().is_some_and(|persona| persona.is_stranger);
+        let is_silent = self.connection.as_ref().is_some_and(|connection| connection.is_silent);
+        let shows_none = if self.is_healed { is_stranger } else { is_silent };
+        if shows_none {
             return;
         }
         let is_able = self.dialect == Dialect::Fanfare
@@ -316,7 +328,8 @@ impl Client {
         }
         let known = connection.shown.as_deref().and_then(|text| guard.issuer.credential(text));
         let is_own = known.is_none_or(|known| known.user == persona.user);
-        let can_renew = self.dialect == Dialect::Fanfare && guard.identities.auth.command && is_own;
+        let can_renew =
+            self.dialect == Dialect::Fanfare && guard.identities.auth.command && is_own && !persona.is_stranger;
         if can_renew && !is_banned && (connection.is_full || persona.rng.u32(0..3) > 0) {
             self.auth(around);
         } else {
@@ -328,13 +341,14 @@ impl Client {
     /// After the healing it wants what it may.
     pub(super) fn be_content(&mut self) {
         let Some(identities) = self.options.identities.clone() else { return };
-        let Some(user) = self.persona.as_ref().map(|persona| persona.user) else { return };
+        let Some(Persona { user, is_stranger, .. }) = &self.persona else { return };
+        let (user, is_stranger) = (*user, *is_stranger);
         if self.is_banned() {
             return;
         }
         let wants = std::mem::take(&mut self.wants);
         self.wants = wants.into_iter().filter(|room| self.is_entitled(Right::Subscribe, *room)).collect();
-        if self.dialect != Dialect::Broadcast {
+        if self.dialect != Dialect::Broadcast && !is_stranger {
             self.wants.extend(identities.brought(user));
         }
         if let Some(connection) = &mut self.connection {
@@ -343,7 +357,7 @@ impl Client {
     }
 
     /// When the instance may have said what has just been heard.
-    fn times(&self, guard: &Guard, around: &Surroundings<'_>) -> Times {
+    pub(super) fn times(&self, guard: &Guard, around: &Surroundings<'_>) -> Times {
         let Some(connection) = &self.connection else { return (0, u64::MAX) };
         let read = around.network.read_total(connection.wire, Side::Near);
         guard.said(connection.wire, read - connection.incoming.unread_bytes())

@@ -9,7 +9,7 @@ use crate::trace;
 use crate::view::{Ask, Dialect, Start, View};
 use fanfare_core::rules::Right;
 use fanfare_wire::upgrade_request;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Client {
     pub(super) fn connect(&mut self, around: &mut Surroundings<'_>) {
@@ -42,6 +42,7 @@ impl Client {
             is_silent: false,
             brought: BTreeSet::new(),
             awaited: BTreeSet::new(),
+            left: BTreeMap::new(),
             asked: Vec::new(),
         });
     }

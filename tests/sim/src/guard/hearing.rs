@@ -209,10 +209,12 @@ impl Guard {
         conduct.shown.as_ref().and(conduct.joins.first()).map(|(_, place, _)| *place)
     }
 
-    /// Since when it may be in a room that comes with a credential, and how far the instance had read when it last was to join it.
-    pub fn own_join(&self, wire: WireId, room: usize) -> Option<(u64, Place)> {
+    /// Since when it may be in a room that has come with a credential since it `left` the room, and how far the instance had read when it last
+    /// was to join it.
+    pub fn brought(&self, wire: WireId, room: usize, left: Moment) -> Option<(u64, Place)> {
         let own_rooms = self.identities.auth.own_rooms;
-        let mut joins = self.wires[&wire].joins.iter().filter(|(_, _, known)| known.brings(room, own_rooms));
+        let joins = self.wires[&wire].joins.iter().filter(|(now, ..)| moment(*now, END) >= left);
+        let mut joins = joins.filter(|(_, _, known)| known.brings(room, own_rooms));
         let first = joins.next()?;
         Some((first.0, joins.next_back().unwrap_or(first).1))
     }
