@@ -7,7 +7,7 @@ use crate::identity::{EPOCH_MS, Identities};
 use crate::issuer::{Credential, Issuer};
 use crate::network::WireId;
 use crate::options::{Options, chance, rng};
-use crate::pages::{Page, SESSION};
+use crate::pages::{Admitted, Page, SESSION};
 use crate::reference::{Incarnation, Place};
 use fanfare_core::{Authenticate, Ban, ConnId, Denied, Source};
 use std::collections::{BTreeMap, BTreeSet};
@@ -375,9 +375,9 @@ impl Guard {
 
     /// An instance asks about a credential. Says when it will be answered, if it is.
     pub fn asked(&mut self, incarnation: Incarnation, wire: WireId, asked: Authenticate<'_>, now: u64) -> Option<u64> {
-        let Authenticate { conn, source, credential, head, has_origin } = asked;
+        let Authenticate { conn, source, credential, has_origin, .. } = asked;
         let mut text = String::from_utf8_lossy(credential).into_owned();
-        let (trusts, forwards) = (self.identities.admitted, self.identities.auth.forwards_head);
+        let (admitted, forwards) = (self.identities.admitted, self.identities.auth.forwards_head);
         let delay = self.issuer.delay(self.handshake);
         let Some(conduct) = self.wires.get_mut(&wire) else {
             self.failed = Some(format!("asked about {text}, which nobody has shown"));
@@ -391,18 +391,11 @@ impl Guard {
             },
             _ => {
                 conduct.standings.push((moment(now, CLIENTS), Standing::Waiting));
-                let (at, shown) = conduct.shown.clone().unwrap_or((Source::Command, String::new()));
-                let mut is_it =
-                    at == source && has_origin == trusts.trusts(conduct.page) && trusts.passes(conduct.page);
-                if source == Source::Request {
-                    // Whoever looks at the whole request finds it there.
-                    let line = format!("\r\n{SESSION}: {shown}\r\n");
-                    is_it &= text.is_empty() && (!forwards || shown.is_empty() || contains(head, line.as_bytes()));
-                    text = shown;
-                } else {
-                    is_it &= shown == text;
+                let is_shown = conduct.shows(asked, admitted, forwards);
+                if let (Source::Request, Some((_, shown))) = (source, &conduct.shown) {
+                    text.clone_from(shown);
                 }
-                is_it && (forwards || head.is_empty())
+                is_shown
             }
         };
         if !is_shown || conduct.asks.is_some() {
@@ -521,6 +514,21 @@ impl Guard {
 impl Conduct {
     fn standing(&self) -> &Standing {
         &self.standings.last().expect("there is one from the beginning").1
+    }
+
+    /// Whether its request shows this, and comes from a page that may connect.
+    fn shows(&self, asked: Authenticate<'_>, admitted: Admitted, forwards: bool) -> bool {
+        let Authenticate { source, credential, head, has_origin, .. } = asked;
+        let Some((at, shown)) = self.shown.as_ref().filter(|_| admitted.passes(self.page)) else { return false };
+        let is_there = match source {
+            // Whoever looks at the whole request finds it there.
+            Source::Request => {
+                let line = format!("\r\n{SESSION}: {shown}\r\n");
+                credential.is_empty() && (!forwards || shown.is_empty() || contains(head, line.as_bytes()))
+            }
+            _ => credential == shown.as_bytes(),
+        };
+        *at == source && is_there && has_origin == admitted.trusts(self.page) && (forwards || head.is_empty())
     }
 
     /// Whether its request shows no credential, as far as is known.

@@ -30,6 +30,7 @@ pub enum Admitted {
 }
 
 impl Admitted {
+    /// What a seed has of it.
     pub fn draw(r: &mut Rng) -> Admitted {
         pick(r, &[Admitted::Own, Admitted::Own, Admitted::Listed, Admitted::Any])
     }
@@ -59,12 +60,17 @@ impl Admitted {
     }
 
     /// One that passes.
-    pub fn good_page(self, r: &mut Rng) -> Page {
+    fn good_page(self, r: &mut Rng) -> Page {
         match self {
             Admitted::Own => Some(OWN),
             Admitted::Listed => Some(LISTED),
             Admitted::Any => Some(r.usize(0..PAGES.len())),
         }
+    }
+
+    /// That of a request that is to be accepted.
+    pub fn draw_good_page(self, shows_a_cookie: bool, r: &mut Rng) -> Page {
+        if !shows_a_cookie && r.bool() { None } else { self.good_page(r) }
     }
 
     /// That of a request: sometimes one that does not pass, or none.

@@ -6,7 +6,7 @@ use crate::guard::{Guard, Times};
 use crate::identity::{Identities, OWN, USERS, draw_grants};
 use crate::network::Side;
 use crate::options::{Options, chance, pick, rng};
-use crate::pages::{Admitted, COOKIE, SESSION, origin_line};
+use crate::pages::{Admitted, COOKIE, Page, SESSION, origin_line};
 use crate::reference::ROOMS;
 use crate::view::{Ask, Dialect, Start};
 use fanfare_core::Source;
@@ -137,9 +137,8 @@ impl Client {
 
     /// What it shows in its request.
     pub(super) fn show(&mut self, around: &mut Surroundings<'_>) -> Shown {
-        let mut shown = Shown::default();
         if self.persona.is_none() {
-            return shown;
+            return Shown::default();
         }
         let (mut text, mut second) = (None, None);
         let is_stranger = self.persona.as_ref().is_some_and(|persona| persona.is_stranger);
@@ -153,7 +152,7 @@ impl Client {
         let (Some(guard), Some(persona), Some(connection)) =
             (&mut around.guard, &mut self.persona, &mut self.connection)
         else {
-            return shown;
+            return Shown::default();
         };
         let (auth, admitted) = (&guard.identities.auth, guard.identities.admitted);
         let has_cookies = auth.cookie.is_some() && admitted != Admitted::Any;
@@ -168,28 +167,10 @@ impl Client {
             texts[r.usize(0..SOURCES.len())] = Some(second);
         }
         texts[place] = text;
-        let page = match (self.is_healed, SOURCES[place]) {
-            (true, Source::Cookie) => admitted.good_page(r),
-            (true, _) => {
-                if r.bool() {
-                    None
-                } else {
-                    admitted.good_page(r)
-                }
-            }
-            (false, source) => admitted.draw_page(source == Source::Cookie, r),
-        };
-        shown.lines = origin_line(page);
-        for (source, text) in SOURCES.into_iter().zip(&texts) {
-            let Some(text) = text else { continue };
-            match source {
-                Source::Header => shown.lines += &format!("Authorization: Bearer {text}\r\n"),
-                Source::Query => shown.query = format!("token={text}"),
-                Source::Cookie => shown.lines += &format!("Cookie: other=1; {COOKIE}={text}\r\n"),
-                Source::Request => shown.lines += &format!("{SESSION}: {text}\r\n"),
-                _ => shown.lines += &format!("Sec-WebSocket-Protocol: fanfare.v1, fanfare.token.{text}\r\n"),
-            }
-        }
+        let by_cookie = SOURCES[place] == Source::Cookie;
+        let page =
+            if self.is_healed { admitted.draw_good_page(by_cookie, r) } else { admitted.draw_page(by_cookie, r) };
+        let shown = written(&texts, page);
         // The first place counts that has one. The last has whatever the others have not.
         let does_count = |place: &usize| {
             let source = SOURCES[*place];
@@ -532,6 +513,22 @@ impl Client {
         let has_asked = self.connection.as_ref().is_none_or(|of| of.view.asked(None, Some(room)).is_some());
         id.is_none() && around.guard.is_some() && !has_asked
     }
+}
+
+/// Credentials as they stand in the request of a page, each in the place of its source.
+fn written(texts: &[Option<String>; SOURCES.len()], page: Page) -> Shown {
+    let mut shown = Shown { query: String::new(), lines: origin_line(page) };
+    for (source, text) in SOURCES.into_iter().zip(texts) {
+        let Some(text) = text else { continue };
+        match source {
+            Source::Header => shown.lines += &format!("Authorization: Bearer {text}\r\n"),
+            Source::Query => shown.query = format!("token={text}"),
+            Source::Cookie => shown.lines += &format!("Cookie: other=1; {COOKIE}={text}\r\n"),
+            Source::Request => shown.lines += &format!("{SESSION}: {text}\r\n"),
+            _ => shown.lines += &format!("Sec-WebSocket-Protocol: fanfare.v1, fanfare.token.{text}\r\n"),
+        }
+    }
+    shown
 }
 
 /// Whether a message goes with what its client writes in the place of what the server does.
