@@ -87,6 +87,8 @@ struct Conduct {
     notices: Vec<Moment>,
     /// How far the instance had read Redis when it was to join the rooms that come with a credential.
     joins: Vec<(u64, Place, Rc<Credential>)>,
+    /// The same, when it was found out whose upgrade this is.
+    upgraded: Option<Place>,
     /// By the instance's clock.
     began: Option<u64>,
     /// By that clock: its request had been answered by then.
@@ -184,6 +186,7 @@ impl Guard {
             ends: Vec::new(),
             notices: Vec::new(),
             joins: Vec::new(),
+            upgraded: None,
             began: None,
             answered: None,
             excused: 0,
@@ -353,6 +356,9 @@ impl Guard {
             }
         };
         let at = moment(now, CREDENTIALS);
+        if matches!(conduct.standing(), Standing::Waiting) {
+            conduct.upgraded = Some(place);
+        }
         match (&verdict, source) {
             (Ok(credential), _) => {
                 conduct.standings.push((at, Standing::Known(credential.clone())));

@@ -205,8 +205,7 @@ impl Guard {
 
     /// How far the instance had read Redis when it acted upon an upgrade whose credential was looked at before.
     pub fn upgraded_at(&self, wire: WireId) -> Option<Place> {
-        let conduct = &self.wires[&wire];
-        conduct.shown.as_ref().and(conduct.joins.first()).map(|(_, place, _)| *place)
+        self.wires[&wire].upgraded
     }
 
     /// Since when it may be in a room that has come with a credential since it `left` the room, and how far the instance had read when it last
