@@ -105,6 +105,8 @@ struct Desk {
     skew_ms: u64,
     /// What time it was told that it is, and when by its own clock.
     told: Option<(u64, u64)>,
+    /// It is to be told anew.
+    clock_due: bool,
     bans: Vec<Ban>,
     bans_due: bool,
     open: BTreeSet<WireId>,
@@ -251,7 +253,7 @@ impl Guard {
         let bans = self.issuer.bans().to_vec();
         let thought_ms = self.desk(incarnation).told.is_some().then(|| self.unix_ms(incarnation, clock));
         let desk = self.desk(incarnation);
-        if desk.told.is_none_or(|(at, _)| clock >= at + wall_pause) {
+        if std::mem::take(&mut desk.clock_due) || desk.told.is_none_or(|(at, _)| clock >= at + wall_pause) {
             let unix_ms = EPOCH_MS + now / 1_000 + desk.skew_ms;
             (desk.told, told.unix_ms) = (Some((clock, unix_ms)), Some(unix_ms));
             // By another clock other bans are in force.
@@ -512,7 +514,7 @@ impl Guard {
         }
         for desk in self.desks.values_mut() {
             // Clocks that had jumped are set.
-            (desk.told, desk.bans_due) = (None, true);
+            (desk.clock_due, desk.bans_due) = (true, true);
         }
     }
 }

@@ -203,6 +203,7 @@ impl Client {
         for room in &brought {
             let ask = Ask::Subscribe(*room, false, Start::Live);
             connection.view.ask(None, ask, (connection.said, 0), around.timeline.now);
+            connection.asked.push((Right::Subscribe, *room));
             self.wants.insert(*room);
         }
         connection.brought = brought;
