@@ -51,8 +51,10 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    /// Who has the right, and which list of grants counts for it, if there are rules or not.
-    pub(crate) fn who(self, right: Right, otherwise: Who) -> (Who, Right) {
+    /// Who has the right, and by which list of [`Grants`] if that is [`Who::Granted`]: the right's own, or that of the right which it
+    /// follows because nothing is said of it. `otherwise` is for what follows none: [`Who::User`] where clients are asked who they are,
+    /// else [`Who::Anyone`].
+    pub fn who(self, right: Right, otherwise: Who) -> (Who, Right) {
         let members = || (self.subscribe.unwrap_or(otherwise), Right::Subscribe);
         let own = |who: Option<Who>| who.map_or_else(members, |who| (who, right));
         match right {

@@ -3,7 +3,9 @@
 use super::Config;
 use fanfare_core::PublishFormat;
 use fanfare_core::history::Retention;
-use fanfare_core::rules::{OWN_ROOMS, Pattern, Permissions, RULES_MAX, Rule, RuleError, Rules, Slow, Storing, Who};
+use fanfare_core::rules::{
+    OWN_ROOMS, Pattern, Permissions, RULES_MAX, Right, Rule, RuleError, Rules, Slow, Storing, Who,
+};
 use fanfare_shell::config::{
     Choice, Fault, Given, Key, Kind, Milliseconds, Number, Problem, Question, Sources, Tables, Unit, quoted, read_text,
 };
@@ -350,16 +352,29 @@ impl InForce {
     }
 }
 
-/// What holds where a rule does not say it.
-fn resolved(said: Permissions, is_asked: bool) -> Permissions {
-    let members = said.subscribe.or(Some(if is_asked { Who::User } else { Who::Anyone }));
-    Permissions {
-        subscribe: members,
-        publish: said.publish.or(Some(if is_asked { Who::User } else { Who::Anyone })),
-        history: said.history.or(members),
-        presence: said.presence.or(members),
-    }
+/// What holds where a rule does not say it, as the core decides, and a comment for each right on where that comes from.
+fn resolved(said: Permissions, is_asked: bool) -> (Permissions, [(&'static str, String); 4]) {
+    let otherwise = if is_asked { Who::User } else { Who::Anyone };
+    let [subscribe, publish, history, presence] = RIGHTS.map(|(right, _)| Some(said.who(right, otherwise).0));
+    let comments = RIGHTS.map(|(right, name)| {
+        let (who, by) = said.who(right, otherwise);
+        let of = RIGHTS.iter().find(|(other, _)| *other == by).map_or(name, |(_, name)| *name);
+        let follows = (of != name).then(|| format!("as {of}"));
+        let granted = (who == Who::Granted).then(|| format!("by the patterns for {of} in the credential"));
+        let parts: Vec<_> = follows.into_iter().chain(granted).collect();
+        let comment = if parts.is_empty() { String::new() } else { format!(" # {}", parts.join(", ")) };
+        (name, comment)
+    });
+    (Permissions { subscribe, publish, history, presence }, comments)
 }
+
+/// The rights with their keys, which are also the names of their lists in a credential.
+const RIGHTS: [(Right, &str); 4] = [
+    (Right::Subscribe, "subscribe"),
+    (Right::Publish, "publish"),
+    (Right::History, "history"),
+    (Right::Presence, "presence"),
+];
 
 /// `check-config --room`.
 pub(crate) const WHICH_RULE: Question<Config> = Question {
@@ -388,10 +403,14 @@ fn which_rule(config: &Config, sources: &Sources<Config>, name: &str) -> String 
             (ROOMS.blank)()
         }
     };
-    rule.permissions = resolved(rule.permissions, config.core.auth.is_some());
-    let of_right = |key: usize| rights(&rule.permissions).iter().any(|(name, _)| *name == ROOM_KEYS[key].name);
-    for (key, value) in ROOMS.values(&rule).into_iter().filter(|(key, _)| !is_room_without || of_right(*key)) {
-        let _ = writeln!(text, "{} = {value}", ROOM_KEYS[key].name);
+    let (permissions, comments) = resolved(rule.permissions, config.core.auth.is_some());
+    rule.permissions = permissions;
+    for (key, value) in ROOMS.values(&rule) {
+        let name = ROOM_KEYS[key].name;
+        let of_right = comments.iter().find(|(right, _)| *right == name).map(|(_, comment)| comment.as_str());
+        if !is_room_without || of_right.is_some() {
+            let _ = writeln!(text, "{name} = {value}{}", of_right.unwrap_or_default());
+        }
     }
     text
 }

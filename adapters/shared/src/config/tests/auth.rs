@@ -361,12 +361,25 @@ fn a_room_is_told_who_may_do_what_there() {
                  [[rooms]]\nmatch = 'b'\npresence = 'nobody'\n";
     assert_says(
         &ask(rules, "a:1"),
-        &["rule = 1 # file FILE line 1\n", "subscribe = \"granted\"\npublish = \"user\"\nhistory = \"granted\"\n"],
+        &[
+            "rule = 1 # file FILE line 1\n",
+            "subscribe = \"granted\" # by the patterns for subscribe in the credential\npublish = \"user\"\n\
+             history = \"granted\" # as subscribe, by the patterns for subscribe in the credential\n\
+             presence = \"granted\" # as subscribe, by the patterns for subscribe in the credential\n",
+        ],
+    );
+    let own_list = "[[rooms]]\nmatch = 'a:*'\nsubscribe = 'granted'\nhistory = 'granted'\npresence = 'nobody'\n";
+    assert_says(
+        &ask(own_list, "a:1"),
+        &["history = \"granted\" # by the patterns for history in the credential\npresence = \"nobody\"\n"],
     );
     assert_says(
         &ask(rules, "user:eve"),
         &["rule = 2 # file FILE line 4\n", "subscribe = \"self\"\npublish = \"nobody\"\n"],
     );
-    assert_says(&ask(rules, "b"), &["rule = 3 # file FILE line 7\n", "history = \"user\"\npresence = \"nobody\"\n"]);
+    assert_says(
+        &ask(rules, "b"),
+        &["rule = 3 # file FILE line 7\n", "history = \"user\" # as subscribe\npresence = \"nobody\"\n"],
+    );
     assert_says(&ask(rules, "lobby"), &["# no rule fits", "subscribe = \"user\"\npublish = \"user\"\n"]);
 }

@@ -90,12 +90,12 @@ fn which_rule_a_room_has_can_be_asked() {
         "[[room]]\nname = \"chat:42\"\nrule = 1 # file FILE line 1\nmatch = \"chat:*\"\nhistory_messages = 50\n\
          history_ttl_ms = 86400000\nhistory_bytes = 1048576\nhistory_replicas_min = 0\n\
          slow = \"catch_up\"\nstore = \"on\"\n\
-         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\"\npresence = \"anyone\"\n\n\
+         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = \"anyone\" # as subscribe\n\n\
          [[room]]\nname = \"lobby\" # no rule fits: it has no history, and who does not keep up is closed\n\
-         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\"\npresence = \"anyone\"\n\n\
+         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = \"anyone\" # as subscribe\n\n\
          [[room]]\nname = \"cursor:a:b\"\nrule = 3 # file FILE line 12\nmatch = \"cursor:**\"\n\
          history_replicas_min = 0\nslow = \"latest\"\nstore = \"on\"\n\
-         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\"\npresence = \"anyone\"\n"
+         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = \"anyone\" # as subscribe\n"
     );
     assert!(ask(&["odd \"name\"\n"]).parse::<toml::Table>().is_ok());
 }
