@@ -69,13 +69,15 @@ fn grants_of(TokenRequest { grants, join, .. }: &TokenRequest) -> Value {
     Value::Object(lists.map(|(name, list)| (name.to_owned(), json!(list))).collect())
 }
 
-/// A line for each ban, the one that ends first at the top. Names stand in quotes, with escapes for what a terminal would act on.
+/// A line for each ban, the one that ends first at the top: its end, and the flags by which it is made and lifted.
 pub fn bans(list: &BanList) -> String {
-    let mut bans: Vec<_> = list.bans.iter().map(|ban| (ban.until_ms, banned(&ban.what))).collect();
+    let mut bans: Vec<_> = list.bans.iter().map(|ban| (ban.until_ms, flags(&ban.what))).collect();
     bans.sort();
     let mut text = String::new();
     for (until_ms, what) in bans {
-        let _ = writeln!(text, "until {:<20}  {what}", date(until_ms));
+        // To the second. What ends later than there are dates is as good as endless.
+        let end = date(until_ms / 1_000 * 1_000).unwrap_or_else(|| "for ever".to_owned());
+        let _ = writeln!(text, "until {end:<20}  {what}");
     }
     if text.is_empty() {
         text.push_str("nobody is banned\n");
@@ -86,19 +88,55 @@ pub fn bans(list: &BanList) -> String {
     text
 }
 
-fn banned(what: &Banned) -> String {
+/// The flags that say what is banned, as a shell takes them. What they say is the same ban to the millisecond, because one is lifted by its
+/// equal.
+pub fn flags(what: &Banned) -> String {
+    let flag = |name: &str, value: &str| match value.starts_with('-') {
+        true => format!("--{name}={}", word(value)),
+        false => format!("--{name} {}", word(value)),
+    };
     match what {
-        Banned::User(user) => format!("user {user:?}"),
-        Banned::Token(id) => format!("token {id:?}"),
-        Banned::IssuedBefore { ms, user: None } => format!("all that was issued before {}", date(*ms)),
-        Banned::IssuedBefore { ms, user: Some(user) } => {
-            format!("of user {user:?} what was issued before {}", date(*ms))
+        Banned::User(user) => flag("user", user),
+        Banned::Token(id) => flag("token", id),
+        Banned::IssuedBefore { ms, user } => {
+            let time = flag("issued-before", &date(*ms).unwrap_or_else(|| ms.to_string()));
+            let of_user = user.iter().map(|user| flag("user", user));
+            std::iter::once(time).chain(of_user).collect::<Vec<_>>().join(" ")
         }
     }
 }
 
-/// In UTC, to the second. Later than the year 9999 is as good as never.
-fn date(ms: u64) -> String {
-    let date = i64::try_from(ms / 1000).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| "for ever".to_owned())
+/// The time (Unix, ms) of such a text: RFC 3339, as it is printed. What is finer than a millisecond is left out.
+pub fn time_of(text: &str) -> Option<u64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    u64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+}
+
+/// In UTC, to the millisecond. Later than the year 9999 there is none.
+fn date(ms: u64) -> Option<String> {
+    let date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?;
+    date.format(&Rfc3339).ok()
+}
+
+/// The text as one word of a shell's. What a terminal would act on is escaped, in quotes that bash, ksh, zsh and busybox know.
+fn word(text: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-._@:/+=,%".contains(character);
+    let is_shown = |character: char| character == '\'' || character == '"' || character.escape_debug().len() == 1;
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    if text.chars().all(|character| character == '\\' || is_shown(character)) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let mut word = "$'".to_owned();
+    for character in text.chars() {
+        match character {
+            '\'' | '\\' => word.extend(['\\', character]),
+            shown if is_shown(shown) => word.push(shown),
+            other => other.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| {
+                let _ = write!(word, "\\{byte:03o}");
+            }),
+        }
+    }
+    word + "'"
 }

@@ -116,7 +116,7 @@ fn bans_are_in_force(instances: &Instances) {
     }
 
     let list = instances.run(&["bans"]).0;
-    for line in [r#"  user "eve""#, r#"  token "lost""#, r#"  of user "dave" what was issued before 2"#] {
+    for line in ["  --user eve\n", "  --token lost\n", "  --issued-before 2"] {
         assert!(list.contains(line), "{line:?} is not in:\n{list}");
     }
     assert_eq!(list.lines().count(), 3, "{list}");

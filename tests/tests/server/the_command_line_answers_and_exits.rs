@@ -70,7 +70,7 @@ fn a_token_is_printed_alone_and_a_ban_is_kept() {
         let _ = std::fs::remove_file(format!("{}{ending}", file.display()));
     }
     assert!(said.iter().all(|(code, ..)| *code == 0), "{said:?}");
-    assert!(said[1].1.contains("user \"eve\"") && said[3].1 == "nobody is banned\n", "{said:?}");
+    assert!(said[1].1.contains("--user eve") && said[3].1 == "nobody is banned\n", "{said:?}");
 }
 
 #[test]

@@ -70,13 +70,13 @@ fn bans_are_listed_by_their_ends_and_do_nothing_to_a_terminal() {
     let bans = vec![
         ban(Banned::User("\u{1b}[2J\n\"bob\"".to_owned()), (1 << 53) - 1),
         ban(Banned::IssuedBefore { ms: NOW, user: None }, NOW + 2_000),
-        ban(Banned::IssuedBefore { ms: NOW, user: Some("alice".to_owned()) }, NOW + 3_000),
+        ban(Banned::IssuedBefore { ms: NOW + 7, user: Some("alice".to_owned()) }, NOW + 3_000),
         ban(Banned::Token("t-1".to_owned()), NOW + 1_000),
     ];
-    let expected = r#"until 2023-11-14T22:13:21Z  token "t-1"
-until 2023-11-14T22:13:22Z  all that was issued before 2023-11-14T22:13:20Z
-until 2023-11-14T22:13:23Z  of user "alice" what was issued before 2023-11-14T22:13:20Z
-until for ever              user "\u{1b}[2J\n\"bob\""
+    let expected = r#"until 2023-11-14T22:13:21Z  --token t-1
+until 2023-11-14T22:13:22Z  --issued-before 2023-11-14T22:13:20Z
+until 2023-11-14T22:13:23Z  --issued-before 2023-11-14T22:13:20.007Z --user alice
+until for ever              --user $'\033[2J\012"bob"'
 2 more cannot be read, and are not enforced
 "#;
     assert_eq!(cli::bans(&BanList { bans, unreadable: 2 }), expected);

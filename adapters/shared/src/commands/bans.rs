@@ -11,8 +11,8 @@ const TOKEN: Flag =
     Flag { name: "token", value_name: "ID", help: "The token of this id, its jti", times: Times::AtMostOnce };
 const ISSUED_BEFORE: Flag = Flag {
     name: "issued-before",
-    value_name: "now|UNIX_MS",
-    help: "All credentials that were issued before this time; with --user, those of this user",
+    value_name: "now|TIME|UNIX_MS",
+    help: "All credentials that were issued before this time, 2026-01-31T09:30:00Z for example; with --user, those of this user",
     times: Times::AtMostOnce,
 };
 
@@ -36,7 +36,7 @@ pub(crate) const BAN: Subcommand<Config> = Subcommand {
         let seconds = span::seconds(asked.one("for").unwrap_or_default())?;
         let ban = Ban { what, until_ms: now_ms.saturating_add(seconds * 1_000) };
         store.ban(&ban, now_ms).map_err(|error| error.to_string())?;
-        Ok(Said { result: String::new(), hint: format!("banned; {}", ended_by(&ban.what)) })
+        Ok(Said { result: String::new(), hint: format!("banned; to lift it: unban {}", cli::flags(&ban.what)) })
     },
 };
 
@@ -56,7 +56,7 @@ pub(crate) const UNBAN: Subcommand<Config> = Subcommand {
 
 pub(crate) const BANS: Subcommand<Config> = Subcommand {
     name: "bans",
-    about: "Print the bans in force",
+    about: "Print the bans in force, each by the flags that `ban` and `unban` take",
     options: &[],
     run: |config, _| {
         let list = store(config)?.list(unix_ms()).map_err(|error| error.to_string())?;
@@ -77,21 +77,14 @@ fn banned(asked: &Asked, now_ms: u64) -> Result<Banned, String> {
         (user, None, Some(time)) => {
             let ms = match time {
                 "now" => now_ms,
-                ms => ms.parse().map_err(|_| format!("{ms:?} is neither now nor a Unix time in milliseconds"))?,
+                time => time.parse().ok().or_else(|| cli::time_of(time)).ok_or_else(|| {
+                    format!(
+                        "{time:?} is neither now, nor a time as 2026-01-31T09:30:00Z, nor a Unix time in milliseconds"
+                    )
+                })?,
             };
             Ok(Banned::IssuedBefore { ms, user })
         }
         _ => Err("say whom: --user NAME, or --token ID, or --issued-before TIME, which may have a --user".to_owned()),
     }
-}
-
-/// How the ban is lifted. A time that was `now` has to be known for it.
-fn ended_by(what: &Banned) -> String {
-    let flags = match what {
-        Banned::User(user) => format!("--user {user:?}"),
-        Banned::Token(id) => format!("--token {id:?}"),
-        Banned::IssuedBefore { ms, user: None } => format!("--issued-before {ms}"),
-        Banned::IssuedBefore { ms, user: Some(user) } => format!("--issued-before {ms} --user {user:?}"),
-    };
-    format!("to lift it: unban {flags}")
 }
