@@ -106,7 +106,8 @@ pub struct Limits {
     /// Frames of one message from a client (else close 1008). Each counts against `messages`, whose burst is worth having at
     /// least as large.
     pub frames_per_message_max: u32,
-    /// Rooms one connection may be in: 1 to 32,767. With 0, a client that broadcasts has no room to speak in.
+    /// Rooms one connection may be in: 1 to 32,767. With 0, a client that broadcasts has no room to speak in. The user's own room, which
+    /// [`Auth::own_rooms`] makes connections join, does not count.
     pub rooms_per_connection_max: u16,
     /// Bytes of a room's name in UTF-8.
     pub room_name_bytes_max: usize,

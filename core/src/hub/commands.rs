@@ -29,7 +29,15 @@ impl Hub {
         self.rooms.find(name)
     }
 
-    pub fn subscribe(&mut self, cx: &mut Context, slot: u32, name: &str, start: Start, id: Option<CommandId>) {
+    /// The connection joins a room; `beside_own` says whether it may be in one room more than others.
+    pub fn subscribe(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        (name, beside_own): (&str, bool),
+        start: Start,
+        id: Option<CommandId>,
+    ) {
         let known = self.rooms.find(name).and_then(|room| {
             let rooms = &cx.slots.get(slot).rooms;
             Some((room, rooms.as_slice()[rooms.position(room)?].place))
@@ -50,14 +58,22 @@ impl Hub {
                 cx.fanout.set_waiting(room, place, true);
                 self.joins.insert(slot, room, Start::Live, id);
             }
-            None => self.join(cx, slot, name, start, id),
+            None => self.join(cx, slot, (name, beside_own), start, id),
         }
     }
 
-    fn join(&mut self, cx: &mut Context, slot: u32, name: &str, start: Start, id: Option<CommandId>) {
-        let position = cx.slots.get(slot).rooms.len();
-        if position >= usize::from(cx.config.limits.rooms_per_connection_max) {
-            let reason = format!("a connection is in at most {position} rooms");
+    fn join(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        (name, beside_own): (&str, bool),
+        start: Start,
+        id: Option<CommandId>,
+    ) {
+        let most = cx.config.limits.rooms_per_connection_max;
+        if cx.slots.get(slot).rooms.len() >= usize::from(most) + usize::from(beside_own) {
+            let beside = if beside_own { ", beside its user's own" } else { "" };
+            let reason = format!("a connection is in at most {most} rooms{beside}");
             return cx.refuse(slot, ErrorCode::TooManyRooms, &reason, id.as_ref(), Some(name));
         }
         let room = self.rooms.find_or_insert(name, &cx.config.rules);

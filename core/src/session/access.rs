@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::hub::Hub;
 use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode};
-use crate::rules::{Permissions, Right, Who};
+use crate::rules::{Permissions, Right, Who, own_room};
 
 /// Why somebody may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,18 @@ impl Session {
                 return Ok(());
             }
         }
-        hub.subscribe(cx, slot, room, start, id);
+        let beside_own = self.is_beside_own(hub, cx, slot, room);
+        hub.subscribe(cx, slot, (room, beside_own), start, id);
         Ok(())
+    }
+
+    /// Whether the connection may be in one room more because one of them, this one included, is its user's own.
+    fn is_beside_own(&self, hub: &Hub, cx: &Context, slot: u32, room: &str) -> bool {
+        // Below the limit it makes no difference.
+        let is_full = cx.slots.get(slot).rooms.len() >= usize::from(cx.config.limits.rooms_per_connection_max);
+        let has_own = is_full && cx.config.auth.as_ref().is_some_and(|auth| auth.own_rooms);
+        let own = self.identities.get(slot).filter(|_| has_own).map(|who| own_room(who.segment));
+        own.is_some_and(|own| own == room || hub.is_in(cx, slot, &own))
     }
 
     /// Panics if a connection is in a room in which it may not be.

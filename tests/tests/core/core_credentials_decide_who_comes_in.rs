@@ -320,6 +320,61 @@ fn rooms_that_come_with_a_credential_are_joined_if_they_can_be() {
     assert!(text.contains(r#""code":"room_invalid""#) && text.contains(r#""code":"forbidden""#), "{text}");
 }
 
+#[test]
+fn the_users_own_room_takes_no_place_of_another_one() {
+    let mut lone = lone_with(|config| config.limits.rooms_per_connection_max = 2);
+    let joined = |said: &[Said]| -> Vec<String> {
+        let rooms = said.iter().filter_map(|said| match said {
+            Said::Subscribe(room) => Some(room.clone()),
+            _ => None,
+        });
+        rooms.collect()
+    };
+    let full = |room: &str| {
+        format!(
+            r#""code":"too_many_rooms","reason":"a connection is in at most 2 rooms, beside its user's own","room":"{room}""#
+        )
+    };
+    // First the own room, then those of the credential, then those of the URL.
+    let mut bob = Identity::new("bob");
+    bob.join = ["a", "b", "c"].map(Into::into).into();
+    let (conn, _) = asks(&mut lone, "/?room=d&room=b", BEARER);
+    let said = verdict(&mut lone, conn, Ok(&bob));
+    let text = text_to(&said, conn);
+    assert_eq!(joined(&said), ["user:bob", "a", "b"]);
+    assert!(text.contains(&full("c")) && text.contains(&full("d")) && !text.contains(&full("b")), "{text}");
+    assert_eq!(close_code(&said, conn), None);
+    // Without the own room there is no place more.
+    lone.command(conn, r#"{"type":"UNSUBSCRIBE","room":"user:bob"}"#);
+    let said = lone.command(conn, r#"{"type":"SUBSCRIBE","room":"d"}"#);
+    assert!(text_to(&said, conn).contains(r#""reason":"a connection is in at most 2 rooms","room":"d""#), "{said:?}");
+    let said = lone.command(conn, r#"{"type":"SUBSCRIBE","room":"user:bob"}"#);
+    assert!(!text_to(&said, conn).contains("too_many_rooms"), "{said:?}");
+
+    // A connection that shows its credential late has its user's own room as well.
+    let mut lone = lone_with(|config| {
+        config.limits.rooms_per_connection_max = 2;
+        auth(config).required = false;
+        let mut open = Rule::new("**".parse().expect("a pattern"));
+        open.permissions.subscribe = Some(Who::Anyone);
+        config.rules = Rules::new(vec![open]).expect("a rule").with_own_rooms();
+    });
+    let (conn, said) = asks(&mut lone, "/?room=a&room=b", "");
+    assert_eq!(joined(&said), ["a", "b"]);
+    lone.command(conn, r#"{"type":"AUTH","token":"x"}"#);
+    let said = verdict(&mut lone, conn, Ok(&Identity::new("bob")));
+    assert_eq!(joined(&said), ["user:bob"]);
+    let said = lone.command(conn, r#"{"type":"SUBSCRIBE","room":"c"}"#);
+    assert!(text_to(&said, conn).contains(&full("c")), "{said:?}");
+    // It has joined all that it may, and each of its rooms may be joined again.
+    let said = lone.command(conn, r#"{"type":"SUBSCRIBE","room":"a","id":1}"#);
+    assert!(!text_to(&said, conn).contains("too_many_rooms"), "{said:?}");
+    // Nobody's connection has no own room.
+    let (nobody, _) = asks(&mut lone, "/?room=a&room=b", "");
+    let said = lone.command(nobody, r#"{"type":"SUBSCRIBE","room":"c"}"#);
+    assert!(text_to(&said, nobody).contains("too_many_rooms"), "{said:?}");
+}
+
 /// A path, header fields, what is configured, and where the credential is found then.
 type Place = (&'static str, &'static str, fn(&mut Auth), Source);
 

@@ -39,7 +39,7 @@ pub(super) static LIMITS: &[Key<Config>] = &[
     Key {
         name: "limits.rooms_per_connection_max",
         default: "128",
-        help: "Rooms that one connection may be in",
+        help: "Rooms that one connection may be in, beside its user's own room",
         environment_alias: None,
         kind: &Number { unit: Unit::Count, range: 1..=32_767, field: field!(core.limits.rooms_per_connection_max) },
     },
