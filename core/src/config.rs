@@ -232,6 +232,8 @@ pub struct Auth {
     pub expiry_notice: Duration,
     /// How often it is asked again whether a credential is good, where the identity wants that.
     pub recheck: Duration,
+    /// About how many credentials that is asked at once; at least 1. The others wait, and their connections stay meanwhile.
+    pub rechecks_at_once_max: usize,
     /// Whether a user's connections join the user's [own room](crate::rules::OWN_ROOMS).
     pub own_rooms: bool,
     /// Whether the core is not ready before [`Event::Bans`](crate::Event::Bans) has told who is banned, because nobody can be let in before.
@@ -253,6 +255,7 @@ impl Default for Auth {
             timeout: Duration::from_secs(10),
             expiry_notice: Duration::from_secs(60),
             recheck: Duration::from_secs(300),
+            rechecks_at_once_max: 32,
             own_rooms: true,
             awaits_bans: false,
         }

@@ -98,6 +98,8 @@ pub struct Metrics {
     pub auth_unavailable: u64,
     /// Credentials that somebody looks at.
     pub auth_waiting_now: u64,
+    /// Credentials that are to be looked at again, and wait until others have been.
+    pub auth_rechecks_deferred_now: u64,
     /// Upgrades answered with 401 or 403, or with 503 because a credential could not be verified.
     pub upgrades_refused_auth: u64,
     /// Commands, and rooms in URLs, that were refused because the user may not.

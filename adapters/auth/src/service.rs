@@ -1,5 +1,6 @@
 //! Threads on which credentials are verified, away from a server's event loop.
-//! Each method has threads and a queue of its own, so that an endpoint that does not answer keeps no token waiting.
+//! Each method has threads and queues of its own, so that an endpoint that does not answer keeps no token waiting, and a crowd that is
+//! looked up again nobody new.
 
 use std::fmt;
 use std::io;
@@ -9,10 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::credential::{Credential, Identity, Source};
+use crate::lookups::{self, Lookups};
 use crate::methods::{Method, Methods, Shown, Trouble};
+use crate::queue::{self, Queue};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::verifier::Verifier;
@@ -29,11 +32,13 @@ pub struct Options {
     /// Threads that check signatures, which is work for a processor: 2 unless told.
     pub token_threads: usize,
     /// Threads that look up sessions, and as many that ask the operator's endpoint, which is waiting: 8 each unless told. So many
-    /// requests are under way there at once.
+    /// requests are under way there at once. A quarter of them is for credentials that are new, and a quarter looks first at those that
+    /// are renewed.
     pub lookup_threads: usize,
     /// Requests that wait for a thread, in each queue: 1,024 unless told.
     pub queue_max: usize,
-    /// How long a request may wait before nobody works for it any more: 5 seconds unless told.
+    /// How long a request may wait before nobody works for it any more: 5 seconds unless told. One that renews may wait for longer,
+    /// because no client waits with it.
     pub patience: Duration,
 }
 
@@ -86,9 +91,10 @@ struct Handle<T: Send + 'static> {
 
 /// The queues. Those of methods that are not there have no threads.
 struct Lanes<T> {
-    tokens: Sender<Job<T>>,
-    sessions: Sender<Job<T>>,
-    callback: Sender<Job<T>>,
+    tokens: Queue<Job<T>>,
+    keys: Queue<KeyJob<T>>,
+    sessions: Lookups<Job<T>>,
+    callback: Lookups<Job<T>>,
 }
 
 /// What the threads share.
@@ -163,19 +169,18 @@ impl<T: Send + 'static> Service<T> {
         let (ending, ended) = bounded(0);
         let mut threads = Threads { shared: &shared, ending, started: Vec::new() };
         let keys = threads.lane("auth-keys", key_threads, queue_max, Shared::fetch_and_verify)?;
-        let (sessions, callback) = (
-            threads.lane("auth-sessions", session_threads, queue_max, Shared::look_up)?,
-            threads.lane("auth-callback", callback_threads, queue_max, Shared::look_up)?,
-        );
+        let sessions = threads.lookups("auth-sessions", session_threads, queue_max)?;
+        let callback = threads.lookups("auth-callback", callback_threads, queue_max)?;
         if key_threads > 0 {
             // So that the first client need not wait for it.
             shared.refresh_if_due(&keys);
         }
+        let of_tokens = keys.clone();
         let tokens = threads.lane("auth-tokens", token_threads.max(1), queue_max, move |shared: &Shared<T>, job| {
-            shared.verify_by_known(job, &keys);
+            shared.verify_by_known(job, &of_tokens);
         })?;
         let threads = Mutex::new(threads.started);
-        let lanes = Some(Lanes { tokens, sessions, callback });
+        let lanes = Some(Lanes { tokens, keys, sessions, callback });
         Ok(Self { handle: Arc::new(Handle { shared, lanes, threads, ended }) })
     }
 
@@ -186,17 +191,16 @@ impl<T: Send + 'static> Service<T> {
         let Handle { shared, lanes, .. } = &*self.handle;
         let Some(lanes) = lanes else { return Err(tag) };
         let method = shared.methods.method(&shown.credential);
-        let lane = match method {
-            Ok(Method::Sessions) => &lanes.sessions,
-            Ok(Method::Callback) => &lanes.callback,
+        let is_renewal = source == Source::Renewal;
+        let queue = match method {
+            Ok(Method::Sessions) => lanes.sessions.queue(is_renewal),
+            Ok(Method::Callback) => lanes.callback.queue(is_renewal),
             Ok(Method::Tokens) | Err(_) => &lanes.tokens,
         };
         let answer = Answer { tag: Some(tag), shared: shared.clone() };
-        match lane.try_send(Job { answer, asked: Instant::now(), shown, method }) {
+        match queue.put(Job { answer, asked: Instant::now(), shown, method }) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(mut job) | TrySendError::Disconnected(mut job)) => {
-                job.answer.tag.take().map_or(Ok(()), Err)
-            }
+            Err(mut job) => job.answer.tag.take().map_or(Ok(()), Err),
         }
     }
 
@@ -207,7 +211,24 @@ impl<T: Send + 'static> Service<T> {
 
     /// What keeps methods from verifying, as it was when they were last used.
     pub fn troubles(&self) -> Vec<Trouble> {
-        self.handle.shared.methods.troubles()
+        let mut troubles = self.handle.shared.methods.troubles();
+        if let Some(Lanes { tokens, keys, sessions, callback }) = &self.handle.lanes {
+            let full = [
+                ("tokens", tokens.was_full() | keys.was_full()),
+                ("sessions", sessions.was_full()),
+                ("callback", callback.was_full()),
+            ];
+            let full = full.into_iter().filter(|(_, was_full)| *was_full);
+            troubles.extend(full.map(|(of, _)| Trouble { of: of.to_owned(), why: "too many wait".to_owned() }));
+        }
+        troubles
+    }
+
+    /// How many credentials were not looked at because too many waited.
+    pub fn refused(&self) -> u64 {
+        self.handle.lanes.as_ref().map_or(0, |Lanes { tokens, keys, sessions, callback }| {
+            tokens.refused() + keys.refused() + sessions.refused() + callback.refused()
+        })
     }
 }
 
@@ -241,27 +262,48 @@ impl<T: Send + 'static> Threads<'_, T> {
         count: usize,
         queue_max: usize,
         work: impl Fn(&Shared<T>, J) + Send + Sync + 'static,
-    ) -> io::Result<Sender<J>> {
-        let (queue, jobs) = bounded::<J>(queue_max.max(1));
+    ) -> io::Result<Queue<J>> {
+        let (queue, jobs) = queue::new(queue_max);
         let work = Arc::new(work);
         for _ in 0..count {
-            let (shared, jobs, work, ending) = (self.shared.clone(), jobs.clone(), work.clone(), self.ending.clone());
-            self.started.push(thread::Builder::new().name(name.to_owned()).spawn(move || {
-                // Dropped with the thread, which tells that it has ended.
-                let _ending = ending;
-                for job in jobs {
-                    // What panics is dropped, and so answered.
-                    let _ = catch_unwind(AssertUnwindSafe(|| work(&shared, job)));
-                }
-            })?);
+            self.thread(name, jobs.clone().into_iter(), work.clone())?;
         }
         Ok(queue)
+    }
+
+    /// The queues of a method that asks somebody else, and threads that work on both.
+    fn lookups(&mut self, name: &str, count: usize, queue_max: usize) -> io::Result<Lookups<Job<T>>> {
+        let (lookups, turns) = lookups::new(queue_max, count);
+        let work = Arc::new(Shared::look_up);
+        for jobs in turns {
+            self.thread(name, jobs, work.clone())?;
+        }
+        Ok(lookups)
+    }
+
+    /// A thread that works on these until there are no more.
+    fn thread<J: 'static>(
+        &mut self,
+        name: &str,
+        jobs: impl Iterator<Item = J> + Send + 'static,
+        work: Arc<impl Fn(&Shared<T>, J) + Send + Sync + 'static>,
+    ) -> io::Result<()> {
+        let (shared, ending) = (self.shared.clone(), self.ending.clone());
+        self.started.push(thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Dropped with the thread, which tells that it has ended.
+            let _ending = ending;
+            for job in jobs {
+                // What panics is dropped, and so answered.
+                let _ = catch_unwind(AssertUnwindSafe(|| work(&shared, job)));
+            }
+        })?);
+        Ok(())
     }
 }
 
 impl<T: Send + 'static> Shared<T> {
     /// Tokens whose keys are known. The others are passed on to who may fetch keys.
-    fn verify_by_known(&self, job: Job<T>, keys: &Sender<KeyJob<T>>) {
+    fn verify_by_known(&self, job: Job<T>, keys: &Queue<KeyJob<T>>) {
         if !self.is_worth_it(&job) {
             return;
         }
@@ -273,15 +315,15 @@ impl<T: Send + 'static> Shared<T> {
         match verifier.verify_by_known(&job.shown.credential, (self.now_ms)()) {
             Some(outcome) => job.answer.give(outcome),
             // If too many wait there, this is dropped, and so answered.
-            None => drop(keys.try_send(KeyJob::Verify(job))),
+            None => drop(keys.put(KeyJob::Verify(job))),
         }
         self.refresh_if_due(keys);
     }
 
     /// Has keys fetched that are old, without making anybody wait for it.
-    fn refresh_if_due(&self, keys: &Sender<KeyJob<T>>) {
+    fn refresh_if_due(&self, keys: &Queue<KeyJob<T>>) {
         let is_due = self.methods.tokens.as_ref().is_some_and(|verifier| verifier.is_refresh_due((self.now_ms)()));
-        if is_due && !self.is_refreshing.swap(true, Ordering::AcqRel) && keys.try_send(KeyJob::Refresh).is_err() {
+        if is_due && !self.is_refreshing.swap(true, Ordering::AcqRel) && keys.put(KeyJob::Refresh).is_err() {
             self.is_refreshing.store(false, Ordering::Release);
         }
     }
@@ -311,6 +353,7 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Whether somebody still waits for it.
     fn is_worth_it(&self, job: &Job<T>) -> bool {
-        !self.is_stopping.load(Ordering::Acquire) && job.asked.elapsed() < self.patience
+        let is_waited_for = job.asked.elapsed() < self.patience || job.shown.credential.source == Source::Renewal;
+        !self.is_stopping.load(Ordering::Acquire) && is_waited_for
     }
 }

@@ -170,10 +170,11 @@ impl Server {
 
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
-        let Adapter { context, admission, broker, .. } = &mut self.adapter;
+        let Adapter { context, admission, broker, credentials, .. } = &mut self.adapter;
         let WorkerContext { worker, readiness, board, .. } = context;
         let telling = Telling { worker: *worker, readiness, refusals: &mut self.refusals, board: board.as_deref() };
         telling.tell(&mut self.core, broker, began, |snapshot| {
+            snapshot.auth_not_looked_at = credentials.as_ref().map_or(0, Desk::not_looked_at);
             snapshot.accept_errors = admission.errors();
             snapshot.accepts_paused = admission.is_paused();
         });

@@ -211,6 +211,11 @@ impl Desk {
         !self.collected.is_empty() || self.bans.is_some() || mailbox.has_any.load(Ordering::Acquire)
     }
 
+    /// How many credentials were not looked at because too many waited: of all workers, told by one of them.
+    pub fn not_looked_at(&self) -> u64 {
+        if self.worker == 0 { self.authenticator.service.refused() } else { 0 }
+    }
+
     /// Feeds what has been collected, as much as a turn takes, and, now and then, what time it is.
     pub fn feed(&mut self, turn: &mut Turn<'_>, now: Time) {
         if self.clock_told.is_none_or(|told| now.since(told) >= CLOCK_EVERY) {

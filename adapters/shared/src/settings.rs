@@ -50,6 +50,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
         settings
     });
     if let Some(auth) = &mut core.auth {
+        auth.rechecks_at_once_max = auth.rechecks_at_once_max.div_ceil(config.workers);
         auth.awaits_bans = config.redis.target.is_some() || config.auth.bans_file.is_some();
         core.rules = core.rules.with_own_rooms();
     }
@@ -102,9 +103,11 @@ mod tests {
     fn what_all_workers_have_together_is_divided_among_them() {
         let mut config = Config { workers: 4, ..Config::default() };
         config.core.limits.outbox_total_bytes_max = 4_002;
+        config.core.auth = Some(fanfare_core::Auth::default());
         let places = Places { connections_max: 10, surplus_max: 1 };
         let core = core_config(&config, places, Drawn { node: 1, seed: 2, jitter: 3 }, b"");
         assert_eq!((core.limits.outbox_total_bytes_max, core.admission.connections_max), (1_001, 10));
+        assert_eq!(core.auth.map(|auth| auth.rechecks_at_once_max), Some(8));
         assert_eq!((core.node, core.seed, core.timeouts.drain), (1, 2, config.shutdown_timeout / 2));
     }
 }

@@ -114,8 +114,9 @@ impl ThreadedServer {
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
         let ThreadedServer { core, adapter, refusals, board, .. } = self;
-        let Adapter { broker, gate, readiness, .. } = adapter;
+        let Adapter { broker, gate, readiness, credentials, .. } = adapter;
         Telling { worker: 0, readiness, refusals, board: board.as_deref() }.tell(core, broker, began, |snapshot| {
+            snapshot.auth_not_looked_at = credentials.as_ref().map_or(0, Desk::not_looked_at);
             snapshot.accept_errors = gate.errors();
             snapshot.accepts_paused = gate.is_paused();
         });

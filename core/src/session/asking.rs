@@ -1,8 +1,10 @@
 //! What is asked about a credential, and why.
 
+use super::rechecks::Place;
 use crate::id::ConnId;
 use crate::identity::Source;
 use crate::protocol::CommandId;
+use crate::time::Time;
 use std::fmt;
 
 /// Why a credential is looked at.
@@ -12,8 +14,10 @@ pub(super) enum Asking {
     Upgrade(bool),
     /// The client has sent `AUTH`.
     Command(Option<CommandId>),
-    /// It may have ended meanwhile.
-    Renewal,
+    /// It may have ended meanwhile, and it has yet to be asked whether it has.
+    InLine(Place),
+    /// That was asked at this time.
+    Renewal(Time),
 }
 
 /// What the adapter has not been asked yet.

@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::asking::{Ask, Asking};
+use super::rechecks::is_lost;
 use crate::close::CloseReason;
 use crate::context::Context;
 use crate::dialect::Dialect;
@@ -68,9 +69,11 @@ impl Session {
     ) -> Result<(), CloseReason<'static>> {
         if !cx.config.auth.as_ref().is_some_and(|auth| auth.command) {
             cx.refuse(slot, ErrorCode::NotSupported, "AUTH is not available on this server", id.as_ref(), None);
-        } else if self.asking.contains_key(&slot) {
+        } else if self.asking.get(&slot).is_some_and(|asking| !matches!(asking, Asking::InLine(_))) {
             cx.refuse(slot, ErrorCode::Pending, "an earlier credential is still looked at", id.as_ref(), None);
         } else {
+            // What stands in line is asked about again if this one is no good.
+            self.take_asking(slot);
             let (conn, credential) = (cx.slots.id(slot), token.as_bytes().into());
             self.asks.push(Ask { conn, source: Source::Command, credential, head: Box::default(), has_origin: false });
             self.asking.insert(slot, Asking::Command(id));
@@ -115,10 +118,15 @@ impl Session {
         slot: u32,
         outcome: Result<&Identity, Denied>,
     ) -> Result<(), CloseReason<'static>> {
-        let asking = self.asking.remove(&slot);
+        let asking = self.take_asking(slot);
+        if !matches!(outcome, Err(Denied::Unavailable)) {
+            self.rechecks.answered(cx.now);
+        }
+        self.recheck_some(cx);
         match (self.judge(cx, slot, outcome), asking) {
             (Ok(identity), asking) => {
                 take_of(&mut self.failures, slot);
+                self.rechecks.forget(slot);
                 self.identify(hub, cx, slot, identity)?;
                 if let Some(Asking::Command(id)) = asking {
                     let expires_s = identity.expires_ms.map(|ms| ms / 1_000);
@@ -304,7 +312,7 @@ impl Session {
         if !self.is_guarded {
             return None;
         }
-        match self.asks.is_empty() && self.review_from.is_none() {
+        match self.asks.is_empty() && self.review_from.is_none() && !self.rechecks.is_due() {
             true => self.wheel.next(),
             false => Some(Time::ZERO),
         }
@@ -318,6 +326,7 @@ impl Session {
             // To be taken from the end.
             self.fired.reverse();
             self.review_some(cx);
+            self.recheck_some(cx);
         }
     }
 
@@ -352,6 +361,9 @@ impl Session {
         slot: u32,
         has_unread: &mut dyn FnMut(ConnId) -> bool,
     ) -> Result<(), CloseReason<'static>> {
+        if matches!(self.asking.get(&slot), Some(Asking::Renewal(asked)) if is_lost(*asked, cx.now)) {
+            self.take_asking(slot);
+        }
         let is_asking = self.asking.contains_key(&slot);
         let Some(who) = self.identities.get(slot) else {
             // What it has sent in time may not have been read.
@@ -366,20 +378,18 @@ impl Session {
         };
         let now_ms = cx.unix_ms().unwrap_or(0);
         let over_ms = who.expires_ms.and_then(|at| now_ms.checked_sub(at));
-        let renewal = who.renewal.map(Box::<[u8]>::from);
-        match (over_ms, renewal) {
-            (Some(over_ms), renewal) if u128::from(over_ms) >= GRACE.as_millis() || renewal.is_none() && !is_asking => {
+        match (over_ms, who.renewal.is_some()) {
+            (Some(over_ms), can_renew) if self.is_overdue(cx, slot, over_ms) || !can_renew && !is_asking => {
                 return Err(EXPIRED);
             }
-            (_, Some(_)) | (Some(_), None) if is_asking => self.wheel.set(slot, cx.now + AGAIN),
-            (_, Some(credential)) => {
-                let conn = cx.slots.id(slot);
-                let (source, head) = (Source::Renewal, Box::default());
-                self.asks.push(Ask { conn, source, credential, head, has_origin: false });
-                self.asking.insert(slot, Asking::Renewal);
+            (_, true) | (Some(_), false) if is_asking => self.wheel.set(slot, cx.now + AGAIN),
+            (_, true) => {
+                let place = self.rechecks.enter(slot, cx.now);
+                self.asking.insert(slot, Asking::InLine(place));
                 self.wheel.set(slot, cx.now + AGAIN);
+                self.recheck_some(cx);
             }
-            (None, None) => {
+            (None, false) => {
                 let notice = cx.config.auth.as_ref().map(|auth| auth.expiry_notice).unwrap_or_default();
                 let left_ms = who.expires_ms.map_or(u64::MAX, |at| at - now_ms);
                 if u128::from(left_ms) > notice.as_millis() {
@@ -393,9 +403,50 @@ impl Session {
                     self.wheel.set(slot, expires);
                 }
             }
-            (Some(_), None) => return Err(EXPIRED),
+            (Some(_), false) => return Err(EXPIRED),
         }
         Ok(())
+    }
+
+    /// Whether its credential has been over for too long, although it may be renewed. Time in line does not count, because it passed for
+    /// our own sake, unless nothing can be found out of anybody.
+    fn is_overdue(&self, cx: &Context, slot: u32, over_ms: u64) -> bool {
+        let over = Duration::from_millis(over_ms);
+        let in_line = match self.asking.get(&slot) {
+            Some(Asking::InLine(place)) => place.waited(cx.now, over),
+            _ => Duration::ZERO,
+        };
+        let excused = match self.rechecks.unanswered(cx.now) < GRACE {
+            true => self.rechecks.waited(slot) + in_line,
+            false => Duration::ZERO,
+        };
+        over.saturating_sub(excused) >= GRACE
+    }
+
+    /// Asks about those that are first in line.
+    fn recheck_some(&mut self, cx: &Context) {
+        while let Some(slot) = self.rechecks.begin(cx.now) {
+            let Some(Asking::InLine(place)) = self.asking.insert(slot, Asking::Renewal(cx.now)) else {
+                unreachable!("who stands in line is noted")
+            };
+            let Some(who) = self.identities.get(slot) else { unreachable!("who stands in line is known") };
+            let over_ms = who.expires_ms.and_then(|at| cx.unix_ms()?.checked_sub(at)).unwrap_or(0);
+            let credential = who.renewal.map(Box::from).unwrap_or_default();
+            self.rechecks.add_wait(slot, place.waited(cx.now, Duration::from_millis(over_ms)));
+            let (conn, source, head) = (cx.slots.id(slot), Source::Renewal, Box::default());
+            self.asks.push(Ask { conn, source, credential, head, has_origin: false });
+        }
+    }
+
+    /// Its credential is not looked at any more, and does not wait for that.
+    pub(super) fn take_asking(&mut self, slot: u32) -> Option<Asking> {
+        let asking = take_of(&mut self.asking, slot)?;
+        match asking {
+            Asking::InLine(place) => self.rechecks.leave(place),
+            Asking::Renewal(_) => self.rechecks.ended(),
+            Asking::Upgrade(_) | Asking::Command(_) => {}
+        }
+        Some(asking)
     }
 
     /// Credentials that count no more. The connections that came by one of them end at once, or, where they are many, in this turn and the

@@ -5,6 +5,7 @@ mod access;
 mod asking;
 mod authentication;
 mod identities;
+mod rechecks;
 
 use crate::close::CloseReason;
 use crate::config::Config;
@@ -24,6 +25,7 @@ use crate::wheel::Wheel;
 use crate::ws::{Message, encode};
 use asking::{Ask, Asking};
 use identities::Identities;
+use rechecks::Rechecks;
 use std::sync::Arc;
 
 /// What clients say, and who says it. [`Session`] hears messages, what has been found out about credentials, and time. It asks the hub
@@ -34,6 +36,7 @@ pub(crate) struct Session {
     /// Connections whose credential is looked at.
     asking: BySlot<Asking>,
     asks: Vec<Ask>,
+    rechecks: Rechecks,
     /// Connections that have shown credentials which were no good: how many, and whether it could be found out of the last.
     failures: BySlot<(u16, bool)>,
     bans: Arc<Bans>,
@@ -73,6 +76,7 @@ impl Session {
             identities: Identities::new(config.seed),
             asking: BySlot::with_hasher(Seeded::new(config.seed)),
             asks: Vec::new(),
+            rechecks: Rechecks::new(config.auth.as_ref().map_or(0, |auth| auth.rechecks_at_once_max), config.seed),
             failures: BySlot::with_hasher(Seeded::new(config.seed)),
             bans: Arc::default(),
             awaits_bans: config.auth.as_ref().is_some_and(|auth| auth.awaits_bans),
@@ -211,7 +215,8 @@ impl Session {
     /// Nothing is known of the connection any more.
     pub fn forget(&mut self, slot: u32) {
         self.identities.forget(slot);
-        if take_of(&mut self.asking, slot).is_some() {
+        self.rechecks.forget(slot);
+        if self.take_asking(slot).is_some() {
             self.asks.retain(|ask| ask.conn.slot() as u32 != slot);
         }
         take_of(&mut self.failures, slot);
@@ -220,7 +225,8 @@ impl Session {
 
     /// Fills in the figures that are its own.
     pub fn describe(&self, metrics: &mut Metrics) {
-        metrics.auth_waiting_now = self.asking.len() as u64;
+        metrics.auth_rechecks_deferred_now = self.rechecks.waiting() as u64;
+        metrics.auth_waiting_now = self.asking.len() as u64 - metrics.auth_rechecks_deferred_now;
         metrics.users_now = self.identities.users() as u64;
     }
 
@@ -233,11 +239,18 @@ impl Session {
         for slot in self.identities.slots() {
             assert_eq!(cx.slots.get(slot).phase, Phase::Open, "only an open connection is somebody's");
         }
+        let (mut waiting, mut under_way) = (0, 0);
         for (slot, asking) in &self.asking {
             let phase = cx.slots.get(*slot).phase;
             let is_upgrade = matches!(asking, Asking::Upgrade(_));
             assert!(phase == Phase::Open || is_upgrade && phase != Phase::Free, "slot {slot} in {phase:?}");
+            match asking {
+                Asking::InLine(_) => waiting += 1,
+                Asking::Renewal(_) => under_way += 1,
+                Asking::Upgrade(_) | Asking::Command(_) => {}
+            }
         }
+        self.rechecks.check(waiting, under_way);
         self.check_memberships(hub, cx);
     }
 
@@ -245,6 +258,7 @@ impl Session {
     pub fn check_idle(&self) {
         assert!(self.identities.users() == 0 && self.asking.is_empty() && self.wheel.is_empty(), "somebody is known");
         assert!(self.failures.is_empty(), "failures of a connection are left");
+        self.rechecks.check_idle();
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -12,6 +13,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 pub enum Answer {
     /// Status, fields of the head, body.
     Whole(u16, String, String),
+    /// Such an answer with this status and this body, after a while.
+    Slow(Duration, u16, String),
     Silence,
 }
 
@@ -119,7 +122,13 @@ impl Shared {
             return;
         }
         self.heads.lock().unwrap().push(head);
-        let answer = self.answer.lock().unwrap().clone();
+        let answer = match self.answer.lock().unwrap().clone() {
+            Answer::Slow(after, status, body) => {
+                thread::sleep(after);
+                Answer::of(status, body)
+            }
+            answer => answer,
+        };
         // Whoever has read enough may be gone.
         let _ = match answer {
             Answer::Whole(status, fields, body) => {
@@ -129,7 +138,7 @@ impl Shared {
                 socket.write_all(&[head.as_bytes(), body.as_bytes()].concat()).and_then(|()| socket.flush())
             }
             // Until the other one has had enough.
-            Answer::Silence => socket.read(&mut [0]).map(drop),
+            Answer::Slow(..) | Answer::Silence => socket.read(&mut [0]).map(drop),
         };
     }
 }

@@ -90,6 +90,7 @@ mod tests {
             broker_oversized: 6,
             history_unannounced: 8,
             history_unreplicated: 9,
+            auth_not_looked_at: 13,
             accept_errors: 7,
             accepts_paused: true,
             ..Snapshot::default()
@@ -115,6 +116,7 @@ mod tests {
             ("fanfare_history_unannounced_total", 8.0),
             ("fanfare_history_unreplicated_total", 9.0),
             ("fanfare_history_foreign_total", 12.0),
+            ("fanfare_auth_overflows_total", 13.0),
             ("fanfare_accept_errors_total", 7.0),
             ("fanfare_accepts_paused", 1.0),
             (concat!("fanfare_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),

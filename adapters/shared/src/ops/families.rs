@@ -128,6 +128,16 @@ pub(crate) const FAMILIES: &[Family] = &[
         ],
     ),
     gauge("fanfare_auth_waiting", "Credentials that are looked at.", samples![s => s.core.auth_waiting_now]),
+    gauge(
+        "fanfare_auth_rechecks_deferred",
+        "Sessions, and answers of auth.url, that are due to be looked up again, and wait until others have been.",
+        samples![s => s.core.auth_rechecks_deferred_now],
+    ),
+    counter(
+        "fanfare_auth_overflows_total",
+        "Credentials that were not looked at because too many waited, so that clients got 503 or auth_unavailable.",
+        samples![s => s.auth_not_looked_at],
+    ),
     counter(
         "fanfare_auth_closes_total",
         "Connections closed with 4001, 4501 or 4503, because of a credential or for want of a permission.",

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub history_unannounced: u64,
     /// Messages that were stored in Redis, and that too few replicas had in time.
     pub history_unreplicated: u64,
+    /// Credentials that were not looked at because too many waited.
+    pub auth_not_looked_at: u64,
     /// Failures of `accept`.
     pub accept_errors: u64,
     /// Whether accepting is paused.
