@@ -482,7 +482,7 @@ pub use fanout::delivery::Delivery;
 pub use id::ConnId;
 pub use identity::{Authenticate, Ban, Banned, Bans, Denied, Identity, Source};
 pub use journal::Entry;
-pub use limits::{Network, Origin, Origins, Proxies, Rate};
+pub use limits::{Network, Origin, Origins, Proxies, ProxyHeader, Rate};
 pub use metrics::Metrics;
 pub use ws::deflate::Compression;
 pub use ws::{Message, Messages};

@@ -8,6 +8,7 @@
 //!   adapter's binary; with `FANFARE_TEST_BROKER=redis` every server has a Redis of its own whose test says nothing of a broker.
 //! - [`Client`] speaks WebSocket through tungstenite and thinks in rooms and messages; [`RawClient`] writes and reads
 //!   bytes and frames by hand, so that it can break every rule. The bytes are those of `fanfare-wire`, in `tests/wire`.
+//! - [`Launch::tls`] starts a server that speaks TLS. The clients here reach it through a tunnel, as if it did not.
 //! - [`abuse`] is a siege: attackers at work, and a well-behaved pair beside them that must not notice.
 //! - Tests are modules of a few programs, because each program is linked by itself. In `siege` only one test at a time has servers:
 //!   it gets its turn with its first, and must start all on its own thread.
@@ -40,6 +41,7 @@ mod serial;
 mod server;
 mod settings;
 pub mod stored;
+mod tls;
 mod under_test;
 pub mod work;
 
@@ -69,6 +71,7 @@ pub use room_history::{Failure, HistoryLink, Kept};
 pub use rustix::process::Signal;
 pub use server::{Launch, Server};
 pub use settings::{compression, config, proxies, redis_config};
+pub use tls::{Authority, TlsStream, connect_tls};
 pub use under_test::{Adapter, uses_redis};
 
 /// How long a test waits for a fact before it fails. Far more than any of them needs on a busy two-core machine.

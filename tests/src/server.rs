@@ -5,12 +5,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::{Folder, Process};
+use crate::tls::{self, Authority, Tunnel};
 use crate::under_test::uses_redis;
 use crate::{Log, Metrics, Redis, eventually, fanfare_binary, get};
 
@@ -20,6 +22,7 @@ pub struct Server {
     log: Log,
     address: SocketAddr,
     ops_address: Option<SocketAddr>,
+    tunnel: Option<Tunnel>,
     /// Where the suite is run with Redis and the test says nothing of it.
     _own_redis: Option<Redis>,
     _file: Option<Folder>,
@@ -38,6 +41,7 @@ pub struct Launch {
     embedded: bool,
     file: Option<Folder>,
     binary: Option<PathBuf>,
+    tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// How many workers servers have whose tests do not say it. The whole suite can be run with several.
@@ -57,6 +61,7 @@ impl Launch {
             embedded: false,
             file: None,
             binary: None,
+            tls: None,
         }
     }
 
@@ -82,6 +87,13 @@ impl Launch {
         fs::write(&path, text).expect("the folder takes files");
         self.file = Some(folder);
         self.args([OsString::from("--config"), path.into()])
+    }
+
+    /// Has it speak TLS, with a certificate of this authority in `server.pem`. [`Server::address`] is that of a tunnel then.
+    pub fn tls(mut self, authority: &Authority) -> Launch {
+        authority.write("server", &["localhost", "127.0.0.1"]);
+        self.tls = Some(authority.client());
+        self.args(tls::flags(authority, "server"))
     }
 
     /// A variable of the environment.
@@ -183,7 +195,8 @@ impl Launch {
         let log = Log::read(process.take_stderr());
         let address = address_of(&log.wait_for("listening", 1));
         let ops_address = self.ops.then(|| address_of(&log.wait_for("operations port listening", 1)));
-        let server = Server { process, log, address, ops_address, _own_redis: own_redis, _file: self.file };
+        let tunnel = self.tls.map(|client| Tunnel::to(address, client));
+        let server = Server { process, log, address, ops_address, tunnel, _own_redis: own_redis, _file: self.file };
         if self.ready {
             server.wait_until_ready();
         }
@@ -224,8 +237,13 @@ impl Server {
         Launch::new()
     }
 
-    /// Where it listens.
+    /// Where it listens. If it speaks TLS, where clients may connect that do not.
     pub fn address(&self) -> SocketAddr {
+        self.tunnel.as_ref().map_or(self.address, Tunnel::address)
+    }
+
+    /// Where it listens, whatever it speaks.
+    pub fn tls_address(&self) -> SocketAddr {
         self.address
     }
 
@@ -240,7 +258,7 @@ impl Server {
 
     /// `ws://` and the address.
     pub fn url(&self) -> String {
-        format!("ws://{}", self.address)
+        format!("ws://{}", self.address())
     }
 
     /// What it has logged.
@@ -273,7 +291,7 @@ impl Server {
     /// After [`crate::DEADLINE`].
     pub fn wait_until_readyz_is(&self, status: u16) -> String {
         eventually(&format!("/readyz is {status}"), || {
-            let response = get(self.address, "/readyz");
+            let response = get(self.address(), "/readyz");
             (response.status == status).then(|| response.text())
         })
     }

@@ -102,8 +102,8 @@ impl Server {
         let core = Core::new(core);
         let admission = Admission::new(listener, context.places, Arc::clone(&context.counts));
         let adapter = Adapter {
+            sockets: Sockets::new(context.tls.clone()),
             context,
-            sockets: Sockets::default(),
             admission,
             broker,
             credentials,
@@ -171,12 +171,15 @@ impl Server {
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
         let Adapter { context, admission, broker, credentials, .. } = &mut self.adapter;
-        let WorkerContext { worker, readiness, board, .. } = context;
+        let WorkerContext { worker, readiness, board, tls, .. } = context;
         let telling = Telling { worker: *worker, readiness, refusals: &mut self.refusals, board: board.as_deref() };
         telling.tell(&mut self.core, broker, began, |snapshot| {
             snapshot.auth_not_looked_at = credentials.as_ref().map_or(0, Desk::not_looked_at);
             snapshot.accept_errors = admission.errors();
             snapshot.accepts_paused = admission.is_paused();
+            if let Some(tls) = tls {
+                tls.describe(snapshot);
+            }
         });
     }
 }

@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod ready;
 pub mod redis_link;
 pub mod resolve;
+pub mod secure;
 pub mod sockets;
 mod steps;
 pub mod worker;

@@ -1,13 +1,15 @@
 //! The clients' sockets by connection slot, and who is ready to be read.
 
 use crate::ready::{Ready, Round};
+use crate::secure::{Decrypted, Links};
 use fanfare_adapter::cost::Cost;
+use fanfare_adapter::tls::Tls;
 use fanfare_core::ConnId;
 use fanfare_core::time::Time;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::time::Duration;
 
 /// At most this much of one connection in one turn. Of the smallest frames it is more than a thousand, which is as long as the
@@ -16,14 +18,26 @@ pub const READ_BYTES: usize = 8 * 1024;
 
 /// What a read gave.
 #[derive(Debug)]
-pub enum Taken {
+pub enum Taken<'a> {
+    /// These bytes, and there may be more.
+    Some(&'a mut [u8]),
+    /// These bytes, and now there are none.
+    Last(&'a mut [u8]),
+    /// Nothing for the core, and there may be more: a part of a handshake, or of a record.
+    Other,
+    /// Nothing is there.
+    Nothing,
+    /// The peer sends no more, or the socket failed.
+    End,
+}
+
+/// What a socket gave.
+enum Given {
     /// This many bytes, and there may be more.
     Some(usize),
     /// This many bytes, and now there are none.
     Last(usize),
-    /// Nothing is there.
     Nothing,
-    /// The peer sends no more, or the socket failed.
     End,
 }
 
@@ -51,9 +65,16 @@ pub struct Sockets {
     slots: Vec<Option<Socket>>,
     ready: Ready,
     open: usize,
+    /// Where clients speak TLS: all of them do, or none.
+    secure: Option<Box<Links>>,
 }
 
 impl Sockets {
+    /// None yet. Clients speak TLS, if that is there.
+    pub fn new(tls: Option<Tls>) -> Sockets {
+        Sockets { secure: tls.map(|tls| Box::new(Links::new(tls))), ..Sockets::default() }
+    }
+
     /// How many are open.
     pub fn len(&self) -> usize {
         self.open
@@ -66,7 +87,7 @@ impl Sockets {
 
     /// Keeps a new connection's socket, which stands on the ready list: its client has spoken, or has been silent so long that
     /// the kernel did not wait for it. Reading before it is registered with the poll saves the edge of what has been read by then.
-    pub fn insert(&mut self, conn: ConnId, stream: TcpStream) {
+    pub fn insert(&mut self, conn: ConnId, stream: TcpStream, peer: IpAddr) {
         if self.slots.len() <= conn.slot() {
             self.slots.resize_with(conn.slot() + 1, || None);
         }
@@ -83,6 +104,9 @@ impl Sockets {
         let before = self.slots[conn.slot()].replace(socket);
         debug_assert!(before.is_none(), "a slot is closed before it is used again");
         self.open += 1;
+        if let Some(links) = &mut self.secure {
+            links.insert(conn.slot(), peer);
+        }
         self.make_ready(conn);
     }
 
@@ -99,7 +123,7 @@ impl Sockets {
     }
 
     fn get(&mut self, conn: ConnId) -> Option<&mut Socket> {
-        self.slots.get_mut(conn.slot())?.as_mut().filter(|socket| socket.generation == conn.generation())
+        get(&mut self.slots, conn)
     }
 
     /// Notes a readiness event. Returns whether the core has to hear that the socket takes bytes again.
@@ -111,8 +135,13 @@ impl Sockets {
         if event.is_readable() || socket.ending {
             self.make_ready(conn);
         }
-        let Some(socket) = self.get(conn) else { return false };
-        event.is_writable() && std::mem::take(&mut socket.blocked)
+        let Some(socket) = get(&mut self.slots, conn).filter(|_| event.is_writable()) else { return false };
+        if let Some(links) = &mut self.secure
+            && !links.flush(conn.slot(), &socket.stream)
+        {
+            return false;
+        }
+        std::mem::take(&mut socket.blocked)
     }
 
     /// Puts the connection at the end of its class on the ready list, unless it is on it.
@@ -126,10 +155,13 @@ impl Sockets {
     }
 
     fn push_ready(&mut self, conn: ConnId, class_min: usize) {
-        let Some(socket) = self.get(conn) else { return };
+        let Some(socket) = get(&mut self.slots, conn) else { return };
         if !socket.ready && !socket.ended {
             socket.ready = true;
-            let class = socket.cost.class().max(class_min);
+            // A signature takes up to a millisecond, so handshakes are read among those who make much work, whatever they have cost
+            // so far: those who are here come first, and of handshakes one is read in each turn that has no time for more.
+            let is_handshaking = self.secure.as_ref().is_some_and(|links| links.is_handshaking(conn.slot()));
+            let class = socket.cost.class().max(class_min).max(usize::from(is_handshaking));
             self.ready.push(conn, class);
         }
     }
@@ -157,8 +189,12 @@ impl Sockets {
     }
 
     /// Whether the peer has sent something, or its end, that has not been read. Asks the kernel: an edge may not have been seen yet.
+    /// What has been decrypted is with the core, but for the end of a session.
     pub fn has_unread(&mut self, conn: ConnId) -> bool {
-        let Some(socket) = self.get(conn).filter(|socket| !socket.ended) else { return false };
+        let Some(socket) = get(&mut self.slots, conn).filter(|socket| !socket.ended) else { return false };
+        if self.secure.as_ref().is_some_and(|links| links.is_closed(conn.slot())) {
+            return true;
+        }
         !matches!(socket.stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
@@ -173,24 +209,67 @@ impl Sockets {
         None
     }
 
-    /// Reads once.
-    pub fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Taken {
-        let Some(socket) = self.get(conn) else { return Taken::Nothing };
+    /// Reads once, into this buffer. With TLS, what comes of it is elsewhere.
+    pub fn read<'a>(&'a mut self, conn: ConnId, buffer: &'a mut [u8]) -> Taken<'a> {
+        let Some(socket) = get(&mut self.slots, conn) else { return Taken::Nothing };
+        match &mut self.secure {
+            None => match socket.read(buffer) {
+                Given::Some(bytes) => Taken::Some(&mut buffer[..bytes]),
+                Given::Last(bytes) => Taken::Last(&mut buffer[..bytes]),
+                Given::Nothing => Taken::Nothing,
+                Given::End => Taken::End,
+            },
+            Some(links) => read_secure(conn, socket, links, buffer),
+        }
+    }
+}
+
+fn get(slots: &mut [Option<Socket>], conn: ConnId) -> Option<&mut Socket> {
+    slots.get_mut(conn.slot())?.as_mut().filter(|socket| socket.generation == conn.generation())
+}
+
+/// Decrypts what is read. The end of the session is that of the socket, and is told by the next read if there is something before it.
+fn read_secure<'a>(conn: ConnId, socket: &mut Socket, links: &'a mut Links, buffer: &mut [u8]) -> Taken<'a> {
+    if links.is_closed(conn.slot()) {
+        socket.ended = true;
+        return Taken::End;
+    }
+    let (bytes, has_more) = match socket.read(buffer) {
+        Given::Some(bytes) => (bytes, true),
+        Given::Last(bytes) => (bytes, false),
+        Given::Nothing => return Taken::Nothing,
+        Given::End => return Taken::End,
+    };
+    let Decrypted { plaintext, is_closed } = links.read(conn.slot(), &socket.stream, &mut buffer[..bytes]);
+    match (plaintext.is_empty(), has_more || is_closed) {
+        (true, _) if is_closed => {
+            socket.ended = true;
+            Taken::End
+        }
+        (true, true) => Taken::Other,
+        (true, false) => Taken::Nothing,
+        (false, true) => Taken::Some(plaintext),
+        (false, false) => Taken::Last(plaintext),
+    }
+}
+
+impl Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> Given {
         loop {
-            match socket.stream.read(buffer) {
+            match self.stream.read(buffer) {
                 Ok(0) => {
-                    socket.ended = true;
-                    return Taken::End;
+                    self.ended = true;
+                    return Given::End;
                 }
                 // epoll(7): less than was asked for means that nothing is left, and the next byte makes a new edge. An end
                 // that has been reported makes none.
-                Ok(bytes) if bytes < buffer.len() && !socket.ending => return Taken::Last(bytes),
-                Ok(bytes) => return Taken::Some(bytes),
+                Ok(bytes) if bytes < buffer.len() && !self.ending => return Given::Last(bytes),
+                Ok(bytes) => return Given::Some(bytes),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Given::Nothing,
                 Err(_) => {
-                    socket.ended = true;
-                    return Taken::End;
+                    self.ended = true;
+                    return Given::End;
                 }
             }
         }
@@ -201,7 +280,12 @@ impl fanfare_turn::Sockets for Sockets {
     /// Writes once: how much was taken, or `None` if the socket failed.
     #[inline]
     fn write(&mut self, conn: ConnId, bytes: &[u8]) -> Option<usize> {
-        let socket = self.get(conn)?;
+        let socket = get(&mut self.slots, conn)?;
+        if let Some(links) = &mut self.secure {
+            let written = links.write(conn.slot(), &socket.stream, bytes)?;
+            socket.blocked = written < bytes.len();
+            return Some(written);
+        }
         loop {
             match socket.stream.write(bytes) {
                 Ok(written) => {
@@ -218,9 +302,12 @@ impl fanfare_turn::Sockets for Sockets {
         }
     }
 
-    /// Sends a FIN.
+    /// Sends a FIN, after the end of a session.
     fn shutdown(&mut self, conn: ConnId) {
-        if let Some(socket) = self.get(conn) {
+        if let Some(socket) = get(&mut self.slots, conn) {
+            if let Some(links) = &mut self.secure {
+                return links.shut(conn.slot(), &socket.stream);
+            }
             // Fails only where the peer has gone, of which reading will tell.
             let _ = socket.stream.shutdown(Shutdown::Write);
         }
@@ -228,7 +315,10 @@ impl fanfare_turn::Sockets for Sockets {
 
     /// Closes the connection's socket, which also takes it off the poll.
     fn close(&mut self, conn: ConnId) {
-        if self.get(conn).is_some() {
+        if let Some(socket) = get(&mut self.slots, conn) {
+            if let Some(links) = &mut self.secure {
+                links.remove(conn.slot(), &socket.stream);
+            }
             self.slots[conn.slot()] = None;
             self.open -= 1;
         }

@@ -238,7 +238,7 @@ fn accept(admission: &mut Admission, sockets: &mut Sockets, turn: &mut Turn<'_>,
         let Ok(conn) = turn.open_from(peer.ip()) else { return accepted };
         accepted += 1;
         journal::accepted(worker, conn, peer);
-        sockets.insert(conn, stream);
+        sockets.insert(conn, stream, peer.ip());
         admission.opened();
         if began.get_or_insert_with(Instant::now).elapsed() >= ACCEPT_TIME {
             return accepted;
@@ -272,11 +272,12 @@ fn read(
         reads += 1;
         let mut has_more = false;
         match sockets.read(conn, buffer) {
-            Taken::Last(taken) => turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] }),
-            Taken::Some(taken) => {
-                turn.feed(Event::Bytes { conn, data: &mut buffer[..taken] });
+            Taken::Last(data) => turn.feed(Event::Bytes { conn, data }),
+            Taken::Some(data) => {
+                turn.feed(Event::Bytes { conn, data });
                 has_more = true;
             }
+            Taken::Other => has_more = true,
             Taken::Nothing => {}
             Taken::End => turn.feed(Event::Closed { conn }),
         }

@@ -6,6 +6,7 @@ use fanfare_adapter::authentication::Authenticator;
 use fanfare_adapter::descriptors::Places;
 use fanfare_adapter::ops::Board;
 use fanfare_adapter::readiness::Readiness;
+use fanfare_adapter::tls::Tls;
 use std::sync::Arc;
 
 /// What one worker is given of what all of them have.
@@ -25,6 +26,8 @@ pub struct WorkerContext {
     pub readiness: Readiness,
     /// Who verifies credentials, where clients are asked who they are.
     pub authenticator: Option<Arc<Authenticator>>,
+    /// Where clients speak TLS. Each worker counts by itself.
+    pub tls: Option<Tls>,
     /// The embedded broker, where there are other workers and no Redis.
     pub exchange: Option<Arc<Exchange>>,
 }

@@ -15,6 +15,7 @@ use fanfare_adapter::program::{self, StartError};
 use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::settings::Drawn;
 use fanfare_adapter::signals;
+use fanfare_adapter::tls::Tls;
 use fanfare_core::broker::memory::Logs;
 use std::io;
 use std::net::SocketAddr;
@@ -32,11 +33,11 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Opens everything. With a board, figures are published on it.
+    /// Opens everything. With a board, figures are published on it. With TLS, clients speak that.
     ///
     /// # Errors
     /// What could not be opened, and why.
-    pub fn start(config: &Config, board: Option<Arc<Board>>) -> Result<Workers, StartError> {
+    pub fn start(config: &Config, board: Option<Arc<Board>>, tls: Option<Tls>) -> Result<Workers, StartError> {
         let workers = config.workers;
         let places = descriptors::places(config, workers, descriptors::raise_limit()).map_err(StartError)?;
         board.iter().for_each(|board| board.set_limits(config, places));
@@ -71,6 +72,7 @@ impl Workers {
                 board: board.clone(),
                 readiness,
                 authenticator: authenticator.clone(),
+                tls: tls.as_ref().map(Tls::of_worker),
                 exchange: exchange.clone(),
             };
             servers.push(Server::start(config, listener, signals, context)?);

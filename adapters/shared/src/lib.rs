@@ -15,5 +15,6 @@ pub mod program;
 pub mod readiness;
 pub mod settings;
 pub mod time;
+pub mod tls;
 
 pub use fanfare_shell::{listen, signals};

@@ -2,6 +2,7 @@
 
 use crate::config::{self, Config};
 use crate::ops::Board;
+use crate::tls::Tls;
 use fanfare_core::Origins;
 use fanfare_shell::ops::Ops;
 use fanfare_shell::{program, signals};
@@ -13,10 +14,10 @@ pub use crate::config::Program;
 pub use fanfare_shell::program::{Server, StartError};
 
 /// All of a server's `main`: does what the command line asks for. `start` opens the server; figures go to the board, where there
-/// is one.
+/// is one, and clients speak TLS, where there is that.
 pub fn main<S: Server>(
     program: &Program,
-    start: impl FnOnce(&Config, Option<Arc<Board>>) -> Result<S, StartError>,
+    start: impl FnOnce(&Config, Option<Arc<Board>>, Option<Tls>) -> Result<S, StartError>,
 ) -> ExitCode {
     let loaded = config::load(program, std::env::args_os(), std::env::vars_os());
     program::main(program.name, loaded, |config| config.log, |config| serve(config, start))
@@ -24,19 +25,22 @@ pub fn main<S: Server>(
 
 fn serve<S: Server>(
     config: &Config,
-    start: impl FnOnce(&Config, Option<Arc<Board>>) -> Result<S, StartError>,
+    start: impl FnOnce(&Config, Option<Arc<Board>>, Option<Tls>) -> Result<S, StartError>,
 ) -> Result<(), Box<dyn Error>> {
     let board = config.ops_listen.map(|_| Arc::new(Board::new(config.workers)));
-    signals::ignore_others().map_err(StartError::of("cannot handle signals"))?;
+    let tls = Tls::load(config)?;
+    let reload = tls.as_ref().map(Tls::keep_fresh).transpose().map_err(StartError::of("cannot watch certificates"))?;
+    signals::ignore_others(reload).map_err(StartError::of("cannot handle signals"))?;
     // Both ports are taken before anything is said of either.
     let ops = config.ops_listen.map(Ops::bind).transpose()?;
-    let server = start(config, board.clone())?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let server = start(config, board.clone(), tls)?;
     let address = server.address();
-    tracing::info!(%address, "listening");
+    tracing::info!(%address, tls = scheme == "https", "listening");
     if address.ip().is_loopback() {
         let port = address.port();
         tracing::info!(
-            page = format!("http://{address}/"),
+            page = format!("{scheme}://{address}/"),
             "only this machine can connect; --listen 0.0.0.0:{port} opens up"
         );
     }

@@ -3,9 +3,10 @@
 
 use crate::program::StartError;
 use rustix::net::sockopt::set_socket_reuseport;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// As many as wait in the kernel while the server is busy. It is cut to `net.core.somaxconn`, 4,096 by default on Linux.
@@ -14,7 +15,6 @@ const BACKLOG: i32 = 4_096;
 /// How much a socket takes beyond what its client has room for. What is more waits in the server, where it is counted, and kept
 /// once for all who wait for the same; by itself the kernel keeps up to 4 MB for each client that does not read. It is no bound of what is on its
 /// way, so it slows nobody who is far away. See `TCP_NOTSENT_LOWAT` in tcp(7).
-#[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// How long not to accept after the kernel refused a descriptor: connections may be closed meanwhile, here or elsewhere on the
@@ -35,6 +35,17 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// If the address cannot be bound, or somebody else listens there.
 pub fn listen_together(address: SocketAddr, sockets: usize) -> Result<Vec<TcpListener>, StartError> {
     open_together(address, sockets).map_err(cannot_listen(address))
+}
+
+/// Has a socket take more than its client has room for, for the last bytes of a connection.
+pub fn make_room(socket: &impl AsFd) {
+    let socket = SockRef::from(socket);
+    // A kernel that does not take one of these keeps what it has.
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(u32::MAX);
+    if let Ok(bytes) = socket.send_buffer_size() {
+        let _ = socket.set_send_buffer_size(bytes + UNSENT_BYTES as usize);
+    }
 }
 
 fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> StartError {
@@ -164,6 +175,20 @@ mod tests {
         }
         // What the client's own buffer takes is beside it, and grows to what `net.ipv4.tcp_rmem` begins with.
         assert!(taken >= UNSENT_BYTES as usize && taken < 1024 * 1024, "{taken}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_socket_that_takes_no_more_takes_some_when_there_is_room() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET").unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let piece = [0; 16 * 1024];
+        while (&server).write(&piece).is_ok() {}
+        make_room(&server);
+        assert_eq!((&server).write(&piece).unwrap(), piece.len());
     }
 
     #[cfg(target_os = "linux")]

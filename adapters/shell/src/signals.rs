@@ -45,12 +45,12 @@ pub fn install(receivers: usize) -> io::Result<Vec<[Signal; 2]>> {
     (0..receivers).map(|_| Ok([pipe(SIGTERM, "SIGTERM")?, pipe(SIGINT, "SIGINT")?])).collect()
 }
 
-/// Ignores SIGHUP, SIGUSR1 and SIGUSR2, which would end the process, and says so in the log. On a terminal SIGHUP tells that it
-/// has been closed, and ends the process as it does any other.
+/// Ignores SIGUSR1 and SIGUSR2, which would end the process, and says so in the log. SIGHUP calls `reload`, and is ignored as well if
+/// there is nothing to reload. On a terminal it tells that this has been closed, and ends the process as it does any other.
 ///
 /// # Errors
 /// If a handler cannot be set up, or the thread that writes the lines not be made.
-pub fn ignore_others() -> io::Result<()> {
+pub fn ignore_others(reload: Option<impl Fn() + Send + 'static>) -> io::Result<()> {
     let mut ignored = vec![SIGUSR1, SIGUSR2];
     if !io::stderr().is_terminal() {
         ignored.push(SIGHUP);
@@ -59,7 +59,10 @@ pub fn ignore_others() -> io::Result<()> {
     thread::Builder::new().name("fanfare-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGHUP => tracing::warn!(signal = "SIGHUP", "nothing is reloaded while it runs: restart it"),
+                SIGHUP => match &reload {
+                    Some(reload) => reload(),
+                    None => tracing::warn!(signal = "SIGHUP", "nothing is reloaded while it runs: restart it"),
+                },
                 SIGUSR1 => tracing::warn!(signal = "SIGUSR1", "the signal means nothing here, and is ignored"),
                 _ => tracing::warn!(signal = "SIGUSR2", "the signal means nothing here, and is ignored"),
             }

@@ -18,6 +18,7 @@ use fanfare_adapter::program::{Server, StartError};
 use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::settings::{Drawn, core_config};
 use fanfare_adapter::signals::{self, Signal};
+use fanfare_adapter::tls::Tls;
 use fanfare_core::Core;
 use fanfare_core::time::Time;
 use fanfare_turn::turn;
@@ -37,16 +38,17 @@ pub struct ThreadedServer {
     core: Core,
     adapter: Adapter,
     board: Option<Arc<Board>>,
+    tls: Option<Tls>,
     started: Instant,
     refusals: Refusals,
 }
 
 impl ThreadedServer {
-    /// Opens everything and starts the threads. With a board, figures are published on it.
+    /// Opens everything and starts the threads. With a board, figures are published on it. With TLS, clients speak that.
     ///
     /// # Errors
     /// What could not be opened, and why.
-    pub fn start(config: &Config, board: Option<Arc<Board>>) -> Result<ThreadedServer, StartError> {
+    pub fn start(config: &Config, board: Option<Arc<Board>>, tls: Option<Tls>) -> Result<ThreadedServer, StartError> {
         let failed = StartError::of::<io::Error>;
         let threads = Threads::within_the_mappings();
         let places = descriptors::places(config, 1, descriptors::raise_limit()).map_err(StartError)?;
@@ -75,7 +77,7 @@ impl ThreadedServer {
             core: Core::new(core),
             adapter: Adapter {
                 inbox,
-                connections: Connections::new(senders, threads),
+                connections: Connections::new(senders, threads, tls.clone()),
                 gate,
                 broker,
                 credentials,
@@ -87,6 +89,7 @@ impl ThreadedServer {
                 ending: Vec::new(),
             },
             board,
+            tls,
             started: Instant::now(),
             refusals: Refusals::default(),
         })
@@ -113,12 +116,15 @@ impl ThreadedServer {
 
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
-        let ThreadedServer { core, adapter, refusals, board, .. } = self;
+        let ThreadedServer { core, adapter, refusals, board, tls, .. } = self;
         let Adapter { broker, gate, readiness, credentials, .. } = adapter;
         Telling { worker: 0, readiness, refusals, board: board.as_deref() }.tell(core, broker, began, |snapshot| {
             snapshot.auth_not_looked_at = credentials.as_ref().map_or(0, Desk::not_looked_at);
             snapshot.accept_errors = gate.errors();
             snapshot.accepts_paused = gate.is_paused();
+            if let Some(tls) = tls {
+                tls.describe(snapshot);
+            }
         });
     }
 }

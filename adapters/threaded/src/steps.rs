@@ -90,7 +90,7 @@ impl<'a> TurnSteps<'a> {
                 // The gate lets in no more than the core takes.
                 let Ok(conn) = turn.open_from(peer.ip()) else { return };
                 journal::accepted(0, conn, peer);
-                match connections.insert(conn, client) {
+                match connections.insert(conn, client, peer.ip()) {
                     Ok(()) => gate.granted(Lack::Thread),
                     Err(error) => {
                         gate.refused(Lack::Thread, &error);
@@ -109,7 +109,7 @@ impl<'a> TurnSteps<'a> {
                 }
             }
             Inbound::Ended(conn) if connections.is_open(conn) => ending.push(conn),
-            Inbound::Writable(conn) if connections.is_open(conn) => turn.feed(Event::Writable { conn }),
+            Inbound::Writable(conn) if connections.writable(conn) => turn.feed(Event::Writable { conn }),
             // A turn ends with the figures.
             Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures | Inbound::Credentials => {}
             Inbound::Signal(name) => self.signalled = Some(name),
@@ -122,8 +122,10 @@ impl Steps for TurnSteps<'_> {
 
     fn events(&mut self, turn: &mut Turn<'_>) {
         let connections = &mut self.adapter.connections;
-        for conn in connections.look_again().into_iter().filter(|conn| connections.is_open(*conn)) {
-            turn.feed(Event::Writable { conn });
+        for conn in connections.look_again() {
+            if connections.writable(conn) {
+                turn.feed(Event::Writable { conn });
+            }
         }
     }
 

@@ -74,7 +74,7 @@ impl Acceptor {
 
     /// When the first of the certificates expires, in seconds since 1970.
     pub fn good_until(&self) -> u64 {
-        self.served.now().good_until
+        self.served.good_until()
     }
 
     /// Reads the files anew. Handshakes that begin from here on have what is there now.

@@ -9,6 +9,7 @@ use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage};
@@ -40,7 +41,7 @@ pub(crate) struct Certificates {
     /// By the names of the certificates, in lower case; a name that begins with `*.` stands for any one label.
     by_name: HashMap<String, Arc<CertifiedKey>>,
     /// When the first of them expires, in seconds since 1970.
-    pub(crate) good_until: u64,
+    good_until: u64,
 }
 
 impl Certificates {
@@ -70,25 +71,31 @@ impl Certificates {
 
 /// The certificates that are served. Handshakes that have begun keep theirs.
 #[derive(Debug)]
-pub(crate) struct Served(RwLock<Arc<Certificates>>);
+pub(crate) struct Served {
+    now: RwLock<Arc<Certificates>>,
+    good_until: AtomicU64,
+}
 
 impl Served {
     pub(crate) fn new(certificates: Certificates) -> Served {
-        Served(RwLock::new(Arc::new(certificates)))
+        let good_until = AtomicU64::new(certificates.good_until);
+        Served { now: RwLock::new(Arc::new(certificates)), good_until }
     }
 
     pub(crate) fn replace(&self, certificates: Certificates) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificates);
+        self.good_until.store(certificates.good_until, Relaxed);
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificates);
     }
 
-    pub(crate) fn now(&self) -> Arc<Certificates> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn good_until(&self) -> u64 {
+        self.good_until.load(Relaxed)
     }
 }
 
 impl ResolvesServerCert for Served {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.now().for_name(hello.server_name()))
+        let now = Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner));
+        Some(now.for_name(hello.server_name()))
     }
 }
 

@@ -19,5 +19,6 @@ pub use certificates::{Pair, check};
 pub use connector::{Connector, Trust};
 pub use counts::{Counts, Tally};
 pub use error::{Failure, LoadError};
+pub use rustls::pki_types::ServerName;
 pub use session::{Progress, Session};
 pub use watch::{Look, Watch};

@@ -36,8 +36,6 @@ pub struct Session {
     /// What the socket has not taken, from `sent` on.
     outgoing: Vec<u8>,
     sent: usize,
-    /// The last byte of what was to be written is encrypted and not reported as taken: see [`Session::write`].
-    owes_byte: bool,
     /// Nothing more is said after `outgoing`.
     is_shut: bool,
     counts: Arc<Counts>,
@@ -78,7 +76,7 @@ impl Session {
     }
 
     fn new(state: State, counts: Arc<Counts>) -> Session {
-        Session { state, incoming: Vec::new(), outgoing: Vec::new(), sent: 0, owes_byte: false, is_shut: false, counts }
+        Session { state, incoming: Vec::new(), outgoing: Vec::new(), sent: 0, is_shut: false, counts }
     }
 
     /// Whether nothing can be written yet.
@@ -155,8 +153,7 @@ impl Session {
     /// plaintext has been taken.
     ///
     /// While the socket has not taken earlier ciphertext, that is nothing, so that what waits does so with the caller, as for a plain
-    /// socket. Where the socket does not take a whole record, its last byte is reported as not taken, although it is encrypted: so
-    /// whoever has everything taken knows that the socket has it. **What is written next must begin with this byte.**
+    /// socket. Of a record that the socket does not take whole, the rest is kept here: [`Session::is_flushed`] tells of it.
     ///
     /// `record` is scratch, which sessions may share.
     ///
@@ -174,29 +171,20 @@ impl Session {
         if plaintext.is_empty() || !self.flush(&mut put)? {
             return Ok(0);
         }
-        let mut taken = usize::from(std::mem::take(&mut self.owes_byte));
-        for fragment in plaintext[taken..].chunks(FRAGMENT_BYTES) {
+        let mut taken = 0;
+        for fragment in plaintext.chunks(FRAGMENT_BYTES) {
             let (State::Open(side) | State::Closed(Some(side))) = &mut self.state else { break };
             let length = side.encrypt(fragment, record, &mut self.incoming, &mut self.outgoing);
             let Some(length) = length else { return Err(io::ErrorKind::NotConnected.into()) };
-            // What rustls has to say by itself stands before it.
-            if !self.flush(&mut put)? {
-                self.keep(&record[..length]);
-                return Ok(taken + fragment.len() - 1);
-            }
-            let written = tried(put(&record[..length]))?;
-            if written < length {
-                self.keep(&record[written..length]);
-                return Ok(taken + fragment.len() - 1);
-            }
             taken += fragment.len();
+            // What rustls has to say by itself stands before it.
+            let written = if self.flush(&mut put)? { tried(put(&record[..length]))? } else { 0 };
+            if written < length {
+                self.outgoing.extend_from_slice(&record[written..length]);
+                break;
+            }
         }
         Ok(taken)
-    }
-
-    fn keep(&mut self, ciphertext: &[u8]) {
-        self.outgoing.extend_from_slice(ciphertext);
-        self.owes_byte = true;
     }
 
     /// Puts to the socket what it has not taken. Returns whether that is all.

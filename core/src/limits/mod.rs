@@ -10,7 +10,7 @@ pub(crate) mod sources;
 pub(crate) mod strain;
 
 pub use origin::{Origin, Origins};
-pub use proxy::{Network, Proxies};
+pub use proxy::{Network, Proxies, ProxyHeader};
 pub use rate::Rate;
 
 use crate::config::Config;

@@ -27,7 +27,8 @@ impl Default for Proxies {
 }
 
 impl Proxies {
-    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether this address is that of a proxy of one's own.
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(address))
     }
 
@@ -44,6 +45,32 @@ impl Proxies {
             }
         }
         told
+    }
+}
+
+/// What the first bytes of a connection are to an adapter that has to tell a PROXY protocol header from what follows it, because
+/// that is encrypted. The core reads the header all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// No header begins like this.
+    None,
+    /// The beginning of one.
+    Unfinished,
+    /// A header of this many bytes.
+    Whole(usize),
+    /// It begins like one, and is none. The core says so to whoever has sent it.
+    Malformed,
+}
+
+impl ProxyHeader {
+    /// Looks at the first bytes of a connection, for a header of at most `bytes_max` bytes.
+    pub fn find(data: &[u8], bytes_max: usize) -> ProxyHeader {
+        match start(data, bytes_max) {
+            Start::Other => ProxyHeader::None,
+            Start::Unfinished => ProxyHeader::Unfinished,
+            Start::Header(bytes, _) => ProxyHeader::Whole(bytes),
+            Start::Malformed => ProxyHeader::Malformed,
+        }
     }
 }
 

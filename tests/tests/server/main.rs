@@ -8,6 +8,8 @@ mod an_endpoint_decides_who_comes_in;
 mod an_upgrade_joins_the_rooms_of_its_query;
 mod bans_end_connections_everywhere;
 mod browsers_connect;
+mod certificates_change_while_they_are_served;
+mod clients_connect_by_tls;
 mod close_frames_are_answered;
 mod commands_are_answered_with_their_id;
 mod compression_is_agreed_upon_and_shared;

@@ -11,6 +11,7 @@ mod abuse_messages_that_inflate;
 mod abuse_readers_that_never_read;
 mod abuse_resets;
 mod abuse_slow_drips;
+mod abuse_tls_floods;
 mod abuse_unfinished_messages;
 mod descriptor_exhaustion_is_survived;
 mod histories_lose_nothing_in_silence;

@@ -2,11 +2,13 @@
 //! client does alike, which is to look at the response to the upgrade, to answer pings and to end at a close frame. What
 //! texts mean is the client's.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanfare_tls::{Progress, Session};
 use fanfare_wire as wire;
 use fanfare_wire::{FrameRef, opcode};
 use mio::net::TcpStream;
@@ -17,8 +19,17 @@ use crate::{Error, Result};
 /// Bytes read at once: longer than what a server sends in one go.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Bytes of TLS that are read at once: with a record of which the rest has come before, what they hold fits the buffer.
+const CIPHERTEXT_BYTES: usize = 32 * 1024;
+
 /// Events taken at once; a wait that brings more brings the rest next time.
 pub const EVENTS_MAX: usize = 1024;
+
+thread_local! {
+    /// What all sessions share: what the last read held, and where a record is encrypted.
+    static PLAINTEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A connection, from its first byte on. Dropping it resets it, so that no port lingers.
 #[derive(Debug)]
@@ -28,6 +39,9 @@ pub struct Connection {
     /// The start of a head or frame whose end has not come yet; almost always empty, and then without memory.
     unfinished: Vec<u8>,
     unsent: Vec<u8>,
+    tls: Option<Box<Session>>,
+    /// The last read may not have emptied the socket, however little it gave.
+    has_more: bool,
 }
 
 /// What is for the client.
@@ -67,7 +81,24 @@ impl Connection {
         stream.set_nodelay(true)?;
         rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Connection { stream, upgraded: false, unfinished: Vec::new(), unsent: Vec::new() })
+        Ok(Connection {
+            stream,
+            upgraded: false,
+            unfinished: Vec::new(),
+            unsent: Vec::new(),
+            tls: None,
+            has_more: false,
+        })
+    }
+
+    /// The same by TLS.
+    pub fn by_tls(self, session: Session) -> Connection {
+        Connection { tls: Some(Box::new(session)), ..self }
+    }
+
+    /// Whether there may be more to be read, although the last read did not fill the buffer.
+    pub fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// The same to a server that sends frames without an upgrade.
@@ -105,6 +136,9 @@ impl Connection {
     ///
     /// [`End::Broken`].
     pub fn flush(&mut self) -> std::result::Result<usize, End> {
+        if self.tls.is_some() {
+            return self.flush_tls();
+        }
         let mut sent = 0;
         while sent < self.unsent.len() {
             match self.stream.write(&self.unsent[sent..]) {
@@ -116,6 +150,56 @@ impl Connection {
         }
         self.unsent.drain(..sent);
         Ok(sent)
+    }
+
+    fn flush_tls(&mut self) -> std::result::Result<usize, End> {
+        let Connection { stream, unsent, tls: Some(session), .. } = self else { return Ok(0) };
+        let mut put = |bytes: &[u8]| match stream.write(bytes) {
+            Err(error) if is_for_later(&error) || error.kind() == ErrorKind::Interrupted => Ok(0),
+            written => written,
+        };
+        if session.is_handshaking() {
+            session.flush(put).map_err(End::Broken)?;
+            return Ok(0);
+        }
+        let sent = RECORD.with_borrow_mut(|record| session.write(unsent, record, &mut put)).map_err(End::Broken)?;
+        // What is encrypted and not taken goes even where nothing else is to be sent.
+        session.flush(put).map_err(End::Broken)?;
+        unsent.drain(..sent);
+        Ok(sent)
+    }
+
+    /// Reads what there is of TLS, and gives what it holds.
+    fn receive_tls(&mut self, buffer: &mut [u8]) -> std::result::Result<Option<usize>, End> {
+        let mut ciphertext = [0; CIPHERTEXT_BYTES];
+        let read = match self.stream.read(&mut ciphertext) {
+            Ok(0) => return Err(End::Gone),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                self.has_more = true;
+                return Ok(Some(0));
+            }
+            Err(error) if is_for_later(&error) => return Ok(None),
+            Err(error) => return Err(End::Broken(error)),
+        };
+        self.has_more = read == CIPHERTEXT_BYTES;
+        let Some(session) = &mut self.tls else { return Ok(None) };
+        let was_handshaking = session.is_handshaking();
+        let held = PLAINTEXT.with_borrow_mut(|plaintext| {
+            plaintext.clear();
+            match session.read(&mut ciphertext[..read], plaintext) {
+                Progress::Failed(failure) => return Err(End::Fault(Error::new(format!("TLS: {failure}")))),
+                Progress::Closed if plaintext.is_empty() => return Err(End::Gone),
+                _ => {}
+            }
+            buffer[..plaintext.len()].copy_from_slice(plaintext);
+            Ok(plaintext.len())
+        })?;
+        if was_handshaking {
+            // Its next words, or the request that has waited for the last of them.
+            self.flush()?;
+        }
+        Ok(Some(held))
     }
 
     /// Gives memory back: whoever only listens from now on would have it for nothing.
@@ -136,7 +220,7 @@ impl Connection {
         while let Some(count) = self.receive(buffer)? {
             self.take(&buffer[..count], &mut hear)?;
             // The socket is empty, and whatever comes next makes a new event: no need to ask for a WouldBlock.
-            if count < buffer.len() {
+            if count < buffer.len() && !self.has_more {
                 break;
             }
         }
@@ -150,6 +234,9 @@ impl Connection {
     /// [`End::Gone`] and [`End::Broken`].
     #[inline]
     pub fn receive(&mut self, buffer: &mut [u8]) -> std::result::Result<Option<usize>, End> {
+        if self.tls.is_some() {
+            return self.receive_tls(buffer);
+        }
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => return Err(End::Gone),

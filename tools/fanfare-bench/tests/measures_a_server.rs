@@ -6,7 +6,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 
-use fanfare_tests::{Server, Signal};
+use fanfare_tests::{Authority, Server, Signal};
 use rustix::process::{Pid, kill_process};
 
 use common::{Told, command, run};
@@ -61,6 +61,23 @@ fn a_server_of_its_own_through_redis_beside_the_floor() {
     assert!(told.json["ratios"]["total_median"].as_f64().unwrap() > 0.0);
     assert!(server["connecting"]["server_cpu_us_each"].as_f64().unwrap() > 0.0);
     assert_beside_the_floor_of_joining(&told, 1);
+}
+
+#[test]
+fn a_server_that_speaks_tls_is_measured_as_others_are() {
+    let authority = Authority::new();
+    let server = Server::launch().tls(&authority).start();
+    let (url, ca) = (format!("wss://{}/", server.tls_address()), authority.ca_file().display().to_string());
+    // Messages of several records, so that some come in parts.
+    for trust in [format!("--tls-ca {ca} --size 60000 --in-flight 4"), "--insecure --rate 500".to_owned()] {
+        let told = run(&format!("{url} {trust} --connections 40 --rooms 4 --messages 200 --pid {}", server.id()));
+        assert!(told.success, "{}", told.stderr);
+        assert_complete(&told.json);
+        assert_eq!(told.faults(), [0; 4]);
+    }
+    let stranger = Authority::new();
+    let told = run(&format!("{url} --tls-ca {} --connections 1 --messages 1", stranger.ca_file().display()));
+    assert!(!told.success && told.stderr.contains("TLS: "), "{}", told.stderr);
 }
 
 /// That each of the laps has let as many in at a bare loop, and that it tells the ratios.

@@ -2,7 +2,7 @@
 
 use super::keys::{KEYS, SECTIONS};
 use super::program::Program;
-use super::{Config, auth, consistency, prefix, rooms};
+use super::{Config, auth, consistency, prefix, rooms, tls};
 use crate::commands;
 use fanfare_shell::config::{Help, Loaded, PortVariable, Schema, Stop};
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ pub(crate) static SCHEMA: Schema<Config> = Schema {
     environment_prefix: "FANFARE_",
     sections: SECTIONS,
     keys: KEYS,
-    tables: &[&rooms::ROOMS, &auth::ISSUERS],
+    tables: &[&rooms::ROOMS, &auth::ISSUERS, &tls::CERTIFICATES],
     questions: &[rooms::WHICH_RULE],
     subcommands: &[commands::TOKEN, commands::BAN, commands::UNBAN, commands::BANS],
     // As older servers have it; their other variable is in the table of keys.
@@ -40,15 +40,18 @@ Every flag is also an environment variable and a key of the TOML file:
   --redis-url URL    FANFARE_REDIS_URL=URL    url = \"URL\" under [redis]
 A flag wins over the environment, the environment over the file, the file over the default. \
 PORT (the port of --listen alone) and REDIS_URL are understood, too. \
-Rules for rooms, [[rooms]], and further issuers, [[issuers]], stand in the file alone.";
+Rules for rooms, [[rooms]], further issuers, [[issuers]], and further certificates, [[certificates]], stand in the file alone.";
 
 const EXAMPLES: &str = "\
 Examples:
   Try it on this machine, then open http://127.0.0.1:8080:
     PROGRAM
 
-  Open up to other machines (put TLS in front of it on a public network):
+  Open up to other machines of a private network:
     PROGRAM --listen 0.0.0.0:8080
+
+  Open up to everybody, by wss:// and https://:
+    PROGRAM --listen 0.0.0.0:443 --tls-cert-file fullchain.pem --tls-key-file privkey.pem
 
   Several instances that share their rooms through one Redis:
     PORT=8080 REDIS_URL=redis://localhost PROGRAM

@@ -14,6 +14,7 @@ mod redis_url;
 mod rooms;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::host::HostName;
@@ -27,6 +28,7 @@ pub use auth::{
 pub use load::load;
 pub use program::Program;
 pub use redis_url::{Password, RedisTarget, RedisUrlError};
+pub use tls::{Files, Tls};
 
 /// Everything that can be configured, validated. `docs/configuration.md` says what each key is for.
 ///
@@ -50,6 +52,8 @@ pub struct Config {
     pub core: fanfare_core::Config,
     /// Section `log`.
     pub log: Log,
+    /// Section `tls`, and `[[certificates]]`.
+    pub tls: Tls,
     /// Section `redis`.
     pub redis: Redis,
     /// Section `compression`.

@@ -7,7 +7,7 @@ use fanfare_shell::ops::exposition::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Across {
     Sum,
-    /// Of 0 and 1: whether it is so for all.
+    /// Of 0 and 1: whether it is so for all. Of others the least.
     Least,
     /// Of 0 and 1: whether it is so for any.
     Most,
@@ -112,6 +112,25 @@ pub(crate) const FAMILIES: &[Family] = &[
             ("outcome=\"evicted\"") s => s.core.upgrades_evicted,
             ("outcome=\"refused_auth\"") s => s.core.upgrades_refused_auth,
         ],
+    ),
+    counter(
+        "fanfare_tls_handshakes_total",
+        "TLS handshakes by outcome; resumed ones made no signature.",
+        samples![
+            ("outcome=\"full\"") s => s.tls.full,
+            ("outcome=\"resumed\"") s => s.tls.resumed,
+            ("outcome=\"plain_http\"") s => s.tls.plain_http,
+            ("outcome=\"malformed\"") s => s.tls.malformed,
+            ("outcome=\"incompatible\"") s => s.tls.incompatible,
+            ("outcome=\"refused\"") s => s.tls.refused,
+            ("outcome=\"unfinished\"") s => s.tls.unfinished,
+        ],
+    ),
+    flag(
+        "fanfare_tls_certificate_expiry_timestamp_seconds",
+        Across::Least,
+        "When the first of the certificates expires, in seconds since 1970; 0 without TLS.",
+        samples![s => s.certificates_good_until],
     ),
     counter(
         "fanfare_http_requests_total",

@@ -27,6 +27,10 @@ pub struct Snapshot {
     pub history_unreplicated: u64,
     /// Credentials that were not looked at because too many waited.
     pub auth_not_looked_at: u64,
+    /// What became of TLS handshakes.
+    pub tls: fanfare_tls::Tally,
+    /// When the first of the certificates expires, in seconds since 1970; 0 without TLS.
+    pub certificates_good_until: u64,
     /// Failures of `accept`.
     pub accept_errors: u64,
     /// Whether accepting is paused.

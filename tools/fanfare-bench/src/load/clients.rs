@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use fanfare_tls::{Connector, ServerName};
 use fanfare_wire as wire;
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
@@ -38,6 +39,8 @@ pub enum Kind {
         host: String,
         /// Where it has WebSockets, with the query if there is one.
         path: String,
+        /// By what it is known, and its name, where TLS is spoken with it.
+        tls: Option<(Connector, ServerName<'static>)>,
     },
     /// The bare loop of `send`. Its one publisher is the connection for commands, and its members say nothing.
     Floor(std::net::TcpStream),
@@ -65,6 +68,7 @@ struct Sockets {
     address: SocketAddr,
     /// Host and path of a server's WebSockets; none where the floor takes its place.
     server: Option<(String, String)>,
+    tls: Option<(Connector, ServerName<'static>)>,
     joining: Joining,
     connections: Vec<Client>,
     publishers: usize,
@@ -111,13 +115,14 @@ impl Clients {
     pub fn new(target: Target, publishers: usize, joining: Joining) -> Result<Clients> {
         let poll = Poll::new().context("cannot make an epoll")?;
         let timer = Timer::new(poll.registry(), TIMER)?;
-        let (server, commands) = match target.kind {
-            Kind::Server { host, path } => (Some((host, path)), None),
-            Kind::Floor(commands) => (None, Some(commands)),
+        let (server, tls, commands) = match target.kind {
+            Kind::Server { host, path, tls } => (Some((host, path)), tls, None),
+            Kind::Floor(commands) => (None, None, Some(commands)),
         };
         let sockets = Sockets {
             address: target.address,
             server,
+            tls,
             joining,
             connections: Vec::new(),
             publishers,
@@ -171,7 +176,13 @@ impl Clients {
         let index = self.sockets.connections.len();
         let connection = Connection::over(stream, self.poll.registry(), Token(index))
             .context(format!("cannot set up {}", self.sockets.name(index)))?;
-        let connection = if self.sockets.server.is_some() { connection } else { connection.without_upgrade() };
+        let connection = match (&self.sockets.server, &self.sockets.tls) {
+            (None, _) => connection.without_upgrade(),
+            (Some(_), None) => connection,
+            (Some(_), Some((connector, name))) => {
+                connection.by_tls(connector.session(name.clone()).context("cannot begin with TLS")?)
+            }
+        };
         self.sockets.connections.push(Client { connection, stage: Stage::Connecting });
         Ok(())
     }
@@ -293,7 +304,7 @@ impl Sockets {
             self.ready += usize::from(client.take(&self.buffer[..count], member, traffic, now)?);
             self.send_due(traffic, now)?;
             // The socket is empty, and whatever comes next makes a new event: no need to ask for a WouldBlock.
-            if count < self.buffer.len() {
+            if count < self.buffer.len() && !self.connections[index].connection.has_more() {
                 return Ok(());
             }
         }

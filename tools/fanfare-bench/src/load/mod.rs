@@ -36,7 +36,7 @@ pub fn measure(options: &Options) -> Result<()> {
         if let Some(pid) = options.pid {
             process::anonymous_bytes(pid).context(format!("--pid {pid}"))?;
         }
-        let outcome = run::run(&settings, target::resolve(url)?, options.pid, &mut watch)?;
+        let outcome = run::run(&settings, target::resolve(url, options.trust())?, options.pid, &mut watch)?;
         return tell(&settings, outcome, json, None);
     }
     let own = Own::new(options)?;

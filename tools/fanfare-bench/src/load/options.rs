@@ -1,8 +1,10 @@
 //! The command line of the load generator.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, value_parser};
+use fanfare_tls::Trust;
 
 use super::clients::Joining;
 use super::message::HEADER_BYTES;
@@ -31,7 +33,7 @@ const PAIRS: u32 = 3;
     after_help = format!("With --start, {AFTER_HELP}")
 )]
 pub struct Options {
-    /// The server, as ws://host:port/path.
+    /// The server, as ws://host:port/path or wss://host:port/path.
     #[arg(conflicts_with = "start")]
     pub url: Option<String>,
 
@@ -42,6 +44,14 @@ pub struct Options {
     /// Give it a redis-server of its own, too, which must be in PATH.
     #[arg(long)]
     pub redis: bool,
+
+    /// Of wss://: a PEM file with the authorities that may have signed the server's certificate.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Of wss://: take any certificate.
+    #[arg(long)]
+    pub insecure: bool,
 
     /// Connections that listen.
     #[arg(short, long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..))]
@@ -126,6 +136,11 @@ impl Options {
     /// Reads the command line; help and wrong values are answered and end the process.
     pub fn from_command_line() -> Options {
         Options::parse()
+    }
+
+    /// By what a server is known that speaks TLS.
+    pub fn trust(&self) -> Option<Trust> {
+        self.tls_ca.clone().map(Trust::CaFile).or(self.insecure.then_some(Trust::Nobody))
     }
 
     /// What they come to, checked against each other and against what this process may open.

@@ -49,7 +49,7 @@ impl Own {
         let redis = if self.redis { Some(Redis::start()?) } else { None };
         let url = redis.as_ref().map(Redis::url);
         let server = Server::start(&self.binary, url, self.placement.measured, &self.arguments)?;
-        let target = target::resolve(&format!("ws://{}/", server.address()))?;
+        let target = target::resolve(&format!("ws://{}/", server.address()), None)?;
         let mut outcome = run::run(settings, target, Some(server.child().pid()), watch)?;
         outcome.failure = outcome.failure.map(|error| server.child().explain(&error));
         Ok(outcome)

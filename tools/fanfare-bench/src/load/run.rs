@@ -139,7 +139,7 @@ pub fn run_joining(settings: &Settings, cpu: Option<usize>, watch: &mut Watch) -
     let rooms: Vec<String> = (0..plan.rooms).map(|room| plan.name_of(room)).collect();
     let floor = JoiningFloor::start(settings.joining == Joining::ByUrl, &rooms, cpu)?;
     let settings = Settings { plan, ..settings.clone() };
-    let kind = Kind::Server { host: floor.address().to_string(), path: "/".to_owned() };
+    let kind = Kind::Server { host: floor.address().to_string(), path: "/".to_owned(), tls: None };
     let mut run = Run::new(&settings, Target { address: floor.address(), kind }, Some(floor.child().pid()), watch)?;
     let joined = run.join();
     run.watch.end();

@@ -6,9 +6,10 @@ mod connections;
 mod limits;
 mod redis;
 mod server;
+mod tls;
 
 use super::auth::{Auth, Callback, Issuer, Session};
-use super::{Compression, Config, Redis};
+use super::{Compression, Config, Redis, Tls};
 use fanfare_auth::CookieKind;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::config::{Given, Key};
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("", "Addresses, workers, dialects and origins"),
     ("log", "Logs (written to stderr)"),
+    ("tls", "TLS (by which clients connect, where there is a certificate)"),
     ("redis", "Redis (how instances share their rooms)"),
     ("auth", "Authentication (how clients are asked who they are, and by what that is verified)"),
     ("limits", "Limits (what clients may use)"),
@@ -31,7 +33,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
 
 /// Every key, section by section in the order of [`SECTIONS`].
 pub(crate) static KEYS: &[&[Key<Config>]] =
-    &[server::SERVER, redis::REDIS, auth::AUTH, limits::LIMITS, connections::CONNECTIONS];
+    &[server::SERVER, tls::TLS, redis::REDIS, auth::AUTH, limits::LIMITS, connections::CONNECTIONS];
 
 impl Default for Config {
     /// The documented defaults.
@@ -56,6 +58,7 @@ fn blank() -> Config {
         shutdown_timeout: Duration::ZERO,
         core: fanfare_core::Config::default(),
         log: Log { format: LogFormat::Text, level: LogLevel::Info },
+        tls: Tls::default(),
         redis: Redis { target: None, session: RedisConfig::default() },
         compression: Compression { enabled: false, threshold_bytes: 0, level: 0 },
         auth: Auth {

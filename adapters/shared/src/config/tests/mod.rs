@@ -2,6 +2,7 @@
 
 mod auth;
 mod rooms;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use super::auth::ISSUERS;
 use super::keys::SECTIONS;
 use super::load::SCHEMA;
 use super::rooms::ROOM_KEYS;
+use super::tls::CERTIFICATES;
 use super::*;
 use fanfare_shell::config::{Command, Loaded, Stop};
 use fanfare_shell::logging::{LogFormat, LogLevel};
@@ -250,7 +252,7 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_line() {
             "quite_another",
             11,
             "there is no such section",
-            "the sections are [log], [redis], [auth], [limits], [history], [compression], [proxy], [timeouts], [[rooms]], [[issuers]]",
+            "the sections are [log], [tls], [redis], [auth], [limits], [history], [compression], [proxy], [timeouts], [[rooms]], [[issuers]], [[certificates]]",
         ),
     ] {
         assert_says(&text, &[&format!("\n{key}\n{}  wrong: {wrong}\n  right: {right}", line(number))]);
@@ -440,14 +442,15 @@ fn the_manual_tells_every_key_as_it_is() {
     let keys = SCHEMA.keys().map(|key| row(key.name, key.default, key.kind.value_name()));
     let of_rules = ROOM_KEYS.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
     let of_issuers = ISSUERS.keys.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
-    for row in keys.chain(of_rules).chain(of_issuers) {
+    let of_certificates = CERTIFICATES.keys.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
+    for row in keys.chain(of_rules).chain(of_issuers).chain(of_certificates) {
         let line = manual.lines().find(|line| line.starts_with(&row));
         assert!(line.is_some_and(|line| line.len() > row.len() + 10), "docs/configuration.md lacks: {row}");
     }
     let rows = manual.lines().filter(|line| line.starts_with("| `") && line.contains(" | ")).count();
     assert_eq!(
         rows,
-        SCHEMA.keys().count() + ROOM_KEYS.len() + ISSUERS.keys.len() + 1 + 5,
+        SCHEMA.keys().count() + ROOM_KEYS.len() + ISSUERS.keys.len() + CERTIFICATES.keys.len() + 1 + 5,
         "a row per key, one for `config`, and one for each word of a right"
     );
 }
