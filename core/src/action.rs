@@ -24,7 +24,7 @@ pub enum Action<'a> {
         conn: ConnId,
     },
     /// Ask the broker: hand this to [`MemoryBroker::ask`](crate::broker::memory::MemoryBroker::ask),
-    /// [`RedisSession::ask`](crate::broker::redis::RedisSession::ask), or a broker of one's own.
+    /// [`RedisBroker::ask`](crate::broker::redis::RedisBroker::ask), or a broker of one's own.
     Ask(Ask<'a>),
     /// Find out whether a credential is good. It comes only if [`Config::auth`](crate::Config::auth) is there.
     Authenticate(Authenticate<'a>),

@@ -148,7 +148,7 @@
 //! ## Publishing from the program itself
 //!
 //! The program publishes by the broker, as above: [`MemoryBroker::publish`](broker::memory::MemoryBroker::publish), or
-//! [`RedisSession::publish`](broker::redis::RedisSession::publish), with `None` for the id. The payload is one of:
+//! [`RedisBroker::publish`](broker::redis::RedisBroker::publish), with `None` for the id. The payload is one of:
 //!
 //! | payload | members get as `message` |
 //! |---|---|
@@ -313,16 +313,16 @@
 //!
 //! # Several instances through Redis
 //!
-//! [`RedisSession`](broker::redis::RedisSession) is a second state machine, driven by the same loop. It owns two connections, one
+//! [`RedisBroker`](broker::redis::RedisBroker) is a second state machine, driven by the same loop. It owns two connections, one
 //! that subscribes and one that publishes, and a third where rooms wait for replicas. It sets them up, asks Redis for signs of life, and reconnects with backoff. A turn of a
 //! loop that drives both, with what was read from Redis since the last one:
 //!
 //! ```
-//! use fanfare_core::broker::redis::{ConnectionRequest, LinkId, RedisSession};
+//! use fanfare_core::broker::redis::{ConnectionRequest, LinkId, RedisBroker};
 //! use fanfare_core::time::Time;
 //! use fanfare_core::{Action, Core, Event};
 //!
-//! fn turn(core: &mut Core, redis: &mut RedisSession, reads: Vec<(LinkId, Vec<u8>)>, now: Time) {
+//! fn turn(core: &mut Core, redis: &mut RedisBroker, reads: Vec<(LinkId, Vec<u8>)>, now: Time) {
 //!     let mut turn = core.turn(now);
 //!     for (link, bytes) in reads {
 //!         redis.input(link, &bytes, now, |event| turn.feed(Event::Broker(event)));

@@ -3,7 +3,7 @@
 use crate::Input;
 use fanfare_adapter::config::RedisTarget;
 use fanfare_core::broker::memory::MemoryBroker;
-use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, RedisConfig, RedisSession};
+use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, RedisBroker, RedisConfig, Topology};
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
 use std::error::Error;
@@ -22,7 +22,7 @@ const TCP_ONLY: &str = "this example connects to Redis by TCP only";
 
 /// The session, and its connections by the index of their link.
 pub struct Redis {
-    session: RedisSession,
+    session: RedisBroker,
     links: Vec<Link>,
     /// How many connections there have been: whatever is told of another than the last of its link is old.
     opened: u64,
@@ -58,15 +58,15 @@ impl Broker {
     pub fn new(redis: Option<RedisTarget>, hub: Sender<Input>) -> Result<Broker, Box<dyn Error>> {
         let Some(target) = redis else { return Ok(Broker::Memory(Box::default())) };
         let mut config = RedisConfig::default();
-        config.address = target.address;
+        config.topology = target.topology;
         config.username = target.username;
         config.password = target.password.map(|password| password.expose().to_owned());
         config.database = target.database;
         config.seed = getrandom::u64()?;
-        if let Address::Unix { .. } = config.address {
+        if let Topology::Single(Address::Unix { .. }) = config.topology {
             return Err(TCP_ONLY.into());
         }
-        Ok(Broker::Redis(Box::new(Redis { session: RedisSession::new(config), links: Vec::new(), opened: 0, hub })))
+        Ok(Broker::Redis(Box::new(Redis { session: RedisBroker::new(config), links: Vec::new(), opened: 0, hub })))
     }
 
     /// Takes an `Action::Ask`.

@@ -3,7 +3,7 @@
 use crate::resolve::Resolver;
 use fanfare_adapter::journal;
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisSession};
+use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisBroker, RedisConfig};
 use fanfare_core::time::Time;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -68,7 +68,7 @@ impl Links {
 /// Redis on the poll.
 #[derive(Debug)]
 pub struct RedisLinks {
-    session: RedisSession,
+    session: RedisBroker,
     links: Links,
     /// Of the first link.
     token: Token,
@@ -82,7 +82,7 @@ impl RedisLinks {
     /// If the resolver's thread cannot be made.
     pub fn new(config: RedisConfig, token: Token, waker: Arc<Waker>) -> io::Result<RedisLinks> {
         Ok(RedisLinks {
-            session: RedisSession::new(config),
+            session: RedisBroker::new(config),
             links: Links::default(),
             token,
             resolver: Resolver::start(waker)?,
@@ -90,7 +90,7 @@ impl RedisLinks {
     }
 
     /// The session, for asking and for its figures.
-    pub fn session(&mut self) -> &mut RedisSession {
+    pub fn session(&mut self) -> &mut RedisBroker {
         &mut self.session
     }
 
@@ -382,6 +382,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fanfare_core::broker::redis::Topology;
     use mio::Poll;
     use std::net::TcpListener;
 
@@ -391,7 +392,7 @@ mod tests {
         config.connect_timeout = Duration::from_millis(100);
         (config.backoff_min, config.backoff_max) = (Duration::from_millis(1), Duration::from_millis(1));
         // What the resolver says of this name is never asked for here.
-        config.address = Address::Tcp { host: "redis.invalid".to_owned(), port: 6379 };
+        config.topology = Topology::Single(Address::Tcp { host: "redis.invalid".to_owned(), port: 6379 });
         RedisLinks::new(config, Token(1), waker).unwrap()
     }
 

@@ -1,10 +1,11 @@
 //! What becomes of connections, in the log: at `debug` a line for each, at `info` how many were refused and why. What clients
 //! have chosen is escaped, and was cut by the core.
 
-use fanfare_core::broker::redis::RedisSession;
+use fanfare_core::broker::redis::RedisBroker;
 use fanfare_core::{ConnId, Core, Entry, Metrics};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use tracing::field::display;
 
 /// The first refusal of a kind is told at once, those that follow within this time in one line.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -24,12 +25,15 @@ pub fn write(worker: usize, core: &mut Core) {
 }
 
 /// Writes what is wrong with Redis that is no outage.
-pub fn redis(session: &mut RedisSession) {
-    if let Some(reason) = session.take_complaint() {
-        tracing::warn!(reason, address = %session.address(), "redis and the histories of rooms");
+pub fn redis(redis: &mut RedisBroker) {
+    if let Some(notice) = redis.take_notice() {
+        tracing::warn!(notice, "redis and its sentinels");
     }
-    if let Some(reason) = session.take_canary_refusal() {
-        tracing::warn!(reason, address = %session.address(), "redis refuses the canary");
+    if let Some(reason) = redis.take_complaint() {
+        tracing::warn!(reason, address = redis.address().map(display), "redis and the histories of rooms");
+    }
+    if let Some(reason) = redis.take_canary_refusal() {
+        tracing::warn!(reason, address = redis.address().map(display), "redis refuses the canary");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::config;
 use crate::ops::Board;
-use fanfare_core::broker::redis::Address;
+use fanfare_core::broker::redis::Topology;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Which Redis it is, for those who run several: for log and operations port. Strangers are not told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisName {
-    /// Where it listens.
-    pub address: Address,
+    /// Where it is.
+    pub topology: Topology,
     /// What stands in front of rooms' names there.
     pub prefix: String,
 }
@@ -20,14 +20,14 @@ pub struct RedisName {
 impl RedisName {
     /// Of the Redis that is configured, if one is.
     pub fn of(redis: &config::Redis) -> Option<RedisName> {
-        let address = redis.target.as_ref()?.address.clone();
-        Some(RedisName { address, prefix: redis.session.prefix.clone() })
+        let topology = redis.target.as_ref()?.topology.clone();
+        Some(RedisName { topology, prefix: redis.session.prefix.clone() })
     }
 }
 
 impl fmt::Display for RedisName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, prefix {:?}", self.address, self.prefix)
+        write!(f, "{}, prefix {:?}", self.topology, self.prefix)
     }
 }
 
@@ -159,26 +159,26 @@ impl State {
 /// Redis came, went, or could not be reached from the start; the reason of an outage that goes on may change, which is
 /// worth no line. Takes and returns whether there has been a line of this outage.
 fn log_redis(name: &RedisName, before: Option<&Result<(), String>>, now: &Result<(), String>, logged: bool) -> bool {
-    let RedisName { address, prefix } = name;
+    let RedisName { topology, prefix } = name;
     match (before, now) {
         (_, Ok(())) => {
-            tracing::info!(%address, prefix, "redis connected");
+            tracing::info!(address = %topology, prefix, "redis connected");
             false
         }
         (None, Err(_)) => {
-            tracing::info!(%address, prefix, "redis connecting");
+            tracing::info!(address = %topology, prefix, "redis connecting");
             false
         }
         (Some(Ok(())), Err(reason)) => {
-            tracing::warn!(%reason, %address, prefix, "redis lost");
+            tracing::warn!(%reason, address = %topology, prefix, "redis lost");
             true
         }
         (Some(Err(_)), Err(reason)) if !logged => {
-            tracing::warn!(%reason, %address, prefix, "redis not reached yet, trying again");
+            tracing::warn!(%reason, address = %topology, prefix, "redis not reached yet, trying again");
             true
         }
         (Some(Err(_)), Err(reason)) => {
-            tracing::debug!(%reason, %address, prefix, "redis still away");
+            tracing::debug!(%reason, address = %topology, prefix, "redis still away");
             true
         }
     }

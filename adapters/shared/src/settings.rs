@@ -61,7 +61,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
 /// The Redis session's configuration.
 pub fn session_config(config: &Config, target: &RedisTarget, drawn: Drawn) -> RedisConfig {
     let mut session = config.redis.session.clone();
-    session.address = target.address.clone();
+    session.topology = target.topology.clone();
     session.username = target.username.clone();
     session.password = target.password.as_ref().map(|password| password.expose().to_owned());
     session.database = target.database;

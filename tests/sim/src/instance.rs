@@ -9,7 +9,7 @@ use crate::reference::Incarnation;
 use crate::steps::{Adapter, Establishing, TurnSteps};
 use crate::timeline::{Happening, Moment};
 use fanfare_core::Core;
-use fanfare_core::broker::redis::RedisSession;
+use fanfare_core::broker::redis::RedisBroker;
 use fanfare_core::time::Time;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,7 +22,7 @@ pub struct Instance {
     pub incarnation: Incarnation,
     /// The core under test.
     pub core: Core,
-    session: RedisSession,
+    session: RedisBroker,
     adapter: Adapter,
     /// Microseconds by which its clock shows more than the cluster's.
     clock_ahead: u64,
@@ -44,7 +44,7 @@ impl Instance {
         let mut rng = rng(options.seed, &format!("instance {incarnation}"));
         let (mut core, mut session) = (options.core.clone(), options.session.clone());
         (core.seed, core.node, session.seed) = (rng.u64(..), rng.u64(..), rng.u64(..));
-        let (core, session) = (Core::new(core), RedisSession::new(session));
+        let (core, session) = (Core::new(core), RedisBroker::new(session));
         Instance {
             incarnation,
             core,

@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::reference::{Incarnation, Key, Reference};
 use crate::timeline::Happening;
 use crate::trace;
-use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisSession};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisBroker};
 use fanfare_core::broker::{Ask, BrokerEvent, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, Bans, ConnId, Core, Delivery, Denied, Event, Turn};
@@ -73,7 +73,7 @@ pub(crate) struct Adapter {
 /// One turn of an instance.
 pub(crate) struct TurnSteps<'a, 'b> {
     pub(crate) adapter: &'a mut Adapter,
-    pub(crate) session: &'a mut RedisSession,
+    pub(crate) session: &'a mut RedisBroker,
     pub(crate) options: &'a Options,
     pub(crate) now: Time,
     pub(crate) around: &'a mut Surroundings<'b>,
@@ -316,13 +316,7 @@ impl Adapter {
         }
     }
 
-    fn read_redis(
-        &mut self,
-        session: &mut RedisSession,
-        turn: &mut Turn<'_>,
-        now: Time,
-        around: &mut Surroundings<'_>,
-    ) {
+    fn read_redis(&mut self, session: &mut RedisBroker, turn: &mut Turn<'_>, now: Time, around: &mut Surroundings<'_>) {
         for id in session.links() {
             self.establish(id, session, now, around);
             while let Some(wire) = self.established(id) {
@@ -359,7 +353,7 @@ impl Adapter {
         (link.establishing == Establishing::Established).then_some(link.wire)
     }
 
-    fn establish(&mut self, id: LinkId, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+    fn establish(&mut self, id: LinkId, session: &mut RedisBroker, now: Time, around: &mut Surroundings<'_>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         match link.establishing {
             Establishing::Done(true) => {
@@ -371,7 +365,7 @@ impl Adapter {
         }
     }
 
-    fn lost(&mut self, id: LinkId, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+    fn lost(&mut self, id: LinkId, session: &mut RedisBroker, now: Time, around: &mut Surroundings<'_>) {
         self.forget(id, around);
         session.disconnected(id, "it closed the connection", now);
     }
@@ -448,7 +442,7 @@ impl Adapter {
     }
 
     /// Opens and drops connections to Redis as the session wants it, and writes what it has to say.
-    fn drive(&mut self, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+    fn drive(&mut self, session: &mut RedisBroker, now: Time, around: &mut Surroundings<'_>) {
         let (place, incarnation) = (self.place, self.incarnation);
         while let Some((id, request)) = session.poll_connection(now) {
             match request {
@@ -470,7 +464,7 @@ impl Adapter {
         }
     }
 
-    fn write_link(&mut self, id: LinkId, session: &mut RedisSession, now: Time, around: &mut Surroundings<'_>) {
+    fn write_link(&mut self, id: LinkId, session: &mut RedisBroker, now: Time, around: &mut Surroundings<'_>) {
         while let Some(wire) = self.established(id) {
             let link = self.links.get_mut(&id).expect("it is established");
             let output = session.output(id);

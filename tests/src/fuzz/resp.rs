@@ -6,7 +6,7 @@ use super::session::{History, links_of, written};
 use crate::redis_config;
 use fanfare_core::broker::PublishId;
 use fanfare_core::broker::redis::resp::{Limits, Malformed, Reply, Scan, scan};
-use fanfare_core::broker::redis::{ConnectionRequest, RedisSession};
+use fanfare_core::broker::redis::{ConnectionRequest, RedisBroker};
 use fanfare_core::time::Time;
 
 /// What is cut at every place, which takes the square of the length.
@@ -87,7 +87,7 @@ const ROOMS: u64 = 6;
 /// Everything that a session reports which has some requests outstanding, hears these pieces, and is disconnected.
 fn hear(publisher: bool, set_up: bool, pieces: &[&[u8]]) -> (Vec<String>, [u64; 2]) {
     let now = Time::from_millis(1_000);
-    let mut session = RedisSession::new(redis_config(|config| config.message_bytes_max = 40));
+    let mut session = RedisBroker::new(redis_config(|config| config.message_bytes_max = 40));
     while let Some((link, request)) = session.poll_connection(now) {
         assert_ne!(request, ConnectionRequest::Drop);
         session.connected(link, now);

@@ -7,7 +7,7 @@ use crate::redis_config;
 use arbitrary::{Result, Unstructured};
 use fanfare_core::broker::redis::history::Script;
 use fanfare_core::broker::redis::resp::{Limits, Reply, Scan, scan};
-use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisSession};
+use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisBroker};
 use fanfare_core::broker::{BrokerEvent, PublishId, ReadId, Store};
 use fanfare_core::history::{Part, Query, Retention};
 use fanfare_core::time::Time;
@@ -85,7 +85,7 @@ pub(super) fn written(event: BrokerEvent<'_>) -> String {
 }
 
 /// The link that subscribes, and the one that publishes.
-pub(super) fn links_of(session: &RedisSession) -> [LinkId; 2] {
+pub(super) fn links_of(session: &RedisBroker) -> [LinkId; 2] {
     let links = |receives| move |link: &LinkId| session.receives(*link) == receives;
     [true, false].map(|receives| session.links().find(links(receives)).expect("there is one of each"))
 }
@@ -104,7 +104,7 @@ struct Link {
 
 /// The session, its surroundings, and what it may report.
 pub(super) struct History {
-    session: RedisSession,
+    session: RedisBroker,
     now: Time,
     /// The subscriber's link and the publisher's.
     pair: [LinkId; 2],
@@ -143,7 +143,7 @@ impl History {
             config.publishes_in_flight_max = PUBLISHES_IN_FLIGHT_MAX;
             config.buffer_bytes_max = BUFFER_BYTES_MAX;
         });
-        let session = RedisSession::new(config);
+        let session = RedisBroker::new(config);
         let mut history = History {
             pair: links_of(&session),
             session,
@@ -329,7 +329,7 @@ impl History {
         if wanted { self.session.subscribe(room) } else { self.session.unsubscribe(room) }
     }
 
-    fn listen(&mut self, events: impl FnOnce(&mut RedisSession, &mut dyn FnMut(BrokerEvent<'_>))) {
+    fn listen(&mut self, events: impl FnOnce(&mut RedisBroker, &mut dyn FnMut(BrokerEvent<'_>))) {
         let History { session, up, down, asked, held, waiting, reads, refusing, password, .. } = self;
         let check_down = |up: &mut bool, down: &mut String, reason: &str| {
             check_reason(reason, *password);

@@ -2,7 +2,7 @@
 //! Redis, and from the bytes of Redis to those of all members; nor does the answer to a publish.
 
 use allocation_counter::measure;
-use fanfare_core::broker::redis::{ConnectionRequest, RedisSession};
+use fanfare_core::broker::redis::{ConnectionRequest, RedisBroker};
 use fanfare_core::time::Time;
 use fanfare_core::{ConnId, Core, Event};
 use fanfare_tests::lone_core::{Does, carry_out, take_all};
@@ -66,7 +66,7 @@ fn command_len(bytes: &[u8]) -> usize {
 
 struct Server {
     core: Core,
-    session: RedisSession,
+    session: RedisBroker,
     redis: Redis,
     now: Time,
     /// What comes from Redis in one turn at most.
@@ -79,7 +79,7 @@ impl Server {
     fn new(connections_max: usize) -> Server {
         let mut server = Server {
             core: Core::new(config(|config| config.admission.connections_max = connections_max)),
-            session: RedisSession::new(redis_config(|_| {})),
+            session: RedisBroker::new(redis_config(|_| {})),
             redis: Redis::default(),
             now: Time::ZERO,
             read_bytes_max: usize::MAX,

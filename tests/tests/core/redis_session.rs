@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, RedisConfig, RedisSession};
+use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, RedisBroker, RedisConfig, Topology};
 use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
 use fanfare_core::time::Time;
 
@@ -112,7 +112,7 @@ enum Heard {
 
 /// A driver, and of the hub as much as resubscribes.
 struct Driver {
-    session: RedisSession,
+    session: RedisBroker,
     sockets: BTreeMap<LinkId, TcpStream>,
     start: Instant,
     heard: Vec<Heard>,
@@ -122,9 +122,10 @@ struct Driver {
 
 impl Driver {
     fn new(server: &RedisServer, mut config: RedisConfig) -> Driver {
-        config.address = Address::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port: server.port };
+        let address = Address::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port: server.port };
+        config.topology = Topology::Single(address);
         Driver {
-            session: RedisSession::new(config),
+            session: RedisBroker::new(config),
             sockets: BTreeMap::new(),
             start: Instant::now(),
             heard: Vec::new(),

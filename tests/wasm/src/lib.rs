@@ -4,7 +4,7 @@
 pub mod server;
 
 use fanfare_core::broker::memory::MemoryBroker;
-use fanfare_core::broker::redis::{RedisConfig, RedisSession};
+use fanfare_core::broker::redis::{RedisConfig, RedisBroker};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, Core, Dialect, Event, Message};
 use fanfare_wire::{Frame, upgrade_request};
@@ -82,7 +82,7 @@ fn only_the_hub(seed: u64) -> u64 {
 fn redis(seed: u64) -> u64 {
     let mut config = RedisConfig::default();
     config.seed = seed;
-    let mut session = RedisSession::new(config);
+    let mut session = RedisBroker::new(config);
     let now = Time::from_millis(seed);
     while session.poll_connection(now).is_some() {}
     let Some(link) = session.links().find(|link| session.receives(*link)) else { return 0 };

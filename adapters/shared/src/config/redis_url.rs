@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use fanfare_auth::Secret;
-use fanfare_core::broker::redis::Address;
+use fanfare_core::broker::redis::{Address, Topology};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// `sun_path` of a Unix socket address holds 108 bytes on Linux and 104 on the BSDs, its closing NUL included.
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// There is a connection to each of them. Five are many.
+const SENTINELS_MAX: usize = 16;
 
 /// What `check-config` prints in place of a password.
 const PASSWORD_MASK: &str = "***";
@@ -25,8 +28,8 @@ const PATH_ENCODED: &AsciiSet = &USER_ENCODED.remove(b'/');
 /// `Display` gives the URL back with `***` in place of the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisTarget {
-    /// Where it listens.
-    pub address: Address,
+    /// Where it is.
+    pub topology: Topology,
     /// The ACL user; `None` means Redis' own default user.
     pub username: Option<String>,
     /// The password; `None` means that nobody signs in.
@@ -60,8 +63,12 @@ pub enum RedisUrlError {
     NoScheme,
     /// It asks for TLS.
     Tls,
-    /// It names Sentinels.
-    Sentinel,
+    /// It names Sentinels and no master.
+    NoMaster,
+    /// What Sentinels call a group of servers holds a character that no such name may.
+    BadMaster,
+    /// It names more Sentinels than anybody has.
+    ManySentinels,
     /// It names a cluster.
     Cluster,
     /// It names several hosts.
@@ -104,14 +111,17 @@ impl fmt::Display for RedisUrlError {
                 "rediss:// and valkeys:// (TLS to Redis) are not supported yet; use redis:// over a private network, or a \
                  local TLS tunnel such as stunnel"
             }
-            Self::Sentinel => {
-                "Sentinel is not supported yet; use redis:// and a name or a proxy (such as HAProxy) that leads to the master"
+            Self::NoMaster => {
+                "the URL names Sentinels and no master: what they call it follows their addresses, as in \
+                 redis-sentinel://HOST:26379/mymaster"
             }
+            Self::BadMaster => "the master's name in the URL holds other characters than letters, digits and . - _",
+            Self::ManySentinels => "the URL names more than 16 Sentinels",
             Self::Cluster => {
                 "there is no scheme for a cluster; use redis:// and any one of its nodes: each passes on every message"
             }
             Self::SeveralHosts => {
-                "the URL names several hosts, and one is supported; use a name that has their addresses, or a proxy (in user and \
+                "a redis:// URL names one host, and this names several; for Sentinels use redis-sentinel:// (in user and \
                  password, a comma is written as %2C)"
             }
             Self::UnknownScheme => "the URL's scheme is none of redis://, valkey:// and unix://",
@@ -156,8 +166,8 @@ impl FromStr for RedisTarget {
             "redis" | "valkey" => tcp(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)?,
             "unix" | "redis+unix" | "redis+socket" | "redis-socket" | "valkey+unix" => unix(rest)?,
             "rediss" | "valkeys" | "redis+tls" | "redis+ssl" => return Err(RedisUrlError::Tls),
-            "redis-sentinel" | "redis+sentinel" | "sentinel" | "rediss-sentinel" => {
-                return Err(RedisUrlError::Sentinel);
+            "redis-sentinel" | "redis+sentinel" | "sentinel" => {
+                sentinel(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)?
             }
             "redis-cluster" | "redis+cluster" | "valkey-cluster" => return Err(RedisUrlError::Cluster),
             _ if rest.starts_with("//") => return Err(RedisUrlError::UnknownScheme),
@@ -173,8 +183,15 @@ impl FromStr for RedisTarget {
     }
 }
 
-/// `[user[:password]@]host[:port][/db]`.
-fn tcp(rest: &str) -> Result<RedisTarget, RedisUrlError> {
+/// What stands in front of the path: who signs in, and where.
+struct Authority<'a> {
+    username: Option<String>,
+    password: Option<Password>,
+    hosts: &'a str,
+}
+
+/// Parts `[user[:password]@]hosts[/path]`.
+fn authority(rest: &str) -> Result<(Authority<'_>, &str), RedisUrlError> {
     if rest.contains('#') {
         return Err(RedisUrlError::Fragment);
     }
@@ -183,7 +200,7 @@ fn tcp(rest: &str) -> Result<RedisTarget, RedisUrlError> {
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     // The last `@` ends the user part, as in the URL standard, so that a bare `@` in a password does no harm.
-    let (user_part, host_part) = match authority.rsplit_once('@') {
+    let (user_part, hosts) = match authority.rsplit_once('@') {
         Some((user_part, host_part)) => (Some(user_part), host_part),
         None => (None, authority),
     };
@@ -194,15 +211,40 @@ fn tcp(rest: &str) -> Result<RedisTarget, RedisUrlError> {
         }
         None => (None, None),
     };
-    if host_part.contains(',') {
-        return Err(RedisUrlError::SeveralHosts);
-    }
-    let (host, port) = host_and_port(host_part)?;
-    let database = if path.is_empty() { 0 } else { database(path)? };
-    Ok(RedisTarget { address: Address::Tcp { host, port }, username, password, database })
+    Ok((Authority { username, password, hosts }, path))
 }
 
-fn host_and_port(text: &str) -> Result<(String, u16), RedisUrlError> {
+/// `[user[:password]@]host[:port][/db]`.
+fn tcp(rest: &str) -> Result<RedisTarget, RedisUrlError> {
+    let (Authority { username, password, hosts }, path) = authority(rest)?;
+    if hosts.contains(',') {
+        return Err(RedisUrlError::SeveralHosts);
+    }
+    let topology = Topology::Single(host_and_port(hosts, Address::PORT_DEFAULT)?);
+    Ok(RedisTarget { topology, username, password, database: optional_database(path)? })
+}
+
+/// `[user[:password]@]host[:port][,host[:port]]…/master[/db]`; user and password are those of Redis.
+fn sentinel(rest: &str) -> Result<RedisTarget, RedisUrlError> {
+    let (Authority { username, password, hosts }, path) = authority(rest)?;
+    let sentinels: Vec<Address> =
+        hosts.split(',').map(|host| host_and_port(host, Topology::SENTINEL_PORT_DEFAULT)).collect::<Result<_, _>>()?;
+    if sentinels.len() > SENTINELS_MAX {
+        return Err(RedisUrlError::ManySentinels);
+    }
+    let (master, path) = path.split_once('/').unwrap_or((path, ""));
+    if master.is_empty() {
+        return Err(RedisUrlError::NoMaster);
+    }
+    // What Sentinel takes for a name.
+    if !master.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
+        return Err(RedisUrlError::BadMaster);
+    }
+    let topology = Topology::Sentinel { sentinels, master: master.to_owned() };
+    Ok(RedisTarget { topology, username, password, database: optional_database(path)? })
+}
+
+fn host_and_port(text: &str, port_default: u16) -> Result<Address, RedisUrlError> {
     let (host, port) = match text.strip_prefix('[') {
         Some(bracketed) => {
             let (host, port) = bracketed.split_once(']').ok_or(RedisUrlError::BadHost)?;
@@ -222,15 +264,15 @@ fn host_and_port(text: &str) -> Result<(String, u16), RedisUrlError> {
         }
     };
     let port = match port.strip_prefix(':') {
-        None if port.is_empty() => Address::PORT_DEFAULT,
+        None if port.is_empty() => port_default,
         None => return Err(RedisUrlError::BadHost),
-        Some("") => Address::PORT_DEFAULT,
+        Some("") => port_default,
         Some(digits) => number(digits).and_then(|port| u16::try_from(port).ok()).ok_or(RedisUrlError::BadPort)?,
     };
     if port == 0 {
         return Err(RedisUrlError::BadPort);
     }
-    Ok((host.to_owned(), port))
+    Ok(Address::Tcp { host: host.to_owned(), port })
 }
 
 /// `//` and a path, or a path alone; then `?db=N&user=U&pass=P`.
@@ -251,8 +293,8 @@ fn unix(rest: &str) -> Result<RedisTarget, RedisUrlError> {
     if path.len() > SOCKET_PATH_BYTES_MAX {
         return Err(RedisUrlError::LongPath);
     }
-    let address = Address::Unix { path: PathBuf::from(path) };
-    let mut target = RedisTarget { address, username: None, password: None, database: 0 };
+    let topology = Topology::Single(Address::Unix { path: PathBuf::from(path) });
+    let mut target = RedisTarget { topology, username: None, password: None, database: 0 };
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=').ok_or(RedisUrlError::UnknownParameter)? {
             ("db", value) => target.database = database(value)?,
@@ -262,6 +304,10 @@ fn unix(rest: &str) -> Result<RedisTarget, RedisUrlError> {
         }
     }
     Ok(target)
+}
+
+fn optional_database(path: &str) -> Result<u32, RedisUrlError> {
+    if path.is_empty() { Ok(0) } else { database(path) }
 }
 
 fn database(text: &str) -> Result<u32, RedisUrlError> {
@@ -300,20 +346,9 @@ impl RedisTarget {
     /// The URL, with this in place of the password.
     fn write(&self, f: &mut impl fmt::Write, password: &str) -> fmt::Result {
         let user = self.username.as_deref().map(|user| utf8_percent_encode(user, USER_ENCODED).to_string());
-        match &self.address {
-            Address::Tcp { host, port } => {
-                f.write_str("redis://")?;
-                if self.password.is_some() {
-                    write!(f, "{}:{password}@", user.unwrap_or_default())?;
-                }
-                if host.contains(':') {
-                    write!(f, "[{host}]")?
-                } else {
-                    f.write_str(host)?
-                }
-                write!(f, ":{port}/{}", self.database)
-            }
-            Address::Unix { path } => {
+        let user = user.as_deref();
+        match &self.topology {
+            Topology::Single(Address::Unix { path }) => {
                 let path = path.to_str().unwrap_or_default();
                 // A relative path after two slashes would read as a host.
                 let slashes = if path.starts_with('/') { "//" } else { "" };
@@ -326,7 +361,33 @@ impl RedisTarget {
                 }
                 Ok(())
             }
+            Topology::Sentinel { sentinels, master } => {
+                self.write_authority(f, "redis-sentinel", sentinels, (user, password))?;
+                write!(f, "/{master}/{}", self.database)
+            }
+            Topology::Single(address) => {
+                self.write_authority(f, "redis", std::slice::from_ref(address), (user, password))?;
+                write!(f, "/{}", self.database)
+            }
+            topology => write!(f, "{topology}"),
         }
+    }
+
+    fn write_authority(
+        &self,
+        f: &mut impl fmt::Write,
+        scheme: &str,
+        hosts: &[Address],
+        (user, password): (Option<&str>, &str),
+    ) -> fmt::Result {
+        write!(f, "{scheme}://")?;
+        if self.password.is_some() {
+            write!(f, "{}:{password}@", user.unwrap_or_default())?;
+        }
+        for (index, host) in hosts.iter().enumerate() {
+            write!(f, "{}{host}", if index == 0 { "" } else { "," })?;
+        }
+        Ok(())
     }
 }
 
@@ -346,7 +407,7 @@ mod tests {
 
     fn tcp(host: &str, port: u16, user: Option<&str>, password: Option<&str>, database: u32) -> RedisTarget {
         RedisTarget {
-            address: Address::Tcp { host: host.to_owned(), port },
+            topology: Topology::Single(Address::Tcp { host: host.to_owned(), port }),
             username: user.map(str::to_owned),
             password: password.map(|password| Password(password.to_owned())),
             database,
@@ -369,10 +430,25 @@ mod tests {
     }
 
     #[test]
+    fn sentinel_urls_in_every_form() {
+        let watched = |hosts: &[(&str, u16)], password: Option<&str>, database| {
+            let sentinels = hosts.iter().map(|(host, port)| Address::Tcp { host: (*host).to_owned(), port: *port });
+            let topology = Topology::Sentinel { sentinels: sentinels.collect(), master: "mymaster".to_owned() };
+            Ok(RedisTarget { topology, ..tcp("", 0, password.map(|_| "me"), password, database) })
+        };
+        assert_eq!(parse("redis-sentinel://a/mymaster"), watched(&[("a", 26379)], None, 0));
+        assert_eq!(
+            parse("redis+sentinel://a:1,[::1]:2,c/mymaster/3"),
+            watched(&[("a", 1), ("::1", 2), ("c", 26379)], None, 3)
+        );
+        assert_eq!(parse("sentinel://me:p,w@a,b/mymaster/"), watched(&[("a", 26379), ("b", 26379)], Some("p,w"), 0));
+    }
+
+    #[test]
     fn unix_urls_in_every_form() {
-        let path = |url: &str| match parse(url).unwrap().address {
-            Address::Unix { path } => path.into_os_string().into_string().unwrap(),
-            Address::Tcp { .. } => panic!("{url} is a path"),
+        let path = |url: &str| match parse(url).unwrap().topology {
+            Topology::Single(Address::Unix { path }) => path.into_os_string().into_string().unwrap(),
+            _ => panic!("{url} is a path"),
         };
         assert_eq!(path("unix:///run/redis.sock"), "/run/redis.sock");
         assert_eq!(path("redis+unix:///run/redis.sock"), "/run/redis.sock");
@@ -387,6 +463,7 @@ mod tests {
     #[test]
     fn wrong_urls_say_what_is_wrong() {
         use RedisUrlError::*;
+        let many = format!("redis-sentinel://a{}/mymaster", ",a".repeat(SENTINELS_MAX));
         let long = format!("unix:///{}", "x".repeat(SOCKET_PATH_BYTES_MAX));
         for (url, error) in [
             ("", NoScheme),
@@ -395,8 +472,13 @@ mod tests {
             ("redis:localhost", NoScheme),
             ("rediss://h", Tls),
             ("valkeys://h", Tls),
-            ("redis-sentinel://h:26379/mymaster", Sentinel),
-            ("redis+sentinel://h", Sentinel),
+            ("redis-sentinel://h:26379", NoMaster),
+            ("redis+sentinel://h/", NoMaster),
+            ("redis-sentinel://h//0", NoMaster),
+            ("redis-sentinel://h/my%20master", BadMaster),
+            ("redis-sentinel://h/mymaster/first", BadDatabase),
+            ("redis-sentinel://a,/mymaster", NoHost),
+            (&many, ManySentinels),
             ("redis-cluster://h", Cluster),
             ("redis://a,b", SeveralHosts),
             ("redis://:p@a:6379,b:6380/1", SeveralHosts),
@@ -443,7 +525,7 @@ mod tests {
             ("redis://[::1]:7000", "[::1]:7000"),
             ("unix:///run/redis.sock?pass=hunter2", "/run/redis.sock"),
         ] {
-            assert_eq!(parse(url).unwrap().address.to_string(), name);
+            assert_eq!(parse(url).unwrap().topology.to_string(), name);
         }
     }
 
@@ -453,6 +535,7 @@ mod tests {
             ("redis://m%40e:hunter2@[::1]:7000/3", "redis://m%40e:***@[::1]:7000/3"),
             ("redis://:hunter2@h", "redis://:***@h:6379/0"),
             ("redis://h", "redis://h:6379/0"),
+            ("redis-sentinel://me:hunter2@a,[::1]:7/m/3", "redis-sentinel://me:***@a:26379,[::1]:7/m/3"),
             ("unix:///run/a%20b?db=1&user=me&pass=hunter2", "unix:///run/a%20b?db=1&user=me&pass=***"),
             ("unix:redis.sock", "unix:redis.sock?db=0"),
         ] {

@@ -7,7 +7,7 @@ mod stream;
 use crossbeam_channel::Receiver;
 use fanfare_adapter::journal;
 use fanfare_core::broker::BrokerEvent;
-use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisSession};
+use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisBroker, RedisConfig};
 use fanfare_core::time::Time;
 use reader::{Attempt, Line, What, await_writable};
 use std::io;
@@ -27,7 +27,7 @@ const UNTOLD_RECHECK: Duration = Duration::from_millis(1);
 /// Redis as the thread sees it that owns the core.
 #[derive(Debug)]
 pub struct RedisLinks {
-    session: RedisSession,
+    session: RedisBroker,
     /// By their index.
     links: Vec<Link>,
     connect_timeout: Duration,
@@ -59,11 +59,11 @@ impl RedisLinks {
     /// Nothing is connected yet: [`RedisLinks::drive`] begins.
     pub fn new(config: RedisConfig) -> RedisLinks {
         let connect_timeout = config.connect_timeout;
-        RedisLinks { session: RedisSession::new(config), links: Vec::new(), connect_timeout, put_off: None }
+        RedisLinks { session: RedisBroker::new(config), links: Vec::new(), connect_timeout, put_off: None }
     }
 
     /// The session, for asking and for its figures.
-    pub fn session(&mut self) -> &mut RedisSession {
+    pub fn session(&mut self) -> &mut RedisBroker {
         &mut self.session
     }
 

@@ -9,7 +9,7 @@ use super::link_id::Role;
 use super::resp::Reply;
 use super::setup::{Progress, Setup};
 use super::trouble::Trouble;
-use super::{ConnectionRequest, LinkState, LinkStats, RedisConfig};
+use super::{Address, ConnectionRequest, LinkState, LinkStats, RedisConfig};
 use crate::time::Time;
 
 #[derive(Clone, Copy, Debug)]
@@ -92,17 +92,40 @@ impl Link {
     }
 
     /// What the driver is to do now, if anything.
-    pub(super) fn poll(&mut self, now: Time, config: &RedisConfig) -> Option<ConnectionRequest> {
+    pub(super) fn poll(
+        &mut self,
+        target: Option<&Address>,
+        now: Time,
+        config: &RedisConfig,
+    ) -> Option<ConnectionRequest> {
         if std::mem::take(&mut self.drop_due) {
             return Some(ConnectionRequest::Drop);
         }
-        match self.state {
-            State::Waiting { until } if until <= now => {
+        match (self.state, target) {
+            (State::Waiting { until }, Some(address)) if until <= now => {
                 self.state = State::Connecting { deadline: now + config.connect_timeout };
-                Some(ConnectionRequest::Open { address: config.address.clone() })
+                Some(ConnectionRequest::Open { address: address.clone() })
             }
             _ => None,
         }
+    }
+
+    /// It is to lead to another server, so that no earlier failure counts. The wait is drawn all the same: others are led there as well.
+    pub(super) fn start_afresh(&mut self, now: Time, config: &RedisConfig) {
+        self.backoff.reset();
+        if let State::Waiting { until } = &mut self.state {
+            *until = now + self.backoff.next(config.backoff_min, config.backoff_max);
+            self.backoff.reset();
+        }
+    }
+
+    /// There is nowhere to connect to, for this reason. Says whether that is news.
+    pub(super) fn has_nowhere(&mut self, reason: &str) -> bool {
+        let is_news = self.is_waiting() && self.last_error.as_deref() != Some(reason);
+        if is_news {
+            self.last_error = Some(reason.to_owned());
+        }
+        is_news
     }
 
     pub(super) fn connected(&mut self, now: Time, config: &RedisConfig) {

@@ -1,25 +1,50 @@
-//! How drivers name a session's links, and what the session has each of them for.
+//! How drivers name links, and what each of them is for.
 
-/// Names a link of a session: a place for one connection at a time, which the driver opens and drops as it is told.
+/// Names a link: a place for one connection at a time, which the driver opens and drops as it is told.
 ///
-/// [`RedisSession::links`](super::RedisSession::links) says which there may be. What a link is for, only the session knows, except for
-/// [`RedisSession::receives`](super::RedisSession::receives).
+/// [`RedisBroker::links`](super::RedisBroker::links) says which there may be. What a link is for, only the broker knows, except for
+/// [`RedisBroker::receives`](super::RedisBroker::receives).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(u32);
 
 impl LinkId {
-    /// Counts a session's links from 0 on, without holes: an index for the driver's sockets. Later there may be links with higher ones, so
-    /// that whatever is indexed has to grow.
+    /// Counts links from 0 on, with few holes: an index for the driver's sockets. Later there may be links with higher ones, so that
+    /// whatever is indexed has to grow.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 
-    pub(super) const fn role(self) -> Role {
-        Role::ALL[self.index()]
+    pub(super) fn place(self) -> Place {
+        match Role::ALL.get(self.index()) {
+            Some(role) => Place::Session(*role),
+            None => Place::Sentinel(self.index() - Role::COUNT),
+        }
+    }
+
+    pub(super) fn receives(self) -> bool {
+        self == Place::Session(Role::Subscriber).link()
     }
 }
 
-/// What a link is for. There is one of each at most.
+/// Where a link leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// To the server that is used.
+    Session(Role),
+    /// To a Sentinel, by its place in the list of them.
+    Sentinel(usize),
+}
+
+impl Place {
+    pub(super) const fn link(self) -> LinkId {
+        match self {
+            Place::Session(role) => LinkId(role as u32),
+            Place::Sentinel(index) => LinkId((Role::COUNT + index) as u32),
+        }
+    }
+}
+
+/// What a link of a session is for. There is one of each at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// Receives messages.
@@ -33,10 +58,6 @@ pub(super) enum Role {
 impl Role {
     /// How many there are.
     pub(super) const COUNT: usize = 3;
-    /// All of them. Links have the same order, so that there is no hole where the last is not used.
+    /// All of them.
     pub(super) const ALL: [Role; Role::COUNT] = [Role::Subscriber, Role::Publisher, Role::DurablePublisher];
-
-    pub(super) const fn link(self) -> LinkId {
-        LinkId(self as u32)
-    }
 }

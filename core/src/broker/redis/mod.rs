@@ -1,7 +1,7 @@
 //! A Redis Pub/Sub session without I/O: bytes in, bytes out, and [`BrokerEvent`]s for the hub. No sockets, no clock,
 //! no threads here; whoever owns the sockets drives it.
 //!
-//! Redis asks for two connections, since one that subscribes can (in RESP2) do little else. [`RedisSession`] keeps
+//! Redis asks for two connections, since one that subscribes can (in RESP2) do little else. [`RedisBroker`] keeps
 //! both, each by itself: set-up, pipelining, health probe, reconnection with backoff. A third one publishes to rooms that wait for replicas,
 //! if there may be any ([`RedisConfig::waits_for_replicas`]). For each of them there is a *link*, which a [`LinkId`] names.
 //!
@@ -9,19 +9,19 @@
 //!
 //! One turn of the driver's loop, in this order:
 //!
-//! 1. For each of [`RedisSession::links`] whose socket had news: [`RedisSession::connected`], [`RedisSession::input`] with what was
-//!    read, [`RedisSession::disconnected`] at end of file or on an error. While the hub is congested, a link that
-//!    [`RedisSession::receives`] is left unread.
-//! 2. [`RedisSession::timeout`] if [`RedisSession::next_timeout`] is due. *After* the input: bytes that lay unread
+//! 1. For each of [`RedisBroker::links`] whose socket had news: [`RedisBroker::connected`], [`RedisBroker::input`] with what was
+//!    read, [`RedisBroker::disconnected`] at end of file or on an error. While the hub is congested, a link that
+//!    [`RedisBroker::receives`] is left unread.
+//! 2. [`RedisBroker::timeout`] if [`RedisBroker::next_timeout`] is due. *After* the input: bytes that lay unread
 //!    while the driver was held up are a sign of life, too.
-//! 3. [`RedisSession::poll_events`], and the hub's answers to all events so far: [`RedisSession::subscribe`],
-//!    [`RedisSession::unsubscribe`], [`RedisSession::publish`]; then `poll_events` once more, for publishes refused
-//!    at once, as long as [`RedisSession::has_events`]. Every event must have reached the hub before what the hub
+//! 3. [`RedisBroker::poll_events`], and the hub's answers to all events so far: [`RedisBroker::subscribe`],
+//!    [`RedisBroker::unsubscribe`], [`RedisBroker::publish`]; then `poll_events` once more, for publishes refused
+//!    at once, as long as [`RedisBroker::has_events`]. Every event must have reached the hub before what the hub
 //!    asks next reaches the session.
-//! 4. [`RedisSession::poll_connection`] until it has nothing more. It says where to connect to.
-//! 5. For each connected link: write [`RedisSession::output`], report with [`RedisSession::written`] what the kernel
+//! 4. [`RedisBroker::poll_connection`] until it has nothing more. It says where to connect to.
+//! 5. For each connected link: write [`RedisBroker::output`], report with [`RedisBroker::written`] what the kernel
 //!    took. All subscriptions asked for since the last call leave joined in few commands.
-//! 6. Sleep until a socket is ready or [`RedisSession::next_timeout`].
+//! 6. Sleep until a socket is ready or [`RedisBroker::next_timeout`].
 //!
 //! A link has one connection at a time. Once the session asked for [`ConnectionRequest::Drop`], or was
 //! told `disconnected`, that connection must not be mentioned again; the next one begins with an `Open`.
@@ -39,7 +39,7 @@
 //! - What is published has to be heard. The session subscribes to a channel of its own, and publishes a number to it ten times in nine
 //!   [`RedisConfig::probe_interval`]s. One that is not heard within [`RedisConfig::probe_timeout`] after Redis has taken it, nor before the
 //!   answer to a `PING`, ends the subscriber, and the second in a row all connections. Where Redis refuses the channel, there is no such
-//!   number, and [`RedisSession::take_canary_refusal`] says why.
+//!   number, and [`RedisBroker::take_canary_refusal`] says why.
 //! - A replica is of no use, unless it is one of a cluster: what is published there reaches no other server. It is asked for its
 //!   `ROLE` in the set-up and every [`RedisConfig::probe_interval`]; all connections to one are given up. Where `ROLE` is
 //!   refused or unknown, it passes for a master.
@@ -58,7 +58,7 @@
 //!   a later store of the room was made and an earlier one was not, the earlier one fails as
 //!   [`Unavailable`](super::PublishError::Unavailable).
 //! - Where Redis cannot keep histories, the connections are up all the same: stores fail as
-//!   [`NotStored`](super::PublishError::NotStored), reads for good, and [`RedisSession::take_complaint`] says why.
+//!   [`NotStored`](super::PublishError::NotStored), reads for good, and [`RedisBroker::take_complaint`] says why.
 //! - No password occurs in a reason or in `Debug` output.
 //! - Memory is bounded: by [`RedisConfig::buffer_bytes_max`] and [`RedisConfig::publishes_in_flight_max`] towards
 //!   Redis, by [`RedisConfig::message_bytes_max`] and fixed limits of [`resp`] from Redis, and for subscriptions by
@@ -67,6 +67,7 @@
 mod address;
 mod backlog;
 mod backoff;
+mod broker;
 mod buffers;
 mod canary;
 mod command;
@@ -79,6 +80,7 @@ mod queue;
 mod refusal;
 mod replication;
 pub mod resp;
+mod sentinel;
 mod session;
 mod setup;
 mod standing;
@@ -86,6 +88,7 @@ mod stores;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod topology;
 mod trouble;
 mod verdict;
 
@@ -93,8 +96,9 @@ use std::fmt;
 use std::time::Duration;
 
 pub use address::Address;
+pub use broker::RedisBroker;
 pub use link_id::LinkId;
-pub use session::RedisSession;
+pub use topology::Topology;
 
 #[cfg(doc)]
 use super::BrokerEvent;
@@ -104,10 +108,10 @@ use super::BrokerEvent;
 /// # Defaults
 ///
 /// ```
-/// # use fanfare_core::broker::redis::{Address, RedisConfig};
+/// # use fanfare_core::broker::redis::{Address, RedisConfig, Topology};
 /// # use std::time::Duration;
 /// let config = RedisConfig::default();
-/// assert_eq!(config.address, Address::Tcp { host: "127.0.0.1".to_owned(), port: 6379 });
+/// assert_eq!(config.topology, Topology::Single(Address::Tcp { host: "127.0.0.1".to_owned(), port: 6379 }));
 /// assert_eq!((config.username, config.password, config.database), (None, None, 0));
 /// assert_eq!((&config.client_name[..], &config.prefix[..], config.seed), ("fanfare", "fanfare:", 0));
 /// assert_eq!(config.publish_wait, Duration::ZERO);
@@ -122,12 +126,16 @@ use super::BrokerEvent;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisConfig {
-    /// Where it listens.
-    pub address: Address,
+    /// Where it is.
+    pub topology: Topology,
     /// The ACL user; none means Redis's `default`.
     pub username: Option<String>,
     /// The password; without one there is no `AUTH`, whatever the user.
     pub password: Option<String>,
+    /// The same two of Sentinels, which have users of their own.
+    pub sentinel_username: Option<String>,
+    /// See there.
+    pub sentinel_password: Option<String>,
     /// What to `SELECT`. Redis's channels do not belong to a database; this is for servers that tell them apart.
     pub database: u32,
     /// Shown by `CLIENT LIST`. Characters that Redis does not take become `-`; empty means none.
@@ -171,9 +179,11 @@ pub struct RedisConfig {
 impl Default for RedisConfig {
     fn default() -> RedisConfig {
         RedisConfig {
-            address: Address::default(),
+            topology: Topology::default(),
             username: None,
             password: None,
+            sentinel_username: None,
+            sentinel_password: None,
             database: 0,
             client_name: "fanfare".to_owned(),
             prefix: "fanfare:".to_owned(),
@@ -203,9 +213,11 @@ impl Default for RedisConfig {
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
-            .field("address", &self.address)
+            .field("topology", &self.topology)
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("sentinel_username", &self.sentinel_username)
+            .field("sentinel_password", &self.sentinel_password.as_ref().map(|_| "***"))
             .field("database", &self.database)
             .field("client_name", &self.client_name)
             .field("prefix", &self.prefix)
@@ -231,7 +243,7 @@ impl fmt::Debug for RedisConfig {
 /// that is passed over is a session that stands still.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionRequest {
-    /// Begin a new connection now; report it with [`RedisSession::connected`] or [`RedisSession::disconnected`].
+    /// Begin a new connection now; report it with [`RedisBroker::connected`] or [`RedisBroker::disconnected`].
     Open {
         /// Where to.
         address: Address,
@@ -278,6 +290,8 @@ pub struct RedisStats<'a> {
     pub durable_publisher: Option<LinkStats<'a>>,
     /// How often a connection, of any link, came up that had been up before.
     pub reconnects: u64,
+    /// How often Sentinels named another master than before.
+    pub switches: u64,
     /// Publishes that Redis has not answered yet.
     pub publishes_in_flight: usize,
     /// Publishes without an id that would have been answered `PublishFailed` with one.

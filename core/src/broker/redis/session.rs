@@ -13,7 +13,7 @@ use super::standing::Standing;
 use super::stores::page_bytes_max;
 use super::subscriber::{Operation, Subscriber};
 use super::verdict::{Loss, Verdict};
-use super::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisStats};
+use super::{Address, ConnectionRequest, LinkState, RedisConfig, RedisStats};
 use crate::broker::{Ask, BrokerEvent, PublishId, ReadId, Store};
 use crate::history::{Query, Retention};
 use crate::time::Time;
@@ -25,8 +25,12 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// A Redis Pub/Sub session without I/O. The [module's guide](super) says how to drive it.
 #[derive(Debug)]
-pub struct RedisSession {
+pub(super) struct RedisSession {
     config: RedisConfig,
+    /// Where its links lead, if anywhere.
+    target: Option<Address>,
+    /// Where they did last.
+    last_target: Option<Address>,
     /// What is taken from each role's connection.
     limits: [Limits; Role::COUNT],
     /// Of each role.
@@ -43,13 +47,14 @@ pub struct RedisSession {
     is_up_untold: bool,
     /// Why Redis refuses for a while, as was told last.
     told_trouble: Option<String>,
+    losses: u64,
     oversized: u64,
     ignored: u64,
 }
 
 impl RedisSession {
-    /// A session whose first attempts to connect are due at once.
-    pub fn new(config: RedisConfig) -> RedisSession {
+    /// A session whose first attempts to connect are due at once, to this address.
+    pub fn new(target: Option<Address>, config: RedisConfig) -> RedisSession {
         let of_replies = |reply_bytes_max| Limits { message_bytes_max: config.message_bytes_max, reply_bytes_max };
         let page_bytes_max = if config.keeps_history { page_bytes_max(&config) } else { 0 };
         RedisSession {
@@ -68,8 +73,11 @@ impl RedisSession {
             now: Time::ZERO,
             is_up_untold: false,
             told_trouble: None,
+            losses: 0,
             oversized: 0,
             ignored: 0,
+            last_target: target.clone(),
+            target,
             config,
         }
     }
@@ -160,53 +168,91 @@ impl RedisSession {
         self.canary.take_refusal()
     }
 
-    /// Where Redis is, for log lines. What to connect to, [`RedisSession::poll_connection`] says.
-    pub fn address(&self) -> &Address {
-        &self.config.address
+    /// Where it connects to.
+    pub fn target(&self) -> Option<&Address> {
+        self.target.as_ref()
     }
 
-    /// The links that there may be now. Later there may be more.
-    pub fn links(&self) -> impl Iterator<Item = LinkId> + use<> {
-        self.roles().map(Role::link)
+    /// What it is configured with.
+    pub fn config(&self) -> &RedisConfig {
+        &self.config
     }
 
-    /// Whether messages of rooms come on a link: it is to be left unread while the hub is congested
-    /// ([`Core::is_congested`](crate::Core::is_congested)).
-    pub fn receives(&self, link: LinkId) -> bool {
-        link.role() == Role::Subscriber
+    /// The same, to be changed; connections that exist stay as they are.
+    pub fn config_mut(&mut self) -> &mut RedisConfig {
+        &mut self.config
+    }
+
+    /// Whether there is a connection, or an attempt at one.
+    pub fn is_anywhere(&self) -> bool {
+        self.links.iter().any(|link| !link.is_waiting())
+    }
+
+    /// How often a connection ended or could not be made.
+    pub fn losses(&self) -> u64 {
+        self.losses
+    }
+
+    /// From now on it connects there. Connections to another server are given up for this reason.
+    pub fn lead_to(&mut self, target: Option<Address>, reason: &str, now: Time) {
+        if self.target == target {
+            return;
+        }
+        let is_elsewhere = target.is_some() && self.last_target != target;
+        if is_elsewhere {
+            self.last_target.clone_from(&target);
+        }
+        self.target = target;
+        for role in self.roles() {
+            if !self.links[role as usize].is_waiting() {
+                self.give_up(role, reason, now);
+            }
+            if is_elsewhere {
+                let (link, config) = self.link(role);
+                link.start_afresh(now, config);
+            }
+        }
+    }
+
+    /// There is nowhere to connect to, for this reason.
+    pub fn has_nowhere(&mut self, reason: &str) {
+        let is_news = self.roles().map(|role| self.links[role as usize].has_nowhere(reason)).fold(false, |a, b| a | b);
+        if is_news {
+            self.events.down(format!("Redis: {reason}"));
+            self.events.publisher_down(format!("Redis: {reason}"));
+        }
     }
 
     /// Where a link is in its life.
-    pub fn state(&self, link: LinkId) -> LinkState {
-        self.links[link.role() as usize].stats().state
+    pub fn state(&self, role: Role) -> LinkState {
+        self.links[role as usize].stats().state
     }
 
     /// What the driver is to do about a connection now. To be called until it has nothing more; that is at most twice for each link.
-    pub fn poll_connection(&mut self, now: Time) -> Option<(LinkId, ConnectionRequest)> {
+    pub fn poll_connection(&mut self, now: Time) -> Option<(Role, ConnectionRequest)> {
         self.now = now;
         self.roles().find_map(|role| {
-            let (link, config) = self.link(role);
-            link.poll(now, config).map(|request| (role.link(), request))
+            let RedisSession { links, target, config, .. } = self;
+            links[role as usize].poll(target.as_ref(), now, config).map(|request| (role, request))
         })
     }
 
     /// Those of which there is a link.
-    fn roles(&self) -> impl Iterator<Item = Role> + use<> {
+    pub fn roles(&self) -> impl Iterator<Item = Role> + use<> {
         let waits_for_replicas = self.config.waits_for_replicas;
         Role::ALL.into_iter().filter(move |role| waits_for_replicas || *role != Role::DurablePublisher)
     }
 
     /// The connection that was to be opened is established; its output can be written.
-    pub fn connected(&mut self, link: LinkId, now: Time) {
+    pub fn connected(&mut self, role: Role, now: Time) {
         self.now = now;
-        let (link, config) = self.link(link.role());
+        let (link, config) = self.link(role);
         link.connected(now, config);
     }
 
     /// The connection ended, or could not be established. `reason` is for people and must hold no secret.
-    pub fn disconnected(&mut self, link: LinkId, reason: &str, now: Time) {
+    pub fn disconnected(&mut self, role: Role, reason: &str, now: Time) {
         self.now = now;
-        let role = link.role();
         // Whatever was given up here is gone there, too.
         let link = self.link(role).0;
         link.set_drop_due(false);
@@ -217,8 +263,7 @@ impl RedisSession {
     /// What is to be written to a connection: whole commands, except that the first may be the rest of one.
     ///
     /// Subscriptions asked for since the last call are put into commands here, so it should be called once a turn.
-    pub fn output(&mut self, link: LinkId) -> &[u8] {
-        let role = link.role();
+    pub fn output(&mut self, role: Role) -> &[u8] {
         let RedisSession { links, config, .. } = self;
         let link = &mut links[role as usize];
         match role {
@@ -234,16 +279,15 @@ impl RedisSession {
     /// # Panics
     ///
     /// If there were not so many.
-    pub fn written(&mut self, link: LinkId, len: usize) {
-        self.link(link.role()).0.outbox.written(len);
+    pub fn written(&mut self, role: Role, len: usize) {
+        self.link(role).0.outbox.written(len);
     }
 
     /// Takes what was read from a connection. Events that were waiting come first, then those of these bytes.
     ///
     /// Messages are borrowed from `data` where they are whole in it; only an unfinished remainder is kept.
-    pub fn input(&mut self, link: LinkId, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
+    pub fn input(&mut self, role: Role, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
         self.now = now;
-        let role = link.role();
         self.events.drain(&mut sink);
         let limits = self.limits[role as usize];
         let link = self.link(role).0;
@@ -285,7 +329,9 @@ impl RedisSession {
     pub fn next_timeout(&self) -> Option<Time> {
         let publishers = [&self.publisher, &self.durable_publisher];
         let expiries = publishers.into_iter().filter_map(|publisher| publisher.next_expiry(&self.config));
+        let has_to_look = |role: &Role| self.target.is_some() || !self.links[*role as usize].is_waiting();
         self.roles()
+            .filter(has_to_look)
             .map(|role| self.links[role as usize].next_timeout(&self.config))
             .chain(expiries)
             .chain(self.canary.next_timeout())
@@ -362,6 +408,7 @@ impl RedisSession {
             publisher: publisher.stats(),
             durable_publisher: self.config.waits_for_replicas.then(|| durable_publisher.stats()),
             reconnects: self.links.iter().map(Link::reconnects).sum(),
+            switches: 0,
             publishes_in_flight: publishers.iter().map(|publisher| publisher.in_flight()).sum(),
             publishes_dropped: publishers.iter().map(|publisher| publisher.dropped()).sum(),
             unannounced: publishers.iter().map(|publisher| publisher.unannounced()).sum(),
@@ -552,6 +599,7 @@ impl RedisSession {
         if self.links[role as usize].is_waiting() {
             return;
         }
+        self.losses += 1;
         if role != Role::DurablePublisher {
             self.canary.lost(role == Role::Subscriber);
         }

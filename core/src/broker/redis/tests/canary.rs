@@ -194,7 +194,7 @@ fn a_refused_channel_is_told_once_and_disturbs_nothing() {
         assert_eq!(script.events(), ["up", "subscribed a"]);
         assert_eq!(script.session.take_canary_refusal(), told);
         assert_eq!(script.session.take_complaint(), None);
-        script.session.disconnected(Role::Subscriber.link(), "gone", script.now);
+        script.session.disconnected(link(Role::Subscriber), "gone", script.now);
         script.events();
     }
     script.connect(Role::Subscriber);
@@ -216,7 +216,7 @@ fn a_publish_that_is_refused_for_good_is_the_last_one_of_its_connection() {
     script.tells_role();
     script.hear(Role::Subscriber, PONG);
     assert!(script.events().is_empty());
-    script.session.disconnected(Role::Publisher.link(), "gone", script.now);
+    script.session.disconnected(link(Role::Publisher), "gone", script.now);
     script.set_up(Role::Publisher);
     script.publishes(3);
 }
@@ -301,7 +301,7 @@ fn a_number_is_held_back_with_all_else_while_scripts_are_repeated() {
     script.wait(INTERVAL);
     let said: Vec<_> = script.sent(Role::Publisher).into_iter().map(|command| command[1].clone()).collect();
     assert_eq!(said, ["fanfare:r", CHANNEL], "in its place among the publishes");
-    script.session.disconnected(Role::Publisher.link(), "gone", script.now);
+    script.session.disconnected(link(Role::Publisher), "gone", script.now);
     assert_eq!(script.session.stats().publishes_dropped, 1, "a number is none");
 }
 

@@ -60,7 +60,7 @@ fn a_publisher_that_does_not_tell_its_role_is_asked_for_no_more_than_a_sign_of_l
     let mut script = Script::new(RedisConfig::default());
     script.connect(Role::Subscriber);
     script.open(Role::Publisher);
-    script.session.connected(Role::Publisher.link(), script.now);
+    script.session.connected(link(Role::Publisher), script.now);
     script.sent(Role::Publisher);
     script.hear(Role::Publisher, &[HELLO_REPLY, b"-ERR unknown command 'ROLE'\r\n", PONG].concat());
     assert_eq!(script.events(), ["up", "publisher up"]);
@@ -81,7 +81,7 @@ fn neither_connecting_nor_set_up_may_take_for_ever() {
     let mut script = Script::new(RedisConfig::default());
     script.requests();
     script.wait(Duration::from_secs(3));
-    script.session.connected(Role::Publisher.link(), script.now);
+    script.session.connected(link(Role::Publisher), script.now);
     script.wait(Duration::from_millis(1_999));
     assert!(script.requests().is_empty());
     script.wait(Duration::from_millis(1));
@@ -104,17 +104,17 @@ fn a_connection_that_lasted_is_replaced_soon_and_one_that_did_not_ever_later() {
     for _ in 0..20 {
         script.connect(Role::Subscriber);
         script.now = script.now + Duration::from_millis(4_900);
-        script.session.disconnected(Role::Subscriber.link(), "reset", script.now);
+        script.session.disconnected(link(Role::Subscriber), "reset", script.now);
         let lost_at = script.now;
         script.open(Role::Subscriber);
         waits.push(script.now.since(lost_at));
-        script.session.disconnected(Role::Subscriber.link(), "refused", script.now);
+        script.session.disconnected(link(Role::Subscriber), "refused", script.now);
     }
     assert!(waits.iter().any(|wait| *wait > Duration::from_secs(2)), "{waits:?}");
     assert!(waits.iter().all(|wait| (config.backoff_min..=config.backoff_max).contains(wait)), "{waits:?}");
     script.connect(Role::Subscriber);
     script.now = script.now + config.backoff_max;
-    script.session.disconnected(Role::Subscriber.link(), "reset", script.now);
+    script.session.disconnected(link(Role::Subscriber), "reset", script.now);
     let lost_at = script.now;
     script.open(Role::Subscriber);
     assert!(script.now.since(lost_at) <= 2 * config.backoff_min);
@@ -123,13 +123,13 @@ fn a_connection_that_lasted_is_replaced_soon_and_one_that_did_not_ever_later() {
 #[test]
 fn a_loss_is_told_once_then_each_new_reason_and_reconnects_are_counted() {
     let mut script = Script::up(RedisConfig::default());
-    script.session.disconnected(Role::Subscriber.link(), "end of file", script.now);
-    script.session.disconnected(Role::Subscriber.link(), "end of file", script.now);
+    script.session.disconnected(link(Role::Subscriber), "end of file", script.now);
+    script.session.disconnected(link(Role::Subscriber), "end of file", script.now);
     script.hear(Role::Subscriber, b"+late\r\n");
     assert_eq!(script.events(), ["down: end of file"]);
     for reason in ["end of file", "connection refused", "connection refused"] {
         script.open(Role::Subscriber);
-        script.session.disconnected(Role::Subscriber.link(), reason, script.now);
+        script.session.disconnected(link(Role::Subscriber), reason, script.now);
     }
     assert_eq!(script.events(), ["down: connection refused"]);
     script.connect(Role::Subscriber);
@@ -137,7 +137,7 @@ fn a_loss_is_told_once_then_each_new_reason_and_reconnects_are_counted() {
     assert_eq!(script.session.stats().reconnects, 1);
     assert_eq!(script.session.stats().subscriber.last_error, Some("connection refused"));
     assert_eq!(script.session.stats().trouble(), None);
-    script.session.disconnected(Role::Subscriber.link(), "connection refused", script.now);
+    script.session.disconnected(link(Role::Subscriber), "connection refused", script.now);
     assert_eq!(script.events(), ["down: connection refused"]);
 }
 
@@ -162,7 +162,7 @@ fn replies_to_nothing_and_broken_replies_end_the_connection() {
 fn a_connection_that_ended_by_itself_needs_no_drop() {
     let mut script = Script::up(RedisConfig::default());
     script.hear(Role::Subscriber, b"?");
-    script.session.disconnected(Role::Subscriber.link(), "reset", script.now);
+    script.session.disconnected(link(Role::Subscriber), "reset", script.now);
     assert!(script.requests().is_empty());
 }
 

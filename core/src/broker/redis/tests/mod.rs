@@ -8,6 +8,7 @@ mod random;
 mod refusing;
 mod replicating;
 mod scanner;
+mod sentinel;
 mod set_up;
 mod storing;
 mod subscribing;
@@ -16,7 +17,7 @@ mod waiting;
 use std::time::Duration;
 
 use super::canary::Canary;
-use super::link_id::Role;
+use super::link_id::{Place, Role};
 use super::*;
 use crate::broker::{BrokerEvent, PublishId};
 use crate::time::Time;
@@ -39,7 +40,7 @@ fn stored_at(offset: u64) -> Vec<u8> {
 
 /// A session, its clock, and the events so far, written down.
 struct Script {
-    session: RedisSession,
+    session: RedisBroker,
     now: Time,
     events: Vec<String>,
 }
@@ -77,6 +78,17 @@ fn push(kind: u8, items: &[&str]) -> Vec<u8> {
     bytes
 }
 
+fn link(role: Role) -> LinkId {
+    Place::Session(role).link()
+}
+
+fn role_of(link: LinkId) -> Role {
+    match link.place() {
+        Place::Session(role) => role,
+        Place::Sentinel(_) => panic!("there is no Sentinel"),
+    }
+}
+
 /// What Redis says to a `SUBSCRIBE` or `UNSUBSCRIBE`.
 fn confirmation(kind: &str, channel: &str) -> Vec<u8> {
     format!(">3\r\n${}\r\n{kind}\r\n${}\r\n{channel}\r\n:1\r\n", kind.len(), channel.len()).into_bytes()
@@ -102,7 +114,7 @@ fn commands(mut bytes: &[u8]) -> Vec<Vec<String>> {
 
 impl Script {
     fn new(config: RedisConfig) -> Script {
-        Script { session: RedisSession::new(config), now: Time::from_millis(1_000), events: Vec::new() }
+        Script { session: RedisBroker::new(config), now: Time::from_millis(1_000), events: Vec::new() }
     }
 
     /// Both connections up, nothing else said.
@@ -133,7 +145,7 @@ impl Script {
     /// Opens and sets up a role in RESP3.
     fn set_up(&mut self, role: Role) {
         self.open(role);
-        self.session.connected(role.link(), self.now);
+        self.session.connected(link(role), self.now);
         self.sent(role);
         self.hear(role, &[HELLO_REPLY, MASTER, PONG].concat());
     }
@@ -142,7 +154,7 @@ impl Script {
     fn open(&mut self, role: Role) {
         loop {
             while let Some(request) = self.session.poll_connection(self.now) {
-                if request.0 == role.link() && request.1 != ConnectionRequest::Drop {
+                if request.0 == link(role) && request.1 != ConnectionRequest::Drop {
                     return;
                 }
             }
@@ -154,19 +166,19 @@ impl Script {
 
     fn requests(&mut self) -> Vec<(Role, ConnectionRequest)> {
         let requests = std::iter::from_fn(|| self.session.poll_connection(self.now));
-        requests.map(|(link, request)| (link.role(), request)).collect()
+        requests.map(|(link, request)| (role_of(link), request)).collect()
     }
 
     /// All output as commands, taken by the kernel.
     fn sent(&mut self, role: Role) -> Vec<Vec<String>> {
-        let output = self.session.output(role.link()).to_vec();
-        self.session.written(role.link(), output.len());
+        let output = self.session.output(link(role)).to_vec();
+        self.session.written(link(role), output.len());
         commands(&output)
     }
 
     fn hear(&mut self, role: Role, data: &[u8]) {
         let events = &mut self.events;
-        self.session.input(role.link(), data, self.now, |event| events.push(written(event)));
+        self.session.input(link(role), data, self.now, |event| events.push(written(event)));
     }
 
     fn drain(&mut self) {

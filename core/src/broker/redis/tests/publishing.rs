@@ -25,7 +25,7 @@ fn without_a_connection_a_publish_fails_at_once() {
     assert!(script.session.has_events());
     assert_eq!(script.events(), ["not published 1: Unavailable"]);
     assert_eq!(script.session.stats().publishes_dropped, 1);
-    assert!(script.session.output(Role::Publisher.link()).is_empty());
+    assert!(script.session.output(link(Role::Publisher)).is_empty());
 }
 
 #[test]
@@ -34,10 +34,10 @@ fn a_lost_connection_tells_what_was_surely_not_sent_from_what_may_have_been() {
     for id in 1..=4 {
         script.publish(id);
     }
-    let one = script.session.output(Role::Publisher.link()).len() / 4;
-    script.session.written(Role::Publisher.link(), 3 * one - 1);
+    let one = script.session.output(link(Role::Publisher)).len() / 4;
+    script.session.written(link(Role::Publisher), 3 * one - 1);
     script.hear(Role::Publisher, b":1\r\n");
-    script.session.disconnected(Role::Publisher.link(), "reset", script.now);
+    script.session.disconnected(link(Role::Publisher), "reset", script.now);
     assert_eq!(
         script.events(),
         [
@@ -105,7 +105,7 @@ fn publishes_in_flight_are_bounded_in_bytes_until_answered() {
     script.hear(Role::Publisher, b":0\r\n:0\r\n");
     assert_eq!(script.events(), ["published 2", "published 5"]);
     // The set-up of the next connection counts for nothing.
-    script.session.disconnected(Role::Publisher.link(), "reset", script.now);
+    script.session.disconnected(link(Role::Publisher), "reset", script.now);
     script.connect(Role::Publisher);
     script.session.publish("r", &payload, Some(PublishId::new(6)));
     script.session.publish("r", &payload, Some(PublishId::new(7)));
@@ -131,16 +131,16 @@ fn a_backlog_leaves_whole_however_little_the_kernel_takes() {
     let mut taken = Vec::new();
     for id in 0..2_000_u32 {
         script.session.publish("r", id.to_string().repeat(100).as_bytes(), None);
-        let output = script.session.output(Role::Publisher.link());
+        let output = script.session.output(link(Role::Publisher));
         let len = output.len().min(200);
         taken.extend_from_slice(&output[..len]);
-        script.session.written(Role::Publisher.link(), len);
+        script.session.written(link(Role::Publisher), len);
     }
-    while !script.session.output(Role::Publisher.link()).is_empty() {
-        let output = script.session.output(Role::Publisher.link());
+    while !script.session.output(link(Role::Publisher)).is_empty() {
+        let output = script.session.output(link(Role::Publisher));
         let len = output.len().min(30_001);
         taken.extend_from_slice(&output[..len]);
-        script.session.written(Role::Publisher.link(), len);
+        script.session.written(link(Role::Publisher), len);
     }
     let commands = commands(&taken);
     assert_eq!(commands.len(), 2_000);
@@ -183,7 +183,7 @@ fn an_answer_that_is_none_ends_the_connection() {
 #[test]
 fn warm_buffers_are_kept_while_busy_and_given_back_when_quiet() {
     let mut script = Script::up(RedisConfig::default());
-    let capacity = |script: &mut Script| script.session.publisher_capacity();
+    let capacity = |script: &mut Script| script.session.session().publisher_capacity();
     for _ in 0..4_000 {
         script.session.publish("r", &[b'x'; 1_000], None);
     }

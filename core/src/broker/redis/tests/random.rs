@@ -58,7 +58,7 @@ proptest! {
             }
             // Broken bytes end the connection when they are looked at, which may be when more of them are there; so
             // all connections end here, and why is not compared.
-            script.session.disconnected(Role::Subscriber.link(), "", script.now);
+            script.session.disconnected(link(Role::Subscriber), "", script.now);
             let mut events = script.events();
             prop_assert!(events.pop().is_some_and(|event| event.starts_with("down: ")));
             Ok((events, script.session.stats().oversized, script.session.stats().ignored))
@@ -91,7 +91,7 @@ proptest! {
             script.hear(if publisher { Role::Publisher } else { Role::Subscriber }, &bytes);
             for (role, request) in script.requests() {
                 if request != ConnectionRequest::Drop {
-                    script.session.connected(role.link(), script.now);
+                    script.session.connected(link(role), script.now);
                 }
             }
             script.wait(Duration::from_millis(100));
@@ -288,7 +288,7 @@ impl World {
             Step::Serve { role, bytes } => self.serve(role, bytes),
             Step::Break { role } => {
                 if std::mem::take(&mut self.served[role as usize]).open {
-                    self.script.session.disconnected(role.link(), "broken", self.script.now);
+                    self.script.session.disconnected(link(role), "broken", self.script.now);
                 }
             }
             Step::Connect => {}
@@ -307,7 +307,7 @@ impl World {
             self.served[role as usize] = Served::default();
             if request != ConnectionRequest::Drop {
                 self.served[role as usize].open = true;
-                self.script.session.connected(role.link(), self.script.now);
+                self.script.session.connected(link(role), self.script.now);
             }
         }
     }
@@ -322,11 +322,11 @@ impl World {
     }
 
     fn write(&mut self, role: Role, bytes: usize) {
-        let output = self.script.session.output(role.link());
+        let output = self.script.session.output(link(role));
         let len = bytes.min(output.len());
         let served = &mut self.served[role as usize];
         served.heard.extend(&output[..len]);
-        self.script.session.written(role.link(), len);
+        self.script.session.written(link(role), len);
     }
 
     fn serve(&mut self, role: Role, bytes: usize) {
@@ -410,7 +410,7 @@ impl World {
         let len = bytes.min(served.answers.len());
         let arrives: Vec<u8> = served.answers.drain(..len).collect();
         let mut events = Vec::new();
-        self.script.session.input(role.link(), &arrives, self.script.now, |event| events.push(Heard::from(event)));
+        self.script.session.input(link(role), &arrives, self.script.now, |event| events.push(Heard::from(event)));
         self.hear(events);
     }
 

@@ -146,7 +146,7 @@ fn a_connection_that_is_lost_takes_its_trouble_along() {
     script.session.subscribe("a");
     script.sent(Role::Subscriber);
     script.hear(Role::Subscriber, BUSY);
-    script.session.disconnected(Role::Subscriber.link(), "reset", script.now);
+    script.session.disconnected(link(Role::Subscriber), "reset", script.now);
     assert_eq!(script.events(), [REFUSING, "down: reset", "willing"]);
     script.connect(Role::Subscriber);
     assert!(script.sent(Role::Subscriber).is_empty());

@@ -125,7 +125,7 @@ fn when_its_connection_is_lost_others_go_on_and_what_waits_is_unconfirmed() {
     [1, 2].into_iter().for_each(|id| script.store_for(1, id));
     script.asked(ROLE);
     script.hear(ROLE, &stored_at(1));
-    script.session.disconnected(ROLE.link(), "it closed the connection", script.now);
+    script.session.disconnected(link(ROLE), "it closed the connection", script.now);
     assert_eq!(
         script.events(),
         ["not published 1: Unconfirmed", "not published 2: Unconfirmed", "refusing: it closed the connection"]
@@ -151,11 +151,11 @@ fn without_such_rooms_there_is_no_such_connection() {
 #[test]
 fn links_count_from_0_without_holes_and_messages_come_on_one_of_them() {
     for waits_for_replicas in [false, true] {
-        let session = RedisSession::new(RedisConfig { waits_for_replicas, ..config() });
+        let session = RedisBroker::new(RedisConfig { waits_for_replicas, ..config() });
         let links: Vec<LinkId> = session.links().collect();
         assert!(links.iter().map(|link| link.index()).eq(0..if waits_for_replicas { 3 } else { 2 }));
         let receiving: Vec<LinkId> = links.iter().copied().filter(|link| session.receives(*link)).collect();
-        assert_eq!(receiving, [Role::Subscriber.link()]);
+        assert_eq!(receiving, [link(Role::Subscriber)]);
     }
 }
 
@@ -187,7 +187,7 @@ fn nobody_is_told_that_it_is_up_before_it_is_known_how_its_connection_stands() {
     script.hear(Role::Publisher, &loaded());
     assert_eq!(script.events(), ["up"]);
     script.open(ROLE);
-    script.session.disconnected(ROLE.link(), "refused", script.now);
+    script.session.disconnected(link(ROLE), "refused", script.now);
     assert_eq!(script.events(), ["publisher up", "refusing: refused"]);
     script.connect(ROLE);
     script.hear(ROLE, &loaded());
@@ -211,7 +211,7 @@ fn a_publisher_that_goes_before_it_was_told_to_be_up_is_no_news() {
     for told in [&["publisher down: broken"][..], &[]] {
         script.connect(Role::Publisher);
         script.hear(Role::Publisher, &loaded());
-        script.session.disconnected(Role::Publisher.link(), "broken", script.now);
+        script.session.disconnected(link(Role::Publisher), "broken", script.now);
         // Nothing is known of the third connection yet.
         assert_eq!(script.events(), told);
     }

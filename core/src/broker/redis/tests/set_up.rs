@@ -2,9 +2,13 @@
 
 use super::*;
 
+fn cache() -> Address {
+    Address::Tcp { host: "cache.internal".to_owned(), port: 7000 }
+}
+
 fn config() -> RedisConfig {
     RedisConfig {
-        address: Address::Tcp { host: "cache.internal".to_owned(), port: 7000 },
+        topology: Topology::Single(cache()),
         username: Some("ann".to_owned()),
         password: Some("tr0ub4dor&3".to_owned()),
         database: 5,
@@ -14,11 +18,12 @@ fn config() -> RedisConfig {
 }
 
 fn connecting(config: RedisConfig) -> Script {
-    let open = ConnectionRequest::Open { address: config.address.clone() };
+    let Topology::Single(address) = config.topology.clone() else { panic!("one server") };
+    let open = ConnectionRequest::Open { address };
     let mut script = Script::new(config);
     assert_eq!(script.requests(), [(Role::Subscriber, open.clone()), (Role::Publisher, open)]);
-    assert!(script.session.output(Role::Subscriber.link()).is_empty());
-    script.session.connected(Role::Subscriber.link(), script.now);
+    assert!(script.session.output(link(Role::Subscriber)).is_empty());
+    script.session.connected(link(Role::Subscriber), script.now);
     script
 }
 
@@ -152,7 +157,7 @@ fn whoever_wants_a_password_and_gets_none_is_told_in_words() {
 fn a_server_that_ends_the_connection_before_it_said_a_word_may_speak_tls() {
     let mut script = connecting(RedisConfig::default());
     script.sent(Role::Subscriber);
-    script.session.disconnected(Role::Subscriber.link(), "it closed the connection", script.now);
+    script.session.disconnected(link(Role::Subscriber), "it closed the connection", script.now);
     assert_eq!(script.events(), ["down: it closed the connection before it said a word (a port that speaks TLS?)"]);
 }
 
@@ -188,14 +193,11 @@ fn a_refused_set_up_is_dropped_with_a_reason_and_tried_again_for_ever() {
         assert!(script.events().contains(&format!("down: {reason}")));
         assert_eq!(script.session.stats().subscriber.last_error, Some(*reason));
         assert_eq!(script.session.stats().trouble(), Some(*reason));
-        assert_eq!(
-            script.session.poll_connection(script.now),
-            Some((Role::Subscriber.link(), ConnectionRequest::Drop))
-        );
+        assert_eq!(script.session.poll_connection(script.now), Some((link(Role::Subscriber), ConnectionRequest::Drop)));
         let lost_at = script.now;
         script.open(Role::Subscriber);
         assert!(script.now.since(lost_at) >= Duration::from_millis(50));
-        script.session.connected(Role::Subscriber.link(), script.now);
+        script.session.connected(link(Role::Subscriber), script.now);
     }
     assert_eq!(script.session.stats().reconnects, 0);
 }
@@ -230,6 +232,6 @@ fn an_old_server_may_refuse_too() {
 
 #[test]
 fn the_password_is_not_printed() {
-    let text = format!("{:?} {:?}", config(), RedisSession::new(config()));
+    let text = format!("{:?} {:?}", config(), RedisBroker::new(config()));
     assert!(text.contains("***") && !text.contains("tr0ub"));
 }

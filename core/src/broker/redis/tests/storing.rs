@@ -24,7 +24,7 @@ fn up(config: RedisConfig, loads: &[u8]) -> Script {
     let mut script = Script::new(config);
     script.connect(Role::Subscriber);
     script.open(Role::Publisher);
-    script.session.connected(Role::Publisher.link(), script.now);
+    script.session.connected(link(Role::Publisher), script.now);
     let said = script.sent(Role::Publisher);
     let asked = Lua::ALL.map(|script| vec!["SCRIPT".to_owned(), "LOAD".into(), script.source().into()]);
     assert!(said.ends_with(&[&asked[..], &[vec!["INFO".into(), "memory".into()]]].concat()));
@@ -74,7 +74,7 @@ fn without_histories_nothing_more_is_said_and_nothing_stored() {
 fn only_the_publisher_loads_scripts() {
     let mut script = Script::new(config());
     script.open(Role::Subscriber);
-    script.session.connected(Role::Subscriber.link(), script.now);
+    script.session.connected(link(Role::Subscriber), script.now);
     assert_eq!(script.sent(Role::Subscriber).last().unwrap(), &["PING"]);
 }
 
@@ -208,9 +208,9 @@ fn a_script_of_another_name_is_none() {
 
 /// What is complained of once the connection is set up again, where `INFO memory` is answered with this.
 fn complaint_with(script: &mut Script, memory: &[u8]) -> Option<String> {
-    script.session.disconnected(Role::Publisher.link(), "it closed the connection", script.now);
+    script.session.disconnected(link(Role::Publisher), "it closed the connection", script.now);
     script.open(Role::Publisher);
-    script.session.connected(Role::Publisher.link(), script.now);
+    script.session.connected(link(Role::Publisher), script.now);
     script.sent(Role::Publisher);
     script.hear(Role::Publisher, &[HELLO_REPLY, MASTER, PONG, &names(), memory].concat());
     assert_eq!(script.events().last().map(String::as_str), Some("publisher up"));
@@ -258,7 +258,7 @@ fn who_does_not_tell_whether_it_evicts_is_taken_as_it_is() {
 fn who_refuses_scripts_for_a_while_is_not_up() {
     let mut script = Script::new(config());
     script.open(Role::Publisher);
-    script.session.connected(Role::Publisher.link(), script.now);
+    script.session.connected(link(Role::Publisher), script.now);
     script.sent(Role::Publisher);
     script.hear(Role::Publisher, &[HELLO_REPLY, MASTER, PONG, b"-BUSY x\r\n"].concat());
     let events = script.events();
@@ -333,7 +333,7 @@ fn a_lost_connection_tells_which_stores_were_surely_not_made() {
     script.said();
     script.hears(&[NOSCRIPT]);
     script.store("r", 4);
-    script.session.disconnected(Role::Publisher.link(), "reset", script.now);
+    script.session.disconnected(link(Role::Publisher), "reset", script.now);
     assert_eq!(
         script.events(),
         [

@@ -74,11 +74,11 @@ fn a_lost_connection_forgets_everything_asked() {
     script.session.subscribe("sent");
     script.sent(Role::Subscriber);
     script.session.subscribe("unsent");
-    script.session.disconnected(Role::Subscriber.link(), "reset", script.now);
+    script.session.disconnected(link(Role::Subscriber), "reset", script.now);
     script.session.subscribe("while down");
     script.open(Role::Subscriber);
     script.session.subscribe("while connecting");
-    script.session.connected(Role::Subscriber.link(), script.now);
+    script.session.connected(link(Role::Subscriber), script.now);
     script.session.subscribe("while setting up");
     assert_eq!(script.sent(Role::Subscriber), [vec!["HELLO", "3", "SETNAME", "fanfare"], vec!["ROLE"], vec!["PING"]]);
     script.hear(Role::Subscriber, &[HELLO_REPLY, MASTER, PONG].concat());
@@ -130,7 +130,7 @@ fn an_oversized_message_is_skipped_without_being_kept() {
     for size in [1, 7, 4_096, bytes.len()] {
         for part in bytes.chunks(size) {
             script.hear(Role::Subscriber, part);
-            assert!(script.session.inbox_capacity() <= 4_096);
+            assert!(script.session.session().inbox_capacity() <= 4_096);
         }
         assert_eq!(script.events(), ["message r: 0123456789", "message r: after"]);
     }

@@ -40,14 +40,14 @@ fn it_waits_no_longer_than_it_may_and_no_more_of_them_than_may() {
     script.open(Role::Publisher);
     (1..=5).for_each(|id| publish(&mut script, id));
     assert_eq!(script.events(), ["not published 5: Busy"]);
-    script.session.disconnected(Role::Publisher.link(), "refused", script.now);
+    script.session.disconnected(link(Role::Publisher), "refused", script.now);
     script.events();
     while script.session.stats().publishes_in_flight > 0 {
         script.now = script.session.next_timeout().unwrap();
         script.session.timeout(script.now);
         for (role, request) in script.requests() {
             if request != ConnectionRequest::Drop {
-                script.session.disconnected(role.link(), "refused", script.now);
+                script.session.disconnected(link(role), "refused", script.now);
             }
         }
     }
@@ -63,11 +63,11 @@ fn it_waits_no_longer_than_it_may_and_no_more_of_them_than_may() {
 fn of_a_connection_that_is_lost_only_what_was_not_written_waits() {
     let mut script = Script::up(config());
     publish(&mut script, 1);
-    let first = script.session.output(Role::Publisher.link()).len();
+    let first = script.session.output(link(Role::Publisher)).len();
     (2..=3).for_each(|id| publish(&mut script, id));
     // The second is written in part.
-    script.session.written(Role::Publisher.link(), first + 3);
-    script.session.disconnected(Role::Publisher.link(), "broken", script.now);
+    script.session.written(link(Role::Publisher), first + 3);
+    script.session.disconnected(link(Role::Publisher), "broken", script.now);
     assert_eq!(
         script.events(),
         ["not published 1: Unconfirmed", "not published 2: Unavailable", "publisher down: broken"]
@@ -83,7 +83,7 @@ fn of_a_connection_that_is_lost_only_what_was_not_written_waits() {
 fn unless_they_may_they_fail_at_once() {
     let mut script = Script::up(RedisConfig::default());
     publish(&mut script, 1);
-    script.session.disconnected(Role::Publisher.link(), "broken", script.now);
+    script.session.disconnected(link(Role::Publisher), "broken", script.now);
     publish(&mut script, 2);
     assert_eq!(
         script.events(),
@@ -98,7 +98,7 @@ fn it_waits_no_longer_when_it_waits_again() {
     let made = script.now;
     script.connect(Role::Publisher);
     script.now = made + (WAIT - Duration::from_millis(1));
-    script.session.disconnected(Role::Publisher.link(), "broken before it was written", script.now);
+    script.session.disconnected(link(Role::Publisher), "broken before it was written", script.now);
     script.now = made + WAIT;
     script.session.timeout(script.now);
     assert!(script.events().contains(&"not published 1: Unavailable".to_owned()));
@@ -126,7 +126,7 @@ fn a_store_that_was_refused_without_the_scripts_is_not_made_after_a_later_one() 
     script.hear(Role::Publisher, b"-NOSCRIPT No matching script.\r\n");
     publish(&mut script, 3);
     script.events();
-    script.session.disconnected(Role::Publisher.link(), "broken", script.now);
+    script.session.disconnected(link(Role::Publisher), "broken", script.now);
     let events = script.events();
     assert_eq!(events[..2], ["not published 1: Unavailable", "not published 2: Unconfirmed"]);
     script.connect(Role::Publisher);

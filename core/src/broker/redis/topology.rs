@@ -1,0 +1,58 @@
+//! Where Redis is: one server, or the master that Sentinels name.
+
+use std::fmt;
+
+use super::Address;
+
+/// Where Redis is. Later versions may know of more.
+///
+/// `Display` names it as a log line does, without any password.
+///
+/// ```
+/// # use fanfare_core::broker::redis::{Address, Topology};
+/// let tcp = |host: &str, port| Address::Tcp { host: host.to_owned(), port };
+/// assert_eq!(Topology::default().to_string(), "127.0.0.1:6379");
+/// let sentinels = vec![tcp("a", 26379), tcp("b", 26379)];
+/// let watched = Topology::Sentinel { sentinels, master: "mymaster".to_owned() };
+/// assert_eq!(watched.to_string(), "the master mymaster of the Sentinels a:26379, b:26379");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Topology {
+    /// One server, or whatever its name leads to.
+    Single(Address),
+    /// The master of a group that Sentinels watch over.
+    Sentinel {
+        /// At least one. There is a connection to each of them.
+        sentinels: Vec<Address>,
+        /// What the Sentinels call the group.
+        master: String,
+    },
+}
+
+impl Topology {
+    /// The port that Sentinels listen on unless told otherwise.
+    pub const SENTINEL_PORT_DEFAULT: u16 = 26379;
+}
+
+impl Default for Topology {
+    /// A Redis on this machine that was told nothing.
+    fn default() -> Topology {
+        Topology::Single(Address::default())
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Topology::Single(address) => address.fmt(f),
+            Topology::Sentinel { sentinels, master } => {
+                write!(f, "the master {master} of the Sentinels ")?;
+                for (index, sentinel) in sentinels.iter().enumerate() {
+                    write!(f, "{}{sentinel}", if index == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
