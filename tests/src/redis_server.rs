@@ -16,6 +16,7 @@ pub struct Redis {
     port: u16,
     process: Option<Process>,
     unix_socket: bool,
+    sentinel: bool,
     configuration: String,
     credentials: Option<Credentials>,
 }
@@ -30,6 +31,7 @@ struct Credentials {
 #[derive(Default)]
 pub struct RedisLaunch {
     unix_socket: bool,
+    sentinel: bool,
     configuration: String,
     credentials: Option<Credentials>,
 }
@@ -54,6 +56,12 @@ impl RedisLaunch {
         self
     }
 
+    /// It is a Sentinel: what it writes into its configuration stays there when it is started again.
+    pub fn sentinel(mut self) -> RedisLaunch {
+        self.sentinel = true;
+        self
+    }
+
     /// One more line of its configuration.
     pub fn directive(mut self, line: &str) -> RedisLaunch {
         let _ = writeln!(self.configuration, "{line}");
@@ -67,6 +75,7 @@ impl RedisLaunch {
             port: free_port(),
             process: None,
             unix_socket: self.unix_socket,
+            sentinel: self.sentinel,
             configuration: self.configuration,
             credentials: self.credentials,
         }
@@ -129,16 +138,21 @@ impl Redis {
             let _ = writeln!(configuration, "unixsocket \"{}\"", self.unix_socket_path());
         }
         let configuration_path = self.folder.path().join("redis.conf");
-        fs::write(&configuration_path, configuration).expect("the folder takes files");
+        if !self.sentinel || !configuration_path.exists() {
+            fs::write(&configuration_path, configuration).expect("the folder takes files");
+        }
 
         let program = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
         assert!(
             program.is_ok_and(|status| status.success()),
             "redis-server is not in PATH: apt-get install redis-server"
         );
-        let mut process = Process::spawn(
-            Process::command("redis-server", None).arg(&configuration_path).stdout(Stdio::null()).stderr(Stdio::null()),
-        );
+        let mut command = Process::command("redis-server", None);
+        command.arg(&configuration_path).stdout(Stdio::null()).stderr(Stdio::null());
+        if self.sentinel {
+            command.arg("--sentinel");
+        }
+        let mut process = Process::spawn(&mut command);
         let deadline = Instant::now() + DEADLINE;
         let own = format!("process_id:{}", process.id());
         loop {

@@ -43,6 +43,7 @@ mod redis_refuses_for_a_while;
 mod redis_urls_are_honoured;
 mod room_names_and_counts_are_limited;
 mod secrets_stay_out_of_logs;
+mod sentinels_lead_to_the_master;
 mod sessions_of_express_let_in;
 mod signals_end_the_server_in_order;
 mod slow_readers_are_closed_and_others_are_not;

@@ -85,6 +85,7 @@ mod tests {
         let mut snapshot = Snapshot {
             subscriber_up: true,
             broker_reconnects: 3,
+            broker_master_changes: 13,
             broker_publishes_dropped: 4,
             broker_publishes_in_flight: 5,
             broker_oversized: 6,
@@ -110,6 +111,7 @@ mod tests {
             ("fanfare_broker_up{link=\"publisher\"}", 0.0),
             ("fanfare_broker_up{link=\"durable_publisher\"}", 0.0),
             ("fanfare_broker_reconnects_total", 3.0),
+            ("fanfare_broker_master_changes_total", 13.0),
             ("fanfare_broker_publishes_dropped_total", 4.0),
             ("fanfare_broker_publishes_in_flight", 5.0),
             ("fanfare_broker_oversized_total", 6.0),

@@ -352,6 +352,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.broker_reconnects],
     ),
     counter(
+        "fanfare_broker_master_changes_total",
+        "Times that Sentinels named another master than before.",
+        samples![s => s.broker_master_changes],
+    ),
+    counter(
         "fanfare_broker_subscriptions_refused_total",
         "Subscriptions of rooms that the broker refused for good.",
         samples![s => s.core.subscriptions_refused],

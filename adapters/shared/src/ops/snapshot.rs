@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub durable_publisher_up: bool,
     /// Times a lost link came back.
     pub broker_reconnects: u64,
+    /// Times that Sentinels named another master.
+    pub broker_master_changes: u64,
     /// Publishes without an id that were dropped because the broker was away or busy.
     pub broker_publishes_dropped: u64,
     /// Publishes not answered yet.
@@ -49,6 +51,7 @@ impl Snapshot {
         (self.subscriber_up, self.publisher_up) = (is_up(stats.subscriber), is_up(stats.publisher));
         self.durable_publisher_up = stats.durable_publisher.is_none_or(is_up);
         self.broker_reconnects = stats.reconnects;
+        self.broker_master_changes = stats.switches;
         self.broker_publishes_dropped = stats.publishes_dropped;
         self.broker_publishes_in_flight = stats.publishes_in_flight as u64;
         self.broker_oversized = stats.oversized;

@@ -13,12 +13,16 @@ use watch::{News, Said, Watch};
 
 /// For how long the answers of the others are waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// For how long Sentinels may disagree before the log hears of it: while they fail over, they do for a second or two.
+const DISAGREEMENT_MIN: Duration = Duration::from_secs(10);
 
 /// A Sentinel, and the last thing that it said since nobody was believed.
 #[derive(Debug)]
 struct Witness {
     watch: Watch,
     said: Option<Said>,
+    /// Since when it names another master than who is believed to be it.
+    disagrees_since: Option<Time>,
 }
 
 /// Who the master is believed to be.
@@ -50,7 +54,7 @@ impl Sentinels {
         let witness = |(index, address): (usize, &Address)| {
             // Any other numbers: they shall not draw the same waits.
             let seed = seed.rotate_left(7).wrapping_add(index as u64 + 1);
-            Witness { watch: Watch::new(address.clone(), seed), said: None }
+            Witness { watch: Watch::new(address.clone(), seed), said: None, disagrees_since: None }
         };
         Sentinels {
             group: group.to_owned(),
@@ -125,11 +129,12 @@ impl Sentinels {
 
     fn believe(&mut self, master: Master) {
         self.patient_until = None;
+        self.witnesses.iter_mut().for_each(|witness| witness.disagrees_since = None);
         if let Some(last) = self.last_believed.replace(master.address.clone()).filter(|last| *last != master.address) {
             self.switches += 1;
             self.notice = Some(format!("the master is {} now, and was {last}", master.address));
         }
-        self.believed = Some(master);
+        (self.believed, self.has_told_disagreement) = (Some(master), false);
     }
 
     /// Why nobody is believed, for people, if it is not just because they have yet to answer.
@@ -151,7 +156,7 @@ impl Sentinels {
         })
     }
 
-    fn hear(&mut self, index: usize, news: News) {
+    fn hear(&mut self, index: usize, news: News, now: Time) {
         let master = match news {
             News::Answer(said) => {
                 self.witnesses[index].said = Some(said.clone());
@@ -172,10 +177,12 @@ impl Sentinels {
         let Some(believed) = &mut self.believed else { return };
         if master.address == believed.address {
             believed.epoch = believed.epoch.max(master.epoch);
-            self.has_told_disagreement = false;
+            self.witnesses[index].disagrees_since = None;
         } else if master.epoch > believed.epoch {
             self.believe(master);
-        } else if !std::mem::replace(&mut self.has_told_disagreement, true) {
+        } else if now.since(*self.witnesses[index].disagrees_since.get_or_insert(now)) >= DISAGREEMENT_MIN
+            && !std::mem::replace(&mut self.has_told_disagreement, true)
+        {
             let witness = self.witnesses[index].watch.address();
             self.notice = Some(format!(
                 "the Sentinel {witness} says that the master is {}, and others say {}, which they have learned later",
@@ -212,7 +219,7 @@ impl Sentinels {
         let mut heard = Vec::new();
         self.witnesses[index].watch.input(data, now, &self.group, config, |news| heard.push(news));
         for news in heard {
-            self.hear(index, news);
+            self.hear(index, news, now);
         }
     }
 

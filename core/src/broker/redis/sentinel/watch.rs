@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::backoff::Backoff;
 use super::super::buffers::{Inbox, Outbox, Received, Stopped};
 use super::super::command;
-use super::super::refusal::{Refusal, explained_end};
+use super::super::refusal::explained_end;
 use super::super::resp::{Items, Limits, Reply};
 use super::super::{Address, ConnectionRequest, LinkState, LinkStats, RedisConfig};
 use crate::time::Time;
@@ -33,9 +33,9 @@ enum State {
 enum Asked {
     Auth,
     Unsubscribe,
-    /// `SENTINEL MASTER`, which tells the epoch of the configuration as well.
-    Master,
-    /// `SENTINEL GET-MASTER-ADDR-BY-NAME`, where an ACL refuses the other.
+    /// `SENTINEL MASTER`, for the epoch of the configuration. While it fails over, the address in it is the old one.
+    Epoch,
+    /// `SENTINEL GET-MASTER-ADDR-BY-NAME`.
     Address,
     Subscribe,
 }
@@ -68,8 +68,10 @@ pub(super) struct Watch {
     outbox: Outbox,
     awaited: VecDeque<Asked>,
     is_subscribed: bool,
-    /// Only `GET-MASTER-ADDR-BY-NAME` may be asked.
-    is_plain: bool,
+    /// Of the answer that has begun.
+    epoch: Option<u64>,
+    /// An ACL refuses to tell it.
+    has_no_epoch: bool,
     is_heard: bool,
     asked_at: Time,
     /// When the answer must have come.
@@ -95,7 +97,8 @@ impl Watch {
             outbox: Outbox::default(),
             awaited: VecDeque::new(),
             is_subscribed: false,
-            is_plain: false,
+            epoch: None,
+            has_no_epoch: false,
             is_heard: false,
             asked_at: Time::ZERO,
             deadline: None,
@@ -141,7 +144,7 @@ impl Watch {
 
     pub(super) fn connected(&mut self, now: Time, master: &str, config: &RedisConfig) {
         if let State::Connecting { .. } = self.state {
-            (self.state, self.is_heard, self.is_plain) = (State::Up, false, false);
+            (self.state, self.is_heard, self.has_no_epoch) = (State::Up, false, false);
             if let Some(password) = &config.sentinel_password {
                 self.awaited.push_back(Asked::Auth);
                 let user = config.sentinel_username.as_deref().filter(|user| *user != "default");
@@ -175,12 +178,14 @@ impl Watch {
             self.awaited.push_back(Asked::Unsubscribe);
             command::command(out, &[b"UNSUBSCRIBE", SWITCH_MASTER]);
         }
-        let (asked, word) = match self.is_plain {
-            false => (Asked::Master, "MASTER"),
-            true => (Asked::Address, "GET-MASTER-ADDR-BY-NAME"),
-        };
-        self.awaited.extend([asked, Asked::Subscribe]);
-        command::command(out, &[b"SENTINEL", word.as_bytes(), master.as_bytes()]);
+        // In this order: an epoch that is older than the address does no harm.
+        self.epoch = None;
+        if !self.has_no_epoch {
+            self.awaited.push_back(Asked::Epoch);
+            command::command(out, &[b"SENTINEL", b"MASTER", master.as_bytes()]);
+        }
+        self.awaited.extend([Asked::Address, Asked::Subscribe]);
+        command::command(out, &[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", master.as_bytes()]);
         command::command(out, &[b"SUBSCRIBE", SWITCH_MASTER]);
     }
 
@@ -278,31 +283,29 @@ impl Watch {
                 self.deadline = None;
                 Ok(None)
             }
-            (Asked::Master, Reply::Error(error)) if error.starts_with(b"ERR No such master") => {
-                Ok(self.answered(Said::Nobody))
+            (Asked::Epoch, Reply::Error(error)) => {
+                // Of a group that it does not know, the next answer tells.
+                self.has_no_epoch = !error.starts_with(b"ERR No such master");
+                Ok(None)
             }
-            (Asked::Master, Reply::Error(error)) => match Refusal::of(error) {
-                Refusal::Lasting => {
-                    (self.is_plain, self.is_due) = (true, true);
-                    Ok(None)
-                }
-                _ => Err(config.explained_error(error)),
-            },
+            (Asked::Epoch, Reply::Array(fields) | Reply::Map(fields)) => {
+                self.epoch = epoch_in(*fields);
+                Ok(None)
+            }
             (Asked::Address, Reply::Error(error)) => Err(config.explained_error(error)),
             (Asked::Address, Reply::Null) => Ok(self.answered(Said::Nobody)),
-            (Asked::Master, Reply::Array(items) | Reply::Map(items)) => match master_of(*items) {
-                Some(said) => Ok(self.answered(said)),
-                None => Err("what answers there is no Sentinel".to_owned()),
-            },
             (Asked::Address, Reply::Array(items)) => {
                 let mut items = *items;
                 let (host, port) = (items.next(), items.next());
                 match host.zip(port).and_then(|(host, port)| address_of(text(&host)?, text(&port)?)) {
-                    Some(address) => Ok(self.answered(Said::Master { address, epoch: None })),
+                    Some(address) => {
+                        let epoch = self.epoch;
+                        Ok(self.answered(Said::Master { address, epoch }))
+                    }
                     None => Err("what answers there is no Sentinel".to_owned()),
                 }
             }
-            (Asked::Master | Asked::Address, _) => Err("what answers there is no Sentinel".to_owned()),
+            (Asked::Epoch | Asked::Address, _) => Err("what answers there is no Sentinel".to_owned()),
         }
     }
 
@@ -336,18 +339,14 @@ impl Watch {
     }
 }
 
-/// What the answer to `SENTINEL MASTER` says: names and values in turns.
-fn master_of(mut fields: Items<'_>) -> Option<Said> {
-    let (mut host, mut port, mut epoch) = (None, None, None);
+/// The epoch of the configuration in the answer to `SENTINEL MASTER`: names and values in turns.
+fn epoch_in(mut fields: Items<'_>) -> Option<u64> {
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        match text(&name)? {
-            b"ip" => host = text(&value),
-            b"port" => port = text(&value),
-            b"config-epoch" => epoch = std::str::from_utf8(text(&value)?).ok().and_then(|digits| digits.parse().ok()),
-            _ => {}
+        if text(&name)? == b"config-epoch" {
+            return std::str::from_utf8(text(&value)?).ok()?.parse().ok();
         }
     }
-    Some(Said::Master { address: address_of(host?, port?)?, epoch })
+    None
 }
 
 /// The new master, where a message on the channel is about this group: `<group> <old host> <old port> <new host> <new port>`.
