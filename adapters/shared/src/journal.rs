@@ -5,7 +5,6 @@ use fanfare_core::broker::redis::RedisBroker;
 use fanfare_core::{ConnId, Core, Entry, Metrics};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tracing::field::display;
 
 /// The first refusal of a kind is told at once, those that follow within this time in one line.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -30,10 +29,14 @@ pub fn redis(redis: &mut RedisBroker) {
         tracing::warn!(notice, "redis and its sentinels");
     }
     if let Some(reason) = redis.take_complaint() {
-        tracing::warn!(reason, address = redis.address().map(display), "redis and the histories of rooms");
+        tracing::warn!(
+            reason,
+            address = redis.address().map(tracing::field::display),
+            "redis and the histories of rooms"
+        );
     }
     if let Some(reason) = redis.take_canary_refusal() {
-        tracing::warn!(reason, address = redis.address().map(display), "redis refuses the canary");
+        tracing::warn!(reason, address = redis.address().map(tracing::field::display), "redis refuses the canary");
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod on_either_broker;
 mod on_one_broker;
+mod on_sentinels;
 
 use fanfare_tests::ledger::{Figures, Ledger, Script};
 use fanfare_tests::{Launch, Redis, Server, stored};
