@@ -8,12 +8,13 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::process::{Folder, Process};
-use crate::{DEADLINE, Reply, RespConnection, free_port};
+use crate::{Authority, DEADLINE, Reply, RespConnection, free_port};
 
 /// A Redis in a folder of its own, on a port of its own, keeping nothing. Killed, and its folder removed, on drop.
 pub struct Redis {
     folder: Folder,
     port: u16,
+    tls_port: Option<u16>,
     process: Option<Process>,
     unix_socket: bool,
     sentinel: bool,
@@ -31,6 +32,7 @@ struct Credentials {
 #[derive(Default)]
 pub struct RedisLaunch {
     unix_socket: bool,
+    tls_port: Option<u16>,
     sentinel: bool,
     configuration: String,
     credentials: Option<Credentials>,
@@ -62,6 +64,17 @@ impl RedisLaunch {
         self
     }
 
+    /// Speaks TLS on a port of its own as well, by the certificate that the authority has written under this stem.
+    pub fn tls(mut self, authority: &Authority, stem: &str) -> RedisLaunch {
+        let port = free_port();
+        self.tls_port = Some(port);
+        let [cert, key] = ["pem", "key"].map(|ending| authority.file(&format!("{stem}.{ending}")));
+        self.directive(&format!("tls-port {port}"))
+            .directive(&format!("tls-cert-file \"{}\"", cert.display()))
+            .directive(&format!("tls-key-file \"{}\"", key.display()))
+            .directive(&format!("tls-ca-cert-file \"{}\"", authority.ca_file().display()))
+    }
+
     /// One more line of its configuration.
     pub fn directive(mut self, line: &str) -> RedisLaunch {
         let _ = writeln!(self.configuration, "{line}");
@@ -73,6 +86,7 @@ impl RedisLaunch {
         Redis {
             folder: Folder::new("redis"),
             port: free_port(),
+            tls_port: self.tls_port,
             process: None,
             unix_socket: self.unix_socket,
             sentinel: self.sentinel,
@@ -188,6 +202,15 @@ impl Redis {
         } else {
             format!("redis://127.0.0.1:{}", self.port)
         }
+    }
+
+    /// A URL under which a server reaches it by TLS.
+    ///
+    /// # Panics
+    ///
+    /// If it speaks none.
+    pub fn tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.tls_port.expect("it speaks TLS"))
     }
 
     /// Kills it as `kill -9` does.

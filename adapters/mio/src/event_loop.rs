@@ -13,6 +13,7 @@ use fanfare_adapter::config::Config;
 use fanfare_adapter::drive::{self, Telling, is_pressed};
 use fanfare_adapter::journal::Refusals;
 use fanfare_adapter::program::StartError;
+use fanfare_adapter::redis_tls::RedisTls;
 use fanfare_adapter::settings::{Drawn, core_config, session_config};
 use fanfare_adapter::signals::Signal;
 use fanfare_core::Core;
@@ -95,7 +96,7 @@ impl Server {
             (Some(target), _, waker) => {
                 let session = session_config(config, target, drawn);
                 let waker = waker.expect("Redis needs one");
-                let links = RedisLinks::new(session, REDIS, waker);
+                let links = RedisLinks::new(session, RedisTls::of(config)?, REDIS, waker);
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }
         };

@@ -1,7 +1,8 @@
 //! The session's sockets on the loop's poll: connecting (names resolved elsewhere), reading, writing.
 
-use crate::resolve::Resolver;
+use crate::resolve::{Found, Resolver};
 use fanfare_adapter::journal;
+use fanfare_adapter::redis_tls::{self, Dialer, Progress, RedisTls, Session};
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisBroker, RedisConfig};
 use fanfare_core::time::Time;
@@ -31,7 +32,12 @@ enum Stream {
 #[derive(Debug)]
 struct Connection {
     stream: Stream,
+    /// Of TLS, where it is spoken: from the end of the TCP handshake on.
+    tls: Option<Box<Session>>,
+    /// What is written to it reaches Redis: behind the handshake of TLS, where that is spoken.
     established: bool,
+    /// TCP is established, and TLS is not.
+    shaking_hands: bool,
     /// There has been an edge since the last read had nothing.
     readable: bool,
     writable: bool,
@@ -42,6 +48,8 @@ struct Link {
     connection: Option<Connection>,
     /// Addresses not tried yet in this attempt.
     candidates: VecDeque<SocketAddr>,
+    /// Begins the sessions of TLS in this attempt.
+    dialer: Option<Dialer>,
     /// The host and port for which this attempt waits for the resolver.
     unresolved: Option<(String, u16)>,
     /// The resolver has this question of the link's. There is never a second one: a resolver slower than the attempts would
@@ -73,6 +81,10 @@ pub struct RedisLinks {
     /// Of the first link.
     token: Token,
     resolver: Resolver<LinkId>,
+    speaks_tls: bool,
+    /// Of TLS: what was in the last bytes that were read, and the record that is being written.
+    plaintext: Vec<u8>,
+    record: Vec<u8>,
 }
 
 impl RedisLinks {
@@ -80,12 +92,15 @@ impl RedisLinks {
     ///
     /// # Errors
     /// If the resolver's thread cannot be made.
-    pub fn new(config: RedisConfig, token: Token, waker: Arc<Waker>) -> io::Result<RedisLinks> {
+    pub fn new(config: RedisConfig, tls: Option<RedisTls>, token: Token, waker: Arc<Waker>) -> io::Result<RedisLinks> {
         Ok(RedisLinks {
+            speaks_tls: tls.is_some(),
+            plaintext: Vec::new(),
+            record: Vec::new(),
             session: RedisBroker::new(config),
             links: Links::default(),
             token,
-            resolver: Resolver::start(waker)?,
+            resolver: Resolver::start(tls, waker)?,
         })
     }
 
@@ -97,7 +112,7 @@ impl RedisLinks {
     /// Whether a turn would have something to do without waiting for the poll.
     pub fn is_ready(&self) -> bool {
         let readable = |link: &Link| {
-            link.connection.as_ref().is_some_and(|connection| connection.established && connection.readable)
+            link.connection.as_ref().is_some_and(|connection| connection.is_connected() && connection.readable)
         };
         self.session.has_events() || self.links.0.iter().any(readable)
     }
@@ -153,7 +168,7 @@ impl RedisLinks {
     ) {
         let (mut taken, began) = (0, Instant::now());
         while let Some(connection) = self.links.at(id).connection.as_mut() {
-            if !connection.established
+            if !connection.is_connected()
                 || !connection.readable
                 || taken >= BYTES_PER_TURN
                 || taken > 0 && began.elapsed() >= TIME_PER_TURN
@@ -166,12 +181,49 @@ impl RedisLinks {
                 // together with these.
                 Ok(bytes) => {
                     taken += bytes;
-                    self.session.input(id, &buffer[..bytes], now, &mut *report);
+                    if connection.tls.is_some() {
+                        if let Err(reason) = self.decrypt(id, &mut buffer[..bytes], now, &mut *report) {
+                            return self.lost(id, &reason, registry, now);
+                        }
+                    } else {
+                        self.session.input(id, &buffer[..bytes], now, &mut *report);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.readable = false,
                 Err(error) => return self.lost(id, &error.to_string(), registry, now),
             }
+        }
+    }
+
+    /// Takes what was read of a connection that speaks TLS. The error is why it has ended.
+    fn decrypt(
+        &mut self,
+        id: LinkId,
+        ciphertext: &mut [u8],
+        now: Time,
+        report: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<(), String> {
+        let Some(Connection { stream, tls: Some(tls), established, shaking_hands, .. }) =
+            &mut self.links.at(id).connection
+        else {
+            return Ok(());
+        };
+        self.plaintext.clear();
+        let progress = tls.read(ciphertext, &mut self.plaintext);
+        // What it has to say by itself. A socket that takes nothing now is written to when it does.
+        tls.flush(|bytes| stream.write(bytes)).map_err(|error| error.to_string())?;
+        if *shaking_hands && !tls.is_handshaking() && !tls.is_closed() {
+            (*established, *shaking_hands) = (true, false);
+            self.session.connected(id, now);
+        }
+        if !self.plaintext.is_empty() {
+            self.session.input(id, &self.plaintext, now, &mut *report);
+        }
+        match progress {
+            Progress::Open => Ok(()),
+            Progress::Closed => Err("it closed the connection".to_owned()),
+            Progress::Failed(failure) => Err(redis_tls::explained(&failure)),
         }
     }
 
@@ -190,14 +242,22 @@ impl RedisLinks {
 
     fn write_link(&mut self, id: LinkId, registry: &Registry, now: Time) {
         while let Some(connection) = self.links.at(id).connection.as_mut() {
-            if !connection.established || !connection.writable {
+            if !connection.is_connected() || !connection.writable {
                 return;
             }
-            let output = self.session.output(id);
-            if output.is_empty() {
-                return;
-            }
-            match connection.stream.write(output) {
+            let output = if connection.established { self.session.output(id) } else { &[] };
+            let Connection { stream, tls, .. } = connection;
+            let written = match tls {
+                None if output.is_empty() => return,
+                None => stream.write(output),
+                Some(tls) => match tls.flush(|bytes| stream.write(bytes)) {
+                    Ok(true) if output.is_empty() => return,
+                    Ok(true) => tls.write(output, &mut self.record, |bytes| stream.write(bytes)),
+                    Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+                    Err(error) => Err(error),
+                },
+            };
+            match written {
                 Ok(bytes) => self.session.written(id, bytes),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.writable = false,
@@ -215,11 +275,11 @@ impl RedisLinks {
                 }
             }
             Address::Tcp { host, port } => match host.parse::<IpAddr>() {
-                Ok(ip) => {
+                Ok(ip) if !self.speaks_tls => {
                     self.links.at(id).candidates.push_back(SocketAddr::new(ip, *port));
                     self.try_next(id, "there is no address", registry, now);
                 }
-                Err(_) => {
+                _ => {
                     self.links.at(id).unresolved = Some((host.clone(), *port));
                     self.resolve(id);
                 }
@@ -238,7 +298,7 @@ impl RedisLinks {
         }
     }
 
-    fn resolved(&mut self, id: LinkId, answer: io::Result<Vec<SocketAddr>>, registry: &Registry, now: Time) {
+    fn resolved(&mut self, id: LinkId, answer: Result<Found, String>, registry: &Registry, now: Time) {
         let link = self.links.at(id);
         let asked = link.asked.take();
         if asked.is_none() || link.unresolved != asked {
@@ -247,14 +307,14 @@ impl RedisLinks {
         }
         link.unresolved = None;
         match answer {
-            Ok(mut addresses) => {
+            Ok(Found { mut addresses, dialer }) => {
                 let first = link.attempts % addresses.len().max(1);
                 addresses.rotate_left(first);
-                link.candidates = addresses.into();
+                (link.candidates, link.dialer) = (addresses.into(), dialer);
                 link.attempts = link.attempts.wrapping_add(1);
                 self.try_next(id, "the host has no address", registry, now);
             }
-            Err(error) => self.session.disconnected(id, &format!("cannot resolve its host: {error}"), now),
+            Err(reason) => self.session.disconnected(id, &reason, now),
         }
     }
 
@@ -274,22 +334,34 @@ impl RedisLinks {
     fn adopt(&mut self, id: LinkId, mut stream: Stream, registry: &Registry) -> io::Result<()> {
         let token = Token(self.token.0 - id.index());
         registry.register(stream.source(), token, Interest::READABLE | Interest::WRITABLE)?;
-        self.links.at(id).connection =
-            Some(Connection { stream, established: false, readable: false, writable: false });
+        self.links.at(id).connection = Some(Connection {
+            stream,
+            tls: None,
+            established: false,
+            shaking_hands: false,
+            readable: false,
+            writable: false,
+        });
         Ok(())
     }
 
     /// Finishes a connection in progress, once the socket is writable.
     fn establish(&mut self, id: LinkId, registry: &Registry, now: Time) {
-        let Some(connection) = self.links.at(id).connection.as_mut() else { return };
-        if connection.established || !connection.writable {
+        let link = self.links.at(id);
+        let Some(connection) = link.connection.as_mut() else { return };
+        if connection.is_connected() || !connection.writable {
             return;
         }
         match connection.stream.outcome() {
-            Ok(true) => {
-                connection.established = true;
-                self.session.connected(id, now);
-            }
+            Ok(true) => match link.dialer.as_ref().map(Dialer::session) {
+                None => {
+                    connection.established = true;
+                    self.session.connected(id, now);
+                }
+                // Its first words leave with what is written next.
+                Some(Ok(session)) => (connection.tls, connection.shaking_hands) = (Some(Box::new(session)), true),
+                Some(Err(reason)) => self.lost(id, &reason, registry, now),
+            },
             Ok(false) => connection.writable = false,
             Err(error) => {
                 self.forget_connection(id, registry);
@@ -306,7 +378,7 @@ impl RedisLinks {
     fn forget(&mut self, id: LinkId, registry: &Registry) {
         self.forget_connection(id, registry);
         let link = self.links.at(id);
-        link.unresolved = None;
+        (link.unresolved, link.dialer) = (None, None);
         link.candidates.clear();
     }
 
@@ -321,6 +393,13 @@ impl RedisLinks {
 /// Without the address: `/readyz` is for everyone.
 fn cannot_connect(error: &io::Error) -> String {
     format!("cannot connect: {error}")
+}
+
+impl Connection {
+    /// Whether bytes can come and go, be they only of TLS.
+    fn is_connected(&self) -> bool {
+        self.established || self.shaking_hands
+    }
 }
 
 impl Stream {
@@ -386,6 +465,10 @@ mod tests {
     use mio::Poll;
     use std::net::TcpListener;
 
+    fn found(addresses: Vec<SocketAddr>) -> Result<Found, String> {
+        Ok(Found { addresses, dialer: None })
+    }
+
     fn links(poll: &Poll) -> RedisLinks {
         let waker = Arc::new(Waker::new(poll.registry(), Token(2)).unwrap());
         let mut config = RedisConfig::default();
@@ -393,7 +476,7 @@ mod tests {
         (config.backoff_min, config.backoff_max) = (Duration::from_millis(1), Duration::from_millis(1));
         // What the resolver says of this name is never asked for here.
         config.topology = Topology::Single(Address::Tcp { host: "redis.invalid".to_owned(), port: 6379 });
-        RedisLinks::new(config, Token(1), waker).unwrap()
+        RedisLinks::new(config, None, Token(1), waker).unwrap()
     }
 
     /// Lets an attempt that is under way run out of time, and the next one begin.
@@ -412,7 +495,7 @@ mod tests {
         let link = links.session.links().next().unwrap();
         links.drive(poll.registry(), now);
         expire(&mut links, poll.registry(), &mut now);
-        links.resolved(link, Ok(vec![listener.local_addr().unwrap()]), poll.registry(), now);
+        links.resolved(link, found(vec![listener.local_addr().unwrap()]), poll.registry(), now);
         assert!(links.links.at(link).connection.is_some());
     }
 
@@ -426,7 +509,7 @@ mod tests {
         let other = Address::Tcp { host: "other.invalid".to_owned(), port: 6379 };
         links.open(link, &other, poll.registry(), now);
         for is_connecting in [false, true] {
-            links.resolved(link, Ok(vec![listener.local_addr().unwrap()]), poll.registry(), now);
+            links.resolved(link, found(vec![listener.local_addr().unwrap()]), poll.registry(), now);
             assert_eq!(links.links.at(link).connection.is_some(), is_connecting);
         }
     }
@@ -440,7 +523,7 @@ mod tests {
         let link = links.session.links().next().unwrap();
         links.drive(poll.registry(), now);
         for left in [other, silent, other] {
-            links.resolved(link, Ok(vec![silent, other]), poll.registry(), now);
+            links.resolved(link, found(vec![silent, other]), poll.registry(), now);
             assert_eq!(links.links.at(link).candidates, [left], "the other one is being tried");
             expire(&mut links, poll.registry(), &mut now);
         }

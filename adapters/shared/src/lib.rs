@@ -13,6 +13,7 @@ pub mod ops;
 pub mod page;
 pub mod program;
 pub mod readiness;
+pub mod redis_tls;
 pub mod settings;
 pub mod time;
 pub mod tls;

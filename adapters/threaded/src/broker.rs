@@ -5,6 +5,8 @@ use crossbeam_channel::Receiver;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::drive::{self, MEMORY_BYTES_PER_TURN, MEMORY_BYTES_PRESSING};
 use fanfare_adapter::ops::Snapshot;
+use fanfare_adapter::program::StartError;
+use fanfare_adapter::redis_tls::RedisTls;
 use fanfare_adapter::settings::{Drawn, session_config};
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::{Ask, BrokerEvent};
@@ -21,11 +23,17 @@ pub enum Broker {
 
 impl Broker {
     /// The one that is configured.
-    pub fn new(config: &Config, core: &fanfare_core::Config, drawn: Drawn) -> Broker {
-        match &config.redis.target {
+    ///
+    /// # Errors
+    /// What is wrong with the files of TLS to Redis.
+    pub fn new(config: &Config, core: &fanfare_core::Config, drawn: Drawn) -> Result<Broker, StartError> {
+        Ok(match &config.redis.target {
             None => Broker::Memory(Box::new(MemoryBroker::new(core))),
-            Some(target) => Broker::Redis(Box::new(RedisLinks::new(session_config(config, target, drawn)))),
-        }
+            Some(target) => {
+                let links = RedisLinks::new(session_config(config, target, drawn), RedisTls::of(config)?);
+                Broker::Redis(Box::new(links))
+            }
+        })
     }
 
     /// Where threads tell what is to be read; while the hub is `congested`, without messages.

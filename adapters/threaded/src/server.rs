@@ -62,7 +62,7 @@ impl ThreadedServer {
             await_signal(signal, &senders).map_err(failed("cannot wait for signals"))?;
         }
         let core = core_config(config, places, drawn, page(&config.core.limits));
-        let broker = Broker::new(config, &core, drawn);
+        let broker = Broker::new(config, &core, drawn)?;
         let credentials = Authenticator::start(config)?.map(|authenticator| {
             let clients = senders.clients.clone();
             authenticator.desk(0, move || {

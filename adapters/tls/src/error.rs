@@ -27,6 +27,8 @@ pub enum LoadError {
     EncryptedKey(PathBuf),
     /// Its private key is damaged, or of a kind that is not supported.
     BadKey(PathBuf),
+    /// This machine has none in the places where systems keep them.
+    NoAuthorities,
     /// The key is not that of the certificate.
     Mismatch {
         /// Of the certificate.
@@ -62,6 +64,7 @@ impl fmt::Display for LoadError {
                     file.display()
                 )
             }
+            LoadError::NoAuthorities => f.write_str("this machine has no certificates of authorities that it trusts"),
             LoadError::Mismatch { cert_file, key_file } => {
                 write!(
                     f,

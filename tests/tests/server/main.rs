@@ -40,6 +40,7 @@ mod redis_may_forget_the_scripts;
 mod redis_of_every_kind_is_understood;
 mod redis_outages_are_survived;
 mod redis_refuses_for_a_while;
+mod redis_speaks_tls;
 mod redis_urls_are_honoured;
 mod room_names_and_counts_are_limited;
 mod secrets_stay_out_of_logs;

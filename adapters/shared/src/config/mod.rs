@@ -16,6 +16,7 @@ mod rooms;
 mod tests;
 mod tls;
 
+use crate::redis_tls;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::host::HostName;
 use fanfare_shell::logging::Log;
@@ -67,6 +68,8 @@ pub struct Config {
 pub struct Redis {
     /// `redis.url`; `None` means the embedded broker, and that this instance stands alone.
     pub target: Option<RedisTarget>,
+    /// `redis.tls_*`: how Redis is known where the URL asks for TLS.
+    pub tls: redis_tls::Settings,
     /// Every other key of the section but `redis.format`, as the session takes them. What the URL says and what is drawn at the start is not in it.
     pub session: RedisConfig,
 }

@@ -30,6 +30,8 @@ const PATH_ENCODED: &AsciiSet = &USER_ENCODED.remove(b'/');
 pub struct RedisTarget {
     /// Where it is.
     pub topology: Topology,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
     /// The ACL user; `None` means Redis' own default user.
     pub username: Option<String>,
     /// The password; `None` means that nobody signs in.
@@ -61,8 +63,6 @@ impl fmt::Debug for Password {
 pub enum RedisUrlError {
     /// It does not start with a scheme.
     NoScheme,
-    /// It asks for TLS.
-    Tls,
     /// It names Sentinels and no master.
     NoMaster,
     /// What Sentinels call a group of servers holds a character that no such name may.
@@ -106,11 +106,7 @@ pub enum RedisUrlError {
 impl fmt::Display for RedisUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoScheme => "the URL does not start with redis://, valkey:// or unix://",
-            Self::Tls => {
-                "rediss:// and valkeys:// (TLS to Redis) are not supported yet; use redis:// over a private network, or a \
-                 local TLS tunnel such as stunnel"
-            }
+            Self::NoScheme => "the URL does not start with redis://, rediss://, redis-sentinel:// or unix://",
             Self::NoMaster => {
                 "the URL names Sentinels and no master: what they call it follows their addresses, as in \
                  redis-sentinel://HOST:26379/mymaster"
@@ -124,7 +120,7 @@ impl fmt::Display for RedisUrlError {
                 "a redis:// URL names one host, and this names several; for Sentinels use redis-sentinel:// (in user and \
                  password, a comma is written as %2C)"
             }
-            Self::UnknownScheme => "the URL's scheme is none of redis://, valkey:// and unix://",
+            Self::UnknownScheme => "the URL's scheme is none of redis://, rediss://, redis-sentinel://, rediss-sentinel://, valkey://, valkeys:// and unix://",
             Self::NoHost => "the URL has no host",
             Self::BadHost => {
                 "the URL's host is neither a name nor an address (an IPv6 address stands in [brackets]; in user and \
@@ -164,12 +160,19 @@ impl FromStr for RedisTarget {
         let (scheme, rest) = url.split_once(':').ok_or(RedisUrlError::NoScheme)?;
         let target = match scheme.to_ascii_lowercase().as_str() {
             "redis" | "valkey" => tcp(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)?,
+            "rediss" | "valkeys" | "redis+tls" | "redis+ssl" => {
+                RedisTarget { tls: true, ..tcp(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)? }
+            }
             "unix" | "redis+unix" | "redis+socket" | "redis-socket" | "valkey+unix" => unix(rest)?,
-            "rediss" | "valkeys" | "redis+tls" | "redis+ssl" => return Err(RedisUrlError::Tls),
             "redis-sentinel" | "redis+sentinel" | "sentinel" => {
                 sentinel(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)?
             }
-            "redis-cluster" | "redis+cluster" | "valkey-cluster" => return Err(RedisUrlError::Cluster),
+            "rediss-sentinel" | "rediss+sentinel" => {
+                RedisTarget { tls: true, ..sentinel(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)? }
+            }
+            "redis-cluster" | "rediss-cluster" | "redis+cluster" | "valkey-cluster" => {
+                return Err(RedisUrlError::Cluster);
+            }
             _ if rest.starts_with("//") => return Err(RedisUrlError::UnknownScheme),
             _ => return Err(RedisUrlError::NoScheme),
         };
@@ -221,7 +224,7 @@ fn tcp(rest: &str) -> Result<RedisTarget, RedisUrlError> {
         return Err(RedisUrlError::SeveralHosts);
     }
     let topology = Topology::Single(host_and_port(hosts, Address::PORT_DEFAULT)?);
-    Ok(RedisTarget { topology, username, password, database: optional_database(path)? })
+    Ok(RedisTarget { topology, tls: false, username, password, database: optional_database(path)? })
 }
 
 /// `[user[:password]@]host[:port][,host[:port]]…/master[/db]`; user and password are those of Redis.
@@ -241,7 +244,7 @@ fn sentinel(rest: &str) -> Result<RedisTarget, RedisUrlError> {
         return Err(RedisUrlError::BadMaster);
     }
     let topology = Topology::Sentinel { sentinels, master: master.to_owned() };
-    Ok(RedisTarget { topology, username, password, database: optional_database(path)? })
+    Ok(RedisTarget { topology, tls: false, username, password, database: optional_database(path)? })
 }
 
 fn host_and_port(text: &str, port_default: u16) -> Result<Address, RedisUrlError> {
@@ -294,7 +297,7 @@ fn unix(rest: &str) -> Result<RedisTarget, RedisUrlError> {
         return Err(RedisUrlError::LongPath);
     }
     let topology = Topology::Single(Address::Unix { path: PathBuf::from(path) });
-    let mut target = RedisTarget { topology, username: None, password: None, database: 0 };
+    let mut target = RedisTarget { topology, tls: false, username: None, password: None, database: 0 };
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=').ok_or(RedisUrlError::UnknownParameter)? {
             ("db", value) => target.database = database(value)?,
@@ -362,11 +365,21 @@ impl RedisTarget {
                 Ok(())
             }
             Topology::Sentinel { sentinels, master } => {
-                self.write_authority(f, "redis-sentinel", sentinels, (user, password))?;
+                self.write_authority(
+                    f,
+                    if self.tls { "rediss-sentinel" } else { "redis-sentinel" },
+                    sentinels,
+                    (user, password),
+                )?;
                 write!(f, "/{master}/{}", self.database)
             }
             Topology::Single(address) => {
-                self.write_authority(f, "redis", std::slice::from_ref(address), (user, password))?;
+                self.write_authority(
+                    f,
+                    if self.tls { "rediss" } else { "redis" },
+                    std::slice::from_ref(address),
+                    (user, password),
+                )?;
                 write!(f, "/{}", self.database)
             }
             topology => write!(f, "{topology}"),
@@ -408,6 +421,7 @@ mod tests {
     fn tcp(host: &str, port: u16, user: Option<&str>, password: Option<&str>, database: u32) -> RedisTarget {
         RedisTarget {
             topology: Topology::Single(Address::Tcp { host: host.to_owned(), port }),
+            tls: false,
             username: user.map(str::to_owned),
             password: password.map(|password| Password(password.to_owned())),
             database,
@@ -470,8 +484,7 @@ mod tests {
             ("localhost", NoScheme),
             ("localhost:6379", NoScheme),
             ("redis:localhost", NoScheme),
-            ("rediss://h", Tls),
-            ("valkeys://h", Tls),
+            ("rediss:h", NoScheme),
             ("redis-sentinel://h:26379", NoMaster),
             ("redis+sentinel://h/", NoMaster),
             ("redis-sentinel://h//0", NoMaster),
@@ -535,6 +548,8 @@ mod tests {
             ("redis://m%40e:hunter2@[::1]:7000/3", "redis://m%40e:***@[::1]:7000/3"),
             ("redis://:hunter2@h", "redis://:***@h:6379/0"),
             ("redis://h", "redis://h:6379/0"),
+            ("rediss://:hunter2@h", "rediss://:***@h:6379/0"),
+            ("rediss-sentinel://a/m", "rediss-sentinel://a:26379/m/0"),
             ("redis-sentinel://me:hunter2@a,[::1]:7/m/3", "redis-sentinel://me:***@a:26379,[::1]:7/m/3"),
             ("unix:///run/a%20b?db=1&user=me&pass=hunter2", "unix:///run/a%20b?db=1&user=me&pass=***"),
             ("unix:redis.sock", "unix:redis.sock?db=0"),

@@ -6,6 +6,7 @@ mod stream;
 
 use crossbeam_channel::Receiver;
 use fanfare_adapter::journal;
+use fanfare_adapter::redis_tls::{self, Progress, RedisTls, Session};
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisBroker, RedisConfig};
 use fanfare_core::time::Time;
@@ -31,6 +32,10 @@ pub struct RedisLinks {
     /// By their index.
     links: Vec<Link>,
     connect_timeout: Duration,
+    tls: Option<RedisTls>,
+    /// Of TLS: what was in the last bytes that were read, and the record that is being written.
+    plaintext: Vec<u8>,
+    record: Vec<u8>,
     /// Something is due, and has to wait until then.
     put_off: Option<Time>,
 }
@@ -51,15 +56,26 @@ struct Link {
 #[derive(Debug)]
 struct Connection {
     stream: Arc<Stream>,
+    /// Of TLS, where it is spoken.
+    tls: Option<Box<Session>>,
+    /// The session may say something: TLS is established, where it is spoken.
+    is_open: bool,
     /// It takes nothing more, and this thread is told when that changes.
     is_full: bool,
 }
 
 impl RedisLinks {
     /// Nothing is connected yet: [`RedisLinks::drive`] begins.
-    pub fn new(config: RedisConfig) -> RedisLinks {
-        let connect_timeout = config.connect_timeout;
-        RedisLinks { session: RedisBroker::new(config), links: Vec::new(), connect_timeout, put_off: None }
+    pub fn new(config: RedisConfig, tls: Option<RedisTls>) -> RedisLinks {
+        RedisLinks {
+            connect_timeout: config.connect_timeout,
+            session: RedisBroker::new(config),
+            links: Vec::new(),
+            tls,
+            plaintext: Vec::new(),
+            record: Vec::new(),
+            put_off: None,
+        }
     }
 
     /// The session, for asking and for its figures.
@@ -129,15 +145,52 @@ impl RedisLinks {
     fn hear(&mut self, id: LinkId, News { number, what }: News, now: Time, report: &mut impl FnMut(BrokerEvent<'_>)) {
         let link = &mut self.links[id.index()];
         match what {
-            What::Connected(stream) if number != link.number => stream.shutdown(),
+            What::Connected(stream, _) if number != link.number => stream.shutdown(),
             _ if number != link.number => {}
-            What::Connected(stream) => {
-                link.connection = Some(Connection { stream, is_full: false });
-                self.session.connected(id, now);
+            What::Connected(stream, tls) => {
+                let is_open = tls.is_none();
+                link.connection = Some(Connection { stream, tls, is_open, is_full: false });
+                if is_open {
+                    self.session.connected(id, now);
+                }
             }
-            What::Read(bytes) => self.session.input(id, &bytes, now, report),
+            What::Read(mut bytes) => match &mut link.connection {
+                Some(Connection { tls: Some(_), .. }) => {
+                    if let Err(reason) = self.decrypt(id, &mut bytes, now, report) {
+                        self.lost(id, &reason, now);
+                    }
+                }
+                _ => self.session.input(id, &bytes, now, report),
+            },
             What::Writable => link.connection.iter_mut().for_each(|connection| connection.is_full = false),
             What::Ended(reason) => self.lost(id, &reason, now),
+        }
+    }
+
+    /// Takes what was read of a connection that speaks TLS. The error is why it has ended.
+    fn decrypt(
+        &mut self,
+        id: LinkId,
+        ciphertext: &mut [u8],
+        now: Time,
+        report: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<(), String> {
+        let Some(Connection { tls: Some(tls), is_open, .. }) = &mut self.links[id.index()].connection else {
+            return Ok(());
+        };
+        self.plaintext.clear();
+        let progress = tls.read(ciphertext, &mut self.plaintext);
+        if !*is_open && !tls.is_handshaking() && !tls.is_closed() {
+            *is_open = true;
+            self.session.connected(id, now);
+        }
+        if !self.plaintext.is_empty() {
+            self.session.input(id, &self.plaintext, now, report);
+        }
+        match progress {
+            Progress::Open => Ok(()),
+            Progress::Closed => Err("it closed the connection".to_owned()),
+            Progress::Failed(failure) => Err(redis_tls::explained(&failure)),
         }
     }
 
@@ -150,7 +203,7 @@ impl RedisLinks {
             match request {
                 ConnectionRequest::Drop => self.links[id.index()].forget(),
                 ConnectionRequest::Open { address } => {
-                    if let Err(error) = self.links[id.index()].open(address, self.connect_timeout) {
+                    if let Err(error) = self.links[id.index()].open(address, self.connect_timeout, self.tls.as_ref()) {
                         self.session.disconnected(id, &format!("no thread to connect with: {error}"), now);
                     }
                 }
@@ -165,17 +218,25 @@ impl RedisLinks {
 
     /// Writes as much as the socket takes. Fails only where nobody would tell that it takes more.
     fn write(&mut self, id: LinkId) -> io::Result<()> {
-        let RedisLinks { session, links, .. } = self;
+        let RedisLinks { session, links, record, .. } = self;
         let Some(Link { line: Some(line), number, connection: Some(connection), .. }) = links.get_mut(id.index())
         else {
             return Ok(());
         };
         while !connection.is_full {
-            let output = session.output(id);
-            if output.is_empty() {
-                return Ok(());
-            }
-            match connection.stream.write(output) {
+            let Connection { stream, tls, is_open, .. } = connection;
+            let output = if *is_open { session.output(id) } else { &[] };
+            let written = match tls {
+                None if output.is_empty() => return Ok(()),
+                None => stream.write(output),
+                Some(tls) => match tls.flush(|bytes| stream.write(bytes)) {
+                    Ok(true) if output.is_empty() => return Ok(()),
+                    Ok(true) => tls.write(output, record, |bytes| stream.write(bytes)),
+                    Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+                    Err(error) => Err(error),
+                },
+            };
+            match written {
                 Ok(written) => session.written(id, written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     await_writable(*number, Arc::clone(&connection.stream), line.teller.clone())?;
@@ -199,10 +260,10 @@ impl RedisLinks {
 
 impl Link {
     /// Has its thread connect.
-    fn open(&mut self, address: Address, time: Duration) -> io::Result<()> {
+    fn open(&mut self, address: Address, time: Duration, tls: Option<&RedisTls>) -> io::Result<()> {
         let line = match self.line.take() {
             Some(line) => line,
-            None => Line::open()?,
+            None => Line::open(tls.cloned())?,
         };
         self.number += 1;
         let attempt = Attempt { number: self.number, address, first: self.attempts, deadline: Instant::now() + time };
@@ -234,7 +295,7 @@ mod tests {
 
     /// All links connect, as far as they know: there are no threads. Of the first, with the number of its attempt.
     fn connecting() -> (RedisLinks, LinkId, u64) {
-        let mut links = RedisLinks::new(RedisConfig::default());
+        let mut links = RedisLinks::new(RedisConfig::default(), None);
         let mut attempted = Vec::new();
         for _ in links.session.links() {
             let ((attempts, wanted), (teller, news)) = (unbounded(), unbounded());
@@ -258,7 +319,7 @@ mod tests {
         // Its thread would read it for as long as it lasts.
         let read = Arc::new(Stream::Unix(stream));
         links.links[id.index()].forget();
-        for what in [What::Connected(Arc::clone(&read)), What::Ended("it has ended".to_owned())] {
+        for what in [What::Connected(Arc::clone(&read), None), What::Ended("it has ended".to_owned())] {
             hear(&mut links, id, old, what);
             assert!(links.links[id.index()].connection.is_none());
             assert_eq!(links.session.state(id), LinkState::Connecting);
@@ -271,7 +332,7 @@ mod tests {
         let (mut links, id, number) = connecting();
         let (stream, mut redis) = UnixStream::pair().unwrap();
         let stream = Arc::new(Stream::Unix(stream));
-        hear(&mut links, id, number, What::Connected(Arc::clone(&stream)));
+        hear(&mut links, id, number, What::Connected(Arc::clone(&stream), None));
         redis.write_all(b"+").unwrap();
         let late = Time::ZERO + links.connect_timeout;
         links.read(late, false, |_| ());

@@ -2,6 +2,7 @@
 
 use super::stream::{Place, Stream};
 use crossbeam_channel::{Receiver, SendError, Sender, bounded, unbounded};
+use fanfare_adapter::redis_tls::{RedisTls, Session};
 use fanfare_core::broker::redis::Address;
 use std::io;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub struct News {
 
 #[derive(Debug)]
 pub(super) enum What {
-    /// It is established, and is being read.
-    Connected(Arc<Stream>),
+    /// It is established, and is being read. Where TLS is spoken, its session has yet to begin.
+    Connected(Arc<Stream>, Option<Box<Session>>),
     Read(Vec<u8>),
     /// It had taken less than it was given, and takes more.
     Writable,
@@ -45,6 +46,7 @@ pub(super) enum What {
 
 /// A link's thread.
 struct Reader {
+    tls: Option<RedisTls>,
     attempts: Receiver<Attempt>,
     news: Sender<News>,
 }
@@ -64,9 +66,9 @@ type Told = Result<(), SendError<News>>;
 
 impl Line {
     /// Starts the thread, which ends when this is dropped.
-    pub(super) fn open() -> io::Result<Line> {
+    pub(super) fn open(tls: Option<RedisTls>) -> io::Result<Line> {
         let ((attempts, wanted), (teller, news)) = (unbounded(), bounded(NEWS_MAX));
-        let reader = Reader { attempts: wanted, news: teller.clone() };
+        let reader = Reader { tls, attempts: wanted, news: teller.clone() };
         let run = move || drop(reader.run());
         thread::Builder::new().name("fanfare-redis".to_owned()).spawn(run)?;
         Ok(Line { attempts, news, teller })
@@ -89,7 +91,10 @@ impl Reader {
             let (attempt, places) = self.look_up(attempt, Place::of);
             let reason = match connect(&attempt, places) {
                 Err(reason) => reason,
-                Ok(stream) => self.read(attempt.number, Arc::new(stream))?,
+                Ok(stream) => match self.begin_tls(&attempt.address) {
+                    Err(reason) => reason,
+                    Ok(tls) => self.read(attempt.number, Arc::new(stream), tls)?,
+                },
             };
             self.tell(attempt.number, What::Ended(reason))?;
         }
@@ -115,8 +120,8 @@ impl Reader {
 
     /// Reads until the end, and says why it came. Where what was read is not taken, it waits, and so, once the kernel's buffers are full,
     /// does Redis.
-    fn read(&self, number: u64, stream: Arc<Stream>) -> Result<String, SendError<News>> {
-        self.tell(number, What::Connected(Arc::clone(&stream)))?;
+    fn read(&self, number: u64, stream: Arc<Stream>, tls: Option<Box<Session>>) -> Result<String, SendError<News>> {
+        self.tell(number, What::Connected(Arc::clone(&stream), tls))?;
         let mut buffer = vec![0; READ_BYTES];
         loop {
             match stream.read(&mut buffer) {
@@ -125,6 +130,11 @@ impl Reader {
                 Err(error) => return Ok(error.to_string()),
             }
         }
+    }
+
+    fn begin_tls(&self, address: &Address) -> Result<Option<Box<Session>>, String> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        Ok(Some(Box::new(tls.dialer(address)?.session()?)))
     }
 
     fn tell(&self, number: u64, what: What) -> Told {
@@ -167,7 +177,7 @@ mod tests {
     /// While the first host is looked up, these other attempts come: which one goes on, and which hosts were looked up.
     fn looked_up(others: &[(u64, &str)]) -> (u64, Vec<String>) {
         let ((attempts, wanted), (news, _told)) = (unbounded(), bounded(1));
-        let (reader, hosts) = (Reader { attempts: wanted, news }, RefCell::new(Vec::new()));
+        let (reader, hosts) = (Reader { tls: None, attempts: wanted, news }, RefCell::new(Vec::new()));
         let look_up = |address: &Address| {
             let Address::Tcp { host, .. } = address else { unreachable!("there are only these") };
             if hosts.borrow().is_empty() {

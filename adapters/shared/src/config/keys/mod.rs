@@ -10,6 +10,7 @@ mod tls;
 
 use super::auth::{Auth, Callback, Issuer, Session};
 use super::{Compression, Config, Redis, Tls};
+use crate::redis_tls;
 use fanfare_auth::CookieKind;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::config::{Given, Key};
@@ -59,7 +60,7 @@ fn blank() -> Config {
         core: fanfare_core::Config::default(),
         log: Log { format: LogFormat::Text, level: LogLevel::Info },
         tls: Tls::default(),
-        redis: Redis { target: None, session: RedisConfig::default() },
+        redis: Redis { target: None, tls: redis_tls::Settings::default(), session: RedisConfig::default() },
         compression: Compression { enabled: false, threshold_bytes: 0, level: 0 },
         auth: Auth {
             core: fanfare_core::Auth::default(),

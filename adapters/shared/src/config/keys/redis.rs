@@ -1,6 +1,7 @@
 //! Section `redis`: how instances share their rooms.
 
 use crate::config::Config;
+use crate::config::auth::OptionalPath;
 use crate::config::kinds::{GIB, HOUR_MS, KIB, MIB, RedisUrl, field};
 use fanfare_core::PublishFormat;
 use fanfare_shell::config::{Choice, Key, Milliseconds, Number, Text, Unit};
@@ -9,11 +10,48 @@ pub(super) static REDIS: &[Key<Config>] = &[
     Key {
         name: "redis.url",
         default: "",
-        help: "The Redis that instances share: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or unix:///PATH; valkey:// is redis://. Without one \
-               this instance stands alone. A password in a flag can be seen in the list of processes: prefer the \
+        help: "The Redis that instances share: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], unix:///PATH, or \
+               redis-sentinel://HOST:PORT,HOST:PORT/MASTER[/DB]; rediss:// and rediss-sentinel:// speak TLS, and valkey:// is redis://. \
+               Without one this instance stands alone. A password in a flag can be seen in the list of processes: prefer the \
                environment or the file",
         environment_alias: Some("REDIS_URL"),
         kind: &RedisUrl { none: "the embedded broker", field: field!(redis.target) },
+    },
+    Key {
+        name: "redis.tls_ca_file",
+        default: "",
+        help: "A PEM file with the authorities by which Redis and Sentinels are known with rediss://; without it, those that this \
+               machine trusts",
+        environment_alias: None,
+        kind: &OptionalPath { right: "a PEM file with certificates of authorities", field: field!(redis.tls.ca_file) },
+    },
+    Key {
+        name: "redis.tls_cert_file",
+        default: "",
+        help: "A PEM file with the certificate that is shown to a Redis that asks for one",
+        environment_alias: None,
+        kind: &OptionalPath { right: "a PEM file with a certificate", field: field!(redis.tls.cert_file) },
+    },
+    Key {
+        name: "redis.tls_key_file",
+        default: "",
+        help: "A PEM file with the private key of redis.tls_cert_file",
+        environment_alias: None,
+        kind: &OptionalPath { right: "a PEM file with a private key", field: field!(redis.tls.key_file) },
+    },
+    Key {
+        name: "redis.tls_server_name",
+        default: "",
+        help: "The name that the certificates of Redis and Sentinels must be for; without it, the host that is connected to",
+        environment_alias: None,
+        kind: &Text { bytes_max: 253, field: field!(redis.tls.server_name) },
+    },
+    Key {
+        name: "redis.tls_insecure_skip_verify",
+        default: "off",
+        help: "Whether any certificate is taken, so that whoever is on the way can read everything and be the Redis. For trying",
+        environment_alias: None,
+        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(redis.tls.insecure_skip_verify) },
     },
     Key {
         name: "redis.prefix",

@@ -210,7 +210,7 @@ fn a_wrong_value_is_told_with_its_key_source_reason_and_remedy() {
         ("FANFARE_LISTEN", "[::1]", "\"[::1]\" has no port: [::1]:8080"),
         ("FANFARE_LISTEN", "fe80::a", "has no brackets and no port: [fe80::a]:8080"),
         ("FANFARE_OPS_LISTEN", "127.0.0.1", "\"127.0.0.1\" has no port: 127.0.0.1:8080"),
-        ("FANFARE_REDIS_URL", "rediss://h", "rediss:// and valkeys:// (TLS to Redis) are not supported yet"),
+        ("FANFARE_REDIS_URL", "redis-cluster://h", "there is no scheme for a cluster"),
         ("FANFARE_CONFIG", "/no/such/file", "cannot read /no/such/file"),
     ] {
         assert_says(&error(&[], &[(name, value)]), &[&format!("environment variable {name}\n"), wrong, "right: "]);

@@ -1,0 +1,97 @@
+//! TLS to Redis and Sentinels: by whom they are known, and the sessions of connections to them.
+
+use crate::config::Config;
+use fanfare_core::broker::redis::Address;
+use fanfare_shell::program::StartError;
+use fanfare_tls::{Connector, Pair, ServerName, Trust};
+use std::path::PathBuf;
+
+pub use fanfare_tls::{Progress, Session};
+
+/// Settings of `redis.tls_*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `redis.tls_ca_file`: the authorities that are trusted; none are those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// `redis.tls_cert_file`: the certificate of this instance.
+    pub cert_file: Option<PathBuf>,
+    /// `redis.tls_key_file`: its key.
+    pub key_file: Option<PathBuf>,
+    /// `redis.tls_server_name`: what the certificate must be for; empty for the host of the URL.
+    pub server_name: String,
+    /// `redis.tls_insecure_skip_verify`: any certificate will do.
+    pub insecure_skip_verify: bool,
+}
+
+/// Begins the sessions of connections to Redis.
+#[derive(Clone, Debug)]
+pub struct RedisTls(Settings);
+
+/// What one attempt needs, for each address of the host.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    connector: Connector,
+    name: ServerName<'static>,
+}
+
+impl RedisTls {
+    /// As the configuration says; `None` where Redis is spoken to without TLS. Files are looked at, so that what is wrong is told at the start.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub fn of(config: &Config) -> Result<Option<RedisTls>, StartError> {
+        if !config.redis.target.as_ref().is_some_and(|target| target.tls) {
+            return Ok(None);
+        }
+        let tls = RedisTls(config.redis.tls.clone());
+        tls.connector().map_err(StartError::of("cannot speak TLS to Redis"))?;
+        Ok(Some(tls))
+    }
+
+    fn connector(&self) -> Result<Connector, fanfare_tls::LoadError> {
+        let Settings { ca_file, cert_file, key_file, insecure_skip_verify, .. } = &self.0;
+        let trust = match ca_file {
+            _ if *insecure_skip_verify => Trust::Nobody,
+            Some(file) => Trust::CaFile(file.clone()),
+            None => Trust::System,
+        };
+        let own = cert_file.clone().zip(key_file.clone()).map(|(cert_file, key_file)| Pair { cert_file, key_file });
+        Connector::with_certificate(&trust, own.as_ref())
+    }
+
+    /// For an attempt to reach this address. Files are read anew, because certificates are renewed while a server runs: it may block.
+    ///
+    /// # Errors
+    /// Why there can be no session, for people.
+    pub fn dialer(&self, address: &Address) -> Result<Dialer, String> {
+        let host = match address {
+            _ if !self.0.server_name.is_empty() => self.0.server_name.as_str(),
+            Address::Tcp { host, .. } => host,
+            Address::Unix { .. } => "localhost",
+        };
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|_| "TLS: its host has no name to be known by".to_owned())?;
+        let connector = self.connector().map_err(|error| format!("TLS: {error}"))?;
+        Ok(Dialer { connector, name })
+    }
+}
+
+impl Dialer {
+    /// A session whose first words are there to be flushed.
+    ///
+    /// # Errors
+    /// Why there can be none, for people.
+    pub fn session(&self) -> Result<Session, String> {
+        self.connector.session(self.name.clone()).map_err(|error| format!("TLS: {error}"))
+    }
+}
+
+/// Why a session has failed, for people.
+pub fn explained(failure: &fanfare_tls::Failure) -> String {
+    match failure {
+        fanfare_tls::Failure::Malformed(_) => {
+            format!("what answers there speaks no TLS ({failure}): is it redis:// without it?")
+        }
+        _ => format!("TLS: {failure}"),
+    }
+}
