@@ -1,31 +1,15 @@
 //! TLS to Redis and Sentinels: by whom they are known, and the sessions of connections to them.
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use fanfare_core::broker::redis::Address;
 use fanfare_shell::program::StartError;
 use fanfare_tls::{Connector, Pair, ServerName, Trust};
-use std::path::PathBuf;
 
 pub use fanfare_tls::{Progress, Session};
 
-/// Settings of `redis.tls_*`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// `redis.tls_ca_file`: the authorities that are trusted; none are those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// `redis.tls_cert_file`: the certificate of this instance.
-    pub cert_file: Option<PathBuf>,
-    /// `redis.tls_key_file`: its key.
-    pub key_file: Option<PathBuf>,
-    /// `redis.tls_server_name`: what the certificate must be for; empty for the host of the URL.
-    pub server_name: String,
-    /// `redis.tls_insecure_skip_verify`: any certificate will do.
-    pub insecure_skip_verify: bool,
-}
-
 /// Begins the sessions of connections to Redis.
 #[derive(Clone, Debug)]
-pub struct RedisTls(Settings);
+pub struct RedisTls(config::RedisTls);
 
 /// What one attempt needs, for each address of the host.
 #[derive(Clone, Debug)]
@@ -49,7 +33,7 @@ impl RedisTls {
     }
 
     fn connector(&self) -> Result<Connector, fanfare_tls::LoadError> {
-        let Settings { ca_file, cert_file, key_file, insecure_skip_verify, .. } = &self.0;
+        let config::RedisTls { ca_file, cert_file, key_file, insecure_skip_verify, .. } = &self.0;
         let trust = match ca_file {
             _ if *insecure_skip_verify => Trust::Nobody,
             Some(file) => Trust::CaFile(file.clone()),

@@ -200,7 +200,7 @@ fn what_is_missing_is_said_in_words() {
 fn what_is_no_redis_is_said_in_words() {
     for (says, words) in [
         (&b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..], "speaks HTTP, and is no Redis"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", "speaks TLS, which is not supported"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "speaks TLS, as rediss"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "what answers there is no Redis"),
         (b"", "before it said a word (a port that speaks TLS?)"),
     ] {

@@ -114,10 +114,10 @@ fn what_redis_forbids_is_answered_broker_refused() {
 }
 
 #[test]
-fn tls_is_refused_clearly() {
-    let output = Server::launch().args(["--redis-url", "rediss://127.0.0.1:6379"]).run();
+fn a_cluster_is_refused_clearly() {
+    let output = Server::launch().args(["--redis-url", "redis-cluster://127.0.0.1:6379"]).run();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("rediss"), "{message}");
+    assert!(message.contains("there is no scheme for a cluster"), "{message}");
     assert!(!message.contains("INFO"), "it began to run: {message}");
 }

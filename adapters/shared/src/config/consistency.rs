@@ -85,12 +85,29 @@ pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Progra
     too_many_workers(config, sources, program)
         .into_iter()
         .chain(tls::problems(config, sources))
+        .chain(certificate_without_key(config, sources))
         .chain(auth::problems(config, sources))
         .chain(rooms::rights_of_users(config, sources))
         .chain(rooms::history_in_classic(config, sources))
         .chain(rooms::replicas_of_nothing(config, sources))
         .chain(rules.iter().filter_map(|rule| rule.problem(sources)))
         .collect()
+}
+
+/// The two files are of no use alone.
+fn certificate_without_key(config: &Config, sources: &Sources<Config>) -> Option<Problem> {
+    let tls = &config.redis.tls;
+    let (key, beside) = match (&tls.cert_file, &tls.key_file) {
+        (Some(_), None) => ("redis.tls_key_file", "redis.tls_cert_file"),
+        (None, Some(_)) => ("redis.tls_cert_file", "redis.tls_key_file"),
+        _ => return None,
+    };
+    Some(Problem {
+        key: key.to_owned(),
+        from: sources.of(key).clone(),
+        wrong: format!("it is missing beside {beside}"),
+        right: "a certificate and its private key, or neither of them".to_owned(),
+    })
 }
 
 /// One configuration is read by several programs, and not all of them have several event loops.

@@ -16,11 +16,11 @@ mod rooms;
 mod tests;
 mod tls;
 
-use crate::redis_tls;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::host::HostName;
 use fanfare_shell::logging::Log;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use auth::{
@@ -69,9 +69,24 @@ pub struct Redis {
     /// `redis.url`; `None` means the embedded broker, and that this instance stands alone.
     pub target: Option<RedisTarget>,
     /// `redis.tls_*`: how Redis is known where the URL asks for TLS.
-    pub tls: redis_tls::Settings,
+    pub tls: RedisTls,
     /// Every other key of the section but `redis.format`, as the session takes them. What the URL says and what is drawn at the start is not in it.
     pub session: RedisConfig,
+}
+
+/// By whom Redis is known where the URL asks for TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisTls {
+    /// `redis.tls_ca_file`: the authorities that are trusted; none are those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// `redis.tls_cert_file`: the certificate of this instance.
+    pub cert_file: Option<PathBuf>,
+    /// `redis.tls_key_file`: its key.
+    pub key_file: Option<PathBuf>,
+    /// `redis.tls_server_name`: what the certificate must be for; empty for the host of the URL.
+    pub server_name: String,
+    /// `redis.tls_insecure_skip_verify`: any certificate will do.
+    pub insecure_skip_verify: bool,
 }
 
 /// Whether and how messages are compressed.

@@ -165,7 +165,7 @@ impl RedisConfig {
     /// Why something is no Redis that began to speak with these bytes, for people.
     pub(super) fn explained_stranger(first: &[u8]) -> &'static str {
         match first {
-            [0x15 | 0x16, 3, ..] => "what answers there speaks TLS: rediss:// does, too",
+            [0x15 | 0x16, 3, ..] => "what answers there speaks TLS, as rediss:// does",
             [b'H', b'T', b'T', b'P', ..] => "what answers there speaks HTTP, and is no Redis",
             _ => "what answers there is no Redis",
         }

@@ -15,7 +15,7 @@ impl Standing {
     /// Why a replica is of no use, for people.
     pub(super) const REPLICA: &str = "it is a replica, and what is published there reaches no other server";
     /// Why a Sentinel is of no use, for people.
-    pub(super) const SENTINEL: &str = "it is a Sentinel, and the URL shall name the Redis that it watches";
+    pub(super) const SENTINEL: &str = "it is a Sentinel, which redis-sentinel:// asks for the Redis that it watches";
 
     /// Of the server whose answer to `ROLE` begins with this word.
     pub(super) fn named(word: &[u8]) -> Standing {

@@ -9,8 +9,7 @@ mod server;
 mod tls;
 
 use super::auth::{Auth, Callback, Issuer, Session};
-use super::{Compression, Config, Redis, Tls};
-use crate::redis_tls;
+use super::{Compression, Config, Redis, RedisTls, Tls};
 use fanfare_auth::CookieKind;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::config::{Given, Key};
@@ -60,7 +59,7 @@ fn blank() -> Config {
         core: fanfare_core::Config::default(),
         log: Log { format: LogFormat::Text, level: LogLevel::Info },
         tls: Tls::default(),
-        redis: Redis { target: None, tls: redis_tls::Settings::default(), session: RedisConfig::default() },
+        redis: Redis { target: None, tls: RedisTls::default(), session: RedisConfig::default() },
         compression: Compression { enabled: false, threshold_bytes: 0, level: 0 },
         auth: Auth {
             core: fanfare_core::Auth::default(),

@@ -122,7 +122,7 @@ fn a_flag_beats_the_environment_beats_the_file() {
 
 #[test]
 fn a_stronger_value_stands_in_for_a_wrong_weaker_one() {
-    let environment = [("REDIS_URL", "rediss://managed"), ("FANFARE_LISTEN", "nonsense")];
+    let environment = [("REDIS_URL", "redis-cluster://managed"), ("FANFARE_LISTEN", "nonsense")];
     let config = loaded(&["--redis-url", "redis://tunnel", "--listen", "127.0.0.1:1"], &environment);
     assert_eq!(config.redis.target.unwrap().to_string(), "redis://tunnel:6379/0");
 }
@@ -363,7 +363,7 @@ fn no_message_and_no_output_shows_a_password() {
     let wrong_kind = TomlFile::new("listen = 'redis://:hunter2@h'\n");
     for text in [
         error(&["--redis-url", "redis://hunter2@h"], &[]),
-        error(&["--redis-url", "rediss://:hunter2@h"], &[]),
+        error(&["--redis-url", "redis-cluster://:hunter2@h"], &[]),
         error(&["--redis-url", "redis://me:a/hunter2@h"], &[]),
         error(&["--config", broken_line.path()], &[]),
         error(&["--config", wrong_kind.path()], &[]),

@@ -176,7 +176,10 @@ fn a_refused_set_up_is_dropped_with_a_reason_and_tried_again_for_ever() {
             b"_\r\n+OK\r\n-BUSY a script\r\n",
             "ROLE refused: it runs a script, and does nothing else meanwhile (BUSY a script)",
         ),
-        (b"_\r\n+OK\r\n*1\r\n$8\r\nsentinel\r\n", "it is a Sentinel, and the URL shall name the Redis that it watches"),
+        (
+            b"_\r\n+OK\r\n*1\r\n$8\r\nsentinel\r\n",
+            "it is a Sentinel, which redis-sentinel:// asks for the Redis that it watches",
+        ),
         (b"-ERR max number of clients reached\r\n", "HELLO refused: ERR max number of clients reached"),
         (
             b"-WRONGPASS cannot use 'tr0ub4dor&3'\r\n",
