@@ -4,8 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redis::pipe;
 
-use crate::error::SetupError;
 use crate::redis_link::RedisLink;
+use crate::redis_place::RedisPlace;
 use crate::secret::Secret;
 use crate::session::{SESSION_BYTES_MAX, SessionStore, StoredSession, Unavailable};
 
@@ -17,9 +17,9 @@ pub struct RedisSessions {
 }
 
 impl RedisSessions {
-    /// The sessions in the Redis at this URL (`redis://`, `valkey://` or `unix://`). Nothing is connected yet.
-    pub fn new(url: &Secret) -> Result<Self, SetupError> {
-        Ok(Self { link: RedisLink::new(url)?, trouble: Mutex::default() })
+    /// The sessions in the Redis at this place. Nothing is connected yet.
+    pub fn new(place: RedisPlace) -> Self {
+        Self { link: RedisLink::new(place), trouble: Mutex::default() }
     }
 
     fn last_trouble(&self) -> MutexGuard<'_, Option<String>> {

@@ -15,6 +15,7 @@ use fanfare_adapter::journal::Refusals;
 use fanfare_adapter::program::StartError;
 use fanfare_adapter::redis_tls::RedisTls;
 use fanfare_adapter::settings::{Drawn, core_config, session_config};
+use fanfare_adapter::sign_in::SignIns;
 use fanfare_adapter::signals::Signal;
 use fanfare_core::Core;
 use fanfare_core::broker::memory::MemoryBroker;
@@ -96,7 +97,8 @@ impl Server {
             (Some(target), _, waker) => {
                 let session = session_config(config, target, drawn);
                 let waker = waker.expect("Redis needs one");
-                let links = RedisLinks::new(session, RedisTls::of(config)?, REDIS, waker);
+                let (sign_ins, tls) = (SignIns::new(config), RedisTls::of(config)?);
+                let links = RedisLinks::new(session, sign_ins, tls, REDIS, waker);
                 Broker::Redis(Box::new(links.map_err(failed("cannot start the resolver"))?))
             }
         };

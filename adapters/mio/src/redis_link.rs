@@ -1,8 +1,9 @@
-//! The session's sockets on the loop's poll: connecting (names resolved elsewhere), reading, writing.
+//! The session's sockets on the loop's poll: connecting (names are resolved and passwords read elsewhere), reading, writing.
 
-use crate::resolve::{Found, Resolver};
+use crate::resolve::{Found, Question, Resolver};
 use fanfare_adapter::journal;
 use fanfare_adapter::redis_tls::{self, Dialer, Progress, RedisTls, Session};
+use fanfare_adapter::sign_in::SignIns;
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisBroker, RedisConfig};
 use fanfare_core::time::Time;
@@ -13,6 +14,7 @@ use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,18 +45,25 @@ struct Connection {
     writable: bool,
 }
 
+/// Where a socket leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
 #[derive(Debug, Default)]
 struct Link {
     connection: Option<Connection>,
-    /// Addresses not tried yet in this attempt.
-    candidates: VecDeque<SocketAddr>,
+    /// Places not tried yet in this attempt.
+    candidates: VecDeque<Place>,
     /// Begins the sessions of TLS in this attempt.
     dialer: Option<Dialer>,
-    /// The host and port for which this attempt waits for the resolver.
-    unresolved: Option<(String, u16)>,
+    /// What this attempt waits for the resolver to answer.
+    unresolved: Option<Question>,
     /// The resolver has this question of the link's. There is never a second one: a resolver slower than the attempts would
     /// be asked more and more, and answer only attempts that are over.
-    asked: Option<(String, u16)>,
+    asked: Option<Question>,
     /// Attempts since the last that came up. Each begins with another address, since the one tried first may take all
     /// the time there is and never answer.
     attempts: usize,
@@ -81,6 +90,7 @@ pub struct RedisLinks {
     /// Of the first link.
     token: Token,
     resolver: Resolver<LinkId>,
+    sign_ins: SignIns,
     speaks_tls: bool,
     /// Of TLS: what was in the last bytes that were read, and the record that is being written.
     plaintext: Vec<u8>,
@@ -92,7 +102,13 @@ impl RedisLinks {
     ///
     /// # Errors
     /// If the resolver's thread cannot be made.
-    pub fn new(config: RedisConfig, tls: Option<RedisTls>, token: Token, waker: Arc<Waker>) -> io::Result<RedisLinks> {
+    pub fn new(
+        config: RedisConfig,
+        sign_ins: SignIns,
+        tls: Option<RedisTls>,
+        token: Token,
+        waker: Arc<Waker>,
+    ) -> io::Result<RedisLinks> {
         Ok(RedisLinks {
             speaks_tls: tls.is_some(),
             plaintext: Vec::new(),
@@ -101,6 +117,7 @@ impl RedisLinks {
             links: Links::default(),
             token,
             resolver: Resolver::start(tls, waker)?,
+            sign_ins,
         })
     }
 
@@ -267,38 +284,38 @@ impl RedisLinks {
     }
 
     fn open(&mut self, id: LinkId, address: &Address, registry: &Registry, now: Time) {
-        match address {
-            Address::Unix { path } => {
-                let stream = UnixStream::connect(path).map(Stream::Unix);
-                if let Err(error) = stream.and_then(|stream| self.adopt(id, stream, registry)) {
-                    self.session.disconnected(id, &cannot_connect(&error), now);
-                }
-            }
+        let (place, host) = match address {
+            Address::Unix { path } => (Some(Place::Unix(path.clone())), None),
             Address::Tcp { host, port } => match host.parse::<IpAddr>() {
-                Ok(ip) if !self.speaks_tls => {
-                    self.links.at(id).candidates.push_back(SocketAddr::new(ip, *port));
-                    self.try_next(id, "there is no address", registry, now);
-                }
-                _ => {
-                    self.links.at(id).unresolved = Some((host.clone(), *port));
-                    self.resolve(id);
-                }
+                Ok(ip) => (Some(Place::Tcp(SocketAddr::new(ip, *port))), None),
+                Err(_) => (None, Some((host.clone(), *port))),
             },
+        };
+        let sign_in = self.sign_ins.to_read(&self.session, id);
+        let tls = self.speaks_tls.then(|| address.clone());
+        let is_known = host.is_none() && sign_in.is_none() && tls.is_none();
+        let link = self.links.at(id);
+        link.candidates = place.into_iter().collect();
+        if is_known {
+            self.try_next(id, "there is no address", registry, now);
+        } else {
+            link.unresolved = Some(Question { host, sign_in, tls });
+            self.resolve(id);
         }
     }
 
     /// Asks what this attempt waits for, unless an answer is still to come.
     fn resolve(&mut self, id: LinkId) {
         let link = self.links.at(id);
-        if let Some((host, port)) = &link.unresolved
+        if let Some(question) = &link.unresolved
             && link.asked.is_none()
         {
-            self.resolver.ask(id, host, *port);
+            self.resolver.ask(id, question.clone());
             link.asked = link.unresolved.clone();
         }
     }
 
-    fn resolved(&mut self, id: LinkId, answer: Result<Found, String>, registry: &Registry, now: Time) {
+    fn resolved(&mut self, id: LinkId, found: Found, registry: &Registry, now: Time) {
         let link = self.links.at(id);
         let asked = link.asked.take();
         if asked.is_none() || link.unresolved != asked {
@@ -306,23 +323,37 @@ impl RedisLinks {
             return self.resolve(id);
         }
         link.unresolved = None;
-        match answer {
-            Ok(Found { mut addresses, dialer }) => {
+        let (password, dialer) = match (found.password, found.dialer) {
+            (Ok(password), Ok(dialer)) => (password, dialer),
+            (Err(reason), _) | (_, Err(reason)) => {
+                link.candidates.clear();
+                return self.session.disconnected(id, &reason, now);
+            }
+        };
+        link.dialer = dialer;
+        if let Some(password) = password {
+            self.sign_ins.tell(&mut self.session, id, &password);
+        }
+        match found.addresses {
+            Ok(mut addresses) => {
                 let first = link.attempts % addresses.len().max(1);
                 addresses.rotate_left(first);
-                (link.candidates, link.dialer) = (addresses.into(), dialer);
+                link.candidates.extend(addresses.into_iter().map(Place::Tcp));
                 link.attempts = link.attempts.wrapping_add(1);
                 self.try_next(id, "the host has no address", registry, now);
             }
-            Err(reason) => self.session.disconnected(id, &reason, now),
+            Err(error) => self.session.disconnected(id, &format!("cannot resolve its host: {error}"), now),
         }
     }
 
     /// Begins a connection to the next address; if there is none left, the attempt has failed for this reason.
     fn try_next(&mut self, id: LinkId, reason: &str, registry: &Registry, now: Time) {
         let mut reason = reason.to_owned();
-        while let Some(address) = self.links.at(id).candidates.pop_front() {
-            let stream = TcpStream::connect(address).map(Stream::Tcp);
+        while let Some(place) = self.links.at(id).candidates.pop_front() {
+            let stream = match place {
+                Place::Tcp(address) => TcpStream::connect(address).map(Stream::Tcp),
+                Place::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+            };
             match stream.and_then(|stream| self.adopt(id, stream, registry)) {
                 Ok(()) => return,
                 Err(error) => reason = cannot_connect(&error),
@@ -465,10 +496,6 @@ mod tests {
     use mio::Poll;
     use std::net::TcpListener;
 
-    fn found(addresses: Vec<SocketAddr>) -> Result<Found, String> {
-        Ok(Found { addresses, dialer: None })
-    }
-
     fn links(poll: &Poll) -> RedisLinks {
         let waker = Arc::new(Waker::new(poll.registry(), Token(2)).unwrap());
         let mut config = RedisConfig::default();
@@ -476,7 +503,11 @@ mod tests {
         (config.backoff_min, config.backoff_max) = (Duration::from_millis(1), Duration::from_millis(1));
         // What the resolver says of this name is never asked for here.
         config.topology = Topology::Single(Address::Tcp { host: "redis.invalid".to_owned(), port: 6379 });
-        RedisLinks::new(config, None, Token(1), waker).unwrap()
+        RedisLinks::new(config, SignIns::default(), None, Token(1), waker).unwrap()
+    }
+
+    fn found(addresses: &[SocketAddr]) -> Found {
+        Found { addresses: Ok(addresses.to_vec()), password: Ok(None), dialer: Ok(None) }
     }
 
     /// Lets an attempt that is under way run out of time, and the next one begin.
@@ -495,7 +526,7 @@ mod tests {
         let link = links.session.links().next().unwrap();
         links.drive(poll.registry(), now);
         expire(&mut links, poll.registry(), &mut now);
-        links.resolved(link, found(vec![listener.local_addr().unwrap()]), poll.registry(), now);
+        links.resolved(link, found(&[listener.local_addr().unwrap()]), poll.registry(), now);
         assert!(links.links.at(link).connection.is_some());
     }
 
@@ -509,7 +540,7 @@ mod tests {
         let other = Address::Tcp { host: "other.invalid".to_owned(), port: 6379 };
         links.open(link, &other, poll.registry(), now);
         for is_connecting in [false, true] {
-            links.resolved(link, found(vec![listener.local_addr().unwrap()]), poll.registry(), now);
+            links.resolved(link, found(&[listener.local_addr().unwrap()]), poll.registry(), now);
             assert_eq!(links.links.at(link).connection.is_some(), is_connecting);
         }
     }
@@ -523,8 +554,8 @@ mod tests {
         let link = links.session.links().next().unwrap();
         links.drive(poll.registry(), now);
         for left in [other, silent, other] {
-            links.resolved(link, found(vec![silent, other]), poll.registry(), now);
-            assert_eq!(links.links.at(link).candidates, [left], "the other one is being tried");
+            links.resolved(link, found(&[silent, other]), poll.registry(), now);
+            assert_eq!(links.links.at(link).candidates, [Place::Tcp(left)], "the other one is being tried");
             expire(&mut links, poll.registry(), &mut now);
         }
     }

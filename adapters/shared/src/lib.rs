@@ -15,6 +15,7 @@ pub mod program;
 pub mod readiness;
 pub mod redis_tls;
 pub mod settings;
+pub mod sign_in;
 pub mod time;
 pub mod tls;
 

@@ -2,6 +2,7 @@
 
 use crate::config::{self, Config, RedisTarget};
 use crate::descriptors::Places;
+use crate::sign_in::text;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::logging::LogLevel;
 use std::io;
@@ -62,8 +63,11 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
 pub fn session_config(config: &Config, target: &RedisTarget, drawn: Drawn) -> RedisConfig {
     let mut session = config.redis.session.clone();
     session.topology = target.topology.clone();
-    session.username = target.username.clone();
-    session.password = target.password.as_ref().map(|password| password.expose().to_owned());
+    // Passwords in files are read for each connection.
+    let [sign_in, at_sentinels] = [config.redis.sign_in(), config.redis.sentinel_sign_in()];
+    (session.username, session.password) = (sign_in.username, sign_in.password.as_ref().and_then(text));
+    session.sentinel_username = at_sentinels.username;
+    session.sentinel_password = at_sentinels.password.as_ref().and_then(text);
     session.database = target.database;
     session.client_name = format!("fanfare-{:016x}", drawn.node);
     session.seed = drawn.jitter;

@@ -8,6 +8,7 @@ use fanfare_adapter::ops::Snapshot;
 use fanfare_adapter::program::StartError;
 use fanfare_adapter::redis_tls::RedisTls;
 use fanfare_adapter::settings::{Drawn, session_config};
+use fanfare_adapter::sign_in::SignIns;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
@@ -30,7 +31,8 @@ impl Broker {
         Ok(match &config.redis.target {
             None => Broker::Memory(Box::new(MemoryBroker::new(core))),
             Some(target) => {
-                let links = RedisLinks::new(session_config(config, target, drawn), RedisTls::of(config)?);
+                let session = session_config(config, target, drawn);
+                let links = RedisLinks::new(session, SignIns::new(config), RedisTls::of(config)?);
                 Broker::Redis(Box::new(links))
             }
         })

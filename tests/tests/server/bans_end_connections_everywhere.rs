@@ -1,7 +1,7 @@
 //! Who is banned by the command of the server's own binary: open connections end on every instance, no new ones come in, and others
 //! notice nothing. With Redis, and with a file.
 
-use fanfare_tests::{Launch, RawClient, Redis, Response, Server, eventually};
+use fanfare_tests::{Group, Launch, RawClient, Redis, Response, Server, eventually};
 use serde_json::Value;
 
 /// What the servers and the commands are configured with, as by one operator.
@@ -140,6 +140,31 @@ fn on_two_instances_with_one_redis() {
     let url = redis.url();
     let launch = move || Server::launch().file(CONFIG).flag("--redis-url", &url);
     bans_are_in_force(&Instances::start(2, launch));
+}
+
+/// Bans are replicated as everything else is.
+#[test]
+fn behind_sentinels_also_after_a_failover() {
+    let group = Group::start(2, |launch| launch);
+    let url = group.url();
+    let launch = move || Server::launch().file(CONFIG).flag("--redis-url", &url).ops();
+    let instances = Instances::start(2, launch);
+    let [eve, dave, bob] = ["eve", "dave", "bob"].map(|user| instances.token(user, user));
+    let mut eves = instances.connect(&eve);
+    instances.run(&["ban", "--user", "eve", "--for", "1h"]);
+    assert_closed(&mut eves, 4503);
+
+    group.fail_over();
+    instances.servers.iter().for_each(Server::wait_until_ready);
+    instances.assert_refused(&eve, 403, "forbidden");
+    let [mut daves, mut bobs] = [&dave, &bob].map(|token| instances.connect(token));
+    instances.run(&["ban", "--user", "dave", "--for", "1h"]);
+    assert_closed(&mut daves, 4503);
+    let list = instances.run(&["bans"]).0;
+    assert!(list.contains(r#"user "eve""#) && list.contains(r#"user "dave""#), "{list}");
+    instances.run(&["unban", "--user", "eve"]);
+    instances.wait_until_let_in(&eve);
+    assert_open(&mut bobs);
 }
 
 #[test]

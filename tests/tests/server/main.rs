@@ -39,6 +39,7 @@ mod prefixes_keep_rooms_apart;
 mod redis_may_forget_the_scripts;
 mod redis_of_every_kind_is_understood;
 mod redis_outages_are_survived;
+mod redis_passwords_are_rotated;
 mod redis_refuses_for_a_while;
 mod redis_speaks_tls;
 mod redis_urls_are_honoured;

@@ -4,9 +4,8 @@ use redis::{Pipeline, pipe};
 
 use crate::bans::text::{banned_in, text_of};
 use crate::bans::{BANS_MAX, Ban, BanError, BanList, BanStore, Banned, UNTIL_MS_MAX, check_name};
-use crate::error::SetupError;
 use crate::redis_link::RedisLink;
-use crate::secret::Secret;
+use crate::redis_place::RedisPlace;
 
 /// Bans in Redis.
 #[derive(Debug)]
@@ -17,11 +16,11 @@ pub struct RedisBans {
 }
 
 impl RedisBans {
-    /// The bans in the Redis at this URL (`redis://`, `valkey://` or `unix://`), under keys that begin with this prefix and U+0001, which
-    /// no room's name holds. Nothing is connected yet.
-    pub fn new(url: &Secret, prefix: &str) -> Result<Self, SetupError> {
+    /// The bans in the Redis at this place, under keys that begin with this prefix and U+0001, which no room's name holds. Nothing is
+    /// connected yet.
+    pub fn new(place: RedisPlace, prefix: &str) -> Self {
         let bans = format!("{prefix}\u{1}bans");
-        Ok(Self { link: RedisLink::new(url)?, version: format!("{bans}:version"), bans })
+        Self { link: RedisLink::new(place), version: format!("{bans}:version"), bans }
     }
 
     /// These commands, those that are over removed, and the number increased: all of it or nothing.

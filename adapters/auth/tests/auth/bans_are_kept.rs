@@ -1,7 +1,9 @@
 //! Bans in Redis and in a file: they are kept, lifted and removed alike, and a watch notices.
 
 use crate::material::*;
-use fanfare_auth::{BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, FileBans, RedisBans, Secret};
+use fanfare_auth::{
+    BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, FileBans, RedisBans, RedisPlace, Secret,
+};
 use fanfare_tests::{DEADLINE, Redis, RedisLaunch, eventually};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -37,7 +39,7 @@ impl Drop for Folder {
 }
 
 fn in_redis(redis: &Redis) -> RedisBans {
-    RedisBans::new(&Secret::new(redis.url()), "app:").unwrap()
+    RedisBans::new(RedisPlace::server(&Secret::new(redis.url())).unwrap(), "app:")
 }
 
 fn user(name: &str) -> Banned {

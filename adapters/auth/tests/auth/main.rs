@@ -13,6 +13,7 @@ mod keys_are_checked_when_loaded;
 mod keys_by_url_are_fetched_sparingly;
 mod material;
 mod no_changed_byte_verifies;
+mod redis_behind_sentinels;
 mod renewals_leave_room_for_the_new;
 mod secrets_are_never_shown;
 mod service_answers_once;

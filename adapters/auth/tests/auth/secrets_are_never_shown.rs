@@ -3,8 +3,8 @@
 use crate::endpoint::{Answer, Endpoint};
 use crate::material::*;
 use fanfare_auth::{
-    Callback, CallbackOptions, Credential, Issuer, Key, MintingKey, RedisBans, RedisSessions, RemoteKeys, Request,
-    Secret, Sessions, Source, StoredSession, cookie,
+    Callback, CallbackOptions, Credential, Issuer, Key, MintingKey, RedisBans, RedisPlace, RedisSessions, RemoteKeys,
+    Request, Secret, Sessions, Source, StoredSession, cookie,
 };
 use std::net::TcpListener;
 
@@ -45,7 +45,7 @@ fn secrets_keys_and_what_holds_them_show_nothing() {
 
 #[test]
 fn urls_with_secrets_and_what_is_stored_show_nothing() {
-    let redis = Secret::new(format!("redis://:{CANARY}@127.0.0.1:1/"));
+    let redis = RedisPlace::server(&Secret::new(format!("redis://:{CANARY}@127.0.0.1:1/"))).unwrap();
     let url = format!("https://id.example/keys?code={CANARY}");
     let request = Request {
         tag: 7,
@@ -55,8 +55,8 @@ fn urls_with_secrets_and_what_is_stored_show_nothing() {
     };
     let session = StoredSession { text: CANARY.into(), left_ms: None };
     for shown in [
-        format!("{:?}", RedisSessions::new(&redis).unwrap()),
-        format!("{:#?}", RedisBans::new(&redis, "").unwrap()),
+        format!("{:?}", RedisSessions::new(redis.clone())),
+        format!("{:#?}", RedisBans::new(redis, "")),
         format!("{:?}", RemoteKeys::new(&url).unwrap()),
         format!("{:?}", Callback::new(&url, CallbackOptions::default()).unwrap()),
         format!("{request:?} {request:#?}"),

@@ -2,7 +2,7 @@
 
 use crate::material::NOW;
 use fanfare_auth::{
-    CookieKind, Credential, Identity, Methods, Options, RedisSessions, Refusal, Request, Secret, Service,
+    CookieKind, Credential, Identity, Methods, Options, RedisPlace, RedisSessions, Refusal, Request, Secret, Service,
     SessionMethod, SessionStore, Sessions, SetupError, Source, Unavailable, cookie,
 };
 use fanfare_tests::{DEADLINE, Redis, eventually, free_port, run_node};
@@ -18,7 +18,7 @@ fn sessions() -> Sessions {
 }
 
 fn at(redis: &Redis) -> RedisSessions {
-    RedisSessions::new(&Secret::new(redis.url())).unwrap()
+    RedisSessions::new(RedisPlace::server(&Secret::new(redis.url())).unwrap())
 }
 
 /// The text of a session.
@@ -218,7 +218,8 @@ fn who_signs_in_to_redis_needs_little_and_errors_tell_no_key() {
     redis.cli(&["-n", "3", "SET", "sess:a", "C"]);
     redis.cli(&["HSET", "sess:canary", "a", "b"]);
     let as_user = |user: &str, path: &str| {
-        RedisSessions::new(&Secret::new(format!("redis://{user}@127.0.0.1:{}{path}", redis.port()))).unwrap()
+        let url = format!("redis://{user}@127.0.0.1:{}{path}", redis.port());
+        RedisSessions::new(RedisPlace::server(&Secret::new(url)).unwrap())
     };
     assert_eq!(text(&as_user("reader:canary-word", ""), "sess:a").unwrap().as_deref(), Some("A"));
     assert_eq!(text(&as_user(":secret", "/3"), "sess:a").unwrap().as_deref(), Some("C"));
@@ -253,7 +254,7 @@ fn an_answer_of_another_kind_is_not_repeated() {
         // Until the other one goes.
         let _ = socket.read_to_end(&mut Vec::new());
     });
-    let store = RedisSessions::new(&Secret::new(url)).unwrap();
+    let store = RedisSessions::new(RedisPlace::server(&Secret::new(url)).unwrap());
     assert_eq!(text(&store, "sess:a"), Err(Unavailable));
     let trouble = store.trouble().unwrap();
     assert!(!trouble.contains("canary"), "{trouble}");
@@ -279,7 +280,7 @@ fn a_unix_socket_will_do_and_what_is_no_redis_will_not() {
     redis.cli(&["SET", "sess:a", "A"]);
     assert_eq!(text(&at(&redis), "sess:a").unwrap().as_deref(), Some("A"));
     for url in ["", "x", "http://a/", "redis://", "rediss://a/", "redis://a/x", "redis://:canary@a:port/"] {
-        let error = RedisSessions::new(&Secret::new(url)).err();
+        let error = RedisPlace::server(&Secret::new(url)).err();
         assert_eq!(error, Some(SetupError::BadRedisUrl), "{url}");
     }
 }

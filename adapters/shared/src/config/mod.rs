@@ -12,10 +12,12 @@ mod prefix;
 mod program;
 mod redis_url;
 mod rooms;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+use fanfare_auth::Secret;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::host::HostName;
 use fanfare_shell::logging::Log;
@@ -70,6 +72,16 @@ pub struct Redis {
     pub target: Option<RedisTarget>,
     /// `redis.tls_*`: how Redis is known where the URL asks for TLS.
     pub tls: RedisTls,
+    /// `redis.username`: the user, where the URL names none. It may be empty.
+    pub username: String,
+    /// `redis.password_file`: what holds the password, in place of the URL.
+    pub password_file: Option<PathBuf>,
+    /// `redis.sentinel_username`: the user at Sentinels. It may be empty.
+    pub sentinel_username: String,
+    /// `redis.sentinel_password`.
+    pub sentinel_password: Option<Secret>,
+    /// `redis.sentinel_password_file`.
+    pub sentinel_password_file: Option<PathBuf>,
     /// Every other key of the section but `redis.format`, as the session takes them. What the URL says and what is drawn at the start is not in it.
     pub session: RedisConfig,
 }

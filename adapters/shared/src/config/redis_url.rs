@@ -120,7 +120,9 @@ impl fmt::Display for RedisUrlError {
                 "a redis:// URL names one host, and this names several; for Sentinels use redis-sentinel:// (in user and \
                  password, a comma is written as %2C)"
             }
-            Self::UnknownScheme => "the URL's scheme is none of redis://, rediss://, redis-sentinel://, rediss-sentinel://, valkey://, valkeys:// and unix://",
+            Self::UnknownScheme => {
+                "the URL's scheme is none of redis://, rediss://, redis-sentinel://, rediss-sentinel://, valkey://, valkeys:// and unix://"
+            }
             Self::NoHost => "the URL has no host",
             Self::BadHost => {
                 "the URL's host is neither a name nor an address (an IPv6 address stands in [brackets]; in user and \
@@ -137,7 +139,8 @@ impl fmt::Display for RedisUrlError {
             Self::BadEscape => {
                 "the URL holds a % that does not begin a valid percent-encoding (a literal % is written as %25)"
             }
-            Self::UserWithoutPassword => "the URL names a user but no password (a password alone follows a colon)",
+            Self::UserWithoutPassword => "the URL names a user but no password (a password alone follows a colon; beside redis.password_file, the user is \
+                 redis.username)",
             Self::MaskedPassword => "the password is ***, which check-config prints in place of the real one",
             Self::Query => "a redis:// URL takes no parameters (a ? in user or password is written as %3F)",
             Self::Fragment => "the URL holds a # (in user or password it is written as %23)",

@@ -7,10 +7,11 @@ mod stream;
 use crossbeam_channel::Receiver;
 use fanfare_adapter::journal;
 use fanfare_adapter::redis_tls::{self, Progress, RedisTls, Session};
+use fanfare_adapter::sign_in::{SignIn, SignIns};
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisBroker, RedisConfig};
 use fanfare_core::time::Time;
-use reader::{Attempt, Line, What, await_writable};
+use reader::{Attempt, Line, Opened, What, await_writable};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ const UNTOLD_RECHECK: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct RedisLinks {
     session: RedisBroker,
+    sign_ins: SignIns,
     /// By their index.
     links: Vec<Link>,
     connect_timeout: Duration,
@@ -66,10 +68,11 @@ struct Connection {
 
 impl RedisLinks {
     /// Nothing is connected yet: [`RedisLinks::drive`] begins.
-    pub fn new(config: RedisConfig, tls: Option<RedisTls>) -> RedisLinks {
+    pub fn new(config: RedisConfig, sign_ins: SignIns, tls: Option<RedisTls>) -> RedisLinks {
         RedisLinks {
             connect_timeout: config.connect_timeout,
             session: RedisBroker::new(config),
+            sign_ins,
             links: Vec::new(),
             tls,
             plaintext: Vec::new(),
@@ -145,9 +148,12 @@ impl RedisLinks {
     fn hear(&mut self, id: LinkId, News { number, what }: News, now: Time, report: &mut impl FnMut(BrokerEvent<'_>)) {
         let link = &mut self.links[id.index()];
         match what {
-            What::Connected(stream, _) if number != link.number => stream.shutdown(),
+            What::Connected(Opened { stream, .. }) if number != link.number => stream.shutdown(),
             _ if number != link.number => {}
-            What::Connected(stream, tls) => {
+            What::Connected(Opened { stream, password, tls }) => {
+                if let Some(password) = password {
+                    self.sign_ins.tell(&mut self.session, id, &password);
+                }
                 let is_open = tls.is_none();
                 link.connection = Some(Connection { stream, tls, is_open, is_full: false });
                 if is_open {
@@ -203,7 +209,9 @@ impl RedisLinks {
             match request {
                 ConnectionRequest::Drop => self.links[id.index()].forget(),
                 ConnectionRequest::Open { address } => {
-                    if let Err(error) = self.links[id.index()].open(address, self.connect_timeout, self.tls.as_ref()) {
+                    let sign_in = self.sign_ins.to_read(&self.session, id);
+                    let opened = self.links[id.index()].open(address, sign_in, self.connect_timeout, self.tls.as_ref());
+                    if let Err(error) = opened {
                         self.session.disconnected(id, &format!("no thread to connect with: {error}"), now);
                     }
                 }
@@ -260,13 +268,20 @@ impl RedisLinks {
 
 impl Link {
     /// Has its thread connect.
-    fn open(&mut self, address: Address, time: Duration, tls: Option<&RedisTls>) -> io::Result<()> {
+    fn open(
+        &mut self,
+        address: Address,
+        sign_in: Option<SignIn>,
+        time: Duration,
+        tls: Option<&RedisTls>,
+    ) -> io::Result<()> {
         let line = match self.line.take() {
             Some(line) => line,
             None => Line::open(tls.cloned())?,
         };
         self.number += 1;
-        let attempt = Attempt { number: self.number, address, first: self.attempts, deadline: Instant::now() + time };
+        let deadline = Instant::now() + time;
+        let attempt = Attempt { number: self.number, address, sign_in, first: self.attempts, deadline };
         self.attempts = self.attempts.wrapping_add(1);
         self.line.insert(line).attempts.send(attempt).expect("its thread lasts as long as the line");
         Ok(())
@@ -295,7 +310,7 @@ mod tests {
 
     /// All links connect, as far as they know: there are no threads. Of the first, with the number of its attempt.
     fn connecting() -> (RedisLinks, LinkId, u64) {
-        let mut links = RedisLinks::new(RedisConfig::default(), None);
+        let mut links = RedisLinks::new(RedisConfig::default(), SignIns::default(), None);
         let mut attempted = Vec::new();
         for _ in links.session.links() {
             let ((attempts, wanted), (teller, news)) = (unbounded(), unbounded());
@@ -306,6 +321,10 @@ mod tests {
         let id = links.session.links().next().unwrap();
         let number = attempted[id.index()].recv().unwrap().number;
         (links, id, number)
+    }
+
+    fn connected(stream: &Arc<Stream>) -> What {
+        What::Connected(Opened { stream: Arc::clone(stream), password: None, tls: None })
     }
 
     fn hear(links: &mut RedisLinks, id: LinkId, number: u64, what: What) {
@@ -319,7 +338,7 @@ mod tests {
         // Its thread would read it for as long as it lasts.
         let read = Arc::new(Stream::Unix(stream));
         links.links[id.index()].forget();
-        for what in [What::Connected(Arc::clone(&read), None), What::Ended("it has ended".to_owned())] {
+        for what in [connected(&read), What::Ended("it has ended".to_owned())] {
             hear(&mut links, id, old, what);
             assert!(links.links[id.index()].connection.is_none());
             assert_eq!(links.session.state(id), LinkState::Connecting);
@@ -332,7 +351,7 @@ mod tests {
         let (mut links, id, number) = connecting();
         let (stream, mut redis) = UnixStream::pair().unwrap();
         let stream = Arc::new(Stream::Unix(stream));
-        hear(&mut links, id, number, What::Connected(Arc::clone(&stream), None));
+        hear(&mut links, id, number, connected(&stream));
         redis.write_all(b"+").unwrap();
         let late = Time::ZERO + links.connect_timeout;
         links.read(late, false, |_| ());

@@ -1,8 +1,9 @@
-//! The thread that does for one link what blocks: it looks up the host, connects, and reads. It knows nothing of what is said.
+//! The thread that does for one link what blocks: it looks up the host, reads the password's file, connects, and reads. It knows nothing of what is said.
 
 use super::stream::{Place, Stream};
 use crossbeam_channel::{Receiver, SendError, Sender, bounded, unbounded};
 use fanfare_adapter::redis_tls::{RedisTls, Session};
+use fanfare_adapter::sign_in::{Secret, SignIn, password};
 use fanfare_core::broker::redis::Address;
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(super) struct Attempt {
     /// What is told of it bears this number.
     pub(super) number: u64,
     pub(super) address: Address,
+    /// How to sign in, where a password is to be read.
+    pub(super) sign_in: Option<SignIn>,
     /// Which of the host's addresses is tried first: the one that was first before may take all the time and never answer.
     pub(super) first: usize,
     /// Nobody waits for it any longer.
@@ -33,10 +36,20 @@ pub struct News {
     pub(super) what: What,
 }
 
+/// An established connection.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) stream: Arc<Stream>,
+    /// It has been read, where it stands in a file.
+    pub(super) password: Option<Secret>,
+    /// Where TLS is spoken: a session that has yet to begin.
+    pub(super) tls: Option<Box<Session>>,
+}
+
 #[derive(Debug)]
 pub(super) enum What {
-    /// It is established, and is being read. Where TLS is spoken, its session has yet to begin.
-    Connected(Arc<Stream>, Option<Box<Session>>),
+    /// It is established, and is being read.
+    Connected(Opened),
     Read(Vec<u8>),
     /// It had taken less than it was given, and takes more.
     Writable,
@@ -89,12 +102,9 @@ impl Reader {
     fn run(&self) -> Told {
         while let Ok(attempt) = self.attempts.recv() {
             let (attempt, places) = self.look_up(attempt, Place::of);
-            let reason = match connect(&attempt, places) {
+            let reason = match self.open(&attempt, places) {
                 Err(reason) => reason,
-                Ok(stream) => match self.begin_tls(&attempt.address) {
-                    Err(reason) => reason,
-                    Ok(tls) => self.read(attempt.number, Arc::new(stream), tls)?,
-                },
+                Ok(opened) => self.read(attempt.number, opened)?,
             };
             self.tell(attempt.number, What::Ended(reason))?;
         }
@@ -120,8 +130,9 @@ impl Reader {
 
     /// Reads until the end, and says why it came. Where what was read is not taken, it waits, and so, once the kernel's buffers are full,
     /// does Redis.
-    fn read(&self, number: u64, stream: Arc<Stream>, tls: Option<Box<Session>>) -> Result<String, SendError<News>> {
-        self.tell(number, What::Connected(Arc::clone(&stream), tls))?;
+    fn read(&self, number: u64, opened: Opened) -> Result<String, SendError<News>> {
+        let stream = Arc::clone(&opened.stream);
+        self.tell(number, What::Connected(opened))?;
         let mut buffer = vec![0; READ_BYTES];
         loop {
             match stream.read(&mut buffer) {
@@ -132,9 +143,13 @@ impl Reader {
         }
     }
 
-    fn begin_tls(&self, address: &Address) -> Result<Option<Box<Session>>, String> {
-        let Some(tls) = &self.tls else { return Ok(None) };
-        Ok(Some(Box::new(tls.dialer(address)?.session()?)))
+    /// Connects. The error is why it cannot be done, for people.
+    fn open(&self, attempt: &Attempt, places: io::Result<Vec<Place>>) -> Result<Opened, String> {
+        let password = password(&attempt.sign_in)?;
+        let dialer = self.tls.as_ref().map(|tls| tls.dialer(&attempt.address)).transpose()?;
+        let stream = Arc::new(connect(attempt, places)?);
+        let tls = dialer.map(|dialer| dialer.session()).transpose()?.map(Box::new);
+        Ok(Opened { stream, password, tls })
     }
 
     fn tell(&self, number: u64, what: What) -> Told {
@@ -171,7 +186,7 @@ mod tests {
 
     fn attempt(number: u64, host: &str) -> Attempt {
         let address = Address::Tcp { host: host.to_owned(), port: 6379 };
-        Attempt { number, address, first: 0, deadline: Instant::now() + Duration::from_secs(60) }
+        Attempt { number, address, sign_in: None, first: 0, deadline: Instant::now() + Duration::from_secs(60) }
     }
 
     /// While the first host is looked up, these other attempts come: which one goes on, and which hosts were looked up.

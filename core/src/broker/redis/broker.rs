@@ -113,6 +113,12 @@ impl RedisBroker {
         link.receives()
     }
 
+    /// Whether a link leads to a Sentinel, which is signed in at with
+    /// [other credentials](RedisBroker::sign_in_at_sentinels_with) than Redis.
+    pub fn leads_to_sentinel(&self, link: LinkId) -> bool {
+        matches!(link.place(), Place::Sentinel(_))
+    }
+
     /// Where a link is in its life.
     pub fn state(&self, link: LinkId) -> LinkState {
         match (link.place(), &self.sentinels) {

@@ -42,6 +42,35 @@ impl<C> Kind<C> for AuthSecret<C> {
     }
 }
 
+/// Any other secret, or none.
+pub(crate) struct SecretText<C: 'static> {
+    pub(crate) right: &'static str,
+    pub(crate) field: Field<C, Option<Secret>>,
+}
+
+impl<C> Kind<C> for SecretText<C> {
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
+        *(self.field.get_mut)(config) = match read_text(given)? {
+            "" => None,
+            MASK => return Err(IS_MASK.to_owned()),
+            text => Some(Secret::new(text)),
+        };
+        Ok(())
+    }
+
+    fn show(&self, config: &C) -> toml::Value {
+        toml::Value::String(if (self.field.get)(config).is_some() { MASK } else { "" }.to_owned())
+    }
+
+    fn right(&self) -> String {
+        format!("{}, or an empty text for none", self.right)
+    }
+
+    fn value_name(&self) -> String {
+        "SECRET".to_owned()
+    }
+}
+
 /// The secrets that sign cookies, one a line. The application chose them, so they may be short.
 pub(crate) struct SessionSecrets<C: 'static> {
     pub(crate) field: Field<C, Vec<Secret>>,

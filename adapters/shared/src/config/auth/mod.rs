@@ -6,7 +6,7 @@ mod problems;
 mod verification;
 
 pub(crate) use issuers::ISSUERS;
-pub(crate) use kinds::{AuthSecret, Name, OptionalPath, PathList, SessionSecrets, WebUrl};
+pub(crate) use kinds::{AuthSecret, Name, OptionalPath, PathList, SecretText, SessionSecrets, WebUrl};
 pub use kinds::{FilePath, Url};
 pub(crate) use problems::{problems, warnings};
 pub use verification::{bans_store, methods, signing_secret};

@@ -5,15 +5,11 @@ use super::{AlgorithmName, Issuer};
 use crate::config::{Config, RedisTarget};
 use fanfare_auth::{
     Algorithm, BanStore, Callback, CallbackOptions, ClaimNames, FileBans, Key, KeySource, Methods, Options, RedisBans,
-    RedisSessions, RemoteKeys, Secret, SessionMethod, Sessions, SetupError, Verifier, key_set,
+    RedisSessions, RemoteKeys, Secret, SessionMethod, Sessions, SetupError, Verifier, key_set, read_file,
+    without_line_end,
 };
 use fanfare_shell::program::StartError;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
-
-/// Far more than keys and certificates take; keeps a wrong path, such as a device, from filling the memory.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What verifies credentials, and by how many threads. Files are read now, so that one which has changed is as it is.
 ///
@@ -34,8 +30,9 @@ pub fn methods(config: &Config) -> Result<(Methods, Options), StartError> {
 pub fn bans_store(config: &Config) -> Result<Option<Box<dyn BanStore>>, StartError> {
     match (&config.redis.target, &config.auth.bans_file) {
         (Some(target), _) => {
-            let bans = RedisBans::new(&target.to_secret(), &config.redis.session.prefix);
-            Ok(Some(Box::new(bans.map_err(StartError::of("cannot keep bans at redis.url"))?)))
+            let place = config.redis.place(target, config.redis.sign_in());
+            let place = place.map_err(StartError::of("cannot keep bans at redis.url"))?;
+            Ok(Some(Box::new(RedisBans::new(place, &config.redis.session.prefix))))
         }
         (None, Some(file)) => Ok(Some(Box::new(FileBans::new(file)))),
         (None, None) => Ok(None),
@@ -240,9 +237,13 @@ fn sessions(config: &Config) -> Result<Option<SessionMethod>, Vec<Wrong>> {
         let right = "auth.session_redis_url, or redis.url, or neither session_secret nor session_secret_file";
         vec![Wrong { key: "auth.session_redis_url", issuer: None, wrong, right }]
     };
-    let target = session.redis.as_ref().or(config.redis.target.as_ref()).ok_or_else(no_redis)?;
-    let store = RedisSessions::new(&RedisTarget::to_secret(target));
-    let store = store.map_err(wrong("auth.session_redis_url", "the URL of a Redis"))?;
+    let (target, sign_in) = match (&session.redis, &config.redis.target) {
+        (Some(target), _) => (target, RedisTarget::sign_in(target)),
+        (None, Some(target)) => (target, config.redis.sign_in()),
+        (None, None) => return Err(no_redis()),
+    };
+    let place = config.redis.place(target, sign_in);
+    let store = RedisSessions::new(place.map_err(wrong("auth.session_redis_url", "the URL of a Redis"))?);
     let sessions = sessions.prefix(&session.prefix).user_path(&session.user);
     Ok(Some(SessionMethod { sessions, store: Box::new(store) }))
 }
@@ -279,21 +280,5 @@ fn text_of(key: &'static str, path: &Path, right: &'static str) -> Result<String
 }
 
 fn bytes_of(key: &'static str, path: &Path, right: &'static str) -> Result<Vec<u8>, Wrong> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let length = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        if length as u64 > FILE_BYTES_MAX {
-            return Err(io::Error::other(format!("it is larger than {FILE_BYTES_MAX} bytes")));
-        }
-        Ok(bytes)
-    };
-    read().map_err(|error| {
-        let wrong = format!("cannot read {}: {error}", path.display().to_string().escape_debug());
-        Wrong { key, issuer: None, wrong, right }
-    })
-}
-
-fn without_line_end(bytes: &[u8]) -> &[u8] {
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+    read_file(path).map_err(|wrong| Wrong { key, issuer: None, wrong, right })
 }

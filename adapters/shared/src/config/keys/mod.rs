@@ -59,7 +59,16 @@ fn blank() -> Config {
         core: fanfare_core::Config::default(),
         log: Log { format: LogFormat::Text, level: LogLevel::Info },
         tls: Tls::default(),
-        redis: Redis { target: None, tls: RedisTls::default(), session: RedisConfig::default() },
+        redis: Redis {
+            target: None,
+            tls: RedisTls::default(),
+            username: String::new(),
+            password_file: None,
+            sentinel_username: String::new(),
+            sentinel_password: None,
+            sentinel_password_file: None,
+            session: RedisConfig::default(),
+        },
         compression: Compression { enabled: false, threshold_bytes: 0, level: 0 },
         auth: Auth {
             core: fanfare_core::Auth::default(),

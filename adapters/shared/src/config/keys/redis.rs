@@ -1,21 +1,61 @@
 //! Section `redis`: how instances share their rooms.
 
 use crate::config::Config;
-use crate::config::auth::OptionalPath;
+use crate::config::auth::{OptionalPath, SecretText};
 use crate::config::kinds::{GIB, HOUR_MS, KIB, MIB, RedisUrl, field};
+use crate::config::sign_in::A_PASSWORD_FILE;
 use fanfare_core::PublishFormat;
 use fanfare_shell::config::{Choice, Key, Milliseconds, Number, Text, Unit};
+
+const NAME_BYTES_MAX: usize = 1024;
 
 pub(super) static REDIS: &[Key<Config>] = &[
     Key {
         name: "redis.url",
         default: "",
         help: "The Redis that instances share: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], unix:///PATH, or \
-               redis-sentinel://HOST:PORT,HOST:PORT/MASTER[/DB]; rediss:// and rediss-sentinel:// speak TLS, and valkey:// is redis://. \
-               Without one this instance stands alone. A password in a flag can be seen in the list of processes: prefer the \
+               redis-sentinel://[[USER]:PASSWORD@]HOST[:PORT],.../MASTER[/DB]; rediss:// and rediss-sentinel:// speak TLS, and valkey:// \
+               is redis://. Without one this instance stands alone. A password in a flag can be seen in the list of processes: prefer the \
                environment or the file",
         environment_alias: Some("REDIS_URL"),
         kind: &RedisUrl { none: "the embedded broker", field: field!(redis.target) },
+    },
+    Key {
+        name: "redis.username",
+        default: "",
+        help: "The ACL user of Redis, where the URL names none",
+        environment_alias: None,
+        kind: &Text { bytes_max: NAME_BYTES_MAX, field: field!(redis.username) },
+    },
+    Key {
+        name: "redis.password_file",
+        default: "",
+        help: "A file with the password of Redis alone, in place of one in the URL. It is read for each connection, so that the password \
+               may change",
+        environment_alias: None,
+        kind: &OptionalPath { right: A_PASSWORD_FILE, field: field!(redis.password_file) },
+    },
+    Key {
+        name: "redis.sentinel_username",
+        default: "",
+        help: "The ACL user of the Sentinels, which have users of their own",
+        environment_alias: None,
+        kind: &Text { bytes_max: NAME_BYTES_MAX, field: field!(redis.sentinel_username) },
+    },
+    Key {
+        name: "redis.sentinel_password",
+        default: "",
+        help: "The password of the Sentinels. In a flag it can be seen in the list of processes: prefer the environment or \
+               sentinel_password_file",
+        environment_alias: None,
+        kind: &SecretText { right: "a password", field: field!(redis.sentinel_password) },
+    },
+    Key {
+        name: "redis.sentinel_password_file",
+        default: "",
+        help: "A file with that password alone, read for each connection",
+        environment_alias: None,
+        kind: &OptionalPath { right: A_PASSWORD_FILE, field: field!(redis.sentinel_password_file) },
     },
     Key {
         name: "redis.prefix",

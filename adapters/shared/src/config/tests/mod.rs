@@ -2,6 +2,7 @@
 
 mod auth;
 mod rooms;
+mod sign_in;
 mod tls;
 
 use std::collections::BTreeSet;
