@@ -314,8 +314,9 @@
 //! # Several instances through Redis
 //!
 //! [`RedisBroker`](broker::redis::RedisBroker) is a second state machine, driven by the same loop. It owns two connections, one
-//! that subscribes and one that publishes, and a third where rooms wait for replicas. It sets them up, asks Redis for signs of life, and reconnects with backoff. A turn of a
-//! loop that drives both, with what was read from Redis since the last one:
+//! that subscribes and one that publishes, a third where rooms wait for replicas, and one to each Sentinel where those say which server is
+//! the master. It sets them up, asks Redis for signs of life, and reconnects with backoff. A turn of a loop that drives both, with what was
+//! read from Redis since the last one:
 //!
 //! ```
 //! use fanfare_core::broker::redis::{ConnectionRequest, LinkId, RedisBroker};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::{Client, Connection, ConnectionAddr, FromRedisValue, Pipeline, RedisError, Value, cmd};
+use redis::{Connection, ConnectionAddr, FromRedisValue, Pipeline, RedisError, Value, cmd};
 
 use crate::redis_place::{At, RedisPlace};
 use crate::redis_trouble::{reason, refusal};
@@ -36,7 +36,7 @@ impl RedisLink {
         let sentinels = match &place.at {
             At::Server(_) => None,
             At::Sentinels { sentinels, group, sign_in } => {
-                Some(Sentinels::new(sentinels.clone(), group.clone(), sign_in.clone()))
+                Some(Sentinels::new(sentinels.clone(), group.clone(), sign_in.clone(), place.tls_of_sentinels()))
             }
         };
         Self { place, sentinels, idle: Mutex::default() }
@@ -78,9 +78,9 @@ impl RedisLink {
     }
 
     fn connect(&self, server: ConnectionAddr) -> Result<Kept, String> {
-        let info = self.place.connection(&server)?;
+        let client = self.place.client(&server)?;
         let connect = || -> Result<Connection, RedisError> {
-            let connection = Client::open(info)?.get_connection_with_timeout(TIME_MAX)?;
+            let connection = client.get_connection_with_timeout(TIME_MAX)?;
             connection.set_read_timeout(Some(TIME_MAX))?;
             connection.set_write_timeout(Some(TIME_MAX))?;
             Ok(connection)

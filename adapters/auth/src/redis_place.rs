@@ -1,8 +1,10 @@
 //! Where a Redis is: one server, or the master that Sentinels name. Nothing is connected here.
 
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
 use crate::error::SetupError;
+use crate::redis_tls::RedisTls;
+use crate::redis_trouble::reason;
 use crate::secret::Secret;
 use crate::sign_in::SignIn;
 
@@ -12,6 +14,7 @@ pub struct RedisPlace {
     pub(crate) at: At,
     database: i64,
     sign_in: SignIn,
+    tls: Option<RedisTls>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,14 +29,16 @@ pub(crate) enum At {
 }
 
 impl RedisPlace {
-    /// One server, at this URL (`redis://`, `valkey://` or `unix://`).
+    /// One server, at this URL (`redis://`, `rediss://`, `valkey://` or `unix://`).
     pub fn server(url: &Secret) -> Result<RedisPlace, SetupError> {
         let url = str::from_utf8(url.expose()).map_err(|_| SetupError::BadRedisUrl)?;
         let client = Client::open(url).map_err(|_| SetupError::BadRedisUrl)?;
         let info = client.get_connection_info();
-        let (ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_)) = info.addr() else {
-            // TLS is not compiled in.
-            return Err(SetupError::BadRedisUrl);
+        let (server, tls) = match info.addr() {
+            ConnectionAddr::TcpTls { host, port, .. } => {
+                (ConnectionAddr::Tcp(host.clone(), *port), Some(RedisTls::default()))
+            }
+            server => (server.clone(), None),
         };
         let redis = info.redis_settings();
         let sign_in = SignIn {
@@ -41,7 +46,7 @@ impl RedisPlace {
             password: redis.password().map(Secret::new),
             password_file: None,
         };
-        Ok(RedisPlace { at: At::Server(info.addr().clone()), database: redis.db(), sign_in })
+        Ok(RedisPlace { at: At::Server(server), database: redis.db(), sign_in, tls })
     }
 
     /// The master of a group that these Sentinels watch over, each a host and a port, and how to sign in at them. They are asked for it
@@ -54,7 +59,7 @@ impl RedisPlace {
     ) -> RedisPlace {
         let sentinels = sentinels.into_iter().map(|(host, port)| ConnectionAddr::Tcp(host, port)).collect();
         let at = At::Sentinels { sentinels, group: group.to_owned(), sign_in };
-        RedisPlace { at, database: database.into(), sign_in: SignIn::default() }
+        RedisPlace { at, database: database.into(), sign_in: SignIn::default(), tls: None }
     }
 
     /// The same, signed in as this says.
@@ -62,14 +67,29 @@ impl RedisPlace {
         RedisPlace { sign_in, ..self }
     }
 
-    /// What to connect to, with the password as it is now.
-    pub(crate) fn connection(&self, server: &ConnectionAddr) -> Result<ConnectionInfo, String> {
-        connection(server, self.database, &self.sign_in)
+    /// The same, where TLS is spoken, to Sentinels as well.
+    pub fn tls(self, tls: RedisTls) -> RedisPlace {
+        RedisPlace { tls: Some(tls), ..self }
+    }
+
+    /// A client of this server, with the password as it is now.
+    pub(crate) fn client(&self, server: &ConnectionAddr) -> Result<Client, String> {
+        client(server, self.database, &self.sign_in, self.tls.as_ref())
+    }
+
+    /// The same of a Sentinel.
+    pub(crate) fn tls_of_sentinels(&self) -> Option<RedisTls> {
+        self.tls.clone()
     }
 }
 
-/// A connection to this server. The error says why the password cannot be read.
-pub(crate) fn connection(server: &ConnectionAddr, database: i64, sign_in: &SignIn) -> Result<ConnectionInfo, String> {
+/// A client of this server. The error says why the password, or what TLS needs, cannot be read.
+pub(crate) fn client(
+    server: &ConnectionAddr,
+    database: i64,
+    sign_in: &SignIn,
+    tls: Option<&RedisTls>,
+) -> Result<Client, String> {
     let mut redis = RedisConnectionInfo::default().set_db(database);
     if let Some(password) = sign_in.password()? {
         let password = str::from_utf8(password.expose()).map_err(|_| "the password is no UTF-8".to_owned())?;
@@ -78,6 +98,17 @@ pub(crate) fn connection(server: &ConnectionAddr, database: i64, sign_in: &SignI
             redis = redis.set_username(username);
         }
     }
-    let info = server.clone().into_connection_info().map_err(|error| error.category().to_owned())?;
-    Ok(info.set_redis_settings(redis))
+    let server = match (server, tls) {
+        (ConnectionAddr::Tcp(host, port), Some(tls)) => {
+            let insecure = tls.insecure_skip_verify;
+            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure, tls_params: None }
+        }
+        _ => server.clone(),
+    };
+    let info = server.into_connection_info().map_err(|error| error.category().to_owned())?;
+    let info = info.set_redis_settings(redis);
+    match tls {
+        Some(tls) => tls.client(info),
+        None => Client::open(info).map_err(|error| reason(&error)),
+    }
 }

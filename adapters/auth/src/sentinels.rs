@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::{Client, ConnectionAddr, RedisError, cmd};
+use redis::{ConnectionAddr, RedisError, cmd};
 
-use crate::redis_place::connection;
+use crate::redis_place::client;
+use crate::redis_tls::RedisTls;
 use crate::redis_trouble::reason;
 use crate::sign_in::SignIn;
 
@@ -22,6 +23,7 @@ pub(crate) struct Sentinels {
     sentinels: Vec<ConnectionAddr>,
     group: String,
     sign_in: SignIn,
+    tls: Option<RedisTls>,
     known: Mutex<Known>,
 }
 
@@ -37,10 +39,15 @@ struct Known {
 type Said = Option<(Option<u64>, ConnectionAddr)>;
 
 impl Sentinels {
-    pub(crate) fn new(sentinels: Vec<ConnectionAddr>, group: String, sign_in: SignIn) -> Sentinels {
+    pub(crate) fn new(
+        sentinels: Vec<ConnectionAddr>,
+        group: String,
+        sign_in: SignIn,
+        tls: Option<RedisTls>,
+    ) -> Sentinels {
         let order = (0..sentinels.len()).collect();
         let known = Mutex::new(Known { master: None, asked: None, order });
-        Sentinels { sentinels, group, sign_in, known }
+        Sentinels { sentinels, group, sign_in, tls, known }
     }
 
     /// The master. Where one is known and no Sentinel answers, it is still that one.
@@ -92,9 +99,8 @@ impl Sentinels {
     }
 
     fn ask_one(&self, sentinel: &ConnectionAddr) -> Result<Said, String> {
-        let info = connection(sentinel, 0, &self.sign_in)?;
         let told = |error: RedisError| reason(&error);
-        let client = Client::open(info).map_err(told)?;
+        let client = client(sentinel, 0, &self.sign_in, self.tls.as_ref())?;
         let mut connection = client.get_connection_with_timeout(ANSWER_TIME_MAX).map_err(told)?;
         connection.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(told)?;
         // First, because the address in it is the old one while it fails over. An ACL may refuse it.

@@ -1,6 +1,6 @@
 //! How to sign in at Redis and at Sentinels: what the URL and the keys beside it say together.
 
-use super::{Config, Redis, RedisTarget};
+use super::{Config, Redis, RedisTarget, RedisTls};
 use fanfare_auth::{RedisPlace, Secret, SetupError, SignIn};
 use fanfare_core::broker::redis::{Address, Topology};
 use fanfare_shell::config::{Problem, Sources};
@@ -30,15 +30,22 @@ impl Redis {
     /// # Errors
     /// If only the broker understands the URL.
     pub(super) fn place(&self, target: &RedisTarget, sign_in: SignIn) -> Result<RedisPlace, SetupError> {
+        let tls = |place: RedisPlace| if target.tls { place.tls(self.tls_of_credentials()) } else { place };
         let Topology::Sentinel { sentinels, master } = &target.topology else {
-            return Ok(RedisPlace::server(&target.to_secret())?.sign_in(sign_in));
+            return Ok(tls(RedisPlace::server(&target.to_secret())?.sign_in(sign_in)));
         };
         let sentinels = sentinels.iter().filter_map(|sentinel| match sentinel {
             Address::Tcp { host, port } => Some((host.clone(), *port)),
             Address::Unix { .. } => None,
         });
         let place = RedisPlace::behind_sentinels(sentinels, master, target.database, self.sentinel_sign_in());
-        Ok(place.sign_in(sign_in))
+        Ok(tls(place.sign_in(sign_in)))
+    }
+
+    /// TLS to the Redis of sessions and bans.
+    fn tls_of_credentials(&self) -> fanfare_auth::RedisTls {
+        let RedisTls { ca_file, cert_file, key_file, insecure_skip_verify, .. } = self.tls.clone();
+        fanfare_auth::RedisTls { ca_file, own: cert_file.zip(key_file), insecure_skip_verify }
     }
 }
 
