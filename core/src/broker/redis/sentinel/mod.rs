@@ -159,16 +159,19 @@ impl Sentinels {
     fn hear(&mut self, index: usize, news: News, now: Time) {
         let master = match news {
             News::Answer(said) => {
-                self.witnesses[index].said = Some(said.clone());
-                match said {
-                    Said::Master { address, epoch } => Master { address, epoch },
-                    Said::Nobody => return,
+                let before = self.witnesses[index].said.replace(said.clone());
+                let Said::Master { address, epoch } = said else { return };
+                // Where no epochs are told, whoever changes its mind has learned something.
+                let has_changed = matches!(before, Some(Said::Master { address: before, .. }) if before != address);
+                let believed = self.believed.as_ref().filter(|_| has_changed && epoch.is_none());
+                if believed.is_some_and(|believed| believed.epoch.is_none() && believed.address != address) {
+                    return self.believe(Master { address, epoch });
                 }
+                Master { address, epoch }
             }
             // Its epoch follows, where the Sentinel tells one.
             News::Switched(address) => {
-                let knows_epochs = matches!(self.witnesses[index].said, Some(Said::Master { epoch: Some(_), .. }));
-                if !knows_epochs && self.believed.is_some() {
+                if !self.witnesses[index].watch.tells_epochs() && self.believed.is_some() {
                     self.believe(Master { address, epoch: None });
                 }
                 return;

@@ -70,7 +70,7 @@ pub(super) struct Watch {
     is_subscribed: bool,
     /// Of the answer that has begun.
     epoch: Option<u64>,
-    /// An ACL refuses to tell it.
+    /// An ACL refuses to tell it, or it is not known.
     has_no_epoch: bool,
     is_heard: bool,
     asked_at: Time,
@@ -114,6 +114,11 @@ impl Watch {
 
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, State::Up)
+    }
+
+    /// Whether the epoch follows when another master is told of.
+    pub(super) fn tells_epochs(&self) -> bool {
+        !self.has_no_epoch
     }
 
     pub(super) fn last_error(&self) -> Option<&str> {
@@ -290,6 +295,7 @@ impl Watch {
             }
             (Asked::Epoch, Reply::Array(fields) | Reply::Map(fields)) => {
                 self.epoch = epoch_in(*fields);
+                self.has_no_epoch = self.epoch.is_none();
                 Ok(None)
             }
             (Asked::Address, Reply::Error(error)) => Err(config.explained_error(error)),

@@ -310,6 +310,48 @@ fn an_acl_that_allows_the_address_only_is_enough() {
 }
 
 #[test]
+fn who_tells_epochs_is_believed_with_its_epoch_only() {
+    let mut world = World::watched(config(3));
+    (0..3).for_each(|index| world.say(index, 1, 5));
+    world.wait(Duration::from_millis(200));
+    world.come_up();
+    world.fail(link(Role::Subscriber));
+    world.fail(link(Role::Publisher));
+    for index in [0, 1] {
+        world.sent(sentinel(index));
+        world.hear(sentinel(index), &[unsubscribed(), master(3, 7), subscribed()].concat());
+    }
+    world.wait(Duration::from_millis(200));
+    assert_eq!(world.wanted(), [3, 3]);
+    world.come_up();
+    world.events();
+    // It was said before the question that this one has yet to answer.
+    world.hear(sentinel(2), &switch(1, 2));
+    assert_eq!(world.events(), [] as [String; 0]);
+    assert_eq!(world.broker.address(), Some(&tcp("redis", 3)));
+}
+
+#[test]
+fn where_no_epochs_are_told_whoever_changes_its_mind_is_followed() {
+    let named = |port: &str| {
+        let refused = b"-NOPERM this user has no permissions\r\n".to_vec();
+        [refused, push(b'*', &["redis", port]), subscribed()].concat()
+    };
+    let mut world = World::watched(config(3));
+    (0..3).for_each(|index| world.hear(sentinel(index), &named("1")));
+    world.wait(Duration::from_millis(200));
+    world.come_up();
+    (0..3).for_each(|index| drop(world.sent(sentinel(index))));
+    world.wait(Duration::from_secs(6));
+    // It has learned of another between two subscriptions, and so told nobody.
+    let told = |port: &str| [unsubscribed(), push(b'*', &["redis", port]), subscribed()].concat();
+    world.hear(sentinel(0), &told("2"));
+    assert_eq!(world.broker.address(), Some(&tcp("redis", 2)));
+    world.hear(sentinel(1), &told("1"));
+    assert_eq!(world.broker.address(), Some(&tcp("redis", 2)), "it knows no better than before");
+}
+
+#[test]
 fn sentinels_have_credentials_of_their_own() {
     let sentinel_credentials = RedisConfig {
         sentinel_username: Some("watch".to_owned()),
