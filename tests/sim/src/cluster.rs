@@ -3,15 +3,18 @@
 
 mod bans;
 mod chaos;
+mod failing_over;
 mod rest;
 
 use crate::client::{Client, Mood};
+use crate::group::Group;
 use crate::guard::Guard;
 use crate::instance::Instance;
+use crate::named::Named;
 use crate::network::{Network, Side, WireId};
 use crate::options::{Fault, Narrowed, Options, rng};
-use crate::redis::Redis;
 use crate::reference::{Incarnation, Key, ROOMS, Reference, Sent};
+use crate::sentinel::Target;
 use crate::timeline::{Happening, Moment, Timeline};
 use crate::trace::Trace;
 use fastrand::Rng;
@@ -31,7 +34,7 @@ const HEALED_STEPS_MAX: u64 = 2_000_000;
 #[derive(Clone, Copy, Debug)]
 enum Owner {
     Client { number: usize, place: usize, incarnation: Option<Incarnation> },
-    Link { place: usize, incarnation: Incarnation },
+    Link { place: usize, incarnation: Incarnation, target: Target },
 }
 
 /// What everybody in the cluster stands on.
@@ -43,6 +46,8 @@ pub struct Surroundings<'t> {
     pub timeline: Timeline,
     /// What must hold.
     pub reference: Reference,
+    /// Whom Sentinels name.
+    pub named: Named,
     /// Who may do what, where clients are asked who they are.
     pub guard: Option<Guard>,
     /// What happened, for people.
@@ -54,10 +59,10 @@ pub struct Surroundings<'t> {
 }
 
 impl Surroundings<'_> {
-    /// Opens a wire from an instance to Redis.
-    pub fn open_link(&mut self, place: usize, incarnation: Incarnation) -> WireId {
+    /// Opens a wire from an instance to a server or Sentinel.
+    pub fn open_link(&mut self, place: usize, incarnation: Incarnation, target: Target) -> WireId {
         let wire = self.network.open(true);
-        self.plan_arrival(wire, Owner::Link { place, incarnation });
+        self.plan_arrival(wire, Owner::Link { place, incarnation, target });
         wire
     }
 
@@ -117,7 +122,7 @@ pub fn run(seed: u64, narrowed: &Narrowed, trace: &mut Trace) -> Result<Outcome,
 struct Cluster<'t> {
     options: Options,
     around: Surroundings<'t>,
-    redis: Redis,
+    group: Group,
     instances: Vec<Option<Instance>>,
     clients: Vec<Client>,
     /// When each client does something next.
@@ -138,6 +143,7 @@ impl<'t> Cluster<'t> {
             network: Network::new(options.wires.clone(), rng(seed, "network")),
             timeline: Timeline::default(),
             reference: Reference::new(&options.histories.kept, &options.histories.waits),
+            named: Named::default(),
             guard: Guard::new(&options),
             trace,
             short_writes: 0,
@@ -147,7 +153,7 @@ impl<'t> Cluster<'t> {
         let chaos = options.faults.iter().map(|(fault, _)| (*fault, rng(seed, &format!("{fault:?}"))));
         Cluster {
             around,
-            redis: Redis::new(&options),
+            group: Group::new(&options),
             instances: Vec::new(),
             clients: (0..options.clients.count).map(|number| Client::new(&options, number)).collect(),
             acts: vec![None; options.clients.count],
@@ -174,12 +180,12 @@ impl<'t> Cluster<'t> {
         self.refuse_for_a_while()?;
         self.check_quiet()?;
         self.leave()?;
-        let Cluster { around, redis, mut outcome, clients, .. } = self;
+        let Cluster { around, group, mut outcome, clients, .. } = self;
         outcome.virtual_micros = around.timeline.now;
         outcome.published = around.reference.published_total;
         outcome.delivered = clients.iter().map(Client::delivered).sum();
         outcome.short_writes = around.short_writes;
-        outcome.output_kills = redis.output_kills;
+        outcome.output_kills = group.output_kills();
         outcome.connections = around.sessions;
         outcome.counts = around.guard.map(|guard| guard.counts).unwrap_or_default();
         (outcome.published, outcome.delivered, outcome.virtual_micros).hash(&mut self.hash);
@@ -240,7 +246,9 @@ impl<'t> Cluster<'t> {
                     instance.turn(around).map_err(|error| format!("instance {place}: {error}"))?;
                 }
             }
-            Happening::Redis => self.redis.turn(around)?,
+            Happening::Redis(number) => self.group.servers[number].turn(around)?,
+            Happening::Sentinel(number) => self.group.sentinels[number].turn(around)?,
+            Happening::Learns(number) => self.group.sentinels[number].learn(self.group.known, around),
             Happening::Arrives(wire) => self.arrive(wire),
             Happening::Settled(wire) => self.settle_wire(wire, true),
             Happening::Refused(wire) => self.settle_wire(wire, false),
@@ -283,10 +291,7 @@ impl<'t> Cluster<'t> {
 
     fn arrive(&mut self, wire: WireId) {
         let taken = match self.around.owners.get_mut(&wire) {
-            Some(Owner::Link { .. }) if self.redis.up => {
-                self.redis.accept(wire);
-                true
-            }
+            Some(Owner::Link { target, .. }) => self.group.accept(*target, wire, &mut self.around.timeline),
             Some(Owner::Client { number, place, incarnation }) => {
                 let instance = self.instances[*place].as_mut().filter(|instance| !instance.is_stopping);
                 let client = &mut self.clients[*number];
@@ -316,7 +321,7 @@ impl<'t> Cluster<'t> {
                 self.clients[number].settled(established, &mut self.around);
             }
             Owner::Client { .. } => {}
-            Owner::Link { place, incarnation } => {
+            Owner::Link { place, incarnation, .. } => {
                 if let Some(instance) = self.instances[place].as_mut().filter(|of| of.incarnation == incarnation) {
                     instance.settled(wire, established, &mut self.around);
                 }
@@ -330,12 +335,12 @@ impl<'t> Cluster<'t> {
                 self.clients[number].read(&mut self.around)?;
             }
             (Owner::Client { place, incarnation: Some(incarnation), .. }, Side::Far)
-            | (Owner::Link { place, incarnation }, Side::Near) => {
+            | (Owner::Link { place, incarnation, .. }, Side::Near) => {
                 if let Some(instance) = self.instances[place].as_mut().filter(|of| of.incarnation == incarnation) {
                     instance.readable(wire, &mut self.around);
                 }
             }
-            (Owner::Link { .. }, Side::Far) => self.redis.wake(&mut self.around.timeline),
+            (Owner::Link { target, .. }, Side::Far) => self.group.wake(target, &mut self.around.timeline),
             _ => {}
         }
         Ok(())
@@ -347,12 +352,12 @@ impl<'t> Cluster<'t> {
                 self.clients[number].flush(&mut self.around);
             }
             (Owner::Client { place, incarnation: Some(incarnation), .. }, Side::Far)
-            | (Owner::Link { place, incarnation }, Side::Near) => {
+            | (Owner::Link { place, incarnation, .. }, Side::Near) => {
                 if let Some(instance) = self.instances[place].as_mut().filter(|of| of.incarnation == incarnation) {
                     instance.writable(wire, &mut self.around);
                 }
             }
-            (Owner::Link { .. }, Side::Far) => self.redis.wake(&mut self.around.timeline),
+            (Owner::Link { target, .. }, Side::Far) => self.group.wake(target, &mut self.around.timeline),
             _ => {}
         }
     }
@@ -379,7 +384,7 @@ impl<'t> Cluster<'t> {
         self.around.reference.send(key, sent);
         let classic = format!("{{\"type\":\"SEND_MESSAGE\",\"roomId\":\"?\",\"message\":{json}}}");
         let payload = if self.foreign.bool() { text } else { classic };
-        self.redis.publish_foreign(ROOMS[room], payload.as_bytes(), &mut self.around)?;
+        self.group.master_mut().publish_foreign(ROOMS[room], payload.as_bytes(), &mut self.around)?;
         Ok(key)
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::cluster::Surroundings;
 use crate::guard::Guard;
+use crate::named::{Knowledge, check_together};
 use crate::network::WireId;
 use crate::options::{Options, rng};
 use crate::reference::Incarnation;
@@ -45,6 +46,7 @@ impl Instance {
         let (mut core, mut session) = (options.core.clone(), options.session.clone());
         (core.seed, core.node, session.seed) = (rng.u64(..), rng.u64(..), rng.u64(..));
         let (core, session) = (Core::new(core), RedisBroker::new(session));
+        let knowledge = options.watched.as_ref().map(|watched| Knowledge::new(&session, watched.sentinels));
         Instance {
             incarnation,
             core,
@@ -64,6 +66,7 @@ impl Instance {
                 has_jumped: false,
                 publishing: BTreeMap::new(),
                 untrue: None,
+                knowledge,
                 hash: DefaultHasher::new(),
             },
             // A clock that does not begin at nothing.
@@ -202,6 +205,9 @@ impl Instance {
         core.check_invariants();
         if let Some(untrue) = self.adapter.untrue.take() {
             return Err(untrue);
+        }
+        if let Some(knowledge) = &self.adapter.knowledge {
+            check_together(knowledge, self.adapter.links.values().map(|link| link.target))?;
         }
         if let Some(failure) = around.guard.as_mut().and_then(Guard::take_failure) {
             return Err(failure);

@@ -37,6 +37,8 @@ struct Room {
     places: BTreeMap<Key, Position>,
     /// As of the last script that ran.
     epoch: Option<Epoch>,
+    /// The same on each server.
+    epochs: BTreeMap<usize, Epoch>,
     /// How many messages of each epoch its replica has had.
     replicated: BTreeMap<Epoch, u64>,
 }
@@ -60,6 +62,7 @@ impl Lives {
                 lives: BTreeMap::new(),
                 places: BTreeMap::new(),
                 epoch: None,
+                epochs: BTreeMap::new(),
                 replicated: BTreeMap::new(),
             })
         };
@@ -86,10 +89,20 @@ impl Lives {
     }
 
     /// A script has run, before which the room was at one place, and behind which at another.
-    pub fn ran(&mut self, room: usize, before: Option<Position>, after: Position, now_ms: u64) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// If the room has none.
+    pub fn ran(
+        &mut self,
+        room: usize,
+        (server, before): (usize, Option<Position>),
+        after: Position,
+        now_ms: u64,
+    ) -> Result<(), String> {
         let room = self.rooms[room].as_mut().ok_or("a script runs for a room without history")?;
         let life = Life { parent: before, last: before.map_or(0, |before| before.offset) };
         room.lives.entry(after.epoch).or_insert(life);
+        room.epochs.insert(server, after.epoch);
         (room.epoch, self.now_ms) = (Some(after.epoch), now_ms);
         Ok(())
     }
@@ -102,11 +115,12 @@ impl Lives {
         room.lives.get_mut(&place.epoch).expect("its epoch has begun").last = place.offset;
     }
 
-    /// The replica has all that is stored.
-    pub fn replicated(&mut self) {
-        for room in self.rooms.iter_mut().flatten() {
+    /// The replica of a server has all rooms up to these places.
+    pub fn replicated(&mut self, places: impl Iterator<Item = (usize, Position)>) {
+        for (room, place) in places {
+            let Some(room) = &mut self.rooms[room] else { continue };
             // Also what epochs before this one have left to it.
-            let mut next = room.epoch.map(|epoch| (epoch, room.lives[&epoch].last));
+            let mut next = Some((place.epoch, place.offset));
             while let Some((epoch, last)) = next {
                 let most = room.replicated.entry(epoch).or_default();
                 *most = last.max(*most);
@@ -159,6 +173,11 @@ impl Lives {
     pub fn last(&self, room: usize) -> Option<Position> {
         let epoch = self.room(room).epoch?;
         Some(Position { epoch, offset: self.last_of(room, epoch)? })
+    }
+
+    /// Whether the room is in another epoch than this, on a server on which a script has run.
+    pub fn is_elsewhere(&self, room: usize, epoch: Epoch) -> bool {
+        self.room(room).epochs.values().any(|of| *of != epoch)
     }
 
     /// How many epochs the room has had.

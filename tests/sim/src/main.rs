@@ -15,6 +15,7 @@ use std::time::Instant;
 struct Arguments {
     seeds: u64,
     from: u64,
+    every: u64,
     threads: u64,
     failures_max: u64,
     brief: bool,
@@ -33,6 +34,7 @@ impl Arguments {
             .about("Runs simulated clusters of Fanfare, each from a seed; tells what was done to them, and what failed")
             .arg(number("seeds", "1000", "How many seeds"))
             .arg(number("from", "0", "The first of them"))
+            .arg(number("every", "1", "Takes one of so many: with --from, those of a residue class"))
             .arg(number("threads", "1", "Threads, each with a seed of its own"))
             .arg(number("failures-max", "10", "Failures after which no further seed is begun"))
             .arg(flag("brief", "Only says which seeds fail and why, without making them smaller"))
@@ -47,6 +49,7 @@ impl Arguments {
         Arguments {
             seeds: number("seeds"),
             from: number("from"),
+            every: number("every"),
             threads: number("threads"),
             failures_max: number("failures-max"),
             brief: matches.get_flag("brief"),
@@ -92,7 +95,7 @@ fn work(arguments: &Arguments, next: &AtomicU64, (report, hashes): (&Mutex<Repor
         if number >= arguments.seeds || lock(report).failed.len() as u64 >= arguments.failures_max {
             return;
         }
-        let seed = arguments.from + number;
+        let seed = arguments.from + number * arguments.every;
         let outcome = if arguments.brief {
             attempt(seed, &Narrowed::default(), &mut Trace::off())
                 .map_err(|reason| format!("seed {seed} fails: {reason}"))

@@ -5,6 +5,7 @@ use crate::costs::Costs;
 use crate::histories::Histories;
 use crate::identity::{Identities, is_guarded};
 use crate::reference::ROOMS;
+use crate::sentinel::Watched;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::{Compression, Config, PublishFormat, Rate};
 use fastrand::Rng;
@@ -77,11 +78,23 @@ pub enum Fault {
     RedisFailover,
     /// Redis has lost all data, in a restart or by `FLUSHALL`.
     RedisDataLoss,
+    /// A replica that has everything takes the master's place.
+    SentinelFailover,
+    /// The master cannot be reached for a while, and a replica takes its place, with all that it has.
+    MasterLost,
+    /// A replica takes the master's place, with all that it has, and the old one goes on as a master for a while.
+    SplitBrain,
+    /// One Sentinel, or all of them, cannot be reached for a while.
+    SentinelDown,
+    /// One Sentinel does nothing for a while.
+    SentinelPause,
+    /// One Sentinel learns nothing for a while.
+    SentinelStale,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 27] = [
+    pub const ALL: [Fault; 33] = [
         Fault::ClientReset,
         Fault::ClientBlackhole,
         Fault::ClientStall,
@@ -109,11 +122,23 @@ impl Fault {
         Fault::RedisScriptFlush,
         Fault::RedisFailover,
         Fault::RedisDataLoss,
+        Fault::SentinelFailover,
+        Fault::MasterLost,
+        Fault::SplitBrain,
+        Fault::SentinelDown,
+        Fault::SentinelPause,
+        Fault::SentinelStale,
     ];
 
     /// Whether it does anything in seeds with histories only.
     pub fn is_of_histories(self) -> bool {
         matches!(self, Fault::RedisScriptFlush | Fault::RedisFailover | Fault::RedisDataLoss)
+    }
+
+    /// Whether it does anything in seeds with Sentinels only.
+    pub fn is_of_sentinels(self) -> bool {
+        use Fault::{MasterLost, SentinelDown, SentinelFailover, SentinelPause, SentinelStale, SplitBrain};
+        matches!(self, SentinelFailover | MasterLost | SplitBrain | SentinelDown | SentinelPause | SentinelStale)
     }
 }
 
@@ -271,6 +296,8 @@ pub struct Options {
     pub histories: Histories,
     /// Who clients are, where they are asked.
     pub identities: Option<Identities>,
+    /// The Sentinels, where there are any.
+    pub watched: Option<Watched>,
     /// What wires are like.
     pub wires: Wires,
     /// What Redis is like.
@@ -385,6 +412,7 @@ impl Options {
             costs,
             histories: Histories::default(),
             identities: None,
+            watched: None,
             steps: r.u64(500..=15_000),
             faults: Vec::new(),
             relief: Span { min: 1_000, max: pick(r, &[pause * 4, pause * 30, 2_000_000, 12_000_000]) },
@@ -399,7 +427,7 @@ impl Options {
             drives_midway: r.bool(),
         };
         let share = pick(r, &[2, 5, 12]);
-        for fault in Fault::ALL.into_iter().filter(|fault| !fault.is_of_histories()) {
+        for fault in Fault::ALL.into_iter().filter(|fault| !fault.is_of_histories() && !fault.is_of_sentinels()) {
             let (on, mean) = (r.u32(0..20) < share, pick(r, &[40, 200, 1_000]) * pause / count as u64);
             if on && !quiet {
                 options.faults.push((fault, mean));
@@ -407,6 +435,7 @@ impl Options {
         }
         options.histories = Histories::draw(&mut options);
         options.identities = Identities::draw(&mut options);
+        options.watched = Watched::draw(&mut options);
         options.narrow(narrowed);
         options
     }

@@ -35,6 +35,7 @@ struct Connection {
 /// The server.
 #[derive(Debug)]
 pub struct Redis {
+    number: usize,
     traits: RedisTraits,
     prefix: String,
     rng: Rng,
@@ -54,18 +55,21 @@ pub struct Redis {
     /// It refuses to publish to rooms.
     pub refuses_publish: bool,
     planned: bool,
+    /// No replica follows it any more.
+    pub is_cut_off: bool,
     data: Data,
     /// Connections ended because they read too slowly.
     pub output_kills: u64,
 }
 
 impl Redis {
-    /// A server that is up, without connections.
-    pub fn new(options: &Options) -> Redis {
+    /// A server that is up and a master, without connections.
+    pub fn new(options: &Options, number: usize) -> Redis {
         Redis {
+            number,
             traits: options.redis.clone(),
             prefix: options.session.prefix.clone(),
-            rng: rng(options.seed, "redis"),
+            rng: rng(options.seed, &purpose("redis", number)),
             connections: BTreeMap::new(),
             up: true,
             paused: false,
@@ -75,7 +79,8 @@ impl Redis {
             refuses_subscribe: None,
             refuses_publish: false,
             planned: false,
-            data: Data::new(options),
+            is_cut_off: false,
+            data: Data::new(options, number),
             output_kills: 0,
         }
     }
@@ -83,6 +88,11 @@ impl Redis {
     /// The channel of a room.
     pub fn channel(&self, room: &str) -> String {
         format!("{}{room}", self.prefix)
+    }
+
+    /// Whether it is one.
+    pub fn is_replica(&self) -> bool {
+        self.is_replica
     }
 
     /// Takes a connection.
@@ -94,14 +104,14 @@ impl Redis {
     /// Something happened on one of its wires: a turn follows.
     pub fn wake(&mut self, timeline: &mut Timeline) {
         if !std::mem::replace(&mut self.planned, true) {
-            timeline.after(self.rng.u64(1..200), Happening::Redis);
+            timeline.after(self.rng.u64(1..200), Happening::Redis(self.number));
         }
     }
 
     /// Ends a connection and forgets it.
     pub fn kill(&mut self, wire: WireId, around: &mut Surroundings<'_>) {
         if self.connections.remove(&wire).is_some() {
-            trace!(around.trace, around.timeline, "redis: wire {wire} ends");
+            trace!(around.trace, around.timeline, "redis {}: wire {wire} ends", self.number);
             around.reference.link_ended_at_redis(wire);
             around.network.close(wire, Side::Far, &mut around.timeline);
         }
@@ -320,7 +330,7 @@ impl Redis {
             resp::integer(&mut connection.output, connection.channels.len());
             connection.said += (connection.output.len() - before) as u64;
             let room = String::from_utf8_lossy(channel);
-            trace!(around.trace, around.timeline, "redis: {name} {room} on wire {wire}");
+            trace!(around.trace, around.timeline, "redis {}: {name} {room} on wire {wire}", self.number);
             let room = room.strip_prefix(&self.prefix).ok_or("a channel without the prefix")?;
             if !changed {
                 return Err(format!("{name} {room} on wire {wire} changes nothing: it was so before"));
@@ -404,7 +414,8 @@ impl Redis {
         trace!(
             around.trace,
             around.timeline,
-            "redis: PUBLISH {room} {:?} to {sent:?}",
+            "redis {}: PUBLISH {room} {:?} to {sent:?}",
+            self.number,
             String::from_utf8_lossy(payload)
         );
         if !is_canary {
@@ -440,4 +451,9 @@ impl Redis {
         self.traits.output_bytes_max = 0;
         self.wake(timeline);
     }
+}
+
+/// Of a generator: the first server has the one that it has where there is no other.
+fn purpose(what: &str, number: usize) -> String {
+    if number == 0 { what.to_owned() } else { format!("{what} {number}") }
 }

@@ -3,9 +3,11 @@
 use crate::cluster::Surroundings;
 use crate::guard::Guard;
 use crate::issuer::Credential;
+use crate::named::Knowledge;
 use crate::network::{Read, Side, WireId};
 use crate::options::Options;
 use crate::reference::{Incarnation, Key, Reference};
+use crate::sentinel::Target;
 use crate::timeline::Happening;
 use crate::trace;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisBroker};
@@ -39,6 +41,7 @@ pub(crate) enum Establishing {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) wire: WireId,
+    pub(crate) target: Target,
     pub(crate) establishing: Establishing,
     pub(crate) is_writable: bool,
 }
@@ -66,6 +69,8 @@ pub(crate) struct Adapter {
     pub(crate) publishing: BTreeMap<PublishId, Key>,
     /// What the session said and is not so.
     pub(crate) untrue: Option<String>,
+    /// Whom Sentinels have named, where there are any.
+    pub(crate) knowledge: Option<Knowledge>,
     /// What the core said, in order.
     pub(crate) hash: DefaultHasher,
 }
@@ -323,6 +328,7 @@ impl Adapter {
                 match around.network.read(wire, Side::Near, 64 * 1024, &mut around.timeline) {
                     Read::Bytes(bytes) => {
                         session.input(id, &bytes, now, |event| self.hear(event, turn, &around.reference));
+                        self.look(session, Some((id, wire)), now, around);
                     }
                     Read::Nothing => break,
                     Read::End => self.lost(id, session, now, around),
@@ -331,6 +337,7 @@ impl Adapter {
         }
         if session.next_timeout().is_some_and(|deadline| deadline <= now) {
             session.timeout(now);
+            self.look(session, None, now, around);
         }
         session.poll_events(|event| self.hear(event, turn, &around.reference));
     }
@@ -346,6 +353,21 @@ impl Adapter {
             _ => {}
         }
         turn.feed(Event::Broker(event));
+    }
+
+    /// The session has read on a wire, or lost a connection: where it may connect to follows.
+    fn look(
+        &mut self,
+        session: &RedisBroker,
+        read: Option<(LinkId, WireId)>,
+        now: Time,
+        around: &mut Surroundings<'_>,
+    ) {
+        let Some(knowledge) = &mut self.knowledge else { return };
+        if let Some(read) = read {
+            knowledge.read(read, &mut around.named, &around.network);
+        }
+        knowledge.look(session, now);
     }
 
     fn established(&self, id: LinkId) -> Option<WireId> {
@@ -368,6 +390,7 @@ impl Adapter {
     fn lost(&mut self, id: LinkId, session: &mut RedisBroker, now: Time, around: &mut Surroundings<'_>) {
         self.forget(id, around);
         session.disconnected(id, "it closed the connection", now);
+        self.look(session, None, now, around);
     }
 
     fn forget(&mut self, id: LinkId, around: &mut Surroundings<'_>) {
@@ -444,18 +467,25 @@ impl Adapter {
     /// Opens and drops connections to Redis as the session wants it, and writes what it has to say.
     fn drive(&mut self, session: &mut RedisBroker, now: Time, around: &mut Surroundings<'_>) {
         let (place, incarnation) = (self.place, self.incarnation);
+        if let Some(knowledge) = &mut self.knowledge {
+            knowledge.begin(now);
+        }
         while let Some((id, request)) = session.poll_connection(now) {
             match request {
                 ConnectionRequest::Drop => self.forget(id, around),
-                // There is one Redis, wherever it is.
-                ConnectionRequest::Open { .. } => {
-                    let wire = around.open_link(place, incarnation);
-                    trace!(around.trace, around.timeline, "instance {place} opens wire {wire} ({id:?})");
+                ConnectionRequest::Open { address } => {
+                    let target = Target::of(&address);
+                    let wire = around.open_link(place, incarnation, target);
+                    trace!(around.trace, around.timeline, "instance {place} opens wire {wire} ({id:?}) to {target:?}");
+                    if let (Some(knowledge), Target::Server(server)) = (&mut self.knowledge, target) {
+                        let opened = knowledge.opens(server, now);
+                        self.untrue = self.untrue.take().or(opened.err());
+                    }
                     if session.receives(id) {
                         around.reference.link_opened(wire, incarnation);
                     }
                     let establishing = Establishing::Waits;
-                    self.links.insert(id, Link { wire, establishing, is_writable: true });
+                    self.links.insert(id, Link { wire, target, establishing, is_writable: true });
                 }
             }
         }

@@ -19,8 +19,12 @@ pub enum Happening {
     Refused(WireId),
     /// The instance at this place has a turn.
     Turn(usize),
-    /// Redis has a turn.
-    Redis,
+    /// This server has a turn.
+    Redis(usize),
+    /// This Sentinel has a turn.
+    Sentinel(usize),
+    /// This Sentinel learns what has changed.
+    Learns(usize),
     /// A client does something of its own accord.
     Client(usize),
     /// A publisher that is no instance has something to say.

@@ -5,6 +5,7 @@ use crate::network::{Side, WireId};
 use crate::options::{Fault, Span};
 use crate::redis::Left;
 use crate::reference::ROOMS;
+use crate::sentinel::Target;
 use crate::timeline::Happening;
 use crate::trace;
 
@@ -16,16 +17,16 @@ impl Cluster<'_> {
         self.around.timeline.after(delay, Happening::Fault(fault));
     }
 
-    fn draw(&mut self, fault: Fault, below: usize) -> usize {
+    pub(super) fn draw(&mut self, fault: Fault, below: usize) -> usize {
         self.chaos.get_mut(&fault).expect("a fault that happens has its own draws").usize(0..below)
     }
 
-    fn pick<T: Copy>(&mut self, fault: Fault, of: &[T]) -> Option<T> {
+    pub(super) fn pick<T: Copy>(&mut self, fault: Fault, of: &[T]) -> Option<T> {
         (!of.is_empty()).then(|| of[self.draw(fault, of.len())])
     }
 
     /// Plans the end of what a fault does.
-    fn plan_relief(&mut self, fault: Fault, target: usize) -> u64 {
+    pub(super) fn plan_relief(&mut self, fault: Fault, target: usize) -> u64 {
         let span: Span = self.options.relief;
         let delay = span.draw(self.chaos.get_mut(&fault).expect("a fault that happens has its own draws"));
         self.around.timeline.after(delay, Happening::Relief(fault, target as u64));
@@ -58,11 +59,15 @@ impl Cluster<'_> {
                 })
             }
             Fault::RedisKill | Fault::RedisJunk | Fault::RedisDeafens => {
-                let wires = if fault == Fault::RedisDeafens { self.redis.subscribers() } else { self.redis.wires() };
+                let wires = if fault == Fault::RedisDeafens {
+                    self.group.master().subscribers()
+                } else {
+                    self.group.master().wires()
+                };
                 self.pick(fault, &wires).map(|wire| match fault {
-                    Fault::RedisKill => self.redis.kill(wire, &mut self.around),
-                    Fault::RedisDeafens => self.redis.deafen(wire),
-                    _ => self.redis.say_junk(wire, &mut self.around),
+                    Fault::RedisKill => self.group.master_mut().kill(wire, &mut self.around),
+                    Fault::RedisDeafens => self.group.master_mut().deafen(wire),
+                    _ => self.group.master_mut().say_junk(wire, &mut self.around),
                 })
             }
             Fault::ClientStall | Fault::ClientHalfClose | Fault::ClientMisbehaves | Fault::ClientMute => {
@@ -77,6 +82,8 @@ impl Cluster<'_> {
                 let place = self.draw(fault, self.instances.len());
                 self.strike_instance(fault, place)
             }
+            Fault::SentinelDown | Fault::SentinelPause | Fault::SentinelStale => self.strike_sentinel(fault),
+            Fault::SentinelFailover | Fault::MasterLost | Fault::SplitBrain => self.fail_over(fault),
             _ => self.strike_redis(fault),
         };
         if struck.is_some() {
@@ -85,7 +92,7 @@ impl Cluster<'_> {
         }
     }
 
-    fn harm(&mut self, wire: WireId, silently: bool) {
+    pub(super) fn harm(&mut self, wire: WireId, silently: bool) {
         trace!(self.around.trace, self.around.timeline, "wire {wire} breaks, silently: {silently}");
         match silently {
             true => self.around.network.silence(wire),
@@ -145,52 +152,60 @@ impl Cluster<'_> {
     fn strike_redis(&mut self, fault: Fault) -> Option<()> {
         match fault {
             Fault::RedisScriptFlush => {
-                self.redis.forget_scripts();
+                self.group.master_mut().forget_scripts();
                 return Some(());
             }
             Fault::RedisDataLoss if self.draw(fault, 2) == 0 => {
-                // The replica gets what was stored, and that it is deleted, in this order.
-                self.around.reference.lives.replicated();
-                self.redis.flush_all();
+                self.group.master_mut().delete_all(&mut self.around);
                 return Some(());
             }
             Fault::RedisRestart | Fault::RedisFailover | Fault::RedisDataLoss => {
-                self.redis.begin_anew(match fault {
+                self.group.master_mut().begin_anew(match fault {
                     Fault::RedisFailover => Left::Replica,
                     Fault::RedisDataLoss => Left::Nothing,
                     _ => Left::Data,
                 });
-                self.redis.up = false;
-                let wires = self.redis.wires();
-                self.redis.kill_all(&mut self.around);
+                self.group.master_mut().up = false;
+                let wires = self.group.master().wires();
+                self.group.master_mut().kill_all(&mut self.around);
                 for wire in wires {
                     self.around.network.reset(wire, &mut self.around.timeline);
                 }
             }
-            Fault::RedisPause => self.redis.paused = true,
-            Fault::RedisLoading => self.redis.loading = true,
-            Fault::RedisRefusesPublish => self.redis.refuses_publish = true,
-            Fault::RedisBusy => self.redis.busy = true,
-            Fault::RedisDemoted => self.redis.demote(true),
+            Fault::RedisPause => self.group.master_mut().paused = true,
+            Fault::RedisLoading => self.group.master_mut().loading = true,
+            Fault::RedisRefusesPublish => self.group.master_mut().refuses_publish = true,
+            Fault::RedisBusy => self.group.master_mut().busy = true,
+            Fault::RedisDemoted => self.group.master_mut().demote(true),
             _ => {
                 let room = self.draw(fault, self.options.rooms);
-                self.redis.refuses_subscribe = Some(self.redis.channel(ROOMS[room]));
+                self.group.master_mut().refuses_subscribe = Some(self.group.master_mut().channel(ROOMS[room]));
             }
         }
-        self.plan_relief(fault, 0);
+        self.plan_relief(fault, self.group.number());
         Some(())
     }
 
     pub(super) fn relieve(&mut self, fault: Fault, target: usize) {
         trace!(self.around.trace, self.around.timeline, "END of {fault:?}");
+        let of_clients = matches!(fault, Fault::ClientStall | Fault::ClientMute | Fault::NetworkStall);
+        let of_instances = matches!(fault, Fault::InstancePause | Fault::InstanceCrash | Fault::InstanceShutdown);
+        let woken = Target::Server(if of_clients || of_instances { self.group.number() } else { target });
         match fault {
-            Fault::RedisRestart | Fault::RedisFailover | Fault::RedisDataLoss => self.redis.up = true,
-            Fault::RedisPause => self.redis.paused = false,
-            Fault::RedisLoading => self.redis.loading = false,
-            Fault::RedisRefusesPublish => self.redis.refuses_publish = false,
-            Fault::RedisBusy => self.redis.busy = false,
-            Fault::RedisDemoted => self.redis.demote(false),
-            Fault::RedisRefusesSubscribe => self.redis.refuses_subscribe = None,
+            Fault::RedisRestart | Fault::RedisFailover | Fault::RedisDataLoss => {
+                self.group.servers[target].up = true;
+                self.group.look_for_replicas();
+            }
+            Fault::MasterLost | Fault::SplitBrain => self.end_split(fault, target),
+            Fault::SentinelDown | Fault::SentinelPause | Fault::SentinelStale => {
+                return self.relieve_sentinel(fault, target);
+            }
+            Fault::RedisPause => self.group.servers[target].paused = false,
+            Fault::RedisLoading => self.group.servers[target].loading = false,
+            Fault::RedisRefusesPublish => self.group.servers[target].refuses_publish = false,
+            Fault::RedisBusy => self.group.servers[target].busy = false,
+            Fault::RedisDemoted if target == self.group.number() => self.group.master_mut().demote(false),
+            Fault::RedisRefusesSubscribe => self.group.servers[target].refuses_subscribe = None,
             Fault::InstanceCrash if self.instances[target].is_none() => self.start_instance(target),
             Fault::InstanceShutdown if self.instances[target].as_ref().is_some_and(|of| of.is_stopping) => {
                 self.end_instance(target);
@@ -208,6 +223,6 @@ impl Cluster<'_> {
             }
             _ => {}
         }
-        self.redis.wake(&mut self.around.timeline);
+        self.group.wake(woken, &mut self.around.timeline);
     }
 }

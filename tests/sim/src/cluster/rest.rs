@@ -8,19 +8,14 @@ use crate::trace;
 use fanfare_core::rules::Right;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 impl Cluster<'_> {
     /// Nothing goes wrong any more.
     pub(super) fn heal(&mut self) {
         trace!(self.around.trace, self.around.timeline, "EVERYTHING HEALS");
         self.mood = Mood::Settled;
-        self.redis.heal(&mut self.around.timeline);
-        // TCP's keepalive has found out by now.
-        for wire in self.redis.wires() {
-            if self.around.network.is_silent(wire) {
-                self.redis.kill(wire, &mut self.around);
-            }
-        }
+        self.group.heal(&mut self.around);
         self.around.network.heal(&mut self.around.timeline);
         self.heal_credentials();
         for client in &mut self.clients {
@@ -65,11 +60,13 @@ impl Cluster<'_> {
         // Two of these: a canary may have been put off just before.
         let redis =
             session.probe_interval * 2 + session.probe_timeout + (session.connect_timeout + session.backoff_max) * 2;
+        // Until Sentinels are reached and have answered again, or others are believed without them.
+        let sentinels = if self.options.watched.is_some() { redis + Duration::from_secs(10) } else { Duration::ZERO };
         // What clients have made of work may still wait for all that came before.
         let surplus: u64 = self.clients.iter().map(Client::surplus).sum();
         let waits = surplus * 1_000_000 / core.limits.surplus.per_second.max(1);
         let waits = if core.limits.surplus.is_limited() { waits } else { 0 };
-        client + (ended + redis + core.timeouts.message).as_micros() as u64 + waits + 10_000_000
+        client + (ended + redis + sentinels + core.timeouts.message).as_micros() as u64 + waits + 10_000_000
     }
 
     /// Waits until everybody is where it wants to be.
@@ -83,7 +80,7 @@ impl Cluster<'_> {
             let mut wires = links.chain(self.clients.iter().filter_map(Client::wire));
             let ready = self.instances.iter().flatten().all(|instance| instance.is_ready());
             let settled = self.clients.iter().all(Client::is_settled);
-            let hear = self.redis.deaf() == 0;
+            let hear = self.group.deaf() == 0;
             if ready && settled && hear && wires.all(|wire| network.is_alive(wire)) && !network.is_busy() {
                 // What a client without replies has asked for is granted by now, too.
                 return self.pass(1_000_000);
@@ -92,7 +89,7 @@ impl Cluster<'_> {
         let not_ready = self.instances.iter().flatten().filter(|instance| !instance.is_ready()).count();
         let unsettled: Vec<String> =
             self.clients.iter().filter(|client| !client.is_settled()).map(Client::complaint).collect();
-        let deaf = self.redis.deaf();
+        let deaf = self.group.deaf();
         Err(format!(
             "not at rest in time: {not_ready} instances are not ready, {deaf} hear nothing; clients: {unsettled:?}"
         ))
@@ -164,7 +161,7 @@ impl Cluster<'_> {
     /// How many foreign messages for rooms with history each instance will have counted when one more has been published to every room: one
     /// more for each of its rooms with members, and maybe for those that linger.
     fn foreign_expected(&self) -> BTreeMap<u32, RangeInclusive<u64>> {
-        let subscriptions = self.redis.subscriptions();
+        let subscriptions = self.group.master().subscriptions();
         let mut expected = BTreeMap::new();
         for instance in self.instances.iter().flatten() {
             let held = instance.subscriber().and_then(|wire| subscriptions.get(&wire));
@@ -175,7 +172,7 @@ impl Cluster<'_> {
                     client.wants(room) && client.view().is_some_and(|of| of.incarnation == Some(instance.incarnation))
                 };
                 least += u64::from(self.clients.iter().any(is_member));
-                most += u64::from(held.is_some_and(|held| held.contains(&self.redis.channel(ROOMS[room]))));
+                most += u64::from(held.is_some_and(|held| held.contains(&self.group.master().channel(ROOMS[room]))));
             }
             expected.insert(instance.incarnation, least..=most);
         }
@@ -190,14 +187,14 @@ impl Cluster<'_> {
         let noticed = (session.probe_interval + session.probe_timeout).as_micros() as u64 + 2_000_000;
         for demoted in [false, true] {
             trace!(self.around.trace, self.around.timeline, "REDIS REFUSES, demoted: {demoted}");
-            self.redis.busy = !demoted;
-            self.redis.demote(demoted);
+            self.group.master_mut().busy = !demoted;
+            self.group.master_mut().demote(demoted);
             self.pass(noticed)?;
             if let Some(place) = self.instances.iter().position(|of| of.as_ref().is_some_and(|of| of.is_ready())) {
                 return Err(format!("instance {place} is ready, and Redis is not (demoted: {demoted})"));
             }
-            self.redis.busy = false;
-            self.redis.demote(false);
+            self.group.master_mut().busy = false;
+            self.group.master_mut().demote(false);
             self.settle()?;
             self.probe()?;
         }
@@ -220,11 +217,11 @@ impl Cluster<'_> {
         for client in &self.clients {
             if let Some(incarnation) = client.view().and_then(|view| view.incarnation) {
                 let rooms = (0..self.options.rooms).filter(|room| client.wants(*room));
-                let channels = rooms.map(|room| self.redis.channel(ROOMS[room]));
+                let channels = rooms.map(|room| self.group.master().channel(ROOMS[room]));
                 wanted.entry(incarnation).or_default().extend(channels);
             }
         }
-        let mut subscriptions = self.redis.subscriptions();
+        let mut subscriptions = self.group.master().subscriptions();
         for instance in self.instances.iter().flatten() {
             let wanted = wanted.remove(&instance.incarnation).unwrap_or_default();
             let held = instance.subscriber().and_then(|wire| subscriptions.remove(&wire)).unwrap_or_default();
@@ -243,11 +240,8 @@ impl Cluster<'_> {
         if !subscriptions.is_empty() {
             return Err(format!("subscriptions of nobody: {subscriptions:?}"));
         }
-        let connections = self.redis.wires().len();
         let of_each = 2 + usize::from(self.options.session.waits_for_replicas);
-        if connections != of_each * self.instances.len() {
-            return Err(format!("{connections} connections to Redis, of {} instances", self.instances.len()));
-        }
+        self.group.check_connections(of_each, self.instances.len())?;
         if self.options.is_quiet() {
             // Who went away in the meantime may have taken something along.
             let lasts = |session| self.clients.iter().filter_map(Client::view).any(|view| view.session == session);
@@ -276,7 +270,7 @@ impl Cluster<'_> {
         for instance in self.instances.iter().flatten() {
             instance.core.check_idle();
         }
-        let subscriptions = self.redis.subscriptions();
+        let subscriptions = self.group.master().subscriptions();
         if !subscriptions.is_empty() {
             return Err(format!("everybody has left, and subscribed is {subscriptions:?}"));
         }

@@ -2,7 +2,7 @@
 //! against the scripts in a real redis-server. What stands here is what is around it: which scripts are known, whose data they are, and
 //! what a replica has of them.
 
-use super::Redis;
+use super::{Redis, purpose};
 use crate::cluster::Surroundings;
 use crate::lives::Entry;
 use crate::network::WireId;
@@ -37,15 +37,15 @@ pub(super) struct Data {
 }
 
 impl Data {
-    pub fn new(options: &Options) -> Data {
+    pub fn new(options: &Options, number: usize) -> Data {
         Data {
             logs: BTreeMap::new(),
             replica: BTreeMap::new(),
             replica_lag: options.histories.replica_lag,
             scripts: BTreeSet::new(),
             incarnation: 1,
-            rng: rng(options.seed, "replica"),
-            replies: (!options.is_quiet()).then(|| rng(options.seed, "replies of the replica")),
+            rng: rng(options.seed, &purpose("replica", number)),
+            replies: (!options.is_quiet()).then(|| rng(options.seed, &purpose("replies of the replica", number))),
         }
     }
 }
@@ -60,6 +60,10 @@ pub enum Left {
     /// Nothing.
     Nothing,
 }
+
+/// All rooms, as a server has them.
+#[derive(Debug)]
+pub struct Logs(BTreeMap<usize, RoomLog>);
 
 /// The arguments of both scripts.
 struct Call<'a> {
@@ -88,8 +92,24 @@ impl Redis {
         }
     }
 
-    /// `FLUSHALL`.
-    pub fn flush_all(&mut self) {
+    /// What its replica has.
+    pub fn left_to_replica(&self) -> Logs {
+        Logs(self.data.replica.clone())
+    }
+
+    /// From a replica it becomes the master, with what it has of the data.
+    pub fn promote(&mut self, Logs(logs): Logs) {
+        self.demote(false);
+        (self.data.logs, self.data.replica) = (logs.clone(), logs);
+    }
+
+    /// `FLUSHALL`. The replica gets what was stored, and that it is deleted, in this order.
+    pub fn delete_all(&mut self, around: &mut Surroundings<'_>) {
+        self.replicate(around);
+        self.flush_all();
+    }
+
+    fn flush_all(&mut self) {
         (self.data.logs, self.data.replica) = (BTreeMap::new(), BTreeMap::new());
     }
 
@@ -163,7 +183,7 @@ impl Redis {
         let moment = Moment { now_ms, incarnation: &incarnation, drawn: call.drawn };
         let stored = log.store(&moment, &retention, None, payload).map_err(|error| error.to_string())?;
         let Position { epoch, offset } = stored.position;
-        around.reference.lives.ran(call.room, before, stored.position, now_ms)?;
+        around.reference.lives.ran(call.room, (self.number, before), stored.position, now_ms)?;
         around.reference.lives.stored(
             call.room,
             stored.position,
@@ -191,10 +211,13 @@ impl Redis {
         Ok(())
     }
 
-    /// The replica has everything now.
-    fn replicate(&mut self, around: &mut Surroundings<'_>) {
-        self.data.replica = self.data.logs.clone();
-        around.reference.lives.replicated();
+    /// The replica has everything now, if there is any.
+    pub fn replicate(&mut self, around: &mut Surroundings<'_>) {
+        if !self.is_cut_off {
+            self.data.replica = self.data.logs.clone();
+            let places = self.data.logs.iter().filter_map(|(room, log)| Some((*room, log.position()?)));
+            around.reference.lives.replicated(places);
+        }
     }
 
     /// `WAIT`: where there are faults, the replica is there three times of four.
@@ -212,7 +235,7 @@ impl Redis {
             self.answer(wire, |out| out.extend_from_slice(b"-ERR WAIT cannot be used with replica instances.\r\n"));
             return Ok(());
         }
-        let replies = self.data.replies.as_mut().is_none_or(|replies| replies.u64(0..4) > 0);
+        let replies = self.data.replies.as_mut().is_none_or(|replies| replies.u64(0..4) > 0) && !self.is_cut_off;
         if replies {
             self.replicate(around);
         }
@@ -223,7 +246,7 @@ impl Redis {
         }
         let until = around.timeline.now + number(timeout)? * 1_000;
         self.connections.get_mut(&wire).expect("whoever is served is connected").waits_until = Some(until);
-        around.timeline.at(until, Happening::Redis);
+        around.timeline.at(until, Happening::Redis(self.number));
         Ok(())
     }
 
@@ -246,7 +269,7 @@ impl Redis {
         let before = log.position();
         let moment = Moment { now_ms, incarnation: &incarnation, drawn: call.drawn };
         let page = log.read(&moment, &retention, &query);
-        around.reference.lives.ran(call.room, before, page.last, now_ms)?;
+        around.reference.lives.ran(call.room, (self.number, before), page.last, now_ms)?;
         let (word, fence) = match page.continuity {
             Continuity::Exact => ("exact", 0),
             Continuity::Trimmed => ("trimmed", 0),
@@ -280,7 +303,8 @@ impl Redis {
 
     /// The room's log, the replication id, and the time.
     fn log(&mut self, room: usize, around: &Surroundings<'_>) -> (&mut RoomLog, String, u64) {
-        let incarnation = format!("{:040x}", self.data.incarnation);
+        // No two servers have the same.
+        let incarnation = format!("{:08x}{:032x}", self.number, self.data.incarnation);
         (self.data.logs.entry(room).or_default(), incarnation, BEGAN_MS + around.timeline.now / 1_000)
     }
 }

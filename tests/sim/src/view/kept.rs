@@ -449,9 +449,8 @@ impl View {
 
     /// Whether a `HISTORY` may be told that the room's epoch is another.
     pub(super) fn is_of_another_epoch(room: usize, ask: &HistoryAsk, reference: &Reference) -> bool {
-        let last = reference.lives.last(room);
         match ask.epoch {
-            Some(epoch) => last.is_some_and(|last| last.epoch != epoch),
+            Some(epoch) => reference.lives.is_elsewhere(room, epoch),
             None => reference.lives.epochs(room) > 1 && matches!(ask.part, Part::After(_)),
         }
     }

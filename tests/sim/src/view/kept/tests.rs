@@ -42,7 +42,7 @@ impl Scene {
         let network = Network::new(options.wires.clone(), rng(0, "network"));
         let mut scene = Scene { reference: Reference::new(&kept, &[false; 1]), network, view, sent: 0 };
         scene.reference.link_opened(LINK, 1);
-        scene.reference.lives.ran(ROOM, None, at(FIRST, 0), 0).unwrap();
+        scene.reference.lives.ran(ROOM, (0, None), at(FIRST, 0), 0).unwrap();
         for offset in 1..=messages {
             scene.store(at(FIRST, offset), (9, true));
         }
@@ -70,7 +70,7 @@ impl Scene {
 
     /// The second epoch begins at this place of another.
     fn fail_over(&mut self, parent: Option<Position>) {
-        self.reference.lives.ran(ROOM, parent, at(SECOND, parent.map_or(0, |parent| parent.offset)), 0).unwrap();
+        self.reference.lives.ran(ROOM, (0, parent), at(SECOND, parent.map_or(0, |parent| parent.offset)), 0).unwrap();
     }
 
     fn begins(&mut self, start: Start, place: Position, recovered: Option<bool>) -> Result<(), String> {
