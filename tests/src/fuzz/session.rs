@@ -1,6 +1,8 @@
 //! A session with Redis in the midst of its life: asked, answered in order and out of it, cut off, and lied to. What it
 //! reports stays within what was asked of it.
 
+mod sentinel;
+
 use super::resp::HELLO_REPLY;
 use super::steps::{short, steps};
 use crate::redis_config;
@@ -11,6 +13,7 @@ use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisBro
 use fanfare_core::broker::{BrokerEvent, PublishId, ReadId, Store};
 use fanfare_core::history::{Part, Query, Retention};
 use fanfare_core::time::Time;
+use sentinel::Sentinel;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -51,11 +54,13 @@ enum Step<'a> {
     /// The connection asked for is established.
     Connect(bool),
     Wait(u16),
+    /// Something happens between a Sentinel and the session.
+    Sentinel(u8, sentinel::Step<'a>),
 }
 
 impl<'a> Step<'a> {
-    fn read(bytes: &mut Unstructured<'a>) -> Result<Step<'a>> {
-        Ok(match bytes.int_in_range(0..=12)? {
+    fn read(bytes: &mut Unstructured<'a>, has_sentinels: bool) -> Result<Step<'a>> {
+        Ok(match bytes.int_in_range(0..=if has_sentinels { 17 } else { 12 })? {
             0 => Step::Hear(bytes.arbitrary()?, short(bytes)?),
             1 => Step::Answer(bytes.arbitrary()?, bytes.arbitrary()?),
             2 => Step::Confirm(bytes.arbitrary()?, bytes.arbitrary()?),
@@ -68,7 +73,8 @@ impl<'a> Step<'a> {
             9 => Step::Refuse(bytes.arbitrary()?, bytes.arbitrary()?),
             10 => Step::Store(bytes.arbitrary()?, bytes.arbitrary()?, bytes.arbitrary()?),
             11 => Step::Read,
-            _ => Step::Wait(bytes.arbitrary()?),
+            12 => Step::Wait(bytes.arbitrary()?),
+            _ => Step::Sentinel(bytes.arbitrary()?, sentinel::Step::read(bytes)?),
         })
     }
 }
@@ -102,6 +108,24 @@ struct Link {
     commands: VecDeque<Vec<Vec<u8>>>,
 }
 
+impl Link {
+    /// Takes the commands that are whole.
+    fn understand(&mut self) {
+        let limits = Limits { message_bytes_max: 1 << 20, reply_bytes_max: 1 << 20 };
+        loop {
+            let len = match scan(&self.heard, &limits).expect("commands are well-formed") {
+                Scan::Reply { reply: Reply::Array(items), len } => {
+                    self.commands.push_back(items.map(argument).collect());
+                    len
+                }
+                Scan::Incomplete { .. } => return,
+                other => panic!("no command: {other:?}"),
+            };
+            self.heard.drain(..len);
+        }
+    }
+}
+
 /// The session, its surroundings, and what it may report.
 pub(super) struct History {
     session: RedisBroker,
@@ -124,8 +148,12 @@ pub(super) struct History {
     /// The server refuses for a while, as was told last.
     refusing: bool,
     /// What no reason may hold.
-    password: Option<&'static str>,
+    passwords: Passwords,
+    /// The Sentinels, where there are any.
+    sentinels: Vec<Sentinel>,
 }
+
+type Passwords = [Option<&'static str>; 2];
 
 impl History {
     /// Decodes steps from the bytes and takes them.
@@ -134,10 +162,16 @@ impl History {
         let seed = bytes.arbitrary().unwrap_or(0_u8);
         let password = (seed & 1 != 0).then_some("secret");
         let keeps_history = seed & 4 != 0;
+        let sentinels = if seed & 8 != 0 { 1 + usize::from(seed >> 4) % 3 } else { 0 };
+        let sentinel_password = (sentinels > 0 && seed & 1 != 0).then_some("s3ntinel");
         let config = redis_config(|config| {
             config.keeps_history = keeps_history;
             config.seed = seed.into();
             config.password = password.map(str::to_owned);
+            config.sentinel_password = sentinel_password.map(str::to_owned);
+            if sentinels > 0 {
+                config.topology = sentinel::topology(sentinels);
+            }
             config.database = (seed >> 1 & 1).into();
             config.message_bytes_max = 60;
             config.publishes_in_flight_max = PUBLISHES_IN_FLIGHT_MAX;
@@ -146,6 +180,7 @@ impl History {
         let session = RedisBroker::new(config);
         let mut history = History {
             pair: links_of(&session),
+            sentinels: session.links().skip(2).map(Sentinel::new).collect(),
             session,
             now: Time::from_millis(1_000),
             links: Default::default(),
@@ -158,10 +193,10 @@ impl History {
             surplus_bytes_max: if keeps_history { SCRIPTS_BYTES_MAX } else { PROBE_BYTES_MAX },
             ids: 0,
             refusing: false,
-            password,
+            passwords: [password, sentinel_password],
         };
         history.drive();
-        for step in steps(&mut bytes, Step::read) {
+        for step in steps(&mut bytes, |bytes| Step::read(bytes, sentinels > 0)) {
             history.take(step);
             history.drive();
         }
@@ -222,6 +257,15 @@ impl History {
             Step::Wait(millis) => {
                 self.now = self.now + Duration::from_millis(millis.into());
                 self.session.timeout(self.now);
+                self.drive();
+                // Whoever is called then would else be called for ever.
+                assert!(self.session.next_timeout().is_none_or(|due| due > self.now), "a deadline is left in the past");
+            }
+            Step::Sentinel(choice, step) => {
+                let count = self.sentinels.len();
+                let (id, bytes) = self.sentinels[usize::from(choice) % count].take(step, &mut self.session, self.now);
+                let now = self.now;
+                self.listen(|session, sink| session.input(id, &bytes, now, sink));
             }
         }
     }
@@ -237,14 +281,28 @@ impl History {
     /// What a driver does in each turn.
     fn drive(&mut self) {
         self.listen(|session, sink| session.poll_events(sink));
-        for _ in 0..5 {
+        for _ in 0..=2 * (2 + self.sentinels.len()) {
             let Some((id, request)) = self.session.poll_connection(self.now) else { break };
-            let link = &mut self.links[usize::from(id == self.pair[1])];
+            let of_sentinel = self.sentinels.iter().position(|sentinel| sentinel.id == id);
+            let link = match of_sentinel {
+                Some(number) => &mut self.sentinels[number].link,
+                None => &mut self.links[self.pair.iter().position(|of| *of == id).expect("a link that there is")],
+            };
             let opens = request != ConnectionRequest::Drop;
             assert_ne!(link.open, opens, "{id:?}: {request:?}");
             *link = Link { open: opens, ..Link::default() };
+            if let ConnectionRequest::Open { address } = &request {
+                assert!(
+                    of_sentinel.is_some()
+                        || self.sentinels.is_empty()
+                        || self.sentinels.iter().any(|of| of.has_named(address)),
+                    "nobody has named {address}"
+                );
+            }
         }
-        assert_eq!(self.session.poll_connection(self.now), None, "that is at most four times");
+        assert_eq!(self.session.poll_connection(self.now), None, "that is at most twice for each link");
+        self.session.take_notice().iter().for_each(|notice| check_reason(notice, self.passwords));
+        self.sentinels.iter_mut().for_each(|sentinel| sentinel.check(&mut self.session));
         let stats = self.session.stats();
         assert!(stats.publishes_in_flight <= PUBLISHES_IN_FLIGHT_MAX);
         assert_eq!([stats.subscriber.state, stats.publisher.state].map(is_in_use), self.up);
@@ -253,7 +311,7 @@ impl History {
                 || [stats.subscriber.state, stats.publisher.state].iter().all(|state| *state != LinkState::Refusing)
         );
         let words = [stats.subscriber.last_error, stats.publisher.last_error];
-        words.into_iter().flatten().for_each(|reason| check_reason(reason, self.password));
+        words.into_iter().flatten().for_each(|reason| check_reason(reason, self.passwords));
         if self.up[1] {
             let bytes_max = BUFFER_BYTES_MAX + self.surplus_bytes_max;
             assert!(self.session.output(self.pair[1]).len() <= bytes_max);
@@ -274,18 +332,7 @@ impl History {
         let bytes = if link.established { bytes.min(output.len()) } else { 0 };
         link.heard.extend_from_slice(&output[..bytes]);
         self.session.written(id, bytes);
-        let limits = Limits { message_bytes_max: 1 << 20, reply_bytes_max: 1 << 20 };
-        loop {
-            let len = match scan(&link.heard, &limits).expect("commands are well-formed") {
-                Scan::Reply { reply: Reply::Array(items), len } => {
-                    link.commands.push_back(items.map(argument).collect());
-                    len
-                }
-                Scan::Incomplete { .. } => return,
-                other => panic!("no command: {other:?}"),
-            };
-            link.heard.drain(..len);
-        }
+        link.understand();
     }
 
     /// Answers one command as a server would.
@@ -330,9 +377,9 @@ impl History {
     }
 
     fn listen(&mut self, events: impl FnOnce(&mut RedisBroker, &mut dyn FnMut(BrokerEvent<'_>))) {
-        let History { session, up, down, asked, held, waiting, reads, refusing, password, .. } = self;
+        let History { session, up, down, asked, held, waiting, reads, refusing, passwords, .. } = self;
         let check_down = |up: &mut bool, down: &mut String, reason: &str| {
-            check_reason(reason, *password);
+            check_reason(reason, *passwords);
             let told = std::mem::replace(down, reason.to_owned());
             assert!(std::mem::take(up) || told != reason, "told twice: {reason}");
         };
@@ -349,7 +396,7 @@ impl History {
                 reads.clear();
             }
             BrokerEvent::Refusing { reason } => {
-                check_reason(reason, *password);
+                check_reason(reason, *passwords);
                 *refusing = true;
             }
             BrokerEvent::Willing => assert!(std::mem::take(refusing), "willing, and it has refused nothing"),
@@ -363,7 +410,7 @@ impl History {
             }
             BrokerEvent::SubscribeFailed { room, reason } => {
                 assert!(asked.remove(room).is_some(), "{room} was not asked for");
-                check_reason(reason, *password);
+                check_reason(reason, *passwords);
                 held.remove(room);
             }
             BrokerEvent::Message { payload, .. } => assert!(up[0] && payload.len() <= 64 * 1024),
@@ -379,18 +426,21 @@ impl History {
 
     /// Everything breaks: then everything is answered.
     fn end(&mut self) {
+        // Before what is told of it is overwritten.
+        check_reason(&format!("{:?}", self.session), self.passwords);
         for publisher in [false, true] {
             self.take(Step::Break(publisher));
         }
         self.listen(|session, sink| session.poll_events(sink));
         assert_eq!((&self.waiting, self.up, self.refusing), (&BTreeSet::new(), [false; 2], false));
         assert!(self.reads.is_empty(), "never answered: {:?}", self.reads);
-        self.session.take_complaint().iter().for_each(|reason| check_reason(reason, self.password));
+        self.session.take_complaint().iter().for_each(|reason| check_reason(reason, self.passwords));
     }
 }
 
-fn check_reason(reason: &str, password: Option<&str>) {
-    assert!(password.is_none_or(|password| !reason.contains(password)), "the password is told: {reason}");
+fn check_reason(reason: &str, passwords: Passwords) {
+    let mut passwords = passwords.into_iter().flatten();
+    assert!(passwords.all(|password| !reason.contains(password)), "a password is told: {reason}");
 }
 
 fn is_in_use(state: LinkState) -> bool {

@@ -53,6 +53,7 @@ mod deflate_agrees_with_another_implementation;
 mod every_file_is_in_a_program;
 mod fuzz_corpora_replay;
 mod redis_session;
+mod redis_sessions_bear_any_server;
 mod resp_oracle;
 mod room_histories_agree_in_redis_and_in_memory;
 mod room_histories_bear_what_redis_refuses;
