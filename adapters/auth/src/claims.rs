@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::credential::{Grants, Identity, user_of};
+use crate::credential::{Grants, Identity, USER_BYTES_MAX, user_of};
 use crate::issuer::Issuer;
 use crate::refusal::Refusal;
 
@@ -45,10 +45,10 @@ impl ClaimNames {
         }
         let token_id = match claims.get("jti") {
             None => None,
-            Some(Value::String(id)) => Some(id.clone()),
+            Some(Value::String(id)) => Some(format!("{}{id}", issuer.user_prefix)),
             Some(_) => return Err(Refusal::Malformed),
         };
-        let user = user_of(claims.get(&self.user))?;
+        let user = prefixed(&issuer.user_prefix, user_of(claims.get(&self.user))?)?;
         let (grants, join) = grants(claims.get(&self.grants))?;
         Ok(Identity { user, grants, join, expires_ms, issued_ms, token_id, renewal: None })
     }
@@ -56,6 +56,12 @@ impl ClaimNames {
 
 /// One of the token's audiences has to be one of ours. Without any in the token, none may be expected.
 fn check_audience(claimed: Option<&Value>, ours: &[String]) -> Result<(), Refusal> {
+/// The user's name among those of all issuers. It is no longer than one of a single issuer.
+fn prefixed(prefix: &str, mut user: String) -> Result<String, Refusal> {
+    user.insert_str(0, prefix);
+    if user.len() > USER_BYTES_MAX { Err(Refusal::NoUser) } else { Ok(user) }
+}
+
     let is_ours = |one: &Value| one.as_str().is_some_and(|one| ours.iter().any(|our| our == one));
     let is_for_us = match claimed {
         None => ours.is_empty(),

@@ -21,6 +21,7 @@ pub struct Issuer {
     pub(crate) name: Option<String>,
     pub(crate) audience: Vec<String>,
     pub(crate) leeway_ms: u64,
+    pub(crate) user_prefix: String,
     keys: KeySource,
 }
 
@@ -63,7 +64,13 @@ pub(crate) struct Signed<'a> {
 impl Issuer {
     /// The issuer that tokens name so in `iss`, letter for letter (RFC 7519 §4.1.1).
     pub fn named(name: impl Into<String>, keys: impl Into<KeySource>) -> Self {
-        Self { name: Some(name.into()), audience: Vec::new(), leeway_ms: LEEWAY_MS, keys: keys.into() }
+        Self {
+            name: Some(name.into()),
+            audience: Vec::new(),
+            leeway_ms: LEEWAY_MS,
+            user_prefix: String::new(),
+            keys: keys.into(),
+        }
     }
 
     /// The issuer of all tokens that name no other one, as many systems have that sign for themselves.
@@ -82,6 +89,14 @@ impl Issuer {
     /// How far the issuer's clock may be from ours, in ms: 30,000 unless told.
     pub fn leeway_ms(mut self, leeway_ms: u64) -> Self {
         self.leeway_ms = leeway_ms;
+        self
+    }
+
+    /// Puts this before each user's name and each token's own name, so that neither can be one of another issuer. Nothing, unless told.
+    ///
+    /// Issuers of one prefix have the same users: each of them can be any of those.
+    pub fn user_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.user_prefix = prefix.into();
         self
     }
 

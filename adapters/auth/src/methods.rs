@@ -113,7 +113,8 @@ impl Methods {
             Method::Sessions => {
                 let SessionMethod { sessions, store } = self.sessions.as_ref().ok_or(missing)?;
                 let cookie = if is_again { &Secret::new(again()) } else { &shown.credential.token };
-                let identity = sessions.verify(&Credential::new(cookie.clone(), Source::Cookie), &**store, now_ms)?;
+                let cookie_alone = Credential::new(cookie.clone(), Source::Cookie);
+                let identity = self.own(sessions.verify(&cookie_alone, &**store, now_ms)?)?;
                 Ok(Identity { renewal: Some(marked(SESSION_AGAIN, cookie)), ..identity })
             }
             Method::Callback => {
@@ -123,9 +124,16 @@ impl Methods {
                 } else {
                     callback.verify(&shown.headers, self.token_of(&shown.credential), now_ms)?
                 };
+                let identity = self.own(identity)?;
                 Ok(Identity { renewal: identity.renewal.map(|shown| marked(CALLBACK_AGAIN, &shown)), ..identity })
             }
         }
+    }
+
+    /// Somebody whom a session or the operator's endpoint names. Neither has a prefix, so no issuer's may stand there.
+    fn own(&self, identity: Identity) -> Result<Identity, Refusal> {
+        let is_foreign = self.tokens.as_ref().is_some_and(|tokens| tokens.is_of_another(&identity.user, ""));
+        if is_foreign { Err(Refusal::ForeignUser) } else { Ok(identity) }
     }
 
     /// The credential, if it is a token.

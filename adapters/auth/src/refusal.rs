@@ -29,6 +29,8 @@ pub enum Refusal {
     WrongAudience,
     /// It names no user, or by something that is no name.
     NoUser,
+    /// It names a user whose name begins with the prefix of another issuer.
+    ForeignUser,
     /// Its grants are not lists of texts.
     BadGrants,
     /// There is no such session, or there is none any more.
@@ -73,6 +75,7 @@ impl fmt::Display for Refusal {
             Self::WrongIssuer => "the issuer is not trusted",
             Self::WrongAudience => "the token is for another audience",
             Self::NoUser => "the credential names no user",
+            Self::ForeignUser => "the user's name is one of another issuer",
             Self::BadGrants => "the grants are not lists of room patterns",
             Self::NoSession => "there is no such session",
             Self::NoCredential => "there is no credential of a kind that is taken here",

@@ -91,7 +91,17 @@ impl Verifier {
         let signed =
             Signed { algorithm, key: optional_text(&header, "kid")?, issuer: claimed_issuer, message, signature };
         check(issuer, &signed)?;
-        Ok(self.names.identity(&claims, issuer, now_ms)?)
+        let identity = self.names.identity(&claims, issuer, now_ms)?;
+        if self.is_of_another(&identity.user, &issuer.user_prefix) {
+            return Err(Refusal::ForeignUser.into());
+        }
+        Ok(identity)
+    }
+
+    /// Whether this name, which begins with this prefix, is of an issuer with a longer one. A name is of the longest prefix that it has,
+    /// else one issuer could spell out the users of another.
+    pub(crate) fn is_of_another(&self, user: &str, prefix: &str) -> bool {
+        self.issuers.iter().any(|other| other.user_prefix.len() > prefix.len() && user.starts_with(&other.user_prefix))
     }
 
     /// Whether any issuer publishes its keys.

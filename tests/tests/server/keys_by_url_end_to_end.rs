@@ -58,9 +58,17 @@ impl Published {
 fn server_of(issuers: &[(&str, &Published)]) -> Server {
     let table = |(name, published): &(&str, &Published)| {
         let url = published.endpoint.url();
-        format!("[[issuers]]\nname = \"{name}\"\naudience = [\"fanfare\"]\njwks_url = \"{url}\"\n")
+        format!(
+            "[[issuers]]\nname = \"{name}\"\nuser_prefix = \"{}\"\naudience = [\"fanfare\"]\njwks_url = \"{url}\"\n",
+            prefix(name)
+        )
     };
     Server::launch().file(&issuers.iter().map(table).collect::<String>()).start()
+}
+
+/// What stands before the users of an issuer: those of the first are called as it calls them.
+fn prefix(issuer: &str) -> &'static str {
+    if issuer == FIRST { "" } else { "second:" }
 }
 
 const FIRST: &str = "https://first.example";
@@ -90,7 +98,7 @@ fn tokens_come_in_by_their_own_issuers_keys_and_by_no_others() {
     let material = Material::make();
     let (first, second) = (Published::new(&material, &["rsa", "ec"]), Published::new(&material, &["other"]));
     let server = server_of(&[(FIRST, &first), (SECOND, &second)]);
-    for (name, user) in [("rsa", "alice"), ("ec", "bob"), ("other", "dave")] {
+    for (name, user) in [("rsa", "alice"), ("ec", "bob"), ("other", "second%3Adave")] {
         assert_let_in(&server, material.token(name), user);
     }
     for name in ["forged", "crossed", "crossedByName", "crossedBack", "stranger"] {

@@ -9,6 +9,7 @@ mod commands_for_operators;
 mod each_algorithm_verifies;
 mod endpoint;
 mod https_is_trusted_by_roots;
+mod issuers_are_isolated;
 mod keys_are_checked_when_loaded;
 mod keys_by_url_are_fetched_sparingly;
 mod material;

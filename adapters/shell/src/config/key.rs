@@ -64,6 +64,10 @@ pub trait Kind<C>: Sync {
     fn read(&self, given: &Given, config: &mut C) -> Result<(), String>;
     /// The value in force, as TOML; an empty string where there is none.
     fn show(&self, config: &C) -> toml::Value;
+    /// Whether a table of an array has a value here. An empty text is none, unless the kind tells them apart.
+    fn is_there(&self, config: &C) -> bool {
+        self.show(config).as_str() != Some("")
+    }
     /// What would be right, as a noun.
     fn right(&self) -> String;
     /// The placeholder in `--help`.

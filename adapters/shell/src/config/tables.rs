@@ -82,8 +82,8 @@ impl<C, R> Tables<C, R> {
 
     /// The values that there are, with the positions of their keys.
     pub fn values(&self, row: &R) -> Vec<(usize, toml::Value)> {
-        let values = self.keys.iter().map(|key| key.kind.show(row)).enumerate();
-        values.filter(|(_, value)| value.as_str() != Some("")).collect()
+        let there = self.keys.iter().enumerate().filter(|(_, key)| key.kind.is_there(row));
+        there.map(|(index, key)| (index, key.kind.show(row))).collect()
     }
 
     /// Reads each value of a table, then judges them together. Returns what is wrong, with the keys.

@@ -2,7 +2,7 @@
 //! people than those who may sign.
 
 use super::Issuer;
-use super::kinds::{OptionalPath, PathList, WebUrl};
+use super::kinds::{OptionalPath, PathList, UserPrefix, WebUrl};
 use crate::config::Config;
 use fanfare_shell::config::{Fault, Field, Key, List, Milliseconds, Tables, Text};
 use std::time::Duration;
@@ -41,6 +41,15 @@ pub(crate) static ISSUER_KEYS: &[Key<Issuer>] = &[
         kind: &Text {
             bytes_max: 1024,
             field: Field { get: |issuer: &Issuer| &issuer.name, get_mut: |issuer| &mut issuer.name },
+        },
+    },
+    Key {
+        name: "user_prefix",
+        default: "",
+        help: "What stands before its users' names, and its tokens' own; to be said where users come from other places as well",
+        environment_alias: None,
+        kind: &UserPrefix {
+            field: Field { get: |issuer: &Issuer| &issuer.user_prefix, get_mut: |issuer| &mut issuer.user_prefix },
         },
     },
     Key {

@@ -105,6 +105,46 @@ pub(super) fn lines(text: &[u8]) -> Vec<Secret> {
     lines.filter(|line| !line.is_empty()).map(Secret::new).collect()
 }
 
+/// Longer ones leave too little of a user's name.
+const PREFIX_BYTES_MAX: usize = 64;
+
+/// What stands before the names of an issuer's users. An empty one that is written down is not the same as none.
+pub(crate) struct UserPrefix<C: 'static> {
+    pub(crate) field: Field<C, Option<String>>,
+}
+
+impl<C> Kind<C> for UserPrefix<C> {
+    fn read(&self, given: &Given, config: &mut C) -> Result<(), String> {
+        let text = read_text(given)?;
+        if text.len() > PREFIX_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err(format!("it has more than {PREFIX_BYTES_MAX} bytes, or control characters"));
+        }
+        *(self.field.get_mut)(config) = Some(text.to_owned());
+        Ok(())
+    }
+
+    fn show(&self, config: &C) -> toml::Value {
+        toml::Value::String((self.field.get)(config).clone().unwrap_or_default())
+    }
+
+    fn is_there(&self, config: &C) -> bool {
+        (self.field.get)(config).is_some()
+    }
+
+    fn right(&self) -> String {
+        "a text such as partner: that no name of other places begins with, or an empty text for an issuer that may be any of their users"
+            .to_owned()
+    }
+
+    fn value_name(&self) -> String {
+        "TEXT".to_owned()
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
+    }
+}
+
 /// The path of a file, or none.
 pub(crate) struct OptionalPath<C: 'static> {
     pub(crate) right: &'static str,

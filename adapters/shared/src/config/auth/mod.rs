@@ -47,6 +47,8 @@ pub struct Auth {
 pub struct Issuer {
     /// As it stands in `iss`.
     pub name: String,
+    /// What stands before the names of its users and of its tokens. `None` means that nobody has said so, and that it is nothing.
+    pub user_prefix: Option<String>,
     /// Of which the tokens have to name one; without any, they name none.
     pub audience: Vec<Word>,
     /// A secret. `[[issuers]]` have it in a file alone.
@@ -121,6 +123,12 @@ impl Auth {
         let mut core = self.core.clone();
         (core.requests, core.forwards_head) = (asks_about_requests, asks_about_requests);
         self.is_on().then_some(core)
+    }
+
+    /// Whether users can come from more than one place, each of which could name one of another.
+    fn has_several_sources(&self) -> bool {
+        let others = [self.issuer.has_keys(), self.session.has_secrets(), self.callback.url.is_some()];
+        self.issuers.len() + others.into_iter().filter(|is_there| *is_there).count() > 1
     }
 
     fn has_issuers(&self) -> bool {

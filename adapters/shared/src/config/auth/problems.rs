@@ -22,7 +22,21 @@ pub(crate) fn problems(config: &Config, sources: &Sources<Config>) -> Vec<Proble
         right: right.to_owned(),
     });
     let alone = built(config).err().into_iter().flatten().map(|wrong| problem(config, sources, wrong));
-    together.chain(alone).collect()
+    let unprefixed = unprefixed(config).map(|wrong| problem(config, sources, wrong));
+    together.chain(alone).chain(unprefixed).collect()
+}
+
+/// Issuers of whom nobody has said which users they may name, although users come from other places as well.
+fn unprefixed(config: &Config) -> impl Iterator<Item = Wrong> {
+    let auth = &config.auth;
+    let issuers = auth.issuers.iter().enumerate();
+    let issuers = issuers.filter(|(_, issuer)| auth.has_several_sources() && issuer.user_prefix.is_none());
+    issuers.map(|(index, _)| Wrong {
+        key: "user_prefix",
+        issuer: Some(index),
+        wrong: "it is missing, and users come from other places as well: this issuer could name any of theirs".to_owned(),
+        right: "a text of its own, such as user_prefix = \"partner:\", or user_prefix = \"\" for an issuer that may be any user",
+    })
 }
 
 /// Whoever sets one of these keys takes the server for a closed one.

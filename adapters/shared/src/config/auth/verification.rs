@@ -135,6 +135,7 @@ fn with_keys(issuer: &Issuer, keys: KeySource) -> fanfare_auth::Issuer {
         "" => fanfare_auth::Issuer::unnamed(keys),
         name => fanfare_auth::Issuer::named(name, keys),
     };
+    let named = named.user_prefix(issuer.user_prefix.as_deref().unwrap_or_default());
     let named = named.leeway_ms(u64::try_from(issuer.leeway.as_millis()).unwrap_or(u64::MAX));
     issuer.audience.iter().fold(named, |issuer, audience| issuer.audience(audience.as_str()))
 }

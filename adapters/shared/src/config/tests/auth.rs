@@ -235,7 +235,8 @@ fn issuers_have_names_and_keys_of_their_own() {
         let file = TomlFile::new(&text.replace("SET", set.path()));
         try_load(&["--config", file.path()], &[("FANFARE_AUTH_SECRET", SECRET), ("FANFARE_AUTH_ISSUER", "me")])
     };
-    let two = "[[issuers]]\nname = 'a'\njwks_file = 'SET'\nalgorithms = ['EdDSA']\n[[issuers]]\nname = 'b'\njwks_url = 'https://b/k'\naudience = 'x'\n";
+    let two = "[[issuers]]\nname = 'a'\nuser_prefix = 'a:'\njwks_file = 'SET'\nalgorithms = ['EdDSA']\n\
+               [[issuers]]\nname = 'b'\nuser_prefix = 'b:'\njwks_url = 'https://b/k'\naudience = 'x'\n";
     let loaded = of(two).unwrap();
     assert_eq!(loaded.config.auth.issuers.len(), 2);
     methods(&loaded.config).unwrap();
@@ -254,7 +255,45 @@ fn issuers_have_names_and_keys_of_their_own() {
         let text = format!("{:?}", of(text).expect_err(wrong));
         assert_says(&text, &[wrong]);
     }
-    assert_eq!(ISSUERS.keys.len(), 8);
+    assert_eq!(ISSUERS.keys.len(), 9);
+}
+
+#[test]
+fn where_users_come_from_several_places_each_issuer_says_which_are_its_own() {
+    let set = TomlFile::new(KEY_SET);
+    let table = |name: &str, prefix: &str| format!("[[issuers]]\nname = '{name}'\njwks_file = 'SET'\n{prefix}");
+    let of = |text: &str, arguments: &[&str]| {
+        let file = TomlFile::new(&text.replace("SET", set.path()));
+        try_load(&[&["--config", file.path()], arguments].concat(), &[("FANFARE_AUTH_SECRET", "")])
+    };
+    let missing = "[[issuers]] number 1 (name = \"a\"): user_prefix\n";
+    // One alone can be nobody of another one.
+    of(&table("a", ""), &[]).unwrap();
+    let secret = TomlFile::new(SECRET);
+    let others: [&[&str]; 3] = [
+        &["--auth-secret-file", secret.path()],
+        &["--auth-session-secret", "cat", "--auth-cookie", "connect.sid", "--redis-url", "redis://h"],
+        &["--auth-url", "https://a.example/who"],
+    ];
+    for other in others {
+        assert_says(
+            &format!("{:?}", of(&table("a", ""), other).unwrap_err()),
+            &[missing, "users come from other places"],
+        );
+        for prefix in ["user_prefix = 'a:'", "user_prefix = ''"] {
+            let loaded = of(&table("a", prefix), other).unwrap();
+            // What is printed says the same when it is read.
+            let printed = TomlFile::new(&loaded.to_toml().replace("\"***\"", "'cat'"));
+            let again = try_load(&["--config", printed.path()], &[]).unwrap();
+            assert_eq!(again.config.auth.issuers, loaded.config.auth.issuers);
+        }
+    }
+    let two = [table("a", ""), table("b", "user_prefix = 'b:'")].concat();
+    let told = format!("{:?}", of(&two, &[]).unwrap_err());
+    assert_says(&told, &[missing]);
+    assert!(!told.contains("number 2"), "{told}");
+    let long = format!("user_prefix = '{}'", "x".repeat(65));
+    assert_says(&format!("{:?}", of(&table("a", &long), &[]).unwrap_err()), &["more than 64 bytes"]);
 }
 
 #[test]
