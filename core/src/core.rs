@@ -47,6 +47,8 @@ pub struct Core {
     drain: Option<Drain>,
     /// Why the others that make up the server with this core are not ready.
     unready_elsewhere: Option<Box<str>>,
+    /// Changes of the bans are not seen, as [`Event::BansUnseen`] has told.
+    bans_unseen: bool,
 }
 
 /// What is asked of it from outside.
@@ -70,6 +72,7 @@ impl Core {
             hub: Hub::new(&config),
             drain: None,
             unready_elsewhere: None,
+            bans_unseen: false,
             cx: Context {
                 now: Time::ZERO,
                 wall_clock: WallClock::default(),
@@ -144,6 +147,9 @@ impl Core {
         }
         if self.session.awaits_bans() {
             return Err("it is not known yet who is banned");
+        }
+        if self.bans_unseen {
+            return Err("changes of the bans are not seen");
         }
         self.hub.readiness()
     }
@@ -673,6 +679,7 @@ impl<'c> Turn<'c> {
             Event::Timeout => core.timeout(&mut |_| false),
             Event::Shutdown => core.shutdown(),
             Event::Elsewhere(elsewhere) => core.transport.hear_elsewhere(elsewhere),
+            Event::BansUnseen(unseen) => core.bans_unseen = unseen,
             Event::ReadyElsewhere(readiness) => core.unready_elsewhere = readiness.err().map(Into::into),
         }
     }

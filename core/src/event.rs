@@ -67,6 +67,8 @@ pub enum Event<'a> {
     Shutdown,
     /// Connections of other cores that share this one's limits of connections. It counts until it is said again.
     Elsewhere(Elsewhere),
+    /// Whether changes of the bans have not been seen for so long that no new work should be sent here.
+    BansUnseen(bool),
     /// Whether the others that make up the server together with this core are ready: `/readyz` answers for all.
     ReadyElsewhere(Result<(), &'a str>),
 }

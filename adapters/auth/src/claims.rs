@@ -56,11 +56,11 @@ impl ClaimNames {
 
 /// One of the token's audiences has to be one of ours. Without any in the token, none may be expected.
 fn check_audience(claimed: Option<&Value>, ours: &[String]) -> Result<(), Refusal> {
-/// The user's name among those of all issuers. It is no longer than one of a single issuer.
-fn prefixed(prefix: &str, mut user: String) -> Result<String, Refusal> {
-    user.insert_str(0, prefix);
-    if user.len() > USER_BYTES_MAX { Err(Refusal::NoUser) } else { Ok(user) }
-}
+    /// The user's name among those of all issuers. It is no longer than one of a single issuer.
+    fn prefixed(prefix: &str, mut user: String) -> Result<String, Refusal> {
+        user.insert_str(0, prefix);
+        if user.len() > USER_BYTES_MAX { Err(Refusal::NoUser) } else { Ok(user) }
+    }
 
     let is_ours = |one: &Value| one.as_str().is_some_and(|one| ours.iter().any(|our| our == one));
     let is_for_us = match claimed {

@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::bans::{BanList, Banned};
 use crate::claims::ClaimNames;
 use crate::credential::{Grants, USER_BYTES_MAX};
+use crate::date::date;
 use crate::error::SetupError;
 use crate::mint::{MintingKey, mint};
 use crate::secret::Secret;
@@ -110,12 +111,6 @@ pub fn flags(what: &Banned) -> String {
 pub fn time_of(text: &str) -> Option<u64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     u64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
-}
-
-/// In UTC, to the millisecond. Later than the year 9999 there is none.
-fn date(ms: u64) -> Option<String> {
-    let date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?;
-    date.format(&Rfc3339).ok()
 }
 
 /// The text as one word of a shell's. What a terminal would act on is escaped, in quotes that bash, ksh, zsh and busybox know.

@@ -59,6 +59,7 @@ mod claims;
 pub mod cli;
 mod cookie;
 mod credential;
+mod date;
 mod error;
 mod file;
 mod http;
@@ -84,7 +85,7 @@ mod session;
 mod sign_in;
 mod verifier;
 
-pub use bans::{BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, FileBans, RedisBans};
+pub use bans::{BANS_MAX, Ban, BanError, BanList, BanStore, BanVersion, BanWatch, Banned, FileBans, RedisBans};
 pub use callback::{Callback, CallbackOptions};
 pub use claims::ClaimNames;
 pub use cookie::{cookie, cookie_value};

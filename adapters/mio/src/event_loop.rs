@@ -178,6 +178,7 @@ impl Server {
         let telling = Telling { worker: *worker, readiness, refusals: &mut self.refusals, board: board.as_deref() };
         telling.tell(&mut self.core, broker, began, |snapshot| {
             snapshot.auth_not_looked_at = credentials.as_ref().map_or(0, Desk::not_looked_at);
+            snapshot.auth_bans_unseen_s = credentials.as_ref().map_or(0, Desk::bans_unseen_s);
             snapshot.accept_errors = admission.errors();
             snapshot.accepts_paused = admission.is_paused();
             if let Some(tls) = tls {

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether bans have changed: within a second each is in force everywhere.
 const BANS_EVERY: Duration = Duration::from_millis(500);
+/// For how long bans may be out of sight before a server is not ready: longer than a connection takes to be made anew.
+const BANS_UNSEEN_MAX: Duration = Duration::from_secs(10);
 /// How often the log is told why credentials cannot be verified, at most.
 const TROUBLES_EVERY: Duration = Duration::from_secs(10);
 /// How many outcomes a turn takes: each may be an upgrade, with rooms to join.
@@ -31,8 +33,25 @@ pub struct Authenticator {
     service: Service<Tag>,
     bans: Option<BanWatch>,
     mailboxes: Arc<[Mailbox]>,
-    /// The trouble that was logged last, and when.
-    told: Mutex<(String, Option<Instant>)>,
+    told: Told,
+    told_of_bans: Told,
+}
+
+/// The trouble that was logged last, and when.
+#[derive(Default)]
+struct Told(Mutex<(String, Option<Instant>)>);
+
+impl Told {
+    /// Whether the log is to hear of it: it is another one than before, and that was a while ago.
+    fn is_news(&self, trouble: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if told.0 == trouble || told.1.is_some_and(|at| now.duration_since(at) < TROUBLES_EVERY) {
+            return false;
+        }
+        *told = (trouble.to_owned(), Some(now));
+        true
+    }
 }
 
 /// Whose credential it is.
@@ -56,6 +75,7 @@ struct Mailbox {
 struct Found {
     outcomes: Vec<(ConnId, Result<Identity, Denied>)>,
     bans: Option<Arc<Bans>>,
+    are_bans_unseen: Option<bool>,
 }
 
 impl Mailbox {
@@ -115,17 +135,23 @@ impl Authenticator {
         let service = Service::start(methods, options, deliver, unix_ms)
             .map_err(StartError::of("cannot start the threads that verify credentials"))?;
         let bans = bans_store(config)?.map(|store| {
-            let mailboxes = Arc::clone(&mailboxes);
+            let (mailboxes, mailboxes_of_unseen) = (Arc::clone(&mailboxes), Arc::clone(&mailboxes));
             let deliver = move |bans: &[auth::Ban]| {
                 let bans = Arc::new(Bans::new(bans.iter().map(ban_of)));
                 for mailbox in &*mailboxes {
                     mailbox.put(|found| found.bans = Some(Arc::clone(&bans)));
                 }
             };
-            BanWatch::start(Arc::from(store), BANS_EVERY, unix_ms, deliver)
+            let unseen = move |time: Duration| {
+                for mailbox in &*mailboxes_of_unseen {
+                    mailbox.put(|found| found.are_bans_unseen = Some(time >= BANS_UNSEEN_MAX));
+                }
+            };
+            BanWatch::start(Arc::from(store), BANS_EVERY, unix_ms, deliver, unseen)
         });
         let bans = bans.transpose().map_err(StartError::of("cannot start the thread that watches bans"))?;
-        Ok(Some(Arc::new(Authenticator { service, bans, mailboxes, told: Mutex::default() })))
+        let (told, told_of_bans) = (Told::default(), Told::default());
+        Ok(Some(Arc::new(Authenticator { service, bans, mailboxes, told, told_of_bans })))
     }
 
     /// The desk of this worker, whose loop `wake` wakes.
@@ -140,29 +166,31 @@ impl Authenticator {
             has_bans: self.bans.is_none(),
             collected: VecDeque::new(),
             bans: None,
+            are_bans_unseen: None,
         }
     }
 
-    /// Tells the log why credentials cannot be verified, when that has changed.
+    /// Tells the log why credentials cannot be verified, and what is wrong with bans, when that has changed.
     fn tell_troubles(&self) {
-        let of_bans = self.bans.as_ref().and_then(BanWatch::trouble);
-        let troubles = self
-            .service
-            .troubles()
-            .into_iter()
-            .map(|trouble| format!("{}: {}", trouble.of, trouble.why))
-            .chain(of_bans);
+        let troubles = self.service.troubles().into_iter().map(|trouble| format!("{}: {}", trouble.of, trouble.why));
         let troubles = troubles.collect::<Vec<_>>().join("; ");
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if told.0 == troubles || told.1.is_some_and(|at| now.duration_since(at) < TROUBLES_EVERY) {
-            return;
+        if self.told.is_news(&troubles) {
+            match troubles.is_empty() {
+                true => tracing::info!("credentials can be verified again"),
+                false => tracing::warn!(error = troubles, "credentials cannot be verified"),
+            }
         }
-        match troubles.is_empty() {
-            true => tracing::info!("credentials can be verified again"),
-            false => tracing::warn!(error = troubles, "credentials cannot be verified"),
+        let Some(bans) = &self.bans else { return };
+        let trouble = bans.trouble().unwrap_or_default();
+        if self.told_of_bans.is_news(&trouble) {
+            match (trouble.is_empty(), bans.is_loaded()) {
+                (true, _) => tracing::info!("bans are seen again"),
+                (false, true) => {
+                    tracing::warn!(error = trouble, "bans may be out of date: those that are known stay in force")
+                }
+                (false, false) => tracing::warn!(error = trouble, "bans are not known, so nobody is let in"),
+            }
         }
-        *told = (troubles, Some(now));
     }
 }
 
@@ -178,6 +206,7 @@ pub struct Desk {
     /// What was found out, and has yet to be fed.
     collected: VecDeque<(ConnId, Result<Identity, Denied>)>,
     bans: Option<Arc<Bans>>,
+    are_bans_unseen: Option<bool>,
 }
 
 impl Desk {
@@ -199,21 +228,29 @@ impl Desk {
 
     /// Picks up what has been found out. Returns how many outcomes will be fed next: as many upgrades at most are answered then.
     pub fn collect(&mut self) -> usize {
-        let Found { outcomes, bans } = self.authenticator.mailboxes[self.worker].take();
+        let Found { outcomes, bans, are_bans_unseen } = self.authenticator.mailboxes[self.worker].take();
         self.collected.extend(outcomes);
         self.bans = bans.or(self.bans.take());
+        self.are_bans_unseen = are_bans_unseen.or(self.are_bans_unseen);
         self.collected.len().min(OUTCOMES_PER_TURN)
     }
 
     /// Whether there is something to be fed: then the loop must not sleep.
     pub fn is_ready(&self) -> bool {
         let mailbox = &self.authenticator.mailboxes[self.worker];
-        !self.collected.is_empty() || self.bans.is_some() || mailbox.has_any.load(Ordering::Acquire)
+        let has_of_bans = self.bans.is_some() || self.are_bans_unseen.is_some();
+        !self.collected.is_empty() || has_of_bans || mailbox.has_any.load(Ordering::Acquire)
     }
 
     /// How many credentials were not looked at because too many waited: of all workers, told by one of them.
     pub fn not_looked_at(&self) -> u64 {
         if self.worker == 0 { self.authenticator.service.refused() } else { 0 }
+    }
+
+    /// For how many seconds the bans have not been seen as they are: told by one of the workers.
+    pub fn bans_unseen_s(&self) -> u64 {
+        let bans = self.authenticator.bans.as_ref().filter(|_| self.worker == 0);
+        bans.map_or(0, |bans| bans.unseen_for().as_secs())
     }
 
     /// Feeds what has been collected, as much as a turn takes, and, now and then, what time it is.
@@ -228,13 +265,17 @@ impl Desk {
             self.has_bans = true;
             turn.feed(Event::Bans(&bans));
         }
-        let mut is_unavailable = false;
+        let mut has_trouble = false;
+        if let Some(unseen) = self.are_bans_unseen.take() {
+            turn.feed(Event::BansUnseen(unseen));
+            has_trouble = true;
+        }
         let now_fed = self.collected.len().min(OUTCOMES_PER_TURN);
         for (conn, outcome) in self.collected.drain(..now_fed) {
-            is_unavailable |= matches!(outcome, Err(Denied::Unavailable));
+            has_trouble |= matches!(outcome, Err(Denied::Unavailable));
             turn.feed(Event::Authenticated { conn, outcome: outcome.as_ref().map_err(|denied| *denied) });
         }
-        if is_unavailable {
+        if has_trouble {
             self.authenticator.tell_troubles();
         }
     }

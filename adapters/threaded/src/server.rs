@@ -120,6 +120,7 @@ impl ThreadedServer {
         let Adapter { broker, gate, readiness, credentials, .. } = adapter;
         Telling { worker: 0, readiness, refusals, board: board.as_deref() }.tell(core, broker, began, |snapshot| {
             snapshot.auth_not_looked_at = credentials.as_ref().map_or(0, Desk::not_looked_at);
+            snapshot.auth_bans_unseen_s = credentials.as_ref().map_or(0, Desk::bans_unseen_s);
             snapshot.accept_errors = gate.errors();
             snapshot.accepts_paused = gate.is_paused();
             if let Some(tls) = tls {

@@ -534,4 +534,8 @@ fn nobody_is_sent_here_before_it_is_known_who_is_banned() {
     assert_eq!(lone.core.readiness(), Err("it is not known yet who is banned"));
     lone.turn(|turn| turn.feed(Event::Bans(&Arc::default())));
     assert_eq!(lone.core.readiness(), Ok(()));
+    lone.turn(|turn| turn.feed(Event::BansUnseen(true)));
+    assert_eq!(lone.core.readiness(), Err("changes of the bans are not seen"));
+    lone.turn(|turn| turn.feed(Event::BansUnseen(false)));
+    assert_eq!(lone.core.readiness(), Ok(()));
 }

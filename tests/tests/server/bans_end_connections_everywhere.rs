@@ -1,14 +1,21 @@
 //! Who is banned by the command of the server's own binary: open connections end on every instance, no new ones come in, and others
 //! notice nothing. With Redis, and with a file.
 
-use fanfare_tests::{Authority, Group, Launch, RawClient, Redis, Response, Server, eventually};
+use fanfare_tests::{
+    Authority, DEADLINE, Group, Launch, RawClient, Redis, Response, Server, eventually, eventually_within, get,
+};
 use serde_json::Value;
+use std::fs;
+use std::time::Duration;
 
 /// What the servers and the commands are configured with, as by one operator.
 const CONFIG: &str = r#"
 [auth]
 secret = "a secret of thirty-two bytes or more"
 "#;
+
+/// Bans may be out of sight for ten seconds before a server is not ready.
+const UNSEEN: Duration = Duration::from_secs(10 + DEADLINE.as_secs());
 
 /// Instances that share their bans, and the place where those are.
 struct Instances {
@@ -175,6 +182,29 @@ fn behind_sentinels_also_after_a_failover() {
     instances.run(&["unban", "--user", "eve"]);
     instances.wait_until_let_in(&eve);
     assert_open(&mut bobs);
+}
+
+#[test]
+fn bans_that_are_not_seen_are_told_of_and_make_a_server_unready() {
+    let folder = std::env::temp_dir().join(format!("fanfare-bans-unseen-{}", std::process::id()));
+    fs::create_dir(&folder).expect("the folder is new");
+    let file = folder.join("bans");
+    let server = Server::launch().embedded().ops().file(CONFIG).flag("--auth-bans-file", file.display()).start();
+    let unseen = "fanfare_auth_bans_unseen_seconds";
+    server.wait_until_ready();
+    assert!(server.metrics().value(unseen) < 10.0);
+    // What stands there is no file any more.
+    fs::create_dir(&file).expect("nothing is there");
+    let told = server.wait_for_log("bans may be out of date: those that are known stay in force");
+    let error = told["error"].as_str().expect("it says why");
+    assert!(error.starts_with("bans are not seen since 2"), "{told}");
+    eventually_within(UNSEEN, "it is not ready", || (get(server.address(), "/readyz").status == 503).then_some(()));
+    server.wait_for_metrics("they are not seen", |metrics| metrics.value(unseen) >= 10.0);
+    fs::remove_dir(&file).expect("it is empty");
+    server.wait_until_ready();
+    server.wait_for_metrics("they are seen", |metrics| metrics.value(unseen) < 10.0);
+    drop(server);
+    fs::remove_dir_all(&folder).expect("the server has ended");
 }
 
 #[test]

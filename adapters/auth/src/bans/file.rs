@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::bans::text::{ban_in, line_of};
-use crate::bans::{BANS_MAX, Ban, BanError, BanList, BanStore, Banned, UNTIL_MS_MAX, check_name};
+use crate::bans::{BANS_MAX, Ban, BanError, BanList, BanStore, BanVersion, Banned, UNTIL_MS_MAX, check_name};
 
 /// Of a file that is read. Names of users at their longest, each byte escaped, would fit.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -58,11 +58,15 @@ impl FileBans {
 }
 
 impl BanStore for FileBans {
-    fn version(&self) -> Result<String, BanError> {
+    fn version(&self) -> Result<BanVersion, BanError> {
         match fs::metadata(&self.path) {
             // The number of the file tells two of one length apart that were written within one tick of the clock.
-            Ok(file) => Ok(format!("{}.{:09} {} {}", file.mtime(), file.mtime_nsec(), file.len(), file.ino())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok("none".to_owned()),
+            Ok(file) => {
+                let text = format!("{}.{:09} {} {}", file.mtime(), file.mtime_nsec(), file.len(), file.ino());
+                Ok(BanVersion::Text(text))
+            }
+            // Whoever lifts the last ban leaves an empty file.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(BanVersion::Unwritten),
             Err(error) => Err(unavailable(error)),
         }
     }

@@ -48,8 +48,8 @@ pub struct Ban {
 
 /// Where bans are kept. All of it may block.
 pub trait BanStore: Send + Sync {
-    /// A text that is another one after each change.
-    fn version(&self) -> Result<String, BanError>;
+    /// Which changes there have been: another one after each.
+    fn version(&self) -> Result<BanVersion, BanError>;
 
     /// The bans in force at this time.
     fn list(&self, now_ms: u64) -> Result<BanList, BanError>;
@@ -59,6 +59,22 @@ pub trait BanStore: Send + Sync {
 
     /// Lifts a ban, and tells whether there was one. Those that are over are removed.
     fn unban(&self, what: &Banned, now_ms: u64) -> Result<bool, BanError>;
+}
+
+/// How far the changes of a store have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BanVersion {
+    /// Nothing was ever written there. What has been written once does not become that again, unless it is lost.
+    Unwritten,
+    /// It counts its changes.
+    Counted {
+        /// Each of them lifts one ban at most.
+        changes: u64,
+        /// Entries, those that are over among them. Without a change it stays the same.
+        entries: u64,
+    },
+    /// Another text after each change.
+    Text(String),
 }
 
 /// What a store holds.

@@ -3,7 +3,7 @@
 use redis::{Pipeline, pipe};
 
 use crate::bans::text::{banned_in, text_of};
-use crate::bans::{BANS_MAX, Ban, BanError, BanList, BanStore, Banned, UNTIL_MS_MAX, check_name};
+use crate::bans::{BANS_MAX, Ban, BanError, BanList, BanStore, BanVersion, Banned, UNTIL_MS_MAX, check_name};
 use crate::redis_link::RedisLink;
 use crate::redis_place::RedisPlace;
 
@@ -19,7 +19,8 @@ impl RedisBans {
     /// The bans in the Redis at this place, under keys that begin with this prefix and U+0001, which no room's name holds. Nothing is
     /// connected yet.
     pub fn new(place: RedisPlace, prefix: &str) -> Self {
-        let bans = format!("{prefix}\u{1}bans");
+        // Both keys are in one slot of a Cluster, because they change together.
+        let bans = format!("{prefix}\u{1}{{bans}}");
         Self { link: RedisLink::new(place), version: format!("{bans}:version"), bans }
     }
 
@@ -43,9 +44,11 @@ impl RedisBans {
 }
 
 impl BanStore for RedisBans {
-    fn version(&self) -> Result<String, BanError> {
-        let (version,): (Option<String>,) = self.ask(pipe().cmd("GET").arg(&self.version))?;
-        Ok(version.unwrap_or_default())
+    fn version(&self) -> Result<BanVersion, BanError> {
+        match self.ask(pipe().cmd("ZCARD").arg(&self.bans).cmd("GET").arg(&self.version))? {
+            (0, None::<u64>) => Ok(BanVersion::Unwritten),
+            (entries, changes) => Ok(BanVersion::Counted { changes: changes.unwrap_or(0), entries }),
+        }
     }
 
     fn list(&self, now_ms: u64) -> Result<BanList, BanError> {

@@ -2,7 +2,7 @@
 
 use crate::material::*;
 use fanfare_auth::{
-    BANS_MAX, Ban, BanError, BanList, BanStore, BanWatch, Banned, FileBans, RedisBans, RedisPlace, Secret,
+    BANS_MAX, Ban, BanError, BanList, BanStore, BanVersion, BanWatch, Banned, FileBans, RedisBans, RedisPlace, Secret,
 };
 use fanfare_tests::{DEADLINE, Redis, RedisLaunch, eventually};
 use std::path::PathBuf;
@@ -37,6 +37,9 @@ impl Drop for Folder {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+/// Where they are in it, as the name of a key that is in one slot with the other one.
+const KEY: &str = "app:\u{1}{bans}";
 
 fn in_redis(redis: &Redis) -> RedisBans {
     RedisBans::new(RedisPlace::server(&Secret::new(redis.url())).unwrap(), "app:")
@@ -111,8 +114,19 @@ fn a_redis_keeps_bans() {
     let redis = Redis::start();
     keeps(&in_redis(&redis));
     assert_eq!(redis.cli(&["--raw", "KEYS", "*"]).lines().count(), 2);
-    assert_eq!(redis.cli(&["ZCARD", "app:\u{1}bans"]), "1");
-    assert_eq!(redis.cli(&["EXISTS", "app:\u{1}bans:version"]), "1");
+    assert_eq!(redis.cli(&["ZCARD", KEY]), "1");
+    assert_eq!(redis.cli(&["EXISTS", &format!("{KEY}:version")]), "1");
+}
+
+#[test]
+fn a_cluster_keeps_bans() {
+    let redis = Redis::launch().directive("cluster-enabled yes").start();
+    // One by one, because Redis 6.2 knows no ranges of slots.
+    let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();
+    let slots: Vec<&str> = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str)).collect();
+    redis.cli(&slots);
+    eventually("the cluster is well", || redis.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok").then_some(()));
+    keeps(&in_redis(&redis));
 }
 
 #[test]
@@ -155,7 +169,7 @@ fn what_cannot_be_read_is_counted_and_keeps_no_other_ban_out() {
     let redis = Redis::start();
     let store = in_redis(&redis);
     store.ban(&list.bans[0], NOW).unwrap();
-    redis.cli(&["ZADD", "app:\u{1}bans", "1800000000000", "alice", "1800000000000", "{\"room\":\"x\"}"]);
+    redis.cli(&["ZADD", KEY, "1800000000000", "alice", "1800000000000", "{\"room\":\"x\"}"]);
     assert_eq!(store.list(NOW), Ok(list));
 }
 
@@ -169,7 +183,7 @@ fn no_more_are_kept_than_every_server_can_hold() {
     let redis = Redis::start();
     let script =
         "for i = 0, ARGV[1] - 1 do redis.call('ZADD', KEYS[1], 1700000000001, '{\"token\":\"' .. i .. '\"}') end";
-    redis.cli(&["EVAL", script, "1", "app:\u{1}bans", &BANS_MAX.to_string()]);
+    redis.cli(&["EVAL", script, "1", KEY, &BANS_MAX.to_string()]);
     let stores: [&dyn BanStore; 2] = [&file, &in_redis(&redis)];
     for store in stores {
         assert_eq!(store.list(NOW).unwrap().bans.len(), BANS_MAX);
@@ -177,7 +191,7 @@ fn no_more_are_kept_than_every_server_can_hold() {
         store.ban(&ban(Banned::Token("7".to_owned()), NOW + 1), NOW).unwrap();
     }
     fs::write(folder.file(), full + &line(BANS_MAX)).unwrap();
-    redis.cli(&["ZADD", "app:\u{1}bans", "1700000000001", "{\"token\":\"one more\"}"]);
+    redis.cli(&["ZADD", KEY, "1700000000001", "{\"token\":\"one more\"}"]);
     for store in stores {
         assert_eq!(store.list(NOW), Err(BanError::TooMany));
         // Those that are over make room.
@@ -190,6 +204,8 @@ fn no_more_are_kept_than_every_server_can_hold() {
 struct Watched {
     watch: BanWatch,
     lists: Receiver<Vec<Ban>>,
+    /// For how long they are not seen.
+    unseen: Receiver<Duration>,
     clock: Arc<AtomicU64>,
 }
 
@@ -200,6 +216,7 @@ impl Watched {
 
     fn of(store: Arc<dyn BanStore>) -> Self {
         let (sender, lists) = mpsc::channel();
+        let (tell, unseen) = mpsc::channel();
         let clock = Arc::new(AtomicU64::new(NOW));
         let now = clock.clone();
         let watch = BanWatch::start(
@@ -207,8 +224,11 @@ impl Watched {
             Duration::from_millis(10),
             move || now.load(Ordering::SeqCst),
             move |bans: &[Ban]| drop(sender.send(bans.to_vec())),
+            move |time| {
+                let _ = tell.send(time);
+            },
         );
-        Self { watch: watch.unwrap(), lists, clock }
+        Self { watch: watch.unwrap(), lists, unseen, clock }
     }
 
     fn next(&self) -> Vec<Ban> {
@@ -258,12 +278,63 @@ fn a_redis_is_watched_and_its_outage_lifts_no_ban() {
     watched.trouble("refused");
     assert!(watched.watch.is_loaded());
     assert!(watched.lists.try_recv().is_err(), "an outage hands over nothing");
-    // It comes back as it was, with the same number of changes, and is read again all the same.
+    // It comes back without what it had, as it keeps nothing on disk.
     redis.start_again();
-    assert_eq!(watched.next(), []);
-    eventually("that is over", || watched.watch.trouble().is_none().then_some(()));
+    assert_eq!(watched.next(), std::slice::from_ref(&carol));
+    watched.trouble("has lost 1 bans");
+    // Another ban lifts none of the lost ones.
+    let dave = ban(user("dave"), NOW + 50);
+    store.ban(&dave, NOW).unwrap();
+    assert_eq!(watched.next(), [carol.clone(), dave.clone()]);
+    watched.trouble("has lost 1 bans");
+    // What the store has again, it can lift.
     store.ban(&carol, NOW).unwrap();
-    assert_eq!(watched.next(), [carol]);
+    assert_eq!(watched.next(), [carol.clone(), dave.clone()]);
+    eventually("that is over", || watched.watch.trouble().is_none().then_some(()));
+    store.unban(&carol.what, NOW).unwrap();
+    assert_eq!(watched.next(), [dave]);
+}
+
+#[test]
+fn what_a_redis_evicts_or_has_forgotten_stays_in_force_until_its_end() {
+    let redis = Redis::start();
+    let (watched, store) = (Watched::new(in_redis(&redis)), in_redis(&redis));
+    assert_eq!(watched.next(), []);
+    let all = [ban(user("alice"), NOW + 5), ban(user("bob"), NOW + 9), ban(user("carol"), NOW + 9)];
+    for (at, one) in all.iter().enumerate() {
+        store.ban(one, NOW).unwrap();
+        assert_eq!(watched.next(), all[..=at]);
+    }
+    // The bans alone, without a change that would tell.
+    redis.cli(&["DEL", KEY]);
+    assert_eq!(watched.next(), all);
+    watched.trouble("has lost 3 bans");
+    watched.clock.store(NOW + 5, Ordering::SeqCst);
+    watched.trouble("has lost 2 bans");
+    // An older state of both, as of a copy that was restored or a replica that lagged.
+    let dave = ban(user("dave"), NOW + 99);
+    for _ in 0..3 {
+        store.ban(&dave, NOW + 5).unwrap();
+    }
+    assert!(watched.next().contains(&dave));
+    redis.cli(&["SET", &format!("{KEY}:version"), "1"]);
+    redis.cli(&["DEL", KEY]);
+    eventually("dave is among them", || watched.watch.trouble()?.contains("has lost 3 bans").then_some(()));
+    watched.clock.store(NOW + 99, Ordering::SeqCst);
+    eventually("all are over", || watched.watch.trouble().is_none().then_some(()));
+}
+
+#[test]
+fn a_file_that_is_removed_lifts_no_ban() {
+    let folder = Folder::new();
+    let (watched, store) = (Watched::new(FileBans::new(folder.file())), FileBans::new(folder.file()));
+    assert_eq!(watched.next(), []);
+    let eve = ban(user("eve"), NOW + 9);
+    store.ban(&eve, NOW).unwrap();
+    assert_eq!(watched.next(), std::slice::from_ref(&eve));
+    fs::remove_file(folder.file()).unwrap();
+    assert_eq!(watched.next(), std::slice::from_ref(&eve));
+    watched.trouble("has lost 1 bans");
 }
 
 #[test]
@@ -296,9 +367,9 @@ struct Unchanged {
 
 /// The part of a store that a watch needs.
 impl BanStore for Unchanged {
-    fn version(&self) -> Result<String, BanError> {
+    fn version(&self) -> Result<BanVersion, BanError> {
         self.looks.fetch_add(1, Ordering::SeqCst);
-        self.outage.lock().unwrap().clone().map_or(Ok("1".to_owned()), Err)
+        self.outage.lock().unwrap().clone().map_or(Ok(BanVersion::Text("1".to_owned())), Err)
     }
 
     fn list(&self, _: u64) -> Result<BanList, BanError> {
@@ -341,8 +412,14 @@ fn after_an_outage_they_are_read_again_although_the_version_is_the_same() {
     assert_eq!(store.reads.load(Ordering::SeqCst), 1);
     *store.outage.lock().unwrap() = Some(BanError::Unavailable("as this test wants".to_owned()));
     watched.trouble("as this test wants");
+    watched.trouble("not seen since 2023-11-14T22:13:20Z");
+    let unseen = || watched.unseen.recv_timeout(DEADLINE).expect("it is told");
+    let first = unseen();
+    eventually("it grows", || (unseen() > first).then_some(()));
+    assert!(watched.watch.unseen_for() > first);
     *store.outage.lock().unwrap() = None;
     assert_eq!(watched.next(), []);
+    eventually("they are seen", || unseen().is_zero().then_some(()));
     // Reading may fail where the version did not.
     *store.list.lock().unwrap() = Some(BanError::Unavailable("half of it".to_owned()));
     *store.outage.lock().unwrap() = Some(BanError::Unavailable("again".to_owned()));

@@ -92,6 +92,7 @@ mod tests {
             history_unannounced: 8,
             history_unreplicated: 9,
             auth_not_looked_at: 13,
+            auth_bans_unseen_s: 14,
             accept_errors: 7,
             accepts_paused: true,
             ..Snapshot::default()
@@ -119,6 +120,7 @@ mod tests {
             ("fanfare_history_unreplicated_total", 9.0),
             ("fanfare_history_foreign_total", 12.0),
             ("fanfare_auth_overflows_total", 13.0),
+            ("fanfare_auth_bans_unseen_seconds", 14.0),
             ("fanfare_accept_errors_total", 7.0),
             ("fanfare_accepts_paused", 1.0),
             (concat!("fanfare_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),

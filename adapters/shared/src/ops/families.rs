@@ -157,6 +157,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Credentials that were not looked at because too many waited, so that clients got 503 or auth_unavailable.",
         samples![s => s.auth_not_looked_at],
     ),
+    gauge(
+        "fanfare_auth_bans_unseen_seconds",
+        "For how long the bans have not been seen as they are: 0 while they are looked at every half second.",
+        samples![s => s.auth_bans_unseen_s],
+    ),
     counter(
         "fanfare_auth_closes_total",
         "Connections closed with 4001, 4501 or 4503, because of a credential or for want of a permission.",

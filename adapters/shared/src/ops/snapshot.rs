@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub tls: fanfare_tls::Tally,
     /// When the first of the certificates expires, in seconds since 1970; 0 without TLS.
     pub certificates_good_until: u64,
+    /// For how long the bans have not been seen as they are, in seconds.
+    pub auth_bans_unseen_s: u64,
     /// Failures of `accept`.
     pub accept_errors: u64,
     /// Whether accepting is paused.
