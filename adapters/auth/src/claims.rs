@@ -50,18 +50,20 @@ impl ClaimNames {
         };
         let user = prefixed(&issuer.user_prefix, user_of(claims.get(&self.user))?)?;
         let (grants, join) = grants(claims.get(&self.grants))?;
+        // A clock that is ahead would put a token after a ban that it is older than.
+        let issued_ms = issued_ms.map(|at| at.saturating_sub(leeway_ms));
         Ok(Identity { user, grants, join, expires_ms, issued_ms, token_id, renewal: None })
     }
 }
 
+/// The user's name among those of all issuers. It is no longer than one of a single issuer.
+fn prefixed(prefix: &str, mut user: String) -> Result<String, Refusal> {
+    user.insert_str(0, prefix);
+    if user.len() > USER_BYTES_MAX { Err(Refusal::NoUser) } else { Ok(user) }
+}
+
 /// One of the token's audiences has to be one of ours. Without any in the token, none may be expected.
 fn check_audience(claimed: Option<&Value>, ours: &[String]) -> Result<(), Refusal> {
-    /// The user's name among those of all issuers. It is no longer than one of a single issuer.
-    fn prefixed(prefix: &str, mut user: String) -> Result<String, Refusal> {
-        user.insert_str(0, prefix);
-        if user.len() > USER_BYTES_MAX { Err(Refusal::NoUser) } else { Ok(user) }
-    }
-
     let is_ours = |one: &Value| one.as_str().is_some_and(|one| ours.iter().any(|our| our == one));
     let is_for_us = match claimed {
         None => ours.is_empty(),

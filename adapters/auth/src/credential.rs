@@ -54,7 +54,8 @@ pub struct Identity {
     pub join: Vec<String>,
     /// From when on (Unix, ms) the credential would be refused, the leeway included.
     pub expires_ms: Option<u64>,
-    /// When it was issued (Unix, ms). Without, it counts as older than any ban.
+    /// When it was issued at the earliest (Unix, ms), as the issuer's clock may be ahead by the leeway. Without, it counts as older than
+    /// any ban.
     pub issued_ms: Option<u64>,
     /// The token's own name (`jti`), to ban it by.
     pub token_id: Option<String>,

@@ -32,7 +32,7 @@ fn all_of_it_reaches_the_identity() {
     );
     assert_eq!(identity.join, texts(&["d"]));
     assert_eq!(identity.expires_ms, Some(NOW + 60_000 + 30_000));
-    assert_eq!(identity.issued_ms, Some(NOW));
+    assert_eq!(identity.issued_ms, Some(NOW - 30_000));
     assert_eq!(identity.token_id.as_deref(), Some("t-1"));
 }
 
@@ -62,6 +62,17 @@ fn it_is_valid_from_its_beginning_less_the_leeway() {
         assert_eq!(verify_at(&verifier(), &token, NOW + 9_999), Err(Refusal::NotYetValid), "{claim}");
         assert!(verify_at(&verifier(), &token, NOW + 10_000).is_ok(), "{claim}");
     }
+}
+
+#[test]
+fn a_clock_that_is_ahead_puts_no_token_after_a_ban() {
+    for (leeway_ms, ahead_s) in [(0, 0), (30_000, 30)] {
+        let verifier = verifier_of(vec![issuer(Key::secret(&secret()).unwrap()).leeway_ms(leeway_ms)]);
+        let latest = token(&claims_with("iat", (SECONDS + ahead_s).into()));
+        assert_eq!(verify(&verifier, &latest).unwrap().issued_ms, Some(NOW), "no later than it was shown");
+    }
+    let ancient = token(&claims_with("iat", 1.into()));
+    assert_eq!(verify(&verifier(), &ancient).unwrap().issued_ms, Some(0));
 }
 
 #[test]

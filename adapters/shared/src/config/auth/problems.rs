@@ -57,7 +57,7 @@ fn of_nothing(config: &Config, sources: &Sources<Config>) -> Vec<Problem> {
 
 /// Values that are right alone and wrong together: the key to blame, why, and what would be right.
 fn together(config: &Config) -> Vec<(&'static str, &'static str, &'static str)> {
-    let Auth { core, session, callback, cookie_holds, .. } = &config.auth;
+    let Auth { core, session, callback, cookie_holds, bans_file, .. } = &config.auth;
     let (has_cookie, has_callback) = (core.cookie.is_some(), callback.url.is_some());
     let cookie = |holds: CookieKind| has_cookie && *cookie_holds == holds;
     let others = core.header || core.query.is_some() || core.subprotocol || core.command;
@@ -97,6 +97,12 @@ fn together(config: &Config) -> Vec<(&'static str, &'static str, &'static str)> 
             "auth.user_claim",
             "it is empty",
             "the name of the claim that holds the user, such as sub",
+        ),
+        (
+            bans_file.as_ref().is_some_and(|path| path.is_relative()),
+            "auth.bans_file",
+            "it is relative: a ban would be written in the folder of whoever bans, and looked for in the server's",
+            "an absolute path, such as /var/lib/fanfare/bans",
         ),
         (
             session.user.split('.').any(str::is_empty),

@@ -174,6 +174,7 @@ fn what_does_not_go_together_is_told() {
             "clients can show none in any way",
         ),
         (refused(&["--auth-user-claim", ""]), "auth.user_claim", "it is empty"),
+        (refused(&["--auth-bans-file", "bans"]), "auth.bans_file", "it is relative"),
         (refused(&["--auth-session-user", "a..b"]), "auth.session_user", "it has an empty name"),
         (refused(&["--auth-jwks-url", "https://h/keys"]), "auth.jwks_url", "keys in other places as well"),
         (refused(&["--auth-algorithms", "ES256"]), "auth.secret", "the key is for none of these algorithms"),
