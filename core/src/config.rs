@@ -230,7 +230,8 @@ pub struct Auth {
     pub timeout: Duration,
     /// How long before a credential expires its connection is told `token_expiring`.
     pub expiry_notice: Duration,
-    /// How often it is asked again whether a credential is good, where the identity wants that.
+    /// How often it is asked again whether a credential is good, where the identity wants that. It is up to an eighth sooner, because
+    /// connections that came together would else be asked about together.
     pub recheck: Duration,
     /// About how many credentials that is asked at once; at least 1. The others wait, and their connections stay meanwhile.
     pub rechecks_at_once_max: usize,

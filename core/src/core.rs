@@ -750,7 +750,9 @@ impl<'c> Actions<'c> {
         Some(match self.step()? {
             Step::Ask(index) => Action::Ask(self.core.hub.ask(index).expect("the step is within the list")),
             Step::Authenticate(index) => {
-                Action::Authenticate(self.core.session.ask(index).expect("the step is within the list"))
+                let Core { session, transport, cx, .. } = &*self.core;
+                let asked = session.ask(index, |slot| transport.address(cx, slot));
+                Action::Authenticate(asked.expect("the step is within the list"))
             }
             Step::Deliver(step) => {
                 let Context { fanout, slots, metrics, .. } = &mut self.core.cx;
@@ -773,10 +775,10 @@ impl<'c> Actions<'c> {
                 }
                 Stage::Asks => {
                     self.core.hub.forget_asks(at);
-                    let has_asks = self.core.session.has_asks();
-                    self.enter(if has_asks { Stage::Credentials } else { Stage::Deliveries });
+                    let asks = self.core.session.asks();
+                    self.enter(if asks > 0 { Stage::Credentials } else { Stage::Deliveries });
                 }
-                Stage::Credentials if self.core.session.ask(at).is_some() => {
+                Stage::Credentials if at < self.core.session.asks() => {
                     self.at += 1;
                     return Some(Step::Authenticate(at));
                 }

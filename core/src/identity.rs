@@ -4,6 +4,11 @@ use crate::id::ConnId;
 use crate::rules::Grants;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
+
+/// A credential that is shown by `AUTH` has at most this many bytes, which is as much as proxies let pass in a header. It is refused
+/// before anybody is asked.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// A credential that has to be verified. [`Event::Authenticated`](crate::Event::Authenticated) with the connection must come back,
 /// unless that ends before.
@@ -19,6 +24,10 @@ pub struct Authenticate<'a> {
     pub head: &'a [u8],
     /// Whether the head's `Origin` is there and passed: only then do cookies count.
     pub has_origin: bool,
+    /// Whether the connection is somebody's already, who should not have to wait for strangers.
+    pub is_known: bool,
+    /// Where it comes from, as far as that is known: an address, or the first one of an IPv6 network of 64 bits, as limits count them.
+    pub from: Option<IpAddr>,
 }
 
 impl fmt::Debug for Authenticate<'_> {
@@ -319,6 +328,8 @@ mod tests {
             credential: b"secret",
             head: b"secret",
             has_origin: false,
+            is_known: false,
+            from: None,
         };
         let shown = format!("{identity:?} {asked:?}");
         assert!(!shown.contains("secret") && !shown.contains("115"), "{shown}");

@@ -481,7 +481,7 @@ pub use error::{Refused, Violation};
 pub use event::{Elsewhere, Event};
 pub use fanout::delivery::Delivery;
 pub use id::ConnId;
-pub use identity::{Authenticate, Ban, Banned, Bans, Denied, Identity, Source};
+pub use identity::{Authenticate, Ban, Banned, Bans, Denied, Identity, Source, TOKEN_BYTES_MAX};
 pub use journal::Entry;
 pub use limits::{Network, Origin, Origins, Proxies, ProxyHeader, Rate};
 pub use metrics::Metrics;

@@ -64,6 +64,16 @@ impl Wheel {
         self.set += 1;
     }
 
+    /// Sets the slot's timer, unless the one it has fires sooner.
+    pub fn set_at_latest(&mut self, slot: u32, deadline: Time) {
+        let tick = deadline.as_micros().div_ceil(1 << TICK_SHIFT);
+        let node = self.nodes.get(slot as usize).filter(|node| node.prev != VACANT);
+        let fires_sooner = |node: &Node| self.passed + u64::from(node.tick.wrapping_sub(self.passed as u32)) <= tick;
+        if !node.is_some_and(fires_sooner) {
+            self.set(slot, deadline);
+        }
+    }
+
     /// Clears the slot's timer, if it has one.
     pub fn cancel(&mut self, slot: u32) {
         let Some(&Node { prev, next, tick }) = self.nodes.get(slot as usize) else { return };
@@ -167,14 +177,19 @@ mod tests {
     enum Step {
         /// Microseconds from now, or before.
         Set(u32, i64),
+        SetAtLatest(u32, i64),
         Cancel(u32),
         Advance(u64),
     }
 
+    fn after() -> impl Strategy<Value = i64> {
+        prop_oneof![4 => 0..200_000_000i64, 1 => -200_000_000..100_000i64]
+    }
+
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (0..8u32, prop_oneof![4 => 0..200_000_000i64, 1 => -200_000_000..100_000i64])
-                .prop_map(|(slot, after)| Step::Set(slot, after)),
+            (0..8u32, after()).prop_map(|(slot, after)| Step::Set(slot, after)),
+            (0..8u32, after()).prop_map(|(slot, after)| Step::SetAtLatest(slot, after)),
             (0..8u32).prop_map(Step::Cancel),
             (0..100_000_000u64).prop_map(Step::Advance),
         ]
@@ -197,6 +212,12 @@ mod tests {
                         wheel.set(slot, Time::from_micros(deadline));
                         // Never early, and at the latest with the tick that follows.
                         model.insert(slot, deadline.div_ceil(TICK).max(now / TICK + 1));
+                    }
+                    Step::SetAtLatest(slot, after) => {
+                        let deadline = now.saturating_add_signed(after);
+                        wheel.set_at_latest(slot, Time::from_micros(deadline));
+                        let tick = deadline.div_ceil(TICK).max(now / TICK + 1);
+                        model.entry(slot).and_modify(|set| *set = tick.min(*set)).or_insert(tick);
                     }
                     Step::Cancel(slot) => {
                         wheel.cancel(slot);

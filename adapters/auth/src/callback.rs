@@ -119,7 +119,7 @@ impl Callback {
     }
 
     fn ask(&self, headers: &[(String, Vec<u8>)], now_ms: u64) -> Result<Identity, Refusal> {
-        if headers.iter().any(|(_, value)| HeaderValue::from_bytes(value).is_err()) {
+        if !headers.iter().all(|(name, value)| can_be_sent(name, value)) {
             return Err(Refusal::Malformed);
         }
         let renewal = renewal_of(headers);
@@ -155,6 +155,11 @@ fn forwardable(name: &str) -> Result<String, SetupError> {
         && !NOT_FORWARDED.contains(&name.as_str())
         && !name.starts_with("content-");
     if is_own { Ok(name) } else { Err(SetupError::BadHeader) }
+}
+
+/// Whether the value can be sent. The HTTP client reads `Authorization`, and takes a byte beyond ASCII there for a fault of its own.
+fn can_be_sent(name: &str, value: &[u8]) -> bool {
+    HeaderValue::from_bytes(value).is_ok_and(|value| name != "authorization" || value.to_str().is_ok())
 }
 
 /// What the answer says. A member that is not known is passed over, and one of a wrong kind refuses.

@@ -67,7 +67,6 @@ mod issuer;
 mod json;
 mod jwks;
 mod key;
-mod lookups;
 mod methods;
 mod mint;
 mod queue;

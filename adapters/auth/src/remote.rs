@@ -3,7 +3,7 @@
 //! Nothing that clients send makes more than one request in `REFRESH_MS`, and an issuer that is down takes no key away.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::SetupError;
 use crate::http::Http;
@@ -37,6 +37,7 @@ struct State {
     keys: Arc<[Key]>,
     /// When these keys came.
     fetched_ms: Option<u64>,
+    /// When the last attempt ended.
     attempted_ms: Option<u64>,
     attempts: u64,
     /// Why the last attempt failed, if it did.
@@ -129,9 +130,11 @@ impl RemoteKeys {
         if self.state().is_limited(now_ms) {
             return;
         }
+        let begun = Instant::now();
         let outcome = self.fetch();
         let mut state = self.state();
-        state.attempted_ms = Some(now_ms);
+        // The pause begins with the end, to the second, because an issuer may take for an answer as long as the pause is.
+        state.attempted_ms = Some(now_ms + begun.elapsed().as_secs() * 1_000);
         state.attempts += 1;
         match outcome {
             Ok(keys) => {

@@ -1,9 +1,10 @@
 //! Threads on which credentials are verified, away from a server's event loop.
-//! Each method has threads and queues of its own, so that an endpoint that does not answer keeps no token waiting, and a crowd that is
-//! looked up again nobody new.
+//! Each method and each issuer that publishes its keys has threads and a queue of its own, because an endpoint that does not answer then
+//! keeps no token of another one waiting.
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +14,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::credential::{Credential, Identity, Source};
-use crate::lookups::{self, Lookups};
 use crate::methods::{Method, Methods, Shown, Trouble};
-use crate::queue::{self, Queue};
+use crate::queue::{self, Order, Queue, Whose};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::verifier::Verifier;
-
-/// Threads that fetch keys. Two, because of several issuers one may be slow.
-const KEY_THREADS: usize = 2;
 
 /// For the threads to end, when nobody asks any more. One that waits for somebody else may take longer, and is left to itself.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
@@ -35,7 +32,7 @@ pub struct Options {
     /// requests are under way there at once. A quarter of them is for credentials that are new, and a quarter looks first at those that
     /// are renewed.
     pub lookup_threads: usize,
-    /// Requests that wait for a thread, in each queue: 1,024 unless told.
+    /// Requests that wait for a thread, in each queue: 1,024 unless told, and as many of those whose clients are known.
     pub queue_max: usize,
     /// How long a request may wait before nobody works for it any more: 5 seconds unless told. One that renews may wait for longer,
     /// because no client waits with it.
@@ -57,6 +54,10 @@ pub struct Request<T> {
     pub source: Source,
     /// The credential. Nothing, if only the request is there to be judged.
     pub credential: Secret,
+    /// Whether its client has shown a good one before: then it waits for no stranger. What is renewed is known anyway.
+    pub is_known: bool,
+    /// Where its client comes from, if that is known. Addresses are looked at in turns, so that none keeps the others waiting.
+    pub from: Option<IpAddr>,
     /// The request's headers, as far as the operator's endpoint is to see them. See [`Methods::forward_headers`].
     pub headers: Vec<(String, Vec<u8>)>,
 }
@@ -92,9 +93,17 @@ struct Handle<T: Send + 'static> {
 /// The queues. Those of methods that are not there have no threads.
 struct Lanes<T> {
     tokens: Queue<Job<T>>,
-    keys: Queue<KeyJob<T>>,
-    sessions: Lookups<Job<T>>,
-    callback: Lookups<Job<T>>,
+    keys: Arc<[KeyLane<T>]>,
+    sessions: Queue<Job<T>>,
+    callback: Queue<Job<T>>,
+}
+
+/// Where tokens of one issuer wait for keys that have to be fetched.
+struct KeyLane<T> {
+    issuer: usize,
+    jobs: Queue<KeyJob<T>>,
+    /// Its keys are to be fetched unasked, and that waits in the queue or is under way.
+    is_refreshing: Arc<AtomicBool>,
 }
 
 /// What the threads share.
@@ -104,13 +113,12 @@ struct Shared<T> {
     deliver: Box<dyn Fn(T, Result<Identity, Refusal>) + Send + Sync>,
     now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     is_stopping: AtomicBool,
-    /// Keys are to be fetched unasked, and that waits in the queue or is under way.
-    is_refreshing: AtomicBool,
 }
 
 /// One request on its way.
 struct Job<T> {
     answer: Answer<T>,
+    whose: Whose,
     asked: Instant,
     shown: Shown,
     method: Result<Method, Refusal>,
@@ -155,7 +163,6 @@ impl<T: Send + 'static> Service<T> {
     ) -> io::Result<Self> {
         let Options { token_threads, lookup_threads, queue_max, patience } = options;
         let has = |is_there: bool, threads: usize| if is_there { threads.max(1) } else { 0 };
-        let key_threads = has(methods.tokens.as_ref().is_some_and(Verifier::fetches), KEY_THREADS);
         let session_threads = has(methods.sessions.is_some(), lookup_threads);
         let callback_threads = has(methods.callback.is_some(), lookup_threads);
         let shared = Arc::new(Shared {
@@ -164,41 +171,48 @@ impl<T: Send + 'static> Service<T> {
             deliver: Box::new(deliver),
             now_ms: Box::new(now_ms),
             is_stopping: AtomicBool::new(false),
-            is_refreshing: AtomicBool::new(false),
         });
         let (ending, ended) = bounded(0);
         let mut threads = Threads { shared: &shared, ending, started: Vec::new() };
-        let keys = threads.lane("auth-keys", key_threads, queue_max, Shared::fetch_and_verify)?;
-        let sessions = threads.lookups("auth-sessions", session_threads, queue_max)?;
-        let callback = threads.lookups("auth-callback", callback_threads, queue_max)?;
-        if key_threads > 0 {
-            // So that the first client need not wait for it.
-            shared.refresh_if_due(&keys);
-        }
+        let mut key_lane = |issuer| {
+            let is_refreshing = Arc::new(AtomicBool::new(false));
+            let of_thread = is_refreshing.clone();
+            // Of one issuer no two threads can fetch at a time.
+            let jobs = threads.lane("auth-keys", token_orders(1), queue_max, move |shared: &Shared<T>, job| {
+                shared.fetch_and_verify(issuer, job, &of_thread);
+            })?;
+            io::Result::Ok(KeyLane { issuer, jobs, is_refreshing })
+        };
+        let issuers = shared.methods.tokens.iter().flat_map(Verifier::fetching_issuers);
+        let keys: Arc<[KeyLane<T>]> = issuers.map(&mut key_lane).collect::<io::Result<_>>()?;
+        let sessions = threads.lane("auth-sessions", lookup_orders(session_threads), queue_max, Shared::look_up)?;
+        let callback = threads.lane("auth-callback", lookup_orders(callback_threads), queue_max, Shared::look_up)?;
+        // So that the first client need not wait for it.
+        shared.refresh_those_due(&keys);
         let of_tokens = keys.clone();
-        let tokens = threads.lane("auth-tokens", token_threads.max(1), queue_max, move |shared: &Shared<T>, job| {
-            shared.verify_by_known(job, &of_tokens);
-        })?;
+        let work = move |shared: &Shared<T>, job| shared.verify_by_known(job, &of_tokens);
+        let tokens = threads.lane("auth-tokens", token_orders(token_threads.max(1)), queue_max, work)?;
         let threads = Mutex::new(threads.started);
         let lanes = Some(Lanes { tokens, keys, sessions, callback });
         Ok(Self { handle: Arc::new(Handle { shared, lanes, threads, ended }) })
     }
 
-    /// Has the credential verified. It never blocks: if too many are waiting already, the tag comes back, and there will be no answer.
+    /// Has the credential verified. It never blocks: if too many are waiting already, the tag comes back, and there will be no answer. Or
+    /// one of an address from which more wait is answered [`Refusal::Unavailable`] in its stead, at once and on this thread.
     pub fn ask(&self, request: Request<T>) -> Result<(), T> {
-        let Request { tag, source, credential, headers } = request;
+        let Request { tag, source, credential, is_known, from, headers } = request;
         let shown = Shown { credential: Credential::new(credential, source), headers };
         let Handle { shared, lanes, .. } = &*self.handle;
         let Some(lanes) = lanes else { return Err(tag) };
         let method = shared.methods.method(&shown.credential);
-        let is_renewal = source == Source::Renewal;
+        let whose = if is_known || source == Source::Renewal { Whose::Known } else { Whose::Stranger(from) };
         let queue = match method {
-            Ok(Method::Sessions) => lanes.sessions.queue(is_renewal),
-            Ok(Method::Callback) => lanes.callback.queue(is_renewal),
+            Ok(Method::Sessions) => &lanes.sessions,
+            Ok(Method::Callback) => &lanes.callback,
             Ok(Method::Tokens) | Err(_) => &lanes.tokens,
         };
         let answer = Answer { tag: Some(tag), shared: shared.clone() };
-        match queue.put(Job { answer, asked: Instant::now(), shown, method }) {
+        match queue.put(whose, Job { answer, whose, asked: Instant::now(), shown, method }) {
             Ok(()) => Ok(()),
             Err(mut job) => job.answer.tag.take().map_or(Ok(()), Err),
         }
@@ -213,8 +227,10 @@ impl<T: Send + 'static> Service<T> {
     pub fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = self.handle.shared.methods.troubles();
         if let Some(Lanes { tokens, keys, sessions, callback }) = &self.handle.lanes {
+            // Each is asked, because it is told once.
+            let keys = keys.iter().fold(false, |was_full, lane| was_full | lane.jobs.was_full());
             let full = [
-                ("tokens", tokens.was_full() | keys.was_full()),
+                ("tokens", tokens.was_full() | keys),
                 ("sessions", sessions.was_full()),
                 ("callback", callback.was_full()),
             ];
@@ -227,7 +243,8 @@ impl<T: Send + 'static> Service<T> {
     /// How many credentials were not looked at because too many waited.
     pub fn refused(&self) -> u64 {
         self.handle.lanes.as_ref().map_or(0, |Lanes { tokens, keys, sessions, callback }| {
-            tokens.refused() + keys.refused() + sessions.refused() + callback.refused()
+            let keys: u64 = keys.iter().map(|lane| lane.jobs.refused()).sum();
+            tokens.refused() + keys + sessions.refused() + callback.refused()
         })
     }
 }
@@ -259,51 +276,45 @@ impl<T: Send + 'static> Threads<'_, T> {
     fn lane<J: Send + 'static>(
         &mut self,
         name: &str,
-        count: usize,
+        orders: impl Iterator<Item = Order>,
         queue_max: usize,
         work: impl Fn(&Shared<T>, J) + Send + Sync + 'static,
     ) -> io::Result<Queue<J>> {
-        let (queue, jobs) = queue::new(queue_max);
+        let (queue, turns) = queue::new(queue_max, orders);
         let work = Arc::new(work);
-        for _ in 0..count {
-            self.thread(name, jobs.clone().into_iter(), work.clone())?;
+        for jobs in turns {
+            let (shared, ending, work) = (self.shared.clone(), self.ending.clone(), work.clone());
+            self.started.push(thread::Builder::new().name(name.to_owned()).spawn(move || {
+                // Dropped with the thread, which tells that it has ended.
+                let _ending = ending;
+                for job in jobs {
+                    // What panics is dropped, and so answered.
+                    let _ = catch_unwind(AssertUnwindSafe(|| work(&shared, job)));
+                }
+            })?);
         }
         Ok(queue)
     }
+}
 
-    /// The queues of a method that asks somebody else, and threads that work on both.
-    fn lookups(&mut self, name: &str, count: usize, queue_max: usize) -> io::Result<Lookups<Job<T>>> {
-        let (lookups, turns) = lookups::new(queue_max, count);
-        let work = Arc::new(Shared::look_up);
-        for jobs in turns {
-            self.thread(name, jobs, work.clone())?;
-        }
-        Ok(lookups)
-    }
+/// What so many threads look up first. A quarter each keeps to strangers, or prefers who is known, so that neither is ever without a
+/// thread. The others prefer strangers, because a client waits for each, and renewals are many. A thread alone has to do all of it.
+fn lookup_orders(threads: usize) -> impl Iterator<Item = Order> {
+    (0..threads).map(move |index| match index % 4 {
+        0 if threads > 1 => Order::Strangers,
+        1 => Order::KnownFirst,
+        _ => Order::StrangersFirst,
+    })
+}
 
-    /// A thread that works on these until there are no more.
-    fn thread<J: 'static>(
-        &mut self,
-        name: &str,
-        jobs: impl Iterator<Item = J> + Send + 'static,
-        work: Arc<impl Fn(&Shared<T>, J) + Send + Sync + 'static>,
-    ) -> io::Result<()> {
-        let (shared, ending) = (self.shared.clone(), self.ending.clone());
-        self.started.push(thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // Dropped with the thread, which tells that it has ended.
-            let _ending = ending;
-            for job in jobs {
-                // What panics is dropped, and so answered.
-                let _ = catch_unwind(AssertUnwindSafe(|| work(&shared, job)));
-            }
-        })?);
-        Ok(())
-    }
+/// The same of tokens. Who is known and shows one is a client that waits as well, and will be shut out if it waits for long.
+fn token_orders(threads: usize) -> impl Iterator<Item = Order> {
+    (0..threads).map(|index| if index % 2 == 0 { Order::KnownFirst } else { Order::StrangersFirst })
 }
 
 impl<T: Send + 'static> Shared<T> {
     /// Tokens whose keys are known. The others are passed on to who may fetch keys.
-    fn verify_by_known(&self, job: Job<T>, keys: &Queue<KeyJob<T>>) {
+    fn verify_by_known(&self, job: Job<T>, keys: &[KeyLane<T>]) {
         if !self.is_worth_it(&job) {
             return;
         }
@@ -313,31 +324,40 @@ impl<T: Send + 'static> Shared<T> {
             (Ok(_), Some(verifier)) => verifier,
         };
         match verifier.verify_by_known(&job.shown.credential, (self.now_ms)()) {
-            Some(outcome) => job.answer.give(outcome),
+            Ok(outcome) => job.answer.give(outcome),
             // If too many wait there, this is dropped, and so answered.
-            None => drop(keys.put(KeyJob::Verify(job))),
+            Err(issuer) => {
+                if let Some(lane) = keys.iter().find(|lane| lane.issuer == issuer) {
+                    drop(lane.jobs.put(job.whose, KeyJob::Verify(job)));
+                }
+            }
         }
-        self.refresh_if_due(keys);
+        self.refresh_those_due(keys);
     }
 
     /// Has keys fetched that are old, without making anybody wait for it.
-    fn refresh_if_due(&self, keys: &Queue<KeyJob<T>>) {
-        let is_due = self.methods.tokens.as_ref().is_some_and(|verifier| verifier.is_refresh_due((self.now_ms)()));
-        if is_due && !self.is_refreshing.swap(true, Ordering::AcqRel) && keys.put(KeyJob::Refresh).is_err() {
-            self.is_refreshing.store(false, Ordering::Release);
+    fn refresh_those_due(&self, keys: &[KeyLane<T>]) {
+        let Some(verifier) = &self.methods.tokens else { return };
+        let now_ms = (self.now_ms)();
+        for lane in keys.iter().filter(|lane| verifier.is_refresh_due(lane.issuer, now_ms)) {
+            let KeyLane { jobs, is_refreshing, .. } = lane;
+            let is_new = !is_refreshing.swap(true, Ordering::AcqRel);
+            if is_new && jobs.put(Whose::Known, KeyJob::Refresh).is_err() {
+                is_refreshing.store(false, Ordering::Release);
+            }
         }
     }
 
     /// Tokens whose keys are not known yet, and keys that are old.
-    fn fetch_and_verify(&self, job: KeyJob<T>) {
+    fn fetch_and_verify(&self, issuer: usize, job: KeyJob<T>, is_refreshing: &AtomicBool) {
         match job {
             KeyJob::Verify(job) => self.look_up(job),
             KeyJob::Refresh => {
-                self.is_refreshing.store(false, Ordering::Release);
+                is_refreshing.store(false, Ordering::Release);
                 if let Some(verifier) = &self.methods.tokens
                     && !self.is_stopping.load(Ordering::Acquire)
                 {
-                    verifier.refresh((self.now_ms)());
+                    verifier.refresh(issuer, (self.now_ms)());
                 }
             }
         }

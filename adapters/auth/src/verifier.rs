@@ -21,7 +21,8 @@ const DEPTH_MAX: usize = 8;
 /// Why a token gave no identity by the keys that are known.
 enum Undecided {
     Refused(Refusal),
-    NeedsKeys,
+    /// Those of this issuer would have to be fetched.
+    NeedsKeys(usize),
 }
 
 impl From<Refusal> for Undecided {
@@ -58,15 +59,24 @@ impl Verifier {
         self.verify_with(credential, now_ms, |issuer, signed| issuer.check(signed, now_ms))
     }
 
-    /// The same without fetching. Nothing if it cannot be told so.
-    pub(crate) fn verify_by_known(&self, credential: &Credential, now_ms: u64) -> Option<Result<Identity, Refusal>> {
+    /// The same without fetching.
+    ///
+    /// # Errors
+    /// It cannot be told so: the issuer whose keys would have to be fetched, one of [`Verifier::fetching_issuers`].
+    pub(crate) fn verify_by_known(
+        &self,
+        credential: &Credential,
+        now_ms: u64,
+    ) -> Result<Result<Identity, Refusal>, usize> {
+        let index_of = |issuer| self.issuers.iter().position(|other| std::ptr::eq(other, issuer)).unwrap_or_default();
         let outcome = self.verify_with(credential, now_ms, |issuer, signed| {
-            issuer.check_by_known(signed, now_ms).ok_or(Undecided::NeedsKeys)?.map_err(Undecided::Refused)
+            let outcome = issuer.check_by_known(signed, now_ms);
+            outcome.ok_or_else(|| Undecided::NeedsKeys(index_of(issuer)))?.map_err(Undecided::Refused)
         });
         match outcome {
-            Ok(identity) => Some(Ok(identity)),
-            Err(Undecided::Refused(refusal)) => Some(Err(refusal)),
-            Err(Undecided::NeedsKeys) => None,
+            Ok(identity) => Ok(Ok(identity)),
+            Err(Undecided::Refused(refusal)) => Ok(Err(refusal)),
+            Err(Undecided::NeedsKeys(issuer)) => Err(issuer),
         }
     }
 
@@ -104,19 +114,19 @@ impl Verifier {
         self.issuers.iter().any(|other| other.user_prefix.len() > prefix.len() && user.starts_with(&other.user_prefix))
     }
 
-    /// Whether any issuer publishes its keys.
-    pub(crate) fn fetches(&self) -> bool {
-        self.remote_keys().next().is_some()
+    /// The issuers that publish their keys.
+    pub(crate) fn fetching_issuers(&self) -> impl Iterator<Item = usize> {
+        (0..self.issuers.len()).filter(|issuer| self.issuers[*issuer].remote().is_some())
     }
 
-    /// Whether keys should be fetched, although no token needs it.
-    pub(crate) fn is_refresh_due(&self, now_ms: u64) -> bool {
-        self.remote_keys().any(|(_, keys)| keys.is_due(now_ms))
+    /// Whether this one's keys should be fetched, although no token needs it.
+    pub(crate) fn is_refresh_due(&self, issuer: usize, now_ms: u64) -> bool {
+        self.issuers[issuer].remote().is_some_and(|keys| keys.is_due(now_ms))
     }
 
-    /// Fetches the keys that should be. It blocks.
-    pub(crate) fn refresh(&self, now_ms: u64) {
-        for (_, keys) in self.remote_keys().filter(|(_, keys)| keys.is_due(now_ms)) {
+    /// Fetches them if they should be. It blocks.
+    pub(crate) fn refresh(&self, issuer: usize, now_ms: u64) {
+        if let Some(keys) = self.issuers[issuer].remote().filter(|keys| keys.is_due(now_ms)) {
             // What is wrong is told by `troubles`.
             let _ = keys.current(now_ms);
         }

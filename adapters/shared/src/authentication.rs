@@ -212,7 +212,7 @@ pub struct Desk {
 impl Desk {
     /// Takes an [`Action::Authenticate`](fanfare_core::Action::Authenticate). It never blocks.
     pub fn ask(&mut self, asked: Authenticate<'_>) {
-        let Authenticate { conn, source, credential, head, has_origin } = asked;
+        let Authenticate { conn, source, credential, head, has_origin, is_known, from } = asked;
         let mailbox = &self.authenticator.mailboxes[self.worker];
         if !self.has_bans {
             return mailbox.put_outcome(conn, Err(Denied::Unavailable));
@@ -221,7 +221,7 @@ impl Desk {
         let tag = Tag { worker: self.worker, conn, is_renewal: source == Source::Renewal };
         let (source, credential) = credential_of(source, credential);
         let headers = headers_of(head, service.forward_headers(), has_origin);
-        if service.ask(Request { tag, source, credential, headers }).is_err() {
+        if service.ask(Request { tag, source, credential, is_known, from, headers }).is_err() {
             mailbox.put_outcome(conn, Err(Denied::Unavailable));
         }
     }
@@ -295,16 +295,23 @@ fn credential_of(source: Source, credential: &[u8]) -> (auth::Source, Secret) {
     }
 }
 
-/// The header fields of these names, which are in lower case; cookies only where the `Origin` has passed.
+/// The header fields of these names, which are in lower case; what browsers send unasked only where the `Origin` has passed. Other clients
+/// have no `Origin`, and `Authorization` is their own.
 fn headers_of(head: &[u8], names: &[String], has_origin: bool) -> Vec<(String, Vec<u8>)> {
     let lines = head.split(|byte| *byte == b'\n').skip(1);
     let fields = lines.filter_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let name = std::str::from_utf8(&line[..colon]).ok()?.to_ascii_lowercase();
-        let is_wanted = names.contains(&name) && (has_origin || name != "cookie");
-        is_wanted.then(|| (name, line[colon + 1..].trim_ascii().to_vec()))
+        Some((name, line[colon + 1..].trim_ascii()))
     });
-    fields.collect()
+    let is_of_page = fields.clone().any(|(name, _)| name == "origin");
+    let passes = |name: &str| match name {
+        "cookie" => has_origin,
+        "authorization" => has_origin || !is_of_page,
+        _ => true,
+    };
+    let wanted = fields.filter(|(name, _)| names.contains(name) && passes(name));
+    wanted.map(|(name, value)| (name, value.to_vec())).collect()
 }
 
 /// What the core is told.
@@ -372,6 +379,17 @@ mod tests {
             headers.map(|(name, value)| name + "=" + &String::from_utf8(value).unwrap()).collect::<Vec<_>>().join("|")
         };
         assert_eq!((text(true), text(false)), ("host=a: b|cookie=sid=1".to_owned(), "host=a: b".to_owned()));
+    }
+
+    #[test]
+    fn what_a_browser_adds_by_itself_is_forwarded_for_no_page_whose_origin_has_not_passed() {
+        let names = ["authorization".to_owned(), "cookie".to_owned()];
+        let count = |origin: &str, has_origin| {
+            let head = format!("GET / HTTP/1.1\r\nAuthorization: Basic eA==\r\n{origin}Cookie: sid=1\r\n\r\n");
+            headers_of(head.as_bytes(), &names, has_origin).len()
+        };
+        let page = "ORIGIN: https://evil.example\r\n";
+        assert_eq!((count(page, true), count(page, false), count("", false)), (2, 0, 1));
     }
 
     #[test]

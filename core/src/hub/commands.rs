@@ -109,10 +109,10 @@ impl Hub {
         cx.reply(slot, |out| reply::unsubscribed(out, name, id.as_ref(), None));
     }
 
-    /// Whether the connection's `SUBSCRIBE` for the room waits, and wants what was said before.
+    /// Whether the connection's `SUBSCRIBE` for the room wants what was said before, and not all of that has been said to it.
     pub fn waits_for_earlier(&self, slot: u32, room: u32) -> bool {
-        let start = self.joins.get(slot, room).map(|join| join.start).or_else(|| self.histories.start(slot, room));
-        start.is_some_and(|start| start != Start::Live)
+        let join = self.joins.get(slot, room);
+        join.is_some_and(|join| join.start != Start::Live) || self.histories.waits_for_earlier(slot, room)
     }
 
     /// Takes the connection out of a room in which it may not be any more. Whether that could be told.

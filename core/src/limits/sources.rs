@@ -34,6 +34,8 @@ pub(crate) struct Sources {
     /// Open connections of one source; 0 means that there is no limit.
     connections_max: usize,
     connects: Rate,
+    /// Addresses are told to who verifies credentials.
+    are_told: bool,
     entries: Slab<Source>,
     by_address: HashMap<IpAddr, u32, Seeded>,
     /// The next entry to look at.
@@ -49,19 +51,24 @@ pub(crate) fn source_of(address: IpAddr) -> IpAddr {
 }
 
 impl Sources {
-    pub fn new(connections_max: usize, connects: Rate, seed: u64) -> Sources {
+    pub fn new(connections_max: usize, connects: Rate, are_told: bool, seed: u64) -> Sources {
         let by_address = HashMap::with_hasher(Seeded::new(seed));
-        Sources { connections_max, connects, entries: Slab::new(), by_address, hand: 0 }
+        Sources { connections_max, connects, are_told, entries: Slab::new(), by_address, hand: 0 }
     }
 
-    /// Whether there is anything to keep.
-    pub fn is_limited(&self) -> bool {
-        self.connections_max > 0 || self.connects.is_limited()
+    /// Whether there is anything to keep, because addresses are limited or told.
+    pub fn are_kept(&self) -> bool {
+        self.connections_max > 0 || self.connects.is_limited() || self.are_told
     }
 
-    /// Counts a new connection from this address. Returns its source, for [`Sources::leave`]; `NONE` where no address is limited.
+    /// The address of a source.
+    pub fn address(&self, source: u32) -> IpAddr {
+        self.entries[source as usize].address
+    }
+
+    /// Counts a new connection from this address. Returns its source, for [`Sources::leave`]; `NONE` where no address is kept.
     pub fn arrive(&mut self, address: IpAddr, now: Time) -> Result<u32, OverLimit> {
-        if !self.is_limited() {
+        if !self.are_kept() {
             return Ok(NONE);
         }
         self.sweep(now);
@@ -151,14 +158,14 @@ mod tests {
 
     #[test]
     fn without_limits_nothing_is_kept() {
-        let mut sources = Sources::new(0, Rate::NONE, 0);
+        let mut sources = Sources::new(0, Rate::NONE, false, 0);
         assert_eq!(sources.arrive(ip("10.0.0.1"), Time::ZERO), Ok(NONE));
         assert!(sources.entries.is_empty());
     }
 
     #[test]
     fn a_place_that_is_left_is_free() {
-        let mut sources = Sources::new(2, Rate::NONE, 0);
+        let mut sources = Sources::new(2, Rate::NONE, false, 0);
         let first = sources.arrive(ip("10.0.0.1"), Time::ZERO).unwrap();
         sources.arrive(ip("10.0.0.1"), Time::ZERO).unwrap();
         assert!(sources.arrive(ip("10.0.0.1"), Time::ZERO).is_err());
@@ -169,7 +176,7 @@ mod tests {
 
     #[test]
     fn new_connections_keep_their_rate_and_refused_ones_are_not_charged() {
-        let mut sources = Sources::new(0, Rate { per_second: 10, burst: 3 }, 0);
+        let mut sources = Sources::new(0, Rate { per_second: 10, burst: 3 }, false, 0);
         let mut allowed =
             |at| (0..20).filter_map(|_| sources.arrive(ip("10.0.0.1"), Time::from_millis(at)).ok()).count();
         assert_eq!(allowed(0), 3);
@@ -180,7 +187,7 @@ mod tests {
 
     #[test]
     fn sources_that_came_once_do_not_stay() {
-        let mut sources = Sources::new(0, Rate { per_second: 1, burst: 1 }, 0);
+        let mut sources = Sources::new(0, Rate { per_second: 1, burst: 1 }, false, 0);
         for number in 0..100_000u32 {
             let now = Time::from_millis(u64::from(number));
             let source = sources.arrive(IpAddr::from(number.to_be_bytes()), now).unwrap();
@@ -193,10 +200,10 @@ mod tests {
     proptest! {
         #[test]
         fn counts_are_those_of_a_plain_map(
-            steps in prop::collection::vec((0..6u8, 0..400u64, any::<bool>()), 1..200), most in 0..4usize, limited: bool
+            steps in prop::collection::vec((0..6u8, 0..400u64, any::<bool>()), 1..200), most in 0..4usize, limited: bool, are_told: bool
         ) {
             let connects = if limited { Rate { per_second: 5, burst: 4 } } else { Rate::NONE };
-            let mut sources = Sources::new(most, connects, 7);
+            let mut sources = Sources::new(most, connects, are_told, 7);
             let (mut now, mut open, mut model) = (Time::ZERO, Vec::new(), BTreeMap::<u8, usize>::new());
             for (address, pause, leaves) in steps {
                 now = Time::from_millis(now.as_millis() + pause);
@@ -217,7 +224,7 @@ mod tests {
                         Err(_) => prop_assert!(limited || most > 0 && *count == most),
                     }
                 }
-                if sources.is_limited() {
+                if sources.are_kept() {
                     sources.check_invariants(|source| open.iter().filter(|entry| entry.1 == source).count());
                 }
             }

@@ -174,6 +174,8 @@ pub enum PatternError {
     RestNotLast,
     /// `{user}` is a part of a segment.
     UserNotAlone,
+    /// `{user}` is in a grant, where it would stand for every user.
+    UserInGrant,
     /// There are more of them than [`GRANTS_MAX`](super::GRANTS_MAX).
     TooMany,
 }
@@ -188,6 +190,9 @@ impl fmt::Display for PatternError {
                 f.write_str("** matches all the rest, so it stands once, at the end, and with two stars")
             }
             PatternError::TooMany => write!(f, "there are more than {} of them", super::permission::GRANTS_MAX),
+            PatternError::UserInGrant => f.write_str(
+                "in a grant, {user} would match every user, so the name itself belongs there, percent-encoded",
+            ),
             PatternError::UserNotAlone => {
                 f.write_str("{user} matches a whole segment, so nothing but a colon may stand beside it")
             }

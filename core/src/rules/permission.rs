@@ -89,7 +89,7 @@ impl Grants {
     /// With these patterns for this right, in place of those that it had.
     ///
     /// # Errors
-    /// One of them is none, or there are more than [`GRANTS_MAX`].
+    /// One of them is none, or has `{user}`, which would grant the rooms of all users. Or there are more than [`GRANTS_MAX`].
     pub fn with<'a>(
         mut self,
         right: Right,
@@ -99,6 +99,9 @@ impl Grants {
             patterns.into_iter().take(GRANTS_MAX + 1).map(str::parse).collect::<Result<_, _>>()?;
         if patterns.len() > GRANTS_MAX {
             return Err(PatternError::TooMany);
+        }
+        if patterns.iter().any(Pattern::has_user) {
+            return Err(PatternError::UserInGrant);
         }
         self.lists[right as usize] = patterns.into();
         Ok(self)
@@ -194,5 +197,9 @@ mod tests {
         let many = |count: usize| Grants::default().with(Right::Publish, vec!["a"; count]).map(|_| count);
         assert_eq!((many(GRANTS_MAX), many(GRANTS_MAX + 1)), (Ok(GRANTS_MAX), Err(PatternError::TooMany)));
         assert_eq!(Grants::default().with(Right::Publish, ["a:**:b"]), Err(PatternError::RestNotLast));
+        for everybodys in ["user:{user}:**", "{user}", "a:{user}"] {
+            let granted = Grants::default().with(Right::Subscribe, ["a", everybodys]);
+            assert_eq!(granted, Err(PatternError::UserInGrant), "{everybodys}");
+        }
     }
 }

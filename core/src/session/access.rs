@@ -113,7 +113,8 @@ impl Session {
         }
     }
 
-    /// Takes the connection out of the rooms in which it may not be any more, and what it waits for of what it may not read any more.
+    /// Takes the connection out of the rooms in which it may not be any more, or of whose history it is still to be told what it may not
+    /// read. The answers that it waits for are withdrawn like that as well.
     ///
     /// # Errors
     /// There are some, and that cannot be told.

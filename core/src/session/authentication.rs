@@ -9,13 +9,14 @@ use crate::dialect::Dialect;
 use crate::hash::take_of;
 use crate::hub::Hub;
 use crate::id::ConnId;
-use crate::identity::{Authenticate, Bans, Denied, Identity, Source};
+use crate::identity::{Authenticate, Bans, Denied, Identity, Source, TOKEN_BYTES_MAX};
 use crate::protocol::command::{Start, check_room_name};
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::rules::{Right, own_room};
 use crate::slots::Phase;
 use crate::time::Time;
 use crate::transport::Found;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,16 +33,18 @@ const REVIEW_ENDS_PER_TURN: usize = 256;
 const CLOCK_SLACK_MS: u64 = 1_000;
 
 impl Session {
-    /// Whether anything is to be asked in this turn.
+    /// How much is to be asked in this turn.
     #[inline]
-    pub fn has_asks(&self) -> bool {
-        !self.asks.is_empty()
+    pub fn asks(&self) -> usize {
+        self.asks.len()
     }
 
-    /// What is to be asked in this turn.
-    pub fn ask(&self, index: usize) -> Option<Authenticate<'_>> {
+    /// What is to be asked in this turn, of a connection whose address this tells.
+    pub fn ask(&self, index: usize, address: impl FnOnce(u32) -> Option<IpAddr>) -> Option<Authenticate<'_>> {
         let Ask { conn, source, credential, head, has_origin } = self.asks.get(index)?;
-        Some(Authenticate { conn: *conn, source: *source, credential, head, has_origin: *has_origin })
+        let slot = conn.slot() as u32;
+        let (is_known, from) = (self.identities.get(slot).is_some(), address(slot));
+        Some(Authenticate { conn: *conn, source: *source, credential, head, has_origin: *has_origin, is_known, from })
     }
 
     /// Forgets the first `done` of that.
@@ -71,6 +74,9 @@ impl Session {
             cx.refuse(slot, ErrorCode::NotSupported, "AUTH is not available on this server", id.as_ref(), None);
         } else if self.asking.get(&slot).is_some_and(|asking| !matches!(asking, Asking::InLine(_))) {
             cx.refuse(slot, ErrorCode::Pending, "an earlier credential is still looked at", id.as_ref(), None);
+        } else if token.len() > TOKEN_BYTES_MAX {
+            cx.metrics.auth_refused += 1;
+            return self.refuse_command(cx, slot, Denied::Unauthorised, id.as_ref());
         } else {
             // What stands in line is asked about again if this one is no good.
             self.take_asking(slot);
@@ -286,7 +292,7 @@ impl Session {
         let (Some(who), Some(auth)) = (self.identities.get(slot), &cx.config.auth) else { return };
         let expires = self.expires(cx, slot);
         let at = match who.renewal {
-            Some(_) => [expires, Some(cx.now + auth.recheck)].into_iter().flatten().min(),
+            Some(_) => [expires, Some(cx.now + spread(auth.recheck, slot))].into_iter().flatten().min(),
             None => expires.map(|at| {
                 let notice = auth.expiry_notice.min(at - cx.now);
                 Time::from_micros(at.as_micros() - notice.as_micros() as u64)
@@ -303,6 +309,17 @@ impl Session {
             Some(expires) if expires > cx.now => self.wheel.set(slot, expires.min(cx.now + AGAIN)),
             Some(_) => self.overdue.push(slot),
             None => {}
+        }
+    }
+
+    /// The connection's timer was set by another clock. It may still fire too soon, and is set by this clock then.
+    fn correct_timer(&mut self, cx: &Context, slot: u32) {
+        match self.expires(cx, slot) {
+            // Nothing that a crowd of connections would have to ask at once: it is asked as soon as it was to be anyway.
+            Some(expires) if expires > cx.now && self.identities.get(slot).is_some_and(|who| who.renewal.is_some()) => {
+                self.wheel.set_at_latest(slot, expires);
+            }
+            _ => self.look_soon(cx, slot),
         }
     }
 
@@ -484,7 +501,7 @@ impl Session {
         let thought_ms = cx.unix_ms();
         cx.wall_clock.set(cx.now, unix_ms);
         if thought_ms.is_some_and(|thought_ms| thought_ms.abs_diff(unix_ms) > CLOCK_SLACK_MS) {
-            self.review_from = Some(0);
+            (self.review_from, self.reviews_timers) = (Some(0), true);
             self.review_some(cx);
         }
     }
@@ -501,16 +518,23 @@ impl Session {
             let Some(who) = self.identities.get(slot) else { continue };
             if let Err(denied) = self.bans.verdict(who.facts(), now_ms) {
                 self.banned.push((slot, ended(denied)));
-            } else {
-                // Its timer may have been set by another clock. When it fires, it is set by this one.
-                self.look_soon(cx, slot);
+            } else if self.reviews_timers {
+                self.correct_timer(cx, slot);
             }
         }
         self.review_from = (at < end).then_some(at);
+        self.reviews_timers &= self.review_from.is_some();
     }
 }
 
 const EXPIRED: CloseReason<'static> = CloseReason::Expired("the credential has expired");
+
+/// Up to an eighth less, and otherwise for each slot, so that connections that came together do not all ask at the same time.
+fn spread(recheck: Duration, slot: u32) -> Duration {
+    // Multiples of the golden ratio keep apart from each other (Knuth, TAOCP vol. 3, 6.4).
+    let part = slot.wrapping_mul(0x9E37_79B9) >> 16;
+    recheck - recheck / 8 * part / (1 << 16)
+}
 
 /// How a connection ends whose credential is good no more.
 fn ended(denied: Denied) -> CloseReason<'static> {

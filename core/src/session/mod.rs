@@ -44,6 +44,8 @@ pub(crate) struct Session {
     awaits_bans: bool,
     /// Connections from this slot on have yet to be looked at, because bans or the clock have changed.
     review_from: Option<u32>,
+    /// Their timers too, because the clock has.
+    reviews_timers: bool,
     /// When something has to be done about a credential.
     wheel: Wheel,
     // What follows belongs to the turn and is empty between turns.
@@ -81,6 +83,7 @@ impl Session {
             bans: Arc::default(),
             awaits_bans: config.auth.as_ref().is_some_and(|auth| auth.awaits_bans),
             review_from: None,
+            reviews_timers: false,
             wheel: Wheel::default(),
             fired: Vec::new(),
             banned: Vec::new(),

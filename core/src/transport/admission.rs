@@ -157,8 +157,7 @@ impl Transport {
         }
         let source = if cx.config.admission.proxies.protocol { PROXIED } else { FORWARDED };
         cx.slots.get_mut(slot).source = source;
-        // The address matters only if addresses are limited.
-        if self.sources.is_limited() {
+        if self.sources.are_kept() {
             self.introducers.insert(slot, address);
         }
     }
@@ -233,6 +232,12 @@ impl Transport {
     /// Whether what the request says of `X-Forwarded-Host` is a trusted proxy's word.
     pub(super) fn is_forwarded(&self, cx: &Context, slot: u32) -> bool {
         cx.config.admission.proxies.forwarded_for && cx.slots.get(slot).source == FORWARDED
+    }
+
+    /// Where the connection comes from, if that is kept.
+    pub fn address(&self, cx: &Context, slot: u32) -> Option<IpAddr> {
+        let source = cx.slots.get(slot).source;
+        is_source(source).then(|| self.sources.address(source))
     }
 
     /// The connection has gone.

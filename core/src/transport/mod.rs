@@ -89,6 +89,7 @@ impl Transport {
             sources: Sources::new(
                 config.admission.connections_per_address_max,
                 config.admission.connects_per_address,
+                config.auth.is_some(),
                 config.seed,
             ),
             introducers: HashMap::with_hasher(Seeded::new(config.seed)),

@@ -2,9 +2,12 @@
 
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::rules::{Grants, Right, Rule, Rules, Who};
-use fanfare_core::{Auth, Ban, Banned, Bans, Config, ConnId, Denied, Dialect, Event, Identity, Source};
-use fanfare_tests::lone_core::{LoneCore, Said, close_code, text_to};
+use fanfare_core::{
+    Auth, Ban, Banned, Bans, Config, ConnId, Denied, Dialect, Event, Identity, Source, TOKEN_BYTES_MAX,
+};
+use fanfare_tests::lone_core::{Does, LoneCore, Said, carry_out, close_code, take_all, text_to};
 use fanfare_tests::{Frame, config, upgrade_request};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -458,6 +461,50 @@ fn wrong_credentials_end_a_connection_whatever_it_says_between_them() {
         }
         assert_eq!(ended, Some(4509), "{between}");
     }
+}
+
+#[test]
+fn it_is_told_where_a_client_comes_from_and_whether_it_is_a_user() {
+    fn told(lone: &mut LoneCore, conn: ConnId, mut bytes: Vec<u8>) -> Option<(bool, Option<IpAddr>)> {
+        let mut turn = lone.core.turn(lone.now);
+        turn.feed(Event::Bytes { conn, data: &mut bytes });
+        let mut told = None;
+        carry_out(turn, take_all, |does| {
+            if let Does::Authenticate(asked) = does {
+                told = Some((asked.is_known, asked.from));
+            }
+        });
+        told
+    }
+    let network = Some("2001:db8:1:2::".parse().expect("an address"));
+    let mut lone = lone_with(|_| {});
+    let mut conn = None;
+    lone.turn(|turn| conn = turn.open_from("2001:db8:1:2:3::4".parse().expect("an address")).ok());
+    let conn = conn.expect("a place");
+    let head = upgrade_request("/", BEARER).into_bytes();
+    assert_eq!(told(&mut lone, conn, head.clone()), Some((false, network)));
+    verdict(&mut lone, conn, Ok(&Identity::new("bob")));
+    let auth = Frame::text(r#"{"type":"AUTH","token":"t"}"#).masked();
+    assert_eq!(told(&mut lone, conn, auth.clone()), Some((true, network)));
+    let nobody = lone.client();
+    assert_eq!(told(&mut lone, nobody, auth), Some((false, None)), "it came from nowhere");
+}
+
+#[test]
+fn a_credential_that_is_too_long_is_refused_without_a_question() {
+    let mut lone = lone_with(|config| config.limits.errors_max = 3);
+    let conn = lone.client();
+    let auth = |bytes: usize| format!(r#"{{"type":"AUTH","token":"{}","id":1}}"#, "t".repeat(bytes));
+    for _ in 0..2 {
+        let said = lone.command(conn, &auth(TOKEN_BYTES_MAX + 1));
+        assert!(!said.iter().any(|said| matches!(said, Said::Authenticate(..))), "{said:?}");
+        assert!(text_to(&said, conn).contains(r#""code":"unauthorised""#), "{said:?}");
+    }
+    assert_eq!(lone.core.metrics().auth_refused, 2);
+    assert!(matches!(lone.command(conn, &auth(TOKEN_BYTES_MAX))[..], [Said::Authenticate(..)]));
+    verdict(&mut lone, conn, Err(Denied::Unavailable));
+    let said = lone.command(conn, &auth(TOKEN_BYTES_MAX + 1));
+    assert_eq!(close_code(&said, conn), Some(4509), "{said:?}");
 }
 
 #[test]

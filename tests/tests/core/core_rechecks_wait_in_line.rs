@@ -2,9 +2,10 @@
 
 use fanfare_core::rules::Rules;
 use fanfare_core::time::Time;
-use fanfare_core::{Auth, ConnId, Denied, Event, Identity, Source};
+use fanfare_core::{Auth, Ban, Banned, Bans, ConnId, Denied, Event, Identity, Source};
 use fanfare_tests::lone_core::{LoneCore, Said, text_to};
 use fanfare_tests::{Frame, config, upgrade_request};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Unix, ms.
@@ -85,6 +86,45 @@ fn they_are_asked_about_one_after_the_other_in_the_order_in_which_they_are_due()
     assert_eq!(order, conns);
     assert_eq!(lone.core.metrics().auth_rechecks_deferred_now, 0);
     assert_eq!(asked(&wait_until(&mut lone, 2 * RECHECK + 2 * SECOND)).len(), 1, "and all again");
+}
+
+#[test]
+fn a_ban_of_somebody_else_asks_about_nobody() {
+    let (mut lone, _) = lone_with_users(3, Some(1_000 * SECOND));
+    wait_until(&mut lone, 2 * SECOND);
+    let ban = Ban { banned: Banned::User("eve".into()), until_ms: NOW + 1_000_000 };
+    lone.turn(|turn| turn.feed(Event::Bans(&Arc::new(Bans::new([ban])))));
+    assert_eq!(asked(&wait_until(&mut lone, 12 * SECOND)), []);
+}
+
+#[test]
+fn a_clock_that_is_set_asks_about_those_alone_that_end_sooner() {
+    let (mut lone, conns) = lone_with_users(1, Some(1_000 * SECOND));
+    wait_until(&mut lone, 2 * SECOND);
+    let set = |lone: &mut LoneCore, by: Duration| {
+        let unix_ms = NOW + (lone.now - Time::ZERO + by).as_millis() as u64;
+        lone.turn(|turn| turn.feed(Event::WallClock { unix_ms }));
+    };
+    set(&mut lone, 100 * SECOND);
+    assert_eq!(asked(&wait_until(&mut lone, 12 * SECOND)), [], "it ends in a quarter of an hour");
+    set(&mut lone, 985 * SECOND);
+    assert_eq!(asked(&wait_until(&mut lone, 16 * SECOND)), conns, "it ends in three seconds");
+}
+
+#[test]
+fn connections_that_came_together_are_not_all_due_together() {
+    let (mut lone, conns) = lone_with_users(64, None);
+    let mut due = Vec::new();
+    while lone.now < Time::ZERO + RECHECK + SECOND {
+        let mut said = lone.wait(SECOND / 4);
+        while let [conn] = asked(&said)[..] {
+            due.push(lone.now);
+            said = answer(&mut lone, conn, Ok(&bob(None)));
+        }
+    }
+    assert!(due.first().is_some_and(|first| *first > Time::ZERO + RECHECK * 7 / 8), "an eighth sooner at most");
+    due.dedup();
+    assert!(due.len() > 6, "{} connections at {due:?}", conns.len());
 }
 
 #[test]

@@ -98,3 +98,57 @@ fn a_subscribe_that_waits_for_what_was_said_before_is_refused() {
         lone.core.check_invariants();
     }
 }
+
+/// A room of so many messages, each large, of which a turn says a few to a member.
+fn large_page(messages: u64) -> Page {
+    let payload = |offset| {
+        let large = "x".repeat(30_000);
+        format!("{offset:016x} -\n{{\"type\":\"MESSAGE\",\"room\":\"r\",\"message\":\"secret {offset} {large}\"}}")
+    };
+    let entry = |offset| Stored { offset, time_ms: 1, payload: payload(offset).into_bytes().into() };
+    let last = Position { epoch: Epoch { ordinal: 1, random: 7 }, offset: messages };
+    Page { last, first: 1, continuity: Continuity::Exact, entries: (1..=messages).map(entry).collect() }
+}
+
+#[test]
+fn what_is_being_told_ends_with_the_right_to_read_it() {
+    let (mut lone, conn) = lone(|_| {});
+    lone.command(conn, r#"{"type":"SUBSCRIBE","room":"r","history":20,"id":1}"#);
+    let mut asked = reads(&lone.broker(BrokerEvent::Subscribed { room: "r" }));
+    let mut told = String::new();
+    while !told.contains("secret") {
+        let id = asked.pop().expect("it is asked what was said before");
+        let said = lone.broker(BrokerEvent::Read { id, page: &large_page(20) });
+        told = text_to(&said, conn);
+        asked = reads(&said);
+    }
+    assert!(told.contains(r#""type":"SUBSCRIBED""#) && !told.contains("secret 20 "), "{}", told.len());
+    let said = renew(&mut lone, conn, &[]);
+    assert!(said.contains(r#"{"type":"UNSUBSCRIBED","room":"r","code":"forbidden"}"#), "{}", &said[..200]);
+    for _ in 0..20 {
+        let said = text_to(&lone.wait(Duration::from_millis(1)), conn);
+        assert!(!said.contains("secret"), "{}", &said[..200]);
+    }
+    // It may still be in the room.
+    let said = lone.command(conn, r#"{"type":"SUBSCRIBE","room":"r","id":3}"#);
+    assert!(text_to(&said, conn).contains(r#""type":"SUBSCRIBED""#) || said.contains(&Said::Subscribe("r".into())));
+}
+
+#[test]
+fn whoever_has_been_told_all_of_it_stays() {
+    let (mut lone, conn) = lone(|_| {});
+    lone.command(conn, r#"{"type":"SUBSCRIBE","room":"r","history":20,"id":1}"#);
+    let mut asked = reads(&lone.broker(BrokerEvent::Subscribed { room: "r" }));
+    let mut told = String::new();
+    while let Some(id) = asked.pop() {
+        let said = lone.broker(BrokerEvent::Read { id, page: &large_page(5) });
+        told += &text_to(&said, conn);
+        asked = reads(&said);
+    }
+    for _ in 0..20 {
+        told += &text_to(&lone.wait(Duration::from_millis(1)), conn);
+    }
+    assert!(told.contains("secret 1 ") && told.contains("secret 5 "), "{}", told.len());
+    let said = renew(&mut lone, conn, &[]);
+    assert!(!said.contains("forbidden"), "{said}");
+}

@@ -6,6 +6,7 @@ use fanfare_auth::{Algorithm, Issuer, Refusal, RemoteKeys, Secret, SetupError, V
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::thread;
+use std::time::Duration;
 
 const REFRESH: u64 = 30_000;
 const RETRY: u64 = 5_000;
@@ -95,6 +96,18 @@ fn a_flood_from_many_threads_makes_one_request_too() {
         }
     });
     assert_eq!(server.requests(), 1);
+}
+
+#[test]
+fn a_pause_begins_when_an_attempt_has_ended() {
+    let server = Published::new(&[]);
+    server.say(Answer::Slow(Duration::from_millis(1_100), 503, String::new()));
+    let verifier = server.verifier();
+    let token = token_by("p256-a", "1");
+    for (now, requests) in [(NOW, 1), (NOW + RETRY, 1), (NOW + 10 * RETRY, 2)] {
+        assert_eq!(verify_at(&verifier, &token, now), Err(Refusal::Unavailable));
+        assert_eq!(server.requests(), requests);
+    }
 }
 
 #[test]

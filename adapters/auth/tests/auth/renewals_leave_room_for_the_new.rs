@@ -7,6 +7,7 @@ use fanfare_auth::{
 };
 use fanfare_tests::{DEADLINE, eventually};
 use serde_json::json;
+use std::net::IpAddr;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -48,7 +49,14 @@ impl Asked {
             NEW => (Source::Request, Secret::new("")),
             _ => (Source::Renewal, self.renewal.clone()),
         };
-        self.service.ask(Request { tag, source, credential, headers: Vec::new() })
+        self.service.ask(Request { tag, source, credential, is_known: false, from: None, headers: Vec::new() })
+    }
+
+    /// The same for a client that comes from this address, or has come in before.
+    fn ask_for(&self, tag: &'static str, from: [u8; 4], is_known: bool) -> Result<(), &'static str> {
+        let from = Some(IpAddr::from(from));
+        let (source, credential) = (Source::Command, Secret::new("t"));
+        self.service.ask(Request { tag, source, credential, is_known, from, headers: Vec::new() })
     }
 
     fn next(&self) -> (&'static str, Outcome) {
@@ -171,4 +179,52 @@ fn a_full_queue_is_told_until_it_has_been_empty_and_counted() {
     // It is told at least once, also if it has been empty meanwhile.
     assert!(asked.service.troubles().iter().any(|trouble| trouble.why == "too many wait"));
     assert!(!asked.service.troubles().iter().any(|trouble| trouble.why == "too many wait"));
+}
+
+#[test]
+fn an_address_that_fills_the_queue_keeps_no_other_one_and_no_user_out() {
+    let endpoint = Endpoint::new(alice());
+    let asked = Asked::at(&endpoint, Options { queue_max: 32, lookup_threads: 2, ..Options::default() });
+    endpoint.say(Answer::Silence);
+    let crowd = [10, 0, 0, 1];
+    let mut taken = 0;
+    eventually("two are asked about, and the others wait", || {
+        taken += usize::from(asked.ask_for("crowd", crowd, false).is_ok());
+        (taken == 2 + 32).then_some(())
+    });
+    assert_eq!(asked.ask_for("crowd", crowd, false), Err("crowd"));
+    asked.ask_for("other", [10, 0, 0, 2], false).unwrap();
+    assert_eq!(asked.next(), ("crowd", Err(Refusal::Unavailable)), "one of them makes room");
+    asked.ask_for("user", crowd, true).unwrap();
+    endpoint.say(alice());
+    endpoint.hang_up();
+    let answers: Vec<_> = (0..taken + 1).map(|_| asked.next().0).collect();
+    // Two were under way, and of each address one has its turn.
+    let place = |tag| answers.iter().position(|other| *other == tag).unwrap();
+    assert!(place("other") < 6 && place("user") < 6, "{answers:?}");
+}
+
+#[test]
+fn a_users_token_waits_for_no_strangers_token() {
+    let (go, held) = mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let (sender, answers) = mpsc::channel();
+    let deliver = move |tag: &'static str, _: Outcome| {
+        let _ = sender.send(tag);
+        // A thread is at work for as long as this test wants.
+        let _ = held.lock().unwrap().recv();
+    };
+    let methods = Methods { tokens: Some(verifier()), sessions: None, callback: None, cookie_holds: CookieKind::Token };
+    let service = Service::start(methods, Options { token_threads: 1, ..Options::default() }, deliver, || NOW).unwrap();
+    let ask = |tag, is_known| {
+        let (source, credential) = (Source::Command, token(&claims()));
+        service.ask(Request { tag, source, credential, is_known, from: None, headers: Vec::new() }).unwrap();
+    };
+    ask("first", false);
+    assert_eq!(answers.recv_timeout(DEADLINE).unwrap(), "first");
+    (0..3).for_each(|_| ask("stranger", false));
+    ask("user", true);
+    drop(go);
+    let order: Vec<_> = (0..4).map(|_| answers.recv_timeout(DEADLINE).unwrap()).collect();
+    assert_eq!(order, ["user", "stranger", "stranger", "stranger"]);
 }

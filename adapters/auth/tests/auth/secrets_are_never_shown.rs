@@ -51,6 +51,8 @@ fn urls_with_secrets_and_what_is_stored_show_nothing() {
         tag: 7,
         source: Source::Query,
         credential: Secret::new(CANARY),
+        is_known: false,
+        from: None,
         headers: vec![("cookie".to_owned(), CANARY.into())],
     };
     let session = StoredSession { text: CANARY.into(), left_ms: None };

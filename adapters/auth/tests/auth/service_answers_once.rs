@@ -34,7 +34,14 @@ impl Asked {
     }
 
     fn ask(&self, tag: u32, source: Source, credential: &Secret) -> Result<(), u32> {
-        self.service.ask(Request { tag, source, credential: credential.clone(), headers: Vec::new() })
+        self.service.ask(Request {
+            tag,
+            source,
+            credential: credential.clone(),
+            is_known: false,
+            from: None,
+            headers: Vec::new(),
+        })
     }
 
     fn next(&self) -> (u32, Outcome) {
@@ -263,6 +270,31 @@ fn keys_that_do_not_come_keep_no_other_issuers_token_waiting() {
 }
 
 #[test]
+fn an_issuer_that_hangs_keeps_no_new_key_of_another_one_waiting() {
+    let published = Endpoint::new(Answer::of(200, json!({ "keys": [jwk("p256-a", "1")] })));
+    let silent = Endpoint::new(Answer::Silence);
+    let remote = |name: &str, endpoint: &Endpoint| Issuer::named(name, RemoteKeys::new(&endpoint.url()).unwrap());
+    let issuers = vec![remote(ISSUER, &published).audience(AUDIENCE), remote("https://silent.example", &silent)];
+    let now = Arc::new(AtomicU64::new(NOW));
+    let clock = now.clone();
+    let methods = Methods { tokens: Some(verifier_of(issuers)), ..nothing() };
+    let asked = Asked::at(methods, Options::default(), move || clock.load(Ordering::SeqCst));
+    assert_eq!(asked.user(Source::Header, &token_by("p256-a", "1")).as_deref(), Ok("alice"));
+    eventually("the other one does not answer", || (silent.requests() == 1).then_some(()));
+    let of_silent = token(&json!({ "iss": "https://silent.example", "sub": "alice" }));
+    for _ in 0..100 {
+        asked.ask(9, Source::Header, &of_silent).unwrap();
+    }
+    published.say(Answer::of(200, json!({ "keys": [jwk("p256-a", "1"), jwk("ed25519-a", "2")] })));
+    now.fetch_add(30_000, Ordering::SeqCst);
+    asked.ask(1, Source::Header, &token_by("ed25519-a", "2")).unwrap();
+    let (tag, outcome) = asked.next();
+    assert_eq!((tag, outcome.map(|identity| identity.user).as_deref()), (1, Ok("alice")), "before any of the others");
+    silent.hang_up();
+    assert!((0..100).all(|_| asked.next() == (9, Err(Refusal::Unavailable))));
+}
+
+#[test]
 fn a_flood_of_unknown_kids_makes_one_request_in_thirty_seconds() {
     let published = Endpoint::new(Answer::of(200, json!({ "keys": [jwk("p256-a", "1")] })));
     let remote = Issuer::named(ISSUER, RemoteKeys::new(&published.url()).unwrap()).audience(AUDIENCE);
@@ -385,7 +417,16 @@ fn an_answer_may_drop_the_last() {
     let methods = Methods { tokens: Some(verifier()), ..nothing() };
     let service = Service::start(methods, Options::default(), deliver, || NOW).unwrap();
     let mut place = kept.lock().unwrap();
-    service.ask(Request { tag: 1, source: Source::Header, credential: token(&claims()), headers: Vec::new() }).unwrap();
+    service
+        .ask(Request {
+            tag: 1,
+            source: Source::Header,
+            credential: token(&claims()),
+            is_known: false,
+            from: None,
+            headers: Vec::new(),
+        })
+        .unwrap();
     *place = Some(service);
     drop(place);
     answers.recv_timeout(DEADLINE).unwrap();

@@ -130,7 +130,16 @@ fn a_renewal_finds_the_session_as_it_is_by_then() {
     let deliver = move |(), outcome| drop(sender.send(outcome));
     let service = Service::start(methods, Options::default(), deliver, || NOW).unwrap();
     let ask = |source, credential: &Secret| -> Result<Identity, Refusal> {
-        service.ask(Request { tag: (), source, credential: credential.clone(), headers: Vec::new() }).unwrap();
+        service
+            .ask(Request {
+                tag: (),
+                source,
+                credential: credential.clone(),
+                is_known: false,
+                from: None,
+                headers: Vec::new(),
+            })
+            .unwrap();
         answers.recv_timeout(DEADLINE).expect("an answer")
     };
     let first = ask(Source::Cookie, &cookie(alice.as_bytes(), "connect.sid").unwrap()).unwrap();

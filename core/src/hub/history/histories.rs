@@ -145,11 +145,12 @@ impl Histories {
         }
     }
 
-    /// Where that SUBSCRIBE wants to begin.
-    pub fn start(&self, slot: u32, room: u32) -> Option<Start> {
-        match self.keepers.get(&room)?.behind.get(&slot)? {
-            Behind::Asking { start, .. } => Some(*start),
-            Behind::Replaying { .. } => None,
+    /// Whether the member has yet to be given something that was said before, because it has asked for that.
+    pub fn waits_for_earlier(&self, slot: u32, room: u32) -> bool {
+        match self.keepers.get(&room).and_then(|keeper| keeper.behind.get(&slot)) {
+            Some(Behind::Asking { start, .. }) => *start != Start::Live,
+            Some(Behind::Replaying { next, asked_to }) => next <= asked_to,
+            None => false,
         }
     }
 

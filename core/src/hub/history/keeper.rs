@@ -16,8 +16,8 @@ const HELD_BYTES_MAX: usize = 1024 * 1024;
 pub(super) enum Behind {
     /// Nobody knows yet where it begins. Its SUBSCRIBE, and whether a question was asked since that came.
     Asking { start: Start, id: Option<CommandId>, is_asked: bool },
-    /// It is given what is there, from this offset on.
-    Replaying { next: u64 },
+    /// It is given what is there, from this offset on. Up to `asked_to` it has asked for that; 0 where it has only fallen behind.
+    Replaying { next: u64, asked_to: u64 },
 }
 
 /// A message that waits.
@@ -173,7 +173,7 @@ impl Keeper {
     /// Whether this member of those who are behind can be given something, or has been given all.
     pub fn can_go_on(&self, slot: u32) -> bool {
         match self.behind.get(&slot) {
-            Some(Behind::Replaying { next }) => {
+            Some(Behind::Replaying { next, .. }) => {
                 self.has(*next) || self.last.is_some_and(|last| last.offset < *next) || !self.is_asking
             }
             _ => false,

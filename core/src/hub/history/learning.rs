@@ -228,9 +228,10 @@ impl Hub {
         let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
         let name = &self.rooms.get(room).name;
         for (slot, behind) in &mut keeper.behind {
-            let Behind::Replaying { next } = behind else { continue };
+            let Behind::Replaying { next, asked_to } = behind else { continue };
             let lost = *next > fence + 1;
             *next = (*next).min(fence + 1);
+            *asked_to = (*asked_to).min(fence);
             let gap = Gap::Epoch { epoch, previous, fence: *next - 1, lost };
             cx.reply(*slot, |out| reply::gap(out, name, gap));
         }

@@ -22,7 +22,7 @@ impl Hub {
         let keeper = self.histories.keepers.get(&room)?;
         let last = keeper.last?;
         Some(match keeper.behind.get(&slot) {
-            Some(Behind::Replaying { next }) => Position { offset: next - 1, ..last },
+            Some(Behind::Replaying { next, .. }) => Position { offset: next - 1, ..last },
             _ => last,
         })
     }

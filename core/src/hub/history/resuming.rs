@@ -70,7 +70,7 @@ impl Hub {
         if !is_member || self.histories.keepers.get(&room).is_none_or(|keeper| keeper.behind.contains_key(&slot)) {
             return;
         }
-        self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Replaying { next: from }));
+        self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Replaying { next: from, asked_to: 0 }));
         self.histories.replays.push_back((room, slot));
         cx.fanout.set_behind(&mut cx.slots, slot, room, true);
         cx.metrics.members_fallen_behind += 1;
@@ -91,7 +91,8 @@ impl Hub {
             self.histories.change(room, |keeper| keeper.behind.remove(&slot));
             cx.fanout.set_behind(&mut cx.slots, slot, room, false);
         } else {
-            self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Replaying { next }));
+            let behind = Behind::Replaying { next, asked_to: last.offset };
+            self.histories.change(room, |keeper| keeper.behind.insert(slot, behind));
             self.histories.replays.push_back((room, slot));
         }
     }
@@ -204,7 +205,7 @@ impl Hub {
         let name = &self.rooms.get(room).name;
         let first = page.entries.first().map_or(page.first, |entry| entry.offset.min(page.first)).min(last.offset + 1);
         for (slot, behind) in &mut keeper.behind {
-            if let Behind::Replaying { next } = behind
+            if let Behind::Replaying { next, .. } = behind
                 && *next < first
             {
                 let gap = Gap::Trimmed { epoch: last.epoch, from: *next, to: first - 1 };
@@ -237,11 +238,13 @@ impl Hub {
     /// The same to one of them. Returns the bytes.
     fn replay_to(&mut self, cx: &mut Context, room: u32, slot: u32) -> usize {
         let Some(keeper) = self.histories.keepers.get(&room) else { return 0 };
-        let (Some(Behind::Replaying { next }), Some(last)) = (keeper.behind.get(&slot), keeper.last) else { return 0 };
+        let (Some(Behind::Replaying { next, asked_to }), Some(last)) = (keeper.behind.get(&slot), keeper.last) else {
+            return 0;
+        };
         if cx.slots.is_marked(slot, mark::HELD_UP) {
             return 0;
         }
-        let (mut next, mut bytes) = (*next, 0);
+        let (mut next, asked_to, mut bytes) = (*next, *asked_to, 0);
         let mut said = std::mem::take(&mut self.text);
         let name = &self.rooms.get(room).name;
         let bytes_max = REPLAYED_TO_ONE_MAX.min(cx.config.limits.outbox_bytes_max / 2);
@@ -267,7 +270,7 @@ impl Hub {
             return bytes;
         }
         let is_missing = !keeper.has(next) && !keeper.is_asking;
-        self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Replaying { next }));
+        self.histories.change(room, |keeper| keeper.behind.insert(slot, Behind::Replaying { next, asked_to }));
         if is_missing {
             self.ask_for_a_page(cx, room);
         }
@@ -280,7 +283,7 @@ impl Hub {
         let Some(last) = keeper.last else { return };
         // A page stays while somebody reads it whose socket takes more.
         let nexts = keeper.behind.iter().filter_map(|(slot, behind)| match behind {
-            Behind::Replaying { next } if !cx.slots.is_marked(*slot, mark::HELD_UP) => Some(*next),
+            Behind::Replaying { next, .. } if !cx.slots.is_marked(*slot, mark::HELD_UP) => Some(*next),
             Behind::Replaying { .. } | Behind::Asking { .. } => None,
         });
         if nexts.clone().any(|next| keeper.stored(next).is_some() && keeper.tail.get(next).is_none()) {

@@ -4,7 +4,7 @@ use super::verification::{Wrong, built};
 use super::{Auth, ISSUERS};
 use crate::config::Config;
 use fanfare_auth::CookieKind;
-use fanfare_core::{Origins, PublishFormat};
+use fanfare_core::{Admission, Origins, PublishFormat};
 use fanfare_shell::config::{Problem, Source, Sources};
 
 const WHAT_VERIFIES: &str = "something that verifies (auth.secret, another key of an issuer, auth.session_secret or auth.url), or \
@@ -60,6 +60,8 @@ fn together(config: &Config) -> Vec<(&'static str, &'static str, &'static str)> 
     let Auth { core, session, callback, cookie_holds, bans_file, .. } = &config.auth;
     let (has_cookie, has_callback) = (core.cookie.is_some(), callback.url.is_some());
     let cookie = |holds: CookieKind| has_cookie && *cookie_holds == holds;
+    let is_unasked = |name: &str| name.eq_ignore_ascii_case("cookie") || name.eq_ignore_ascii_case("authorization");
+    let forwards_unasked = has_callback && callback.forward_headers.iter().any(|name| is_unasked(name.as_str()));
     let others = core.header || core.query.is_some() || core.subprotocol || core.command;
     let wrong = [
         (
@@ -67,6 +69,12 @@ fn together(config: &Config) -> Vec<(&'static str, &'static str, &'static str)> 
             "auth.cookie",
             "origins is *: a page of anybody could speak for the visitor, whose browser sends the cookie unasked",
             "an empty auth.cookie, or origins that names the pages which may connect",
+        ),
+        (
+            forwards_unasked && config.core.admission.origins == Origins::Any,
+            "auth.forward_headers",
+            "origins is *: a page of anybody could speak for the visitor, whose browser sends cookie and authorization unasked",
+            "neither of these, or origins that names the pages which may connect",
         ),
         (
             cookie(CookieKind::Session) && !session.has_secrets() && !has_callback,
@@ -133,5 +141,11 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         .then_some("redis.format is classic, in which a message cannot say which user sent it: members get no from");
     let unused = (config.auth.bans_file.is_some() && config.redis.target.is_some())
         .then_some("auth.bans_file is not used, because bans are kept in the Redis of redis.url");
-    in_classic.into_iter().chain(unused).map(str::to_owned).collect()
+    let Admission { connections_per_address_max, connects_per_address, .. } = &config.core.admission;
+    let is_unlimited = *connections_per_address_max == 0 && !connects_per_address.is_limited();
+    let crowd = (is_on && is_unlimited && !config.listen.ip().is_loopback()).then_some(
+        "limits.connections_per_address_max and limits.connects_per_address_per_second are 0: one address may have credentials verified as \
+         fast as it can show them, and keep a slow auth.url or auth.jwks_url at work",
+    );
+    in_classic.into_iter().chain(unused).chain(crowd).map(str::to_owned).collect()
 }

@@ -187,10 +187,28 @@ fn what_does_not_go_together_is_told() {
             "auth.forward_headers",
             "expected the name of a header",
         ),
+        (
+            refused(&["--auth-url", "https://h/who", "--auth-forward-headers", "Cookie", "--origins", "*"]),
+            "auth.forward_headers",
+            "speak for the visitor",
+        ),
+        (
+            refused(&[
+                "--auth-url",
+                "https://h/who",
+                "--auth-forward-headers",
+                "x-key,authorization",
+                "--origins",
+                "*",
+            ]),
+            "auth.forward_headers",
+            "speak for the visitor",
+        ),
         (refused(&["--auth-query", "a b"]), "auth.query", "other characters than letters"),
     ] {
         assert_says(&text, &[&format!("\n{key}\n  from:  "), wrong, "right: "]);
     }
+    with_secret(&["--auth-url", "https://h/who", "--auth-forward-headers", "x-key", "--origins", "*"]);
     with_secret(&["--auth-url", "http://h/who", "--auth-url-plaintext", "on", "--auth-cookie", "sid"]);
 }
 
@@ -363,6 +381,10 @@ fn what_is_probably_not_meant_is_warned_of() {
     assert_says(&warnings("[redis]\nformat = 'classic'").join("\n"), &["cannot say which user sent it"]);
     let both = "[redis]\nurl = 'redis://h'\n[auth]\nbans_file = '/tmp/bans'";
     assert_says(&warnings(both).join("\n"), &["auth.bans_file is not used"]);
+    let crowd = |limits: &str| warnings(&format!("listen = '0.0.0.0:8080'\n[limits]\n{limits}"));
+    assert_says(&crowd("").join("\n"), &["limits.connections_per_address_max", "are 0"]);
+    assert!(crowd("connections_per_address_max = 100").is_empty());
+    assert!(crowd("connects_per_address_per_second = 10").is_empty());
     let own =
         |rights: &str| warnings(&format!("[[rooms]]\nmatch = '**'\n[[rooms]]\nmatch = 'user:{{user}}'\n{rights}"));
     assert!(own("publish = 'anyone'\nsubscribe = 'nobody'\nhistory = 'self'").is_empty());
