@@ -89,7 +89,9 @@ fn neither_a_session_nor_the_endpoint_names_a_user_of_an_issuer() {
         let field = vectors("sessions")["passport"]["cookie"].as_str().unwrap().to_owned();
         let cookie = cookie(field.as_bytes(), "connect.sid").unwrap();
         for (source, credential) in [(Source::Cookie, cookie), (Source::Request, Secret::new(""))] {
-            service.ask(Request { tag: source, source, credential, headers: Vec::new() }).unwrap();
+            service
+                .ask(Request { tag: source, source, credential, headers: Vec::new(), from: None, is_known: false })
+                .unwrap();
             let (_, outcome) = answers.recv_timeout(DEADLINE).expect("an answer");
             let expected = if is_own { Ok(name.to_owned()) } else { Err(Refusal::ForeignUser) };
             assert_eq!(outcome.map(|identity| identity.user), expected, "{source:?}");
