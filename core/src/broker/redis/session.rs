@@ -216,10 +216,15 @@ impl RedisSession {
 
     /// There is nowhere to connect to, for this reason.
     pub fn has_nowhere(&mut self, reason: &str) {
-        let is_news = self.roles().map(|role| self.links[role as usize].has_nowhere(reason)).fold(false, |a, b| a | b);
-        if is_news {
-            self.events.down(format!("Redis: {reason}"));
-            self.events.publisher_down(format!("Redis: {reason}"));
+        for role in self.roles() {
+            if self.links[role as usize].has_nowhere(reason) {
+                match role {
+                    Role::Subscriber => self.events.down(format!("Redis: {reason}")),
+                    Role::Publisher => self.events.publisher_down(format!("Redis: {reason}")),
+                    // The publisher tells.
+                    Role::DurablePublisher => {}
+                }
+            }
         }
     }
 
