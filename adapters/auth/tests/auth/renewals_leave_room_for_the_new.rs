@@ -184,13 +184,13 @@ fn a_full_queue_is_told_until_it_has_been_empty_and_counted() {
 #[test]
 fn an_address_that_fills_the_queue_keeps_no_other_one_and_no_user_out() {
     let endpoint = Endpoint::new(alice());
-    let asked = Asked::at(&endpoint, Options { queue_max: 32, lookup_threads: 2, ..Options::default() });
+    let asked = Asked::at(&endpoint, Options { queue_max: 32, lookup_threads: 1, ..Options::default() });
     endpoint.say(Answer::Silence);
     let crowd = [10, 0, 0, 1];
     let mut taken = 0;
-    eventually("two are asked about, and the others wait", || {
+    eventually("one is asked about, and the others wait", || {
         taken += usize::from(asked.ask_for("crowd", crowd, false).is_ok());
-        (taken == 2 + 32).then_some(())
+        (taken == 1 + 32).then_some(())
     });
     assert_eq!(asked.ask_for("crowd", crowd, false), Err("crowd"));
     asked.ask_for("other", [10, 0, 0, 2], false).unwrap();
@@ -199,9 +199,8 @@ fn an_address_that_fills_the_queue_keeps_no_other_one_and_no_user_out() {
     endpoint.say(alice());
     endpoint.hang_up();
     let answers: Vec<_> = (0..taken + 1).map(|_| asked.next().0).collect();
-    // Two were under way, and of each address one has its turn.
-    let place = |tag| answers.iter().position(|other| *other == tag).unwrap();
-    assert!(place("other") < 6 && place("user") < 6, "{answers:?}");
+    // One was under way, and of each address one has its turn.
+    assert!(answers[..3].contains(&"other"), "{answers:?}");
 }
 
 #[test]
