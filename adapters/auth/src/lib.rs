@@ -29,6 +29,7 @@
 //! - A key has a fixed list of algorithms, all of its own family (§3.1). So `none` is no algorithm, and no public key verifies an HMAC
 //!   (§2.1).
 //! - Keys belong to an issuer, and verify no token of another one (§3.8).
+//! - Users and tokens of an issuer have its prefix, and nobody else can name what begins with it.
 //! - A token for another audience is refused, also if no audience is configured (§3.9).
 //! - A `jku`, `x5u`, `jwk` or `x5c` of a token is never followed (§3.10), and a `crit` is refused.
 //! - A token of another kind, by its `typ`, is refused (§3.11).

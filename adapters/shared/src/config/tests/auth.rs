@@ -285,7 +285,7 @@ fn where_users_come_from_several_places_each_issuer_says_which_are_its_own() {
         let file = TomlFile::new(&text.replace("SET", set.path()));
         try_load(&[&["--config", file.path()], arguments].concat(), &[("FANFARE_AUTH_SECRET", "")])
     };
-    let missing = "[[issuers]] number 1 (name = \"a\"): user_prefix\n";
+    let missing = r#"[[issuers]] number 1 (name = \"a\"): user_prefix"#;
     // One alone can be nobody of another one.
     of(&table("a", ""), &[]).unwrap();
     let secret = TomlFile::new(SECRET);
