@@ -44,9 +44,8 @@ fn openssl_speaks_both_versions_and_resumes() {
         }
         let again = text(&s_client(&server, &authority, &[version, "-sess_in", &session]));
         assert!(again.contains(&format!("Reused, {name}")) && again.contains("HTTP/1.1 200"), "{again}");
-        server.wait_for_metrics("both are counted", |_| {
-            (handshakes("full"), handshakes("resumed")) == (full + 1.0, resumed + 1.0)
-        });
+        // What the harness looked at before may be counted by now as well.
+        server.wait_for_metrics("both are counted", |_| handshakes("full") > full && handshakes("resumed") > resumed);
     }
 }
 
