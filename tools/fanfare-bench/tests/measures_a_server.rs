@@ -66,10 +66,14 @@ fn a_server_of_its_own_through_redis_beside_the_floor() {
 #[test]
 fn a_server_that_speaks_tls_is_measured_as_others_are() {
     let authority = Authority::new();
-    let server = Server::launch().tls(&authority).start();
+    let server = Server::launch()
+        .tls(&authority)
+        .args(["--limits-bytes-per-second", "0", "--limits-messages-per-second", "0"])
+        .args(["--limits-deliveries-per-second", "0"])
+        .start();
     let (url, ca) = (format!("wss://{}/", server.tls_address()), authority.ca_file().display().to_string());
     // Messages of several records, so that some come in parts.
-    for trust in [format!("--tls-ca {ca} --size 60000 --in-flight 4"), "--insecure --rate 500".to_owned()] {
+    for trust in [format!("--tls-ca {ca} --size 60000 --in-flight 2"), "--insecure --rate 500".to_owned()] {
         let told = run(&format!("{url} {trust} --connections 40 --rooms 4 --messages 200 --pid {}", server.id()));
         assert!(told.success, "{}", told.stderr);
         assert_complete(&told.json);
