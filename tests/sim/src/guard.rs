@@ -29,6 +29,8 @@ const BROKER: u64 = 0;
 const CREDENTIALS: u64 = 1;
 const CLIENTS: u64 = 2;
 const END: u64 = 3;
+/// Microseconds after which an instance waits for an answer no longer.
+const LOST: u64 = 120_000_000;
 
 fn moment(now: u64, step: u64) -> Moment {
     now * 4 + step
@@ -77,7 +79,7 @@ struct Conduct {
     /// Whether it can show one by a command.
     has_commands: bool,
     auths: Vec<String>,
-    /// What is looked at, since when.
+    /// What is looked at, since when by the instance's clock.
     asks: Option<(Source, u64)>,
     /// What was said of its credentials; with several reasons to refuse one any may be given.
     verdicts: Vec<(Moment, Option<Source>, Verdict)>,
@@ -382,7 +384,13 @@ impl Guard {
     }
 
     /// An instance asks about a credential. Says when it will be answered, if it is.
-    pub fn asked(&mut self, incarnation: Incarnation, wire: WireId, asked: Authenticate<'_>, now: u64) -> Option<u64> {
+    pub fn asked(
+        &mut self,
+        incarnation: Incarnation,
+        wire: WireId,
+        asked: Authenticate<'_>,
+        (now, clock): (u64, u64),
+    ) -> Option<u64> {
         let Authenticate { conn, source, credential, has_origin, .. } = asked;
         let mut text = String::from_utf8_lossy(credential).into_owned();
         let (admitted, forwards) = (self.identities.admitted, self.identities.auth.forwards_head);
@@ -406,13 +414,22 @@ impl Guard {
                 is_shown
             }
         };
-        if !is_shown || conduct.asks.is_some() {
-            let Conduct { shown, page, .. } = conduct;
+        // An answer that is two minutes late comes no more.
+        let is_looked_at = conduct.asks.is_some_and(|(_, since)| clock - since < LOST);
+        // It ends in this very turn, which began with another look at it.
+        let is_ending = matches!(conduct.standings.last(), Some((at, Standing::Over)) if *at >= moment(now, 0));
+        if !(is_shown || is_ending) || is_looked_at {
+            let Conduct { shown, page, asks, .. } = &*conduct;
+            let standing = conduct.standing();
             let trusted = if has_origin { "trusted" } else { "not trusted" };
-            self.failed =
-                Some(format!("asked about {text} by {source:?}, {trusted}; shown was {shown:?} by page {page:?}"));
+            self.failed = Some(format!(
+                "asked about {text} by {source:?} of {conn:?}, {trusted}; shown was {shown:?} by page {page:?}; asked before, and not \
+                 answered: {asks:?}, and now it is {clock}; it is {standing:?}"
+            ));
         }
-        conduct.asks = Some((source, now));
+        // Told of it in the turn in which it asks, unasked or after it had given up, it waits for no answer.
+        let is_told = matches!(conduct.verdicts.last(), Some((at, ..)) if *at >= moment(now, 0));
+        conduct.asks = Some((source, if is_told { clock.saturating_sub(LOST) } else { clock }));
         let due = delay.map_or(u64::MAX, |delay| now + delay);
         let hears = conduct.has_commands;
         self.pending.push(Pending { due, incarnation, conn, wire, source: Some(source), text, hears });

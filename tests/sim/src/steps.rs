@@ -205,11 +205,13 @@ impl Steps for TurnSteps<'_, '_> {
     }
 
     fn authenticate(&mut self, asked: Authenticate<'_>) {
-        let TurnSteps { adapter, around, .. } = self;
+        let TurnSteps { adapter, around, now, .. } = self;
         ("authenticate", asked.conn, asked.credential).hash(&mut adapter.hash);
         let guard = around.guard.as_mut().expect("`Config::auth` is set in guarded seeds alone");
         let Some(socket) = adapter.sockets.get(&asked.conn) else { return };
-        if let Some(delay) = guard.asked(adapter.incarnation, socket.wire, asked, around.timeline.now) {
+        if let Some(delay) =
+            guard.asked(adapter.incarnation, socket.wire, asked, (around.timeline.now, now.as_micros()))
+        {
             around.timeline.after(delay, Happening::Verdict(adapter.place));
         }
     }
