@@ -18,6 +18,7 @@ pub enum Broker {
     Redis(Box<Redis>),
 }
 
+const NO_TLS: &str = "this example speaks no TLS to Redis: fanfare does";
 const TCP_ONLY: &str = "this example connects to Redis by TCP only";
 
 /// The session, and its connections by the index of their link.
@@ -57,6 +58,9 @@ impl Broker {
     /// The embedded broker, or this Redis.
     pub fn new(redis: Option<RedisTarget>, hub: Sender<Input>) -> Result<Broker, Box<dyn Error>> {
         let Some(target) = redis else { return Ok(Broker::Memory(Box::default())) };
+        if target.tls {
+            return Err(NO_TLS.into());
+        }
         let mut config = RedisConfig::default();
         config.topology = target.topology;
         config.username = target.username;

@@ -325,8 +325,8 @@ fn password_database_and_name_are_set_up() {
 fn refusals_are_told_without_the_password() {
     let server = RedisServer::start(&["--requirepass", "correct-horse"]);
     for (password, database, reason) in [
-        (Some("battery-staple"), 0, "HELLO refused: it does not know the user and password of the URL (WRONGPASS "),
-        (None, 0, "HELLO refused: it wants a password, and the URL has none (NOAUTH "),
+        (Some("battery-staple"), 0, "HELLO refused: it does not know this user and password (WRONGPASS "),
+        (None, 0, "HELLO refused: it wants a password, and none is given (NOAUTH "),
         (Some("correct-horse"), 99, "SELECT refused: ERR DB index is out of range"),
     ] {
         let password = password.map(str::to_owned);
@@ -385,7 +385,7 @@ fn a_server_without_hello_serves_in_resp2() {
     driver.until("refusal", |driver| driver.session.stats().subscriber.last_error.is_some());
     let told = driver.session.stats().subscriber.last_error.unwrap();
     assert!(
-        told.starts_with("AUTH refused: it does not know the user and password of the URL (WRONGPASS")
+        told.starts_with("AUTH refused: it does not know this user and password (WRONGPASS")
             && !told.contains("correct"),
         "{told}"
     );

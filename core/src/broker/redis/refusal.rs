@@ -121,16 +121,16 @@ fn words(error: &[u8], config: &RedisConfig) -> Option<&'static str> {
     let is = |beginning: &str| error.starts_with(beginning.as_bytes());
     Some(match code(error) {
         b"NOAUTH" if has_password => "it did not take the sign-in",
-        b"NOAUTH" => "it wants a password, and the URL has none",
-        b"WRONGPASS" => "it does not know the user and password of the URL",
-        b"NOPERM" => "its ACL does not allow that to the user of the URL",
+        b"NOAUTH" => "it wants a password, and none is given",
+        b"WRONGPASS" => "it does not know this user and password",
+        b"NOPERM" => "its ACL does not allow that to this user",
         b"DENIED" => "it runs in protected mode and takes connections of its own machine only, until it has a password",
         b"BUSY" => "it runs a script, and does nothing else meanwhile",
         b"LOADING" => "it is loading its data",
         b"READONLY" => Standing::REPLICA,
-        _ if is("ERR invalid password") => "it has another password than the URL",
+        _ if is("ERR invalid password") => "it has another password",
         _ if is("ERR Client sent AUTH, but no password is set") || is("ERR AUTH <password> called without any") => {
-            "it has no password, and the URL has one"
+            "it has no password, and one is given"
         }
         _ if is("ERR wrong number of arguments for 'auth'") => {
             "it is older than Redis 6 and knows no users, and the URL names one: leave it out, redis://:PASSWORD@HOST"
@@ -257,7 +257,7 @@ mod tests {
         let said = |config: &RedisConfig, error: &str| config.explained_error(error.as_bytes());
         assert_eq!(
             said(&open, "NOAUTH Authentication required."),
-            "it wants a password, and the URL has none (NOAUTH Authentication required.)"
+            "it wants a password, and none is given (NOAUTH Authentication required.)"
         );
         assert!(
             said(&with_password("x"), "NOAUTH Authentication required.").starts_with("it did not take the sign-in")

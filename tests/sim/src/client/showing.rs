@@ -432,8 +432,8 @@ impl Client {
             ("UNSUBSCRIBED", _) if code == "forbidden" => {
                 let is_refused =
                     |code| guard.might_refuse(wire, times, (Right::Subscribe, room.unwrap_or_default()), code);
-                let is_waiting = room.is_some_and(|room| !view.is_member(room));
-                // Whoever waited to be given what was said before may not have that.
+                let is_waiting = room.is_some_and(|room| !view.is_member(room) || view.has_asked_back(room));
+                // Whoever is to be given what was said before, or the rest of it, may not have that.
                 is_refused("forbidden") || is_refused("unauthorised") || is_waiting && !might_always(Right::History)
             }
             ("AUTHENTICATED", _) => {

@@ -160,6 +160,11 @@ impl View {
         if reference.lives.keeps(room) { self.check_explained(room) } else { Ok(()) }
     }
 
+    /// Whether it has come with a wish for what was said before, of which it may have to be given the rest.
+    pub fn has_asked_back(&self, room: usize) -> bool {
+        self.seats[room].course.may_repeat
+    }
+
     /// `SUBSCRIBED` tells where it begins, and whether that is all that it has missed.
     pub(super) fn begins(
         &mut self,

@@ -184,7 +184,7 @@ fn a_number_without_an_answer_is_no_cause() {
 #[test]
 fn a_refused_channel_is_told_once_and_disturbs_nothing() {
     let mut script = Script::new(RedisConfig::default());
-    for told in [Some("its ACL does not allow that to the user of the URL (NOPERM no)".to_owned()), None] {
+    for told in [Some("its ACL does not allow that to this user (NOPERM no)".to_owned()), None] {
         script.set_up(Role::Subscriber);
         script.session.subscribe("a");
         let asked = [["SUBSCRIBE", CHANNEL], ["SUBSCRIBE", "fanfare:a"]];

@@ -181,7 +181,7 @@ fn a_master_that_is_demoted_is_given_up_however_busy_it_is() {
 fn read_only_and_signed_out_end_a_connection_wherever_they_are_said() {
     for (error, reason, both) in [
         ("READONLY You can't write", DEMOTED, true),
-        ("NOAUTH who", "it wants a password, and the URL has none (NOAUTH who)", false),
+        ("NOAUTH who", "it wants a password, and none is given (NOAUTH who)", false),
     ] {
         let mut script = Script::up(RedisConfig::default());
         script.publish(1);

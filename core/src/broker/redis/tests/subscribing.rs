@@ -61,7 +61,7 @@ fn a_refused_batch_is_asked_again_one_by_one() {
             "subscribed e",
             "subscribed f",
             "subscribed a",
-            "failed b: its ACL does not allow that to the user of the URL (NOPERM No permissions)",
+            "failed b: its ACL does not allow that to this user (NOPERM No permissions)",
             "subscribed c",
             "subscribed g"
         ]
