@@ -2,7 +2,7 @@
 
 use crate::resolve::{Found, Question, Resolver};
 use fanfare_adapter::journal;
-use fanfare_adapter::redis_tls::{self, Dialer, Progress, RedisTls, Session};
+use fanfare_adapter::redis_tls::{self, Dialer, RedisTls, Session};
 use fanfare_adapter::sign_in::SignIns;
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisBroker, RedisConfig};
@@ -38,8 +38,6 @@ struct Connection {
     tls: Option<Box<Session>>,
     /// What is written to it reaches Redis: behind the handshake of TLS, where that is spoken.
     established: bool,
-    /// TCP is established, and TLS is not.
-    shaking_hands: bool,
     /// There has been an edge since the last read had nothing.
     readable: bool,
     writable: bool,
@@ -221,27 +219,21 @@ impl RedisLinks {
         now: Time,
         report: &mut impl FnMut(BrokerEvent<'_>),
     ) -> Result<(), String> {
-        let Some(Connection { stream, tls: Some(tls), established, shaking_hands, .. }) =
-            &mut self.links.at(id).connection
-        else {
+        let Some(Connection { stream, tls: Some(tls), established, .. }) = &mut self.links.at(id).connection else {
             return Ok(());
         };
         self.plaintext.clear();
         let progress = tls.read(ciphertext, &mut self.plaintext);
         // What it has to say by itself. A socket that takes nothing now is written to when it does.
         tls.flush(|bytes| stream.write(bytes)).map_err(|error| error.to_string())?;
-        if *shaking_hands && !tls.is_handshaking() && !tls.is_closed() {
-            (*established, *shaking_hands) = (true, false);
+        if !*established && !tls.is_handshaking() && !tls.is_closed() {
+            *established = true;
             self.session.connected(id, now);
         }
         if !self.plaintext.is_empty() {
             self.session.input(id, &self.plaintext, now, &mut *report);
         }
-        match progress {
-            Progress::Open => Ok(()),
-            Progress::Closed => Err("it closed the connection".to_owned()),
-            Progress::Failed(failure) => Err(redis_tls::explained(&failure)),
-        }
+        redis_tls::outcome(progress)
     }
 
     /// Opens and drops connections as the session wants it, and writes what it has to say.
@@ -365,14 +357,8 @@ impl RedisLinks {
     fn adopt(&mut self, id: LinkId, mut stream: Stream, registry: &Registry) -> io::Result<()> {
         let token = Token(self.token.0 - id.index());
         registry.register(stream.source(), token, Interest::READABLE | Interest::WRITABLE)?;
-        self.links.at(id).connection = Some(Connection {
-            stream,
-            tls: None,
-            established: false,
-            shaking_hands: false,
-            readable: false,
-            writable: false,
-        });
+        self.links.at(id).connection =
+            Some(Connection { stream, tls: None, established: false, readable: false, writable: false });
         Ok(())
     }
 
@@ -390,7 +376,7 @@ impl RedisLinks {
                     self.session.connected(id, now);
                 }
                 // Its first words leave with what is written next.
-                Some(Ok(session)) => (connection.tls, connection.shaking_hands) = (Some(Box::new(session)), true),
+                Some(Ok(session)) => connection.tls = Some(Box::new(session)),
                 Some(Err(reason)) => self.lost(id, &reason, registry, now),
             },
             Ok(false) => connection.writable = false,
@@ -429,7 +415,7 @@ fn cannot_connect(error: &io::Error) -> String {
 impl Connection {
     /// Whether bytes can come and go, be they only of TLS.
     fn is_connected(&self) -> bool {
-        self.established || self.shaking_hands
+        self.established || self.tls.is_some()
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::config::{self, Config};
 use fanfare_core::broker::redis::Address;
 use fanfare_shell::program::StartError;
-use fanfare_tls::{Connector, Pair, ServerName, Trust};
+use fanfare_tls::{Connector, Failure, Pair, Progress, ServerName, Trust};
 
-pub use fanfare_tls::{Progress, Session};
+pub use fanfare_tls::Session;
 
 /// Begins the sessions of connections to Redis.
 #[derive(Clone, Debug)]
@@ -70,12 +70,17 @@ impl Dialer {
     }
 }
 
-/// Why a session has failed, for people.
-pub fn explained(failure: &fanfare_tls::Failure) -> String {
-    match failure {
-        fanfare_tls::Failure::Malformed(_) => {
-            format!("what answers there speaks no TLS ({failure}): is it redis:// without it?")
+/// Whether a session goes on. The error is why its connection has to end, for people.
+///
+/// # Errors
+/// Where Redis has ended it, or TLS has failed.
+pub fn outcome(progress: Progress) -> Result<(), String> {
+    match progress {
+        Progress::Open => Ok(()),
+        Progress::Closed => Err("it closed the connection".to_owned()),
+        Progress::Failed(failure @ Failure::Malformed(_)) => {
+            Err(format!("what answers there speaks no TLS ({failure}): is it redis:// without it?"))
         }
-        _ => format!("TLS: {failure}"),
+        Progress::Failed(failure) => Err(format!("TLS: {failure}")),
     }
 }

@@ -6,7 +6,7 @@ mod stream;
 
 use crossbeam_channel::Receiver;
 use fanfare_adapter::journal;
-use fanfare_adapter::redis_tls::{self, Progress, RedisTls, Session};
+use fanfare_adapter::redis_tls::{self, RedisTls, Session};
 use fanfare_adapter::sign_in::{SignIn, SignIns};
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::broker::redis::{Address, ConnectionRequest, LinkId, LinkState, RedisBroker, RedisConfig};
@@ -193,11 +193,7 @@ impl RedisLinks {
         if !self.plaintext.is_empty() {
             self.session.input(id, &self.plaintext, now, report);
         }
-        match progress {
-            Progress::Open => Ok(()),
-            Progress::Closed => Err("it closed the connection".to_owned()),
-            Progress::Failed(failure) => Err(redis_tls::explained(&failure)),
-        }
+        redis_tls::outcome(progress)
     }
 
     /// Opens and drops connections as the session wants it, and writes what it has to say.
