@@ -4,7 +4,7 @@
 pub mod server;
 
 use fanfare_core::broker::memory::MemoryBroker;
-use fanfare_core::broker::redis::{RedisConfig, RedisBroker};
+use fanfare_core::broker::redis::{RedisBroker, RedisConfig};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, Core, Dialect, Event, Message};
 use fanfare_wire::{Frame, upgrade_request};
