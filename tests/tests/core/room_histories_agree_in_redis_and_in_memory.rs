@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use fanfare_core::broker::redis::Names;
 use fanfare_core::broker::redis::history::Room;
 use fanfare_core::history::{
     Continuity, Epoch, IdempotencyKey, KeyReused, Moment, Part, Position, Query, Retention, RoomLog,
@@ -205,7 +206,7 @@ impl Meddler {
 }
 
 fn room(name: &str, retention: Retention) -> Room<'_> {
-    Room { prefix: "test:", name, retention, meta_age_max: Duration::from_secs(30 * 24 * 3_600) }
+    Room { names: Names::plain("test:"), name, retention, meta_age_max: Duration::from_secs(30 * 24 * 3_600) }
 }
 
 impl Twins<'_> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanfare_core::broker::redis::Names;
 use fanfare_core::broker::redis::history::Room;
 use fanfare_core::history::{Continuity, IdempotencyKey, Page, Part, Position, Query, Retention};
 use fanfare_tests::{Failure, HistoryLink, Redis, Reply, eventually};
@@ -9,7 +10,7 @@ use fanfare_tests::{Failure, HistoryLink, Redis, Reply, eventually};
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 const ROOM: Room<'_> = Room {
-    prefix: "test:",
+    names: Names::plain("test:"),
     name: "room",
     retention: Retention { messages_max: 100, bytes_max: 10_000, age_max: DAY },
     meta_age_max: Duration::from_secs(30 * 24 * 3_600),
@@ -244,7 +245,8 @@ fn scripts_declare_every_key_and_keep_a_room_in_one_slot() {
     redis.cli(&slots);
     eventually("the cluster is well", || redis.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok").then_some(()));
     let mut link = HistoryLink::connect(&redis, None);
-    let room = Room { prefix: "test:{7}:", retention: Retention { messages_max: 1, ..ROOM.retention }, ..ROOM };
+    let room =
+        Room { names: Names::plain("test:{7}:"), retention: Retention { messages_max: 1, ..ROOM.retention }, ..ROOM };
     for number in 1..=3 {
         let text = number.to_string();
         // Two generations, each of one key.

@@ -25,6 +25,7 @@ impl RedisBroker {
         let (target, sentinels) = match &config.topology {
             Topology::Single(address) => (Some(address.clone()), None),
             Topology::Sentinel { sentinels, master } => (None, Some(Sentinels::new(sentinels, master, config.seed))),
+            Topology::Cluster { .. } => (None, None),
         };
         RedisBroker { session: RedisSession::new(target, config), sentinels, losses: 0 }
     }

@@ -1,8 +1,12 @@
 //! Commands as Redis reads them: an array of bulk strings, appended to an output buffer. No state.
 
+use super::names::Names;
 use super::replication::Wait;
 use crate::broker::envelope::hex_digits;
 use crate::history::millis;
+
+const PUBLISH: &[u8] = b"*3\r\n$7\r\nPUBLISH\r\n";
+const SPUBLISH: &[u8] = b"*3\r\n$8\r\nSPUBLISH\r\n";
 
 /// Digits of the longest number.
 const DIGITS_MAX: usize = 20;
@@ -33,21 +37,21 @@ pub(super) fn hex(out: &mut Vec<u8>, number: u64) {
     argument(out, &hex_digits(number));
 }
 
-/// Appends the name of a key that a room has in Redis, as one argument. No room's name holds the control character, so that no channel and
-/// no key of another room is called so, whatever the prefix.
-pub(super) fn key(out: &mut Vec<u8>, prefix: &str, kind: &str, room: &str) {
-    header(out, b'$', prefix.len() + kind.len() + room.len() + 2);
-    for part in [prefix, "\u{1}", kind, ":", room] {
-        out.extend_from_slice(part.as_bytes());
-    }
+/// Appends the name of a key that a room has in Redis, as one argument.
+pub(super) fn key(out: &mut Vec<u8>, names: &Names<'_>, kind: &str, room: &str) {
+    let mut len = 0;
+    names.write_key(kind, room, &mut |part| len += part.len());
+    header(out, b'$', len);
+    names.write_key(kind, room, &mut |part| out.extend_from_slice(part));
     out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the channel of a room as one argument.
-pub(super) fn channel(out: &mut Vec<u8>, prefix: &str, room: &str) {
-    header(out, b'$', prefix.len() + room.len());
-    out.extend_from_slice(prefix.as_bytes());
-    out.extend_from_slice(room.as_bytes());
+pub(super) fn channel(out: &mut Vec<u8>, names: &Names<'_>, room: &str) {
+    let mut len = 0;
+    names.write_channel(room, &mut |part| len += part.len());
+    header(out, b'$', len);
+    names.write_channel(room, &mut |part| out.extend_from_slice(part));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -67,16 +71,16 @@ pub(super) fn wait(out: &mut Vec<u8>, wait: Wait) {
     number(out, millis(wait.timeout));
 }
 
-/// Appends a `PUBLISH`.
-pub(super) fn publish(out: &mut Vec<u8>, prefix: &str, room: &str, payload: &[u8]) {
-    out.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n");
-    channel(out, prefix, room);
+/// Appends a `PUBLISH`, or `SPUBLISH` where channels belong to slots.
+pub(super) fn publish(out: &mut Vec<u8>, names: &Names<'_>, room: &str, payload: &[u8]) {
+    out.extend_from_slice(if names.is_sharded() { SPUBLISH } else { PUBLISH });
+    channel(out, names, room);
     argument(out, payload);
 }
 
-/// No `PUBLISH` of these is longer.
-pub(super) fn publish_bytes_max(prefix: &str, room: &str, payload: &[u8]) -> usize {
-    b"*3\r\n$7\r\nPUBLISH\r\n".len() + prefix.len() + room.len() + payload.len() + 2 * BULK_FRAMING_BYTES_MAX
+/// No command of [`publish`] for these is longer.
+pub(super) fn publish_bytes_max(names: &Names<'_>, room: &str, payload: &[u8]) -> usize {
+    SPUBLISH.len() + names.more_bytes_max() + room.len() + payload.len() + 2 * BULK_FRAMING_BYTES_MAX
 }
 
 fn header(out: &mut Vec<u8>, kind: u8, number: usize) {
@@ -114,7 +118,7 @@ mod tests {
     #[test]
     fn a_publish_joins_prefix_and_room() {
         let mut out = Vec::new();
-        publish(&mut out, "p:", "r", b"a\r\nb");
+        publish(&mut out, &Names::plain("p:"), "r", b"a\r\nb");
         assert_eq!(out, b"*3\r\n$7\r\nPUBLISH\r\n$3\r\np:r\r\n$4\r\na\r\nb\r\n");
     }
 
@@ -123,8 +127,9 @@ mod tests {
         for bytes in [[0, 1, 0], [100, 1, 0], [0, 200, 70_000], [50, 100, 9]] {
             let [prefix, room, payload] = bytes.map(|length| "x".repeat(length));
             let mut out = Vec::new();
-            publish(&mut out, &prefix, &room, payload.as_bytes());
-            let bound = publish_bytes_max(&prefix, &room, payload.as_bytes());
+            let names = Names::plain(&prefix);
+            publish(&mut out, &names, &room, payload.as_bytes());
+            let bound = publish_bytes_max(&names, &room, payload.as_bytes());
             assert!((out.len()..=out.len() + 2 * BULK_FRAMING_BYTES_MAX).contains(&bound), "{bound} for {}", out.len());
         }
     }

@@ -11,6 +11,8 @@
 //! What is said there stands in `scripts/room.lua` and `scripts/store.lua`. A script is run by its [`Script::sha1`]; to
 //! [`HistoryError::NoScript`] the answer is [`load`], and the same command again.
 //!
+//! In a Cluster, they are called as [`Names`] has it.
+//!
 //! What is published of a stored message is `F2 <epoch> <offset> ` and its payload.
 
 use std::hash::Hasher;
@@ -20,6 +22,7 @@ use siphasher::sip::SipHasher13;
 
 use super::RedisConfig;
 use super::command;
+use super::names::Names;
 use super::resp::{Items, Reply};
 use crate::history::{
     Continuity, Epoch, IdempotencyKey, Page, Part, Position, Query, Retention, Stored, StoredAt, millis,
@@ -28,20 +31,45 @@ use crate::history::{
 /// What is run in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
-    /// Stores and publishes a message.
+    /// Stores a message and publishes it.
     Store,
+    /// The same where channels belong to the slots of a Cluster.
+    StoreSharded,
     /// Reads a part of a room's history.
     Read,
 }
 
 impl Script {
-    /// Both.
-    pub const ALL: [Script; 2] = [Script::Store, Script::Read];
+    /// All of them.
+    pub const ALL: [Script; 3] = [Script::Store, Script::StoreSharded, Script::Read];
+
+    /// The one that stores where rooms are called so.
+    pub fn storing(names: &Names<'_>) -> Script {
+        if names.is_sharded() { Script::StoreSharded } else { Script::Store }
+    }
+
+    /// Those that are run where rooms are called so. The last one tells.
+    pub fn of(names: &Names<'_>) -> [Script; 2] {
+        [Script::storing(names), Script::Read]
+    }
 
     /// Its text.
     pub const fn source(self) -> &'static str {
         match self {
-            Script::Store => concat!(include_str!("scripts/room.lua"), include_str!("scripts/store.lua")),
+            Script::Store => {
+                concat!(
+                    "local ANNOUNCE = 'PUBLISH'\n",
+                    include_str!("scripts/room.lua"),
+                    include_str!("scripts/store.lua")
+                )
+            }
+            Script::StoreSharded => {
+                concat!(
+                    "local ANNOUNCE = 'SPUBLISH'\n",
+                    include_str!("scripts/room.lua"),
+                    include_str!("scripts/store.lua")
+                )
+            }
             Script::Read => concat!(include_str!("scripts/room.lua"), include_str!("scripts/read.lua")),
         }
     }
@@ -49,7 +77,8 @@ impl Script {
     /// The name under which Redis knows it: the SHA-1 of its text.
     pub const fn sha1(self) -> &'static str {
         match self {
-            Script::Store => "aaa3941d13cd4d276e5cd43aa38bdac1837d493a",
+            Script::Store => "1ba192ae1c66aa7791aa032b160a67bd26b61930",
+            Script::StoreSharded => "e17d028feb4bf7ca01e6584c93f102008baca878",
             Script::Read => "deaa50750dbcc6ecf7e25a52e3dc0ede22c3648b",
         }
     }
@@ -58,8 +87,8 @@ impl Script {
 /// A room whose messages are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room<'a> {
-    /// What stands in front of every name in Redis.
-    pub prefix: &'a str,
+    /// What rooms are called in Redis.
+    pub names: Names<'a>,
     /// Its name.
     pub name: &'a str,
     /// How much is kept.
@@ -71,7 +100,7 @@ pub struct Room<'a> {
 impl<'a> Room<'a> {
     /// The room of this name, as this session has it.
     pub fn new(name: &'a str, retention: Retention, config: &'a RedisConfig) -> Room<'a> {
-        Room { prefix: &config.prefix, name, retention, meta_age_max: config.history_meta_age_max }
+        Room { names: config.names(), name, retention, meta_age_max: config.history_meta_age_max }
     }
 }
 
@@ -146,13 +175,13 @@ pub(super) fn loaded(script: Script, reply: &Reply<'_>, config: &RedisConfig) ->
 /// Appends the command that stores and publishes a message. `drawn` is random, for an epoch that begins.
 pub fn store(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, key: Option<&IdempotencyKey<'_>>, payload: &[u8]) {
     let (keys, arguments) = if key.is_some() { (4, 11) } else { (2, 7) };
-    begin(out, Script::Store, keys, arguments);
+    begin(out, Script::storing(&room.names), keys, arguments);
     let kinds = ["meta", "log", "keys0", "keys1"];
     for kind in &kinds[..keys] {
-        command::key(out, room.prefix, kind, room.name);
+        command::key(out, &room.names, kind, room.name);
     }
     life(out, room, drawn);
-    command::channel(out, room.prefix, room.name);
+    command::channel(out, &room.names, room.name);
     command::number(out, room.retention.messages_max.into());
     command::number(out, room.retention.bytes_max);
     command::argument(out, payload);
@@ -169,7 +198,7 @@ pub(super) fn store_bytes_max(room: &Room<'_>, key: Option<&IdempotencyKey<'_>>,
     // Three words, four keys and eleven arguments with the framing of each, and what does not depend on the room: the words, kinds of
     // keys, and numbers of at most 20 digits.
     const FIXED: usize = 19 * command::BULK_FRAMING_BYTES_MAX + 48 + 4 * 7 + 8 * 20;
-    let names = 5 * (room.prefix.len() + room.name.len());
+    let names = 5 * (room.names.more_bytes_max() + room.name.len());
     FIXED + names + payload.len() + key.map_or(0, |key| key.text.len())
 }
 
@@ -177,7 +206,7 @@ pub(super) fn store_bytes_max(room: &Room<'_>, key: Option<&IdempotencyKey<'_>>,
 pub fn read(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, query: &Query) {
     begin(out, Script::Read, 2, 8);
     for kind in ["meta", "log"] {
-        command::key(out, room.prefix, kind, room.name);
+        command::key(out, &room.names, kind, room.name);
     }
     life(out, room, drawn);
     match query.part {

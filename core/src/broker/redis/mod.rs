@@ -75,6 +75,7 @@ mod complaints;
 pub mod history;
 mod link;
 mod link_id;
+mod names;
 mod publisher;
 mod queue;
 mod refusal;
@@ -98,6 +99,7 @@ use std::time::Duration;
 pub use address::Address;
 pub use broker::RedisBroker;
 pub use link_id::LinkId;
+pub use names::{ClusterPubSub, Names, partition_of, slot_of_partition};
 pub use topology::Topology;
 
 #[cfg(doc)]

@@ -143,12 +143,12 @@ impl Publisher {
         if !self.is_up && config.publish_wait.is_zero() {
             return self.fail(id, PublishError::Unavailable, events);
         }
-        if !self.has_room(command::publish_bytes_max(&config.prefix, room, payload), outbox, config) {
+        if !self.has_room(command::publish_bytes_max(&config.names(), room, payload), outbox, config) {
             return self.fail(id, PublishError::Busy, events);
         }
         self.publishes += 1;
         self.append_or_wait(Asked::Publish(id), outbox, now, |out| {
-            command::publish(out, &config.prefix, room, payload);
+            command::publish(out, &config.names(), room, payload);
         });
     }
 
@@ -277,7 +277,7 @@ impl Publisher {
     /// Publishes a number to the canary's channel.
     pub(super) fn publish_canary(&mut self, name: &str, number: u64, outbox: &mut Outbox, config: &RedisConfig) {
         self.append((Asked::Canary(number), Time::ZERO), outbox, |out| {
-            command::publish(out, &config.prefix, name, Canary::payload(number).as_bytes());
+            command::publish(out, &config.names(), name, Canary::payload(number).as_bytes());
         });
     }
 
@@ -287,12 +287,12 @@ impl Publisher {
     }
 
     /// Asks for a sign of life, and where that is worth it for the server's role. Scripts that could not be loaded are tried again.
-    pub(super) fn probe(&mut self, asks_role: bool, again: bool, outbox: &mut Outbox) {
+    pub(super) fn probe(&mut self, asks_role: bool, again: bool, outbox: &mut Outbox, config: &RedisConfig) {
         self.complaints.probed();
         self.replication.probe();
         if self.is_unloaded && self.forgotten_to.is_none() {
             self.loads_in_a_row = 0;
-            self.load(outbox);
+            self.load(outbox, config);
         }
         self.ask(if asks_role { Probe::Role } else { Probe::Ping }, again, outbox);
         self.unanswered.shrink_to(KEPT_UNANSWERED);
@@ -314,8 +314,8 @@ impl Publisher {
         });
     }
 
-    fn load(&mut self, outbox: &mut Outbox) {
-        for script in Script::ALL {
+    fn load(&mut self, outbox: &mut Outbox, config: &RedisConfig) {
+        for script in Script::of(&config.names()) {
             history::load(outbox.tail(), script);
             self.unanswered.push_back(Unanswered {
                 asked: Asked::Load(script),

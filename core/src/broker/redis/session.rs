@@ -367,8 +367,8 @@ impl RedisSession {
             if role == Role::Subscriber {
                 self.subscriber.probe(again, &mut self.links[role as usize].outbox, &self.config);
             } else {
-                let (publisher, Link { asks_role, outbox, .. }, ..) = self.publishing(role);
-                publisher.probe(*asks_role, again, outbox);
+                let (publisher, Link { asks_role, outbox, .. }, config, _) = self.publishing(role);
+                publisher.probe(*asks_role, again, outbox, config);
             }
         }
         self.mind_canary(now);
@@ -552,7 +552,7 @@ impl RedisSession {
     }
 
     fn message(&mut self, role: Role, channel: &[u8], payload: &[u8], sink: &mut impl FnMut(BrokerEvent<'_>)) {
-        let room = channel.strip_prefix(self.config.prefix.as_bytes()).and_then(|room| std::str::from_utf8(room).ok());
+        let room = self.config.names().room_of(channel).and_then(|room| std::str::from_utf8(room).ok());
         match room {
             Some(room) if role == Role::Subscriber && self.links[role as usize].is_up() => match Canary::is_named(room)
             {

@@ -79,7 +79,7 @@ impl Setup {
         }
         command::command(out, &hello);
         self.select(config, out);
-        self.check(out);
+        self.check(config, out);
     }
 
     /// The server speaks RESP2 only: everything `HELLO` would have done, one by one.
@@ -99,14 +99,14 @@ impl Setup {
             self.awaited.push_back(Step::SetName);
             command::command(out, &[b"CLIENT", b"SETNAME", name.as_bytes()]);
         }
-        self.check(out);
+        self.check(config, out);
     }
 
-    fn check(&mut self, out: &mut Vec<u8>) {
+    fn check(&mut self, config: &RedisConfig, out: &mut Vec<u8>) {
         self.awaited.extend([Step::Role, Step::Check]);
         command::command(out, &[b"ROLE"]);
         command::command(out, &[b"PING"]);
-        for script in Script::ALL.into_iter().filter(|_| self.loads_scripts) {
+        for script in Script::of(&config.names()).into_iter().filter(|_| self.loads_scripts) {
             self.awaited.push_back(Step::Load(script));
             history::load(out, script);
         }

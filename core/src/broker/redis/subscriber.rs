@@ -99,7 +99,7 @@ impl Subscriber {
             command::begin(out, 1 + joined);
             command::argument(out, operation.name());
             for ask in unsent().take(joined) {
-                command::channel(out, &config.prefix, &ask.room);
+                command::channel(out, &config.names(), &ask.room);
             }
             self.sent += joined;
             self.commands.push_back(Command::Channels { left: joined });
@@ -175,8 +175,7 @@ impl Subscriber {
             return Err(strayed());
         };
         let matches = self.asks.front().is_some_and(|ask| {
-            ask.operation.confirmed_by(kind)
-                && channel.strip_prefix(config.prefix.as_bytes()) == Some(ask.room.as_bytes())
+            ask.operation.confirmed_by(kind) && config.names().room_of(channel) == Some(ask.room.as_bytes())
         });
         if !matches {
             return Err(strayed());

@@ -1,8 +1,8 @@
-//! Where Redis is: one server, or the master that Sentinels name.
+//! Where Redis is: one server, the master that Sentinels name, or a Cluster.
 
 use std::fmt;
 
-use super::Address;
+use super::{Address, ClusterPubSub};
 
 /// Where Redis is. Later versions may know of more.
 ///
@@ -28,11 +28,22 @@ pub enum Topology {
         /// What the Sentinels call the group.
         master: String,
     },
+    /// The masters of a Cluster.
+    Cluster {
+        /// At least one of its nodes, of which the others are learned.
+        nodes: Vec<Address>,
+        /// Into how many partitions rooms are parted, from 1 to 16,384: the same on all instances.
+        partitions: u16,
+        /// How messages are published: the same on all instances.
+        pubsub: ClusterPubSub,
+    },
 }
 
 impl Topology {
     /// The port that Sentinels listen on unless told otherwise.
     pub const SENTINEL_PORT_DEFAULT: u16 = 26379;
+    /// Into how many partitions the rooms of a Cluster are parted unless told otherwise: enough for a hundred masters.
+    pub const PARTITIONS_DEFAULT: u16 = 256;
 }
 
 impl Default for Topology {
@@ -48,11 +59,19 @@ impl fmt::Display for Topology {
             Topology::Single(address) => address.fmt(f),
             Topology::Sentinel { sentinels, master } => {
                 write!(f, "the master {master} of the Sentinels ")?;
-                for (index, sentinel) in sentinels.iter().enumerate() {
-                    write!(f, "{}{sentinel}", if index == 0 { "" } else { ", " })?;
-                }
-                Ok(())
+                list(f, sentinels)
+            }
+            Topology::Cluster { nodes, .. } => {
+                f.write_str("the Cluster of ")?;
+                list(f, nodes)
             }
         }
     }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, addresses: &[Address]) -> fmt::Result {
+    addresses
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, address)| write!(f, "{}{address}", if index == 0 { "" } else { ", " }))
 }

@@ -158,7 +158,7 @@ impl Redis {
         let drawn = u64::from_str_radix(&String::from_utf8_lossy(drawn), 16).map_err(|error| error.to_string())?;
         let call = Call { room, drawn, age_max: Duration::from_millis(number(age_max)?), arguments };
         match script {
-            Script::Store => self.store(wire, &call, around),
+            Script::Store | Script::StoreSharded => self.store(wire, &call, around),
             Script::Read => self.read(wire, &call, around),
         }
     }

@@ -69,7 +69,7 @@ impl Publisher {
             self.kept.take(next.kept);
         }
         if self.forgotten_to.is_some_and(|place| place <= self.answered_to) {
-            self.repeat(outbox);
+            self.repeat(outbox, config);
         }
         verdict
     }
@@ -297,10 +297,10 @@ impl Publisher {
     }
 
     /// All that was written is answered: the scripts, what was refused without them, and what was asked meanwhile.
-    fn repeat(&mut self, outbox: &mut Outbox) {
+    fn repeat(&mut self, outbox: &mut Outbox, config: &RedisConfig) {
         self.forgotten_to = None;
         self.loads_in_a_row += 1;
-        self.load(outbox);
+        self.load(outbox, config);
         for mut backlog in [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)] {
             backlog.drain(|asked, bytes| self.append(asked, outbox, |out| out.extend_from_slice(bytes)));
         }
@@ -316,7 +316,7 @@ impl Publisher {
         }
         match history::loaded(script, reply, config) {
             // With the first of them it is tried anew, and each that fails decides.
-            Ok(()) => self.is_unloaded &= script != Script::ALL[0],
+            Ok(()) => self.is_unloaded &= script != Script::of(&config.names())[0],
             Err(reason) => {
                 self.is_unloaded = true;
                 self.complaints.refused(|| reason);

@@ -1,4 +1,4 @@
--- Stores a message and publishes it.
+-- Stores a message and publishes it, with the command ANNOUNCE.
 --
 -- KEYS[3], KEYS[4]  only with an idempotency key: hashes of its two generations, of field `k<key>` to `<digest> <epoch> <offset>`. The
 --                   field `` is always there, because a key that regularly does not exist holds up a script while its slot moves
@@ -135,5 +135,5 @@ if KEY then
   end
   attempt('HSET', keys_of[generation], 'k' .. KEY, string.format('%s %s %d', DIGEST, epoch, stored))
 end
-local is_announced = attempt('PUBLISH', ARGV[4], string.format('F2 %s %d ', epoch, stored) .. PAYLOAD)
+local is_announced = attempt(ANNOUNCE, ARGV[4], string.format('F2 %s %d ', epoch, stored) .. PAYLOAD)
 return { epoch, stored, 1, now, is_announced and 1 or 0, trouble }

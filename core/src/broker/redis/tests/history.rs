@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sha1::{Digest as _, Sha1};
 
+use crate::broker::redis::Names;
 use crate::broker::redis::history::*;
 use crate::broker::redis::resp::{Limits, Reply, Scan, scan};
 use crate::history::{Continuity, Epoch, IdempotencyKey, Page, Part, Position, Query, Retention, Stored, StoredAt};
@@ -14,7 +15,7 @@ use crate::history::{Continuity, Epoch, IdempotencyKey, Page, Part, Position, Qu
 const LIMITS: Limits = Limits { message_bytes_max: 100_000, reply_bytes_max: 100_000 };
 
 const ROOM: Room<'_> = Room {
-    prefix: "p:",
+    names: Names::plain("p:"),
     name: "r",
     retention: Retention { messages_max: 3, bytes_max: 40, age_max: Duration::from_millis(500) },
     meta_age_max: Duration::from_secs(6),
@@ -91,7 +92,7 @@ fn no_store_is_longer_than_is_reckoned_with_and_none_much_shorter() {
     let forever = Retention { messages_max: u32::MAX, bytes_max: u64::MAX, age_max: Duration::MAX };
     for [prefix, name, text, payload] in [[0, 1, 0, 0], [100, 200, 64, 70_000], [9, 9, 9, 9]] {
         let [prefix, name, text, payload] = [prefix, name, text, payload].map(|length| "x".repeat(length));
-        let room = Room { prefix: &prefix, name: &name, retention: forever, meta_age_max: Duration::MAX };
+        let room = Room { names: Names::plain(&prefix), name: &name, retention: forever, meta_age_max: Duration::MAX };
         let key = IdempotencyKey { text: &text, digest: u64::MAX, age_max: Duration::MAX, keys_max: u32::MAX };
         for key in [None, Some(&key)] {
             let mut out = Vec::new();

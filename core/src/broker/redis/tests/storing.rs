@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::broker::redis::Names;
 use crate::broker::redis::history::Script as Lua;
 use crate::broker::{ReadId, Store};
 use crate::history::{IdempotencyKey, Part, Query, Retention};
@@ -16,7 +17,7 @@ fn config() -> RedisConfig {
 
 /// What Redis replies to a `SCRIPT LOAD` of each script.
 pub(super) fn names() -> Vec<u8> {
-    Lua::ALL.iter().flat_map(|script| format!("$40\r\n{}\r\n", script.sha1()).into_bytes()).collect()
+    Lua::of(&Names::plain("")).iter().flat_map(|script| format!("$40\r\n{}\r\n", script.sha1()).into_bytes()).collect()
 }
 
 /// Both connections up; what the scripts' loading is answered.
@@ -26,7 +27,8 @@ fn up(config: RedisConfig, loads: &[u8]) -> Script {
     script.open(Role::Publisher);
     script.session.connected(link(Role::Publisher), script.now);
     let said = script.sent(Role::Publisher);
-    let asked = Lua::ALL.map(|script| vec!["SCRIPT".to_owned(), "LOAD".into(), script.source().into()]);
+    let asked =
+        Lua::of(&Names::plain("")).map(|script| vec!["SCRIPT".to_owned(), "LOAD".into(), script.source().into()]);
     assert!(said.ends_with(&[&asked[..], &[vec!["INFO".into(), "memory".into()]]].concat()));
     script.hear(Role::Publisher, &[HELLO_REPLY, MASTER, PONG, loads, MEMORY].concat());
     assert_eq!(script.events(), ["up", "publisher up"]);
