@@ -2,11 +2,14 @@
 //!
 //! The hub asks by [`Ask`], which comes as [`Action::Ask`](crate::Action::Ask), and hears through [`BrokerEvent`]. For one room at
 //! most one `Subscribe` or `Unsubscribe` is outstanding at a time. Each is answered by exactly one of `Subscribed`, `Unsubscribed`,
-//! `SubscribeFailed`. If `Down` comes first, it voids all that were outstanding, and every subscription held.
+//! `SubscribeFailed`. If `Down` comes first, it voids all that were outstanding, and every subscription held. `Lost` does that to some rooms.
 
 pub mod envelope;
 pub mod memory;
+mod partitions;
 pub mod redis;
+
+pub use partitions::{Partitions, partition_of};
 
 use crate::history::{IdempotencyKey, Page, Position, Query, Retention};
 
@@ -105,6 +108,11 @@ pub enum BrokerEvent<'a> {
     Down {
         /// For people: why, or since when.
         reason: &'a str,
+    },
+    /// The same as `Down` followed by `Up`, for the rooms of some partitions only: what is asked about them is answered once it can be.
+    Lost {
+        /// Those.
+        partitions: &'a Partitions,
     },
     /// Publishes are accepted from now on.
     PublisherUp,

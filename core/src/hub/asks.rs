@@ -115,9 +115,12 @@ impl Asks {
         self.list.len()
     }
 
-    /// Forgets subscriptions: an outage has voided them before anyone heard of them.
-    pub fn void_subscriptions(&mut self) {
-        self.list.retain(|kept| !matches!(kept.kind, Kind::Subscribe | Kind::Unsubscribe));
+    /// Forgets subscriptions to these rooms: an outage has voided them before anyone heard of them.
+    pub fn void_subscriptions(&mut self, is_void: impl Fn(&str) -> bool) {
+        let Asks { list, bytes, .. } = self;
+        let is_void =
+            |room: &Range<usize>| is_void(std::str::from_utf8(&bytes[room.clone()]).expect("made from a str"));
+        list.retain(|kept| !matches!(kept.kind, Kind::Subscribe | Kind::Unsubscribe) || !is_void(&kept.room));
     }
 
     /// Forgets reads: they will be asked for again.

@@ -14,6 +14,9 @@ pub(crate) enum Outstanding {
     Unsubscribe,
 }
 
+/// In place of the epoch in which a room was held: that of no outage, because it was another one.
+pub(crate) const LOST: u32 = 1;
+
 #[derive(Debug)]
 pub(crate) struct Room {
     pub name: Box<str>,
@@ -94,6 +97,10 @@ impl Rooms {
     /// The key of the first room at or after `from`.
     pub fn next_key(&self, from: u32) -> Option<u32> {
         (from..self.slab.capacity() as u32).find(|key| self.slab.contains(*key as usize))
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Room> {
+        self.slab.iter_mut().map(|(_, room)| room)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Room)> {

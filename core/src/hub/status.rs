@@ -1,5 +1,7 @@
 //! How the broker stands.
 
+use super::rooms::LOST;
+
 /// How the broker stands.
 #[derive(Debug)]
 pub(crate) struct BrokerStatus {
@@ -9,7 +11,7 @@ pub(crate) struct BrokerStatus {
     pub publisher_down: Option<Box<str>>,
     /// Why it refuses for a while what it is asked, if it does.
     pub refusing: Option<Box<str>>,
-    /// Counts outages, from 1.
+    /// Counts outages of the whole broker, from 2.
     pub epoch: u32,
     /// After an outage: the first room that has not been looked at.
     pub resubscribe_from: Option<u32>,
@@ -18,7 +20,13 @@ pub(crate) struct BrokerStatus {
 impl Default for BrokerStatus {
     fn default() -> BrokerStatus {
         let reason = Some("the broker has not been reached yet".into());
-        BrokerStatus { down: reason.clone(), publisher_down: reason, refusing: None, epoch: 1, resubscribe_from: None }
+        BrokerStatus {
+            down: reason.clone(),
+            publisher_down: reason,
+            refusing: None,
+            epoch: LOST + 1,
+            resubscribe_from: None,
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! For each room at most one request is outstanding. When its answer comes, what the room needs now is compared with what the
 //! broker holds. If they differ, the next request follows. So joining and leaving may race with the broker's answers in any order.
-//! An outage begins a new epoch, which voids every answer and every subscription of the last one at once.
+//! An outage begins a new epoch, which voids every answer and every subscription of the last one at once. An outage of a part of the broker
+//! voids those of its rooms.
 
 use super::Hub;
 use super::asks::Kind;
-use super::rooms::Outstanding;
+use super::rooms::{LOST, Outstanding};
 use crate::broker::envelope::{self, Dropped, Opened};
-use crate::broker::{BrokerEvent, PublishError, PublishId};
+use crate::broker::{BrokerEvent, Partitions, PublishError, PublishId};
 use crate::context::Context;
 use crate::fanout::Rest;
 use crate::fanout::group::Group;
@@ -61,10 +62,11 @@ impl Hub {
             BrokerEvent::Down { reason } => {
                 self.status.down = Some(reason.into());
                 self.status.epoch += 1;
-                self.asks.void_subscriptions();
+                self.asks.void_subscriptions(|_| true);
                 self.status.resubscribe_from = None;
                 self.end_deferred(cx, Duration::ZERO);
             }
+            BrokerEvent::Lost { partitions } => self.lose(cx, partitions),
             BrokerEvent::PublisherUp => {
                 self.status.publisher_down = None;
                 self.ask_reads(cx);
@@ -127,6 +129,20 @@ impl Hub {
             room.asked = Some((asked, self.status.epoch));
             self.asks.push(kind, &room.name, |_| {});
         }
+    }
+
+    /// The broker has lost the subscriptions of some rooms, and takes new ones.
+    fn lose(&mut self, cx: &mut Context, partitions: &Partitions) {
+        if self.status.is_down() {
+            return;
+        }
+        self.asks.void_subscriptions(|room| partitions.has_room(room));
+        for room in self.rooms.iter_mut().filter(|room| partitions.has_room(&room.name)) {
+            room.asked = None;
+            room.held_in = room.held_in.min(LOST);
+        }
+        self.status.resubscribe_from = Some(0);
+        self.resubscribe(cx);
     }
 
     /// Looks at the next rooms after an outage.

@@ -1,9 +1,9 @@
-//! Redis as its driver sees it, wherever it is: the links, and what the hub asks. The order of calls is in the module's guide. The session
-//! does the work, and the topology says where.
+//! Redis as its driver sees it, wherever it is: the links, and what the hub asks. The order of calls is in the module's guide. Where Redis is
+//! decides who does the work.
 
-use super::link_id::Place;
+use super::cluster::Cluster;
 use super::sentinel::Sentinels;
-use super::session::RedisSession;
+use super::single::Single;
 use super::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisStats, Topology};
 use crate::broker::{Ask, BrokerEvent, PublishId, ReadId, Store};
 use crate::history::{Query, Retention};
@@ -12,27 +12,44 @@ use crate::time::Time;
 /// Redis Pub/Sub without I/O. The [module's guide](super) says how to drive it.
 #[derive(Debug)]
 pub struct RedisBroker {
-    session: RedisSession,
-    /// Where the master has to be asked for.
-    sentinels: Option<Sentinels>,
-    /// How many losses of the session's connections the Sentinels have been asked about.
-    losses: u64,
+    at: At,
+}
+
+#[derive(Debug)]
+enum At {
+    Single(Box<Single>),
+    Cluster(Box<Cluster>),
+}
+
+/// The same of either.
+macro_rules! either {
+    ($at:expr, $name:ident => $what:expr) => {
+        match $at {
+            At::Single($name) => $what,
+            At::Cluster($name) => $what,
+        }
+    };
 }
 
 impl RedisBroker {
     /// Its first attempts to connect are due at once.
     pub fn new(config: RedisConfig) -> RedisBroker {
-        let (target, sentinels) = match &config.topology {
-            Topology::Single(address) => (Some(address.clone()), None),
-            Topology::Sentinel { sentinels, master } => (None, Some(Sentinels::new(sentinels, master, config.seed))),
-            Topology::Cluster { .. } => (None, None),
+        let at = match config.topology.clone() {
+            Topology::Single(address) => At::Single(Box::new(Single::new(Some(address), None, config))),
+            Topology::Sentinel { sentinels, master } => {
+                let sentinels = Sentinels::new(&sentinels, &master, config.seed);
+                At::Single(Box::new(Single::new(None, Some(sentinels), config)))
+            }
+            Topology::Cluster { nodes, partitions, pubsub } => {
+                At::Cluster(Box::new(Cluster::new(&nodes, (partitions, pubsub), config)))
+            }
         };
-        RedisBroker { session: RedisSession::new(target, config), sentinels, losses: 0 }
+        RedisBroker { at }
     }
 
     /// Takes an [`Action::Ask`](crate::Action::Ask).
     pub fn ask(&mut self, ask: Ask<'_>) {
-        self.session.ask(ask);
+        either!(&mut self.at, at => at.ask(ask));
     }
 
     /// Asks for the messages of a room: `Subscribed` or `SubscribeFailed` follows, unless `Down` comes first.
@@ -40,136 +57,119 @@ impl RedisBroker {
     /// Forgotten if the subscriber is not up: the hub asks for everything after `Up`. One operation may be
     /// outstanding per room.
     pub fn subscribe(&mut self, room: &str) {
-        self.session.subscribe(room);
+        self.ask(Ask::Subscribe { room });
     }
 
     /// Asks for no more messages of a room: `Unsubscribed` follows, or `SubscribeFailed` if Redis refuses even that,
     /// unless `Down` comes first. Forgotten if the subscriber is not up.
     pub fn unsubscribe(&mut self, room: &str) {
-        self.session.unsubscribe(room);
+        self.ask(Ask::Unsubscribe { room });
     }
 
     /// Publishes to a room. With an id, exactly one `Published` or `PublishFailed` follows, never from within this
     /// call; without one, a failure is only counted.
     pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
-        self.session.publish(room, payload, id);
+        self.ask(Ask::Publish { room, payload, store: None, replicas_min: 0, id });
     }
 
     /// The same of a message that is stored in the room's history in the same step. `Published` follows once so many replicas have it.
     pub fn store(&mut self, room: &str, payload: &[u8], store: &Store<'_>, replicas_min: u16, id: Option<PublishId>) {
-        self.session.store(room, payload, store, replicas_min, id);
+        self.ask(Ask::Publish { room, payload, store: Some(*store), replicas_min, id });
     }
 
     /// Reads a part of a room's history: `Read` or `ReadFailed` follows, never from within this call, unless `PublisherDown` comes first.
     /// How many may wait for that is for the caller to bound. A page has at most 1,000 messages and 512 KiB of payloads.
     pub fn read(&mut self, room: &str, query: Query, retention: Retention, id: ReadId) {
-        self.session.read(room, query, retention, id);
+        self.ask(Ask::Read { room, query, retention, id });
     }
 
     /// What is wrong with the histories of rooms in Redis, for the log: each kind once, until there has been none of it for a
     /// [`RedisConfig::probe_interval`]. Whether Redis may evict them is found out when the publisher's connection is set up.
     pub fn take_complaint(&mut self) -> Option<String> {
-        self.session.take_complaint()
+        either!(&mut self.at, at => at.take_complaint())
     }
 
     /// Why it cannot be found out whether what is published is heard, for the log: once, until it can again. Redis refuses that to
     /// whom its ACL allows other channels only.
     pub fn take_canary_refusal(&mut self) -> Option<String> {
-        self.session.take_canary_refusal()
+        either!(&mut self.at, at => at.take_canary_refusal())
     }
 
     /// What the log has to hear of where Redis is: that there is another master, or that Sentinels disagree.
     pub fn take_notice(&mut self) -> Option<String> {
-        self.sentinels.as_mut().and_then(Sentinels::take_notice)
+        either!(&mut self.at, at => at.take_notice())
     }
 
-    /// Where the server is that is used, for log lines: none while Sentinels have not named it. What to connect to,
+    /// Where the server is that is used, for log lines: none while Sentinels have not named it, and in a Cluster. What to connect to,
     /// [`RedisBroker::poll_connection`] says.
     pub fn address(&self) -> Option<&Address> {
-        self.session.target()
+        match &self.at {
+            At::Single(single) => single.address(),
+            At::Cluster(_) => None,
+        }
     }
 
     /// Signs in with these from the next connection on, because secrets may be changed while a server runs. Connections that exist stay.
     pub fn sign_in_with(&mut self, username: Option<String>, password: Option<String>) {
-        let config = self.session.config_mut();
-        (config.username, config.password) = (username, password);
+        either!(&mut self.at, at => at.sign_in_with(username, password));
     }
 
     /// The same at Sentinels.
     pub fn sign_in_at_sentinels_with(&mut self, username: Option<String>, password: Option<String>) {
-        let config = self.session.config_mut();
-        (config.sentinel_username, config.sentinel_password) = (username, password);
+        if let At::Single(single) = &mut self.at {
+            single.sign_in_at_sentinels_with(username, password);
+        }
     }
 
-    /// The links that there may be. Later there may be more.
+    /// The links that there may be now. In a Cluster there are others later.
     pub fn links(&self) -> impl Iterator<Item = LinkId> + use<> {
-        let sentinels = self.sentinels.as_ref().map_or(0, Sentinels::count);
-        let of_the_session = self.session.roles().map(Place::Session);
-        of_the_session.chain((0..sentinels).map(Place::Sentinel)).map(Place::link)
+        let (single, cluster) = match &self.at {
+            At::Single(single) => (Some(single.links()), Vec::new()),
+            At::Cluster(cluster) => (None, cluster.links()),
+        };
+        single.into_iter().flatten().chain(cluster)
     }
 
     /// Whether messages of rooms come on a link: it is to be left unread while the hub is congested
     /// ([`Core::is_congested`](crate::Core::is_congested)).
     pub fn receives(&self, link: LinkId) -> bool {
-        link.receives()
+        match &self.at {
+            At::Single(_) => link.receives(),
+            At::Cluster(_) => Cluster::receives(link),
+        }
     }
 
     /// Whether a link leads to a Sentinel, which is signed in at with
     /// [other credentials](RedisBroker::sign_in_at_sentinels_with) than Redis.
     pub fn leads_to_sentinel(&self, link: LinkId) -> bool {
-        matches!(link.place(), Place::Sentinel(_))
+        matches!(&self.at, At::Single(single) if single.leads_to_sentinel(link))
     }
 
     /// Where a link is in its life.
     pub fn state(&self, link: LinkId) -> LinkState {
-        match (link.place(), &self.sentinels) {
-            (Place::Session(role), _) => self.session.state(role),
-            (Place::Sentinel(index), Some(sentinels)) => sentinels.stats(index).state,
-            (Place::Sentinel(_), None) => LinkState::Waiting,
-        }
+        either!(&self.at, at => at.state(link))
     }
 
     /// What the driver is to do about a connection now. To be called until it has nothing more; that is at most twice for each link.
     pub fn poll_connection(&mut self, now: Time) -> Option<(LinkId, ConnectionRequest)> {
-        if let Some(sentinels) = &mut self.sentinels {
-            let request = sentinels.poll(now, self.session.config());
-            if let Some((index, request)) = request {
-                return Some((Place::Sentinel(index).link(), request));
-            }
-        }
-        self.session.poll_connection(now).map(|(role, request)| (Place::Session(role).link(), request))
+        either!(&mut self.at, at => at.poll_connection(now))
     }
 
     /// The connection that was to be opened is established; its output can be written.
     pub fn connected(&mut self, link: LinkId, now: Time) {
-        match (link.place(), &mut self.sentinels) {
-            (Place::Session(role), _) => self.session.connected(role, now),
-            (Place::Sentinel(index), Some(sentinels)) => sentinels.connected(index, now, self.session.config()),
-            (Place::Sentinel(_), None) => {}
-        }
+        either!(&mut self.at, at => at.connected(link, now));
     }
 
     /// The connection ended, or could not be established. `reason` is for people and must hold no secret.
     pub fn disconnected(&mut self, link: LinkId, reason: &str, now: Time) {
-        match (link.place(), &mut self.sentinels) {
-            (Place::Session(role), _) => self.session.disconnected(role, reason, now),
-            (Place::Sentinel(index), Some(sentinels)) => {
-                sentinels.disconnected(index, reason, now, self.session.config());
-            }
-            (Place::Sentinel(_), None) => {}
-        }
-        self.follow(now);
+        either!(&mut self.at, at => at.disconnected(link, reason, now));
     }
 
     /// What is to be written to a connection: whole commands, except that the first may be the rest of one.
     ///
     /// Subscriptions asked for since the last call are put into commands here, so it should be called once a turn.
     pub fn output(&mut self, link: LinkId) -> &[u8] {
-        match (link.place(), &self.sentinels) {
-            (Place::Session(role), _) => self.session.output(role),
-            (Place::Sentinel(index), Some(sentinels)) => sentinels.output(index),
-            (Place::Sentinel(_), None) => &[],
-        }
+        either!(&mut self.at, at => at.output(link))
     }
 
     /// The kernel took the first `len` bytes of [`RedisBroker::output`].
@@ -178,97 +178,52 @@ impl RedisBroker {
     ///
     /// If there were not so many.
     pub fn written(&mut self, link: LinkId, len: usize) {
-        match (link.place(), &mut self.sentinels) {
-            (Place::Session(role), _) => self.session.written(role, len),
-            (Place::Sentinel(index), Some(sentinels)) => sentinels.written(index, len),
-            (Place::Sentinel(_), None) => {}
-        }
+        either!(&mut self.at, at => at.written(link, len));
     }
 
     /// Takes what was read from a connection. Events that were waiting come first, then those of these bytes.
     ///
     /// Messages are borrowed from `data` where they are whole in it; only an unfinished remainder is kept.
     pub fn input(&mut self, link: LinkId, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
-        match (link.place(), &mut self.sentinels) {
-            (Place::Session(role), _) => self.session.input(role, data, now, &mut sink),
-            (Place::Sentinel(index), Some(sentinels)) => sentinels.input(index, data, now, self.session.config()),
-            (Place::Sentinel(_), None) => {}
-        }
-        self.follow(now);
-        self.session.poll_events(sink);
+        either!(&mut self.at, at => at.input(link, data, now, &mut sink));
     }
 
     /// Whether [`RedisBroker::poll_events`] has any.
     pub fn has_events(&self) -> bool {
-        self.session.has_events()
+        either!(&self.at, at => at.has_events())
     }
 
     /// Hands out the events that came about outside [`RedisBroker::input`], oldest first.
-    pub fn poll_events(&mut self, sink: impl FnMut(BrokerEvent<'_>)) {
-        self.session.poll_events(sink);
+    pub fn poll_events(&mut self, mut sink: impl FnMut(BrokerEvent<'_>)) {
+        either!(&mut self.at, at => at.poll_events(&mut sink));
     }
 
     /// When to call [`RedisBroker::timeout`] and [`RedisBroker::poll_connection`], if nothing else happens.
     pub fn next_timeout(&self) -> Option<Time> {
-        let sentinels = self.sentinels.as_ref().and_then(|sentinels| sentinels.next_timeout(self.session.config()));
-        self.session.next_timeout().into_iter().chain(sentinels).min()
+        either!(&self.at, at => at.next_timeout())
     }
 
     /// Does what is due: probes, and gives up what has not answered.
     pub fn timeout(&mut self, now: Time) {
-        self.session.timeout(now);
-        if let Some(sentinels) = &mut self.sentinels {
-            sentinels.timeout(now, self.session.config());
-        }
-        self.follow(now);
+        either!(&mut self.at, at => at.timeout(now));
     }
 
     /// What waits for a connection waits no more, nor does what is published from now on: the driver is about to end.
     pub fn stop_waiting(&mut self) {
-        self.session.stop_waiting();
+        either!(&mut self.at, at => at.stop_waiting());
     }
 
     /// How Redis fares.
     pub fn stats(&self) -> RedisStats<'_> {
-        let switches = self.sentinels.as_ref().map_or(0, Sentinels::switches);
-        RedisStats { switches, ..self.session.stats() }
+        either!(&self.at, at => at.stats())
     }
 
     /// The session, to look into.
     #[cfg(test)]
-    pub(super) fn session(&self) -> &RedisSession {
-        &self.session
-    }
-
-    /// Leads the session to where the Sentinels say that the master is. When a connection is lost they are asked again, and when the last
-    /// is, nobody is believed before they have answered: an old master that comes back takes connections, too, until it is told that it is
-    /// a replica.
-    fn follow(&mut self, now: Time) {
-        let Some(sentinels) = &mut self.sentinels else { return };
-        let losses = self.session.losses();
-        if self.losses != losses {
-            self.losses = losses;
-            if self.session.is_anywhere() {
-                sentinels.ask_again(now, self.session.config());
-            } else {
-                sentinels.doubt(now, self.session.config());
-                self.session.lead_to(None, "", now);
-            }
-        }
-        match sentinels.master() {
-            Some(master) if self.session.target() != Some(master) => {
-                let master = master.clone();
-                let reason = format!("the master is {master} now");
-                self.session.lead_to(Some(master), &reason, now);
-                // Connections that were given up for it are no loss to ask about.
-                self.losses = self.session.losses();
-            }
-            Some(_) => {}
-            None => {
-                if let Some(trouble) = sentinels.trouble() {
-                    self.session.has_nowhere(&trouble);
-                }
-            }
+    pub(super) fn session(&self) -> &super::session::RedisSession {
+        match &self.at {
+            At::Single(single) => single.session(),
+            At::Cluster(_) => panic!("there are several"),
         }
     }
 }

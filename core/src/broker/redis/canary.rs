@@ -11,6 +11,7 @@
 //! subscriber may well be at another node.
 
 use super::RedisConfig;
+use super::names::SLOTS;
 use super::refusal::{Refusal, takes_no_writes};
 use crate::time::Time;
 
@@ -29,8 +30,8 @@ pub(super) enum CanaryStep {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CanaryNews {
-    /// Redis has confirmed the subscription.
-    Subscribed,
+    /// Redis has confirmed the subscription to the channel of this name.
+    Subscribed(Box<str>),
     /// It refuses the subscription for good, for this reason.
     NotSubscribed(String),
     /// It has taken this number.
@@ -69,6 +70,7 @@ enum Last {
 #[derive(Debug)]
 pub(super) struct Canary {
     name: String,
+    seed: u64,
     /// On the subscriber's present connection.
     is_subscribed: bool,
     /// On the publisher's present connection.
@@ -88,11 +90,16 @@ pub(super) struct Canary {
     is_told: bool,
 }
 
+fn name(seed: u64, config: &RedisConfig) -> String {
+    format!("{}canary:{}:{:016x}", char::from(MARK), config.client_name, seed)
+}
+
 impl Canary {
     /// One that has yet to be subscribed. Its name is that of the connections, and what this process has drawn.
-    pub(super) fn new(config: &RedisConfig) -> Canary {
+    pub(super) fn new(seed: u64, config: &RedisConfig) -> Canary {
         Canary {
-            name: format!("{}canary:{}:{:016x}", char::from(MARK), config.client_name, config.seed),
+            name: name(seed, config),
+            seed,
             is_subscribed: false,
             may_publish: false,
             number: 0,
@@ -110,6 +117,21 @@ impl Canary {
     /// command as a whole.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// If its name does not suit, it is called otherwise from now on, and has yet to be subscribed. In a Cluster its channel has to be one of the
+    /// session's node. Says whether that is so.
+    pub(super) fn rename(&mut self, suits: impl Fn(&str) -> bool, config: &RedisConfig) -> bool {
+        if suits(&self.name) {
+            return false;
+        }
+        let base = name(self.seed, config);
+        // As many as there are slots, so that one is there if any is; and each is as likely.
+        let names = (0..4 * u32::from(SLOTS)).map(|number| format!("{base}:{number}"));
+        let Some(name) = names.into_iter().find(|name| suits(name)) else { return false };
+        self.name = name;
+        (self.last, self.is_subscribed) = (Last::Settled, false);
+        true
     }
 
     /// Whether this stands behind the prefix in the name of a canary's channel, and is no room.
@@ -203,7 +225,8 @@ impl Canary {
     /// Takes what came of it.
     pub(super) fn take(&mut self, news: CanaryNews, now: Time, config: &RedisConfig) -> Option<Unheard> {
         match news {
-            CanaryNews::Subscribed => (self.is_subscribed, self.next_at) = (true, now),
+            CanaryNews::Subscribed(name) if *name == *self.name => (self.is_subscribed, self.next_at) = (true, now),
+            CanaryNews::Subscribed(_) => {}
             CanaryNews::NotSubscribed(reason) => self.complain(reason),
             CanaryNews::Published(number) => {
                 self.is_unanswered = false;

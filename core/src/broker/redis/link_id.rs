@@ -21,6 +21,11 @@ impl LinkId {
         }
     }
 
+    /// The one at this place.
+    pub(super) const fn at(index: usize) -> LinkId {
+        LinkId(index as u32)
+    }
+
     pub(super) fn receives(self) -> bool {
         self == Place::Session(Role::Subscriber).link()
     }
@@ -58,6 +63,15 @@ pub(super) enum Role {
 impl Role {
     /// How many there are.
     pub(super) const COUNT: usize = 3;
+    /// That of the connection over which is published to a room that waits for so many replicas. It is always the same, so that what is said
+    /// to the room keeps its order.
+    pub(super) fn that_publishes(replicas_min: u16) -> Role {
+        match replicas_min {
+            0 => Role::Publisher,
+            _ => Role::DurablePublisher,
+        }
+    }
+
     /// All of them.
     pub(super) const ALL: [Role; Role::COUNT] = [Role::Subscriber, Role::Publisher, Role::DurablePublisher];
 }

@@ -70,6 +70,7 @@ mod backoff;
 mod broker;
 mod buffers;
 mod canary;
+mod cluster;
 mod command;
 mod complaints;
 pub mod history;
@@ -78,12 +79,14 @@ mod link_id;
 mod names;
 mod publisher;
 mod queue;
+mod redirect;
 mod refusal;
 mod replication;
 pub mod resp;
 mod sentinel;
 mod session;
 mod setup;
+mod single;
 mod standing;
 mod stores;
 mod subscriber;
@@ -99,7 +102,9 @@ use std::time::Duration;
 pub use address::Address;
 pub use broker::RedisBroker;
 pub use link_id::LinkId;
-pub use names::{ClusterPubSub, Names, partition_of, slot_of_partition};
+pub use names::{ClusterPubSub, Names, slot_of_partition};
+
+pub use super::partitions::partition_of;
 pub use topology::Topology;
 
 #[cfg(doc)]

@@ -12,44 +12,10 @@
 //! The partition is the CRC16 of the room's name, as the Redis Cluster specification has it for slots, modulo their number.
 
 use super::{RedisConfig, Topology};
+use crate::broker::partitions::{crc16, partition_of};
 
 /// How many slots a Cluster has (Redis Cluster specification, "Key distribution model").
 pub(super) const SLOTS: u16 = 16_384;
-
-/// CRC16 by the polynomial 0x1021, from 0 on, nothing reflected (Redis Cluster specification, appendix A).
-const CRC16: [u16; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = (byte as u16) << 8;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
-
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| crc << 8 ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
-}
-
-/// The partition of a room, of so many.
-///
-/// ```
-/// # use fanfare_core::broker::redis::partition_of;
-/// assert_eq!(partition_of("lobby", 256), partition_of("lobby", 512) % 256);
-/// ```
-///
-/// # Panics
-///
-/// If there are none.
-pub fn partition_of(room: &str, partitions: u16) -> u16 {
-    crc16(room.as_bytes()) % partitions
-}
 
 /// The slot of a Cluster in which a partition's keys and channels are.
 ///
@@ -117,6 +83,11 @@ impl<'a> Names<'a> {
         Names { prefix, partitions: Some((partitions, pubsub)) }
     }
 
+    /// Whether rooms have partitions.
+    pub fn is_of_cluster(&self) -> bool {
+        self.partitions.is_some()
+    }
+
     /// Whether channels belong to slots.
     pub fn is_sharded(&self) -> bool {
         matches!(self.partitions, Some((_, ClusterPubSub::Sharded)))
@@ -139,6 +110,20 @@ impl<'a> Names<'a> {
         let mut out = Vec::new();
         self.write_key(kind, room, &mut |bytes| out.extend_from_slice(bytes));
         String::from_utf8(out).expect("made of texts")
+    }
+
+    /// The key under which the instances of a Cluster say what they agree on.
+    pub(super) fn layout_key(&self) -> String {
+        format!("{}{{0}}\u{1}layout", self.prefix)
+    }
+
+    /// What they have to agree on.
+    pub(super) fn layout(&self) -> String {
+        match self.partitions {
+            Some((partitions, ClusterPubSub::Sharded)) => format!("{partitions} sharded"),
+            Some((partitions, ClusterPubSub::Classic)) => format!("{partitions} classic"),
+            None => String::new(),
+        }
     }
 
     /// Hands out the parts of a room's channel.

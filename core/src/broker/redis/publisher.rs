@@ -5,6 +5,7 @@
 //! put aside until all that was written is answered, and then written behind what has to be repeated. What is to be published while there is
 //! no connection, and what was not written when it was lost, may wait for the next.
 
+mod detour;
 mod replies;
 
 use std::collections::VecDeque;
@@ -24,18 +25,28 @@ use crate::broker::{PublishError, PublishId, ReadId, Store};
 use crate::hash::Seeded;
 use crate::history::{Position, Query, Retention};
 use crate::time::Time;
+use detour::Detours;
+pub(super) use detour::{Detour, Why};
 
 /// Places kept for good in the list of unanswered publishes: 48 KB.
 const KEPT_UNANSWERED: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    Publish(Option<PublishId>),
+pub(super) enum Asked {
+    Publish(PublishAsked),
     Store(StoreAsked),
-    Read(ReadId),
+    Read(ReadAsked),
     /// Until replicas have what was stored.
     Wait(Wait),
     Load(Script),
+    /// What comes next, although another node has the slot still. In a Cluster.
+    Asking,
+    /// That a message was stored, to the subscribers at the node that has the slot still. In a Cluster.
+    Announce,
+    /// What the instances of a Cluster have to agree on.
+    Layout,
+    /// The same, which is written where nothing is yet.
+    SetLayout,
     /// This number.
     Canary(u64),
     /// `again`: what it answers decides whether trouble is over.
@@ -46,21 +57,84 @@ enum Asked {
 }
 
 impl Asked {
-    fn runs_script(self) -> bool {
-        matches!(self, Asked::Store(_) | Asked::Read(_))
+    /// Whether it is kept until it is answered, to be repeated.
+    fn is_kept(self, is_of_cluster: bool) -> bool {
+        matches!(self, Asked::Store(_) | Asked::Read(_)) || is_of_cluster && matches!(self, Asked::Publish(_))
+    }
+
+    /// The publish or the read whose answer is waited for.
+    pub(super) fn waits_for(self) -> Result<Option<PublishId>, ReadId> {
+        match self {
+            Asked::Publish(PublishAsked { id, .. }) | Asked::Store(StoreAsked { id, .. }) => Ok(id),
+            Asked::Read(ReadAsked { id, .. }) => Err(id),
+            _ => Ok(None),
+        }
+    }
+
+    fn is_publish(self) -> bool {
+        matches!(self, Asked::Publish(_) | Asked::Store(_))
+    }
+
+    /// The partition of the room that it is about. In a Cluster.
+    pub(super) fn partition(self) -> Option<u16> {
+        match self {
+            Asked::Publish(PublishAsked { partition, .. })
+            | Asked::Store(StoreAsked { partition, .. })
+            | Asked::Read(ReadAsked { partition, .. }) => Some(partition),
+            _ => None,
+        }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct StoreAsked {
+pub(super) struct PublishAsked {
+    id: Option<PublishId>,
+    partition: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReadAsked {
+    id: ReadId,
+    partition: u16,
+}
+
+impl PublishAsked {
+    pub(super) fn new(room: &str, id: Option<PublishId>, config: &RedisConfig) -> PublishAsked {
+        PublishAsked { id, partition: partition_of(room, config) }
+    }
+}
+
+impl ReadAsked {
+    pub(super) fn new(room: &str, id: ReadId, config: &RedisConfig) -> ReadAsked {
+        ReadAsked { id, partition: partition_of(room, config) }
+    }
+}
+
+impl StoreAsked {
+    pub(super) fn new(room: &str, id: Option<PublishId>, replicas_min: u16, config: &RedisConfig) -> StoreAsked {
+        let hash = Seeded::new(config.seed).hash_one(room);
+        StoreAsked { id, room: hash, replicas_min, partition: partition_of(room, config), is_asking: false }
+    }
+}
+
+/// Off a Cluster it is none.
+fn partition_of(room: &str, config: &RedisConfig) -> u16 {
+    config.names().partition(room).unwrap_or(0)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StoreAsked {
     id: Option<PublishId>,
     /// A hash of its name.
     room: u64,
     replicas_min: u16,
+    partition: u16,
+    /// It goes to a node that does not have the slot yet, and no subscribers of the room.
+    is_asking: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Probe {
+pub(super) enum Probe {
     Ping,
     Role,
     /// Of a replica: it may be one of a cluster.
@@ -97,6 +171,8 @@ pub(super) struct Publisher {
     refused: Backlog<(Asked, Time)>,
     /// What was asked meanwhile.
     held: Backlog<(Asked, Time)>,
+    /// What has to go another way, in a Cluster.
+    detours: Detours,
     /// How often the scripts have been loaded since one of them ran.
     loads_in_a_row: u32,
     /// Scripts cannot be loaded, so that there are no histories here.
@@ -114,8 +190,8 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// `seed` is of this one alone: no other, of whatever instance, draws the same epochs.
-    pub(super) fn new(seed: u64) -> Publisher {
-        Publisher { seed, ..Publisher::default() }
+    pub(super) fn new(seed: u64, config: &RedisConfig) -> Publisher {
+        Publisher { seed, detours: Detours::new(config), ..Publisher::default() }
     }
 
     /// The connection is up; what was said on it until here is not counted. `unloaded` says why there are no histories on it.
@@ -147,7 +223,7 @@ impl Publisher {
             return self.fail(id, PublishError::Busy, events);
         }
         self.publishes += 1;
-        self.append_or_wait(Asked::Publish(id), outbox, now, |out| {
+        self.append_or_wait(Asked::Publish(PublishAsked::new(room, id, config)), outbox, now, |out| {
             command::publish(out, &config.names(), room, payload);
         });
     }
@@ -174,7 +250,7 @@ impl Publisher {
         }
         self.publishes += 1;
         let drawn = self.draw(room);
-        let asked = StoreAsked { id, room: Seeded::new(config.seed).hash_one(room), replicas_min };
+        let asked = StoreAsked::new(room, id, replicas_min, config);
         self.append_or_wait(Asked::Store(asked), outbox, now, |out| {
             history::store(out, &of, drawn, store.key.as_ref(), payload);
         });
@@ -215,7 +291,7 @@ impl Publisher {
         }
         let drawn = self.draw(room);
         let query = stores::bounded(query);
-        self.append((Asked::Read(id), Time::ZERO), outbox, |out| {
+        self.append((Asked::Read(ReadAsked::new(room, id, config)), Time::ZERO), outbox, |out| {
             history::read(out, &Room::new(room, retention, config), drawn, &query);
         });
     }
@@ -237,7 +313,7 @@ impl Publisher {
         let out = outbox.tail();
         let start = out.len();
         write(out);
-        let kept = if asked.runs_script() { &out[start..] } else { &[] };
+        let kept = if asked.is_kept(self.detours.is_of_cluster) { &out[start..] } else { &[] };
         self.kept.tail().extend_from_slice(kept);
         let kept = kept.len();
         self.unanswered.push_back(Unanswered { asked, since, end: outbox.end(), kept });
@@ -260,7 +336,8 @@ impl Publisher {
 
     /// Bytes of the connection that have no answer, written or put aside.
     pub(super) fn unanswered_bytes(&self, outbox: &Outbox) -> u64 {
-        let aside = self.refused.len_bytes() + self.held.len_bytes() + self.waiting.len_bytes();
+        let aside =
+            self.refused.len_bytes() + self.held.len_bytes() + self.waiting.len_bytes() + self.detours.len_bytes();
         // Before it is up, what stands in the outbox is its set-up.
         let unanswered = if self.is_up { outbox.end().saturating_sub(self.answered_to) } else { 0 };
         unanswered + aside as u64
@@ -338,6 +415,9 @@ impl Publisher {
         let [mut refused, mut held] = [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)];
         // They do not wait: what their senders said later may have been made, because another instance has loaded the scripts in between.
         refused.drain(|(asked, _), _| self.give_up(asked, PublishError::Unavailable, events));
+        for Detour { asked, .. } in self.detours.take() {
+            self.give_up(asked, PublishError::Unavailable, events);
+        }
         let mut unanswered = std::mem::take(&mut self.unanswered);
         let (sent_total, mut start) = (outbox.sent_total(), self.answered_to);
         for Unanswered { asked, since, end, .. } in unanswered.drain(..) {
@@ -379,12 +459,72 @@ impl Publisher {
     /// Answers a publish that has no answer and will get none.
     fn give_up(&mut self, asked: Asked, error: PublishError, events: &mut EventQueue) {
         match asked {
-            Asked::Publish(id) | Asked::Store(StoreAsked { id, .. }) => {
+            Asked::Publish(PublishAsked { id, .. }) | Asked::Store(StoreAsked { id, .. }) => {
                 self.publishes -= 1;
                 self.fail(id, error, events);
             }
-            // The hub asks again.
-            Asked::Read(_) | Asked::Wait(_) | Asked::Load(_) | Asked::Canary(_) | Asked::Probe { .. } => {}
+            // Where this is the only publisher, the hub asks again by itself.
+            Asked::Read(ReadAsked { id, .. }) if self.detours.is_of_cluster => events.read_failed(id, true),
+            Asked::Read(_)
+            | Asked::Wait(_)
+            | Asked::Load(_)
+            | Asked::Asking
+            | Asked::Announce
+            | Asked::Layout
+            | Asked::SetLayout
+            | Asked::Canary(_)
+            | Asked::Probe { .. } => {}
+        }
+    }
+
+    /// Whether there is anything to take.
+    pub(super) fn has_detours(&self) -> bool {
+        let is_ready = self.detours.is_of_cluster && self.forgotten_to.is_none();
+        is_ready && (self.detours.has_any() || self.waiting.first().is_some())
+    }
+
+    /// What has to go another way: not before all that was sent with it is answered.
+    pub(super) fn take_detours(&mut self) -> Vec<Detour> {
+        if !self.detours.is_of_cluster || self.forgotten_to.is_some() {
+            return Vec::new();
+        }
+        let Publisher { waiting, detours, .. } = self;
+        std::mem::take(waiting).drain(|asked, bytes| detours.push(asked, bytes, Why::Behind));
+        let taken = self.detours.take();
+        self.publishes -= taken.iter().filter(|detour| detour.asked.is_publish()).count();
+        taken
+    }
+
+    pub(super) fn take_announcements(&mut self) -> Vec<(u16, Vec<u8>)> {
+        self.detours.take_announcements()
+    }
+
+    /// Appends what another one did not do. `is_asking`: the node here has yet to get its slot.
+    pub(super) fn resume(&mut self, (asked, since): (Asked, Time), bytes: &[u8], is_asking: bool, outbox: &mut Outbox) {
+        let asked = match asked {
+            Asked::Store(store) => Asked::Store(StoreAsked { is_asking, ..store }),
+            asked => asked,
+        };
+        if is_asking {
+            self.append((Asked::Asking, Time::ZERO), outbox, |out| command::command(out, &[b"ASKING"]));
+        }
+        self.publishes += usize::from(asked.is_publish());
+        self.append((asked, since), outbox, |out| out.extend_from_slice(bytes));
+    }
+
+    /// Appends the command that announces what was stored elsewhere.
+    pub(super) fn announce(&mut self, command: &[u8], outbox: &mut Outbox) {
+        self.append((Asked::Announce, Time::ZERO), outbox, |out| out.extend_from_slice(command));
+    }
+
+    /// Appends the question what the instances of a Cluster have agreed on, and has them agree on this if there is nothing yet.
+    pub(super) fn ask_layout(&mut self, layout: &str, outbox: &mut Outbox, config: &RedisConfig) {
+        let key = config.names().layout_key();
+        for (asked, words) in [
+            (Asked::SetLayout, &[b"SETNX", key.as_bytes(), layout.as_bytes()] as &[&[u8]]),
+            (Asked::Layout, &[b"GET", key.as_bytes()]),
+        ] {
+            self.append((asked, Time::ZERO), outbox, |out| command::command(out, words));
         }
     }
 

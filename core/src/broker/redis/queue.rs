@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 
-use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId};
+use crate::broker::{BrokerEvent, Partitions, PublishError, PublishId, ReadId};
 
 /// Places kept for good; a burst of refused publishes gives the rest back.
 const KEPT_EVENTS: usize = 1024;
 
 #[derive(Debug)]
 enum Queued {
+    Up,
     Down { reason: String },
+    Lost { partitions: Partitions },
     PublisherUp,
     PublisherDown { reason: String },
     Refusing { reason: String },
@@ -25,6 +27,14 @@ pub(super) struct EventQueue {
 }
 
 impl EventQueue {
+    pub(super) fn up(&mut self) {
+        self.events.push_back(Queued::Up);
+    }
+
+    pub(super) fn lost(&mut self, partitions: Partitions) {
+        self.events.push_back(Queued::Lost { partitions });
+    }
+
     pub(super) fn down(&mut self, reason: String) {
         self.events.push_back(Queued::Down { reason });
     }
@@ -61,7 +71,9 @@ impl EventQueue {
     pub(super) fn drain(&mut self, sink: &mut impl FnMut(BrokerEvent<'_>)) {
         for event in self.events.drain(..) {
             sink(match &event {
+                Queued::Up => BrokerEvent::Up,
                 Queued::Down { reason } => BrokerEvent::Down { reason },
+                Queued::Lost { partitions } => BrokerEvent::Lost { partitions },
                 Queued::PublisherUp => BrokerEvent::PublisherUp,
                 Queued::PublisherDown { reason } => BrokerEvent::PublisherDown { reason },
                 Queued::Refusing { reason } => BrokerEvent::Refusing { reason },

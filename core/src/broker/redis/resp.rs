@@ -26,6 +26,8 @@ const NUMBER_BYTES_MAX: usize = 20;
 
 /// What both forms of a published message start with, after the type byte `>` or `*`.
 const MESSAGE_HEAD: &[u8; 17] = b"3\r\n$7\r\nmessage\r\n$";
+/// The same of sharded Pub/Sub.
+const SHARDED_MESSAGE_HEAD: &[u8; 18] = b"3\r\n$8\r\nsmessage\r\n$";
 
 /// How large replies may be. Not `#[non_exhaustive]`: whoever reads bytes shall have chosen every bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub struct Limits {
 /// What stands at the start of a slice: there is nothing else, so it is not `#[non_exhaustive]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scan<'a> {
-    /// A published message, as the RESP3 push or the RESP2 array `message channel payload`.
+    /// A published message, as the RESP3 push or the RESP2 array `message channel payload`, or the same with `smessage`.
     Message {
         /// The channel's name, prefix included.
         channel: &'a [u8],
@@ -202,26 +204,31 @@ pub fn scan<'a>(data: &'a [u8], limits: &Limits) -> Result<Scan<'a>, Malformed> 
 
 fn next<'a>(data: &'a [u8], limits: &Limits) -> Result<Scan<'a>, Stop> {
     let reply_bytes_max = limits.reply_bytes_max as u64;
-    if let [b'>' | b'*', rest @ ..] = data
-        && rest.starts_with(MESSAGE_HEAD)
-        && let Some(found) = message(data, limits)?
-    {
-        return Ok(found);
+    if let [b'>' | b'*', rest @ ..] = data {
+        let head = if rest.starts_with(MESSAGE_HEAD) {
+            Some(1 + MESSAGE_HEAD.len())
+        } else {
+            rest.starts_with(SHARDED_MESSAGE_HEAD).then_some(1 + SHARDED_MESSAGE_HEAD.len())
+        };
+        if let Some(head) = head
+            && let Some(found) = message(data, head, limits)?
+        {
+            return Ok(found);
+        }
     }
     let (reply, len) = value(data, reply_bytes_max)?;
     Ok(Scan::Reply { reply, len })
 }
 
-/// A message, of which `data` holds [`MESSAGE_HEAD`]; none if channel or payload turn out not to be strings, which is
+/// A message, of which `data` holds the head of so many bytes; none if channel or payload turn out not to be strings, which is
 /// well-formed and nothing Redis says.
 #[inline]
-fn message<'a>(data: &'a [u8], limits: &Limits) -> Result<Option<Scan<'a>>, Stop> {
+fn message<'a>(data: &'a [u8], head: usize, limits: &Limits) -> Result<Option<Scan<'a>>, Stop> {
     let reply_bytes_max = limits.reply_bytes_max as u64;
     let bounded = |stop| match stop {
         Stop::Need(need) if need > reply_bytes_max => Stop::Malformed(Malformed::TooLarge),
         stop => stop,
     };
-    let head = 1 + MESSAGE_HEAD.len();
     if data.get(head) == Some(&b'-') {
         return Ok(None);
     }

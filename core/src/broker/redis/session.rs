@@ -1,6 +1,8 @@
 //! The session as its driver sees it: its connections, and what the hub asks. The order of calls is in the module's
 //! guide; the work is done in `link`, `subscriber` and `publisher`.
 
+mod in_cluster;
+
 use super::buffers::{Received, Stopped};
 use super::canary::{Canary, CanaryNews, CanaryStep};
 use super::link::{Link, Tick};
@@ -13,6 +15,8 @@ use super::standing::Standing;
 use super::stores::page_bytes_max;
 use super::subscriber::{Operation, Subscriber};
 use super::verdict::{Loss, Verdict};
+pub(super) use in_cluster::News;
+
 use super::{Address, ConnectionRequest, LinkState, RedisConfig, RedisStats};
 use crate::broker::{Ask, BrokerEvent, PublishId, ReadId, Store};
 use crate::history::{Query, Retention};
@@ -47,6 +51,8 @@ pub(super) struct RedisSession {
     is_up_untold: bool,
     /// Why Redis refuses for a while, as was told last.
     told_trouble: Option<String>,
+    /// What has to be known of its Cluster.
+    news: Vec<News>,
     losses: u64,
     oversized: u64,
     ignored: u64,
@@ -54,25 +60,27 @@ pub(super) struct RedisSession {
 
 impl RedisSession {
     /// A session whose first attempts to connect are due at once, to this address.
-    pub fn new(target: Option<Address>, config: RedisConfig) -> RedisSession {
+    /// `seed` is of this session alone.
+    pub fn new(target: Option<Address>, seed: u64, config: RedisConfig) -> RedisSession {
         let of_replies = |reply_bytes_max| Limits { message_bytes_max: config.message_bytes_max, reply_bytes_max };
         let page_bytes_max = if config.keeps_history { page_bytes_max(&config) } else { 0 };
         RedisSession {
             limits: [0, page_bytes_max, 0].map(|bytes_more| of_replies(REPLY_BYTES_MAX + bytes_more)),
             // Any other numbers: they shall not draw the same waits.
             links: Role::ALL.map(|role| match role {
-                Role::Subscriber => Link::new(role, config.seed),
-                Role::Publisher => Link::new(role, !config.seed),
-                Role::DurablePublisher => Link::new(role, config.seed.rotate_left(16)),
+                Role::Subscriber => Link::new(role, seed),
+                Role::Publisher => Link::new(role, !seed),
+                Role::DurablePublisher => Link::new(role, seed.rotate_left(16)),
             }),
             subscriber: Subscriber::default(),
-            publisher: Publisher::new(config.seed),
-            durable_publisher: Publisher::new(!config.seed),
-            canary: Canary::new(&config),
+            publisher: Publisher::new(seed, &config),
+            durable_publisher: Publisher::new(!seed, &config),
+            canary: Canary::new(seed, &config),
             events: EventQueue::default(),
             now: Time::ZERO,
             is_up_untold: false,
             told_trouble: None,
+            news: Vec::new(),
             losses: 0,
             oversized: 0,
             ignored: 0,
@@ -88,7 +96,7 @@ impl RedisSession {
             Ask::Subscribe { room } => self.subscribe(room),
             Ask::Unsubscribe { room } => self.unsubscribe(room),
             Ask::Publish { room, payload, store: None, replicas_min, id } => {
-                self.publish_over(self.publisher_of(replicas_min), room, payload, id);
+                self.publish_over(Role::that_publishes(replicas_min), room, payload, id);
             }
             Ask::Publish { room, payload, store: Some(store), replicas_min, id } => {
                 self.store(room, payload, &store, replicas_min, id);
@@ -111,19 +119,15 @@ impl RedisSession {
         self.operate(Operation::Unsubscribe, room);
     }
 
-    fn operate(&mut self, operation: Operation, room: &str) {
+    pub fn operate(&mut self, operation: Operation, room: &str) {
         if self.links[Role::Subscriber as usize].is_up() {
             self.subscriber.ask(operation, room);
         }
     }
 
-    /// Publishes to a room. With an id, exactly one `Published` or `PublishFailed` follows, never from within this
+    /// Publishes to a room over the connection of a role. With an id, exactly one `Published` or `PublishFailed` follows, never from within this
     /// call; without one, a failure is only counted.
-    pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
-        self.publish_over(Role::Publisher, room, payload, id);
-    }
-
-    fn publish_over(&mut self, role: Role, room: &str, payload: &[u8], id: Option<PublishId>) {
+    pub fn publish_over(&mut self, role: Role, room: &str, payload: &[u8], id: Option<PublishId>) {
         let now = self.now;
         let (publisher, link, config, events) = self.publishing(role);
         publisher.publish((room, payload), id, &mut link.outbox, (config, now), events);
@@ -132,17 +136,8 @@ impl RedisSession {
     /// The same of a message that is stored in the room's history in the same step. `Published` follows once so many replicas have it.
     pub fn store(&mut self, room: &str, payload: &[u8], store: &Store<'_>, replicas_min: u16, id: Option<PublishId>) {
         let now = self.now;
-        let (publisher, link, config, events) = self.publishing(self.publisher_of(replicas_min));
+        let (publisher, link, config, events) = self.publishing(Role::that_publishes(replicas_min));
         publisher.store((room, payload), (store, replicas_min), id, &mut link.outbox, (config, now), events);
-    }
-
-    /// Over which connection is published to a room that waits for so many replicas. It is always the same, so that what is said to the room
-    /// keeps its order.
-    fn publisher_of(&self, replicas_min: u16) -> Role {
-        match replicas_min {
-            0 => Role::Publisher,
-            _ => Role::DurablePublisher,
-        }
     }
 
     /// Reads a part of a room's history: `Read` or `ReadFailed` follows, never from within this call, unless `PublisherDown` comes first.
@@ -488,6 +483,21 @@ impl RedisSession {
                 }
                 self.take_canary(news, now)
             }
+            Verdict::Gone(partition) => {
+                self.news.push(News::Gone(partition));
+                Ok(())
+            }
+            Verdict::Moved { slot, to } => {
+                if role == Role::Publisher {
+                    self.take_canary(CanaryNews::PutOff, now)?;
+                }
+                self.news.push(News::Moved { slot, to });
+                Ok(())
+            }
+            Verdict::Layout(layout) => {
+                self.news.push(News::Layout(layout));
+                Ok(())
+            }
             verdict => {
                 self.judge(role, verdict, now);
                 Ok(())
@@ -499,7 +509,9 @@ impl RedisSession {
         let has_refused = role == Role::Subscriber && self.subscriber.has_refused();
         let (link, config) = self.link(role);
         let (again, trouble) = match verdict {
-            Verdict::Fine | Verdict::Canary { .. } => return,
+            Verdict::Fine | Verdict::Canary { .. } | Verdict::Gone(_) | Verdict::Moved { .. } | Verdict::Layout(_) => {
+                return;
+            }
             Verdict::Refused(reason) => (false, Some(reason)),
             Verdict::Probed { again, trouble } => (again, trouble),
             Verdict::RoleUnknown { again } => {

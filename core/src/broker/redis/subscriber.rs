@@ -7,6 +7,8 @@ use super::RedisConfig;
 use super::buffers::Outbox;
 use super::canary::{Canary, CanaryNews};
 use super::command;
+use super::names::slot_of_partition;
+use super::redirect::Redirect;
 use super::refusal::Refusal;
 use super::resp::{Items, Reply};
 use super::verdict::{Loss, Verdict};
@@ -27,18 +29,20 @@ pub(super) enum Operation {
 
 impl Operation {
     /// The command's name.
-    fn name(self) -> &'static [u8] {
-        match self {
-            Operation::Subscribe => b"SUBSCRIBE",
-            Operation::Unsubscribe => b"UNSUBSCRIBE",
+    fn name(self, is_sharded: bool) -> &'static [u8] {
+        match (self, is_sharded) {
+            (Operation::Subscribe, false) => b"SUBSCRIBE",
+            (Operation::Subscribe, true) => b"SSUBSCRIBE",
+            (Operation::Unsubscribe, false) => b"UNSUBSCRIBE",
+            (Operation::Unsubscribe, true) => b"SUNSUBSCRIBE",
         }
     }
 
     /// What Redis calls the confirmation.
     fn confirmed_by(self, kind: &[u8]) -> bool {
         match self {
-            Operation::Subscribe => kind == b"subscribe",
-            Operation::Unsubscribe => kind == b"unsubscribe",
+            Operation::Subscribe => matches!(kind, b"subscribe" | b"ssubscribe"),
+            Operation::Unsubscribe => matches!(kind, b"unsubscribe" | b"sunsubscribe"),
         }
     }
 }
@@ -49,6 +53,8 @@ struct Ask {
     room: Box<str>,
     /// Must share its command with no other: the shared one was refused, and it shall be known for which of them; or it is the canary's.
     alone: bool,
+    /// Nobody wants to hear what becomes of it.
+    void: bool,
 }
 
 /// A command sent and not fully answered.
@@ -76,30 +82,34 @@ pub(super) struct Subscriber {
 impl Subscriber {
     /// Notes what is asked; it leaves with the next [`Subscriber::flush`].
     pub(super) fn ask(&mut self, operation: Operation, room: &str) {
-        self.asks.push_back(Ask { operation, room: room.into(), alone: false });
+        self.asks.push_back(Ask { operation, room: room.into(), alone: false, void: false });
     }
 
     /// The same of the canary's subscription.
     pub(super) fn ask_canary(&mut self, name: &str) {
-        self.asks.push_back(Ask { operation: Operation::Subscribe, room: name.into(), alone: true });
+        self.asks.push_back(Ask { operation: Operation::Subscribe, room: name.into(), alone: true, void: false });
     }
 
     /// Appends commands for all that was asked since the last time, neighbours of one kind joined.
     pub(super) fn flush(&mut self, outbox: &mut Outbox, config: &RedisConfig) {
+        let names = config.names();
+        // A command may name channels of one slot only.
+        let partition = |ask: &Ask| names.is_sharded().then(|| names.partition(&ask.room)).flatten();
         while self.sent < self.asks.len() {
             let unsent = || self.asks.range(self.sent..);
             let (operation, alone) = (self.asks[self.sent].operation, self.asks[self.sent].alone);
             let joined = if alone {
                 1
             } else {
-                let alike = |ask: &&Ask| ask.operation == operation && !ask.alone;
+                let first = partition(&self.asks[self.sent]);
+                let alike = |ask: &&Ask| ask.operation == operation && !ask.alone && partition(ask) == first;
                 unsent().take(CHANNELS_PER_COMMAND_MAX).take_while(alike).count()
             };
             let out = outbox.tail();
             command::begin(out, 1 + joined);
-            command::argument(out, operation.name());
+            command::argument(out, operation.name(names.is_sharded()));
             for ask in unsent().take(joined) {
-                command::channel(out, &config.names(), &ask.room);
+                command::channel(out, &names, &ask.room);
             }
             self.sent += joined;
             self.commands.push_back(Command::Channels { left: joined });
@@ -151,9 +161,10 @@ impl Subscriber {
     ) -> Result<Verdict, Loss> {
         match (items.next(), items.next()) {
             (Some(Reply::Bulk(b"pong")), _) => self.pong(None),
-            (Some(Reply::Bulk(kind @ (b"subscribe" | b"unsubscribe"))), Some(Reply::Bulk(channel))) => {
-                self.confirmed(kind, channel, config, sink)
-            }
+            (
+                Some(Reply::Bulk(kind @ (b"subscribe" | b"unsubscribe" | b"ssubscribe" | b"sunsubscribe"))),
+                Some(Reply::Bulk(channel)),
+            ) => self.confirmed(kind, channel, config, sink),
             _ => Ok(Verdict::Fine),
         }
     }
@@ -171,28 +182,33 @@ impl Subscriber {
             let kind = config.printable_error(kind);
             Loss::Broken(format!("a confirmation came that nothing was asked for: {kind}"))
         };
-        let Some(Command::Channels { left }) = self.commands.front_mut() else {
-            return Err(strayed());
+        let names = config.names();
+        let room = names.room_of(channel).and_then(|room| std::str::from_utf8(room).ok());
+        let is_first = |ask: &Ask| ask.operation.confirmed_by(kind) && room.is_some_and(|room| room == &*ask.room);
+        let left = match self.commands.front_mut() {
+            Some(Command::Channels { left }) if self.asks.front().is_some_and(is_first) => left,
+            _ if kind == b"sunsubscribe" => {
+                return match room.and_then(|room| names.partition(room)) {
+                    Some(partition) => Ok(Verdict::Gone(partition)),
+                    None => Err(strayed()),
+                };
+            }
+            _ => return Err(strayed()),
         };
-        let matches = self.asks.front().is_some_and(|ask| {
-            ask.operation.confirmed_by(kind) && config.names().room_of(channel) == Some(ask.room.as_bytes())
-        });
-        if !matches {
-            return Err(strayed());
-        }
         *left -= 1;
         if *left == 0 {
             self.commands.pop_front();
         }
-        if let Some(Ask { operation, room, .. }) = self.asks.pop_front() {
+        if let Some(Ask { operation, room, void, .. }) = self.asks.pop_front() {
             self.sent -= 1;
             if Canary::is_named(&room) {
-                return Ok(CanaryNews::Subscribed.into());
+                return Ok(CanaryNews::Subscribed(room).into());
             }
-            sink(match operation {
-                Operation::Subscribe => BrokerEvent::Subscribed { room: &room },
-                Operation::Unsubscribe => BrokerEvent::Unsubscribed { room: &room },
-            });
+            match operation {
+                _ if void => {}
+                Operation::Subscribe => sink(BrokerEvent::Subscribed { room: &room }),
+                Operation::Unsubscribe => sink(BrokerEvent::Unsubscribed { room: &room }),
+            }
         }
         if self.asks.is_empty() {
             self.asks.shrink_to(KEPT_ASKS);
@@ -207,12 +223,26 @@ impl Subscriber {
         config: &RedisConfig,
         sink: &mut impl FnMut(BrokerEvent<'_>),
     ) -> Result<Verdict, Loss> {
+        let moved = Redirect::of(error);
+        if let Some(Redirect::Moved { slot, .. }) = moved {
+            // A command that was answered by an unasked `sunsubscribe` is answered once more.
+            let is_of_first = |ask: &Ask| config.names().partition(&ask.room).map(slot_of_partition) == Some(slot);
+            let is_channels = matches!(self.commands.front(), Some(Command::Channels { .. }));
+            if !is_channels || !self.asks.front().is_some_and(is_of_first) {
+                return Ok(Verdict::Fine);
+            }
+        }
         let left = match self.commands.front() {
             None => return Err(Loss::Broken(config.explained_error(error))),
             Some(Command::Ping { .. } | Command::CanaryPing) => return self.pong(Some((error, config))),
             Some(Command::Channels { left }) => *left,
         };
         self.commands.pop_front();
+        if let Some(Redirect::Moved { slot, to }) = moved {
+            self.asks.drain(..left);
+            self.sent -= left;
+            return Ok(Verdict::Moved { slot, to });
+        }
         let refusal = Refusal::of(error);
         match refusal {
             Refusal::Replica => return Err(Loss::Replica),
@@ -222,6 +252,9 @@ impl Subscriber {
         for _ in 0..left {
             let Some(ask) = self.asks.pop_front() else { break };
             self.sent -= 1;
+            if ask.void {
+                continue;
+            }
             if refusal == Refusal::Passing {
                 self.refused.push(ask);
             } else if Canary::is_named(&ask.room) {
@@ -262,6 +295,15 @@ impl Subscriber {
     /// Whether anything waits to be asked again.
     pub(super) fn has_refused(&self) -> bool {
         !self.refused.is_empty()
+    }
+
+    /// Nothing of what was asked about these rooms is to be told.
+    pub(super) fn forget(&mut self, is_forgotten: impl Fn(&str) -> bool) {
+        let is_forgotten = |ask: &Ask| !Canary::is_named(&ask.room) && is_forgotten(&ask.room);
+        self.refused.retain(|ask| !is_forgotten(ask));
+        let unsent = self.asks.split_off(self.sent);
+        self.asks.iter_mut().filter(|ask| is_forgotten(ask)).for_each(|ask| ask.void = true);
+        self.asks.extend(unsent.into_iter().filter(|ask| !is_forgotten(ask)));
     }
 
     /// The connection is lost, and with it all that was asked.

@@ -1,6 +1,7 @@
 //! What a reply of Redis means for its connection.
 
 use super::canary::CanaryNews;
+use super::redirect::NodeName;
 use super::refusal::Refusal;
 
 /// What a reply means for the connection that it came on.
@@ -13,6 +14,12 @@ pub(super) enum Verdict {
     Probed { again: bool, trouble: Option<String> },
     /// As a probe that finds no trouble; and the role need not be asked for any more, nor can it be known.
     RoleUnknown { again: bool },
+    /// The server has this partition no more, and has ended its subscriptions.
+    Gone(u16),
+    /// Nor has it this slot: the server at this address has it, where `host` is empty at this one's.
+    Moved { slot: u16, to: NodeName },
+    /// What the instances of a Cluster have agreed on, or why that is not known.
+    Layout(Result<String, String>),
     /// Nothing for the connection itself; `trouble`: it refuses for a while, for this reason.
     Canary { news: CanaryNews, trouble: Option<String> },
 }

@@ -4,6 +4,7 @@ use super::super::RedisConfig;
 use super::super::buffers::Outbox;
 use super::super::canary::{Canary, CanaryNews};
 use super::super::history::{self, HistoryError, ReadReply, Script, StoreReply};
+use super::super::redirect::Redirect;
 use super::super::refusal::Refusal;
 use super::super::replication::Wait;
 use super::super::resp::Reply;
@@ -11,8 +12,9 @@ use super::super::setup::{standing, tells_cluster};
 use super::super::standing::Standing;
 use super::super::stores::{self, LOADS_IN_A_ROW_MAX, Refused};
 use super::super::verdict::{Loss, Verdict};
-use super::{Asked, Probe, Publisher, StoreAsked, Unanswered};
-use crate::broker::{BrokerEvent, PublishError, PublishId, ReadId};
+use super::detour::Why;
+use super::{Asked, Probe, PublishAsked, Publisher, ReadAsked, StoreAsked, Unanswered};
+use crate::broker::{BrokerEvent, PublishError, PublishId};
 use crate::history::Position;
 use crate::time::Time;
 
@@ -48,11 +50,17 @@ impl Publisher {
         let verdict = match next.asked {
             Asked::Probe { probe, again } => Some(self.probed((probe, again), reply, outbox, config)),
             Asked::Load(script) => self.loaded(script, reply, config),
-            Asked::Publish(id) => self.published(reply, id, config, sink),
+            Asked::Publish(_) | Asked::Store(_) | Asked::Read(_) if self.is_redirected(reply, &next, outbox) => {
+                Some(Ok(Verdict::Fine))
+            }
+            Asked::Publish(PublishAsked { id, .. }) => self.published(reply, id, config, sink),
+            // Whoever subscribes meanwhile reads what it says; and what is wrong with the server, the next command tells.
+            Asked::Asking | Asked::Announce | Asked::SetLayout => Some(Ok(Verdict::Fine)),
+            Asked::Layout => Some(Ok(layout(reply, config))),
             Asked::Canary(number) => Some(canary(reply, number, config)),
             Asked::Store(asked) => self.stored(reply, (asked, next), outbox, config, sink),
             Asked::Wait(wait) => self.waited(reply, wait, config, sink),
-            Asked::Read(id) => self.have_read(reply, id, next.kept, outbox, config, sink),
+            Asked::Read(asked) => self.have_read(reply, (asked, next.kept), outbox, config, sink),
         };
         let Some(verdict) = verdict else {
             // Answered with the others that this loses.
@@ -168,6 +176,9 @@ impl Publisher {
                 if at.is_new && self.forgotten_to.is_some() {
                     self.overtaken(asked.room, sink);
                 }
+                if at.is_new && asked.is_asking {
+                    self.detours.announce(asked.partition, &self.kept.waiting()[..next.kept], at.position);
+                }
                 let StoreAsked { id, replicas_min, .. } = asked;
                 if replicas_min == 0 {
                     self.acknowledge((id, at.position), true, sink);
@@ -229,8 +240,7 @@ impl Publisher {
     fn have_read(
         &mut self,
         reply: &Reply<'_>,
-        id: ReadId,
-        kept: usize,
+        (asked, kept): (ReadAsked, usize),
         outbox: &Outbox,
         config: &RedisConfig,
         sink: &mut impl FnMut(BrokerEvent<'_>),
@@ -238,16 +248,16 @@ impl Publisher {
         let error = match history::parse_page(reply) {
             Ok(ReadReply { page, .. }) => {
                 self.loads_in_a_row = 0;
-                sink(BrokerEvent::Read { id, page: &page });
+                sink(BrokerEvent::Read { id: asked.id, page: &page });
                 return Some(Ok(Verdict::Fine));
             }
-            Err(HistoryError::NoScript) if self.repeats((Asked::Read(id), Time::ZERO), kept, outbox) => {
+            Err(HistoryError::NoScript) if self.repeats((Asked::Read(asked), Time::ZERO), kept, outbox) => {
                 return Some(Ok(Verdict::Fine));
             }
             Err(error) => error,
         };
         let Refused { passes, refusal, reason, .. } = stores::refused(error, config)?;
-        sink(BrokerEvent::ReadFailed { id, passes });
+        sink(BrokerEvent::ReadFailed { id: asked.id, passes });
         Some(self.script_refused(refusal, reason))
     }
 
@@ -274,31 +284,54 @@ impl Publisher {
         }
         self.forgotten_to.get_or_insert(outbox.end());
         let bytes = &self.kept.waiting()[..kept];
-        self.refused.push(asked, |out| out.extend_from_slice(bytes));
+        match self.detours.is_of_cluster {
+            true => self.detours.push(asked, bytes, Why::NoScript),
+            false => self.refused.push(asked, |out| out.extend_from_slice(bytes)),
+        }
+        true
+    }
+
+    /// Whether another node of the Cluster has the room, or will have it. Then it goes there, once all that was written here is answered.
+    fn is_redirected(&mut self, reply: &Reply<'_>, next: &Unanswered, outbox: &Outbox) -> bool {
+        let Reply::Error(error) = reply else { return false };
+        let redirect = if self.detours.is_of_cluster { Redirect::of(error) } else { None };
+        let Some(redirect) = redirect else { return false };
+        self.forgotten_to.get_or_insert(outbox.end());
+        self.detours.push((next.asked, next.since), &self.kept.waiting()[..next.kept], Why::Redirected(redirect));
         true
     }
 
     /// A store of this room was made, and earlier ones were not, because somebody else has given Redis the script in between. Made now, they
     /// would come after what their sender said later.
     fn overtaken(&mut self, room: u64, sink: &mut impl FnMut(BrokerEvent<'_>)) {
-        let Publisher { refused, publishes, dropped, .. } = self;
-        refused.retain(
-            |(asked, _)| !matches!(asked, Asked::Store(asked) if asked.room == room),
-            |(asked, _)| {
-                *publishes -= 1;
-                match asked {
-                    Asked::Store(StoreAsked { id: Some(id), .. }) => {
-                        sink(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable });
-                    }
-                    _ => *dropped += 1,
+        let Publisher { refused, detours, publishes, dropped, .. } = self;
+        let is_overtaken = |asked: Asked| matches!(asked, Asked::Store(asked) if asked.room == room);
+        let overtaken: Vec<Asked> = detours.extract(is_overtaken);
+        let mut fail = |asked: Asked| {
+            *publishes -= 1;
+            match asked {
+                Asked::Store(StoreAsked { id: Some(id), .. }) => {
+                    sink(BrokerEvent::PublishFailed { id, error: PublishError::Unavailable });
                 }
-            },
-        );
+                _ => *dropped += 1,
+            }
+        };
+        overtaken.into_iter().for_each(&mut fail);
+        refused.retain(|(asked, _)| !is_overtaken(asked), |(asked, _)| fail(asked));
     }
 
     /// All that was written is answered: the scripts, what was refused without them, and what was asked meanwhile.
     fn repeat(&mut self, outbox: &mut Outbox, config: &RedisConfig) {
         self.forgotten_to = None;
+        if self.detours.is_of_cluster {
+            if self.detours.lacks_scripts() {
+                self.loads_in_a_row += 1;
+                self.load(outbox, config);
+            }
+            let Publisher { held, detours, .. } = self;
+            std::mem::take(held).drain(|asked, bytes| detours.push(asked, bytes, Why::Behind));
+            return;
+        }
         self.loads_in_a_row += 1;
         self.load(outbox, config);
         for mut backlog in [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)] {
@@ -326,6 +359,18 @@ impl Publisher {
     }
 }
 
+/// What the instances of a Cluster have to agree on is answered.
+fn layout(reply: &Reply<'_>, config: &RedisConfig) -> Verdict {
+    match reply {
+        Reply::Bulk(text) | Reply::Simple(text) => Verdict::Layout(Ok(String::from_utf8_lossy(text).into_owned())),
+        Reply::Error(error) => match Redirect::of(error) {
+            Some(Redirect::Moved { slot, to }) => Verdict::Moved { slot, to },
+            _ => Verdict::Layout(Err(config.explained_error(error))),
+        },
+        _ => Verdict::Layout(Err("GET was answered with no text".to_owned())),
+    }
+}
+
 /// A number of the canary's is answered.
 fn canary(reply: &Reply<'_>, number: u64, config: &RedisConfig) -> Result<Verdict, Loss> {
     let error = match reply {
@@ -333,6 +378,11 @@ fn canary(reply: &Reply<'_>, number: u64, config: &RedisConfig) -> Result<Verdic
         Reply::Error(error) => error,
         _ => return Ok(CanaryNews::NotPublished(NO_NUMBER.to_owned()).into()),
     };
+    if config.names().is_sharded()
+        && let Some(Redirect::Moved { slot, to }) = Redirect::of(error)
+    {
+        return Ok(Verdict::Moved { slot, to });
+    }
     let refusal = Refusal::of_probe(error);
     let Some(news) = Canary::refused(error, config) else {
         return Verdict::of(refusal, || config.explained_error(error));

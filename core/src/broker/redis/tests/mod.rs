@@ -55,6 +55,7 @@ fn written(event: BrokerEvent<'_>) -> String {
     match event {
         BrokerEvent::Up => "up".to_owned(),
         BrokerEvent::Down { reason } => format!("down: {}", of_redis(reason)),
+        BrokerEvent::Lost { partitions } => format!("lost: {:?}", partitions.iter().collect::<Vec<_>>()),
         BrokerEvent::PublisherUp => "publisher up".to_owned(),
         BrokerEvent::PublisherDown { reason } => format!("publisher down: {}", of_redis(reason)),
         BrokerEvent::Refusing { reason } => format!("refusing: {}", of_redis(reason)),

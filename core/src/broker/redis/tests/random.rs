@@ -230,7 +230,7 @@ impl World {
             ..RedisConfig::default()
         };
         World {
-            canary: Canary::new(&config).name().to_owned(),
+            canary: Canary::new(config.seed, &config).name().to_owned(),
             script: Script::new(config),
             served: Default::default(),
             taken_by_server: BTreeSet::new(),
@@ -552,7 +552,7 @@ impl From<BrokerEvent<'_>> for Heard {
             BrokerEvent::Subscribed { room } => Heard::Subscribed(room.to_owned()),
             BrokerEvent::Unsubscribed { room } => Heard::Unsubscribed(room.to_owned()),
             BrokerEvent::SubscribeFailed { room, .. } => Heard::Failed(room.to_owned()),
-            BrokerEvent::Message { .. } => panic!("the model publishes to nobody"),
+            BrokerEvent::Message { .. } | BrokerEvent::Lost { .. } => panic!("the model publishes to nobody, and has one server"),
             BrokerEvent::Read { id, .. } | BrokerEvent::ReadFailed { id, .. } => Heard::Read(id.number()),
             BrokerEvent::Published { id, .. } => Heard::Outcome(id.number(), None),
             BrokerEvent::PublishFailed { id, error } => Heard::Outcome(id.number(), Some(error)),

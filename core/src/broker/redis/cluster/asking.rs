@@ -1,0 +1,463 @@
+//! What the hub asks, and which node it is asked of; and what follows from what nodes say.
+
+use super::super::command;
+use super::super::history::{self, Room};
+use super::super::link_id::Role;
+use super::super::publisher::{Asked, Detour, PublishAsked, StoreAsked, Why};
+use super::super::redirect::Redirect;
+use super::super::session::News;
+use super::super::subscriber::Operation;
+use super::waiting::{Verdict, Waits};
+use super::{Cluster, Layout, SUBSCRIBE_BATCH};
+use crate::broker::{Ask, BrokerEvent, Partitions, PublishError, PublishId, ReadId, Store, partition_of};
+use crate::history::{Query, Retention};
+use crate::time::Time;
+use std::time::Duration;
+
+/// What could not be done because the keys of a room are at two nodes is tried again after so long.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Where something goes.
+enum Way {
+    /// To the node at this place.
+    To(usize),
+    /// It waits.
+    Waits,
+    /// Nowhere.
+    None,
+}
+
+impl Cluster {
+    pub(in super::super) fn ask(&mut self, ask: Ask<'_>) {
+        match ask {
+            Ask::Subscribe { room } => self.subscribe(room),
+            Ask::Unsubscribe { room } => self.unsubscribe(room),
+            Ask::Publish { room, payload, store: None, replicas_min, id } => {
+                self.publish(room, payload, replicas_min, id);
+            }
+            Ask::Publish { room, payload, store: Some(store), replicas_min, id } => {
+                self.store(room, payload, &store, replicas_min, id);
+            }
+            Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
+        }
+    }
+
+    pub(in super::super) fn subscribe(&mut self, room: &str) {
+        self.operate(Operation::Subscribe, room);
+    }
+
+    pub(in super::super) fn unsubscribe(&mut self, room: &str) {
+        self.operate(Operation::Unsubscribe, room);
+    }
+
+    fn operate(&mut self, operation: Operation, room: &str) {
+        if !self.is_up {
+            return;
+        }
+        let partition = partition_of(room, self.partitions);
+        let place = self.place_to_subscribe(partition);
+        let unsent = &mut self.unsent[usize::from(partition)];
+        match place.filter(|_| unsent.is_empty()).and_then(|place| self.nodes.get_mut(place)?.as_mut()) {
+            Some(node) => node.session.operate(operation, room),
+            None => unsent.push((operation, room.into())),
+        }
+    }
+
+    /// The node that takes subscriptions to a partition now.
+    fn place_to_subscribe(&self, partition: u16) -> Option<usize> {
+        let place = self.subscribed_at(partition).filter(|_| self.routes.ready_at(partition) <= self.now)?;
+        self.node(place).filter(|node| node.is_subscriber_up).map(|_| place)
+    }
+
+    /// The node that takes publishes to a partition now.
+    fn place_to_publish(&self, partition: u16, role: Role) -> Option<usize> {
+        let place = self.routes.node(partition).filter(|_| self.routes.ready_at(partition) <= self.now)?;
+        self.node(place).filter(|node| node.session.is_up(role)).map(|_| place)
+    }
+
+    fn way(&self, partition: u16, role: Role, bytes_more: usize) -> Result<Way, PublishError> {
+        if self.layout != Layout::Agreed {
+            return Ok(Way::None);
+        }
+        let is_behind = self.waiting.has(partition);
+        if let Some(place) = self.place_to_publish(partition, role).filter(|_| !is_behind) {
+            return Ok(Way::To(place));
+        }
+        if !is_behind && self.config.publish_wait.is_zero() && self.routes.ready_at(partition) <= self.now {
+            return Ok(Way::None);
+        }
+        let fits = self.waiting.len() < self.config.publishes_in_flight_max
+            && self.waiting.bytes() + bytes_more <= self.config.buffer_bytes_max;
+        if fits { Ok(Way::Waits) } else { Err(PublishError::Busy) }
+    }
+
+    pub(in super::super) fn publish(&mut self, room: &str, payload: &[u8], replicas_min: u16, id: Option<PublishId>) {
+        let (partition, role) = (partition_of(room, self.partitions), Role::that_publishes(replicas_min));
+        match self.way(partition, role, payload.len()) {
+            Ok(Way::To(place)) => {
+                if let Some(node) = self.node_mut(place) {
+                    node.session.publish_over(role, room, payload, id);
+                }
+            }
+            Ok(Way::Waits) => {
+                let mut bytes = Vec::new();
+                command::publish(&mut bytes, &self.config.names(), room, payload);
+                let asked = Asked::Publish(PublishAsked::new(room, id, &self.config));
+                self.wait((role, asked, partition), bytes);
+            }
+            Ok(Way::None) => self.fail(id, PublishError::Unavailable),
+            Err(error) => self.fail(id, error),
+        }
+    }
+
+    pub(in super::super) fn store(
+        &mut self,
+        room: &str,
+        payload: &[u8],
+        store: &Store<'_>,
+        replicas_min: u16,
+        id: Option<PublishId>,
+    ) {
+        let (partition, role) = (partition_of(room, self.partitions), Role::that_publishes(replicas_min));
+        match self.way(partition, role, payload.len()) {
+            Ok(Way::To(place)) => {
+                if let Some(node) = self.node_mut(place) {
+                    node.session.store(room, payload, store, replicas_min, id);
+                }
+            }
+            Ok(Way::Waits) => {
+                let mut bytes = Vec::new();
+                self.drawn += 1;
+                let drawn = history::draw(self.config.seed, self.drawn, room);
+                let of = Room::new(room, *store.retention, &self.config);
+                history::store(&mut bytes, &of, drawn, store.key.as_ref(), payload);
+                let asked = Asked::Store(StoreAsked::new(room, id, replicas_min, &self.config));
+                self.wait((role, asked, partition), bytes);
+            }
+            Ok(Way::None) => self.fail(id, PublishError::Unavailable),
+            Err(error) => self.fail(id, error),
+        }
+    }
+
+    pub(in super::super) fn read(&mut self, room: &str, query: Query, retention: Retention, id: ReadId) {
+        let partition = partition_of(room, self.partitions);
+        let place = self.place_to_publish(partition, Role::Publisher).filter(|_| self.layout == Layout::Agreed);
+        match place.and_then(|place| self.node_mut(place)) {
+            Some(node) => node.session.read(room, query, retention, id),
+            None => self.events.read_failed(id, true),
+        }
+    }
+
+    fn wait(&mut self, (role, asked, partition): (Role, Asked, u16), bytes: Vec<u8>) {
+        let now = self.now;
+        self.waiting.push(Waits {
+            role,
+            asked,
+            partition,
+            since: now,
+            bytes: bytes.into(),
+            asking: None,
+            again_at: now,
+            was_sent: false,
+        });
+    }
+
+    fn fail(&mut self, id: Option<PublishId>, error: PublishError) {
+        match id {
+            Some(id) => self.events.publish_failed(id, error),
+            None => self.dropped += 1,
+        }
+    }
+
+    /// Answers what has waited for as long as it may.
+    pub(super) fn expire(&mut self) {
+        for waits in self.waiting.expire(self.now, self.config.publish_wait) {
+            match waits.asked.waits_for() {
+                Ok(id) => self.fail(id, PublishError::Unavailable),
+                Err(id) => self.events.read_failed(id, true),
+            }
+        }
+    }
+
+    /// Looks at what the sessions have learned, does what follows from it, and tells the hub.
+    pub(super) fn settle_with(&mut self, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        for place in 0..self.nodes.len() {
+            let Some(node) = self.node_mut(place) else { continue };
+            node.poll_events(&mut *sink);
+            self.hear(place);
+        }
+        self.choose_home();
+        self.send_waiting();
+        self.send_subscriptions();
+        self.tell();
+        self.events.drain(sink);
+    }
+
+    /// What one session has learned.
+    fn hear(&mut self, place: usize) {
+        let Some(node) = self.node_mut(place) else { return };
+        let (was_lost, is_news, address) = (node.take_loss(), node.take_is_news(), node.address.clone());
+        let (news, detours, announcements) =
+            (node.session.take_news(), node.session.take_detours(), node.session.take_announcements());
+        self.is_news |= is_news;
+        if is_news {
+            self.node_has_changed(place, was_lost);
+        }
+        for news in news {
+            match news {
+                News::Gone(partition) => {
+                    if self.routes.node(partition) == Some(place) {
+                        let mut gone = Partitions::none_of(self.partitions);
+                        gone.insert(partition);
+                        if let Some(node) = self.node_mut(place) {
+                            node.session.forget(|room| gone.has_room(room));
+                        }
+                        self.lose(&[partition]);
+                        self.scout.hurry(self.now);
+                    }
+                }
+                News::Moved { slot, to } => {
+                    if let Some(to) = to.seen_from(&address) {
+                        self.moved(slot, &to);
+                    }
+                }
+                News::Layout(layout) => self.have_agreed(layout),
+            }
+        }
+        for (role, detour) in detours {
+            self.send_on(place, role, detour);
+        }
+        for (partition, command) in announcements {
+            if let Some(node) = self.routes.node(partition).and_then(|place| self.node_mut(place)) {
+                node.session.announce(&command);
+            }
+        }
+    }
+
+    /// A node has come, gone, or changed its mind.
+    fn node_has_changed(&mut self, place: usize, was_lost: bool) {
+        if was_lost {
+            let here: Vec<u16> =
+                self.routes.partitions().filter(|partition| self.subscribed_at(*partition) == Some(place)).collect();
+            self.lose(&here);
+        }
+        let Some(node) = self.node(place) else { return };
+        let (is_subscriber_up, is_publisher_up) = (node.is_subscriber_up, node.is_publisher_up);
+        if !is_subscriber_up || !is_publisher_up {
+            self.scout.hurry(self.now);
+            if self.layout == Layout::Asked && self.routes.node(0) == Some(place) && !is_publisher_up {
+                self.layout = Layout::Unknown;
+            }
+        }
+        if self.layout == Layout::Unknown {
+            self.ask_layout();
+        }
+    }
+
+    /// Has the node of the first partition say what the instances have agreed on.
+    pub(super) fn ask_layout(&mut self) {
+        let layout = self.config.names().layout();
+        let place = self.routes.node(0);
+        if let Some(node) = place.and_then(|place| self.node_mut(place)).filter(|node| node.is_publisher_up) {
+            node.session.ask_layout(&layout);
+            if self.layout == Layout::Unknown {
+                self.layout = Layout::Asked;
+            }
+        }
+    }
+
+    fn have_agreed(&mut self, layout: Result<String, String>) {
+        let ours = self.config.names().layout();
+        self.is_news = true;
+        self.layout_at = self.now;
+        self.layout = match layout {
+            Ok(theirs) if theirs == ours => Layout::Agreed,
+            Ok(theirs) => Layout::Differs(format!(
+                "rooms are parted otherwise here: into `{ours}`, and by the first instance of this Cluster and prefix into `{theirs}` \
+                 (redis.cluster_partitions and redis.cluster_pubsub, or the key {:?} of Redis)",
+                self.config.names().layout_key()
+            )),
+            // Who may not ask has to be configured as the others are.
+            Err(why) => {
+                self.notice = Some(format!("whether other instances part rooms in the same way is not known: {why}"));
+                Layout::Agreed
+            }
+        };
+    }
+
+    /// What a node did not do goes where it has to.
+    fn send_on(&mut self, place: usize, role: Role, Detour { asked, since, bytes, why }: Detour) {
+        let Some(partition) = asked.partition() else {
+            // It is about this node, and nothing stands in front of it any more.
+            if let Some(node) = self.node_mut(place).filter(|node| node.session.is_up(role) && asked != Asked::Asking) {
+                node.session.send(role, asked, since, &bytes, false);
+            }
+            return;
+        };
+        let was_sent = why != Why::Behind;
+        let address = self.node(place).map(|node| node.address.clone());
+        let seen = |to: &super::super::redirect::NodeName| address.as_ref().and_then(|address| to.seen_from(address));
+        let mut waits = Waits { role, asked, partition, since, bytes, asking: None, again_at: self.now, was_sent };
+        match &why {
+            Why::Redirected(Redirect::Moved { slot, to }) => match seen(to) {
+                Some(to) => self.moved(*slot, &to),
+                None => waits.again_at = self.now + AGAIN_AFTER,
+            },
+            Why::Redirected(Redirect::Ask { to }) => waits.asking = seen(to).map(|to| self.place_of(&to)),
+            Why::Redirected(Redirect::TryAgain) => waits.again_at = self.now + AGAIN_AFTER,
+            Why::NoScript | Why::Behind => {}
+        }
+        if since == Time::ZERO {
+            // Of a read nobody has noted it.
+            waits.since = self.now;
+        }
+        self.waiting.push(waits);
+    }
+
+    /// Sends what waits and can be sent.
+    fn send_waiting(&mut self) {
+        if self.waiting.len() == 0 {
+            return;
+        }
+        let Cluster { waiting, nodes, routes, now, .. } = self;
+        waiting.pump(*now, |waits| {
+            let is_ready = routes.ready_at(waits.partition) <= *now;
+            let place = waits.asking.or_else(|| routes.node(waits.partition).filter(|_| is_ready));
+            let node = place.and_then(|place| nodes.get_mut(place)?.as_mut());
+            match node.filter(|node| node.session.is_up(waits.role)) {
+                Some(node) => {
+                    node.used_at = *now;
+                    node.session.send(waits.role, waits.asked, waits.since, &waits.bytes, waits.asking.is_some());
+                    Verdict::Sent
+                }
+                None => Verdict::Waits(waits),
+            }
+        });
+    }
+
+    /// Asks for so many rooms as may be asked for at a time.
+    fn send_subscriptions(&mut self) {
+        let mut left = SUBSCRIBE_BATCH;
+        for partition in self.routes.partitions() {
+            if left == 0 {
+                return;
+            }
+            if self.unsent[usize::from(partition)].is_empty() {
+                continue;
+            }
+            let Some(place) = self.place_to_subscribe(partition) else { continue };
+            let unsent = &mut self.unsent[usize::from(partition)];
+            let count = unsent.len().min(left);
+            left -= count;
+            if let Some(Some(node)) = self.nodes.get_mut(place) {
+                for (operation, room) in unsent.drain(..count) {
+                    node.session.operate(operation, &room);
+                }
+            }
+            unsent.shrink_to(SUBSCRIBE_BATCH);
+        }
+    }
+
+    /// When more can be asked for.
+    pub(super) fn next_subscription(&self) -> Option<Time> {
+        let waits = |partition: &u16| !self.unsent[usize::from(*partition)].is_empty();
+        let waiting = self.routes.partitions().filter(waits);
+        waiting
+            .filter_map(|partition| {
+                let place = self.subscribed_at(partition)?;
+                let ready_at = self.routes.ready_at(partition);
+                self.node(place).filter(|node| node.is_subscriber_up).map(|_| ready_at.max(self.now))
+            })
+            .min()
+    }
+
+    /// Where each node passes on what is published at any, one of them is as good as another.
+    fn choose_home(&mut self) {
+        if self.is_sharded() {
+            return;
+        }
+        let is_good = |place: usize| {
+            self.node(place).is_some_and(|node| node.is_subscriber_up && !node.is_leaving)
+                && self.routes.count(place) > 0
+        };
+        if self.home.is_some_and(is_good) {
+            return;
+        }
+        let next = (0..self.nodes.len()).find(|place| is_good(*place));
+        let before = std::mem::replace(&mut self.home, next);
+        if let Some(before) = before {
+            if let Some(node) = self.node_mut(before) {
+                node.session.forget(|_| true);
+            }
+            let all: Vec<u16> = self.routes.partitions().collect();
+            self.lose(&all);
+        }
+        self.is_news = true;
+    }
+
+    /// Tells the hub how the Cluster stands, if that has changed.
+    fn tell(&mut self) {
+        if !std::mem::take(&mut self.is_news) && self.lost.is_empty() {
+            return;
+        }
+        let is_agreed = self.layout == Layout::Agreed;
+        let has = |is: fn(&super::Node) -> bool| self.nodes().any(|(_, node)| !node.is_leaving && is(node));
+        let is_up = is_agreed && has(|node| node.is_subscriber_up);
+        let is_publisher_up = is_agreed && has(|node| node.is_publisher_up);
+        let trouble = self.trouble();
+        let reason = || format!("Redis: {}", trouble.as_deref().unwrap_or("not connected yet"));
+        if is_up != self.is_up || !is_up && self.told.as_deref() != trouble.as_deref() {
+            self.is_up = is_up;
+            match is_up {
+                true => self.events.up(),
+                false => {
+                    self.events.down(reason());
+                    self.unsent.iter_mut().for_each(|unsent| *unsent = Vec::new());
+                    self.nodes.iter_mut().flatten().for_each(|node| node.session.forget(|_| true));
+                }
+            }
+            self.lost = Partitions::none_of(self.partitions);
+        } else if !self.lost.is_empty() {
+            let lost = std::mem::replace(&mut self.lost, Partitions::none_of(self.partitions));
+            self.events.lost(lost);
+        }
+        if is_publisher_up != self.is_publisher_up
+            || !is_publisher_up && self.told_publisher.as_deref() != trouble.as_deref()
+        {
+            self.is_publisher_up = is_publisher_up;
+            self.told_publisher.clone_from(&trouble);
+            match is_publisher_up {
+                true => self.events.publisher_up(),
+                false => self.events.publisher_down(reason()),
+            }
+        }
+        if trouble != self.told {
+            match &trouble {
+                Some(_) => self.events.refusing(reason()),
+                None => self.events.willing(),
+            }
+            self.told = trouble;
+        }
+    }
+
+    /// What is amiss, for people.
+    fn trouble(&self) -> Option<String> {
+        if let Layout::Differs(why) = &self.layout {
+            return Some(why.clone());
+        }
+        let count = |place: usize| self.routes.count(place);
+        let total = self.partitions;
+        let without = self.routes.partitions().filter(|partition| self.routes.node(*partition).is_none()).count();
+        if without == usize::from(total) {
+            return Some(self.scout.trouble().unwrap_or_else(|| "it is not known yet where the slots are".to_owned()));
+        }
+        let of_nodes = self.nodes().filter(|(place, _)| count(*place) > 0).find_map(|(place, node)| {
+            let why = node.trouble()?;
+            Some(format!("{}, which has {} of {total} partitions: {why}", node.address, count(place)))
+        });
+        let no_master = (without > 0).then(|| format!("{without} of {total} partitions have no master"));
+        let not_agreed =
+            (self.layout != Layout::Agreed).then(|| "it is not known yet how other instances part rooms".to_owned());
+        of_nodes.or(no_master).or(not_agreed)
+    }
+}

@@ -1,0 +1,512 @@
+//! The masters of a Cluster as one broker. A session speaks to each master that has partitions of ours, a scout asks where these are, and what
+//! is here sends each room's business to the right one.
+//!
+//! A partition that goes to another node, or whose node is lost, loses its subscriptions: the hub is told ([`BrokerEvent::Lost`]) and asks
+//! again. What it asks meanwhile waits here. A publish that a node sends on to another one was not done, so it goes there, behind all that
+//! was said to its partition before.
+//!
+//! While a slot is on its way, the new node stores and the old one has the subscribers. So what the new one has stored is announced at the old
+//! one.
+
+mod asking;
+mod node;
+mod routes;
+mod scout;
+mod waiting;
+
+use super::link_id::{LinkId, Role};
+use super::names::ClusterPubSub;
+use super::queue::EventQueue;
+use super::subscriber::Operation;
+use super::{Address, ConnectionRequest, LinkState, LinkStats, RedisConfig, RedisStats};
+use crate::broker::{BrokerEvent, Partitions};
+use crate::time::Time;
+use node::Node;
+use routes::Routes;
+use scout::{Range, Scout};
+use std::time::Duration;
+use waiting::Waiting;
+
+/// Rooms that are asked for at a time when a node is back: messages of others flow in between.
+const SUBSCRIBE_BATCH: usize = 512;
+/// A node that has nothing of ours is left after so long.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// How often what the instances have to agree on is asked again while they do not.
+const LAYOUT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The place of the scout among the links; those of the nodes follow.
+const SCOUT: usize = 0;
+
+/// What the instances have to agree on.
+#[derive(Debug, PartialEq, Eq)]
+enum Layout {
+    Unknown,
+    /// It is asked for.
+    Asked,
+    Agreed,
+    /// Why not, for people.
+    Differs(String),
+}
+
+/// A Cluster.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    config: RedisConfig,
+    partitions: u16,
+    pubsub: ClusterPubSub,
+    scout: Scout,
+    /// By the places of their links.
+    nodes: Vec<Option<Node>>,
+    routes: Routes,
+    /// Where all rooms are subscribed to, where each node passes on what is published at any.
+    home: Option<usize>,
+    /// What is to be published, stored or read.
+    waiting: Waiting,
+    /// What is asked about subscriptions, by partition.
+    unsent: Box<[Vec<(Operation, Box<str>)>]>,
+    /// Subscriptions that were lost, of which the hub has to hear.
+    lost: Partitions,
+    events: EventQueue,
+    layout: Layout,
+    layout_at: Time,
+    /// What the hub has heard: whether it can subscribe, whether it can publish, and what is amiss.
+    is_up: bool,
+    is_publisher_up: bool,
+    told: Option<String>,
+    told_publisher: Option<String>,
+    /// Something has changed of which the hub may have to hear.
+    is_news: bool,
+    /// Time has passed, so that something that waits may be due.
+    is_due: bool,
+    now: Time,
+    /// How many sessions have been made, and how many random numbers drawn.
+    made: u64,
+    drawn: u64,
+    /// Publishes without an id that were not made.
+    dropped: u64,
+    /// Of nodes that were left.
+    past: Past,
+    notice: Option<String>,
+    switches: u64,
+}
+
+/// Counts of sessions that are no more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    reconnects: u64,
+    dropped: u64,
+    unannounced: u64,
+    unreplicated: u64,
+    oversized: u64,
+    ignored: u64,
+}
+
+impl Cluster {
+    /// Its first attempt to connect to one of these nodes is due at once.
+    pub(super) fn new(nodes: &[Address], (partitions, pubsub): (u16, ClusterPubSub), config: RedisConfig) -> Cluster {
+        Cluster {
+            partitions,
+            pubsub,
+            scout: Scout::new(nodes, config.seed),
+            nodes: Vec::new(),
+            routes: Routes::new(partitions),
+            home: None,
+            waiting: Waiting::new(partitions),
+            unsent: (0..partitions).map(|_| Vec::new()).collect(),
+            lost: Partitions::none_of(partitions),
+            events: EventQueue::default(),
+            layout: Layout::Unknown,
+            layout_at: Time::ZERO,
+            is_up: false,
+            is_publisher_up: false,
+            told: None,
+            told_publisher: None,
+            is_news: false,
+            is_due: false,
+            now: Time::ZERO,
+            made: 0,
+            drawn: 0,
+            dropped: 0,
+            past: Past::default(),
+            notice: None,
+            switches: 0,
+            config,
+        }
+    }
+
+    fn is_sharded(&self) -> bool {
+        self.pubsub == ClusterPubSub::Sharded
+    }
+
+    /// The node at which a partition's rooms are subscribed to.
+    fn subscribed_at(&self, partition: u16) -> Option<usize> {
+        if self.is_sharded() { self.routes.node(partition) } else { self.home }
+    }
+
+    fn node(&self, place: usize) -> Option<&Node> {
+        self.nodes.get(place)?.as_ref()
+    }
+
+    fn node_mut(&mut self, place: usize) -> Option<&mut Node> {
+        self.nodes.get_mut(place)?.as_mut()
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.nodes.iter().enumerate().filter_map(|(place, node)| Some((place, node.as_ref()?)))
+    }
+
+    /// The place of the node at this address, to which there is a session from now on.
+    fn place_of(&mut self, address: &Address) -> usize {
+        if let Some((place, _)) = self.nodes().find(|(_, node)| !node.is_leaving && node.address == *address) {
+            return place;
+        }
+        self.made += 1;
+        let node = Node::new(address.clone(), self.made, self.now, &self.config);
+        match self.nodes.iter().position(Option::is_none) {
+            Some(place) => {
+                self.nodes[place] = Some(node);
+                place
+            }
+            None => {
+                self.nodes.push(Some(node));
+                self.nodes.len() - 1
+            }
+        }
+    }
+
+    /// Which link this is: none is the scout's.
+    fn place_of_link(link: LinkId) -> Option<(usize, Role)> {
+        let of_nodes = link.index().checked_sub(SCOUT + 1)?;
+        Some((of_nodes / Role::COUNT, Role::ALL[of_nodes % Role::COUNT]))
+    }
+
+    fn link_of(place: usize, role: Role) -> LinkId {
+        LinkId::at(SCOUT + 1 + place * Role::COUNT + role as usize)
+    }
+
+    /// The links that there may be now.
+    pub(super) fn links(&self) -> Vec<LinkId> {
+        let of_nodes =
+            self.nodes().flat_map(|(place, node)| node.session.roles().map(move |role| Cluster::link_of(place, role)));
+        std::iter::once(LinkId::at(SCOUT)).chain(of_nodes).collect()
+    }
+
+    pub(super) fn receives(link: LinkId) -> bool {
+        matches!(Cluster::place_of_link(link), Some((_, Role::Subscriber)))
+    }
+
+    pub(super) fn state(&self, link: LinkId) -> LinkState {
+        match Cluster::place_of_link(link) {
+            None => self.scout.stats().state,
+            Some((place, role)) => self.node(place).map_or(LinkState::Waiting, |node| node.session.state(role)),
+        }
+    }
+
+    pub(super) fn poll_connection(&mut self, now: Time) -> Option<(LinkId, ConnectionRequest)> {
+        self.now = now;
+        if let Some(request) = self.scout.poll(now, &self.config) {
+            return Some((LinkId::at(SCOUT), request));
+        }
+        for place in 0..self.nodes.len() {
+            let Some(node) = &mut self.nodes[place] else { continue };
+            if let Some((role, request)) = node.session.poll_connection(now) {
+                return Some((Cluster::link_of(place, role), request));
+            }
+            if node.is_leaving {
+                self.past.add(&node.session.stats());
+                self.nodes[place] = None;
+            }
+        }
+        None
+    }
+
+    pub(super) fn connected(&mut self, link: LinkId, now: Time) {
+        self.now = now;
+        match Cluster::place_of_link(link) {
+            None => self.scout.connected(now, &self.config),
+            Some((place, role)) => {
+                if let Some(node) = self.node_mut(place) {
+                    node.session.connected(role, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, link: LinkId, reason: &str, now: Time) {
+        self.now = now;
+        match Cluster::place_of_link(link) {
+            None => {
+                self.scout.disconnected(reason, now, &self.config);
+                self.is_news = true;
+            }
+            Some((place, role)) => {
+                if let Some(node) = self.node_mut(place) {
+                    node.session.disconnected(role, reason, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn output(&mut self, link: LinkId) -> &[u8] {
+        match Cluster::place_of_link(link) {
+            None => self.scout.output(),
+            Some((place, role)) => match self.nodes.get_mut(place) {
+                Some(Some(node)) => node.session.output(role),
+                _ => &[],
+            },
+        }
+    }
+
+    pub(super) fn written(&mut self, link: LinkId, len: usize) {
+        match Cluster::place_of_link(link) {
+            None => self.scout.written(len),
+            Some((place, role)) => {
+                if let Some(node) = self.node_mut(place) {
+                    node.session.written(role, len);
+                }
+            }
+        }
+    }
+
+    pub(super) fn input(&mut self, link: LinkId, data: &[u8], now: Time, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        self.now = now;
+        match Cluster::place_of_link(link) {
+            None => {
+                if let Some(ranges) = self.scout.input(data, now, &self.config) {
+                    self.take_ranges(&ranges);
+                }
+                self.is_news = true;
+            }
+            Some((place, role)) => {
+                let is_sharded = self.is_sharded();
+                let Cluster { nodes, routes, partitions, .. } = self;
+                let Some(Some(node)) = nodes.get_mut(place) else { return };
+                // What a node says of a room that another one has by now comes too late: the hub knows that it has missed something.
+                let is_here = |room: &str| {
+                    !is_sharded || routes.node(crate::broker::partition_of(room, *partitions)) == Some(place)
+                };
+                node.input(role, data, now, |event| match event {
+                    BrokerEvent::Message { room, .. } if !is_here(room) => {}
+                    event => sink(event),
+                });
+            }
+        }
+        self.settle_with(sink);
+    }
+
+    pub(super) fn has_events(&self) -> bool {
+        let has_events = |node: &Node| node.session.has_events() || node.session.has_news();
+        self.is_due || self.is_news || !self.events.is_empty() || self.nodes().any(|(_, node)| has_events(node))
+    }
+
+    pub(super) fn poll_events(&mut self, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        self.is_due = false;
+        self.settle_with(sink);
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        let sessions = self.nodes().filter_map(|(_, node)| node.session.next_timeout());
+        let idle =
+            self.nodes().filter(|(place, node)| self.is_idle(*place, node)).map(|(_, node)| node.used_at + IDLE_MAX);
+        let layout = matches!(self.layout, Layout::Differs(_)).then_some(self.layout_at + LAYOUT_INTERVAL);
+        sessions
+            .chain(idle)
+            .chain(layout)
+            .chain(self.next_subscription())
+            .chain(self.waiting.next_timeout(self.now, self.config.publish_wait))
+            .chain([self.scout.next_timeout()])
+            .min()
+    }
+
+    pub(super) fn timeout(&mut self, now: Time) {
+        self.now = now;
+        let before = self.scout.stats().state;
+        self.scout.timeout(now, &self.config);
+        self.is_news |= self.scout.stats().state != before;
+        for node in self.nodes.iter_mut().flatten() {
+            node.session.timeout(now);
+        }
+        if matches!(self.layout, Layout::Differs(_)) && self.layout_at + LAYOUT_INTERVAL <= now {
+            self.layout_at = now;
+            self.ask_layout();
+        }
+        self.expire();
+        self.leave_idle();
+        self.is_due = true;
+    }
+
+    pub(super) fn stop_waiting(&mut self) {
+        self.config.publish_wait = Duration::ZERO;
+        self.nodes.iter_mut().flatten().for_each(|node| node.session.stop_waiting());
+        self.expire();
+    }
+
+    pub(super) fn sign_in_with(&mut self, username: Option<String>, password: Option<String>) {
+        let sessions = self.nodes.iter_mut().flatten().map(|node| node.session.config_mut());
+        for config in sessions.chain([&mut self.config]) {
+            (config.username, config.password) = (username.clone(), password.clone());
+        }
+    }
+
+    pub(super) fn take_complaint(&mut self) -> Option<String> {
+        self.nodes.iter_mut().flatten().find_map(|node| {
+            let complaint = node.session.take_complaint()?;
+            Some(format!("{}: {complaint}", node.address))
+        })
+    }
+
+    pub(super) fn take_canary_refusal(&mut self) -> Option<String> {
+        self.nodes.iter_mut().flatten().find_map(|node| {
+            let refusal = node.session.take_canary_refusal()?;
+            Some(format!("{}: {refusal}", node.address))
+        })
+    }
+
+    pub(super) fn take_notice(&mut self) -> Option<String> {
+        self.notice.take()
+    }
+
+    /// How all sessions fare; of each kind of connection, one that is not up is shown, if there is any.
+    pub(super) fn stats(&self) -> RedisStats<'_> {
+        let worst = |of: fn(RedisStats<'_>) -> Option<LinkStats<'_>>| {
+            let links =
+                || self.nodes().filter(|(_, node)| !node.is_leaving).filter_map(|(_, node)| of(node.session.stats()));
+            links().find(|link| link.state != LinkState::Up).or_else(|| links().next())
+        };
+        let none = LinkStats { state: LinkState::Waiting, last_error: self.scout.stats().last_error };
+        let mut past = self.past;
+        self.nodes().for_each(|(_, node)| past.add(&node.session.stats()));
+        let in_flight = self.nodes().map(|(_, node)| node.session.stats().publishes_in_flight).sum::<usize>();
+        RedisStats {
+            subscriber: worst(|stats| Some(stats.subscriber)).unwrap_or(none),
+            publisher: worst(|stats| Some(stats.publisher)).unwrap_or(none),
+            durable_publisher: self
+                .config
+                .waits_for_replicas
+                .then(|| worst(|stats| stats.durable_publisher).unwrap_or(none)),
+            reconnects: past.reconnects,
+            switches: self.switches,
+            publishes_in_flight: in_flight + self.waiting.len(),
+            publishes_dropped: past.dropped + self.dropped,
+            unannounced: past.unannounced,
+            unreplicated: past.unreplicated,
+            oversized: past.oversized,
+            ignored: past.ignored,
+        }
+    }
+
+    /// Where the slots are, as a node says.
+    fn take_ranges(&mut self, ranges: &[Range]) {
+        let mut places = Vec::new();
+        for (first, last, address) in ranges {
+            let has_ours =
+                self.routes.partitions().any(|partition| (*first..=*last).contains(&self.routes.slot(partition)));
+            if has_ours {
+                places.push((*first, *last, self.place_of(address)));
+            }
+        }
+        let of_slot =
+            |slot: u16| places.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|place| place.2);
+        let before: Vec<Option<usize>> =
+            self.routes.partitions().map(|partition| self.routes.node(partition)).collect();
+        let changed = self.routes.replace(of_slot, self.now);
+        self.have_moved(&changed, &before);
+    }
+
+    /// A node says who has a slot.
+    fn moved(&mut self, slot: u16, to: &Address) {
+        let partitions = self.routes.in_slot(slot);
+        if partitions.is_empty() {
+            return;
+        }
+        let place = self.place_of(to);
+        let before: Vec<Option<usize>> =
+            self.routes.partitions().map(|partition| self.routes.node(partition)).collect();
+        let mut changed = Partitions::none_of(self.partitions);
+        for partition in partitions {
+            if self.routes.moved(partition, place, self.now) {
+                changed.insert(partition);
+            }
+        }
+        self.scout.hurry(self.now);
+        self.have_moved(&changed, &before);
+    }
+
+    /// These partitions are elsewhere now.
+    fn have_moved(&mut self, changed: &Partitions, before: &[Option<usize>]) {
+        if changed.is_empty() {
+            return;
+        }
+        self.is_news = true;
+        let left = |partition: u16| before[usize::from(partition)];
+        if self.is_sharded() {
+            let mut of_places = changed.iter().filter_map(left).collect::<Vec<usize>>();
+            of_places.sort_unstable();
+            of_places.dedup();
+            for place in of_places {
+                if let Some(node) = self.node_mut(place) {
+                    node.session.forget(|room| changed.has_room(room));
+                }
+            }
+            let had_node: Vec<u16> = changed.iter().filter(|partition| left(*partition).is_some()).collect();
+            self.lose(&had_node);
+        }
+        if changed.iter().any(|partition| left(partition).is_some()) {
+            self.switches += 1;
+            let count = changed.iter().count();
+            self.notice = Some(format!("{count} of {} partitions are at other masters now", self.partitions));
+        }
+        self.move_canaries();
+    }
+
+    /// Each node's canary needs a channel of the node's own.
+    fn move_canaries(&mut self) {
+        if !self.is_sharded() {
+            return;
+        }
+        let Cluster { nodes, routes, partitions, .. } = self;
+        for (place, node) in nodes.iter_mut().enumerate().filter_map(|(place, node)| Some((place, node.as_mut()?))) {
+            node.session.move_canary(|name| routes.node(crate::broker::partition_of(name, *partitions)) == Some(place));
+        }
+    }
+
+    /// The subscriptions of these partitions are no more, and the hub has to ask again.
+    fn lose(&mut self, partitions: &[u16]) {
+        for partition in partitions {
+            self.unsent[usize::from(*partition)] = Vec::new();
+            if self.is_up {
+                self.lost.insert(*partition);
+            }
+        }
+    }
+
+    /// Whether nothing of ours is at this node.
+    fn is_idle(&self, place: usize, node: &Node) -> bool {
+        !node.is_leaving && self.routes.count(place) == 0 && self.home != Some(place) && !self.waiting.is_asking(place)
+    }
+
+    fn leave_idle(&mut self) {
+        for place in 0..self.nodes.len() {
+            let Some(node) = &self.nodes[place] else { continue };
+            let is_due = self.is_idle(place, node)
+                && node.used_at + IDLE_MAX <= self.now
+                && node.session.stats().publishes_in_flight == 0;
+            let now = self.now;
+            match self.node_mut(place) {
+                Some(node) if is_due => node.leave(now),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Past {
+    fn add(&mut self, stats: &RedisStats<'_>) {
+        self.reconnects += stats.reconnects;
+        self.dropped += stats.publishes_dropped;
+        self.unannounced += stats.unannounced;
+        self.unreplicated += stats.unreplicated;
+        self.oversized += stats.oversized;
+        self.ignored += stats.ignored;
+    }
+}

@@ -1,0 +1,110 @@
+//! One master of a Cluster: the session with it, and how it stands.
+
+use super::super::link_id::Role;
+use super::super::session::RedisSession;
+use super::super::{Address, RedisConfig};
+use crate::broker::BrokerEvent;
+use crate::hash::Seeded;
+use crate::time::Time;
+use std::hash::BuildHasher;
+
+/// A master, or a node that will be one.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) address: Address,
+    pub(super) session: RedisSession,
+    /// When it last had something of ours, or was made.
+    pub(super) used_at: Time,
+    /// Its connections are being ended.
+    pub(super) is_leaving: bool,
+    /// As was told last.
+    pub(super) is_subscriber_up: bool,
+    pub(super) is_publisher_up: bool,
+    /// It was lost, and with it all its subscriptions, of which nobody has heard yet.
+    was_lost: bool,
+    /// Why it refuses for a while.
+    refusing: Option<String>,
+    is_news: bool,
+}
+
+impl Node {
+    /// The `made`th one.
+    pub(super) fn new(address: Address, made: u64, now: Time, config: &RedisConfig) -> Node {
+        let seed = Seeded::new(config.seed).hash_one(made);
+        Node {
+            session: RedisSession::new(Some(address.clone()), seed, config.clone()),
+            address,
+            used_at: now,
+            is_leaving: false,
+            is_subscriber_up: false,
+            is_publisher_up: false,
+            was_lost: false,
+            refusing: None,
+            is_news: false,
+        }
+    }
+
+    /// Takes what was read, and passes on what is for the hub.
+    pub(super) fn input(&mut self, role: Role, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
+        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, .. } = self;
+        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news };
+        session.input(role, data, now, |event| standing.pass(event, &mut sink));
+    }
+
+    /// Passes on what is for the hub, of what has come about otherwise.
+    pub(super) fn poll_events(&mut self, mut sink: impl FnMut(BrokerEvent<'_>)) {
+        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, .. } = self;
+        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news };
+        session.poll_events(|event| standing.pass(event, &mut sink));
+    }
+
+    /// Whether it was lost since the last time.
+    pub(super) fn take_loss(&mut self) -> bool {
+        std::mem::take(&mut self.was_lost)
+    }
+
+    /// Whether it stands otherwise than the last time.
+    pub(super) fn take_is_news(&mut self) -> bool {
+        std::mem::take(&mut self.is_news)
+    }
+
+    /// Why it does not do what it is asked, for people.
+    pub(super) fn trouble(&self) -> Option<String> {
+        if self.is_subscriber_up && self.is_publisher_up {
+            return self.refusing.clone();
+        }
+        let error = self.session.last_error().unwrap_or("not connected yet");
+        Some(error.to_owned())
+    }
+
+    /// Ends its connections.
+    pub(super) fn leave(&mut self, now: Time) {
+        self.is_leaving = true;
+        self.session.lead_to(None, "it has no slot of ours any more", now);
+    }
+}
+
+/// What is noted of how it stands.
+struct Standing<'a> {
+    is_subscriber_up: &'a mut bool,
+    is_publisher_up: &'a mut bool,
+    was_lost: &'a mut bool,
+    refusing: &'a mut Option<String>,
+    is_news: &'a mut bool,
+}
+
+impl Standing<'_> {
+    fn pass(&mut self, event: BrokerEvent<'_>, sink: &mut impl FnMut(BrokerEvent<'_>)) {
+        let reason_of = |reason: &str| Some(reason.strip_prefix("Redis: ").unwrap_or(reason).to_owned());
+        match event {
+            BrokerEvent::Up => *self.is_subscriber_up = true,
+            BrokerEvent::Down { .. } => *self.was_lost |= std::mem::take(self.is_subscriber_up),
+            BrokerEvent::PublisherUp => *self.is_publisher_up = true,
+            BrokerEvent::PublisherDown { .. } => *self.is_publisher_up = false,
+            BrokerEvent::Refusing { reason } => *self.refusing = reason_of(reason),
+            BrokerEvent::Willing => *self.refusing = None,
+            event => return sink(event),
+        }
+        *self.is_news = true;
+    }
+}
