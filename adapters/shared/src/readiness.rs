@@ -20,7 +20,7 @@ pub struct RedisName {
 impl RedisName {
     /// Of the Redis that is configured, if one is.
     pub fn of(redis: &config::Redis) -> Option<RedisName> {
-        let topology = redis.target.as_ref()?.topology.clone();
+        let topology = redis.topology(redis.target.as_ref()?);
         Some(RedisName { topology, prefix: redis.session.prefix.clone() })
     }
 }

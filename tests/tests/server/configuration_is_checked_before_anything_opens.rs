@@ -279,7 +279,7 @@ fn wrong_values_name_their_key_wherever_they_come_from() {
         ("log.format", "xml"),
         ("log.level", "loud"),
         ("redis.url", "http://127.0.0.1"),
-        ("redis.url", "redis-cluster://127.0.0.1:6379"),
+        ("redis.url", "redis-cluster://127.0.0.1:6379/1"),
         ("redis.format", "json"),
         ("redis.publishes_in_flight_max", "-1"),
         ("redis.backoff_ms_min", "soon"),

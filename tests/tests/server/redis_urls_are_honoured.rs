@@ -114,10 +114,16 @@ fn what_redis_forbids_is_answered_broker_refused() {
 }
 
 #[test]
-fn a_cluster_is_refused_clearly() {
-    let output = Server::launch().args(["--redis-url", "redis-cluster://127.0.0.1:6379"]).run();
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("there is no scheme for a cluster"), "{message}");
-    assert!(!message.contains("INFO"), "it began to run: {message}");
+fn what_no_cluster_has_is_refused_clearly() {
+    for (arguments, why) in [
+        (&["--redis-url", "redis-cluster://127.0.0.1:6379/1"][..], "a Cluster has none but 0"),
+        (&["--redis-url", "redis-cluster://127.0.0.1:6379", "--redis-prefix", "{a}:"], "it holds a {"),
+        (&["--redis-url", "redis://127.0.0.1:6379", "--redis-cluster-pubsub", "classic"], "redis.url names no Cluster"),
+    ] {
+        let output = Server::launch().args(arguments).run();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.contains(why), "{message}");
+        assert!(!message.contains("INFO"), "it began to run: {message}");
+    }
 }

@@ -54,7 +54,7 @@ fn when_it_is_wrong() {
 #[test]
 fn when_the_url_is_refused() {
     for url in [
-        format!("redis-cluster://:{PASSWORD}@127.0.0.1:6379"),
+        format!("redis-cluster://:{PASSWORD}@127.0.0.1:6379/1"),
         format!("http://user:{PASSWORD}@127.0.0.1"),
         format!("redis://:{PASSWORD}@127.0.0.1:99999"),
         format!("redis://:{PASSWORD}@127.0.0.1:6379/first"),

@@ -1,7 +1,7 @@
 //! Rules between keys: each value may be right by itself, and the pair still wrong.
 
 use super::program::Program;
-use super::{Config, auth, rooms, sign_in, tls};
+use super::{Config, auth, cluster, rooms, sign_in, tls};
 use fanfare_shell::config::{Problem, Rule, Sources};
 
 /// What a message gains on its way: a frame header, or for Redis the envelope's header line, the command around it,
@@ -87,6 +87,7 @@ pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Progra
         .chain(tls::problems(config, sources))
         .chain(certificate_without_key(config, sources))
         .chain(sign_in::problems(config, sources))
+        .chain(cluster::problems(config, sources))
         .chain(auth::problems(config, sources))
         .chain(rooms::rights_of_users(config, sources))
         .chain(rooms::history_in_classic(config, sources))

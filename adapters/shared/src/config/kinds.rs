@@ -83,8 +83,8 @@ impl Kind<Config> for RedisUrl {
     fn right(&self) -> String {
         let none = self.none;
         format!(
-            "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], or redis-sentinel://[[USER]:PASSWORD@]HOST[:PORT],.../MASTER[/DB], or either with \
-             rediss in front for TLS, or unix:///PATH[?db=N&user=USER&pass=PASSWORD], or an empty text for {none}"
+            "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], or redis-sentinel://[[USER]:PASSWORD@]HOST[:PORT],.../MASTER[/DB], or \
+             redis-cluster://[[USER]:PASSWORD@]HOST[:PORT],..., or any of them with rediss in front for TLS, or unix:///PATH[?db=N&user=USER&pass=PASSWORD], or an empty text for {none}"
         )
     }
 

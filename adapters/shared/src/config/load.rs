@@ -2,7 +2,7 @@
 
 use super::keys::{KEYS, SECTIONS};
 use super::program::Program;
-use super::{Config, auth, consistency, prefix, rooms, tls};
+use super::{Config, auth, cluster, consistency, prefix, rooms, tls};
 use crate::commands;
 use fanfare_shell::config::{Help, Loaded, PortVariable, Schema, Stop};
 use std::ffi::OsString;
@@ -80,6 +80,7 @@ pub fn load(
     if loaded.config.redis.target.is_some() {
         loaded.warnings.extend(prefix::warning(&loaded.config.redis.session.prefix));
     }
+    loaded.warnings.extend(cluster::warning(&loaded.config));
     loaded.config.core.auth = loaded.config.auth.of_core();
     loaded.warnings.extend(auth::warnings(&loaded.config));
     loaded.warnings.extend(rooms::warnings(&loaded.config));

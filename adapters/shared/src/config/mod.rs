@@ -4,6 +4,7 @@
 //! help text and `check-config`.
 
 mod auth;
+mod cluster;
 mod consistency;
 mod keys;
 mod kinds;
@@ -18,7 +19,7 @@ mod tests;
 mod tls;
 
 use fanfare_auth::Secret;
-use fanfare_core::broker::redis::RedisConfig;
+use fanfare_core::broker::redis::{ClusterPubSub, RedisConfig};
 use fanfare_shell::host::HostName;
 use fanfare_shell::logging::Log;
 use std::net::SocketAddr;
@@ -76,6 +77,10 @@ pub struct Redis {
     pub username: String,
     /// `redis.password_file`: what holds the password, in place of the URL.
     pub password_file: Option<PathBuf>,
+    /// `redis.cluster_partitions`: into how many rooms are parted in a Cluster; from 1 to 16,384.
+    pub cluster_partitions: u16,
+    /// `redis.cluster_pubsub`: how messages are published there.
+    pub cluster_pubsub: ClusterPubSub,
     /// `redis.sentinel_username`: the user at Sentinels. It may be empty.
     pub sentinel_username: String,
     /// `redis.sentinel_password`.

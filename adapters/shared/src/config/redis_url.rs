@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use fanfare_auth::Secret;
-use fanfare_core::broker::redis::{Address, Topology};
+use fanfare_core::broker::redis::{Address, ClusterPubSub, Topology};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// `sun_path` of a Unix socket address holds 108 bytes on Linux and 104 on the BSDs, its closing NUL included.
@@ -14,6 +14,9 @@ const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else {
 
 /// There is a connection to each of them. Five are many.
 const SENTINELS_MAX: usize = 16;
+
+/// They are asked one after the other, of which the rest of the Cluster is learned.
+const CLUSTER_NODES_MAX: usize = 64;
 
 /// What `check-config` prints in place of a password.
 const PASSWORD_MASK: &str = "***";
@@ -69,8 +72,10 @@ pub enum RedisUrlError {
     BadMaster,
     /// It names more Sentinels than anybody has.
     ManySentinels,
-    /// It names a cluster.
-    Cluster,
+    /// It names more nodes of a Cluster than are needed to find the others.
+    ManyNodes,
+    /// It names a database of a Cluster.
+    ClusterDatabase,
     /// It names several hosts.
     SeveralHosts,
     /// Its scheme is none of those known here.
@@ -106,22 +111,24 @@ pub enum RedisUrlError {
 impl fmt::Display for RedisUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoScheme => "the URL does not start with redis://, rediss://, redis-sentinel:// or unix://",
+            Self::NoScheme => "the URL does not start with redis://, rediss://, redis-sentinel://, redis-cluster:// or unix://",
             Self::NoMaster => {
                 "the URL names Sentinels and no master: what they call it follows their addresses, as in \
                  redis-sentinel://HOST:26379/mymaster"
             }
             Self::BadMaster => "the master's name in the URL holds other characters than letters, digits and . - _",
             Self::ManySentinels => "the URL names more than 16 Sentinels",
-            Self::Cluster => {
-                "there is no scheme for a cluster; use redis:// and any one of its nodes: each passes on every message"
+            Self::ManyNodes => "the URL names more than 64 nodes; a few are enough to find the others",
+            Self::ClusterDatabase => {
+                "the URL names a database, and a Cluster has none but 0 (in user and password, / is written as %2F)"
             }
             Self::SeveralHosts => {
-                "a redis:// URL names one host, and this names several; for Sentinels use redis-sentinel:// (in user and \
-                 password, a comma is written as %2C)"
+                "a redis:// URL names one host, and this names several; for Sentinels use redis-sentinel://, and for a Cluster \
+                 redis-cluster:// (in user and password, a comma is written as %2C)"
             }
             Self::UnknownScheme => {
-                "the URL's scheme is none of redis://, rediss://, redis-sentinel://, rediss-sentinel://, valkey://, valkeys:// and unix://"
+                "the URL's scheme is none of redis://, rediss://, redis-sentinel://, rediss-sentinel://, redis-cluster://, rediss-cluster://, \
+                 valkey://, valkeys:// and unix://"
             }
             Self::NoHost => "the URL has no host",
             Self::BadHost => {
@@ -173,8 +180,9 @@ impl FromStr for RedisTarget {
             "rediss-sentinel" | "rediss+sentinel" => {
                 RedisTarget { tls: true, ..sentinel(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)? }
             }
-            "redis-cluster" | "rediss-cluster" | "redis+cluster" | "valkey-cluster" => {
-                return Err(RedisUrlError::Cluster);
+            "redis-cluster" | "redis+cluster" => cluster(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)?,
+            "rediss-cluster" | "rediss+cluster" => {
+                RedisTarget { tls: true, ..cluster(rest.strip_prefix("//").ok_or(RedisUrlError::NoScheme)?)? }
             }
             _ if rest.starts_with("//") => return Err(RedisUrlError::UnknownScheme),
             _ => return Err(RedisUrlError::NoScheme),
@@ -248,6 +256,22 @@ fn sentinel(rest: &str) -> Result<RedisTarget, RedisUrlError> {
     }
     let topology = Topology::Sentinel { sentinels, master: master.to_owned() };
     Ok(RedisTarget { topology, tls: false, username, password, database: optional_database(path)? })
+}
+
+/// `[user[:password]@]host[:port][,host[:port]]…[/]`. How rooms are parted there is configured elsewhere.
+fn cluster(rest: &str) -> Result<RedisTarget, RedisUrlError> {
+    let (Authority { username, password, hosts }, path) = authority(rest)?;
+    let nodes: Vec<Address> =
+        hosts.split(',').map(|host| host_and_port(host, Address::PORT_DEFAULT)).collect::<Result<_, _>>()?;
+    if nodes.len() > CLUSTER_NODES_MAX {
+        return Err(RedisUrlError::ManyNodes);
+    }
+    if optional_database(path)? != 0 {
+        return Err(RedisUrlError::ClusterDatabase);
+    }
+    let (partitions, pubsub) = (Topology::PARTITIONS_DEFAULT, ClusterPubSub::default());
+    let topology = Topology::Cluster { nodes, partitions, pubsub };
+    Ok(RedisTarget { topology, tls: false, username, password, database: 0 })
 }
 
 fn host_and_port(text: &str, port_default: u16) -> Result<Address, RedisUrlError> {
@@ -376,6 +400,12 @@ impl RedisTarget {
                 )?;
                 write!(f, "/{master}/{}", self.database)
             }
+            Topology::Cluster { nodes, .. } => self.write_authority(
+                f,
+                if self.tls { "rediss-cluster" } else { "redis-cluster" },
+                nodes,
+                (user, password),
+            ),
             Topology::Single(address) => {
                 self.write_authority(
                     f,
@@ -414,154 +444,4 @@ impl fmt::Display for RedisTarget {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(url: &str) -> Result<RedisTarget, RedisUrlError> {
-        url.parse()
-    }
-
-    fn tcp(host: &str, port: u16, user: Option<&str>, password: Option<&str>, database: u32) -> RedisTarget {
-        RedisTarget {
-            topology: Topology::Single(Address::Tcp { host: host.to_owned(), port }),
-            tls: false,
-            username: user.map(str::to_owned),
-            password: password.map(|password| Password(password.to_owned())),
-            database,
-        }
-    }
-
-    #[test]
-    fn tcp_urls_in_every_form() {
-        assert_eq!(parse("redis://localhost"), Ok(tcp("localhost", 6379, None, None, 0)));
-        assert_eq!(parse("valkey://:p,w@h"), Ok(tcp("h", 6379, None, Some("p,w"), 0)));
-        assert_eq!(parse("REDIS://my_redis.internal:7000/"), Ok(tcp("my_redis.internal", 7000, None, None, 0)));
-        assert_eq!(parse("redis://10.0.0.1:7000/15"), Ok(tcp("10.0.0.1", 7000, None, None, 15)));
-        assert_eq!(parse("redis://[::1]:7000/2"), Ok(tcp("::1", 7000, None, None, 2)));
-        assert_eq!(parse("redis://[fe80::2]"), Ok(tcp("fe80::2", 6379, None, None, 0)));
-        assert_eq!(parse("redis://:pw@h"), Ok(tcp("h", 6379, None, Some("pw"), 0)));
-        assert_eq!(parse("redis://@h"), Ok(tcp("h", 6379, None, None, 0)));
-        assert_eq!(parse("redis://me:p:w@h:1/3"), Ok(tcp("h", 1, Some("me"), Some("p:w"), 3)));
-        assert_eq!(parse("redis://m%40e:p%2F%25%C3%A9@h"), Ok(tcp("h", 6379, Some("m@e"), Some("p/%é"), 0)));
-        assert_eq!(parse("redis://me:p@w@h"), Ok(tcp("h", 6379, Some("me"), Some("p@w"), 0)));
-    }
-
-    #[test]
-    fn sentinel_urls_in_every_form() {
-        let watched = |hosts: &[(&str, u16)], password: Option<&str>, database| {
-            let sentinels = hosts.iter().map(|(host, port)| Address::Tcp { host: (*host).to_owned(), port: *port });
-            let topology = Topology::Sentinel { sentinels: sentinels.collect(), master: "mymaster".to_owned() };
-            Ok(RedisTarget { topology, ..tcp("", 0, password.map(|_| "me"), password, database) })
-        };
-        assert_eq!(parse("redis-sentinel://a/mymaster"), watched(&[("a", 26379)], None, 0));
-        assert_eq!(
-            parse("redis+sentinel://a:1,[::1]:2,c/mymaster/3"),
-            watched(&[("a", 1), ("::1", 2), ("c", 26379)], None, 3)
-        );
-        assert_eq!(parse("sentinel://me:p,w@a,b/mymaster/"), watched(&[("a", 26379), ("b", 26379)], Some("p,w"), 0));
-    }
-
-    #[test]
-    fn unix_urls_in_every_form() {
-        let path = |url: &str| match parse(url).unwrap().topology {
-            Topology::Single(Address::Unix { path }) => path.into_os_string().into_string().unwrap(),
-            _ => panic!("{url} is a path"),
-        };
-        assert_eq!(path("unix:///run/redis.sock"), "/run/redis.sock");
-        assert_eq!(path("redis+unix:///run/redis.sock"), "/run/redis.sock");
-        assert_eq!(path("redis+socket:///run/redis.sock"), "/run/redis.sock");
-        assert_eq!(path("unix:/run/a%20b.sock"), "/run/a b.sock");
-        assert_eq!(path("unix:redis.sock"), "redis.sock");
-        let target = parse("unix:///s?db=3&user=me&pass=p%26w").unwrap();
-        assert_eq!((target.username.as_deref(), target.database), (Some("me"), 3));
-        assert_eq!(target.password.unwrap().expose(), "p&w");
-    }
-
-    #[test]
-    fn wrong_urls_say_what_is_wrong() {
-        use RedisUrlError::*;
-        let many = format!("redis-sentinel://a{}/mymaster", ",a".repeat(SENTINELS_MAX));
-        let long = format!("unix:///{}", "x".repeat(SOCKET_PATH_BYTES_MAX));
-        for (url, error) in [
-            ("", NoScheme),
-            ("localhost", NoScheme),
-            ("localhost:6379", NoScheme),
-            ("redis:localhost", NoScheme),
-            ("rediss:h", NoScheme),
-            ("redis-sentinel://h:26379", NoMaster),
-            ("redis+sentinel://h/", NoMaster),
-            ("redis-sentinel://h//0", NoMaster),
-            ("redis-sentinel://h/my%20master", BadMaster),
-            ("redis-sentinel://h/mymaster/first", BadDatabase),
-            ("redis-sentinel://a,/mymaster", NoHost),
-            (&many, ManySentinels),
-            ("redis-cluster://h", Cluster),
-            ("redis://a,b", SeveralHosts),
-            ("redis://:p@a:6379,b:6380/1", SeveralHosts),
-            ("http://h", UnknownScheme),
-            ("redis://", NoHost),
-            ("redis://:6379", NoHost),
-            ("redis:///1", NoHost),
-            ("redis://a b", BadHost),
-            ("redis://::1", NoHost),
-            ("redis://[::1", BadHost),
-            ("redis://[::1]x", BadHost),
-            ("redis://[nine]", BadHost),
-            ("redis://h:0", BadPort),
-            ("redis://h:65536", BadPort),
-            ("redis://h:+1", BadPort),
-            ("redis://h:1:2", BadPort),
-            ("redis://h/first", BadDatabase),
-            ("redis://h/-1", BadDatabase),
-            ("redis://h/1/2", BadDatabase),
-            ("redis://h/4294967295", BadDatabase),
-            ("redis://me:100%@h", BadEscape),
-            ("redis://me:%ff@h", BadEscape),
-            ("redis://me@h", UserWithoutPassword),
-            ("redis://me:***@h", MaskedPassword),
-            ("redis://h?db=1", Query),
-            ("redis://h#1", Fragment),
-            ("unix:", NoPath),
-            ("unix://", NoPath),
-            ("unix://run/redis.sock", UnixHost),
-            (&long, LongPath),
-            ("unix:///s?db=x", BadDatabase),
-            ("unix:///s?database=1", UnknownParameter),
-            ("unix:///s?pass", UnknownParameter),
-            ("unix:///s?user=me", UserWithoutPassword),
-        ] {
-            assert_eq!(parse(url), Err(error), "{url}");
-        }
-    }
-
-    #[test]
-    fn an_address_is_named_as_people_write_it() {
-        for (url, name) in [
-            ("redis://me:hunter2@h", "h:6379"),
-            ("redis://[::1]:7000", "[::1]:7000"),
-            ("unix:///run/redis.sock?pass=hunter2", "/run/redis.sock"),
-        ] {
-            assert_eq!(parse(url).unwrap().topology.to_string(), name);
-        }
-    }
-
-    #[test]
-    fn no_form_shows_the_password() {
-        for (url, shown) in [
-            ("redis://m%40e:hunter2@[::1]:7000/3", "redis://m%40e:***@[::1]:7000/3"),
-            ("redis://:hunter2@h", "redis://:***@h:6379/0"),
-            ("redis://h", "redis://h:6379/0"),
-            ("rediss://:hunter2@h", "rediss://:***@h:6379/0"),
-            ("rediss-sentinel://a/m", "rediss-sentinel://a:26379/m/0"),
-            ("redis-sentinel://me:hunter2@a,[::1]:7/m/3", "redis-sentinel://me:***@a:26379,[::1]:7/m/3"),
-            ("unix:///run/a%20b?db=1&user=me&pass=hunter2", "unix:///run/a%20b?db=1&user=me&pass=***"),
-            ("unix:redis.sock", "unix:redis.sock?db=0"),
-        ] {
-            let target = parse(url).unwrap();
-            assert_eq!(target.to_string(), shown);
-            assert!(!format!("{target:?}").contains("hunter2"), "{target:?}");
-            let again = parse(&shown.replace("***", "hunter2")).unwrap();
-            assert_eq!(again, target, "what is printed reads back");
-        }
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::Config;
 use fanfare_core::PublishFormat;
+use fanfare_core::broker::redis::{Names, slot_of_partition};
 use fanfare_core::history::Retention;
 use fanfare_core::rules::{
     OWN_ROOMS, Pattern, Permissions, RULES_MAX, Right, Rule, RuleError, Rules, Slow, Storing, Who,
@@ -380,15 +381,15 @@ const RIGHTS: [(Right, &str); 4] = [
 pub(crate) const WHICH_RULE: Question<Config> = Question {
     flag: "room",
     value_name: "NAME",
-    help: "Print which of [[rooms]] the room of this name has, and who may do what there, instead of the configuration; may be given \
-           several times",
+    help: "Print which of [[rooms]] the room of this name has, who may do what there, and what it is called in Redis, instead of the \
+           configuration; may be given several times",
     answer: which_rule,
 };
 
-fn which_rule(config: &Config, sources: &Sources<Config>, name: &str) -> String {
+fn which_rule(config: &Config, sources: &Sources<Config>, room: &str) -> String {
     let InForce { rules, in_file } = InForce::of(config);
-    let mut text = format!("[[room]]\nname = {}", toml::Value::from(name));
-    let found = rules.find(name).and_then(|at| Some((in_file[usize::from(at)], rules.get(at)?)));
+    let mut text = format!("[[room]]\nname = {}", toml::Value::from(room));
+    let found = rules.find(room).and_then(|at| Some((in_file[usize::from(at)], rules.get(at)?)));
     let is_room_without = found.is_none();
     let mut rule = match found {
         Some((index, rule)) => {
@@ -412,5 +413,23 @@ fn which_rule(config: &Config, sources: &Sources<Config>, name: &str) -> String 
             let _ = writeln!(text, "{name} = {value}{}", of_right.unwrap_or_default());
         }
     }
+    if let Some(names) = config.redis.names() {
+        write_places(&mut text, names, room, rule.history.is_some());
+    }
     text
+}
+
+/// The keys of a room with history. The last two are there only while messages with a key are remembered.
+const HISTORY_KEYS: [&str; 4] = ["meta", "log", "keys0", "keys1"];
+
+/// Where a room is in Redis.
+fn write_places(text: &mut String, names: Names<'_>, room: &str, is_kept: bool) {
+    if let Some(partition) = names.partition(room) {
+        let _ = writeln!(text, "partition = {partition}\nslot = {}", slot_of_partition(partition));
+    }
+    let _ = writeln!(text, "channel = {}", toml::Value::from(names.channel(room)));
+    if is_kept {
+        let keys = HISTORY_KEYS.map(|kind| names.key(kind, room));
+        let _ = writeln!(text, "keys = {}", toml::Value::from(keys.to_vec()));
+    }
 }

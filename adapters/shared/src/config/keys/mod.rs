@@ -11,7 +11,7 @@ mod tls;
 use super::auth::{Auth, Callback, Issuer, Session};
 use super::{Compression, Config, Redis, RedisTls, Tls};
 use fanfare_auth::CookieKind;
-use fanfare_core::broker::redis::RedisConfig;
+use fanfare_core::broker::redis::{ClusterPubSub, RedisConfig, Topology};
 use fanfare_shell::config::{Given, Key};
 use fanfare_shell::logging::{Log, LogFormat, LogLevel};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -64,6 +64,8 @@ fn blank() -> Config {
             tls: RedisTls::default(),
             username: String::new(),
             password_file: None,
+            cluster_partitions: Topology::PARTITIONS_DEFAULT,
+            cluster_pubsub: ClusterPubSub::default(),
             sentinel_username: String::new(),
             sentinel_password: None,
             sentinel_password_file: None,

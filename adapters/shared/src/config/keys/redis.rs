@@ -5,6 +5,7 @@ use crate::config::auth::{OptionalPath, SecretText};
 use crate::config::kinds::{GIB, HOUR_MS, KIB, MIB, RedisUrl, field};
 use crate::config::sign_in::A_PASSWORD_FILE;
 use fanfare_core::PublishFormat;
+use fanfare_core::broker::redis::ClusterPubSub;
 use fanfare_shell::config::{Choice, Key, Milliseconds, Number, Text, Unit};
 
 const NAME_BYTES_MAX: usize = 1024;
@@ -13,9 +14,9 @@ pub(super) static REDIS: &[Key<Config>] = &[
     Key {
         name: "redis.url",
         default: "",
-        help: "The Redis that instances share: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], unix:///PATH, or \
-               redis-sentinel://[[USER]:PASSWORD@]HOST[:PORT],.../MASTER[/DB]; rediss:// and rediss-sentinel:// speak TLS, and valkey:// \
-               is redis://. Without one this instance stands alone. A password in a flag can be seen in the list of processes: prefer the \
+        help: "The Redis that instances share: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], unix:///PATH, \
+               redis-sentinel://[[USER]:PASSWORD@]HOST[:PORT],.../MASTER[/DB], or redis-cluster://[[USER]:PASSWORD@]HOST[:PORT],...; \
+               with rediss in place of redis they speak TLS, and valkey:// is redis://. Without one this instance stands alone. A password in a flag can be seen in the list of processes: prefer the \
                environment or the file",
         environment_alias: Some("REDIS_URL"),
         kind: &RedisUrl { none: "the embedded broker", field: field!(redis.target) },
@@ -64,6 +65,25 @@ pub(super) static REDIS: &[Key<Config>] = &[
         environment_alias: None,
         // Long enough for any namespace; the bound keeps the room for an envelope a constant.
         kind: &Text { bytes_max: 256, field: field!(redis.session.prefix) },
+    },
+    Key {
+        name: "redis.cluster_partitions",
+        default: "256",
+        help: "Into how many parts the rooms are divided in a Cluster, each of which is in one of its slots. The same on all instances, for ever",
+        environment_alias: None,
+        // As many as a Cluster has slots.
+        kind: &Number { unit: Unit::Count, range: 1..=16_384, field: field!(redis.cluster_partitions) },
+    },
+    Key {
+        name: "redis.cluster_pubsub",
+        default: "sharded",
+        help: "How messages are published in a Cluster: sharded, by the node that has the room, which takes Redis 7; or classic, by all \
+               nodes, where other programs publish as well. The same on all instances",
+        environment_alias: None,
+        kind: &Choice {
+            choices: &[("sharded", ClusterPubSub::Sharded), ("classic", ClusterPubSub::Classic)],
+            field: field!(redis.cluster_pubsub),
+        },
     },
     Key {
         name: "redis.format",

@@ -1,6 +1,7 @@
 //! Which source wins, and what a person is told who got a value wrong.
 
 mod auth;
+mod cluster;
 mod rooms;
 mod sign_in;
 mod tls;
@@ -123,7 +124,7 @@ fn a_flag_beats_the_environment_beats_the_file() {
 
 #[test]
 fn a_stronger_value_stands_in_for_a_wrong_weaker_one() {
-    let environment = [("REDIS_URL", "redis-cluster://managed"), ("FANFARE_LISTEN", "nonsense")];
+    let environment = [("REDIS_URL", "redis-cluster://managed/1"), ("FANFARE_LISTEN", "nonsense")];
     let config = loaded(&["--redis-url", "redis://tunnel", "--listen", "127.0.0.1:1"], &environment);
     assert_eq!(config.redis.target.unwrap().to_string(), "redis://tunnel:6379/0");
 }
@@ -211,7 +212,7 @@ fn a_wrong_value_is_told_with_its_key_source_reason_and_remedy() {
         ("FANFARE_LISTEN", "[::1]", "\"[::1]\" has no port: [::1]:8080"),
         ("FANFARE_LISTEN", "fe80::a", "has no brackets and no port: [fe80::a]:8080"),
         ("FANFARE_OPS_LISTEN", "127.0.0.1", "\"127.0.0.1\" has no port: 127.0.0.1:8080"),
-        ("FANFARE_REDIS_URL", "redis-cluster://h", "there is no scheme for a cluster"),
+        ("FANFARE_REDIS_URL", "redis-cluster://h/1", "a Cluster has none but 0"),
         ("FANFARE_CONFIG", "/no/such/file", "cannot read /no/such/file"),
     ] {
         assert_says(&error(&[], &[(name, value)]), &[&format!("environment variable {name}\n"), wrong, "right: "]);
@@ -364,7 +365,7 @@ fn no_message_and_no_output_shows_a_password() {
     let wrong_kind = TomlFile::new("listen = 'redis://:hunter2@h'\n");
     for text in [
         error(&["--redis-url", "redis://hunter2@h"], &[]),
-        error(&["--redis-url", "redis-cluster://:hunter2@h"], &[]),
+        error(&["--redis-url", "redis-cluster://:hunter2@h/1"], &[]),
         error(&["--redis-url", "redis://me:a/hunter2@h"], &[]),
         error(&["--config", broken_line.path()], &[]),
         error(&["--config", wrong_kind.path()], &[]),
