@@ -18,6 +18,7 @@
 pub mod abuse;
 mod binary;
 mod client;
+mod clusters;
 mod curl;
 pub mod embedded;
 mod endpoint;
@@ -51,6 +52,7 @@ use std::time::{Duration, Instant};
 
 pub use binary::{fanfare_binary, workspace_root};
 pub use client::Client;
+pub use clusters::Cluster;
 pub use curl::Curl;
 pub use endpoint::{Asked, Endpoint};
 pub use example::Example;

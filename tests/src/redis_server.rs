@@ -18,6 +18,8 @@ pub struct Redis {
     process: Option<Process>,
     unix_socket: bool,
     sentinel: bool,
+    /// Of a Cluster: where its nodes speak to each other.
+    bus_port: Option<u16>,
     configuration: String,
     credentials: Option<Credentials>,
 }
@@ -34,6 +36,7 @@ pub struct RedisLaunch {
     unix_socket: bool,
     tls_port: Option<u16>,
     sentinel: bool,
+    in_cluster: bool,
     configuration: String,
     credentials: Option<Credentials>,
 }
@@ -64,6 +67,12 @@ impl RedisLaunch {
         self
     }
 
+    /// It is a node for a Cluster, and alone as yet. What it learns of the others is still known when it is started again.
+    pub fn in_cluster(mut self) -> RedisLaunch {
+        self.in_cluster = true;
+        self
+    }
+
     /// Speaks TLS on a port of its own as well, by the certificate that the authority has written under this stem.
     pub fn tls(mut self, authority: &Authority, stem: &str) -> RedisLaunch {
         let port = free_port();
@@ -90,6 +99,7 @@ impl RedisLaunch {
             process: None,
             unix_socket: self.unix_socket,
             sentinel: self.sentinel,
+            bus_port: self.in_cluster.then(free_port),
             configuration: self.configuration,
             credentials: self.credentials,
         }
@@ -108,6 +118,7 @@ impl RedisLaunch {
                 return redis;
             }
             redis.port = free_port();
+            redis.bus_port = redis.bus_port.map(|_| free_port());
         }
         redis.start_again();
         redis
@@ -150,6 +161,9 @@ impl Redis {
         );
         if self.unix_socket {
             let _ = writeln!(configuration, "unixsocket \"{}\"", self.unix_socket_path());
+        }
+        if let Some(bus_port) = self.bus_port {
+            let _ = writeln!(configuration, "cluster-enabled yes\ncluster-port {bus_port}");
         }
         let configuration_path = self.folder.path().join("redis.conf");
         if !self.sentinel || !configuration_path.exists() {
@@ -204,6 +218,21 @@ impl Redis {
         }
     }
 
+    /// Its port for TLS, if it has one.
+    pub(crate) fn tls_port(&self) -> Option<u16> {
+        self.tls_port
+    }
+
+    /// Where nodes of its Cluster speak to it.
+    pub(crate) fn bus_port(&self) -> Option<u16> {
+        self.bus_port
+    }
+
+    /// The password of the default user, if it has one.
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.credentials.as_ref().map(|credentials| credentials.password.as_str())
+    }
+
     /// A URL under which a server reaches it by TLS.
     ///
     /// # Panics
@@ -250,7 +279,7 @@ impl Redis {
         self.process.as_ref().expect("it is running").signal(Signal::CONT);
     }
 
-    fn try_connect(&self) -> std::io::Result<RespConnection> {
+    pub(crate) fn try_connect(&self) -> std::io::Result<RespConnection> {
         let mut connection = RespConnection::connect(self.port)?;
         if let Some(Credentials { user, password }) = &self.credentials {
             connection.try_command(&[b"AUTH", user.as_bytes(), password.as_bytes()])?;
