@@ -69,6 +69,7 @@ enum Lie {
     SubscribeFailed(u8),
     Published(u8),
     PublishFailed(u8, u8),
+    Lost(u8),
     Refusing,
     Willing,
 }
@@ -130,7 +131,10 @@ impl Lie {
             7 => Lie::Published(bytes.arbitrary()?),
             8 => Lie::Refusing,
             9 => Lie::Willing,
-            _ => Lie::PublishFailed(bytes.arbitrary()?, bytes.arbitrary()?),
+            _ => match (bytes.arbitrary()?, bytes.arbitrary()?) {
+                (partition, 0xf0..) => Lie::Lost(partition),
+                (publish, error) => Lie::PublishFailed(publish, error),
+            },
         })
     }
 }

@@ -2,7 +2,7 @@
 //! bytes, and every client must be sent exactly what the model says. Done twice, it gives the same bytes.
 
 use super::steps::steps;
-use crate::model::{Bounds, Step, World};
+use crate::model::{Bounds, PARTITIONS, Step, World};
 use arbitrary::{Result, Unstructured};
 
 const CLIENTS_MAX: usize = 12;
@@ -92,7 +92,10 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Option<Step>> {
         19 => Step::Wait(bytes.int_in_range(0..=12_000)?),
         20 => Step::Drop(bytes.int_in_range(0..=5)?, bytes.int_in_range(0..=3)?),
         21 => Step::Shutdown,
-        22 => Step::RefuseForAWhile(bytes.arbitrary()?),
+        22 => match bytes.arbitrary::<u8>()? {
+            part @ 0xc0.. => Step::Lose(u16::from(part) % PARTITIONS),
+            refuses => Step::RefuseForAWhile(refuses & 1 == 1),
+        },
         _ => return Ok(None),
     }))
 }

@@ -44,6 +44,8 @@ pub enum Step {
     RefuseForAWhile(bool),
     /// The broker goes away.
     Down,
+    /// The broker loses the subscriptions of one of its partitions.
+    Lose(u16),
     /// The broker is back.
     Up,
     /// Time passes, in milliseconds.

@@ -19,7 +19,7 @@ use socket::{Socket, say};
 
 use crate::{Frame, code, compression, config, opcode, upgrade_request};
 use fanfare_core::broker;
-use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
+use fanfare_core::broker::{BrokerEvent, Partitions, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Rate, Refused, Turn};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,6 +27,8 @@ use std::time::Duration;
 
 /// Room names that steps refer to by index.
 const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
+/// Of the broker. Each has some of the rooms.
+pub const PARTITIONS: u16 = 2;
 /// From the word to stop to the close of those who wait for an answer.
 const DRAIN: Duration = Duration::from_secs(3);
 /// Small, so that the limit is met.
@@ -316,6 +318,7 @@ impl World {
                 self.refusing = refuses;
             }
             Step::Down => self.down(turn),
+            Step::Lose(partition) => self.lose(turn, partition),
             Step::Up => {
                 if !std::mem::replace(&mut self.up, true) {
                     turn.feed(Event::Broker(BrokerEvent::Up));
@@ -541,6 +544,22 @@ impl World {
         }
         turn.feed(Event::Broker(BrokerEvent::PublisherDown { reason: "down" }));
         turn.feed(Event::Broker(BrokerEvent::Down { reason: "down" }));
+    }
+
+    /// The broker loses a part of what it holds, and takes new subscriptions.
+    fn lose(&mut self, turn: &mut Turn<'_>, partition: u16) {
+        if !self.up {
+            return;
+        }
+        let mut partitions = Partitions::none_of(PARTITIONS);
+        partitions.insert(partition);
+        self.subscriptions.retain(|room| !partitions.has_room(room));
+        self.held.retain(|room| !partitions.has_room(room));
+        self.asks.retain(|ask| match ask {
+            Ask::Subscribe(room) | Ask::Unsubscribe(room) => !partitions.has_room(room),
+            Ask::Publish(..) => true,
+        });
+        turn.feed(Event::Broker(BrokerEvent::Lost { partitions: &partitions }));
     }
 
     /// Carries out so many actions, and of the one after them so many targets.

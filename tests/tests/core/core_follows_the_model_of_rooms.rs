@@ -1,7 +1,7 @@
 //! Whatever clients, sockets, time and the broker do, and in whatever order: every client is sent, room by room, exactly what
 //! the reference model says, and once things are quiet the broker's subscriptions are the rooms that have members.
 
-use fanfare_tests::model::{Bounds, Step, World};
+use fanfare_tests::model::{Bounds, PARTITIONS, Step, World};
 use proptest::prelude::*;
 
 /// What clients and the broker do.
@@ -25,6 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Refuse),
         1 => any::<bool>().prop_map(Step::RefuseForAWhile),
         1 => Just(Step::Down),
+        1 => (0..PARTITIONS).prop_map(Step::Lose),
         2 => Just(Step::Up),
         2 => prop_oneof![4 => 0..700u64, 1 => 0..12_000u64].prop_map(Step::Wait),
         2 => (0..6usize, 0..4usize).prop_map(|(actions, targets)| Step::Drop(actions, targets)),

@@ -6,7 +6,7 @@ use super::{Lie, Step, Wait};
 use crate::work::Bounds;
 use crate::{compression, opcode, proxies, upgrade_request};
 use fanfare_core::broker;
-use fanfare_core::broker::{BrokerEvent, PublishError, PublishId};
+use fanfare_core::broker::{BrokerEvent, Partitions, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{
     Action, Config, ConnId, Core, Dialect, Event, Message, Origins, Proxies, PublishFormat, Rate, Refused, Turn,
@@ -410,9 +410,14 @@ fn room_name(number: u8) -> String {
 
 fn tell(turn: &mut Turn<'_>, lie: Lie) {
     let name;
+    let mut partitions = Partitions::none_of(4);
     turn.feed(Event::Broker(match lie {
         Lie::Up => BrokerEvent::Up,
         Lie::Down => BrokerEvent::Down { reason: "down" },
+        Lie::Lost(partition) => {
+            partitions.insert(u16::from(partition % 4));
+            BrokerEvent::Lost { partitions: &partitions }
+        }
         Lie::PublisherUp => BrokerEvent::PublisherUp,
         Lie::PublisherDown => BrokerEvent::PublisherDown { reason: "down" },
         Lie::Subscribed(room) => {

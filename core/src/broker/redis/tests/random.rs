@@ -552,7 +552,9 @@ impl From<BrokerEvent<'_>> for Heard {
             BrokerEvent::Subscribed { room } => Heard::Subscribed(room.to_owned()),
             BrokerEvent::Unsubscribed { room } => Heard::Unsubscribed(room.to_owned()),
             BrokerEvent::SubscribeFailed { room, .. } => Heard::Failed(room.to_owned()),
-            BrokerEvent::Message { .. } | BrokerEvent::Lost { .. } => panic!("the model publishes to nobody, and has one server"),
+            BrokerEvent::Message { .. } | BrokerEvent::Lost { .. } => {
+                panic!("the model publishes to nobody, and has one server")
+            }
             BrokerEvent::Read { id, .. } | BrokerEvent::ReadFailed { id, .. } => Heard::Read(id.number()),
             BrokerEvent::Published { id, .. } => Heard::Outcome(id.number(), None),
             BrokerEvent::PublishFailed { id, error } => Heard::Outcome(id.number(), Some(error)),
