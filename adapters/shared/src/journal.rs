@@ -26,7 +26,11 @@ pub fn write(worker: usize, core: &mut Core) {
 /// Writes what is wrong with Redis that is no outage.
 pub fn redis(redis: &mut RedisBroker) {
     if let Some(notice) = redis.take_notice() {
-        tracing::warn!(notice, "redis and its sentinels");
+        if redis.links().any(|link| redis.leads_to_sentinel(link)) {
+            tracing::warn!(notice, "redis and its sentinels");
+        } else {
+            tracing::warn!(notice, "redis and its nodes");
+        }
     }
     if let Some(reason) = redis.take_complaint() {
         tracing::warn!(

@@ -458,6 +458,9 @@ impl Cluster {
         let no_master = (without > 0).then(|| format!("{without} of {total} partitions have no master"));
         let not_agreed =
             (self.layout != Layout::Agreed).then(|| "it is not known yet how other instances part rooms".to_owned());
-        of_nodes.or(no_master).or(not_agreed)
+        // While it is, nodes carry messages and store none, so that canaries are heard.
+        let is_down =
+            self.scout.is_down().then(|| "its nodes say that the Cluster is down (cluster_state:fail)".to_owned());
+        of_nodes.or(no_master).or(is_down).or(not_agreed)
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Scout {
     is_heard: bool,
     /// The node that is asked has said that the Cluster is down.
     says_down: bool,
+    /// So have all others, or they do not answer.
+    is_down: bool,
     asked_at: Time,
     /// When the answer must have come.
     deadline: Option<Time>,
@@ -100,6 +102,7 @@ impl Scout {
             awaited: VecDeque::new(),
             is_heard: false,
             says_down: false,
+            is_down: false,
             asked_at: Time::ZERO,
             deadline: None,
             hurried_until: Time::ZERO,
@@ -125,6 +128,11 @@ impl Scout {
             1 => format!("its node {} does not say where the slots are: {error}", self.address),
             count => format!("none of its {count} nodes says where the slots are: {}: {error}", self.address),
         })
+    }
+
+    /// Whether no node takes anything, as all that answer say.
+    pub(super) fn is_down(&self) -> bool {
+        self.is_down
     }
 
     fn nodes(&self) -> usize {
@@ -275,6 +283,7 @@ impl Scout {
                 self.known.retain(|node| !self.seeds.contains(node));
                 self.known.truncate(NODES_MAX);
                 self.backoff.reset();
+                self.is_down = self.says_down;
                 if !self.says_down {
                     (self.failed, self.last_error) = (0, None);
                 }
@@ -344,4 +353,35 @@ fn node_of(node: Reply<'_>) -> Option<Option<NodeName>> {
     };
     let Reply::Integer(port) = node.next()? else { return None };
     Some(u16::try_from(port).ok().and_then(|port| NodeName::new(host, port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(state: &str) -> Vec<u8> {
+        let info = format!("cluster_state:{state}\r\ncluster_slots_assigned:16384\r\n");
+        let slots = "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$1\r\na\r\n:1\r\n";
+        format!("${}\r\n{info}\r\n{slots}", info.len()).into_bytes()
+    }
+
+    #[test]
+    fn a_cluster_is_down_when_all_its_nodes_say_so() {
+        let seeds = ["a", "b"].map(|host| Address::Tcp { host: host.to_owned(), port: 1 });
+        let (mut scout, config, now) = (Scout::new(&seeds, 0), RedisConfig::default(), Time::ZERO);
+        for (says, is_believed, is_down) in
+            [("fail", false, false), ("fail", true, true), ("fail", true, true), ("ok", true, false)]
+        {
+            while let Some(request) = scout.poll(now, &config) {
+                if let ConnectionRequest::Open { .. } = request {
+                    scout.connected(now, &config);
+                }
+            }
+            if scout.awaited.is_empty() {
+                scout.ask(now, &config);
+            }
+            assert_eq!(scout.input(&said(says), now, &config).is_some(), is_believed);
+            assert_eq!(scout.is_down(), is_down);
+        }
+    }
 }

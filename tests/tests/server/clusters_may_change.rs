@@ -1,0 +1,201 @@
+//! Nodes of a Redis Cluster fail over, die, and hand slots to each other. Rooms with history lose nothing, and others are told.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use fanfare_core::broker::redis::{Topology, partition_of, slot_of_partition};
+use fanfare_tests::stored::{self, join, store};
+use fanfare_tests::{Client, Cluster, Server, eventually, get};
+use serde_json::{Value, json};
+
+fn instances(cluster: &Cluster) -> [Server; 2] {
+    std::array::from_fn(|_| stored::launch(&cluster.url()).flag("--redis-publish-wait-ms", 5_000).start())
+}
+
+fn slot_of(room: &str) -> u16 {
+    slot_of_partition(partition_of(room, Topology::PARTITIONS_DEFAULT))
+}
+
+/// A room that this node has.
+fn room_at(cluster: &Cluster, node: usize, prefix: &str) -> String {
+    let rooms = (0..).map(|number| format!("{prefix}{number}"));
+    rooms.into_iter().find(|room| cluster.master_of(slot_of(room)) == node).expect("numbers do not end")
+}
+
+/// Whoever subscribes at the one is heard by whoever publishes at the other.
+#[track_caller]
+fn assert_are_one(servers: &[Server; 2], room: &str) {
+    for (from, to) in [(0, 1), (1, 0)] {
+        let mut member = Client::member(&servers[to], room);
+        Client::connect(&servers[from]).publish_acknowledged(room, "1");
+        member.expect_message(room, "1");
+    }
+}
+
+/// The next message: what is told of an epoch before it must be that nothing is missing.
+#[track_caller]
+fn hear(member: &mut Client) -> (u64, Value) {
+    loop {
+        let mut text = member.recv_json();
+        match text["type"].as_str() {
+            Some("MESSAGE") => {
+                return (
+                    text["offset"].as_u64().unwrap_or_else(|| panic!("no offset: {text}")),
+                    text["message"].take(),
+                );
+            }
+            Some("GAP") if text["reason"] == "epoch" => {}
+            _ => panic!("{text}"),
+        }
+    }
+}
+
+#[test]
+fn a_master_hands_over_to_its_replica() {
+    let cluster = Cluster::start(3, 1, |launch| launch);
+    let servers = instances(&cluster);
+    let (kept, plain, other) =
+        (room_at(&cluster, 0, "chat:"), room_at(&cluster, 0, "plain:"), room_at(&cluster, 1, "plain:"));
+    let mut members = servers.each_ref().map(|server| join(server, &kept).0);
+    let mut listeners = servers.each_ref().map(|server| Client::member(server, &plain));
+    let mut others = servers.each_ref().map(|server| Client::member(server, &other));
+    let mut sender = Client::connect(&servers[0]);
+    for number in 1..=3 {
+        if number > 1 {
+            cluster.fail_over(cluster.master_of(slot_of(&kept)));
+            listeners.iter_mut().for_each(|listener| listener.expect_interruption(&plain));
+            servers.iter().for_each(Server::wait_until_ready);
+            cluster.wait_until_whole();
+        }
+        assert_eq!(store(&mut sender, &kept, number).offset, number);
+        members.iter_mut().for_each(|member| assert_eq!(hear(member), (number, json!(number))));
+        for (room, hearers) in [(&plain, &mut listeners), (&other, &mut others)] {
+            sender.publish_acknowledged(room, "1");
+            // Who is at other nodes hears of nothing.
+            hearers.iter_mut().for_each(|hearer| hearer.expect_message(room, "1"));
+        }
+    }
+}
+
+#[test]
+fn a_dead_master_is_left_for_its_replica() {
+    let mut cluster = Cluster::start(3, 1, |launch| launch);
+    let servers = instances(&cluster);
+    let room = room_at(&cluster, 1, "plain:");
+    assert_are_one(&servers, &room);
+    let mut member = Client::member(&servers[0], &room);
+    cluster.kill(1);
+    let next = cluster.wait_for_another_master(slot_of(&room), 1);
+    member.expect_interruption(&room);
+    servers.iter().for_each(Server::wait_until_ready);
+    assert_are_one(&servers, &room);
+    // When it comes back it is a replica, and nobody goes there.
+    cluster.nodes[1].start_again();
+    cluster.wait_until_whole();
+    assert_eq!(cluster.master_of(slot_of(&room)), next);
+    assert_are_one(&servers, &room);
+    assert_eq!(cluster.nodes[1].cli(&["PUBSUB", "SHARDCHANNELS"]), "");
+}
+
+#[test]
+fn a_part_that_is_away_is_named_and_the_others_go_on() {
+    let mut cluster = Cluster::start(3, 0, |launch| launch.directive("cluster-require-full-coverage no"));
+    let servers = instances(&cluster);
+    let [here, away] = [1, 2].map(|node| room_at(&cluster, node, "plain:"));
+    let mut members = [&here, &away].map(|room| Client::member(&servers[0], room));
+    let address = format!("127.0.0.1:{}", cluster.nodes[2].port());
+    cluster.kill(2);
+    for server in &servers {
+        eventually("the operations port says which part is away", || {
+            let response = get(server.ops_address(), "/readyz");
+            (response.status == 503 && response.text().contains(&address)).then_some(())
+        });
+    }
+    let mut sender = Client::connect(&servers[1]);
+    sender.publish_acknowledged(&here, "1");
+    members[0].expect_message(&here, "1");
+    cluster.nodes[2].start_again();
+    members[1].expect_interruption(&away);
+    servers.iter().for_each(Server::wait_until_ready);
+    for (room, member) in [&here, &away].into_iter().zip(&mut members) {
+        sender.publish_acknowledged(room, "2");
+        member.expect_message(room, "2");
+    }
+}
+
+#[test]
+fn a_slot_that_moves_under_messages_loses_none() {
+    let cluster = Cluster::start(3, 0, |launch| launch);
+    let servers = instances(&cluster);
+    let room = room_at(&cluster, 0, "chat:");
+    let slot = slot_of(&room);
+    let mut members = servers.each_ref().map(|server| join(server, &room).0);
+    let mut senders = servers.each_ref().map(Client::connect);
+    let is_moving = AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for to in [1, 0, 2, 0] {
+                cluster.move_slot(slot, to, Duration::from_millis(300));
+            }
+            is_moving.store(false, Ordering::Relaxed);
+        });
+        let mut number = 0;
+        while is_moving.load(Ordering::Relaxed) || number < 10 {
+            number += 1;
+            assert_eq!(store(&mut senders[number as usize % 2], &room, number).offset, number);
+            members.iter_mut().for_each(|member| assert_eq!(hear(member), (number, json!(number))));
+        }
+    });
+    servers.iter().for_each(Server::wait_until_ready);
+    // Whoever comes while it moves is let in as well, and it is left everywhere in the end.
+    drop(members);
+    eventually("all have left the room", || {
+        cluster.nodes.iter().all(|node| !node.cli(&["PUBSUB", "SHARDCHANNELS"]).contains(&room)).then_some(())
+    });
+}
+
+#[test]
+fn members_come_and_go_while_their_slot_moves() {
+    let cluster = Cluster::start(3, 0, |launch| launch);
+    let servers = instances(&cluster);
+    let [kept, plain] = ["chat:", "plain:"].map(|prefix| room_at(&cluster, 0, prefix));
+    for room in [&kept, &plain] {
+        let is_moving = AtomicBool::new(true);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for to in [1, 2, 0] {
+                    cluster.move_slot(slot_of(room), to, Duration::from_millis(200));
+                }
+                is_moving.store(false, Ordering::Relaxed);
+            });
+            while is_moving.load(Ordering::Relaxed) {
+                let mut member = Client::connect(&servers[0]);
+                stored::ask(&mut member, json!({"type": "SUBSCRIBE", "room": room}), "SUBSCRIBED");
+                member.leave();
+            }
+        });
+    }
+    assert_are_one(&servers, &plain);
+}
+
+#[test]
+fn all_nodes_may_be_started_anew() {
+    let mut cluster = Cluster::start(3, 0, |launch| launch.directive("appendonly yes"));
+    let servers = instances(&cluster);
+    let rooms = [0, 1, 2].map(|node| room_at(&cluster, node, "chat:"));
+    let mut members = rooms.each_ref().map(|room| join(&servers[0], room).0);
+    let mut sender = Client::connect(&servers[1]);
+    for number in 1..=2 {
+        for (room, member) in rooms.iter().zip(&mut members) {
+            assert_eq!(store(&mut sender, room, number).offset, number);
+            assert_eq!(hear(member), (number, json!(number)));
+        }
+        if number == 1 {
+            (0..3).for_each(|node| cluster.kill(node));
+            servers.iter().for_each(|server| drop(server.wait_until_readyz_is(503)));
+            (0..3).for_each(|node| cluster.nodes[node].start_again());
+            servers.iter().for_each(Server::wait_until_ready);
+        }
+    }
+}
