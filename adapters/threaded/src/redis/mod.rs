@@ -198,7 +198,9 @@ impl RedisLinks {
 
     /// Opens and drops connections as the session wants it, and writes what it has to say.
     pub fn drive(&mut self, now: Time) {
+        let mut has_dropped = false;
         while let Some((id, request)) = self.session.poll_connection(now) {
+            has_dropped |= matches!(request, ConnectionRequest::Drop);
             if self.links.len() <= id.index() {
                 self.links.resize_with(id.index() + 1, Link::default);
             }
@@ -213,10 +215,24 @@ impl RedisLinks {
                 }
             }
         }
+        if has_dropped {
+            self.end_threads();
+        }
         for id in self.session.links() {
             if let Err(error) = self.write(id) {
                 self.lost(id, &format!("no thread to wait with: {error}"), now);
             }
+        }
+    }
+
+    /// Those of links that are no more, because nodes of a Cluster come and go. One with the same index later begins anew.
+    fn end_threads(&mut self) {
+        let mut are_gone = vec![true; self.links.len()];
+        for id in self.session.links().filter(|id| id.index() < self.links.len()) {
+            are_gone[id.index()] = false;
+        }
+        for (link, _) in self.links.iter_mut().zip(are_gone).filter(|(_, is_gone)| *is_gone) {
+            *link = Link::default();
         }
     }
 
@@ -301,6 +317,7 @@ impl Link {
 mod tests {
     use super::*;
     use crossbeam_channel::unbounded;
+    use fanfare_core::broker::redis::{ClusterPubSub, Topology};
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
@@ -325,6 +342,23 @@ mod tests {
 
     fn hear(links: &mut RedisLinks, id: LinkId, number: u64, what: What) {
         links.hear(id, News { number, what }, Time::ZERO, &mut |event| panic!("{event:?}"));
+    }
+
+    /// A Cluster has one link as long as nothing is known of its nodes.
+    #[test]
+    fn threads_of_links_that_are_no_more_end() {
+        let mut config = RedisConfig::default();
+        let (partitions, pubsub) = (256, ClusterPubSub::default());
+        config.topology = Topology::Cluster { nodes: vec![Address::default()], partitions, pubsub };
+        let mut links = RedisLinks::new(config, SignIns::default(), None);
+        let threads = [(); 4].map(|()| {
+            let ((attempts, wanted), (teller, news)) = (unbounded(), unbounded());
+            links.links.push(Link { line: Some(Line { attempts, news, teller }), ..Link::default() });
+            wanted
+        });
+        links.end_threads();
+        let have_ended = threads.map(|wanted| wanted.try_recv().is_err_and(|error| error.is_disconnected()));
+        assert_eq!(have_ended, [false, true, true, true]);
     }
 
     #[test]
