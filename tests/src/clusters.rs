@@ -1,7 +1,6 @@
 //! A Redis Cluster: masters, their replicas, and what an operator does to them. Real processes, made into one by `redis-cli`.
 
 use crate::{Redis, RedisLaunch, Reply, eventually_within};
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ pub struct Cluster {
     /// The nodes. Those that begin as masters come first, then their replicas. To freeze one, tell [`Cluster::pause`].
     pub nodes: Vec<Redis>,
     /// Those that are frozen, and would not answer.
-    paused: RefCell<BTreeSet<usize>>,
+    paused: BTreeSet<usize>,
 }
 
 impl Cluster {
@@ -40,11 +39,15 @@ impl Cluster {
             configure(launch)
         };
         let nodes: Vec<Redis> = (0..masters * (1 + replicas_each)).map(|_| launch().start()).collect();
-        let cluster = Cluster { nodes, paused: RefCell::default() };
-        let on_the_bus = |node: &Redis| format!("127.0.0.1:{}@{}", node.port(), node.bus_port().expect("it is a node"));
+        let cluster = Cluster { nodes, paused: BTreeSet::new() };
+        let on_the_bus = |node: &Redis| {
+            let port = node.tls_port().unwrap_or(node.port());
+            format!("127.0.0.1:{port}@{}", node.bus_port().expect("it is a node"))
+        };
         let addresses: Vec<String> = cluster.nodes.iter().map(on_the_bus).collect();
         let replicas = replicas_each.to_string();
-        let mut create = vec!["--cluster", "create"];
+        let tls = cluster.nodes[0].tls_arguments();
+        let mut create: Vec<&str> = tls.iter().map(String::as_str).chain(["--cluster", "create"]).collect();
         create.extend(addresses.iter().map(String::as_str));
         create.extend(["--cluster-replicas", &replicas, "--cluster-yes"]);
         cluster.nodes[0].cli(&create);
@@ -96,8 +99,7 @@ impl Cluster {
 
     /// What the nodes say that can answer.
     fn views(&self) -> Vec<View> {
-        let paused = self.paused.borrow();
-        let awake = self.nodes.iter().enumerate().filter(|(index, _)| !paused.contains(index));
+        let awake = self.nodes.iter().enumerate().filter(|(index, _)| !self.paused.contains(index));
         awake.filter_map(|(_, node)| View::of(node)).collect()
     }
 
@@ -145,8 +147,8 @@ impl Cluster {
             let views = self.views();
             let lines = &views.first()?.0;
             let id = &lines.iter().find(|line| self.index(line) == master)?.id;
-            let paused = self.paused.borrow();
-            let follows = |line: &&Line| line.master == *id && line.is_well() && !paused.contains(&self.index(line));
+            let follows =
+                |line: &&Line| line.master == *id && line.is_well() && !self.paused.contains(&self.index(line));
             lines.iter().find(follows).map(|line| self.index(line))
         })
     }
@@ -165,9 +167,9 @@ impl Cluster {
     /// # Panics
     ///
     /// If it is not running.
-    pub fn pause(&self, node: usize) {
+    pub fn pause(&mut self, node: usize) {
         self.nodes[node].pause();
-        self.paused.borrow_mut().insert(node);
+        self.paused.insert(node);
     }
 
     /// Lets it go on.
@@ -175,9 +177,9 @@ impl Cluster {
     /// # Panics
     ///
     /// If it is not running.
-    pub fn resume(&self, node: usize) {
+    pub fn resume(&mut self, node: usize) {
         self.nodes[node].resume();
-        self.paused.borrow_mut().remove(&node);
+        self.paused.remove(&node);
     }
 
     /// Has a replica take over from a master that is well, by `CLUSTER FAILOVER`, and waits until all know. Says which.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use crate::{Authority, DEADLINE, Reply, RespConnection, free_port};
 pub struct Redis {
     folder: Folder,
     port: u16,
-    tls_port: Option<u16>,
+    tls: Option<Tls>,
     process: Option<Process>,
     unix_socket: bool,
     sentinel: bool,
@@ -22,6 +23,14 @@ pub struct Redis {
     bus_port: Option<u16>,
     configuration: String,
     credentials: Option<Credentials>,
+}
+
+/// Where and how it speaks TLS.
+struct Tls {
+    port: u16,
+    cert: PathBuf,
+    key: PathBuf,
+    ca: PathBuf,
 }
 
 /// How the tests' own connections log in.
@@ -34,7 +43,7 @@ struct Credentials {
 #[derive(Default)]
 pub struct RedisLaunch {
     unix_socket: bool,
-    tls_port: Option<u16>,
+    tls: Option<Tls>,
     sentinel: bool,
     in_cluster: bool,
     configuration: String,
@@ -75,13 +84,9 @@ impl RedisLaunch {
 
     /// Speaks TLS on a port of its own as well, by the certificate that the authority has written under this stem.
     pub fn tls(mut self, authority: &Authority, stem: &str) -> RedisLaunch {
-        let port = free_port();
-        self.tls_port = Some(port);
         let [cert, key] = ["pem", "key"].map(|ending| authority.file(&format!("{stem}.{ending}")));
-        self.directive(&format!("tls-port {port}"))
-            .directive(&format!("tls-cert-file \"{}\"", cert.display()))
-            .directive(&format!("tls-key-file \"{}\"", key.display()))
-            .directive(&format!("tls-ca-cert-file \"{}\"", authority.ca_file().display()))
+        self.tls = Some(Tls { port: free_port(), cert, key, ca: authority.ca_file() });
+        self
     }
 
     /// One more line of its configuration.
@@ -95,7 +100,7 @@ impl RedisLaunch {
         Redis {
             folder: Folder::new("redis"),
             port: free_port(),
-            tls_port: self.tls_port,
+            tls: self.tls,
             process: None,
             unix_socket: self.unix_socket,
             sentinel: self.sentinel,
@@ -162,8 +167,17 @@ impl Redis {
         if self.unix_socket {
             let _ = writeln!(configuration, "unixsocket \"{}\"", self.unix_socket_path());
         }
+        if let Some(Tls { port, cert, key, ca }) = &self.tls {
+            let [cert, key, ca] = [cert, key, ca].map(|file| file.display());
+            let _ = writeln!(configuration, "tls-port {port}\ntls-cert-file \"{cert}\"\ntls-key-file \"{key}\"");
+            let _ = writeln!(configuration, "tls-ca-cert-file \"{ca}\"");
+        }
         if let Some(bus_port) = self.bus_port {
             let _ = writeln!(configuration, "cluster-enabled yes\ncluster-port {bus_port}");
+            if self.tls.is_some() {
+                // Else they would tell of the ports at which none is spoken.
+                configuration += "tls-cluster yes\ntls-replication yes\n";
+            }
         }
         let configuration_path = self.folder.path().join("redis.conf");
         if !self.sentinel || !configuration_path.exists() {
@@ -220,7 +234,17 @@ impl Redis {
 
     /// Its port for TLS, if it has one.
     pub(crate) fn tls_port(&self) -> Option<u16> {
-        self.tls_port
+        self.tls.as_ref().map(|tls| tls.port)
+    }
+
+    /// With which arguments `redis-cli` speaks TLS, where this server does.
+    pub(crate) fn tls_arguments(&self) -> Vec<String> {
+        let of = |Tls { cert, key, ca, .. }: &Tls| {
+            let files = [("--cacert", ca), ("--cert", cert), ("--key", key)];
+            let files = files.map(|(flag, file)| [flag.to_owned(), file.display().to_string()]);
+            std::iter::once("--tls".to_owned()).chain(files.into_iter().flatten()).collect()
+        };
+        self.tls.as_ref().map(of).unwrap_or_default()
     }
 
     /// Where nodes of its Cluster speak to it.
@@ -239,7 +263,7 @@ impl Redis {
     ///
     /// If it speaks none.
     pub fn tls_url(&self) -> String {
-        format!("rediss://127.0.0.1:{}", self.tls_port.expect("it speaks TLS"))
+        format!("rediss://127.0.0.1:{}", self.tls.as_ref().expect("it speaks TLS").port)
     }
 
     /// Kills it as `kill -9` does.

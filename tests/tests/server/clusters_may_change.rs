@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use fanfare_core::broker::redis::{Topology, partition_of, slot_of_partition};
 use fanfare_tests::stored::{self, join, store};
-use fanfare_tests::{Client, Cluster, Server, eventually, get};
+use fanfare_tests::{Client, Cluster, Server, eventually, eventually_within, get};
 use serde_json::{Value, json};
+
+/// A node that has no room any more is left after ten seconds.
+const LEFT_WITHIN: Duration = Duration::from_secs(30);
 
 fn instances(cluster: &Cluster) -> [Server; 2] {
     std::array::from_fn(|_| stored::launch(&cluster.url()).flag("--redis-publish-wait-ms", 5_000).start())
@@ -51,6 +54,22 @@ fn hear(member: &mut Client) -> (u64, Value) {
     }
 }
 
+/// The next message must be this one. Whether it was told before that some may be missing; that may be told again while a room's node is
+/// not settled.
+#[track_caller]
+fn skip_interruptions(member: &mut Client, room: &str, raw: &str) -> bool {
+    let mut is_told = false;
+    loop {
+        let text = member.recv();
+        if text == format!(r#"{{"type":"GAP","room":"{room}","reason":"interrupted"}}"#) {
+            is_told = true;
+        } else {
+            assert_eq!(text, format!(r#"{{"type":"MESSAGE","room":"{room}","message":{raw}}}"#));
+            return is_told;
+        }
+    }
+}
+
 #[test]
 fn a_master_hands_over_to_its_replica() {
     let cluster = Cluster::start(3, 1, |launch| launch);
@@ -64,16 +83,17 @@ fn a_master_hands_over_to_its_replica() {
     for number in 1..=3 {
         if number > 1 {
             cluster.fail_over(cluster.master_of(slot_of(&kept)));
-            listeners.iter_mut().for_each(|listener| listener.expect_interruption(&plain));
             servers.iter().for_each(Server::wait_until_ready);
             cluster.wait_until_whole();
         }
         assert_eq!(store(&mut sender, &kept, number).offset, number);
         members.iter_mut().for_each(|member| assert_eq!(hear(member), (number, json!(number))));
-        for (room, hearers) in [(&plain, &mut listeners), (&other, &mut others)] {
+        for (room, hearers, is_told) in [(&plain, &mut listeners, number > 1), (&other, &mut others, false)] {
             sender.publish_acknowledged(room, "1");
-            // Who is at other nodes hears of nothing.
-            hearers.iter_mut().for_each(|hearer| hearer.expect_message(room, "1"));
+            for hearer in hearers {
+                // Who is at other nodes hears of nothing.
+                assert_eq!(skip_interruptions(hearer, room, "1"), is_told);
+            }
         }
     }
 }
@@ -87,15 +107,20 @@ fn a_dead_master_is_left_for_its_replica() {
     let mut member = Client::member(&servers[0], &room);
     cluster.kill(1);
     let next = cluster.wait_for_another_master(slot_of(&room), 1);
-    member.expect_interruption(&room);
     servers.iter().for_each(Server::wait_until_ready);
     assert_are_one(&servers, &room);
+    Client::connect(&servers[1]).publish_acknowledged(&room, "2");
+    let heard = [skip_interruptions(&mut member, &room, "1"), skip_interruptions(&mut member, &room, "1")];
+    assert_eq!((heard, skip_interruptions(&mut member, &room, "2")), ([true, false], false));
     // When it comes back it is a replica, and nobody goes there.
     cluster.nodes[1].start_again();
     cluster.wait_until_whole();
     assert_eq!(cluster.master_of(slot_of(&room)), next);
     assert_are_one(&servers, &room);
-    assert_eq!(cluster.nodes[1].cli(&["PUBSUB", "SHARDCHANNELS"]), "");
+    let is_ours = |client: &String| client.contains("name=fanfare-");
+    eventually_within(LEFT_WITHIN, "nobody is at the replica", || {
+        (!cluster.nodes[1].clients().iter().any(is_ours)).then_some(())
+    });
 }
 
 #[test]
@@ -116,11 +141,11 @@ fn a_part_that_is_away_is_named_and_the_others_go_on() {
     sender.publish_acknowledged(&here, "1");
     members[0].expect_message(&here, "1");
     cluster.nodes[2].start_again();
-    members[1].expect_interruption(&away);
     servers.iter().for_each(Server::wait_until_ready);
+    members[1].expect_interruption(&away);
     for (room, member) in [&here, &away].into_iter().zip(&mut members) {
         sender.publish_acknowledged(room, "2");
-        member.expect_message(room, "2");
+        skip_interruptions(member, room, "2");
     }
 }
 

@@ -11,6 +11,8 @@ mod browsers_connect;
 mod certificates_change_while_they_are_served;
 mod clients_connect_by_tls;
 mod close_frames_are_answered;
+mod clusters_are_understood;
+mod clusters_may_change;
 mod commands_are_answered_with_their_id;
 mod compression_is_agreed_upon_and_shared;
 mod configuration_is_checked_before_anything_opens;
