@@ -45,7 +45,8 @@
 //! C. Header and claims are read here, because parsers take a member that stands twice, and because the library leaves it to its caller
 //! by which issuer and key a token is checked. RustCrypto's RSA had a timing leak of private keys (RUSTSEC-2023-0071). None is used
 //! here: [`MintingKey`] takes no RSA key. `ureq` fetches, because it blocks and brings no runtime. It speaks TLS by rustls with ring, the
-//! one part that needs a C compiler. `redis` reads sessions and bans, without TLS. `crossbeam-channel` is the queue of the threads, because
+//! one part that needs a C compiler. `redis` encodes and parses what is said to
+//! the Redis of sessions and bans. `crossbeam-channel` is the queue of the threads, because
 //! several of them take from one.
 //!
 //! [RFC 7515]: https://www.rfc-editor.org/rfc/rfc7515
@@ -71,6 +72,8 @@ mod key;
 mod methods;
 mod mint;
 mod queue;
+mod redis_cluster;
+mod redis_connection;
 mod redis_link;
 mod redis_place;
 mod redis_sessions;

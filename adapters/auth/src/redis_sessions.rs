@@ -33,7 +33,7 @@ impl SessionStore for RedisSessions {
         // No more than is looked at, and one byte by which to tell. Of a key that is not there, nothing.
         commands.cmd("GETRANGE").arg(key.expose()).arg(0).arg(SESSION_BYTES_MAX);
         commands.cmd("PTTL").arg(key.expose());
-        let outcome = self.link.ask::<(Vec<u8>, i64)>(&commands);
+        let outcome = self.link.ask::<(Vec<u8>, i64)>(key.expose(), &commands);
         *self.last_trouble() = outcome.as_ref().err().cloned();
         let (text, left_ms) = outcome.map_err(|_| Unavailable)?;
         // A session that ended between the commands has -2 left, which is none as well.

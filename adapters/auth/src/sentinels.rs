@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use redis::{ConnectionAddr, RedisError, cmd};
 
-use crate::redis_place::client;
-use crate::redis_tls::RedisTls;
+use crate::redis_connection::RedisConnection;
+use crate::redis_place::Access;
 use crate::redis_trouble::reason;
-use crate::sign_in::SignIn;
 
 /// For connecting and signing in, and for each answer. Another Sentinel knows the same.
 const ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
@@ -22,8 +21,7 @@ pub(crate) const GOOD_FOR: Duration = Duration::from_secs(1);
 pub(crate) struct Sentinels {
     sentinels: Vec<ConnectionAddr>,
     group: String,
-    sign_in: SignIn,
-    tls: Option<RedisTls>,
+    access: Access,
     known: Mutex<Known>,
 }
 
@@ -39,15 +37,10 @@ struct Known {
 type Said = Option<(Option<u64>, ConnectionAddr)>;
 
 impl Sentinels {
-    pub(crate) fn new(
-        sentinels: Vec<ConnectionAddr>,
-        group: String,
-        sign_in: SignIn,
-        tls: Option<RedisTls>,
-    ) -> Sentinels {
+    pub(crate) fn new(sentinels: Vec<ConnectionAddr>, group: String, access: Access) -> Sentinels {
         let order = (0..sentinels.len()).collect();
         let known = Mutex::new(Known { master: None, asked: None, order });
-        Sentinels { sentinels, group, sign_in, tls, known }
+        Sentinels { sentinels, group, access, known }
     }
 
     /// The master. Where one is known and no Sentinel answers, it is still that one.
@@ -100,9 +93,7 @@ impl Sentinels {
 
     fn ask_one(&self, sentinel: &ConnectionAddr) -> Result<Said, String> {
         let told = |error: RedisError| reason(&error);
-        let client = client(sentinel, 0, &self.sign_in, self.tls.as_ref())?;
-        let mut connection = client.get_connection_with_timeout(ANSWER_TIME_MAX).map_err(told)?;
-        connection.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(told)?;
+        let mut connection = RedisConnection::open(sentinel, &self.access, ANSWER_TIME_MAX)?;
         // First, because the address in it is the old one while it fails over. An ACL may refuse it.
         let configuration =
             cmd("SENTINEL").arg("MASTER").arg(&self.group).query::<HashMap<String, String>>(&mut connection);

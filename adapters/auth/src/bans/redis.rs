@@ -39,7 +39,7 @@ impl RedisBans {
     }
 
     fn ask<R: redis::FromRedisValue>(&self, commands: &Pipeline) -> Result<R, BanError> {
-        self.link.ask(commands).map_err(BanError::Unavailable)
+        self.link.ask(self.bans.as_bytes(), commands).map_err(BanError::Unavailable)
     }
 }
 

@@ -15,6 +15,7 @@ mod keys_by_url_are_fetched_sparingly;
 mod material;
 mod no_changed_byte_verifies;
 mod redis_behind_sentinels;
+mod redis_in_a_cluster;
 mod renewals_leave_room_for_the_new;
 mod secrets_are_never_shown;
 mod service_answers_once;

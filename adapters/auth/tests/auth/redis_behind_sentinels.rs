@@ -110,8 +110,8 @@ fn stale_sentinel(master: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let host = "$9\r\n127.0.0.1\r\n";
-    // To `CLIENT SETINFO`, twice; to `SENTINEL MASTER`; to `SENTINEL GET-MASTER-ADDR-BY-NAME`.
-    let setup = "+OK\r\n+OK\r\n*2\r\n$12\r\nconfig-epoch\r\n$1\r\n0\r\n";
+    // To `SENTINEL MASTER`, and to `SENTINEL GET-MASTER-ADDR-BY-NAME`.
+    let setup = "*2\r\n$12\r\nconfig-epoch\r\n$1\r\n0\r\n";
     let said = format!("{setup}*2\r\n{host}${}\r\n{master}\r\n", master.to_string().len());
     thread::spawn(move || {
         for socket in listener.incoming() {
@@ -165,7 +165,7 @@ fn passwords_in_files_are_read_for_each_connection() {
     let place = watched(std::slice::from_ref(&sentinel), GROUP, of_sentinel.sign_in(None));
     let sessions = RedisSessions::new(place.sign_in(of_redis.sign_in(Some("reader"))));
     assert_eq!(text(&sessions), None);
-    assert!(sessions.trouble().is_some_and(|why| why.contains("authentication failed")), "{:?}", sessions.trouble());
+    assert!(sessions.trouble().is_some_and(|why| why.contains("WRONGPASS")), "{:?}", sessions.trouble());
     of_sentinel.hold("asked");
     assert_eq!(text(&sessions).as_deref(), Some("A"));
     redis.cli(&["ACL", "SETUSER", "reader", "resetpass", ">second"]);

@@ -31,22 +31,30 @@ impl Redis {
     /// If only the broker understands the URL.
     pub(super) fn place(&self, target: &RedisTarget, sign_in: SignIn) -> Result<RedisPlace, SetupError> {
         let tls = |place: RedisPlace| if target.tls { place.tls(self.tls_of_credentials()) } else { place };
-        let Topology::Sentinel { sentinels, master } = &target.topology else {
-            return Ok(tls(RedisPlace::server(&target.to_secret())?.sign_in(sign_in)));
+        let place = match &target.topology {
+            Topology::Sentinel { sentinels, master } => {
+                RedisPlace::behind_sentinels(hosts(sentinels), master, target.database, self.sentinel_sign_in())
+            }
+            Topology::Cluster { nodes, .. } => RedisPlace::in_cluster(hosts(nodes)),
+            _ => RedisPlace::server(&target.to_secret())?,
         };
-        let sentinels = sentinels.iter().filter_map(|sentinel| match sentinel {
-            Address::Tcp { host, port } => Some((host.clone(), *port)),
-            Address::Unix { .. } => None,
-        });
-        let place = RedisPlace::behind_sentinels(sentinels, master, target.database, self.sentinel_sign_in());
         Ok(tls(place.sign_in(sign_in)))
     }
 
     /// TLS to the Redis of sessions and bans.
     fn tls_of_credentials(&self) -> fanfare_auth::RedisTls {
-        let RedisTls { ca_file, cert_file, key_file, insecure_skip_verify, .. } = self.tls.clone();
-        fanfare_auth::RedisTls { ca_file, own: cert_file.zip(key_file), insecure_skip_verify }
+        let RedisTls { ca_file, cert_file, key_file, server_name, insecure_skip_verify, .. } = self.tls.clone();
+        let server_name = not_empty(&server_name);
+        fanfare_auth::RedisTls { ca_file, own: cert_file.zip(key_file), server_name, insecure_skip_verify }
     }
+}
+
+/// Those that are hosts.
+fn hosts(addresses: &[Address]) -> impl Iterator<Item = (String, u16)> {
+    addresses.iter().filter_map(|address| match address {
+        Address::Tcp { host, port } => Some((host.clone(), *port)),
+        Address::Unix { .. } => None,
+    })
 }
 
 fn not_empty(text: &str) -> Option<String> {
