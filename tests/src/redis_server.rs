@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
+use crate::binary::target_folder;
 use crate::process::{Folder, Process};
 use crate::{Authority, DEADLINE, Reply, RespConnection, free_port};
 
@@ -21,6 +22,7 @@ pub struct Redis {
     sentinel: bool,
     /// Of a Cluster: where its nodes speak to each other.
     bus_port: Option<u16>,
+    valkey: bool,
     configuration: String,
     credentials: Option<Credentials>,
 }
@@ -46,6 +48,7 @@ pub struct RedisLaunch {
     tls: Option<Tls>,
     sentinel: bool,
     in_cluster: bool,
+    valkey: bool,
     configuration: String,
     credentials: Option<Credentials>,
 }
@@ -82,6 +85,12 @@ impl RedisLaunch {
         self
     }
 
+    /// It is a Valkey, the one that `tests/run` has fetched.
+    pub fn valkey(mut self) -> RedisLaunch {
+        self.valkey = true;
+        self
+    }
+
     /// Speaks TLS on a port of its own as well, by the certificate that the authority has written under this stem.
     pub fn tls(mut self, authority: &Authority, stem: &str) -> RedisLaunch {
         let [cert, key] = ["pem", "key"].map(|ending| authority.file(&format!("{stem}.{ending}")));
@@ -105,6 +114,7 @@ impl RedisLaunch {
             unix_socket: self.unix_socket,
             sentinel: self.sentinel,
             bus_port: self.in_cluster.then(free_port),
+            valkey: self.valkey,
             configuration: self.configuration,
             credentials: self.credentials,
         }
@@ -184,12 +194,10 @@ impl Redis {
             fs::write(&configuration_path, configuration).expect("the folder takes files");
         }
 
-        let program = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
-        assert!(
-            program.is_ok_and(|status| status.success()),
-            "redis-server is not in PATH: apt-get install redis-server"
-        );
-        let mut command = Process::command("redis-server", None);
+        let (program, missing) = self.program();
+        let version = Command::new(&program).arg("--version").stdout(Stdio::null()).status();
+        assert!(version.is_ok_and(|status| status.success()), "{missing}");
+        let mut command = Process::command(program, None);
         command.arg(&configuration_path).stdout(Stdio::null()).stderr(Stdio::null());
         if self.sentinel {
             command.arg("--sentinel");
@@ -210,6 +218,19 @@ impl Redis {
                 return Err(fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
             }
             std::thread::sleep(crate::PROBE_INTERVAL);
+        }
+    }
+
+    /// Its program, and what to say where it cannot be run.
+    fn program(&self) -> (PathBuf, &'static str) {
+        if self.valkey {
+            let target = target_folder().parent().expect("the target folder above the profile's").to_owned();
+            (
+                target.join("valkey/valkey-server"),
+                "there is no target/valkey/valkey-server: tests/valkey/install fetches it",
+            )
+        } else {
+            ("redis-server".into(), "redis-server is not in PATH: apt-get install redis-server")
         }
     }
 
