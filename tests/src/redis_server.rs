@@ -215,7 +215,7 @@ impl Redis {
                 return Ok(());
             }
             if process.exited().is_some() || Instant::now() >= deadline {
-                return Err(fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+                return Err(self.log());
             }
             std::thread::sleep(crate::PROBE_INTERVAL);
         }
@@ -254,7 +254,7 @@ impl Redis {
     }
 
     /// Its port for TLS, if it has one.
-    pub(crate) fn tls_port(&self) -> Option<u16> {
+    pub fn tls_port(&self) -> Option<u16> {
         self.tls.as_ref().map(|tls| tls.port)
     }
 
@@ -285,6 +285,11 @@ impl Redis {
     /// If it speaks none.
     pub fn tls_url(&self) -> String {
         format!("rediss://127.0.0.1:{}", self.tls.as_ref().expect("it speaks TLS").port)
+    }
+
+    /// What it has written into its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// Kills it as `kill -9` does.

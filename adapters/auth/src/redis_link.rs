@@ -113,7 +113,9 @@ impl RedisLink {
                 thread::sleep(MOVING_PAUSE);
             }
             let next = match redirect {
-                _ if began.elapsed() >= TIME_MAX => return Err(trouble.into()),
+                Some(_) if began.elapsed() >= TIME_MAX => {
+                    return Err("the keys are on their way from one node of the Cluster to another".to_owned());
+                }
                 Some(Redirect::Moved(master)) => {
                     cluster.moved(slot, master.clone());
                     (master, false)

@@ -256,18 +256,9 @@ impl RedisLinks {
             }
             let output = if connection.established { self.session.output(id) } else { &[] };
             let Connection { stream, tls, .. } = connection;
-            let written = match tls {
-                None if output.is_empty() => return,
-                None => stream.write(output),
-                Some(tls) => match tls.flush(|bytes| stream.write(bytes)) {
-                    Ok(true) if output.is_empty() => return,
-                    Ok(true) => tls.write(output, &mut self.record, |bytes| stream.write(bytes)),
-                    Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
-                    Err(error) => Err(error),
-                },
-            };
-            match written {
-                Ok(bytes) => self.session.written(id, bytes),
+            match redis_tls::write(tls.as_deref_mut(), output, &mut self.record, |bytes| stream.write(bytes)) {
+                Ok(None) => return,
+                Ok(Some(bytes)) => self.session.written(id, bytes),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.writable = false,
                 Err(error) => return self.lost(id, &error.to_string(), registry, now),

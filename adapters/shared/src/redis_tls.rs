@@ -4,6 +4,7 @@ use crate::config::{self, Config};
 use fanfare_core::broker::redis::Address;
 use fanfare_shell::program::StartError;
 use fanfare_tls::{Connector, Failure, Pair, Progress, ServerName, Trust};
+use std::io;
 
 pub use fanfare_tls::Session;
 
@@ -67,6 +68,29 @@ impl Dialer {
     /// Why there can be none, for people.
     pub fn session(&self) -> Result<Session, String> {
         self.connector.session(self.name.clone()).map_err(|error| format!("TLS: {error}"))
+    }
+}
+
+/// Writes what there is to say to Redis behind what a session of TLS has to say by itself, if there is one. Returns how much of it the socket
+/// has taken, or `None` where nothing is left.
+///
+/// # Errors
+/// Those of `put`. `WouldBlock` where the socket takes nothing more for now.
+pub fn write(
+    mut tls: Option<&mut Session>,
+    output: &[u8],
+    record: &mut Vec<u8>,
+    mut put: impl FnMut(&[u8]) -> io::Result<usize>,
+) -> io::Result<Option<usize>> {
+    if let Some(tls) = &mut tls
+        && !tls.flush(&mut put)?
+    {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    match tls {
+        _ if output.is_empty() => Ok(None),
+        Some(tls) => tls.write(output, record, put).map(Some),
+        None => put(output).map(Some),
     }
 }
 

@@ -63,6 +63,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
 pub fn session_config(config: &Config, target: &RedisTarget, drawn: Drawn) -> RedisConfig {
     let mut session = config.redis.session.clone();
     session.topology = config.redis.topology(target);
+    session.over_tls = target.tls;
     // Passwords in files are read for each connection.
     let [sign_in, at_sentinels] = [config.redis.sign_in(), config.redis.sentinel_sign_in()];
     (session.username, session.password) = (sign_in.username, sign_in.password.as_ref().and_then(text));

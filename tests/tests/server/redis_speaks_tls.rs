@@ -80,13 +80,21 @@ fn a_certificate_that_is_not_that_of_redis_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_redis_that_is_not_trusted_is_told_why() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let redis = redis(&authority, "tls-auth-clients no\nloglevel verbose");
+    let _server = launch(&stranger, &redis.tls_url()).not_ready().start();
+    eventually("Redis has heard the alert", || redis.log().contains("alert").then_some(()));
+}
+
+#[test]
 fn who_speaks_tls_to_whom_does_not_is_told() {
     let authority = Authority::new();
     // Redis takes a handshake for the beginning of a command, and waits for its end.
     let plain = Redis::start();
     let url = plain.url().replace("redis://", "rediss://");
     let waiting = launch(&authority, &url).flag("--redis-connect-timeout-ms", 300).not_ready().start();
-    wait_until_told(&waiting, "no connection within 300 ms");
+    wait_until_told(&waiting, "no connection by TLS within 300 ms: does that port speak it?");
     let url = format!("rediss://{}", waiting.ops_address());
     wait_until_told(&launch(&authority, &url).not_ready().start(), "speaks no TLS");
     let redis = redis(&authority, "tls-auth-clients no");

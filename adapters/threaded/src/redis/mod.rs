@@ -181,11 +181,13 @@ impl RedisLinks {
         now: Time,
         report: &mut impl FnMut(BrokerEvent<'_>),
     ) -> Result<(), String> {
-        let Some(Connection { tls: Some(tls), is_open, .. }) = &mut self.links[id.index()].connection else {
+        let Some(Connection { stream, tls: Some(tls), is_open, .. }) = &mut self.links[id.index()].connection else {
             return Ok(());
         };
         self.plaintext.clear();
         let progress = tls.read(ciphertext, &mut self.plaintext);
+        // What it has to say by itself, such as why it gives up. What a socket does not take now is written later, if it lasts.
+        tls.flush(|bytes| stream.write(bytes)).map_err(|error| error.to_string())?;
         if !*is_open && !tls.is_handshaking() && !tls.is_closed() {
             *is_open = true;
             self.session.connected(id, now);
@@ -246,18 +248,9 @@ impl RedisLinks {
         while !connection.is_full {
             let Connection { stream, tls, is_open, .. } = connection;
             let output = if *is_open { session.output(id) } else { &[] };
-            let written = match tls {
-                None if output.is_empty() => return Ok(()),
-                None => stream.write(output),
-                Some(tls) => match tls.flush(|bytes| stream.write(bytes)) {
-                    Ok(true) if output.is_empty() => return Ok(()),
-                    Ok(true) => tls.write(output, record, |bytes| stream.write(bytes)),
-                    Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
-                    Err(error) => Err(error),
-                },
-            };
-            match written {
-                Ok(written) => session.written(id, written),
+            match redis_tls::write(tls.as_deref_mut(), output, record, |bytes| stream.write(bytes)) {
+                Ok(None) => return Ok(()),
+                Ok(Some(written)) => session.written(id, written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     await_writable(*number, Arc::clone(&connection.stream), line.teller.clone())?;
                     connection.is_full = true;

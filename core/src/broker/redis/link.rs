@@ -223,7 +223,7 @@ impl Link {
         }
         match self.state {
             State::Waiting { .. } => Tick::Nothing,
-            State::Connecting { .. } => Tick::Expired(within("no connection", config.connect_timeout)),
+            State::Connecting { .. } => Tick::Expired(config.unconnected(config.connect_timeout)),
             State::SettingUp { .. } => Tick::Expired(within("set-up not finished", config.connect_timeout)),
             State::Up { .. } if self.probe_deadline.is_some_and(|deadline| deadline <= now) => {
                 Tick::Expired(within("no answer to PING", config.probe_timeout))

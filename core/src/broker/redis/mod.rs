@@ -173,6 +173,8 @@ pub struct RedisConfig {
     pub replicas_timeout: Duration,
     /// From [`ConnectionRequest::Open`] until the connection is set up.
     pub connect_timeout: Duration,
+    /// Whether connections go by TLS. It is for words alone: one that is not established may then have met a port that speaks none.
+    pub over_tls: bool,
     /// Silence from Redis before it is asked for a sign of life, and the time between two questions for its role.
     pub probe_interval: Duration,
     /// Silence after that before the connection is given up.
@@ -209,11 +211,24 @@ impl Default for RedisConfig {
             // Replicas are asked at once and answer within a round trip; a second is an outage of them.
             replicas_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
+            over_tls: false,
             probe_interval: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(5),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
         }
+    }
+}
+
+impl RedisConfig {
+    /// Why an attempt to connect is given up after this time, for people.
+    fn unconnected(&self, within: Duration) -> String {
+        let within = within.as_millis();
+        if self.over_tls {
+            // A Redis that speaks no TLS takes its first message for half a line, and says nothing.
+            return format!("no connection by TLS within {within} ms: does that port speak it?");
+        }
+        format!("no connection within {within} ms")
     }
 }
 
@@ -238,6 +253,7 @@ impl fmt::Debug for RedisConfig {
             .field("waits_for_replicas", &self.waits_for_replicas)
             .field("replicas_timeout", &self.replicas_timeout)
             .field("connect_timeout", &self.connect_timeout)
+            .field("over_tls", &self.over_tls)
             .field("probe_interval", &self.probe_interval)
             .field("probe_timeout", &self.probe_timeout)
             .field("backoff_min", &self.backoff_min)

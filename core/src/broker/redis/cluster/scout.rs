@@ -312,7 +312,7 @@ impl Scout {
         let within = answer_timeout(config).as_millis();
         match self.state {
             State::Waiting { .. } => {}
-            State::Connecting { .. } => self.give_up(&format!("no connection within {within} ms"), now, config),
+            State::Connecting { .. } => self.give_up(&config.unconnected(answer_timeout(config)), now, config),
             State::Up if self.deadline.is_some() => {
                 self.give_up(&format!("no answer within {within} ms"), now, config);
             }

@@ -97,6 +97,15 @@ fn neither_connecting_nor_set_up_may_take_for_ever() {
 }
 
 #[test]
+fn a_connection_by_tls_that_is_not_established_may_have_met_a_port_without() {
+    let mut script = Script::new(RedisConfig { over_tls: true, ..RedisConfig::default() });
+    script.requests();
+    script.wait(Duration::from_secs(5));
+    let why = "no connection by TLS within 5000 ms: does that port speak it?";
+    assert_eq!(script.session.stats().subscriber.last_error, Some(why));
+}
+
+#[test]
 fn a_connection_that_lasted_is_replaced_soon_and_one_that_did_not_ever_later() {
     let config = RedisConfig::default();
     let mut waits = Vec::new();
