@@ -65,7 +65,7 @@ impl Cluster {
 
     /// The node that takes subscriptions to a partition now.
     fn place_to_subscribe(&self, partition: u16) -> Option<usize> {
-        let place = self.subscribed_at(partition).filter(|_| self.routes.ready_at(partition) <= self.now)?;
+        let place = self.subscribed_at(partition).filter(|_| self.routes.subscribed_from(partition) <= self.now)?;
         self.node(place).filter(|node| node.is_subscriber_up).map(|_| place)
     }
 
@@ -213,6 +213,7 @@ impl Cluster {
                             node.session.forget(|room| gone.has_room(room));
                         }
                         self.lose(&[partition]);
+                        self.routes.doubt(partition, self.now);
                         self.scout.hurry(self.now);
                     }
                 }
@@ -365,7 +366,7 @@ impl Cluster {
         waiting
             .filter_map(|partition| {
                 let place = self.subscribed_at(partition)?;
-                let ready_at = self.routes.ready_at(partition);
+                let ready_at = self.routes.subscribed_from(partition);
                 self.node(place).filter(|node| node.is_subscriber_up).map(|_| ready_at.max(self.now))
             })
             .min()
@@ -449,18 +450,16 @@ impl Cluster {
         let total = self.partitions;
         let without = self.routes.partitions().filter(|partition| self.routes.node(*partition).is_none()).count();
         if without == usize::from(total) {
-            return Some(self.scout.trouble().unwrap_or_else(|| "it is not known yet where the slots are".to_owned()));
+            return self.scout.trouble();
         }
         let of_nodes = self.nodes().filter(|(place, _)| count(*place) > 0).find_map(|(place, node)| {
-            let why = node.trouble()?;
+            let why = node.trouble(self.now)?;
             Some(format!("{}, which has {} of {total} partitions: {why}", node.address, count(place)))
         });
         let no_master = (without > 0).then(|| format!("{without} of {total} partitions have no master"));
-        let not_agreed =
-            (self.layout != Layout::Agreed).then(|| "it is not known yet how other instances part rooms".to_owned());
         // While it is, nodes carry messages and store none, so that canaries are heard.
         let is_down =
             self.scout.is_down().then(|| "its nodes say that the Cluster is down (cluster_state:fail)".to_owned());
-        of_nodes.or(no_master).or(is_down).or(not_agreed)
+        of_nodes.or(no_master).or(is_down)
     }
 }

@@ -48,6 +48,9 @@ enum Layout {
     Differs(String),
 }
 
+/// What is asked about subscriptions and is not sent yet.
+type Unsent = Vec<(Operation, Box<str>)>;
+
 /// A Cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -63,7 +66,7 @@ pub(super) struct Cluster {
     /// What is to be published, stored or read.
     waiting: Waiting,
     /// What is asked about subscriptions, by partition.
-    unsent: Box<[Vec<(Operation, Box<str>)>]>,
+    unsent: Box<[Unsent]>,
     /// Subscriptions that were lost, of which the hub has to hear.
     lost: Partitions,
     events: EventQueue,
@@ -308,9 +311,11 @@ impl Cluster {
         let sessions = self.nodes().filter_map(|(_, node)| node.session.next_timeout());
         let idle =
             self.nodes().filter(|(place, node)| self.is_idle(*place, node)).map(|(_, node)| node.used_at + IDLE_MAX);
+        let late = self.nodes().filter_map(|(_, node)| node.late_at()).filter(|at| *at > self.now);
         let layout = matches!(self.layout, Layout::Differs(_)).then_some(self.layout_at + LAYOUT_INTERVAL);
         sessions
             .chain(idle)
+            .chain(late)
             .chain(layout)
             .chain(self.next_subscription())
             .chain(self.waiting.next_timeout(self.now, self.config.publish_wait))
@@ -320,9 +325,7 @@ impl Cluster {
 
     pub(super) fn timeout(&mut self, now: Time) {
         self.now = now;
-        let before = self.scout.stats().state;
         self.scout.timeout(now, &self.config);
-        self.is_news |= self.scout.stats().state != before;
         for node in self.nodes.iter_mut().flatten() {
             node.session.timeout(now);
         }
@@ -332,7 +335,7 @@ impl Cluster {
         }
         self.expire();
         self.leave_idle();
-        self.is_due = true;
+        (self.is_due, self.is_news) = (true, true);
     }
 
     pub(super) fn stop_waiting(&mut self) {

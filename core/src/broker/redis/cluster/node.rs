@@ -7,12 +7,17 @@ use crate::broker::BrokerEvent;
 use crate::hash::Seeded;
 use crate::time::Time;
 use std::hash::BuildHasher;
+use std::time::Duration;
+
+/// Time for its first connection, before anybody is told that there is none.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A master, or a node that will be one.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) address: Address,
     pub(super) session: RedisSession,
+    made_at: Time,
     /// When it last had something of ours, or was made.
     pub(super) used_at: Time,
     /// Its connections are being ended.
@@ -34,6 +39,7 @@ impl Node {
         Node {
             session: RedisSession::new(Some(address.clone()), seed, config.clone()),
             address,
+            made_at: now,
             used_at: now,
             is_leaving: false,
             is_subscriber_up: false,
@@ -69,12 +75,19 @@ impl Node {
     }
 
     /// Why it does not do what it is asked, for people.
-    pub(super) fn trouble(&self) -> Option<String> {
+    pub(super) fn trouble(&self, now: Time) -> Option<String> {
         if self.is_subscriber_up && self.is_publisher_up {
             return self.refusing.clone();
         }
-        let error = self.session.last_error().unwrap_or("not connected yet");
+        let is_late = self.late_at().is_none_or(|at| at <= now);
+        let error = self.session.last_error().or(is_late.then_some("not connected yet"))?;
         Some(error.to_owned())
+    }
+
+    /// When it is amiss that it is not connected, although nothing has failed.
+    pub(super) fn late_at(&self) -> Option<Time> {
+        let is_up = self.is_subscriber_up && self.is_publisher_up;
+        (!is_up).then_some(self.made_at + PATIENCE)
     }
 
     /// Ends its connections.

@@ -12,6 +12,8 @@ const NEWS_LASTS: Duration = Duration::from_secs(2);
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// It is left alone for so long then.
 const PAUSE: Duration = Duration::from_millis(100);
+/// For how long it is waited to hear which node has a partition that one has let go of.
+const DOUBT_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
 struct Route {
@@ -22,6 +24,8 @@ struct Route {
     moved_at: Option<Time>,
     /// Nothing is sent there earlier.
     ready_at: Time,
+    /// Nor is any room subscribed to.
+    subscribed_from: Time,
 }
 
 /// All partitions.
@@ -32,8 +36,13 @@ pub(super) struct Routes {
 
 impl Routes {
     pub(super) fn new(partitions: u16) -> Routes {
-        let route =
-            |partition| Route { slot: slot_of_partition(partition), node: None, moved_at: None, ready_at: Time::ZERO };
+        let route = |partition| Route {
+            slot: slot_of_partition(partition),
+            node: None,
+            moved_at: None,
+            ready_at: Time::ZERO,
+            subscribed_from: Time::ZERO,
+        };
         Routes { of: (0..partitions).map(route).collect() }
     }
 
@@ -49,6 +58,17 @@ impl Routes {
     /// Whether something may be sent there.
     pub(super) fn ready_at(&self, partition: u16) -> Time {
         self.of[usize::from(partition)].ready_at
+    }
+
+    /// Whether rooms may be subscribed to there.
+    pub(super) fn subscribed_from(&self, partition: u16) -> Time {
+        let route = &self.of[usize::from(partition)];
+        route.ready_at.max(route.subscribed_from)
+    }
+
+    /// Its node has let go of it, and may still take subscriptions, because it is a replica by now.
+    pub(super) fn doubt(&mut self, partition: u16, now: Time) {
+        self.of[usize::from(partition)].subscribed_from = now + DOUBT_MAX;
     }
 
     pub(super) fn partitions(&self) -> impl Iterator<Item = u16> + use<> {
@@ -72,7 +92,7 @@ impl Routes {
         if is_news {
             let is_unsettled = route.moved_at.is_some_and(|at| now.since(at) < SETTLED_AFTER);
             route.ready_at = if is_unsettled { now + PAUSE } else { now };
-            (route.node, route.moved_at) = (Some(node), Some(now));
+            (route.node, route.moved_at, route.subscribed_from) = (Some(node), Some(now), now);
         }
         is_news
     }
@@ -85,7 +105,7 @@ impl Routes {
             let is_fresh = route.moved_at.is_some_and(|at| now.since(at) < NEWS_LASTS);
             let told = node(route.slot);
             if route.node != told && !is_fresh {
-                (route.node, route.ready_at) = (told, now);
+                (route.node, route.ready_at, route.subscribed_from) = (told, now, now);
                 changed.insert(partition);
             }
         }
