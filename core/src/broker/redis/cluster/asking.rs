@@ -150,6 +150,7 @@ impl Cluster {
 
     fn wait(&mut self, (role, asked, partition): (Role, Asked, u16), bytes: Vec<u8>) {
         let now = self.now;
+        let was_sent = self.waiting.has(partition) || self.routes.ready_at(partition) > now;
         self.waiting.push(Waits {
             role,
             asked,
@@ -158,7 +159,7 @@ impl Cluster {
             bytes: bytes.into(),
             asking: None,
             again_at: now,
-            was_sent: false,
+            was_sent,
         });
     }
 

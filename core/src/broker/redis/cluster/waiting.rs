@@ -24,7 +24,7 @@ pub(super) struct Waits {
     pub(super) asking: Option<usize>,
     /// Not to be sent earlier.
     pub(super) again_at: Time,
-    /// It was sent to a wrong node.
+    /// It was sent to a wrong node, or stands behind one that was.
     pub(super) was_sent: bool,
 }
 

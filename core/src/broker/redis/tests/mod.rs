@@ -1,6 +1,7 @@
 //! The session on scripted bytes: what a server might say, and what must come of it.
 
 mod canary;
+mod cluster;
 mod health;
 mod history;
 mod publishing;
