@@ -70,7 +70,7 @@ class Link {
     if (!message) return;
     this.#unanswered.delete(id);
     if (type === "ACK") {
-      log.note({ acknowledged: identity(message.message), epoch, offset });
+      log.note({ acknowledged: identity(message.message), epoch, offset, at_ms: Math.round(performance.now()) });
       const left = unacknowledged.get(message.key) - 1;
       if (left > 0) return unacknowledged.set(message.key, left);
       unacknowledged.delete(message.key);

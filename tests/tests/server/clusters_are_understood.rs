@@ -249,6 +249,9 @@ fn tls_is_spoken_to_all_nodes() {
         assert!(node.clients().iter().any(told), "the servers are at each master");
     }
     cluster.fail_over(0);
-    servers.iter().for_each(Server::wait_until_ready);
+    for server in &servers {
+        server.wait_for_log("redis and its nodes");
+        server.wait_until_ready();
+    }
     assert_are_one(&servers);
 }

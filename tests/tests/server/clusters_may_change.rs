@@ -206,7 +206,7 @@ fn members_come_and_go_while_their_slot_moves() {
 
 #[test]
 fn all_nodes_may_be_started_anew() {
-    let mut cluster = Cluster::start(3, 0, |launch| launch.directive("appendonly yes"));
+    let mut cluster = Cluster::start(3, 0, |launch| launch.directive("appendonly yes").directive("appendfsync always"));
     let servers = instances(&cluster);
     let rooms = [0, 1, 2].map(|node| room_at(&cluster, node, "chat:"));
     let mut members = rooms.each_ref().map(|room| join(&servers[0], room).0);

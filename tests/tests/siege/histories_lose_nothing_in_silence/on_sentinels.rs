@@ -1,44 +1,15 @@
 //! What can befall three instances whose Redis is watched by Sentinels, while messages flow. What an asynchronous failover takes back has to
 //! be told. How long nothing could be published is printed, and not judged.
 
-use fanfare_tests::ledger::Script;
-use fanfare_tests::{Group, Redis, Server, stored};
-use serde_json::json;
-use std::time::Instant;
+use fanfare_tests::{Group, Redis};
 
-use super::{UNLIMITED, settings, settle, stop};
+use super::while_messages_flow;
 
-const ROOM: &str = "long:a";
-const MEMBERS: u64 = 15;
-
-/// Plays a scenario under a stream of numbered messages from each instance.
 fn play(scenario: &str, replicas: usize, mut harm: impl FnMut(&mut Group)) {
     // As an operator does who wants to lose little: a master that was cut off stops taking messages.
     let mut group = Group::start(replicas, |launch| launch.directive("repl-ping-replica-period 1"));
-    let servers: [Server; 3] = std::array::from_fn(|_| stored::launch(&group.url()).args(UNLIMITED).start());
-    let all = servers.each_ref();
-    let members = Script::members(&settings(ROOM, &all, &json!({"members": MEMBERS})));
-    members.wait_for_subscribed(MEMBERS);
-    let senders = ["a", "b", "c"]
-        .into_iter()
-        .zip(&servers)
-        .map(|(name, server)| Script::sender(&settings(ROOM, &[server], &json!({"name": name, "per_second": 100}))));
-    let senders: Vec<Script> = senders.collect();
-    senders.iter().for_each(|sender| sender.wait_for_acknowledged(100));
-    let began = Instant::now();
-    harm(&mut group);
-    let harmed = began.elapsed();
-    for sender in &senders {
-        sender.wait_for_acknowledged(sender.acknowledged() + 100);
-    }
-    servers.iter().for_each(Server::wait_until_ready);
-    println!(
-        "{scenario}: {:.1} s until the harm was done, {:.1} s until all flowed again",
-        harmed.as_secs_f64(),
-        began.elapsed().as_secs_f64()
-    );
-    let figures = settle(ROOM, &all, senders.into_iter().map(stop).collect(), vec![members]);
-    figures.assert_nothing_is_lost_in_silence("redis behind Sentinels", scenario);
+    let url = group.url();
+    while_messages_flow("redis behind Sentinels", scenario, &url, || harm(&mut group));
 }
 
 #[test]
