@@ -68,6 +68,19 @@ struct Pipe {
     /// Nothing arrives before.
     stalled_until: u64,
     read_total: u64,
+    /// Each read of a link to Redis.
+    reads: Vec<ReadAt>,
+}
+
+/// Up to where something was read, and when: the number of the read among all, and the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAt {
+    /// The place behind what was read.
+    total: u64,
+    /// The number of the read.
+    pub number: u64,
+    /// The time.
+    pub time: u64,
 }
 
 /// How one side stands.
@@ -84,6 +97,7 @@ struct Wire {
     pipes: [Pipe; 2],
     ends: [End; 2],
     silent: bool,
+    is_link: bool,
 }
 
 /// All wires.
@@ -91,6 +105,8 @@ struct Wire {
 pub struct Network {
     wires: BTreeMap<WireId, Wire>,
     opened: WireId,
+    /// Reads of links to Redis.
+    reads: u64,
     rng: Rng,
     traits: Wires,
 }
@@ -98,7 +114,7 @@ pub struct Network {
 impl Network {
     /// Without a wire.
     pub fn new(traits: Wires, rng: Rng) -> Network {
-        Network { wires: BTreeMap::new(), opened: 0, rng, traits }
+        Network { wires: BTreeMap::new(), opened: 0, reads: 0, rng, traits }
     }
 
     /// From now on wires are gentle: nothing is split or slow. What they hold stays as it is.
@@ -125,7 +141,8 @@ impl Network {
         self.opened += 1;
         let span = if to_redis { self.traits.link_capacity } else { self.traits.client_capacity };
         let pipes = [(); 2].map(|()| Pipe::new(span.draw(&mut self.rng) as usize));
-        self.wires.insert(self.opened, Wire { pipes, ends: [End::default(); 2], silent: false });
+        let wire = Wire { pipes, ends: [End::default(); 2], silent: false, is_link: to_redis };
+        self.wires.insert(self.opened, wire);
         self.opened
     }
 
@@ -189,6 +206,10 @@ impl Network {
         let taken = bytes_max.min(pipe.arrived.len());
         let bytes: Vec<u8> = pipe.arrived.drain(..taken).collect();
         pipe.read_total += taken as u64;
+        if wire.is_link && side == Side::Near {
+            self.reads += 1;
+            pipe.reads.push(ReadAt { total: pipe.read_total, number: self.reads, time: timeline.now });
+        }
         if pipe.room() > 0 && std::mem::take(&mut pipe.blocked) {
             let delay = self.traits.latency.draw(&mut self.rng);
             timeline.after(delay, Happening::Writable(id, side.other()));
@@ -199,6 +220,20 @@ impl Network {
     /// How many bytes this side has read since the wire was opened, also when it is no more.
     pub fn read_total(&self, id: WireId, side: Side) -> u64 {
         self.wires.get(&id).map_or(0, |wire| wire.pipes[side.other() as usize].read_total)
+    }
+
+    /// The number of the last read of a link to Redis, of whichever.
+    pub fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    /// When an instance has read a link to Redis up to this place.
+    pub fn read_at(&self, id: WireId, place: u64) -> Option<ReadAt> {
+        if place == 0 {
+            return Some(ReadAt { total: 0, number: 0, time: 0 });
+        }
+        let reads = &self.wires.get(&id)?.pipes[Side::Far as usize].reads;
+        reads.get(reads.partition_point(|read| read.total < place)).copied()
     }
 
     /// Sends a FIN behind what was written.
@@ -313,6 +348,7 @@ impl Pipe {
             was_full: false,
             stalled_until: 0,
             read_total: 0,
+            reads: Vec::new(),
         }
     }
 

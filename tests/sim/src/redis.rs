@@ -419,7 +419,7 @@ impl Redis {
             String::from_utf8_lossy(payload)
         );
         if !is_canary {
-            around.reference.published(publisher, room, payload, &sent)?;
+            around.reference.published((publisher, 0), room, payload, &sent)?;
         }
         Ok(receivers)
     }

@@ -101,6 +101,8 @@ struct Fate {
 #[derive(Clone, Debug)]
 struct Logged {
     key: Key,
+    /// The server that passes it on to all others, in a Cluster.
+    origin: Origin,
     fates: BTreeMap<Incarnation, Fate>,
 }
 
@@ -108,8 +110,20 @@ struct Logged {
 struct Held {
     /// The place in the stream behind the confirmation.
     confirmed: u64,
-    /// When Redis ended it.
+    /// When Redis ended it because it was asked to.
     until: Option<u64>,
+    /// The place in the stream behind the word that Redis has ended it unasked.
+    withdrawn: Option<u64>,
+    /// The read in which the instance has said that the room's subscription is lost.
+    lost: Option<u64>,
+}
+
+impl Held {
+    /// When it was over for the instance: at once if it has asked, and else when it had read that.
+    fn over_at(&self, wire: WireId, network: &Network) -> Option<u64> {
+        let withdrawn = self.withdrawn.and_then(|place| network.read_at(wire, place)).map(|read| read.time);
+        self.until.or(withdrawn)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -132,8 +146,11 @@ pub enum Owed {
     GivenUp,
 }
 
-/// How far an instance has read its subscribing connection.
-pub type Place = Option<(WireId, u64)>;
+/// How far an instance has read its subscribing connections: the last read among all. None before it has any.
+pub type Place = Option<u64>;
+
+/// The server through which a message came to the others. What one server passes on stays in order; everywhere but in a Cluster it is one.
+pub type Origin = usize;
 
 /// Everything that was sent and published.
 #[derive(Debug)]
@@ -143,6 +160,8 @@ pub struct Reference {
     links: BTreeMap<WireId, Link>,
     /// The newest of each instance.
     newest: BTreeMap<Incarnation, WireId>,
+    /// Redis is a Cluster.
+    is_slotted: bool,
     /// What instances have read of each client's wire so far, and how far each had read Redis by then.
     client_reads: BTreeMap<WireId, Vec<(u64, Place)>>,
     /// Wires of which an instance has read more than it has looked at.
@@ -166,6 +185,7 @@ impl Reference {
             sent: BTreeMap::new(),
             links: BTreeMap::new(),
             newest: BTreeMap::new(),
+            is_slotted: false,
             client_reads: BTreeMap::new(),
             kept: BTreeSet::new(),
             stops: BTreeMap::new(),
@@ -173,6 +193,11 @@ impl Reference {
             lives: Lives::new(kept, waits),
             published_total: 0,
         }
+    }
+
+    /// The same where Redis is a Cluster.
+    pub fn slotted(self) -> Reference {
+        Reference { is_slotted: true, ..self }
     }
 
     /// The place of a room's name.
@@ -188,6 +213,11 @@ impl Reference {
     /// Which message stands there.
     pub fn key(&self, room: usize, index: usize) -> Key {
         self.rooms[room][index].key
+    }
+
+    /// The server through which that message came.
+    pub fn origin(&self, room: usize, index: usize) -> Origin {
+        self.rooms[room][index].origin
     }
 
     /// What is known of a message.
@@ -308,17 +338,17 @@ impl Reference {
         Ok(())
     }
 
-    /// Redis took a message and wrote it to these connections.
+    /// Redis took a message and wrote it to these connections. Returns its number in its room.
     ///
     /// # Errors
     /// If it should not have been published, or not so, or not now.
     pub fn published(
         &mut self,
-        publisher: Option<WireId>,
+        (publisher, origin): (Option<WireId>, Origin),
         room: &str,
         payload: &[u8],
         to: &[(WireId, u64)],
-    ) -> Result<(), String> {
+    ) -> Result<usize, String> {
         let payload = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
         let (key, room_name, room) = (Reference::key_of(payload)?, room, Reference::room(room)?);
         let sent = self.sent.get_mut(&key).ok_or_else(|| format!("{key:?} was never sent: {payload}"))?;
@@ -340,21 +370,50 @@ impl Reference {
             }
         }
         self.published_total += 1;
-        self.rooms[room].push(Logged { key, fates: BTreeMap::new() });
-        let fates = &mut self.rooms[room].last_mut().expect("pushed above").fates;
+        let index = self.rooms[room].len();
+        self.rooms[room].push(Logged { key, origin, fates: BTreeMap::new() });
+        let fates = &mut self.rooms[room][index].fates;
         for (incarnation, wire) in &self.newest {
             let link = &self.links[wire];
             let last = link.rooms.get(&room).and_then(|held| held.last());
             let unheld = link.at_redis && last.is_some_and(|held| held.until.is_some());
-            if unheld {
+            // Of several connections of one instance any may hold the room.
+            if unheld && !self.is_slotted {
                 fates.insert(*incarnation, Fate { sent: Vec::new(), unheld });
             }
         }
+        self.passed_on((room, index), to)?;
+        Ok(index)
+    }
+
+    /// Redis wrote a message that was published to these connections as well.
+    ///
+    /// # Errors
+    /// If one of them is not known.
+    pub fn passed_on(&mut self, (room, index): (usize, usize), to: &[(WireId, u64)]) -> Result<(), String> {
+        let fates = &mut self.rooms[room][index].fates;
         for (wire, behind) in to {
             let link = self.links.get(wire).ok_or("a connection subscribes that is no instance's subscriber")?;
             fates.entry(link.incarnation).or_default().sent.push((*wire, *behind));
         }
         Ok(())
+    }
+
+    /// What is said to be stored at this place, and to have been published there, is said again to the subscribers of another server: in a
+    /// Cluster, while the room's slot moves. Returns its number in its room.
+    ///
+    /// # Errors
+    /// If it is not so.
+    pub fn said_again(&self, room: &str, payload: &[u8]) -> Result<Option<(usize, usize)>, String> {
+        let payload = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
+        let (key, room) = (Reference::key_of(payload)?, Reference::room(room)?);
+        let sent = self.sent.get(&key).filter(|_| payload.starts_with("F2 "));
+        let Some(index) = sent.and_then(|sent| sent.published) else { return Ok(None) };
+        let place = self.place_of(key).map(|Position { epoch, offset }| format!("F2 {epoch} {offset} "));
+        match place.is_some_and(|place| payload.starts_with(&place)) && sent.is_some_and(|sent| sent.room == room) {
+            true => Ok(Some((room, index))),
+            false => Err(format!("{key:?} is stored at {:?}, and said to be: {payload}", self.place_of(key))),
+        }
     }
 
     /// An instance opens a connection to subscribe with.
@@ -389,7 +448,8 @@ impl Reference {
     /// If it is none that subscribes.
     pub fn subscribed(&mut self, wire: WireId, room: &str, confirmed: u64) -> Result<(), String> {
         let link = self.links.get_mut(&wire).ok_or("a publishing connection subscribes")?;
-        link.rooms.entry(Reference::room(room)?).or_default().push(Held { confirmed, until: None });
+        let held = Held { confirmed, until: None, withdrawn: None, lost: None };
+        link.rooms.entry(Reference::room(room)?).or_default().push(held);
         Ok(())
     }
 
@@ -405,12 +465,35 @@ impl Reference {
         Ok(())
     }
 
+    /// Redis ends a subscription unasked; the word of it ends there in the stream.
+    ///
+    /// # Errors
+    /// If it is none that subscribes.
+    pub fn withdrawn(&mut self, wire: WireId, room: &str, place: u64) -> Result<(), String> {
+        let link = self.links.get_mut(&wire).ok_or("a publishing connection has a subscription")?;
+        if let Some(held) = link.rooms.get_mut(&Reference::room(room)?).and_then(|held| held.last_mut()) {
+            held.withdrawn = Some(place);
+        }
+        Ok(())
+    }
+
+    /// The broker of an instance has said that subscriptions of these rooms are lost. Nothing is owed to their members from here on.
+    pub fn lost(&mut self, incarnation: Incarnation, rooms: impl Fn(usize) -> bool, read: u64) {
+        for link in self.links.values_mut().filter(|link| link.incarnation == incarnation) {
+            for (_, held) in link.rooms.iter_mut().filter(|(room, _)| rooms(**room)) {
+                for held in held {
+                    held.lost.get_or_insert(read);
+                }
+            }
+        }
+    }
+
     /// Whether the instance could know, at some time since `asked_at`, that Redis held the room for it.
     pub fn was_held(&self, incarnation: Incarnation, room: usize, asked_at: u64, network: &Network) -> bool {
         self.links.iter().filter(|(_, link)| link.incarnation == incarnation).any(|(wire, link)| {
             link.ended_at_instance.is_none_or(|at| at >= asked_at)
                 && link.rooms.get(&room).into_iter().flatten().any(|held| {
-                    held.until.is_none_or(|until| until >= asked_at)
+                    held.over_at(*wire, network).is_none_or(|at| at >= asked_at)
                         && held.confirmed <= network.read_total(*wire, Side::Near)
                 })
         })
@@ -476,22 +559,31 @@ impl Reference {
     pub fn owed_behind(&self, room: usize, incarnation: Incarnation, request: Place, network: &Network) -> usize {
         let links = self.links.iter().filter(|(_, link)| link.incarnation == incarnation);
         let confirmations = links.flat_map(|(wire, link)| {
-            let read = network.read_total(*wire, Side::Near);
-            let held = link.rooms.get(&room).into_iter().flatten().filter(move |held| held.confirmed <= read);
-            held.map(|held| (*wire, held.confirmed))
+            let held = link.rooms.get(&room).into_iter().flatten();
+            held.filter_map(|held| Some((network.read_at(*wire, held.confirmed)?.number, held.confirmed)))
         });
-        let from = confirmations.max().max(request);
-        let is_behind = |logged: &Logged| {
-            let fate = logged.fates.get(&incarnation);
-            fate.is_some_and(|fate| fate.sent.iter().any(|place| Some(*place) > from))
+        let from = confirmations.max().max(request.map(|number| (number, u64::MAX)));
+        // What has not been read may be, unless the connection is no more.
+        let is_later = |(wire, behind): &(WireId, u64)| match network.read_at(*wire, *behind) {
+            Some(read) => Some((read.number, *behind)) > from,
+            None => self.links[wire].ended_at_instance.is_none(),
         };
+        let is_behind =
+            |logged: &Logged| logged.fates.get(&incarnation).is_some_and(|fate| fate.sent.iter().any(is_later));
         self.rooms[room].iter().position(is_behind).unwrap_or(self.len(room))
     }
 
     /// How far the instance has read.
     pub fn place(&self, incarnation: Incarnation, network: &Network) -> Place {
-        let wire = self.newest.get(&incarnation)?;
-        Some((*wire, network.read_total(*wire, Side::Near)))
+        self.newest.get(&incarnation)?;
+        Some(network.reads())
+    }
+
+    /// Whether the subscription by which a message came was lost for the instance before it had read it.
+    fn is_lost(&self, wire: WireId, room: usize, behind: u64, read: u64) -> bool {
+        let held = self.links.get(&wire).and_then(|link| link.rooms.get(&room)).into_iter().flatten();
+        let held = held.filter(|held| held.confirmed < behind).last();
+        held.is_some_and(|held| held.lost.is_some_and(|lost| lost <= read))
     }
 
     /// Whether members of the instance are owed this message, once it has read as far as `until`, or by now.
@@ -503,13 +595,10 @@ impl Reference {
         network: &Network,
     ) -> Owed {
         let Some(fate) = self.rooms[room][index].fates.get(&incarnation) else { return Owed::No };
-        let is_read = |(wire, behind): &(WireId, u64)| match until {
-            None => *behind <= network.read_total(*wire, Side::Near),
-            Some(None) => false,
-            Some(Some((newest, place))) => {
-                let read = network.read_total(*wire, Side::Near);
-                *wire < newest && *behind <= read || *wire == newest && *behind <= place
-            }
+        let is_read = |(wire, behind): &(WireId, u64)| {
+            let Some(read) = network.read_at(*wire, *behind) else { return false };
+            let is_lost = self.is_lost(*wire, room, *behind, read.number);
+            !is_lost && until.is_none_or(|until| until.is_some_and(|until| read.number <= until))
         };
         if fate.sent.iter().any(is_read) {
             Owed::Yes

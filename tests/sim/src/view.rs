@@ -5,7 +5,7 @@ mod known;
 
 use crate::network::{Network, WireId};
 use crate::options::{Fault, Options};
-use crate::reference::{Incarnation, Key, Owed, Place, Reference, Told};
+use crate::reference::{Incarnation, Key, Origin, Owed, Place, Reference, Told};
 use fanfare_core::history::Position;
 use std::collections::BTreeMap;
 
@@ -56,12 +56,12 @@ struct Asked {
 #[derive(Clone, Debug, Default)]
 struct Seat {
     is_member: bool,
-    /// The message that comes next, once there was one in this membership.
-    next: Option<usize>,
+    /// The message that comes next of each origin, once there was one in this membership.
+    next: BTreeMap<Origin, usize>,
     /// What stands before in the room's order need not come.
     from: usize,
-    /// One behind the last message that came in any membership.
-    behind: usize,
+    /// One behind the last message of each origin that came in any membership.
+    behind: BTreeMap<Origin, usize>,
     /// The number of its last request to leave.
     left: Option<u64>,
     /// A client without replies: it has asked to be a member, and not since been sure that it is none.
@@ -246,9 +246,9 @@ impl View {
         }
     }
 
-    /// The newest message of the room that came, and everything before it: one behind it.
-    pub fn behind(&self, room: usize) -> usize {
-        self.seats[room].behind
+    /// Whether this message of the room has come, or one behind it.
+    pub fn has_come(&self, room: usize, index: usize, reference: &Reference) -> bool {
+        self.seats[room].behind.get(&reference.origin(room, index)).is_some_and(|behind| *behind > index)
     }
 
     fn answered(&mut self, id: u64) -> Option<Asked> {
@@ -299,7 +299,7 @@ impl View {
         }
         let seat = &mut self.seats[room];
         if !seat.is_member {
-            (seat.is_member, seat.next, seat.from) = (true, None, from);
+            (seat.is_member, seat.next, seat.from) = (true, BTreeMap::new(), from);
         }
         Ok(())
     }
@@ -335,12 +335,12 @@ impl View {
             if let Ask::Unsubscribe(_, place, len) = asked.ask
                 && !reference.lives.keeps(room)
             {
-                self.check_gap(room, len, Some(place), reference, network)?;
+                self.check_gap(room, (None, len), Some(place), reference, network)?;
             }
         }
         self.check_told(room, reference)?;
         self.seats[room].is_member = false;
-        self.seats[room].next = None;
+        self.seats[room].next.clear();
         Ok(())
     }
 
@@ -348,7 +348,7 @@ impl View {
     pub fn has_left(&mut self, room: usize, left: u64) {
         let seat = &mut self.seats[room];
         if seat.left == Some(left) {
-            (seat.may_be_member, seat.is_mixed, seat.next) = (false, false, None);
+            (seat.may_be_member, seat.is_mixed, seat.next) = (false, false, BTreeMap::new());
             seat.course.at = None;
         }
     }
@@ -375,7 +375,7 @@ impl View {
         }
         if reference.lives.keeps(room) {
             self.kept_message((room, key, index), offset, reference, network)?;
-            self.seats[room].behind = index + 1;
+            self.seats[room].behind.insert(reference.origin(room, index), index + 1);
             self.delivered += 1;
             return Ok(());
         }
@@ -385,30 +385,34 @@ impl View {
         if sent.session == self.session && !sent.echo {
             return Err(format!("{key:?} comes back to its sender, who did not want it"));
         }
-        if index < self.seats[room].behind {
-            return Err(format!(
-                "{key:?}, number {index} of room {room}, comes behind number {}",
-                self.seats[room].behind - 1
-            ));
+        let origin = reference.origin(room, index);
+        let behind = self.seats[room].behind.get(&origin).copied().unwrap_or(0);
+        if index < behind {
+            return Err(format!("{key:?}, number {index} of room {room}, comes behind number {}", behind - 1));
         }
         if self.dialect != Dialect::Fanfare && !self.refuses_subscribe {
             self.check_sent(room, 0, reference)?;
         }
-        if self.dialect == Dialect::Fanfare || self.seats[room].next.is_some() && !self.seats[room].is_mixed {
-            self.check_gap(room, index, None, reference, network)?;
+        if self.dialect == Dialect::Fanfare || self.seats[room].next.contains_key(&origin) && !self.seats[room].is_mixed
+        {
+            self.check_gap(room, (Some(origin), index), None, reference, network)?;
         }
         let seat = &mut self.seats[room];
-        let is_mixed = self.dialect != Dialect::Fanfare && seat.is_mixed;
-        (seat.next, seat.behind) = ((!is_mixed).then_some(index + 1), index + 1);
+        if self.dialect != Dialect::Fanfare && seat.is_mixed {
+            seat.next.clear();
+        } else {
+            seat.next.insert(origin, index + 1);
+        }
+        seat.behind.insert(origin, index + 1);
         self.delivered += 1;
         Ok(())
     }
 
-    /// Whether everything before `until` that is owed has come.
+    /// Whether everything before `until` that is owed has come: of all origins, or of one, since what comes of another is not in order with it.
     fn check_gap(
         &self,
         room: usize,
-        until: usize,
+        (origin, until): (Option<Origin>, usize),
         place: Option<Place>,
         reference: &Reference,
         network: &Network,
@@ -417,7 +421,14 @@ impl View {
         let Some(incarnation) = self.incarnation.filter(|_| self.is_member(room)) else {
             return Ok(());
         };
-        for index in seat.next.unwrap_or(seat.from)..until {
+        let next = |of: &Origin| seat.next.get(of).copied().unwrap_or(seat.from);
+        let first = origin.map_or_else(|| seat.next.values().copied().min(), |origin| Some(next(&origin)));
+        for index in first.unwrap_or(seat.from)..until {
+            let of = reference.origin(room, index);
+            let is_told = self.dialect == Dialect::Fanfare || seat.next.contains_key(&of);
+            if !is_told || index < next(&of) || origin.is_some_and(|origin| origin != of) {
+                continue;
+            }
             let key = reference.key(room, index);
             let sent = reference.sent(key).expect("what is published was sent");
             if sent.session == self.session && !sent.echo {
@@ -442,16 +453,16 @@ impl View {
         for room in 0..self.seats.len() {
             if reference.lives.keeps(room) {
                 self.check_caught_up(room, reference)?;
-                self.check_unstored(room, reference.len(room), reference, network)?;
+                self.check_unstored(room, (None, reference.len(room)), reference, network)?;
                 continue;
             }
             let seat = &self.seats[room];
             let counts = match self.dialect {
                 Dialect::Fanfare => seat.is_member,
-                _ => seat.next.is_some() && !seat.is_mixed,
+                _ => !seat.next.is_empty() && !seat.is_mixed,
             };
             if counts {
-                self.check_gap(room, reference.len(room), None, reference, network)?;
+                self.check_gap(room, (None, reference.len(room)), None, reference, network)?;
             }
         }
         if !self.asked.is_empty() {
@@ -509,7 +520,7 @@ impl View {
                 // For rooms that come with its credential nobody has asked.
                 let is_put = code == "broker_refused" && self.refuses_subscribe || code == "history_unavailable";
                 if asked.is_none() && is_put {
-                    (self.seats[room].is_member, self.seats[room].next) = (false, None);
+                    (self.seats[room].is_member, self.seats[room].next) = (false, BTreeMap::new());
                     return Ok(());
                 }
                 // Whether that is so is judged before.
@@ -543,7 +554,7 @@ impl View {
             {
                 // Who had been a member before an outage is none any more.
                 let seat = &mut self.seats[room];
-                (seat.is_member, seat.next, seat.joining_since) = (false, None, None);
+                (seat.is_member, seat.next, seat.joining_since) = (false, BTreeMap::new(), None);
                 Ok(())
             }
             (Ask::Send(key), "broker_unavailable" | "broker_busy" | "broker_refused") if !self.is_quiet => {

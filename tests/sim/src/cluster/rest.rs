@@ -149,8 +149,12 @@ impl Cluster<'_> {
                 let view = client.view().ok_or_else(|| format!("client {number} was connected, and is not"))?;
                 // It came in its place or not at all: see to it that it came.
                 let has_place = !self.options.histories.keeps(room) || self.around.reference.place_of(key).is_some();
-                let behind = if has_place { view.behind(room) } else { view.behind_unstored(room) };
-                if behind <= index {
+                let reference = &self.around.reference;
+                let has_come = match has_place {
+                    true => view.has_come(room, index, reference),
+                    false => view.has_unstored_come(room, index, reference),
+                };
+                if !has_come {
                     return Err(format!("client {number} has not got {key:?}, number {index} of room {room}"));
                 }
             }

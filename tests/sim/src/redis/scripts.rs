@@ -192,7 +192,7 @@ impl Redis {
         let published = [format!("F2 {epoch} {offset} ").as_bytes(), payload].concat();
         let refused = self.refuses_publish;
         if refused {
-            around.reference.published(Some(wire), ROOMS[call.room], &published, &[])?;
+            around.reference.published((Some(wire), 0), ROOMS[call.room], &published, &[])?;
         } else {
             self.deliver(Some(wire), channel, &published, around)?;
         }

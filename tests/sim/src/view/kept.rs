@@ -3,9 +3,10 @@
 use super::{Ask, Dialect, View};
 use crate::lives::Lives;
 use crate::network::Network;
-use crate::reference::{Key, Owed, Reference};
+use crate::reference::{Key, Origin, Owed, Reference};
 use fanfare_core::history::{Epoch, Position};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Where a SUBSCRIBE wants to begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +94,7 @@ pub enum Gap {
 }
 
 /// How far a client has come in a room.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Course {
     /// What it has seen or been told of.
     pub at: Option<Position>,
@@ -101,10 +102,10 @@ pub(super) struct Course {
     explained: Option<Position>,
     /// What it has sent itself and did not want back may come: what is caught up with comes whole.
     may_repeat: bool,
-    /// One behind the last message that came and is not stored.
-    unstored: usize,
+    /// One behind the last message of each origin that came and is not stored.
+    unstored: BTreeMap<Origin, usize>,
     /// The same in this membership, once there was one.
-    next_unstored: Option<usize>,
+    next_unstored: BTreeMap<Origin, usize>,
 }
 
 impl View {
@@ -125,9 +126,10 @@ impl View {
         }
     }
 
-    /// One behind the last message of a room with history that came and is not stored. Nothing else tells of one that is missing.
-    pub fn behind_unstored(&self, room: usize) -> usize {
-        self.seats[room].course.unstored
+    /// Whether this message of a room with history, which is not stored, has come, or one behind it. Nothing else tells of one that is missing.
+    pub fn has_unstored_come(&self, room: usize, index: usize, reference: &Reference) -> bool {
+        let unstored = &self.seats[room].course.unstored;
+        unstored.get(&reference.origin(room, index)).is_some_and(|behind| *behind > index)
     }
 
     /// Whether the message at this place need not come, because the client has sent it here and did not want it back.
@@ -208,13 +210,9 @@ impl View {
             }
             _ => false,
         };
-        self.seats[room].course = Course {
-            at: Some(place),
-            explained,
-            may_repeat: start != Start::Live,
-            next_unstored: None,
-            ..self.seats[room].course
-        };
+        let unstored = std::mem::take(&mut self.seats[room].course.unstored);
+        let (at, may_repeat, next_unstored) = (Some(place), start != Start::Live, BTreeMap::new());
+        self.seats[room].course = Course { at, explained, may_repeat, unstored, next_unstored };
         if is_fair {
             Ok(())
         } else {
@@ -304,13 +302,13 @@ impl View {
             if is_own {
                 return Err(format!("{key:?} comes back to its sender, who did not want it"));
             }
-            self.check_unstored(room, index, reference, network)?;
-            let course = &mut self.seats[room].course;
-            course.next_unstored = Some(index + 1);
-            let last = std::mem::replace(&mut course.unstored, index + 1);
+            self.check_unstored(room, (Some(reference.origin(room, index)), index), reference, network)?;
+            let (course, origin) = (&mut self.seats[room].course, reference.origin(room, index));
+            course.next_unstored.insert(origin, index + 1);
+            let last = course.unstored.insert(origin, index + 1).unwrap_or(0);
             return if index < last { Err(format!("{key:?} comes behind number {}", last - 1)) } else { Ok(()) };
         };
-        let course = self.seats[room].course;
+        let course = &self.seats[room].course;
         if is_own && !course.may_repeat {
             return Err(format!("{key:?} comes back to its sender, who did not want it"));
         }
@@ -344,16 +342,19 @@ impl View {
     pub(super) fn check_unstored(
         &self,
         room: usize,
-        until: usize,
+        (origin, until): (Option<Origin>, usize),
         reference: &Reference,
         network: &Network,
     ) -> Result<(), String> {
-        let course = self.seats[room].course;
+        let course = &self.seats[room].course;
         let is_sure = self.dialect == Dialect::Fanfare && self.is_member(room) && self.holds_all && !course.may_repeat;
-        let (Some(incarnation), Some(next)) = (self.incarnation, course.next_unstored.filter(|_| is_sure)) else {
-            return Ok(());
-        };
-        for index in next..until {
+        let first = course.next_unstored.values().copied().min().filter(|_| is_sure);
+        let (Some(incarnation), Some(first)) = (self.incarnation, first) else { return Ok(()) };
+        for index in first..until {
+            let of = reference.origin(room, index);
+            if course.next_unstored.get(&of).is_none_or(|next| index < *next) || origin.is_some_and(|one| one != of) {
+                continue;
+            }
             let key = reference.key(room, index);
             let sent = reference.sent(key).expect("what is published was sent");
             let is_due = reference.place_of(key).is_none() && (sent.session != self.session || sent.echo);
@@ -386,7 +387,7 @@ impl View {
     /// Whether it has seen everything of a room with history, or been told of it.
     pub(super) fn check_caught_up(&mut self, room: usize, reference: &Reference) -> Result<(), String> {
         self.check_explained(room)?;
-        let (course, lives) = (self.seats[room].course, &reference.lives);
+        let (course, lives) = (&self.seats[room].course, &reference.lives);
         let is_counted = match self.dialect {
             Dialect::Fanfare => self.seats[room].is_member,
             _ => course.at.is_some() && self.seats[room].may_be_member && !self.seats[room].is_mixed,

@@ -4,6 +4,7 @@ use super::{Ask, Asked, Start, View};
 use crate::network::Network;
 use crate::reference::{Place, Reference};
 use fanfare_core::history::Position;
+use std::collections::BTreeMap;
 
 impl View {
     /// What was asked with this id, or else as the first for this room, and the place behind it in what the client says.
@@ -52,7 +53,7 @@ impl View {
         let from = reference.owed_behind(room, incarnation, request, network);
         let seat = &mut self.seats[room];
         if !seat.is_member {
-            (seat.is_member, seat.next, seat.from) = (true, None, from);
+            (seat.is_member, seat.next, seat.from) = (true, BTreeMap::new(), from);
         }
         Ok(())
     }

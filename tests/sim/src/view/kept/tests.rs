@@ -63,7 +63,7 @@ impl Scene {
         let mut sent = Sent::new(ROOM, text.clone(), (session, echo), None, 0);
         sent.stores = true;
         self.reference.send(key, sent);
-        self.reference.published(None, "tea", format!("F2 {text}").as_bytes(), &[]).unwrap();
+        self.reference.published((None, 0), "tea", format!("F2 {text}").as_bytes(), &[]).unwrap();
         self.reference.lives.stored(ROOM, place, Entry { key, bytes: 1, time_ms: 0 });
         key
     }
@@ -90,7 +90,7 @@ impl Scene {
             let (key, now) = ((None, number), 0);
             let text = Reference::text(key, ROOM, 0);
             self.reference.send(key, Sent::new(ROOM, text.clone(), (0, true), None, now));
-            self.reference.published(None, "tea", text.as_bytes(), &[(LINK, 0)]).unwrap();
+            self.reference.published((None, 0), "tea", text.as_bytes(), &[(LINK, 0)]).unwrap();
         }
     }
 
@@ -100,7 +100,7 @@ impl Scene {
     }
 
     fn has_all_unstored(&self) -> Result<(), String> {
-        self.view.check_unstored(ROOM, self.reference.len(ROOM), &self.reference, &self.network)
+        self.view.check_unstored(ROOM, (None, self.reference.len(ROOM)), &self.reference, &self.network)
     }
 
     fn gap(&mut self, gap: Gap) -> Result<(), String> {
