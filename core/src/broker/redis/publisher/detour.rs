@@ -36,6 +36,8 @@ pub(in super::super) struct Detour {
 pub(super) struct Detours {
     /// Whether there are other ways.
     pub(super) is_of_cluster: bool,
+    /// Whether what is published is heard at one node only.
+    is_sharded: bool,
     list: Vec<Detour>,
     announcements: Vec<(u16, Vec<u8>)>,
 }
@@ -43,7 +45,8 @@ pub(super) struct Detours {
 impl Detours {
     /// None yet.
     pub(super) fn new(config: &RedisConfig) -> Detours {
-        Detours { is_of_cluster: config.names().is_of_cluster(), ..Detours::default() }
+        let names = config.names();
+        Detours { is_of_cluster: names.is_of_cluster(), is_sharded: names.is_sharded(), ..Detours::default() }
     }
 
     pub(super) fn push(&mut self, (asked, since): (Asked, Time), bytes: &[u8], why: Why) {
@@ -77,8 +80,11 @@ impl Detours {
         out.into_iter().map(|detour| detour.asked).collect()
     }
 
-    /// A message was stored where no subscribers of its room are yet, by this command.
+    /// A message was stored where no subscribers of its room are yet, by this command. Classic Pub/Sub has told them.
     pub(super) fn announce(&mut self, partition: u16, store: &[u8], position: Position) {
+        if !self.is_sharded {
+            return;
+        }
         let Some((channel, payload)) = published_by(store) else { return };
         let mut message = Vec::new();
         envelope::write_stored_header(&mut message, position);
@@ -111,9 +117,26 @@ fn published_by(store: &[u8]) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::super::super::history::{self, Room};
     use super::super::super::names::{ClusterPubSub, Names};
+    use super::super::super::{Address, Topology};
     use super::*;
     use crate::history::{IdempotencyKey, Retention};
     use std::time::Duration;
+
+    fn config(pubsub: ClusterPubSub) -> RedisConfig {
+        let topology = Topology::Cluster { nodes: vec![Address::default()], partitions: 256, pubsub };
+        RedisConfig { topology, prefix: "p:".to_owned(), ..RedisConfig::default() }
+    }
+
+    #[test]
+    fn what_everybody_has_heard_is_not_announced() {
+        let config = config(ClusterPubSub::Classic);
+        let retention = Retention { messages_max: 10, bytes_max: 1_000, age_max: Duration::from_secs(60) };
+        let mut store = Vec::new();
+        history::store(&mut store, &Room::new("lobby", retention, &config), 1, None, b"1 -\ntext");
+        let mut detours = Detours::new(&config);
+        detours.announce(7, &store, Position { epoch: "1-00000000000000aa".parse().unwrap(), offset: 3 });
+        assert_eq!(detours.take_announcements(), []);
+    }
 
     #[test]
     fn a_stored_message_is_announced_as_its_script_does() {
@@ -127,7 +150,7 @@ mod tests {
             history::store(&mut store, &room, 1, key, b"1 -\ntext");
             let channel = names.channel("lobby");
             assert_eq!(published_by(&store), Some((channel.as_bytes(), b"1 -\ntext".as_slice())));
-            let mut detours = Detours::default();
+            let mut detours = Detours::new(&config(ClusterPubSub::Sharded));
             detours.announce(7, &store, Position { epoch: "1-00000000000000aa".parse().unwrap(), offset: 3 });
             let mut expected = Vec::new();
             command::publish(&mut expected, &names, "lobby", b"F2 1-00000000000000aa 3 1 -\ntext");
