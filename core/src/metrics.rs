@@ -41,6 +41,8 @@ pub struct Metrics {
     pub http_requests: u64,
     /// Rooms with at least one member.
     pub rooms_now: u64,
+    /// Rooms that the broker has yet to confirm again after an outage; while rooms come and go meanwhile, about so many.
+    pub rooms_returning_now: u64,
     /// Pairs of room and member.
     pub memberships_now: u64,
     /// Text frames understood as commands.
@@ -134,6 +136,11 @@ pub struct Metrics {
     pub publish_counts: [u64; Metrics::PUBLISH_BOUNDS_US.len() + 1],
     /// The sum of these times.
     pub publish_micros: u64,
+    /// Outages of the broker, or of a part of it, by the time from their end until the last room was confirmed again: by
+    /// [`Metrics::RECOVERY_BOUNDS_US`] as above. A second outage before that is one with the first if it is of a part, and else counts alone.
+    pub recovery_counts: [u64; Metrics::RECOVERY_BOUNDS_US.len() + 1],
+    /// The sum of these times.
+    pub recovery_micros: u64,
     /// Events that named a connection which no longer exists.
     pub stale_ids: u64,
 }
@@ -142,6 +149,19 @@ impl Metrics {
     /// The upper bounds of [`Metrics::publish_counts`] in microseconds. A Redis on the same machine answers within 0.1 to 1 ms.
     pub const PUBLISH_BOUNDS_US: [u64; 12] =
         [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 5_000_000];
+
+    /// The upper bounds of [`Metrics::recovery_counts`] in microseconds. 100,000 rooms take about a second.
+    pub const RECOVERY_BOUNDS_US: [u64; 12] = [
+        1_000, 5_000, 10_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+        60_000_000,
+    ];
+
+    /// All rooms are back this long after the end of an outage.
+    pub(crate) fn observe_recovery(&mut self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.recovery_counts[Metrics::RECOVERY_BOUNDS_US.partition_point(|bound| *bound < micros)] += 1;
+        self.recovery_micros = self.recovery_micros.saturating_add(micros);
+    }
 
     /// A publish has been answered after this time.
     pub(crate) fn observe_publish(&mut self, took: Duration) {

@@ -332,10 +332,15 @@ impl FanOut {
         self.runs.is_congested()
     }
 
+    /// Rooms with at least one member.
+    pub fn rooms(&self) -> u64 {
+        self.audiences.populated()
+    }
+
     /// Fills in the figures that are its own.
     pub fn describe(&self, metrics: &mut Metrics) {
         (metrics.compression_bytes_in, metrics.compression_bytes_out) = self.deflater.bytes();
-        metrics.rooms_now = self.audiences.populated();
+        metrics.rooms_now = self.rooms();
         metrics.memberships_now = self.audiences.memberships();
         metrics.unsent_bytes_now = self.backlog.unsent_bytes() as u64;
         metrics.stored_frame_bytes_now = self.backlog.stored_bytes() as u64;

@@ -8,6 +8,7 @@ mod deferral;
 mod history;
 mod joins;
 mod publication;
+mod recovery;
 mod rooms;
 mod status;
 mod subscriptions;
@@ -25,6 +26,7 @@ use crate::time::Time;
 use asks::{Asks, Senders};
 use history::Histories;
 use joins::Joins;
+use recovery::Recovery;
 use rooms::Rooms;
 use status::BrokerStatus;
 use std::collections::{BTreeSet, VecDeque};
@@ -34,6 +36,7 @@ use std::collections::{BTreeSet, VecDeque};
 pub(crate) struct Hub {
     rooms: Rooms,
     status: BrokerStatus,
+    recovery: Recovery,
     senders: Senders,
     joins: Joins,
     /// Rooms that lost their last member, in the order in which that was noticed. A room that had a member in between may stand
@@ -53,6 +56,7 @@ impl Hub {
         Hub {
             rooms: Rooms::new(config.seed),
             status: BrokerStatus::default(),
+            recovery: Recovery::default(),
             senders: Senders::default(),
             joins: Joins::new(config),
             lingering: VecDeque::new(),

@@ -32,6 +32,13 @@ pub(crate) struct Room {
     pub rule: Option<u16>,
 }
 
+impl Room {
+    /// Whether it was subscribed, is not any more, and has been asked for again in this epoch.
+    pub fn is_asked_again(&self, epoch: u32) -> bool {
+        self.asked == Some((Outstanding::Subscribe, epoch)) && self.held_in != 0
+    }
+}
+
 /// All rooms, by key and by name.
 #[derive(Debug)]
 pub(crate) struct Rooms {

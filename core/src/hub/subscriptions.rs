@@ -56,14 +56,15 @@ impl Hub {
         match event {
             BrokerEvent::Up => {
                 self.status.down = None;
-                self.status.resubscribe_from = Some(0);
-                self.resubscribe(cx);
+                self.look_at_all(cx);
             }
             BrokerEvent::Down { reason } => {
                 self.status.down = Some(reason.into());
                 self.status.epoch += 1;
                 self.asks.void_subscriptions(|_| true);
                 self.status.resubscribe_from = None;
+                self.recovery.end();
+                self.recovery.tell(cx.now, &mut cx.metrics);
                 self.end_deferred(cx, Duration::ZERO);
             }
             BrokerEvent::Lost { partitions } => self.lose(cx, partitions),
@@ -127,6 +128,9 @@ impl Hub {
                 (Outstanding::Unsubscribe, Kind::Unsubscribe)
             };
             room.asked = Some((asked, self.status.epoch));
+            if wanted && room.held_in != 0 {
+                self.recovery.asked();
+            }
             self.asks.push(kind, &room.name, |_| {});
         }
     }
@@ -138,10 +142,19 @@ impl Hub {
         }
         self.asks.void_subscriptions(|room| partitions.has_room(room));
         for room in self.rooms.iter_mut().filter(|room| partitions.has_room(&room.name)) {
+            if room.is_asked_again(self.status.epoch) {
+                self.recovery.answered();
+            }
             room.asked = None;
             room.held_in = room.held_in.min(LOST);
         }
+        self.look_at_all(cx);
+    }
+
+    /// Begins to ask for what rooms need and do not have any more.
+    fn look_at_all(&mut self, cx: &mut Context) {
         self.status.resubscribe_from = Some(0);
+        self.recovery.begin(cx.now, cx.fanout.rooms());
         self.resubscribe(cx);
     }
 
@@ -151,12 +164,18 @@ impl Hub {
         for _ in 0..RESUBSCRIBE_BATCH {
             let Some(room) = self.rooms.next_key(from) else {
                 self.status.resubscribe_from = None;
+                self.recovery.all_seen();
+                self.recovery.tell(cx.now, &mut cx.metrics);
                 return;
             };
             from = room + 1;
+            if !cx.fanout.audience(room).is_empty() {
+                self.recovery.seen();
+            }
             self.reconcile(cx, room);
         }
         self.status.resubscribe_from = Some(from);
+        self.recovery.tell(cx.now, &mut cx.metrics);
     }
 
     /// Keeps a room that lost its last member for a while.
@@ -197,6 +216,10 @@ impl Hub {
         let room = self.rooms.get_mut(key);
         room.asked = None;
         let was_held = std::mem::replace(&mut room.held_in, self.status.epoch) != 0;
+        if was_held {
+            self.recovery.answered();
+            self.recovery.tell(cx.now, &mut cx.metrics);
+        }
         match self.histories.has(key) {
             true => self.begin_to_keep(cx, key),
             false => {
@@ -290,6 +313,10 @@ impl Hub {
                 None
             }
             Outstanding::Subscribe => {
+                if self.rooms.get(room).is_asked_again(self.status.epoch) {
+                    self.recovery.answered();
+                    self.recovery.tell(cx.now, &mut cx.metrics);
+                }
                 self.rooms.get_mut(room).asked = None;
                 cx.metrics.subscriptions_refused += 1;
                 cx.journal.refused_room(name, reason);

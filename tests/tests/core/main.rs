@@ -40,6 +40,7 @@ mod core_rooms_linger;
 mod core_rules_say_who_may_do_what;
 mod core_shares_its_limits_with_others;
 mod core_slow_members_of_some_rooms_stay;
+mod core_tells_when_all_rooms_are_back;
 mod core_tells_when_it_is_due;
 mod core_times_publishes;
 mod core_websockets_of_others_are_members_like_any;

@@ -30,6 +30,8 @@ const FAMILIES: [(&str, &str); 39] = [
     ("fanfare_stale_ids_total", "counter"),
     ("fanfare_broker_up", "gauge"),
     ("fanfare_broker_reconnects_total", "counter"),
+    ("fanfare_broker_rooms_returning", "gauge"),
+    ("fanfare_broker_resubscribe_seconds", "histogram"),
     ("fanfare_broker_publishes_dropped_total", "counter"),
     ("fanfare_broker_publishes_in_flight", "gauge"),
     ("fanfare_broker_oversized_total", "counter"),

@@ -32,9 +32,12 @@ pub struct Figures {
     turn_nanos: AtomicU64,
     publishes: [AtomicU64; PUBLISH_BUCKETS],
     publish_micros: AtomicU64,
+    recoveries: [AtomicU64; RECOVERY_BUCKETS],
+    recovery_micros: AtomicU64,
 }
 
 const PUBLISH_BUCKETS: usize = Metrics::PUBLISH_BOUNDS_US.len() + 1;
+const RECOVERY_BUCKETS: usize = Metrics::RECOVERY_BOUNDS_US.len() + 1;
 
 impl Figures {
     fn new() -> Figures {
@@ -44,6 +47,8 @@ impl Figures {
             turn_nanos: AtomicU64::new(0),
             publishes: [const { AtomicU64::new(0) }; PUBLISH_BUCKETS],
             publish_micros: AtomicU64::new(0),
+            recoveries: [const { AtomicU64::new(0) }; RECOVERY_BUCKETS],
+            recovery_micros: AtomicU64::new(0),
         };
         figures.publish(&Snapshot::default());
         figures
@@ -58,6 +63,10 @@ impl Figures {
             slot.store(count, Relaxed);
         }
         self.publish_micros.store(snapshot.core.publish_micros, Relaxed);
+        for (slot, count) in self.recoveries.iter().zip(snapshot.core.recovery_counts) {
+            slot.store(count, Relaxed);
+        }
+        self.recovery_micros.store(snapshot.core.recovery_micros, Relaxed);
     }
 
     /// Counts one turn of the event loop that worked for `duration`. Only one thread may call this: as nobody else
@@ -148,6 +157,13 @@ impl Board {
         let sum = |figure: &dyn Fn(&Figures) -> u64| self.workers.iter().map(figure).fold(0, u64::saturating_add);
         let counts = std::array::from_fn(|bucket| sum(&|figures| figures.publishes[bucket].load(Relaxed)));
         (counts, sum(&|figures| figures.publish_micros.load(Relaxed)))
+    }
+
+    /// Outages of all workers per bucket, not cumulative, and the sum of the times until their rooms were back in microseconds.
+    pub(crate) fn recoveries(&self) -> ([u64; RECOVERY_BUCKETS], u64) {
+        let sum = |figure: &dyn Fn(&Figures) -> u64| self.workers.iter().map(figure).fold(0, u64::saturating_add);
+        let counts = std::array::from_fn(|bucket| sum(&|figures| figures.recoveries[bucket].load(Relaxed)));
+        (counts, sum(&|figures| figures.recovery_micros.load(Relaxed)))
     }
 
     /// A text is whole whoever panicked.

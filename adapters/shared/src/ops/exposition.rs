@@ -1,7 +1,8 @@
 //! What the operations port tells of a [`Board`].
 
 use super::board::Board;
-use super::families::{FAMILIES, LIMITS, PUBLISH_HELP, PUBLISH_NAME, TURN_BOUNDS_US, TURN_HELP, TURN_NAME};
+use super::families::{FAMILIES, LIMITS, PUBLISH_HELP, PUBLISH_NAME, RECOVERY_HELP, RECOVERY_NAME};
+use super::families::{TURN_BOUNDS_US, TURN_HELP, TURN_NAME};
 use fanfare_core::Metrics;
 use fanfare_shell::ops::Status;
 use fanfare_shell::ops::exposition::{Kind, family, histogram, metric};
@@ -23,6 +24,9 @@ impl Status for Board {
         let (publishes, micros) = self.publishes();
         let bounds = &Metrics::PUBLISH_BOUNDS_US;
         histogram(text, PUBLISH_NAME, PUBLISH_HELP, bounds, &publishes, micros as f64 / 1e6);
+        let (recoveries, micros) = self.recoveries();
+        let bounds = &Metrics::RECOVERY_BOUNDS_US;
+        histogram(text, RECOVERY_NAME, RECOVERY_HELP, bounds, &recoveries, micros as f64 / 1e6);
         let (turns, nanos) = self.turns();
         histogram(text, TURN_NAME, TURN_HELP, &TURN_BOUNDS_US, &turns, nanos as f64 / 1e9);
     }
@@ -101,6 +105,9 @@ mod tests {
         snapshot.core.upgrades_refused_full = 11;
         snapshot.core.deliveries = u64::MAX;
         snapshot.core.history_foreign = 12;
+        snapshot.core.rooms_returning_now = 15;
+        snapshot.core.recovery_counts[1] = 2;
+        snapshot.core.recovery_micros = 2_500_000;
         board.worker(0).publish(&snapshot);
         let samples = parse(&render(&board));
         for (name, value) in [
@@ -121,6 +128,9 @@ mod tests {
             ("fanfare_history_foreign_total", 12.0),
             ("fanfare_auth_overflows_total", 13.0),
             ("fanfare_auth_bans_unseen_seconds", 14.0),
+            ("fanfare_broker_rooms_returning", 15.0),
+            ("fanfare_broker_resubscribe_seconds_count", 2.0),
+            ("fanfare_broker_resubscribe_seconds_sum", 2.5),
             ("fanfare_accept_errors_total", 7.0),
             ("fanfare_accepts_paused", 1.0),
             (concat!("fanfare_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),

@@ -361,6 +361,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Times that Sentinels named another master than before.",
         samples![s => s.broker_master_changes],
     ),
+    gauge(
+        "fanfare_broker_rooms_returning",
+        "Rooms that the broker has yet to confirm again after an outage.",
+        samples![s => s.core.rooms_returning_now],
+    ),
     counter(
         "fanfare_broker_subscriptions_refused_total",
         "Subscriptions of rooms that the broker refused for good.",
@@ -410,6 +415,12 @@ pub(crate) const PUBLISH_NAME: &str = "fanfare_publish_seconds";
 /// Its meaning.
 pub(crate) const PUBLISH_HELP: &str =
     "From a client's message to the broker's answer, for those whose client asked for it.";
+
+/// The histogram of the time until all rooms are back.
+pub(crate) const RECOVERY_NAME: &str = "fanfare_broker_resubscribe_seconds";
+/// Its meaning.
+pub(crate) const RECOVERY_HELP: &str =
+    "From the end of an outage of the broker, or of a part of it, until it has confirmed all rooms again.";
 
 /// The histogram of the event loop's turns.
 pub(crate) const TURN_NAME: &str = "fanfare_loop_turn_seconds";
