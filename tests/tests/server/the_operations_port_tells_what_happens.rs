@@ -2,7 +2,7 @@
 
 use fanfare_tests::{Client, RawClient, Redis, Server, get, http};
 
-const FAMILIES: [(&str, &str); 39] = [
+const FAMILIES: [(&str, &str); 41] = [
     ("fanfare_workers", "gauge"),
     ("fanfare_connections", "gauge"),
     ("fanfare_pending_upgrades", "gauge"),

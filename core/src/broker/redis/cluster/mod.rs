@@ -29,8 +29,6 @@ use waiting::Waiting;
 
 /// Rooms that are asked for at a time when a node is back: messages of others flow in between.
 const SUBSCRIBE_BATCH: usize = 512;
-/// A node that has nothing of ours is left after so long.
-const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How often what the instances have to agree on is asked again while they do not.
 const LAYOUT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -215,7 +213,7 @@ impl Cluster {
             if let Some((role, request)) = node.session.poll_connection(now) {
                 return Some((Cluster::link_of(place, role), request));
             }
-            if node.is_leaving {
+            if node.is_leaving && !node.has_to_tell() {
                 self.past.add(&node.session.stats());
                 self.nodes[place] = None;
             }
@@ -298,8 +296,7 @@ impl Cluster {
     }
 
     pub(super) fn has_events(&self) -> bool {
-        let has_events = |node: &Node| node.session.has_events() || node.session.has_news();
-        self.is_due || self.is_news || !self.events.is_empty() || self.nodes().any(|(_, node)| has_events(node))
+        self.is_due || self.is_news || !self.events.is_empty() || self.nodes().any(|(_, node)| node.has_to_tell())
     }
 
     pub(super) fn poll_events(&mut self, sink: &mut impl FnMut(BrokerEvent<'_>)) {
@@ -309,8 +306,9 @@ impl Cluster {
 
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let sessions = self.nodes().filter_map(|(_, node)| node.session.next_timeout());
-        let idle =
-            self.nodes().filter(|(place, node)| self.is_idle(*place, node)).map(|(_, node)| node.used_at + IDLE_MAX);
+        let idle = self.nodes().filter(|(place, node)| self.is_idle(*place, node)).map(|(_, node)| node.leave_at());
+        // One that is due already waits for answers.
+        let idle = idle.filter(|at| *at > self.now);
         let late = self.nodes().filter_map(|(_, node)| node.late_at()).filter(|at| *at > self.now);
         let layout = matches!(self.layout, Layout::Differs(_)).then_some(self.layout_at + LAYOUT_INTERVAL);
         sessions
@@ -414,6 +412,13 @@ impl Cluster {
             self.routes.partitions().map(|partition| self.routes.node(partition)).collect();
         let changed = self.routes.replace(of_slot, self.now);
         self.have_moved(&changed, &before);
+        // What a demoted master has not answered by now, it has not replicated.
+        for place in changed.iter().filter_map(|partition| before[usize::from(partition)]) {
+            let (has_none, now) = (self.routes.count(place) == 0, self.now);
+            if let Some(node) = self.node_mut(place).filter(|_| has_none) {
+                node.demoted_at = Some(now);
+            }
+        }
     }
 
     /// A node says who has a slot.
@@ -441,6 +446,12 @@ impl Cluster {
             return;
         }
         self.is_news = true;
+        for partition in changed.iter() {
+            let (place, now) = (self.routes.node(partition), self.now);
+            if let Some(node) = place.and_then(|place| self.node_mut(place)) {
+                (node.used_at, node.demoted_at) = (now, None);
+            }
+        }
         let left = |partition: u16| before[usize::from(partition)];
         if self.is_sharded() {
             let mut of_places = changed.iter().filter_map(left).collect::<Vec<usize>>();
@@ -491,9 +502,8 @@ impl Cluster {
     fn leave_idle(&mut self) {
         for place in 0..self.nodes.len() {
             let Some(node) = &self.nodes[place] else { continue };
-            let is_due = self.is_idle(place, node)
-                && node.used_at + IDLE_MAX <= self.now
-                && node.session.stats().publishes_in_flight == 0;
+            let is_done = node.demoted_at.is_some() || node.session.stats().publishes_in_flight == 0;
+            let is_due = self.is_idle(place, node) && node.leave_at() <= self.now && is_done;
             let now = self.now;
             match self.node_mut(place) {
                 Some(node) if is_due => node.leave(now),

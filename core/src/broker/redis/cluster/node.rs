@@ -9,6 +9,10 @@ use crate::time::Time;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
+/// One that has nothing of ours is left after so long.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// One that is no master any more has so long to answer what it was sent before.
+const DEMOTED_MAX: Duration = Duration::from_millis(200);
 /// Time for its first connection, before anybody is told that there is none.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -20,6 +24,8 @@ pub(super) struct Node {
     made_at: Time,
     /// When it last had something of ours, or was made.
     pub(super) used_at: Time,
+    /// When another node said that it has no partition any more.
+    pub(super) demoted_at: Option<Time>,
     /// Its connections are being ended.
     pub(super) is_leaving: bool,
     /// As was told last.
@@ -41,6 +47,7 @@ impl Node {
             address,
             made_at: now,
             used_at: now,
+            demoted_at: None,
             is_leaving: false,
             is_subscriber_up: false,
             is_publisher_up: false,
@@ -62,6 +69,11 @@ impl Node {
         let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, .. } = self;
         let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news };
         session.poll_events(|event| standing.pass(event, &mut sink));
+    }
+
+    /// Whether there is anything to be taken from it.
+    pub(super) fn has_to_tell(&self) -> bool {
+        self.session.has_events() || self.session.has_news()
     }
 
     /// Whether it was lost since the last time.
@@ -88,6 +100,11 @@ impl Node {
     pub(super) fn late_at(&self) -> Option<Time> {
         let is_up = self.is_subscriber_up && self.is_publisher_up;
         (!is_up).then_some(self.made_at + PATIENCE)
+    }
+
+    /// When to leave it, if it has nothing of ours.
+    pub(super) fn leave_at(&self) -> Time {
+        self.demoted_at.map_or(self.used_at + IDLE_MAX, |at| at + DEMOTED_MAX)
     }
 
     /// Ends its connections.

@@ -366,6 +366,22 @@ fn a_lost_node_takes_its_own_rooms_down_and_no_others() {
 }
 
 #[test]
+fn a_master_that_was_demoted_is_left_with_what_it_has_not_answered() {
+    let mut world = World::subscribed();
+    world.store(1, 1);
+    assert_eq!(world.said(2), ["store m1"]);
+    world.wait(Duration::from_secs(1));
+    world.sent_on(LinkId::at(0));
+    world.scout_hears_more(slots([1, 3]));
+    assert_eq!(world.events(), ["lost: [1]"]);
+    world.wait(Duration::from_millis(100));
+    assert_eq!(world.events(), [""; 0], "it may have answered");
+    world.wait(Duration::from_millis(100));
+    assert_eq!(world.events(), ["not published 1: Unconfirmed"]);
+    assert!(!world.open.values().any(|port| *port == 2), "{:?}", world.open);
+}
+
+#[test]
 fn instances_that_part_rooms_otherwise_are_refused() {
     let mut world = World::new(config());
     world.poll();
