@@ -39,6 +39,8 @@ pub(super) enum Redirect {
     Ask { to: NodeName },
     /// `TRYAGAIN`: nowhere, because the keys of the command are at two nodes.
     TryAgain,
+    /// `CLUSTERDOWN`: nowhere, because too many masters are away.
+    Down,
 }
 
 impl Redirect {
@@ -46,8 +48,10 @@ impl Redirect {
     pub(super) fn of(error: &[u8]) -> Option<Redirect> {
         let mut words = error.split(|byte| *byte == b' ');
         let code = words.next()?;
-        if code == b"TRYAGAIN" {
-            return Some(Redirect::TryAgain);
+        match code {
+            b"TRYAGAIN" => return Some(Redirect::TryAgain),
+            b"CLUSTERDOWN" => return Some(Redirect::Down),
+            _ => {}
         }
         if !matches!(code, b"MOVED" | b"ASK") {
             return None;
@@ -84,6 +88,7 @@ mod tests {
         }
         assert!(matches!(Redirect::of(b"ASK 1 h:2"), Some(Redirect::Ask { .. })));
         assert_eq!(Redirect::of(b"TRYAGAIN Multiple keys request"), Some(Redirect::TryAgain));
+        assert_eq!(Redirect::of(b"CLUSTERDOWN The cluster is down"), Some(Redirect::Down));
     }
 
     #[test]

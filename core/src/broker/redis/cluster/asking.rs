@@ -296,7 +296,7 @@ impl Cluster {
             }
             return;
         };
-        let was_sent = why != Why::Behind;
+        let was_sent = !matches!(why, Why::Behind | Why::Redirected(Redirect::Down));
         let address = self.node(place).map(|node| node.address.clone());
         let seen = |to: &super::super::redirect::NodeName| address.as_ref().and_then(|address| to.seen_from(address));
         let mut waits = Waits { role, asked, partition, since, bytes, asking: None, again_at: self.now, was_sent };
@@ -306,7 +306,7 @@ impl Cluster {
                 None => waits.again_at = self.now + AGAIN_AFTER,
             },
             Why::Redirected(Redirect::Ask { to }) => waits.asking = seen(to).map(|to| self.place_of(&to)),
-            Why::Redirected(Redirect::TryAgain) => waits.again_at = self.now + AGAIN_AFTER,
+            Why::Redirected(Redirect::TryAgain | Redirect::Down) => waits.again_at = self.now + AGAIN_AFTER,
             Why::NoScript | Why::Behind => {}
         }
         if since == Time::ZERO {

@@ -50,7 +50,9 @@ impl Publisher {
         let verdict = match next.asked {
             Asked::Probe { probe, again } => Some(self.probed((probe, again), reply, outbox, config)),
             Asked::Load(script) => self.loaded(script, reply, config),
-            Asked::Publish(_) | Asked::Store(_) | Asked::Read(_) if self.is_redirected(reply, &next, outbox) => {
+            Asked::Publish(_) | Asked::Store(_) | Asked::Read(_)
+                if self.is_redirected(reply, &next, outbox, config) =>
+            {
                 Some(Ok(Verdict::Fine))
             }
             Asked::Publish(PublishAsked { id, .. }) => self.published(reply, id, config, sink),
@@ -292,10 +294,13 @@ impl Publisher {
     }
 
     /// Whether another node of the Cluster has the room, or will have it. Then it goes there, once all that was written here is answered.
-    fn is_redirected(&mut self, reply: &Reply<'_>, next: &Unanswered, outbox: &Outbox) -> bool {
+    fn is_redirected(&mut self, reply: &Reply<'_>, next: &Unanswered, outbox: &Outbox, config: &RedisConfig) -> bool {
         let Reply::Error(error) = reply else { return false };
         let redirect = if self.detours.is_of_cluster { Redirect::of(error) } else { None };
         let Some(redirect) = redirect else { return false };
+        if redirect == Redirect::Down && (config.publish_wait.is_zero() || !next.asked.is_publish()) {
+            return false;
+        }
         self.forgotten_to.get_or_insert(outbox.end());
         self.detours.push((next.asked, next.since), &self.kept.waiting()[..next.kept], Why::Redirected(redirect));
         true

@@ -70,7 +70,11 @@ impl World {
 
     /// Each partition at a node of its own, and all of them connected.
     fn up() -> World {
-        let mut world = World::new(config());
+        World::up_with(config())
+    }
+
+    fn up_with(config: RedisConfig) -> World {
+        let mut world = World::new(config);
         world.poll();
         world.scout_hears(slots([1, 2]));
         world.come_up(2);
@@ -310,6 +314,26 @@ fn a_room_whose_keys_are_at_two_nodes_waits_and_so_does_what_follows() {
     assert_eq!(world.said(1), ["store m1", "store m2"]);
     world.hear(1, Role::Publisher, &[stored(1), stored(2)].concat());
     assert_eq!(world.events(), ["published 1", "published 2"]);
+}
+
+#[test]
+fn while_too_many_masters_are_away_publishes_wait_where_they_may() {
+    let down = b"-CLUSTERDOWN The cluster is down\r\n";
+    let mut world = World::subscribed();
+    world.store(0, 1);
+    world.said(1);
+    world.hear(1, Role::Publisher, down);
+    assert_eq!(world.events()[0], "not published 1: Unavailable");
+    let mut world = World::up_with(RedisConfig { publish_wait: Duration::from_millis(300), ..config() });
+    world.store(0, 1);
+    world.store(0, 2);
+    assert_eq!(world.said(1), ["store m1", "store m2"]);
+    world.hear(1, Role::Publisher, &down.repeat(2));
+    world.wait(Duration::from_millis(100));
+    assert_eq!(world.said(1), ["store m1", "store m2"]);
+    world.hear(1, Role::Publisher, &[stored(1), down.to_vec()].concat());
+    world.wait(Duration::from_millis(200));
+    assert_eq!(world.events(), ["published 1", "not published 2: Unavailable"]);
 }
 
 #[test]
