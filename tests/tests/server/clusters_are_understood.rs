@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
-use fanfare_core::broker::redis::partition_of;
+use fanfare_core::broker::redis::{partition_of, slot_of_partition};
 use fanfare_tests::stored::{self, ask, hear, join, resume, store};
-use fanfare_tests::{Authority, Client, Cluster, Launch, Redis, Server, eventually, get};
+use fanfare_tests::{Authority, Client, Cluster, Launch, Redis, Server, eventually, get, workspace_root};
 use serde_json::json;
 
 const PARTITIONS: u16 = 256;
@@ -203,16 +204,37 @@ fn a_server_by_itself_is_no_cluster() {
     wait_until_told(&server, "no node of its Cluster has a slot");
 }
 
+/// What docs/redis.md says that the user of an instance needs.
+fn rules_of_the_manual() -> String {
+    let manual = fs::read_to_string(workspace_root().join("docs/redis.md")).expect("there is a manual");
+    let after = |before: &str| manual.split_once(before).unwrap_or_else(|| panic!("it lacks {before:?}")).1;
+    let everywhere = after("user fanfare on >PASSWORD resetchannels &fanfare:* ").lines().next().expect("a line");
+    let in_clusters = after("In a Cluster it needs `").split('`').next().expect("a list");
+    format!("resetchannels &fanfare:* {everywhere} {in_clusters}")
+}
+
 #[test]
 fn passwords_are_those_of_all_nodes() {
+    let rules = rules_of_the_manual();
     let cluster = Cluster::start(3, 0, |launch| {
-        launch.password("admin").directive("masterauth admin").user("app", "first", "~* &* +@all")
+        launch.password("admin").directive("masterauth admin").user("app", "first", &rules)
     });
     let file = std::env::temp_dir().join(format!("fanfare-cluster-password-{}", std::process::id()));
     fs::write(&file, "first\n").expect("the folder takes files");
     let launch = || launch(&cluster).args(["--redis-username", "app"]).flag("--redis-password-file", file.display());
     let servers: [Server; 2] = std::array::from_fn(|_| launch().start());
     assert_are_one(&servers);
+    let (mut member, _) = join(&servers[0], "chat:a");
+    assert_eq!(store(&mut Client::connect(&servers[1]), "chat:a", 1).offset, 1);
+    assert_eq!(hear(&mut member, "chat:a"), (1, json!(1)));
+    let slot = slot_of_partition(partition_of("chat:a", PARTITIONS));
+    cluster.move_slot(slot, (cluster.master_of(slot) + 1) % 3, Duration::ZERO);
+    assert_eq!(store(&mut Client::connect(&servers[1]), "chat:a", 2).offset, 2);
+    for server in &servers {
+        server.wait_until_ready();
+        let refused = ["NOPERM", "refuse"].map(|word| server.log().count(word));
+        assert_eq!(refused, [0, 0], "{}", server.log().text());
+    }
 
     fs::write(&file, "second\n").expect("the folder takes files");
     for node in &cluster.nodes {

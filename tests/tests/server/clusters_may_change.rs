@@ -224,3 +224,25 @@ fn all_nodes_may_be_started_anew() {
         }
     }
 }
+
+#[test]
+fn rooms_that_wait_for_replicas_wait_for_those_of_their_master() {
+    let mut cluster = Cluster::start(3, 1, |launch| launch);
+    let rules = "[[rooms]]\nmatch = \"safe:*\"\nhistory_messages = 100\nhistory_replicas_min = 1\n";
+    let launch = Server::launch().flag("--redis-url", cluster.url()).file(rules).ops();
+    let server = launch.flag("--redis-publish-wait-ms", 5_000).flag("--redis-backoff-ms-max", 200).start();
+    let rooms = [0, 1, 2].map(|node| room_at(&cluster, node, "safe:"));
+    let mut sender = Client::connect(&server);
+    rooms.iter().for_each(|room| assert_eq!(store(&mut sender, room, 1).offset, 1));
+    cluster.move_slot(slot_of(&rooms[0]), 1, Duration::ZERO);
+    rooms.iter().for_each(|room| assert_eq!(store(&mut sender, room, 2).offset, 2));
+    cluster.kill(cluster.replica_of(1));
+    for (room, is_confirmed) in rooms.iter().zip([false, false, true]) {
+        let command = json!({"type": "SEND_MESSAGE", "room": room, "message": 3});
+        if is_confirmed {
+            stored::ask(&mut sender, command, "ACK");
+        } else {
+            assert_eq!(stored::ask(&mut sender, command, "ERROR")["code"], "unconfirmed", "{room}");
+        }
+    }
+}
