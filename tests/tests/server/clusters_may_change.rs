@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 const LEFT_WITHIN: Duration = Duration::from_secs(30);
 
 fn instances(cluster: &Cluster) -> [Server; 2] {
-    std::array::from_fn(|_| stored::launch(&cluster.url()).flag("--redis-publish-wait-ms", 5_000).start())
+    let launch = || stored::launch(&cluster.url()).flag("--redis-publish-wait-ms", 5_000);
+    std::array::from_fn(|_| launch().flag("--limits-messages-per-second", 0).start())
 }
 
 fn slot_of(room: &str) -> u16 {
