@@ -33,6 +33,11 @@ impl<T: Copy> Backlog<T> {
         self.commands.front().and_then(|(what, _)| *what)
     }
 
+    /// Whether there is one of which it is so.
+    pub(super) fn any(&self, is_it: impl Fn(T) -> bool) -> bool {
+        self.commands.iter().any(|(what, _)| what.is_some_and(&is_it))
+    }
+
     /// Forgets the first.
     pub(super) fn pop(&mut self) {
         if let Some((_, len)) = self.commands.pop_front() {

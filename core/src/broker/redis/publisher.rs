@@ -483,6 +483,17 @@ impl Publisher {
         is_ready && (self.detours.has_any() || self.waiting.first().is_some())
     }
 
+    /// Whether something that was published to this partition has no answer here, and may yet have to go another way.
+    pub(super) fn is_asked_of(&self, partition: u16) -> bool {
+        let is_it = |asked: Asked| match asked {
+            Asked::Publish(asked) => asked.partition == partition,
+            Asked::Store(asked) => asked.partition == partition,
+            _ => false,
+        };
+        let is_waiting = self.held.any(|(asked, _)| is_it(asked)) || self.waiting.any(|(asked, _)| is_it(asked));
+        is_waiting || self.detours.any(is_it) || self.unanswered.iter().any(|unanswered| is_it(unanswered.asked))
+    }
+
     /// What has to go another way: not before all that was sent with it is answered.
     pub(super) fn take_detours(&mut self) -> Vec<Detour> {
         if !self.detours.is_of_cluster || self.forgotten_to.is_some() {

@@ -494,6 +494,10 @@ impl RedisSession {
                 self.news.push(News::Moved { slot, to });
                 Ok(())
             }
+            Verdict::LayoutPutOff => {
+                self.news.push(News::LayoutPutOff);
+                Ok(())
+            }
             Verdict::Layout(layout) => {
                 self.news.push(News::Layout(layout));
                 Ok(())
@@ -509,7 +513,12 @@ impl RedisSession {
         let has_refused = role == Role::Subscriber && self.subscriber.has_refused();
         let (link, config) = self.link(role);
         let (again, trouble) = match verdict {
-            Verdict::Fine | Verdict::Canary { .. } | Verdict::Gone(_) | Verdict::Moved { .. } | Verdict::Layout(_) => {
+            Verdict::Fine
+            | Verdict::Canary { .. }
+            | Verdict::Gone(_)
+            | Verdict::Moved { .. }
+            | Verdict::Layout(_)
+            | Verdict::LayoutPutOff => {
                 return;
             }
             Verdict::Refused(reason) => (false, Some(reason)),

@@ -20,6 +20,8 @@ pub(super) enum Verdict {
     Moved { slot: u16, to: NodeName },
     /// What the instances of a Cluster have agreed on, or why that is not known.
     Layout(Result<String, String>),
+    /// The server cannot say that now.
+    LayoutPutOff,
     /// Nothing for the connection itself; `trouble`: it refuses for a while, for this reason.
     Canary { news: CanaryNews, trouble: Option<String> },
 }

@@ -7,6 +7,8 @@ use super::super::publisher::{Asked, Detour, PublishAsked, StoreAsked, Why};
 use super::super::redirect::Redirect;
 use super::super::session::News;
 use super::super::subscriber::Operation;
+use super::node::Node;
+use super::routes::Routes;
 use super::waiting::{Verdict, Waits};
 use super::{Cluster, Layout, SUBSCRIBE_BATCH};
 use crate::broker::{Ask, BrokerEvent, Partitions, PublishError, PublishId, ReadId, Store, partition_of};
@@ -21,10 +23,30 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 enum Way {
     /// To the node at this place.
     To(usize),
-    /// It waits.
-    Waits,
+    /// It waits, behind something that was sent to another node or not.
+    Waits { was_sent: bool },
     /// Nowhere.
     None,
+}
+
+/// Whether a node that had a partition before has yet to answer something that was published to it. That may have to go to the node at this
+/// place, and what is published later has to stay behind it.
+fn is_asked_elsewhere(
+    routes: &mut Routes,
+    nodes: &[Option<Node>],
+    (partition, role): (u16, Role),
+    place: usize,
+) -> bool {
+    if !routes.is_fresh(partition) {
+        return false;
+    }
+    let others = || nodes.iter().enumerate().filter(|(other, _)| *other != place).filter_map(|(_, node)| node.as_ref());
+    let has = |role| others().any(|node| node.session.is_asked_of(role, partition));
+    let (first, second) = (has(Role::Publisher), has(Role::DurablePublisher));
+    if !first && !second {
+        routes.has_settled(partition);
+    }
+    if role == Role::DurablePublisher { second } else { first }
 }
 
 impl Cluster {
@@ -75,20 +97,25 @@ impl Cluster {
         self.node(place).filter(|node| node.session.is_up(role)).map(|_| place)
     }
 
-    fn way(&self, partition: u16, role: Role, bytes_more: usize) -> Result<Way, PublishError> {
+    fn way(&mut self, partition: u16, role: Role, bytes_more: usize) -> Result<Way, PublishError> {
         if self.layout != Layout::Agreed {
             return Ok(Way::None);
         }
         let is_behind = self.waiting.has(partition);
+        let mut was_sent = false;
         if let Some(place) = self.place_to_publish(partition, role).filter(|_| !is_behind) {
-            return Ok(Way::To(place));
+            was_sent = is_asked_elsewhere(&mut self.routes, &self.nodes, (partition, role), place);
+            if !was_sent {
+                return Ok(Way::To(place));
+            }
         }
-        if !is_behind && self.config.publish_wait.is_zero() && self.routes.ready_at(partition) <= self.now {
+        if !is_behind && !was_sent && self.config.publish_wait.is_zero() && self.routes.ready_at(partition) <= self.now
+        {
             return Ok(Way::None);
         }
         let fits = self.waiting.len() < self.config.publishes_in_flight_max
             && self.waiting.bytes() + bytes_more <= self.config.buffer_bytes_max;
-        if fits { Ok(Way::Waits) } else { Err(PublishError::Busy) }
+        if fits { Ok(Way::Waits { was_sent }) } else { Err(PublishError::Busy) }
     }
 
     pub(in super::super) fn publish(&mut self, room: &str, payload: &[u8], replicas_min: u16, id: Option<PublishId>) {
@@ -99,11 +126,11 @@ impl Cluster {
                     node.session.publish_over(role, room, payload, id);
                 }
             }
-            Ok(Way::Waits) => {
+            Ok(Way::Waits { was_sent }) => {
                 let mut bytes = Vec::new();
                 command::publish(&mut bytes, &self.config.names(), room, payload);
                 let asked = Asked::Publish(PublishAsked::new(room, id, &self.config));
-                self.wait((role, asked, partition), bytes);
+                self.wait((role, asked, partition), bytes, was_sent);
             }
             Ok(Way::None) => self.fail(id, PublishError::Unavailable),
             Err(error) => self.fail(id, error),
@@ -125,14 +152,14 @@ impl Cluster {
                     node.session.store(room, payload, store, replicas_min, id);
                 }
             }
-            Ok(Way::Waits) => {
+            Ok(Way::Waits { was_sent }) => {
                 let mut bytes = Vec::new();
                 self.drawn += 1;
                 let drawn = history::draw(self.config.seed, self.drawn, room);
                 let of = Room::new(room, *store.retention, &self.config);
                 history::store(&mut bytes, &of, drawn, store.key.as_ref(), payload);
                 let asked = Asked::Store(StoreAsked::new(room, id, replicas_min, &self.config));
-                self.wait((role, asked, partition), bytes);
+                self.wait((role, asked, partition), bytes, was_sent);
             }
             Ok(Way::None) => self.fail(id, PublishError::Unavailable),
             Err(error) => self.fail(id, error),
@@ -148,7 +175,7 @@ impl Cluster {
         }
     }
 
-    fn wait(&mut self, (role, asked, partition): (Role, Asked, u16), bytes: Vec<u8>) {
+    fn wait(&mut self, (role, asked, partition): (Role, Asked, u16), bytes: Vec<u8>, was_sent: bool) {
         let now = self.now;
         let was_sent = self.waiting.has(partition) || self.routes.ready_at(partition) > now;
         self.waiting.push(Waits {
@@ -224,6 +251,7 @@ impl Cluster {
                     }
                 }
                 News::Layout(layout) => self.have_agreed(layout),
+                News::LayoutPutOff => (self.layout, self.layout_at) = (Layout::PutOff, self.now),
             }
         }
         for (role, detour) in detours {
@@ -262,9 +290,17 @@ impl Cluster {
         let place = self.routes.node(0);
         if let Some(node) = place.and_then(|place| self.node_mut(place)).filter(|node| node.is_publisher_up) {
             node.session.ask_layout(&layout);
-            if self.layout == Layout::Unknown {
+            if matches!(self.layout, Layout::Unknown | Layout::PutOff) {
                 self.layout = Layout::Asked;
             }
+        }
+    }
+
+    /// What the instances have agreed on is elsewhere now: whoever was asked for it may have said just that.
+    pub(super) fn layout_has_moved(&mut self) {
+        if matches!(self.layout, Layout::Asked | Layout::PutOff) {
+            self.layout = Layout::Unknown;
+            self.ask_layout();
         }
     }
 
@@ -325,6 +361,8 @@ impl Cluster {
         waiting.pump(*now, |waits| {
             let is_ready = routes.ready_at(waits.partition) <= *now;
             let place = waits.asking.or_else(|| routes.node(waits.partition).filter(|_| is_ready));
+            let of = (waits.partition, waits.role);
+            let place = place.filter(|place| waits.asking.is_some() || !is_asked_elsewhere(routes, nodes, of, *place));
             let node = place.and_then(|place| nodes.get_mut(place)?.as_mut());
             match node.filter(|node| node.session.is_up(waits.role)) {
                 Some(node) => {
@@ -388,8 +426,11 @@ impl Cluster {
         let next = (0..self.nodes.len()).find(|place| is_good(*place));
         let before = std::mem::replace(&mut self.home, next);
         if let Some(before) = before {
+            let now = self.now;
             if let Some(node) = self.node_mut(before) {
                 node.session.forget(|_| true);
+                // It would go on to tell of all rooms.
+                node.session.subscribe_anew("it has no slot of ours any more", now);
             }
             let all: Vec<u16> = self.routes.partitions().collect();
             self.lose(&all);

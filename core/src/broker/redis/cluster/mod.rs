@@ -31,6 +31,8 @@ use waiting::Waiting;
 const SUBSCRIBE_BATCH: usize = 512;
 /// How often what the instances have to agree on is asked again while they do not.
 const LAYOUT_INTERVAL: Duration = Duration::from_secs(5);
+/// The same while nobody can say.
+const LAYOUT_AGAIN: Duration = Duration::from_millis(200);
 
 /// The place of the scout among the links; those of the nodes follow.
 const SCOUT: usize = 0;
@@ -41,6 +43,8 @@ enum Layout {
     Unknown,
     /// It is asked for.
     Asked,
+    /// Nobody could say, and is asked again.
+    PutOff,
     Agreed,
     /// Why not, for people.
     Differs(String),
@@ -279,12 +283,13 @@ impl Cluster {
                 self.is_news = true;
             }
             Some((place, role)) => {
-                let is_sharded = self.is_sharded();
+                let (is_sharded, home) = (self.is_sharded(), self.home);
                 let Cluster { nodes, routes, partitions, .. } = self;
                 let Some(Some(node)) = nodes.get_mut(place) else { return };
                 // What a node says of a room that another one has by now comes too late: the hub knows that it has missed something.
-                let is_here = |room: &str| {
-                    !is_sharded || routes.node(crate::broker::partition_of(room, *partitions)) == Some(place)
+                let is_here = |room: &str| match is_sharded {
+                    true => routes.node(crate::broker::partition_of(room, *partitions)) == Some(place),
+                    false => home == Some(place),
                 };
                 node.input(role, data, now, |event| match event {
                     BrokerEvent::Message { room, .. } if !is_here(room) => {}
@@ -310,11 +315,10 @@ impl Cluster {
         // One that is due already waits for answers.
         let idle = idle.filter(|at| *at > self.now);
         let late = self.nodes().filter_map(|(_, node)| node.late_at()).filter(|at| *at > self.now);
-        let layout = matches!(self.layout, Layout::Differs(_)).then_some(self.layout_at + LAYOUT_INTERVAL);
         sessions
             .chain(idle)
             .chain(late)
-            .chain(layout)
+            .chain(self.next_layout())
             .chain(self.next_subscription())
             .chain(self.waiting.next_timeout(self.now, self.config.publish_wait))
             .chain([self.scout.next_timeout()])
@@ -327,13 +331,22 @@ impl Cluster {
         for node in self.nodes.iter_mut().flatten() {
             node.session.timeout(now);
         }
-        if matches!(self.layout, Layout::Differs(_)) && self.layout_at + LAYOUT_INTERVAL <= now {
+        if self.next_layout().is_some_and(|at| at <= now) {
             self.layout_at = now;
             self.ask_layout();
         }
         self.expire();
         self.leave_idle();
         (self.is_due, self.is_news) = (true, true);
+    }
+
+    /// When to ask again what the instances have agreed on.
+    fn next_layout(&self) -> Option<Time> {
+        match self.layout {
+            Layout::Differs(_) => Some(self.layout_at + LAYOUT_INTERVAL),
+            Layout::PutOff => Some(self.layout_at + LAYOUT_AGAIN),
+            Layout::Unknown | Layout::Asked | Layout::Agreed => None,
+        }
     }
 
     pub(super) fn stop_waiting(&mut self) {
@@ -446,6 +459,9 @@ impl Cluster {
             return;
         }
         self.is_news = true;
+        if changed.iter().any(|partition| partition == 0) {
+            self.layout_has_moved();
+        }
         for partition in changed.iter() {
             let (place, now) = (self.routes.node(partition), self.now);
             if let Some(node) = place.and_then(|place| self.node_mut(place)) {

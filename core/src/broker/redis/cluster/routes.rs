@@ -26,6 +26,8 @@ struct Route {
     ready_at: Time,
     /// Nor is any room subscribed to.
     subscribed_from: Time,
+    /// The node was another one, which may have been sent something that it has yet to answer.
+    is_fresh: bool,
 }
 
 /// All partitions.
@@ -42,6 +44,7 @@ impl Routes {
             moved_at: None,
             ready_at: Time::ZERO,
             subscribed_from: Time::ZERO,
+            is_fresh: false,
         };
         Routes { of: (0..partitions).map(route).collect() }
     }
@@ -71,6 +74,16 @@ impl Routes {
         self.of[usize::from(partition)].subscribed_from = now + DOUBT_MAX;
     }
 
+    /// Whether the node was another one, and that has yet to be heard of.
+    pub(super) fn is_fresh(&self, partition: u16) -> bool {
+        self.of[usize::from(partition)].is_fresh
+    }
+
+    /// The nodes that had it before have answered everything.
+    pub(super) fn has_settled(&mut self, partition: u16) {
+        self.of[usize::from(partition)].is_fresh = false;
+    }
+
     pub(super) fn partitions(&self) -> impl Iterator<Item = u16> + use<> {
         0..self.of.len() as u16
     }
@@ -92,7 +105,8 @@ impl Routes {
         if is_news {
             let is_unsettled = route.moved_at.is_some_and(|at| now.since(at) < SETTLED_AFTER);
             route.ready_at = if is_unsettled { now + PAUSE } else { now };
-            (route.node, route.moved_at, route.subscribed_from) = (Some(node), Some(now), now);
+            (route.node, route.moved_at) = (Some(node), Some(now));
+            (route.subscribed_from, route.is_fresh) = (now, true);
         }
         is_news
     }
@@ -105,7 +119,8 @@ impl Routes {
             let is_fresh = route.moved_at.is_some_and(|at| now.since(at) < NEWS_LASTS);
             let told = node(route.slot);
             if route.node != told && !is_fresh {
-                (route.node, route.ready_at, route.subscribed_from) = (told, now, now);
+                (route.node, route.ready_at) = (told, now);
+                (route.subscribed_from, route.is_fresh) = (now, true);
                 changed.insert(partition);
             }
         }

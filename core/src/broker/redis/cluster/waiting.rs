@@ -76,17 +76,29 @@ impl Waiting {
         self.list.iter().any(|waits| waits.asking == Some(place))
     }
 
+    /// It stands before all of its partition that was asked later.
     pub(super) fn push(&mut self, waits: Waits) {
         self.of[usize::from(waits.partition)] += 1;
         self.bytes += waits.bytes.len();
-        self.list.push_back(waits);
+        let is_later = |other: &Waits| other.partition == waits.partition && other.since > waits.since;
+        match self.list.iter().position(is_later) {
+            Some(place) => self.list.insert(place, waits),
+            None => self.list.push_back(waits),
+        }
     }
 
     /// Sends what can be sent; `send` says what becomes of each that nothing of its partition stands before.
+    ///
+    /// What is to be asked of another node than the partition's goes to the partition's all the same behind what goes there: that may be sent on
+    /// as well, and would come last.
     pub(super) fn pump(&mut self, now: Time, mut send: impl FnMut(Waits) -> Verdict) {
-        let mut is_held = vec![false; self.of.len()];
-        for waits in std::mem::take(&mut self.list) {
+        let (mut is_held, mut is_plain) = (vec![false; self.of.len()], vec![false; self.of.len()]);
+        for mut waits in std::mem::take(&mut self.list) {
             let partition = usize::from(waits.partition);
+            if is_plain[partition] {
+                waits.asking = None;
+            }
+            is_plain[partition] |= waits.asking.is_none();
             if is_held[partition] || waits.again_at > now {
                 is_held[partition] = true;
                 self.list.push_back(waits);
@@ -125,5 +137,48 @@ impl Waiting {
     pub(super) fn next_timeout(&self, now: Time, publish_wait: Duration) -> Option<Time> {
         let again = |waits: &Waits| Some(waits.again_at).filter(|at| *at > now);
         self.list.iter().flat_map(|waits| again(waits).into_iter().chain([waits.until(publish_wait)])).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A read, which is known by its bytes.
+    fn waits(name: &str, since: u64, asking: Option<usize>) -> Waits {
+        let now = Time::from_millis(since);
+        let (role, asked) = (Role::Publisher, Asked::Announce);
+        let bytes = name.as_bytes().into();
+        Waits { role, asked, partition: 0, since: now, bytes, asking, again_at: now, was_sent: true }
+    }
+
+    /// What is sent, and whether that is behind an `ASKING`.
+    fn sent(waiting: &mut Waiting) -> Vec<(String, bool)> {
+        let mut sent = Vec::new();
+        waiting.pump(Time::from_millis(100), |waits| {
+            sent.push((String::from_utf8_lossy(&waits.bytes).into_owned(), waits.asking.is_some()));
+            Verdict::Sent
+        });
+        sent
+    }
+
+    #[test]
+    fn what_was_asked_earlier_and_comes_back_later_is_sent_first() {
+        let mut waiting = Waiting::new(1);
+        for (name, since) in [("second", 2), ("third", 2), ("first", 1), ("fourth", 3)] {
+            waiting.push(waits(name, since, None));
+        }
+        let names: Vec<String> = sent(&mut waiting).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["first", "second", "third", "fourth"]);
+    }
+
+    #[test]
+    fn nothing_is_asked_of_another_node_behind_what_goes_to_the_partitions_own() {
+        let mut waiting = Waiting::new(1);
+        waiting.push(waits("asked", 1, Some(7)));
+        waiting.push(waits("plain", 2, None));
+        waiting.push(waits("behind", 3, Some(7)));
+        let expected = [("asked", true), ("plain", false), ("behind", false)];
+        assert_eq!(sent(&mut waiting), expected.map(|(name, asking)| (name.to_owned(), asking)));
     }
 }

@@ -68,6 +68,11 @@ impl Detours {
         !self.list.is_empty() || !self.announcements.is_empty()
     }
 
+    /// Whether there is one of which it is so.
+    pub(super) fn any(&self, is_it: impl Fn(Asked) -> bool) -> bool {
+        self.list.iter().any(|detour| is_it(detour.asked))
+    }
+
     pub(super) fn take(&mut self) -> Vec<Detour> {
         std::mem::take(&mut self.list)
     }

@@ -370,7 +370,10 @@ fn layout(reply: &Reply<'_>, config: &RedisConfig) -> Verdict {
         Reply::Bulk(text) | Reply::Simple(text) => Verdict::Layout(Ok(String::from_utf8_lossy(text).into_owned())),
         Reply::Error(error) => match Redirect::of(error) {
             Some(Redirect::Moved { slot, to }) => Verdict::Moved { slot, to },
-            _ => Verdict::Layout(Err(config.explained_error(error))),
+            // It is there once the slot has settled.
+            Some(_) => Verdict::LayoutPutOff,
+            None if Refusal::of_probe(error) == Refusal::Passing => Verdict::LayoutPutOff,
+            None => Verdict::Layout(Err(config.explained_error(error))),
         },
         _ => Verdict::Layout(Err("GET was answered with no text".to_owned())),
     }

@@ -16,6 +16,8 @@ pub(in super::super) enum News {
     Moved { slot: u16, to: NodeName },
     /// What the instances have agreed on, or why that is not known.
     Layout(Result<String, String>),
+    /// The node cannot say that now.
+    LayoutPutOff,
 }
 
 impl RedisSession {
@@ -32,6 +34,14 @@ impl RedisSession {
     /// Whether a connection is up.
     pub fn is_up(&self, role: Role) -> bool {
         self.links[role as usize].is_up()
+    }
+
+    /// Whether something that was published to this partition has no answer here, and may yet have to go to another node.
+    pub fn is_asked_of(&self, role: Role, partition: u16) -> bool {
+        match role {
+            Role::DurablePublisher => self.durable_publisher.is_asked_of(partition),
+            _ => self.publisher.is_asked_of(partition),
+        }
     }
 
     /// Why one of its connections is not up, for people.
@@ -80,6 +90,13 @@ impl RedisSession {
     /// Nothing of what was asked about the subscriptions of these rooms is to be told.
     pub fn forget(&mut self, is_forgotten: impl Fn(&str) -> bool) {
         self.subscriber.forget(is_forgotten);
+    }
+
+    /// Ends the connection that subscribes, with all subscriptions that its node may have.
+    pub fn subscribe_anew(&mut self, reason: &str, now: Time) {
+        if self.is_up(Role::Subscriber) {
+            self.give_up(Role::Subscriber, reason, now);
+        }
     }
 
     /// The channel on which it finds out whether what is published is heard has to be one of its node's.
