@@ -5,6 +5,7 @@ mod bans;
 mod chaos;
 mod failing_over;
 mod rest;
+mod sharding;
 
 use crate::client::{Client, Mood};
 use crate::group::Group;
@@ -142,7 +143,10 @@ impl<'t> Cluster<'t> {
         let around = Surroundings {
             network: Network::new(options.wires.clone(), rng(seed, "network")),
             timeline: Timeline::default(),
-            reference: Reference::new(&options.histories.kept, &options.histories.waits),
+            reference: match options.slotted {
+                Some(_) => Reference::new(&options.histories.kept, &options.histories.waits).slotted(),
+                None => Reference::new(&options.histories.kept, &options.histories.waits),
+            },
             named: Named::default(),
             guard: Guard::new(&options),
             trace,
@@ -173,7 +177,7 @@ impl<'t> Cluster<'t> {
         while self.outcome.steps < self.options.steps {
             self.step(u64::MAX)?;
         }
-        self.heal();
+        self.heal()?;
         self.settle()?;
         self.knock()?;
         self.probe()?;
@@ -246,7 +250,13 @@ impl<'t> Cluster<'t> {
                     instance.turn(around).map_err(|error| format!("instance {place}: {error}"))?;
                 }
             }
-            Happening::Redis(number) => self.group.servers[number].turn(around)?,
+            Happening::Redis(number) => {
+                self.group.servers[number].turn(around)?;
+                self.group.pass_on(number, around);
+            }
+            Happening::Looks => self.group.look(around)?,
+            Happening::NodeLearns(number) => self.group.tell(number, around)?,
+            Happening::Moves => self.group.go_on_moving(around)?,
             Happening::Sentinel(number) => self.group.sentinels[number].turn(around)?,
             Happening::Learns(number) => self.group.sentinels[number].learn(self.group.known, around),
             Happening::Arrives(wire) => self.arrive(wire),
@@ -280,16 +290,22 @@ impl<'t> Cluster<'t> {
                 self.wake_instance(place);
             }
             Happening::Fault(fault) if self.mood == Mood::Active => {
-                self.strike(fault);
+                self.strike(fault)?;
                 self.plan_fault(fault);
             }
-            Happening::Relief(fault, target) if self.mood == Mood::Active => self.relieve(fault, target as usize),
+            Happening::Relief(fault, target) if self.mood == Mood::Active => self.relieve(fault, target as usize)?,
             Happening::Fault(_) | Happening::Relief(..) => {}
         }
         Ok(true)
     }
 
     fn arrive(&mut self, wire: WireId) {
+        if let Some(Owner::Link { place, target: Target::Server(node), .. }) = self.around.owners.get(&wire)
+            && (self.group.is_cut(*place, *node) || self.around.network.is_silent(wire))
+        {
+            // Nobody hears of it.
+            return;
+        }
         let taken = match self.around.owners.get_mut(&wire) {
             Some(Owner::Link { target, .. }) => self.group.accept(*target, wire, &mut self.around.timeline),
             Some(Owner::Client { number, place, incarnation }) => {
@@ -384,7 +400,10 @@ impl<'t> Cluster<'t> {
         self.around.reference.send(key, sent);
         let classic = format!("{{\"type\":\"SEND_MESSAGE\",\"roomId\":\"?\",\"message\":{json}}}");
         let payload = if self.foreign.bool() { text } else { classic };
-        self.group.master_mut().publish_foreign(ROOMS[room], payload.as_bytes(), &mut self.around)?;
+        let node = self.group.shards.as_ref().map(|shards| shards.map.master(shards.slot(room)));
+        let server = node.unwrap_or(self.group.number());
+        self.group.servers[server].publish_foreign(ROOMS[room], payload.as_bytes(), &mut self.around)?;
+        self.group.pass_on(server, &mut self.around);
         Ok(key)
     }
 }

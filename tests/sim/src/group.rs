@@ -1,13 +1,19 @@
-//! The servers: one, or several with Sentinels that watch over them. Here one of them takes the place of another.
+//! The servers: one, several with Sentinels that watch over them, or the nodes of a Cluster. Here one of them takes the place of another; how
+//! it does in a Cluster is in `shards`.
+
+mod shards;
+
+pub use shards::Shards;
 
 use crate::cluster::Surroundings;
 use crate::network::WireId;
 use crate::options::Options;
 use crate::redis::Redis;
 use crate::sentinel::{Known, Sentinel, Target};
+use crate::slotted::Slotted;
 use crate::timeline::Timeline;
 use crate::trace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of a master in whose place another one comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,19 +33,28 @@ pub struct Group {
     pub servers: Vec<Redis>,
     /// All Sentinels; none where there is one server, whose address everybody knows.
     pub sentinels: Vec<Sentinel>,
-    /// Who is the master, as the Sentinels agreed upon last.
+    /// Who is the master, as the Sentinels agreed upon last. In a Cluster one of the masters, to which happens what comes next.
     pub known: Known,
+    /// What the nodes of a Cluster are beside that.
+    pub shards: Option<Shards>,
 }
 
 impl Group {
     /// All are up, and the first server is the master.
     pub fn new(options: &Options) -> Group {
         let watched = options.watched.as_ref();
-        let servers = (0..watched.map_or(1, |watched| watched.servers)).map(|number| Redis::new(options, number));
+        let slotted = options.slotted.as_ref();
+        let count = slotted.map_or(watched.map_or(1, |watched| watched.servers), Slotted::nodes);
+        let servers = (0..count).map(|number| Redis::new(options, number));
         let sentinels = watched.map(|of| (0..of.sentinels).map(|number| Sentinel::new(options, of, number)).collect());
-        let mut group =
-            Group { servers: servers.collect(), sentinels: sentinels.unwrap_or_default(), known: Known::default() };
-        group.servers[1..].iter_mut().for_each(|replica| replica.demote(true));
+        let mut group = Group {
+            servers: servers.collect(),
+            sentinels: sentinels.unwrap_or_default(),
+            known: Known::default(),
+            shards: slotted.map(|slotted| Shards::new(options, slotted)),
+        };
+        let masters = slotted.map_or(1, |slotted| slotted.shards);
+        group.servers[masters..].iter_mut().for_each(|replica| replica.demote(true));
         group
     }
 
@@ -78,7 +93,7 @@ impl Group {
             Target::Sentinel(number) if is_up => self.sentinels[number].accept(wire),
             _ => {}
         }
-        if is_up && !self.sentinels.is_empty() {
+        if is_up && (!self.sentinels.is_empty() || self.shards.is_some()) {
             // It may have ended already, and nothing else may happen at a server that nobody uses.
             self.wake(target, timeline);
         }
@@ -124,16 +139,25 @@ impl Group {
 
     /// Whether a master has a replica that follows it.
     pub fn look_for_replicas(&mut self) {
+        if self.shards.is_some() {
+            return self.look_for_followers();
+        }
         let master = self.known.server;
         self.servers[master].is_cut_off = self.servers.len() > 1 && self.replicas().is_empty();
     }
 
     /// Everything is well from now on. Whoever takes itself for the master hears that it is none, and lets its connections stand.
-    pub fn heal(&mut self, around: &mut Surroundings<'_>) {
+    ///
+    /// # Errors
+    /// What the reference does not allow.
+    pub fn heal(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
         for (number, server) in self.servers.iter_mut().enumerate() {
             server.heal(&mut around.timeline);
-            server.demote(number != self.known.server);
+            if self.shards.is_none() {
+                server.demote(number != self.known.server);
+            }
         }
+        self.heal_shards(around)?;
         self.look_for_replicas();
         for sentinel in &mut self.sentinels {
             sentinel.heal(&mut around.timeline);
@@ -153,6 +177,7 @@ impl Group {
                 }
             }
         }
+        Ok(())
     }
 
     /// How many subscribers are told nothing.
@@ -165,11 +190,22 @@ impl Group {
         self.servers.iter().map(|server| server.output_kills).sum()
     }
 
+    /// The channels that each connection subscribes to, at the master or at any node.
+    pub fn subscriptions(&self) -> BTreeMap<WireId, BTreeSet<String>> {
+        match self.shards {
+            Some(_) => self.servers.iter().flat_map(Redis::subscriptions).collect(),
+            None => self.master().subscriptions(),
+        }
+    }
+
     /// Whether every instance has as many connections to the master as it needs, one to each Sentinel, and none to anybody else.
     ///
     /// # Errors
     /// Where it is not so.
     pub fn check_connections(&self, of_each: usize, instances: usize) -> Result<(), String> {
+        if let Some(shards) = &self.shards {
+            return self.check_shards(shards, of_each, instances);
+        }
         let servers: BTreeMap<usize, usize> =
             self.servers.iter().map(|server| server.wires().len()).enumerate().collect();
         let sentinels: Vec<usize> = self.sentinels.iter().map(|sentinel| sentinel.wires().len()).collect();

@@ -2,6 +2,7 @@
 
 use crate::options::{Fault, Options, Span, pick, rng};
 use crate::reference::ROOMS;
+use crate::slotted::is_slotted;
 use fanfare_core::PublishFormat;
 use fanfare_core::history::Retention;
 use fanfare_core::rules::{Rule, Rules};
@@ -33,7 +34,9 @@ impl Histories {
     /// Draws what this seed has of it, and changes what else the seed has drawn where that is needed.
     pub fn draw(options: &mut Options) -> Histories {
         let seed = options.seed;
-        if seed % KEPT_ONE_IN != KEPT_REMAINDER {
+        // With a Cluster two of three.
+        let is_more = is_slotted(seed) && seed % KEPT_ONE_IN == 1;
+        if seed % KEPT_ONE_IN != KEPT_REMAINDER && !is_more {
             let (kept, waits) = (vec![None; options.rooms], vec![false; options.rooms]);
             return Histories { kept, waits, ..Histories::default() };
         }

@@ -7,6 +7,7 @@ use crate::named::{Knowledge, check_together};
 use crate::network::WireId;
 use crate::options::{Options, rng};
 use crate::reference::Incarnation;
+use crate::sentinel::Target;
 use crate::steps::{Adapter, Establishing, TurnSteps};
 use crate::timeline::{Happening, Moment};
 use fanfare_core::Core;
@@ -66,6 +67,7 @@ impl Instance {
                 has_jumped: false,
                 publishing: BTreeMap::new(),
                 untrue: None,
+                lost: None,
                 knowledge,
                 hash: DefaultHasher::new(),
             },
@@ -163,10 +165,15 @@ impl Instance {
         links.filter(|link| link.establishing == Establishing::Established).map(|link| link.wire).collect()
     }
 
-    /// The connection on which it subscribes.
-    pub fn subscriber(&self) -> Option<WireId> {
-        let receiving = self.session.links().find(|link| self.session.receives(*link))?;
-        self.adapter.links.get(&receiving).map(|link| link.wire)
+    /// Connections to this server, established or not.
+    pub fn links_to(&self, target: Target) -> impl Iterator<Item = WireId> {
+        self.adapter.links.values().filter(move |link| link.target == target).map(|link| link.wire)
+    }
+
+    /// The connections on which it subscribes.
+    pub fn subscribers(&self) -> impl Iterator<Item = WireId> {
+        let receiving = self.session.links().filter(|link| self.session.receives(*link));
+        receiving.filter_map(|link| self.adapter.links.get(&link).map(|link| link.wire))
     }
 
     /// Whether both connections to Redis are in use.

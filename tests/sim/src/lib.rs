@@ -26,6 +26,7 @@ mod report;
 mod resp;
 mod sentinel;
 mod shrink;
+mod slotted;
 mod steps;
 mod timeline;
 mod trace;

@@ -6,6 +6,7 @@ use crate::histories::Histories;
 use crate::identity::{Identities, is_guarded};
 use crate::reference::ROOMS;
 use crate::sentinel::Watched;
+use crate::slotted::Slotted;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_core::{Compression, Config, PublishFormat, Rate};
 use fastrand::Rng;
@@ -90,11 +91,23 @@ pub enum Fault {
     SentinelPause,
     /// One Sentinel learns nothing for a while.
     SentinelStale,
+    /// A slot moves to another master, key by key.
+    SlotMoves,
+    /// `CLUSTER FAILOVER`: a replica that has everything takes its master's place.
+    ClusterFailover,
+    /// A node is gone until long after it is found missing.
+    NodeLost,
+    /// A node and the others do not reach each other until long after it is found missing.
+    NodeCutOff,
+    /// An instance and a node do not reach each other for a while.
+    InstanceCutOff,
+    /// All nodes are gone at once, and come back.
+    ClusterRestart,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 33] = [
+    pub const ALL: [Fault; 39] = [
         Fault::ClientReset,
         Fault::ClientBlackhole,
         Fault::ClientStall,
@@ -128,6 +141,12 @@ impl Fault {
         Fault::SentinelDown,
         Fault::SentinelPause,
         Fault::SentinelStale,
+        Fault::SlotMoves,
+        Fault::ClusterFailover,
+        Fault::NodeLost,
+        Fault::NodeCutOff,
+        Fault::InstanceCutOff,
+        Fault::ClusterRestart,
     ];
 
     /// Whether it does anything in seeds with histories only.
@@ -139,6 +158,17 @@ impl Fault {
     pub fn is_of_sentinels(self) -> bool {
         use Fault::{MasterLost, SentinelDown, SentinelFailover, SentinelPause, SentinelStale, SplitBrain};
         matches!(self, SentinelFailover | MasterLost | SplitBrain | SentinelDown | SentinelPause | SentinelStale)
+    }
+
+    /// Whether it does anything in seeds with a Cluster only.
+    pub fn is_of_clusters(self) -> bool {
+        use Fault::{ClusterFailover, ClusterRestart, InstanceCutOff, NodeCutOff, NodeLost, SlotMoves};
+        matches!(self, SlotMoves | ClusterFailover | NodeLost | NodeCutOff | InstanceCutOff | ClusterRestart)
+    }
+
+    /// Whether it does something in every seed.
+    fn is_of_all(self) -> bool {
+        !self.is_of_histories() && !self.is_of_sentinels() && !self.is_of_clusters()
     }
 }
 
@@ -298,6 +328,8 @@ pub struct Options {
     pub identities: Option<Identities>,
     /// The Sentinels, where there are any.
     pub watched: Option<Watched>,
+    /// The Cluster, where Redis is one.
+    pub slotted: Option<Slotted>,
     /// What wires are like.
     pub wires: Wires,
     /// What Redis is like.
@@ -413,6 +445,7 @@ impl Options {
             histories: Histories::default(),
             identities: None,
             watched: None,
+            slotted: None,
             steps: r.u64(500..=15_000),
             faults: Vec::new(),
             relief: Span { min: 1_000, max: pick(r, &[pause * 4, pause * 30, 2_000_000, 12_000_000]) },
@@ -427,7 +460,7 @@ impl Options {
             drives_midway: r.bool(),
         };
         let share = pick(r, &[2, 5, 12]);
-        for fault in Fault::ALL.into_iter().filter(|fault| !fault.is_of_histories() && !fault.is_of_sentinels()) {
+        for fault in Fault::ALL.into_iter().filter(|fault| fault.is_of_all()) {
             let (on, mean) = (r.u32(0..20) < share, pick(r, &[40, 200, 1_000]) * pause / count as u64);
             if on && !quiet {
                 options.faults.push((fault, mean));
@@ -436,6 +469,7 @@ impl Options {
         options.histories = Histories::draw(&mut options);
         options.identities = Identities::draw(&mut options);
         options.watched = Watched::draw(&mut options);
+        options.slotted = Slotted::draw(&mut options);
         options.narrow(narrowed);
         options
     }

@@ -1,17 +1,22 @@
 //! A model of redis-server as far as Pub/Sub needs it: RESP2 and RESP3, set-up, subscriptions, publishes, output buffers with
-//! a limit, and everything that can happen to it. The scripts of histories are in `scripts`.
+//! a limit, and everything that can happen to it. The scripts of histories are in `scripts`, what a node of a Cluster does in `node`.
 
+mod node;
 mod scripts;
 
+pub use node::{SlotMap, other_of};
 pub use scripts::Left;
 
 use crate::cluster::Surroundings;
 use crate::network::{Read, Side, WireId};
 use crate::options::{Options, RedisTraits, rng};
+use crate::reference::Reference;
 use crate::resp;
 use crate::timeline::{Happening, Timeline};
 use crate::trace;
+use fanfare_core::broker::redis::Names;
 use fastrand::Rng;
+use node::Node;
 use scripts::Data;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +35,8 @@ struct Connection {
     poisoned: bool,
     /// It is told nothing that is published.
     deaf: bool,
+    /// The next command may be about a slot that is on its way here.
+    asking: bool,
 }
 
 /// The server.
@@ -58,6 +65,8 @@ pub struct Redis {
     /// No replica follows it any more.
     pub is_cut_off: bool,
     data: Data,
+    /// What it is beside that in a Cluster.
+    node: Option<Node>,
     /// Connections ended because they read too slowly.
     pub output_kills: u64,
 }
@@ -81,13 +90,35 @@ impl Redis {
             planned: false,
             is_cut_off: false,
             data: Data::new(options, number),
+            node: options.slotted.as_ref().map(|slotted| Node::new(slotted, number)),
             output_kills: 0,
         }
     }
 
     /// The channel of a room.
     pub fn channel(&self, room: &str) -> String {
-        format!("{}{room}", self.prefix)
+        self.names().channel(room)
+    }
+
+    fn names(&self) -> Names<'_> {
+        match &self.node {
+            Some(node) => Names::in_cluster(&self.prefix, node.partitions, node.pubsub),
+            None => Names::plain(&self.prefix),
+        }
+    }
+
+    /// The room of a channel, or what else it is called.
+    fn name_of<'a>(&self, channel: &'a [u8]) -> Result<&'a str, String> {
+        let channel = std::str::from_utf8(channel).map_err(|error| error.to_string())?;
+        let rest = channel.strip_prefix(&self.prefix).ok_or("a channel without the prefix")?;
+        let name = match self.names().is_sharded() {
+            true => rest.split_once('}').ok_or("a channel without a partition")?.1,
+            false => rest,
+        };
+        match self.names().channel(name) == channel {
+            true => Ok(name),
+            false => Err(format!("the channel of {name} is not {channel}")),
+        }
     }
 
     /// Whether it is one.
@@ -170,9 +201,8 @@ impl Redis {
     }
 
     fn is_canary(&self, channel: &[u8]) -> bool {
-        let name = channel.strip_prefix(self.prefix.as_bytes());
         // No room is called so.
-        name.is_some_and(|name| name.starts_with(b"\x01canary:"))
+        self.name_of(channel).is_ok_and(|name| name.starts_with("\u{1}canary:"))
     }
 
     /// Reads, does and answers, each connection in its turn and the order of them drawn.
@@ -184,6 +214,7 @@ impl Redis {
         if self.paused {
             return Ok(());
         }
+        self.take_passed(around)?;
         let mut wires = self.wires();
         self.rng.shuffle(&mut wires);
         for wire in wires {
@@ -245,6 +276,9 @@ impl Redis {
 
     fn command(&mut self, wire: WireId, words: &[&[u8]], around: &mut Surroundings<'_>) -> Result<(), String> {
         let name = words.first().map(|name| String::from_utf8_lossy(name).to_ascii_uppercase()).unwrap_or_default();
+        if self.node.is_some() && self.has_said_as_a_node(wire, &name, words, around)? {
+            return Ok(());
+        }
         let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
         let before = connection.output.len();
         let out = &mut connection.output;
@@ -256,10 +290,10 @@ impl Redis {
             (name, _) if self.busy && connection.authenticated && !matches!(name, "HELLO" | "AUTH") => {
                 out.extend_from_slice(b"-BUSY Redis is busy running a script.\r\n");
             }
-            ("SUBSCRIBE" | "UNSUBSCRIBE", channels) if connection.authenticated => {
+            ("SUBSCRIBE" | "UNSUBSCRIBE" | "SSUBSCRIBE" | "SUNSUBSCRIBE", channels) if connection.authenticated => {
                 return self.subscribe(wire, &name, channels, around);
             }
-            ("PUBLISH", [channel, payload]) if connection.authenticated => {
+            ("PUBLISH" | "SPUBLISH", [channel, payload]) if connection.authenticated => {
                 return self.publish(wire, channel, payload, around);
             }
             _ if self.loading => out.extend_from_slice(b"-LOADING Redis is loading the dataset in memory\r\n"),
@@ -287,7 +321,10 @@ impl Redis {
                 out.extend_from_slice(b"*5\r\n$5\r\nslave\r\n$1\r\nh\r\n:6379\r\n$9\r\nconnected\r\n:0\r\n");
             }
             ("ROLE", _) => out.extend_from_slice(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
-            ("INFO", _) => resp::bulk(out, b"# Cluster\r\ncluster_enabled:0\r\n"),
+            ("INFO", _) => {
+                let is_enabled = u8::from(self.node.is_some());
+                resp::bulk(out, format!("# Cluster\r\ncluster_enabled:{is_enabled}\r\n").as_bytes());
+            }
             ("WAIT", [_, timeout]) if *timeout == b"0" => return Err("an instance waits for ever".to_owned()),
             ("WAIT", [wanted, timeout]) => return self.wait_for_replicas(wire, wanted, timeout, around),
             ("PING", _) if !connection.resp3 && !connection.channels.is_empty() => {
@@ -309,7 +346,8 @@ impl Redis {
     ) -> Result<(), String> {
         let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
         let refused = self.refuses_subscribe.as_deref().map(str::as_bytes);
-        if name == "SUBSCRIBE" && channels.iter().any(|channel| Some(*channel) == refused) {
+        let joins = !name.contains("UN");
+        if joins && channels.iter().any(|channel| Some(*channel) == refused) {
             let error = b"-NOPERM No permissions to access a channel\r\n";
             connection.output.extend_from_slice(error);
             connection.said += error.len() as u64;
@@ -320,27 +358,33 @@ impl Redis {
             let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
             let before = connection.output.len();
             resp::push(&mut connection.output, connection.resp3, 3);
-            let joins = name == "SUBSCRIBE";
             let changed = match joins {
                 true => connection.channels.insert(channel.to_vec()),
                 false => connection.channels.remove(*channel),
             };
-            resp::bulk(&mut connection.output, if joins { b"subscribe" } else { b"unsubscribe" });
+            resp::bulk(&mut connection.output, name.to_ascii_lowercase().as_bytes());
             resp::bulk(&mut connection.output, channel);
             resp::integer(&mut connection.output, connection.channels.len());
             connection.said += (connection.output.len() - before) as u64;
-            let room = String::from_utf8_lossy(channel);
-            trace!(around.trace, around.timeline, "redis {}: {name} {room} on wire {wire}", self.number);
-            let room = room.strip_prefix(&self.prefix).ok_or("a channel without the prefix")?;
-            if !changed {
+            let said = connection.said;
+            trace!(
+                around.trace,
+                around.timeline,
+                "redis {}: {name} {} on wire {wire}",
+                self.number,
+                String::from_utf8_lossy(channel)
+            );
+            let room = self.name_of(channel)?;
+            // A node of a Cluster may have ended it without being asked, or have been asked again because of what another one has said.
+            if !changed && self.node.is_none() {
                 return Err(format!("{name} {room} on wire {wire} changes nothing: it was so before"));
             }
             if is_canary {
                 continue;
             }
             if joins {
-                around.reference.subscribed(wire, room, connection.said)?;
-            } else {
+                around.reference.subscribed(wire, room, said)?;
+            } else if changed {
                 around.reference.unsubscribed(wire, room, around.timeline.now)?;
             }
         }
@@ -359,7 +403,7 @@ impl Redis {
             self.answer(wire, |out| out.extend_from_slice(error));
             return Ok(());
         }
-        let receivers = self.deliver(Some(wire), channel, payload, around)?;
+        let receivers = self.deliver((Some(wire), false), channel, payload, around)?;
         self.answer(wire, |out| resp::integer(out, receivers));
         Ok(())
     }
@@ -378,7 +422,7 @@ impl Redis {
     pub fn publish_foreign(&mut self, room: &str, payload: &[u8], around: &mut Surroundings<'_>) -> Result<(), String> {
         if self.up && !self.paused && !self.loading && !self.busy {
             let channel = self.channel(room);
-            self.deliver(None, channel.as_bytes(), payload, around)?;
+            self.deliver((None, false), channel.as_bytes(), payload, around)?;
             for wire in self.wires() {
                 self.flush(wire, around);
             }
@@ -386,21 +430,57 @@ impl Redis {
         Ok(())
     }
 
+    /// Hands on what is published, by a script or not.
     fn deliver(
         &mut self,
-        publisher: Option<WireId>,
+        (publisher, is_stored): (Option<WireId>, bool),
         channel: &[u8],
         payload: &[u8],
         around: &mut Surroundings<'_>,
     ) -> Result<usize, String> {
-        let (mut receivers, mut sent, is_canary) = (0, Vec::new(), self.is_canary(channel));
+        let (receivers, sent) = self.tell_subscribers(channel, payload);
+        let (is_canary, room) = (self.is_canary(channel), self.name_of(channel)?);
+        trace!(
+            around.trace,
+            around.timeline,
+            "redis {}: PUBLISH {room} {:?} to {sent:?}",
+            self.number,
+            String::from_utf8_lossy(payload)
+        );
+        let mut at = None;
+        if !is_canary {
+            let is_node = self.node.is_some();
+            let again = match is_node && !is_stored && publisher.is_some() {
+                true => around.reference.said_again(room, payload)?,
+                false => None,
+            };
+            let origin = if is_node { self.number } else { 0 };
+            at = Some(match again {
+                Some(at) => {
+                    around.reference.passed_on(at, &sent)?;
+                    at
+                }
+                None => {
+                    let index = around.reference.published((publisher, origin), room, payload, &sent)?;
+                    (Reference::room(room)?, index)
+                }
+            });
+        }
+        self.pass_on(channel, payload, at);
+        Ok(receivers)
+    }
+
+    /// Tells those who subscribe here: how many, and which of them can make sense of it.
+    fn tell_subscribers(&mut self, channel: &[u8], payload: &[u8]) -> (usize, Vec<(WireId, u64)>) {
+        let kind: &[u8] = if self.names().is_sharded() { b"smessage" } else { b"message" };
+        let (mut receivers, mut sent) = (0, Vec::new());
         for (wire, connection) in &mut self.connections {
             if !connection.channels.contains(channel) || connection.deaf {
                 continue;
             }
             let before = connection.output.len();
             resp::push(&mut connection.output, connection.resp3, 3);
-            for word in [b"message", channel, payload] {
+            for word in [kind, channel, payload] {
                 resp::bulk(&mut connection.output, word);
             }
             connection.said += (connection.output.len() - before) as u64;
@@ -409,19 +489,7 @@ impl Redis {
                 sent.push((*wire, connection.said));
             }
         }
-        let room = String::from_utf8_lossy(channel);
-        let room = room.strip_prefix(&self.prefix).ok_or("a channel without the prefix")?;
-        trace!(
-            around.trace,
-            around.timeline,
-            "redis {}: PUBLISH {room} {:?} to {sent:?}",
-            self.number,
-            String::from_utf8_lossy(payload)
-        );
-        if !is_canary {
-            around.reference.published((publisher, 0), room, payload, &sent)?;
-        }
-        Ok(receivers)
+        (receivers, sent)
     }
 
     fn flush(&mut self, wire: WireId, around: &mut Surroundings<'_>) {
@@ -446,7 +514,9 @@ impl Redis {
     pub fn heal(&mut self, timeline: &mut Timeline) {
         (self.up, self.paused, self.loading, self.refuses_publish) = (true, false, false, false);
         self.busy = false;
-        self.demote(false);
+        if self.node.is_none() {
+            self.demote(false);
+        }
         self.refuses_subscribe = None;
         self.traits.output_bytes_max = 0;
         self.wake(timeline);

@@ -116,6 +116,8 @@ struct Held {
     withdrawn: Option<u64>,
     /// The read in which the instance has said that the room's subscription is lost.
     lost: Option<u64>,
+    /// The instance has said that it has read the confirmation. In a Cluster one may come that it has given up before.
+    is_known: bool,
 }
 
 impl Held {
@@ -148,6 +150,9 @@ pub enum Owed {
 
 /// How far an instance has read its subscribing connections: the last read among all. None before it has any.
 pub type Place = Option<u64>;
+
+/// The same in that read: the number of the read, and a place in its connection. None: behind nothing.
+pub type ReadTo = Option<(u64, u64)>;
 
 /// The server through which a message came to the others. What one server passes on stays in order; everywhere but in a Cluster it is one.
 pub type Origin = usize;
@@ -198,6 +203,11 @@ impl Reference {
     /// The same where Redis is a Cluster.
     pub fn slotted(self) -> Reference {
         Reference { is_slotted: true, ..self }
+    }
+
+    /// Whether Redis is a Cluster.
+    pub fn is_slotted(&self) -> bool {
+        self.is_slotted
     }
 
     /// The place of a room's name.
@@ -448,7 +458,7 @@ impl Reference {
     /// If it is none that subscribes.
     pub fn subscribed(&mut self, wire: WireId, room: &str, confirmed: u64) -> Result<(), String> {
         let link = self.links.get_mut(&wire).ok_or("a publishing connection subscribes")?;
-        let held = Held { confirmed, until: None, withdrawn: None, lost: None };
+        let held = Held { confirmed, until: None, withdrawn: None, lost: None, is_known: false };
         link.rooms.entry(Reference::room(room)?).or_default().push(held);
         Ok(())
     }
@@ -475,6 +485,16 @@ impl Reference {
             held.withdrawn = Some(place);
         }
         Ok(())
+    }
+
+    /// The broker of an instance has said that it is subscribed, by what it has just read on this connection.
+    pub fn confirmed(&mut self, wire: WireId, room: &str, network: &Network) -> Result<(), String> {
+        let read = network.read_total(wire, Side::Near);
+        let held = self.links.get_mut(&wire).and_then(|link| link.rooms.get_mut(&Reference::room(room).ok()?));
+        let mut held = held.into_iter().flatten().filter(|held| held.confirmed <= read);
+        held.next_back()
+            .map(|held| held.is_known = true)
+            .ok_or_else(|| format!("{room} is not subscribed on wire {wire}"))
     }
 
     /// The broker of an instance has said that subscriptions of these rooms are lost. Nothing is owed to their members from here on.
@@ -539,7 +559,7 @@ impl Reference {
         incarnation: Incarnation,
         asked: (WireId, u64),
         network: &Network,
-    ) -> Result<usize, String> {
+    ) -> Result<(usize, ReadTo), String> {
         let request = self.request_of(incarnation, asked, network)?;
         Ok(self.owed_behind(room, incarnation, request, network))
     }
@@ -556,7 +576,13 @@ impl Reference {
     }
 
     /// The same for a request that came when the instance had read so far.
-    pub fn owed_behind(&self, room: usize, incarnation: Incarnation, request: Place, network: &Network) -> usize {
+    pub fn owed_behind(
+        &self,
+        room: usize,
+        incarnation: Incarnation,
+        request: Place,
+        network: &Network,
+    ) -> (usize, ReadTo) {
         let links = self.links.iter().filter(|(_, link)| link.incarnation == incarnation);
         let confirmations = links.flat_map(|(wire, link)| {
             let held = link.rooms.get(&room).into_iter().flatten();
@@ -570,7 +596,7 @@ impl Reference {
         };
         let is_behind =
             |logged: &Logged| logged.fates.get(&incarnation).is_some_and(|fate| fate.sent.iter().any(is_later));
-        self.rooms[room].iter().position(is_behind).unwrap_or(self.len(room))
+        (self.rooms[room].iter().position(is_behind).unwrap_or(self.len(room)), from)
     }
 
     /// How far the instance has read.
@@ -583,7 +609,31 @@ impl Reference {
     fn is_lost(&self, wire: WireId, room: usize, behind: u64, read: u64) -> bool {
         let held = self.links.get(&wire).and_then(|link| link.rooms.get(&room)).into_iter().flatten();
         let held = held.filter(|held| held.confirmed < behind).last();
-        held.is_some_and(|held| held.lost.is_some_and(|lost| lost <= read))
+        held.is_some_and(|held| held.lost.is_some_and(|lost| lost <= read) || self.is_slotted && !held.is_known)
+    }
+
+    /// Whether this message may come to a member of the instance behind a later one of the same origin, or once more: the instance has read the
+    /// later one by one connection, has lost that or the subscription there, and this one by another connection. A node passes on to others what
+    /// was published at it, and instances find the next node meanwhile.
+    pub fn may_come_late(
+        &self,
+        room: usize,
+        (index, later): (usize, usize),
+        incarnation: Incarnation,
+        network: &Network,
+    ) -> bool {
+        let copies = |index: usize| {
+            let fate = self.rooms[room][index].fates.get(&incarnation).filter(|_| self.is_slotted);
+            let read = |(wire, behind): &(WireId, u64)| Some((*wire, *behind, network.read_at(*wire, *behind)?.number));
+            fate.into_iter().flat_map(|fate| &fate.sent).filter_map(read)
+        };
+        copies(index).any(|(wire, _, number)| {
+            copies(later).any(|(other, behind, _)| {
+                let is_over =
+                    || self.links[&other].ended_at_instance.is_some() || self.is_lost(other, room, behind, number);
+                other != wire && is_over()
+            })
+        })
     }
 
     /// Whether members of the instance are owed this message, once it has read as far as `until`, or by now.
@@ -591,7 +641,7 @@ impl Reference {
         &self,
         (room, index): (usize, usize),
         incarnation: Incarnation,
-        until: Option<Place>,
+        (from, until): (ReadTo, Option<Place>),
         network: &Network,
     ) -> Owed {
         let Some(fate) = self.rooms[room][index].fates.get(&incarnation) else { return Owed::No };
@@ -600,7 +650,13 @@ impl Reference {
             let is_lost = self.is_lost(*wire, room, *behind, read.number);
             !is_lost && until.is_none_or(|until| until.is_some_and(|until| read.number <= until))
         };
-        if fate.sent.iter().any(is_read) {
+        // Of a message that comes by several connections the first copy counts, or whichever.
+        let was_read = |(wire, behind): &(WireId, u64)| {
+            network.read_at(*wire, *behind).is_some_and(|read| Some((read.number, *behind)) <= from)
+        };
+        if self.is_slotted && fate.sent.iter().any(was_read) {
+            Owed::No
+        } else if fate.sent.iter().any(is_read) {
             Owed::Yes
         } else if fate.sent.is_empty() && fate.unheld {
             Owed::GivenUp

@@ -39,7 +39,8 @@ impl Target {
         }
     }
 
-    fn address(self) -> Address {
+    /// Its own.
+    pub fn address(self) -> Address {
         let (first, number) = match self {
             Target::Server(number) => (Address::PORT_DEFAULT, number),
             Target::Sentinel(number) => (Topology::SENTINEL_PORT_DEFAULT, number),

@@ -6,7 +6,7 @@ use crate::issuer::Credential;
 use crate::named::Knowledge;
 use crate::network::{Read, Side, WireId};
 use crate::options::Options;
-use crate::reference::{Incarnation, Key, Reference};
+use crate::reference::{Incarnation, Key, ROOMS};
 use crate::sentinel::Target;
 use crate::timeline::Happening;
 use crate::trace;
@@ -69,6 +69,8 @@ pub(crate) struct Adapter {
     pub(crate) publishing: BTreeMap<PublishId, Key>,
     /// What the session said and is not so.
     pub(crate) untrue: Option<String>,
+    /// In a Cluster: rooms whose subscriptions are lost, as the hub was told; none before it was told that it can subscribe.
+    pub(crate) lost: Option<BTreeSet<usize>>,
     /// Whom Sentinels have named, where there are any.
     pub(crate) knowledge: Option<Knowledge>,
     /// What the core said, in order.
@@ -181,7 +183,11 @@ impl Steps for TurnSteps<'_, '_> {
         match ask {
             Ask::Publish { room, payload, id, .. } => {
                 ("publish", room, payload, id).hash(&mut adapter.hash);
-                let subscribes = session.stats().subscriber.state == LinkState::Up && !adapter.has_jumped;
+                let is_up = match around.reference.is_slotted() {
+                    true => adapter.knows_of_no_outage(room),
+                    false => session.stats().subscriber.state == LinkState::Up,
+                };
+                let subscribes = is_up && !adapter.has_jumped;
                 let noted = around.reference.handed_on(
                     payload,
                     adapter.incarnation,
@@ -329,7 +335,7 @@ impl Adapter {
             while let Some(wire) = self.established(id) {
                 match around.network.read(wire, Side::Near, 64 * 1024, &mut around.timeline) {
                     Read::Bytes(bytes) => {
-                        session.input(id, &bytes, now, |event| self.hear(event, turn, &around.reference));
+                        session.input(id, &bytes, now, |event| self.hear(event, Some(wire), turn, around));
                         self.look(session, Some((id, wire)), now, around);
                     }
                     Read::Nothing => break,
@@ -341,12 +347,36 @@ impl Adapter {
             session.timeout(now);
             self.look(session, None, now, around);
         }
-        session.poll_events(|event| self.hear(event, turn, &around.reference));
+        session.poll_events(|event| self.hear(event, None, turn, around));
     }
 
     /// What the session says, which must be so when it says it: by the time that a client hears of it, it may have become so.
-    fn hear(&mut self, event: BrokerEvent<'_>, turn: &mut Turn<'_>, reference: &Reference) {
+    fn hear(
+        &mut self,
+        event: BrokerEvent<'_>,
+        wire: Option<WireId>,
+        turn: &mut Turn<'_>,
+        around: &mut Surroundings<'_>,
+    ) {
+        let (reference, reads) = (&mut around.reference, around.network.reads());
         match event {
+            BrokerEvent::Lost { partitions } => {
+                trace!(around.trace, around.timeline, "instance {} has lost {partitions:?}", self.place);
+                reference.lost(self.incarnation, |room| partitions.has_room(ROOMS[room]), reads);
+                let lost = (0..ROOMS.len()).filter(|room| partitions.has_room(ROOMS[*room]));
+                self.lost.iter_mut().for_each(|all| all.extend(lost.clone()));
+            }
+            BrokerEvent::Up => self.lost = Some(BTreeSet::new()),
+            BrokerEvent::Subscribed { room } => {
+                self.lost.iter_mut().for_each(|lost| lost.retain(|of| ROOMS[*of] != room));
+                let wire = wire.filter(|_| reference.is_slotted());
+                let confirmed = wire.map(|wire| reference.confirmed(wire, room, &around.network));
+                self.untrue = self.untrue.take().or(confirmed.and_then(Result::err));
+            }
+            BrokerEvent::Down { .. } if reference.is_slotted() => {
+                self.lost = None;
+                reference.lost(self.incarnation, |_| true, reads);
+            }
             BrokerEvent::Published { id, position } => {
                 let told = self.publishing.remove(&id).map(|key| reference.check_published(key, position));
                 self.untrue = self.untrue.take().or(told.and_then(Result::err));
@@ -355,6 +385,10 @@ impl Adapter {
             _ => {}
         }
         turn.feed(Event::Broker(event));
+    }
+
+    fn knows_of_no_outage(&self, room: &str) -> bool {
+        self.lost.as_ref().is_some_and(|lost| !lost.iter().any(|of| ROOMS[*of] == room))
     }
 
     /// The session has read on a wire, or lost a connection: where it may connect to follows.

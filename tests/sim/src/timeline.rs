@@ -25,6 +25,12 @@ pub enum Happening {
     Sentinel(usize),
     /// This Sentinel learns what has changed.
     Learns(usize),
+    /// Nodes of a Cluster look for each other.
+    Looks,
+    /// This node of a Cluster learns what has changed.
+    NodeLearns(usize),
+    /// One more key of a slot moves.
+    Moves,
     /// A client does something of its own accord.
     Client(usize),
     /// A publisher that is no instance has something to say.

@@ -5,7 +5,7 @@ mod known;
 
 use crate::network::{Network, WireId};
 use crate::options::{Fault, Options};
-use crate::reference::{Incarnation, Key, Origin, Owed, Place, Reference, Told};
+use crate::reference::{Incarnation, Key, Origin, Owed, Place, ReadTo, Reference, Told};
 use fanfare_core::history::Position;
 use std::collections::BTreeMap;
 
@@ -58,8 +58,8 @@ struct Seat {
     is_member: bool,
     /// The message that comes next of each origin, once there was one in this membership.
     next: BTreeMap<Origin, usize>,
-    /// What stands before in the room's order need not come.
-    from: usize,
+    /// What stands before in the room's order need not come, nor what its instance has read before.
+    from: (usize, ReadTo),
     /// One behind the last message of each origin that came in any membership.
     behind: BTreeMap<Origin, usize>,
     /// The number of its last request to leave.
@@ -387,6 +387,11 @@ impl View {
         }
         let origin = reference.origin(room, index);
         let behind = self.seats[room].behind.get(&origin).copied().unwrap_or(0);
+        let is_late = |of| reference.may_come_late(room, (index, behind - 1), of, network);
+        if index < behind && self.incarnation.is_some_and(is_late) {
+            self.delivered += 1;
+            return Ok(());
+        }
         if index < behind {
             return Err(format!("{key:?}, number {index} of room {room}, comes behind number {}", behind - 1));
         }
@@ -421,9 +426,9 @@ impl View {
         let Some(incarnation) = self.incarnation.filter(|_| self.is_member(room)) else {
             return Ok(());
         };
-        let next = |of: &Origin| seat.next.get(of).copied().unwrap_or(seat.from);
+        let next = |of: &Origin| seat.next.get(of).copied().unwrap_or(seat.from.0);
         let first = origin.map_or_else(|| seat.next.values().copied().min(), |origin| Some(next(&origin)));
-        for index in first.unwrap_or(seat.from)..until {
+        for index in first.unwrap_or(seat.from.0)..until {
             let of = reference.origin(room, index);
             let is_told = self.dialect == Dialect::Fanfare || seat.next.contains_key(&of);
             if !is_told || index < next(&of) || origin.is_some_and(|origin| origin != of) {
@@ -434,7 +439,7 @@ impl View {
             if sent.session == self.session && !sent.echo {
                 continue;
             }
-            match reference.owed((room, index), incarnation, place, network) {
+            match reference.owed((room, index), incarnation, (seat.from.1, place), network) {
                 Owed::No => {}
                 Owed::Yes => return Err(format!("{key:?}, number {index} of room {room}, has not come")),
                 Owed::GivenUp => {

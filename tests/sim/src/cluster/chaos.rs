@@ -27,8 +27,13 @@ impl Cluster<'_> {
 
     /// Plans the end of what a fault does.
     pub(super) fn plan_relief(&mut self, fault: Fault, target: usize) -> u64 {
+        self.plan_later_relief(fault, target, 0)
+    }
+
+    /// The same, and so many microseconds later.
+    pub(super) fn plan_later_relief(&mut self, fault: Fault, target: usize, later: u64) -> u64 {
         let span: Span = self.options.relief;
-        let delay = span.draw(self.chaos.get_mut(&fault).expect("a fault that happens has its own draws"));
+        let delay = later + span.draw(self.chaos.get_mut(&fault).expect("a fault that happens has its own draws"));
         self.around.timeline.after(delay, Happening::Relief(fault, target as u64));
         self.around.timeline.now + delay
     }
@@ -41,7 +46,11 @@ impl Cluster<'_> {
         self.instances.iter().flatten().flat_map(|instance| instance.links()).collect()
     }
 
-    pub(super) fn strike(&mut self, fault: Fault) {
+    pub(super) fn strike(&mut self, fault: Fault) -> Result<(), String> {
+        let masters = self.group.masters();
+        if let Some(master) = self.pick(fault, &masters) {
+            self.group.look_at_master(master);
+        }
         let struck = match fault {
             Fault::ClientReset | Fault::ClientBlackhole => {
                 let wires = self.client_wires();
@@ -84,12 +93,14 @@ impl Cluster<'_> {
             }
             Fault::SentinelDown | Fault::SentinelPause | Fault::SentinelStale => self.strike_sentinel(fault),
             Fault::SentinelFailover | Fault::MasterLost | Fault::SplitBrain => self.fail_over(fault),
+            fault if fault.is_of_clusters() => self.strike_cluster(fault)?,
             _ => self.strike_redis(fault),
         };
         if struck.is_some() {
             *self.outcome.faults.entry(fault).or_default() += 1;
             trace!(self.around.trace, self.around.timeline, "FAULT {fault:?}");
         }
+        self.group.look(&mut self.around)
     }
 
     pub(super) fn harm(&mut self, wire: WireId, silently: bool) {
@@ -186,7 +197,7 @@ impl Cluster<'_> {
         Some(())
     }
 
-    pub(super) fn relieve(&mut self, fault: Fault, target: usize) {
+    pub(super) fn relieve(&mut self, fault: Fault, target: usize) -> Result<(), String> {
         trace!(self.around.trace, self.around.timeline, "END of {fault:?}");
         let of_clients = matches!(fault, Fault::ClientStall | Fault::ClientMute | Fault::NetworkStall);
         let of_instances = matches!(fault, Fault::InstancePause | Fault::InstanceCrash | Fault::InstanceShutdown);
@@ -198,8 +209,10 @@ impl Cluster<'_> {
             }
             Fault::MasterLost | Fault::SplitBrain => self.end_split(fault, target),
             Fault::SentinelDown | Fault::SentinelPause | Fault::SentinelStale => {
-                return self.relieve_sentinel(fault, target);
+                self.relieve_sentinel(fault, target);
+                return Ok(());
             }
+            fault if fault.is_of_clusters() => return self.relieve_cluster(fault, target),
             Fault::RedisPause => self.group.servers[target].paused = false,
             Fault::RedisLoading => self.group.servers[target].loading = false,
             Fault::RedisRefusesPublish => self.group.servers[target].refuses_publish = false,
@@ -224,5 +237,6 @@ impl Cluster<'_> {
             _ => {}
         }
         self.group.wake(woken, &mut self.around.timeline);
+        self.group.look(&mut self.around)
     }
 }

@@ -12,10 +12,13 @@ use std::time::Duration;
 
 impl Cluster<'_> {
     /// Nothing goes wrong any more.
-    pub(super) fn heal(&mut self) {
+    ///
+    /// # Errors
+    /// What the reference does not allow.
+    pub(super) fn heal(&mut self) -> Result<(), String> {
         trace!(self.around.trace, self.around.timeline, "EVERYTHING HEALS");
         self.mood = Mood::Settled;
-        self.group.heal(&mut self.around);
+        self.group.heal(&mut self.around)?;
         self.around.network.heal(&mut self.around.timeline);
         self.heal_credentials();
         for client in &mut self.clients {
@@ -36,6 +39,7 @@ impl Cluster<'_> {
         for number in 0..self.clients.len() {
             self.plan_client(number, 1_000);
         }
+        Ok(())
     }
 
     /// Lets this much time pass.
@@ -60,8 +64,9 @@ impl Cluster<'_> {
         // Two of these: a canary may have been put off just before.
         let redis =
             session.probe_interval * 2 + session.probe_timeout + (session.connect_timeout + session.backoff_max) * 2;
-        // Until Sentinels are reached and have answered again, or others are believed without them.
-        let sentinels = if self.options.watched.is_some() { redis + Duration::from_secs(10) } else { Duration::ZERO };
+        // Until Sentinels, or nodes of a Cluster, are reached and have answered again, or others are believed without them.
+        let is_led = self.options.watched.is_some() || self.options.slotted.is_some();
+        let sentinels = if is_led { redis + Duration::from_secs(10) } else { Duration::ZERO };
         // What clients have made of work may still wait for all that came before.
         let surplus: u64 = self.clients.iter().map(Client::surplus).sum();
         let waits = surplus * 1_000_000 / core.limits.surplus.per_second.max(1);
@@ -165,10 +170,11 @@ impl Cluster<'_> {
     /// How many foreign messages for rooms with history each instance will have counted when one more has been published to every room: one
     /// more for each of its rooms with members, and maybe for those that linger.
     fn foreign_expected(&self) -> BTreeMap<u32, RangeInclusive<u64>> {
-        let subscriptions = self.group.master().subscriptions();
+        let subscriptions = self.group.subscriptions();
         let mut expected = BTreeMap::new();
         for instance in self.instances.iter().flatten() {
-            let held = instance.subscriber().and_then(|wire| subscriptions.get(&wire));
+            let held: BTreeSet<_> =
+                instance.subscribers().filter_map(|wire| subscriptions.get(&wire)).flatten().collect();
             let counted = instance.core.metrics().history_foreign;
             let (mut least, mut most) = (counted, counted);
             for room in (0..self.options.rooms).filter(|room| self.options.histories.keeps(*room)) {
@@ -176,7 +182,7 @@ impl Cluster<'_> {
                     client.wants(room) && client.view().is_some_and(|of| of.incarnation == Some(instance.incarnation))
                 };
                 least += u64::from(self.clients.iter().any(is_member));
-                most += u64::from(held.is_some_and(|held| held.contains(&self.group.master().channel(ROOMS[room]))));
+                most += u64::from(held.contains(&self.group.master().channel(ROOMS[room])));
             }
             expected.insert(instance.incarnation, least..=most);
         }
@@ -191,13 +197,20 @@ impl Cluster<'_> {
         let noticed = (session.probe_interval + session.probe_timeout).as_micros() as u64 + 2_000_000;
         for demoted in [false, true] {
             trace!(self.around.trace, self.around.timeline, "REDIS REFUSES, demoted: {demoted}");
+            if self.group.shards.is_some() {
+                if demoted {
+                    // A master of a Cluster is not made a replica by hand.
+                    break;
+                }
+                self.group.servers.iter_mut().for_each(|server| server.busy = true);
+            }
             self.group.master_mut().busy = !demoted;
             self.group.master_mut().demote(demoted);
             self.pass(noticed)?;
             if let Some(place) = self.instances.iter().position(|of| of.as_ref().is_some_and(|of| of.is_ready())) {
                 return Err(format!("instance {place} is ready, and Redis is not (demoted: {demoted})"));
             }
-            self.group.master_mut().busy = false;
+            self.group.servers.iter_mut().for_each(|server| server.busy = false);
             self.group.master_mut().demote(false);
             self.settle()?;
             self.probe()?;
@@ -211,7 +224,9 @@ impl Cluster<'_> {
         let linger = self.options.core.timeouts.room_linger.as_micros() as u64;
         let core = &self.options.core;
         let dead = (core.timeouts.ping_interval + core.timeouts.pong_timeout + core.timeouts.close).as_micros() as u64;
-        self.pass(dead + 2 * linger + 2_000_000)?;
+        // And nodes that have nothing any more have been left.
+        let left = if self.options.slotted.is_some() { 15_000_000 } else { 0 };
+        self.pass(dead + 2 * linger + 2_000_000 + left)?;
         for (number, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| !client.is_banned()) {
             let view = client.view_mut().ok_or_else(|| format!("client {number} was connected, and is not"))?;
             let checked = view.check_all(&self.around.reference, &self.around.network);
@@ -225,10 +240,15 @@ impl Cluster<'_> {
                 wanted.entry(incarnation).or_default().extend(channels);
             }
         }
-        let mut subscriptions = self.group.master().subscriptions();
+        let mut subscriptions = self.group.subscriptions();
         for instance in self.instances.iter().flatten() {
             let wanted = wanted.remove(&instance.incarnation).unwrap_or_default();
-            let held = instance.subscriber().and_then(|wire| subscriptions.remove(&wire)).unwrap_or_default();
+            let mut held = BTreeSet::new();
+            for channel in instance.subscribers().filter_map(|wire| subscriptions.remove(&wire)).flatten() {
+                if let Some(twice) = held.replace(channel) {
+                    return Err(format!("subscribed is {twice} at two nodes"));
+                }
+            }
             if wanted != held {
                 return Err(format!("subscribed is {held:?}, and members are in {wanted:?}"));
             }
@@ -274,7 +294,7 @@ impl Cluster<'_> {
         for instance in self.instances.iter().flatten() {
             instance.core.check_idle();
         }
-        let subscriptions = self.group.master().subscriptions();
+        let subscriptions = self.group.subscriptions();
         if !subscriptions.is_empty() {
             return Err(format!("everybody has left, and subscribed is {subscriptions:?}"));
         }

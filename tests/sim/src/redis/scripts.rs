@@ -23,9 +23,9 @@ const BEGAN_MS: u64 = 1_800_000_000_000;
 /// What the server has in memory.
 #[derive(Debug)]
 pub(super) struct Data {
-    logs: BTreeMap<usize, RoomLog>,
+    pub(super) kept: Kept,
     /// What its replica has of that.
-    replica: BTreeMap<usize, RoomLog>,
+    replica: Kept,
     replica_lag: u64,
     /// Scripts that are known, by their names.
     scripts: BTreeSet<&'static str>,
@@ -39,8 +39,8 @@ pub(super) struct Data {
 impl Data {
     pub fn new(options: &Options, number: usize) -> Data {
         Data {
-            logs: BTreeMap::new(),
-            replica: BTreeMap::new(),
+            kept: Kept::default(),
+            replica: Kept::default(),
             replica_lag: options.histories.replica_lag,
             scripts: BTreeSet::new(),
             incarnation: 1,
@@ -61,9 +61,52 @@ pub enum Left {
     Nothing,
 }
 
-/// All rooms, as a server has them.
-#[derive(Debug)]
-pub struct Logs(BTreeMap<usize, RoomLog>);
+/// All that a server keeps.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Of rooms.
+    logs: BTreeMap<usize, RoomLog>,
+    /// What the instances of a Cluster have agreed on.
+    pub(super) layout: Option<Vec<u8>>,
+}
+
+/// A key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyOf {
+    /// What the instances of a Cluster have agreed on.
+    Layout,
+    /// The hash of a room.
+    Meta(usize),
+    /// The stream of a room.
+    Log(usize),
+}
+
+impl Kept {
+    /// The keys of a room that there are: the stream is there from its first message on.
+    pub(super) fn keys_of(&self, room: usize) -> impl Iterator<Item = KeyOf> + use<> {
+        let last = self.logs.get(&room).and_then(RoomLog::position);
+        let log = last.filter(|last| last.offset > 0).map(|_| KeyOf::Log(room));
+        last.map(|_| KeyOf::Meta(room)).into_iter().chain(log)
+    }
+
+    /// Takes a room out, or what the instances have agreed on.
+    pub(super) fn take(&mut self, key: KeyOf) -> Kept {
+        let mut taken = Kept::default();
+        match key {
+            KeyOf::Layout => taken.layout = self.layout.take(),
+            KeyOf::Meta(room) | KeyOf::Log(room) => {
+                taken.logs.extend(self.logs.remove(&room).map(|log| (room, log)));
+            }
+        }
+        taken
+    }
+
+    /// Adds what was taken out elsewhere.
+    pub(super) fn put(&mut self, taken: Kept) {
+        self.logs.extend(taken.logs);
+        self.layout = taken.layout.or(self.layout.take());
+    }
+}
 
 /// The arguments of both scripts.
 struct Call<'a> {
@@ -80,7 +123,7 @@ impl Redis {
         self.data.incarnation += 1;
         match left {
             Left::Data => {}
-            Left::Replica => self.data.logs = self.data.replica.clone(),
+            Left::Replica => self.data.kept = self.data.replica.clone(),
             Left::Nothing => self.flush_all(),
         }
     }
@@ -93,14 +136,14 @@ impl Redis {
     }
 
     /// What its replica has.
-    pub fn left_to_replica(&self) -> Logs {
-        Logs(self.data.replica.clone())
+    pub fn left_to_replica(&self) -> Kept {
+        self.data.replica.clone()
     }
 
     /// From a replica it becomes the master, with what it has of the data.
-    pub fn promote(&mut self, Logs(logs): Logs) {
+    pub fn promote(&mut self, kept: Kept) {
         self.demote(false);
-        (self.data.logs, self.data.replica) = (logs.clone(), logs);
+        (self.data.kept, self.data.replica) = (kept.clone(), kept);
     }
 
     /// `FLUSHALL`. The replica gets what was stored, and that it is deleted, in this order.
@@ -110,7 +153,10 @@ impl Redis {
     }
 
     fn flush_all(&mut self) {
-        (self.data.logs, self.data.replica) = (BTreeMap::new(), BTreeMap::new());
+        (self.data.kept, self.data.replica) = (Kept::default(), Kept::default());
+        if let Some(node) = &mut self.node {
+            node.forget_moved();
+        }
     }
 
     /// `SCRIPT FLUSH`.
@@ -163,9 +209,10 @@ impl Redis {
         }
     }
 
-    fn room_of(&self, key: &[u8], kind: &str) -> Result<usize, String> {
+    pub(super) fn room_of(&self, key: &[u8], kind: &str) -> Result<usize, String> {
         let key = std::str::from_utf8(key).map_err(|error| error.to_string())?;
-        let room = key.strip_prefix(&format!("{}\u{1}{kind}:", self.prefix));
+        let room = key.split_once(&format!("\u{1}{kind}:")).map(|(_, room)| room);
+        let room = room.filter(|room| self.names().key(kind, room) == key);
         Reference::room(room.ok_or_else(|| format!("{key} is no key of a room"))?)
     }
 
@@ -192,9 +239,10 @@ impl Redis {
         let published = [format!("F2 {epoch} {offset} ").as_bytes(), payload].concat();
         let refused = self.refuses_publish;
         if refused {
-            around.reference.published((Some(wire), 0), ROOMS[call.room], &published, &[])?;
+            let origin = if self.node.is_some() { self.number } else { 0 };
+            around.reference.published((Some(wire), origin), ROOMS[call.room], &published, &[])?;
         } else {
-            self.deliver(Some(wire), channel, &published, around)?;
+            self.deliver((Some(wire), true), channel, &published, around)?;
         }
         trace!(around.trace, around.timeline, "redis: stores {key:?} at {epoch} {offset}, announced: {}", !refused);
         self.answer(wire, |out| {
@@ -214,8 +262,8 @@ impl Redis {
     /// The replica has everything now, if there is any.
     pub fn replicate(&mut self, around: &mut Surroundings<'_>) {
         if !self.is_cut_off {
-            self.data.replica = self.data.logs.clone();
-            let places = self.data.logs.iter().filter_map(|(room, log)| Some((*room, log.position()?)));
+            self.data.replica = self.data.kept.clone();
+            let places = self.data.kept.logs.iter().filter_map(|(room, log)| Some((*room, log.position()?)));
             around.reference.lives.replicated(places);
         }
     }
@@ -305,7 +353,7 @@ impl Redis {
     fn log(&mut self, room: usize, around: &Surroundings<'_>) -> (&mut RoomLog, String, u64) {
         // No two servers have the same.
         let incarnation = format!("{:08x}{:032x}", self.number, self.data.incarnation);
-        (self.data.logs.entry(room).or_default(), incarnation, BEGAN_MS + around.timeline.now / 1_000)
+        (self.data.kept.logs.entry(room).or_default(), incarnation, BEGAN_MS + around.timeline.now / 1_000)
     }
 }
 

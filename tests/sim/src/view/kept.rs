@@ -302,8 +302,14 @@ impl View {
             if is_own {
                 return Err(format!("{key:?} comes back to its sender, who did not want it"));
             }
-            self.check_unstored(room, (Some(reference.origin(room, index)), index), reference, network)?;
-            let (course, origin) = (&mut self.seats[room].course, reference.origin(room, index));
+            let origin = reference.origin(room, index);
+            let behind = self.seats[room].course.unstored.get(&origin).copied().unwrap_or(0);
+            let is_late = |of| reference.may_come_late(room, (index, behind - 1), of, network);
+            if index < behind && self.incarnation.is_some_and(is_late) {
+                return Ok(());
+            }
+            self.check_unstored(room, (Some(origin), index), reference, network)?;
+            let course = &mut self.seats[room].course;
             course.next_unstored.insert(origin, index + 1);
             let last = course.unstored.insert(origin, index + 1).unwrap_or(0);
             return if index < last { Err(format!("{key:?} comes behind number {}", last - 1)) } else { Ok(()) };
@@ -358,7 +364,7 @@ impl View {
             let key = reference.key(room, index);
             let sent = reference.sent(key).expect("what is published was sent");
             let is_due = reference.place_of(key).is_none() && (sent.session != self.session || sent.echo);
-            if is_due && reference.owed((room, index), incarnation, None, network) == Owed::Yes {
+            if is_due && reference.owed((room, index), incarnation, (None, None), network) == Owed::Yes {
                 return Err(format!("{key:?}, number {index} of room {room}, is not stored and has not come"));
             }
         }
