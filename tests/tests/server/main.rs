@@ -5,6 +5,7 @@ mod a_redis_that_cannot_store_says_so;
 mod a_redis_that_may_evict_histories_is_warned_of;
 mod addresses_have_their_share;
 mod an_endpoint_decides_who_comes_in;
+mod an_instance_cut_off_from_its_master_heals;
 mod an_upgrade_joins_the_rooms_of_its_query;
 mod bans_end_connections_everywhere;
 mod browsers_connect;
