@@ -607,8 +607,8 @@ impl Reference {
 
     /// Whether the subscription by which a message came was lost for the instance before it had read it.
     fn is_lost(&self, wire: WireId, room: usize, behind: u64, read: u64) -> bool {
-        let held = self.links.get(&wire).and_then(|link| link.rooms.get(&room)).into_iter().flatten();
-        let held = held.filter(|held| held.confirmed < behind).last();
+        let mut held = self.links.get(&wire).and_then(|link| link.rooms.get(&room)).into_iter().flatten();
+        let held = held.rfind(|held| held.confirmed < behind);
         held.is_some_and(|held| held.lost.is_some_and(|lost| lost <= read) || self.is_slotted && !held.is_known)
     }
 

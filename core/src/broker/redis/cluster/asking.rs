@@ -177,7 +177,7 @@ impl Cluster {
 
     fn wait(&mut self, (role, asked, partition): (Role, Asked, u16), bytes: Vec<u8>, was_sent: bool) {
         let now = self.now;
-        let was_sent = self.waiting.has(partition) || self.routes.ready_at(partition) > now;
+        let was_sent = was_sent || self.waiting.has(partition) || self.routes.ready_at(partition) > now;
         self.waiting.push(Waits {
             role,
             asked,

@@ -308,9 +308,7 @@ fn a_room_whose_keys_are_at_two_nodes_waits_and_so_does_what_follows() {
     world.store(0, 2);
     world.store(1, 3);
     assert_eq!((world.said(1), world.said(2)), (vec![], vec!["store m3".to_owned()]));
-    eprintln!("EVENTS {:?}", world.events());
     world.wait(Duration::from_millis(100));
-    eprintln!("{:#?}", world.broker);
     assert_eq!(world.said(1), ["store m1", "store m2"]);
     world.hear(1, Role::Publisher, &[stored(1), stored(2)].concat());
     assert_eq!(world.events(), ["published 1", "published 2"]);
