@@ -203,36 +203,42 @@ pub fn scan<'a>(data: &'a [u8], limits: &Limits) -> Result<Scan<'a>, Malformed> 
 }
 
 fn next<'a>(data: &'a [u8], limits: &Limits) -> Result<Scan<'a>, Stop> {
-    let reply_bytes_max = limits.reply_bytes_max as u64;
-    if let [b'>' | b'*', rest @ ..] = data {
-        let head = if rest.starts_with(MESSAGE_HEAD) {
-            Some(1 + MESSAGE_HEAD.len())
-        } else {
-            rest.starts_with(SHARDED_MESSAGE_HEAD).then_some(1 + SHARDED_MESSAGE_HEAD.len())
-        };
-        if let Some(head) = head
-            && let Some(found) = message(data, head, limits)?
-        {
-            return Ok(found);
-        }
+    if let [b'>' | b'*', rest @ ..] = data
+        && rest.starts_with(MESSAGE_HEAD)
+        && let Some(found) = message::<{ 1 + MESSAGE_HEAD.len() }>(data, limits)?
+    {
+        return Ok(found);
     }
+    other(data, limits)
+}
+
+/// What is no message of plain Pub/Sub. A function of its own, so that those are scanned in a straight line.
+#[inline(never)]
+fn other<'a>(data: &'a [u8], limits: &Limits) -> Result<Scan<'a>, Stop> {
+    if let [b'>' | b'*', rest @ ..] = data
+        && rest.starts_with(SHARDED_MESSAGE_HEAD)
+        && let Some(found) = message::<{ 1 + SHARDED_MESSAGE_HEAD.len() }>(data, limits)?
+    {
+        return Ok(found);
+    }
+    let reply_bytes_max = limits.reply_bytes_max as u64;
     let (reply, len) = value(data, reply_bytes_max)?;
     Ok(Scan::Reply { reply, len })
 }
 
-/// A message, of which `data` holds the head of so many bytes; none if channel or payload turn out not to be strings, which is
+/// A message, of which `data` holds the head of `HEAD` bytes; none if channel or payload turn out not to be strings, which is
 /// well-formed and nothing Redis says.
-#[inline]
-fn message<'a>(data: &'a [u8], head: usize, limits: &Limits) -> Result<Option<Scan<'a>>, Stop> {
+#[inline(always)]
+fn message<'a, const HEAD: usize>(data: &'a [u8], limits: &Limits) -> Result<Option<Scan<'a>>, Stop> {
     let reply_bytes_max = limits.reply_bytes_max as u64;
     let bounded = |stop| match stop {
         Stop::Need(need) if need > reply_bytes_max => Stop::Malformed(Malformed::TooLarge),
         stop => stop,
     };
-    if data.get(head) == Some(&b'-') {
+    if data.get(HEAD) == Some(&b'-') {
         return Ok(None);
     }
-    let (channel_len, channel_start) = length(data, head).map_err(bounded)?;
+    let (channel_len, channel_start) = length(data, HEAD).map_err(bounded)?;
     let (channel, channel_end) = bulk(data, channel_start, channel_len).map_err(bounded)?;
     match data[channel_end..] {
         [] => return Err(bounded(Stop::Need(channel_end as u64 + ELEMENT_BYTES_MIN))),
@@ -427,7 +433,7 @@ fn blob(data: &[u8], at: usize) -> Result<(&[u8], usize), Stop> {
 }
 
 /// The `len` bytes at `start`, and the place behind the line end that follows them.
-#[inline]
+#[inline(always)]
 fn bulk(data: &[u8], start: usize, len: u64) -> Result<(&[u8], usize), Stop> {
     let end = (start as u64).saturating_add(len);
     let need = end.saturating_add(2);
@@ -444,7 +450,7 @@ fn bulk(data: &[u8], start: usize, len: u64) -> Result<(&[u8], usize), Stop> {
 }
 
 /// A length: digits and a line end.
-#[inline]
+#[inline(always)]
 fn length(data: &[u8], at: usize) -> Result<(u64, usize), Stop> {
     let mut number = 0_u64;
     let digits = data.get(at..).unwrap_or_default();
