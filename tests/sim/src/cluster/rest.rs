@@ -91,12 +91,13 @@ impl Cluster<'_> {
                 return self.pass(1_000_000);
             }
         }
-        let not_ready = self.instances.iter().flatten().filter(|instance| !instance.is_ready()).count();
+        let not_ready: Vec<_> =
+            self.instances.iter().flatten().filter_map(|instance| instance.core.readiness().err()).collect();
         let unsettled: Vec<String> =
             self.clients.iter().filter(|client| !client.is_settled()).map(Client::complaint).collect();
         let deaf = self.group.deaf();
         Err(format!(
-            "not at rest in time: {not_ready} instances are not ready, {deaf} hear nothing; clients: {unsettled:?}"
+            "not at rest in time: instances are not ready: {not_ready:?}; {deaf} hear nothing; clients: {unsettled:?}"
         ))
     }
 

@@ -298,7 +298,7 @@ impl Cluster {
 
     /// What the instances have agreed on is elsewhere now: whoever was asked for it may have said just that.
     pub(super) fn layout_has_moved(&mut self) {
-        if matches!(self.layout, Layout::Asked | Layout::PutOff) {
+        if matches!(self.layout, Layout::Unknown | Layout::Asked | Layout::PutOff) {
             self.layout = Layout::Unknown;
             self.ask_layout();
         }

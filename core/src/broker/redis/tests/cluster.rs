@@ -420,6 +420,53 @@ fn instances_that_part_rooms_otherwise_are_refused() {
     assert!(world.said(1).contains(&"SETNX".to_owned()));
 }
 
+/// The connections are up, and nobody has said yet what instances agree on.
+fn unagreed(ports: [u16; 2]) -> World {
+    let mut world = World::new(config());
+    world.poll();
+    world.scout_hears(slots(ports));
+    world.come_up(1);
+    world.come_up(2);
+    world
+}
+
+#[test]
+fn what_instances_agree_on_is_asked_again_of_the_node_that_has_it() {
+    let mut world = unagreed([1, 2]);
+    assert_eq!(world.said(1), ["SETNX", "GET"]);
+    world.hear(1, Role::Publisher, &[moved(0, 2), moved(0, 2)].concat());
+    assert_eq!(world.said(2), ["SETNX", "GET"]);
+    world.hear(2, Role::Publisher, b":1\r\n$9\r\n2 sharded\r\n");
+    assert_eq!(world.events(), ["up", "publisher up"]);
+}
+
+#[test]
+fn what_instances_agree_on_is_asked_again_of_a_node_that_cannot_say_it_now() {
+    for refusal in [b"-CLUSTERDOWN The cluster is down\r\n".to_vec(), ask(0, 2)] {
+        let mut world = unagreed([1, 2]);
+        assert_eq!(world.said(1), ["SETNX", "GET"]);
+        world.hear(1, Role::Publisher, &refusal.repeat(2));
+        assert!(!world.events().contains(&"up".to_owned()), "{refusal:?}");
+        world.wait(Duration::from_millis(200));
+        assert_eq!(world.said(1), ["SETNX", "GET"]);
+        world.hear(1, Role::Publisher, b":1\r\n$9\r\n2 sharded\r\n");
+        assert_eq!(world.events(), ["up", "publisher up"]);
+    }
+}
+
+#[test]
+fn what_instances_agree_on_is_asked_of_a_node_that_was_there_before_it_had_it() {
+    let mut world = World::new(config());
+    world.poll();
+    world.scout_hears(slots([3, 2]));
+    world.come_up(2);
+    assert_eq!(world.said(2), [""; 0]);
+    world.wait(Duration::from_secs(1));
+    world.sent_on(LinkId::at(0));
+    world.scout_hears_more(slots([2, 2]));
+    assert_eq!(world.said(2), ["SETNX", "GET"]);
+}
+
 #[test]
 fn a_node_that_is_cut_off_is_believed_only_if_all_say_the_same() {
     let mut world = World::new(config());
