@@ -192,3 +192,17 @@ fn at_the_end_the_frame_that_says_so_is_followed_by_that_of_tls() {
     assert_eq!(client.read(&mut heard).map_err(|error| error.kind()), Ok::<usize, ErrorKind>(0));
     assert_eq!(server.wait_for_exit().code(), Some(0));
 }
+
+/// The server waits for the client's end, and does not keep its own to itself meanwhile.
+#[test]
+fn whoever_has_its_answer_is_told_that_nothing_follows_while_it_stays() {
+    let authority = Authority::new();
+    let server = Server::launch().tls(&authority).args(["--timeouts-close-ms", "60000"]).start();
+    let mut client = connect_tls(server.tls_address(), &authority.client(), "localhost");
+    client
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("the server takes it");
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).expect("an end by the rules of TLS");
+    assert!(heard.starts_with("HTTP/1.1 200 "), "{heard}");
+}
