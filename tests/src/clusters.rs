@@ -213,28 +213,61 @@ impl Cluster {
     ///
     /// If a node refuses.
     pub fn move_slot(&self, slot: u16, to: usize, pace: Duration) {
-        let from = self.master_of(slot);
-        let ids = [from, to].map(|node| self.nodes[node].cli(&["CLUSTER", "MYID"]));
-        let number = slot.to_string();
-        self.set_slot(to, &number, &["IMPORTING", &ids[0]]);
-        self.set_slot(from, &number, &["MIGRATING", &ids[1]]);
+        let from = self.begin_move(slot, to);
         thread::sleep(pace);
-        loop {
-            let keys = self.nodes[from].cli(&["CLUSTER", "GETKEYSINSLOT", &number, "1"]);
-            if keys.is_empty() {
-                break;
-            }
-            self.migrate(from, to, &keys);
+        while self.move_key(slot, from, to) {
             thread::sleep(pace);
         }
+        self.end_move(slot, from, to);
+    }
+
+    /// Moves all keys of a slot to another master, and leaves the slot where it is: [`Cluster::end_move`] ends that. Says where it is.
+    ///
+    /// # Panics
+    ///
+    /// If a node refuses.
+    pub fn move_keys(&self, slot: u16, to: usize) -> usize {
+        let from = self.begin_move(slot, to);
+        while self.move_key(slot, from, to) {}
+        from
+    }
+
+    /// Both nodes know that the slot is on its way.
+    fn begin_move(&self, slot: u16, to: usize) -> usize {
+        let from = self.master_of(slot);
+        self.set_slot(to, slot, &["IMPORTING", &self.id(from)]);
+        self.set_slot(from, slot, &["MIGRATING", &self.id(to)]);
+        from
+    }
+
+    /// Moves one key, if any is left.
+    fn move_key(&self, slot: u16, from: usize, to: usize) -> bool {
+        let key = self.nodes[from].cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "1"]);
+        if !key.is_empty() {
+            self.migrate(from, to, &key);
+        }
+        !key.is_empty()
+    }
+
+    /// The slot is the other's from now on.
+    ///
+    /// # Panics
+    ///
+    /// If a node refuses.
+    pub fn end_move(&self, slot: u16, from: usize, to: usize) {
+        let id = self.id(to);
         // The new owner first, because the old one would otherwise tell clients of a node that sends them back.
-        self.set_slot(to, &number, &["NODE", &ids[1]]);
-        self.set_slot(from, &number, &["NODE", &ids[1]]);
+        self.set_slot(to, slot, &["NODE", &id]);
+        self.set_slot(from, slot, &["NODE", &id]);
         assert_eq!(self.wait_for_another_master(slot, from), to);
     }
 
-    fn set_slot(&self, node: usize, slot: &str, what: &[&str]) {
-        let said = self.nodes[node].cli(&[&["CLUSTER", "SETSLOT", slot], what].concat());
+    fn id(&self, node: usize) -> String {
+        self.nodes[node].cli(&["CLUSTER", "MYID"])
+    }
+
+    fn set_slot(&self, node: usize, slot: u16, what: &[&str]) {
+        let said = self.nodes[node].cli(&[&["CLUSTER", "SETSLOT", &slot.to_string()], what].concat());
         assert_eq!(said, "OK", "SETSLOT {slot} {what:?}");
     }
 

@@ -181,6 +181,46 @@ fn a_slot_that_moves_under_messages_loses_none() {
     });
 }
 
+/// For as long as an operator likes: the new node stores, and subscribers are at the old one.
+#[test]
+fn a_room_goes_on_whose_keys_are_elsewhere_before_its_slot_is() {
+    let cluster = Cluster::start(3, 0, |launch| launch);
+    let servers = instances(&cluster);
+    let [room, new, plain] = ["chat:", "long:", "plain:"].map(|prefix| room_at(&cluster, 0, prefix));
+    let mut members = servers.each_ref().map(|server| join(server, &room).0);
+    let mut senders = servers.each_ref().map(Client::connect);
+    let mut go_on = |numbers: std::ops::RangeInclusive<u64>| {
+        for number in numbers {
+            assert_eq!(store(&mut senders[number as usize % 2], &room, number).offset, number);
+            members.iter_mut().for_each(|member| assert_eq!(hear(member), (number, json!(number))));
+        }
+    };
+    go_on(1..=5);
+    let ways = [&room, &new, &plain].map(|room| {
+        let slot = slot_of(room);
+        (slot, cluster.move_keys(slot, 1))
+    });
+    go_on(6..=20);
+    // Who comes now begins at once, and reads what was before.
+    let (mut late, place) = join(&servers[0], &room);
+    assert_eq!(place.offset, 20);
+    let page = stored::ask(&mut late, json!({"type": "HISTORY", "room": room, "limit": 3}), "HISTORY");
+    assert_eq!(page["messages"].as_array().expect("messages").len(), 3, "{page}");
+    drop(late);
+    assert_are_one(&servers, &plain);
+    // For want of its keys neither node does anything for a new room: who comes now waits.
+    let mut member = Client::connect(&servers[0]);
+    member.send_json(&json!({"type": "SUBSCRIBE", "room": new}));
+    member.fence();
+
+    ways.into_iter().for_each(|(slot, from)| cluster.end_move(slot, from, 1));
+    assert_eq!(member.recv_json()["type"], "SUBSCRIBED");
+    assert_eq!(store(&mut Client::connect(&servers[1]), &new, 1).offset, 1);
+    assert_eq!(hear(&mut member), (1, json!(1)));
+    go_on(21..=25);
+    servers.iter().for_each(Server::wait_until_ready);
+}
+
 #[test]
 fn members_come_and_go_while_their_slot_moves() {
     let cluster = Cluster::start(3, 0, |launch| launch);
