@@ -41,8 +41,8 @@ fn after_a_long_outage_they_come_over_seconds() {
     println!("ms after the end of an outage of 60 s: {arrivals:?}");
     assert!(arrivals.iter().all(|arrival| *arrival <= RedisConfig::default().backoff_max.as_millis()));
     assert!(most_within(&arrivals, 1) <= 2, "{arrivals:?}");
-    // The first of an instance's connections counts, so that they are not spread evenly: half of them come within half a second.
-    assert!(most_within(&arrivals, 50) <= 8 && most_within(&arrivals, 500) <= INSTANCES / 2, "{arrivals:?}");
+    // The first of an instance's connections counts, so that they are not spread evenly: two thirds of them come within a second.
+    assert!(most_within(&arrivals, 50) <= 8 && most_within(&arrivals, 1_000) <= 40, "{arrivals:?}");
 }
 
 #[test]
