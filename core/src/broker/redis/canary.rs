@@ -128,10 +128,11 @@ impl Canary {
         let base = name(self.seed, config);
         // As many as there are slots, so that one is there if any is; and each is as likely.
         let names = (0..4 * u32::from(SLOTS)).map(|number| format!("{base}:{number}"));
-        let Some(name) = names.into_iter().find(|name| suits(name)) else { return false };
-        self.name = name;
         (self.last, self.is_subscribed) = (Last::Settled, false);
-        true
+        let name = names.into_iter().find(|name| suits(name));
+        let is_renamed = name.is_some();
+        self.name = name.unwrap_or(std::mem::take(&mut self.name));
+        is_renamed
     }
 
     /// Whether this stands behind the prefix in the name of a canary's channel, and is no room.

@@ -5,7 +5,7 @@ use super::Address;
 /// A node, as another one calls it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NodeName {
-    /// Empty where that node does not know it: then it is at the host of whoever says so.
+    /// Empty where it is at the host of whoever says so, and `?` where nobody knows it yet.
     host: String,
     port: u16,
 }
@@ -14,17 +14,15 @@ impl NodeName {
     /// The node of this host and port.
     pub(super) fn new(host: &[u8], port: u16) -> Option<NodeName> {
         let host = std::str::from_utf8(host).ok()?;
-        // Both stand for one that is not known.
-        let host = if matches!(host, "?" | "") { String::new() } else { host.to_owned() };
-        (port != 0).then_some(NodeName { host, port })
+        (port != 0).then(|| NodeName { host: host.to_owned(), port })
     }
 
-    /// Where it is, as told by the server at this address.
+    /// Where it is, as told by the server at this address. None where that server does not know it.
     pub(super) fn seen_from(&self, teller: &Address) -> Option<Address> {
-        let host = match (self.host.is_empty(), teller) {
-            (false, _) => self.host.clone(),
-            (true, Address::Tcp { host, .. }) => host.clone(),
-            (true, Address::Unix { .. }) => return None,
+        let host = match (self.host.as_str(), teller) {
+            ("?", _) | ("", Address::Unix { .. }) => return None,
+            ("", Address::Tcp { host, .. }) => host.clone(),
+            (host, _) => host.to_owned(),
         };
         Some(Address::Tcp { host, port: self.port })
     }
@@ -81,11 +79,12 @@ mod tests {
             ("MOVED 3999 ::1:6381", tcp("::1", 6381)),
             ("MOVED 3999 node.example:6381", tcp("node.example", 6381)),
             ("MOVED 3999 :6381", tcp("teller", 6381)),
-            ("MOVED 3999 ?:6381", tcp("teller", 6381)),
         ] {
             let Some(Redirect::Moved { slot: 3999, to }) = Redirect::of(error.as_bytes()) else { panic!("{error}") };
             assert_eq!(to.seen_from(&teller), Some(place));
         }
+        let Some(Redirect::Moved { to, .. }) = Redirect::of(b"MOVED 3999 ?:6381") else { panic!("it is one") };
+        assert_eq!(to.seen_from(&teller), None);
         assert!(matches!(Redirect::of(b"ASK 1 h:2"), Some(Redirect::Ask { .. })));
         assert_eq!(Redirect::of(b"TRYAGAIN Multiple keys request"), Some(Redirect::TryAgain));
         assert_eq!(Redirect::of(b"CLUSTERDOWN The cluster is down"), Some(Redirect::Down));

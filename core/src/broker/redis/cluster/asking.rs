@@ -199,7 +199,12 @@ impl Cluster {
 
     /// Answers what has waited for as long as it may.
     pub(super) fn expire(&mut self) {
-        for waits in self.waiting.expire(self.now, self.config.publish_wait) {
+        let expired = self.waiting.expire(self.now, self.config.publish_wait);
+        self.give_up(expired);
+    }
+
+    pub(super) fn give_up(&mut self, given_up: Vec<Waits>) {
+        for waits in given_up {
             match waits.asked.waits_for() {
                 Ok(id) => self.fail(id, PublishError::Unavailable),
                 Err(id) => self.events.read_failed(id, true),
@@ -225,33 +230,39 @@ impl Cluster {
     fn hear(&mut self, place: usize) {
         let Some(node) = self.node_mut(place) else { return };
         let (was_lost, is_news, address) = (node.take_loss(), node.take_is_news(), node.address.clone());
+        let came_up = node.take_came_up();
         let (news, detours, announcements) =
             (node.session.take_news(), node.session.take_detours(), node.session.take_announcements());
         self.is_news |= is_news;
         if is_news {
-            self.node_has_changed(place, was_lost);
+            self.node_has_changed(place, was_lost, came_up);
         }
         for news in news {
             match news {
                 News::Gone(partition) => {
-                    if self.routes.node(partition) == Some(place) {
+                    // One channel after the other is let go of.
+                    let is_news = self.routes.subscribed_from(partition) <= self.now;
+                    if self.routes.node(partition) == Some(place) && is_news {
                         let mut gone = Partitions::none_of(self.partitions);
                         gone.insert(partition);
                         if let Some(node) = self.node_mut(place) {
                             node.session.forget(|room| gone.has_room(room));
                         }
+                        self.move_canary_from(partition, place);
                         self.lose(&[partition]);
                         self.routes.doubt(partition, self.now);
                         self.scout.hurry(self.now);
                     }
                 }
                 News::Moved { slot, to } => {
-                    if let Some(to) = to.seen_from(&address) {
-                        self.moved(slot, &to);
-                    }
+                    self.moved(slot, place, to.seen_from(&address).as_ref());
                 }
                 News::Layout(layout) => self.have_agreed(layout),
-                News::LayoutPutOff => (self.layout, self.layout_at) = (Layout::PutOff, self.now),
+                News::LayoutPutOff => {
+                    if self.layout != Layout::Agreed {
+                        (self.layout, self.layout_at, self.is_news) = (Layout::PutOff, self.now, true);
+                    }
+                }
             }
         }
         for (role, detour) in detours {
@@ -265,7 +276,7 @@ impl Cluster {
     }
 
     /// A node has come, gone, or changed its mind.
-    fn node_has_changed(&mut self, place: usize, was_lost: bool) {
+    fn node_has_changed(&mut self, place: usize, was_lost: bool, came_up: bool) {
         if was_lost {
             let here: Vec<u16> =
                 self.routes.partitions().filter(|partition| self.subscribed_at(*partition) == Some(place)).collect();
@@ -279,7 +290,9 @@ impl Cluster {
                 self.layout = Layout::Unknown;
             }
         }
-        if self.layout == Layout::Unknown {
+        // Data may have been lost, and with them what was agreed on.
+        let is_back = came_up && self.layout == Layout::Agreed && self.routes.node(0) == Some(place);
+        if self.layout == Layout::Unknown || is_back {
             self.ask_layout();
         }
     }
@@ -290,7 +303,7 @@ impl Cluster {
         let place = self.routes.node(0);
         if let Some(node) = place.and_then(|place| self.node_mut(place)).filter(|node| node.is_publisher_up) {
             node.session.ask_layout(&layout);
-            if matches!(self.layout, Layout::Unknown | Layout::PutOff) {
+            if self.layout == Layout::Unknown {
                 self.layout = Layout::Asked;
             }
         }
@@ -316,6 +329,7 @@ impl Cluster {
                 self.config.names().layout_key()
             )),
             // Who may not ask has to be configured as the others are.
+            Err(_) if self.layout == Layout::Agreed => Layout::Agreed,
             Err(why) => {
                 self.notice = Some(format!("whether other instances part rooms in the same way is not known: {why}"));
                 Layout::Agreed
@@ -332,16 +346,14 @@ impl Cluster {
             }
             return;
         };
-        let was_sent = !matches!(why, Why::Behind | Why::Redirected(Redirect::Down));
+        let is_behind = self.waiting.has(partition);
+        let was_sent = is_behind || !matches!(why, Why::Behind | Why::Redirected(Redirect::Down));
         let address = self.node(place).map(|node| node.address.clone());
         let seen = |to: &super::super::redirect::NodeName| address.as_ref().and_then(|address| to.seen_from(address));
         let mut waits = Waits { role, asked, partition, since, bytes, asking: None, again_at: self.now, was_sent };
         match &why {
-            Why::Redirected(Redirect::Moved { slot, to }) => match seen(to) {
-                Some(to) => self.moved(*slot, &to),
-                None => waits.again_at = self.now + AGAIN_AFTER,
-            },
-            Why::Redirected(Redirect::Ask { to }) => waits.asking = seen(to).map(|to| self.place_of(&to)),
+            Why::Redirected(Redirect::Moved { slot, to }) => self.moved(*slot, place, seen(to).as_ref()),
+            Why::Redirected(Redirect::Ask { to }) => waits.asking = seen(to).and_then(|to| self.place_of(&to)),
             Why::Redirected(Redirect::TryAgain | Redirect::Down) => waits.again_at = self.now + AGAIN_AFTER,
             Why::NoScript | Why::Behind => {}
         }
@@ -499,9 +511,11 @@ impl Cluster {
             Some(format!("{}, which has {} of {total} partitions: {why}", node.address, count(place)))
         });
         let no_master = (without > 0).then(|| format!("{without} of {total} partitions have no master"));
+        let put_off = (self.layout == Layout::PutOff)
+            .then(|| "the master of the first partition cannot say yet how instances part rooms".to_owned());
         // While it is, nodes carry messages and store none, so that canaries are heard.
         let is_down =
             self.scout.is_down().then(|| "its nodes say that the Cluster is down (cluster_state:fail)".to_owned());
-        of_nodes.or(no_master).or(is_down)
+        of_nodes.or(no_master).or(is_down).or(put_off)
     }
 }

@@ -15,7 +15,7 @@ mod scout;
 mod waiting;
 
 use super::link_id::{LinkId, Role};
-use super::names::ClusterPubSub;
+use super::names::{ClusterPubSub, SLOTS};
 use super::queue::EventQueue;
 use super::subscriber::Operation;
 use super::{Address, ConnectionRequest, LinkState, LinkStats, RedisConfig, RedisStats};
@@ -23,7 +23,7 @@ use crate::broker::{BrokerEvent, Partitions};
 use crate::time::Time;
 use node::Node;
 use routes::Routes;
-use scout::{Range, Scout};
+use scout::{NODES_MAX, Range, Scout};
 use std::time::Duration;
 use waiting::Waiting;
 
@@ -160,21 +160,24 @@ impl Cluster {
         self.nodes.iter().enumerate().filter_map(|(place, node)| Some((place, node.as_ref()?)))
     }
 
-    /// The place of the node at this address, to which there is a session from now on.
-    fn place_of(&mut self, address: &Address) -> usize {
+    /// The place of the node at this address, to which there is a session from now on, unless there are too many.
+    fn place_of(&mut self, address: &Address) -> Option<usize> {
         if let Some((place, _)) = self.nodes().find(|(_, node)| !node.is_leaving && node.address == *address) {
-            return place;
+            return Some(place);
+        }
+        if self.nodes().count() >= NODES_MAX {
+            return None;
         }
         self.made += 1;
         let node = Node::new(address.clone(), self.made, self.now, &self.config);
         match self.nodes.iter().position(Option::is_none) {
             Some(place) => {
                 self.nodes[place] = Some(node);
-                place
+                Some(place)
             }
             None => {
                 self.nodes.push(Some(node));
-                self.nodes.len() - 1
+                Some(self.nodes.len() - 1)
             }
         }
     }
@@ -352,7 +355,8 @@ impl Cluster {
     pub(super) fn stop_waiting(&mut self) {
         self.config.publish_wait = Duration::ZERO;
         self.nodes.iter_mut().flatten().for_each(|node| node.session.stop_waiting());
-        self.expire();
+        let all = self.waiting.take();
+        self.give_up(all);
     }
 
     pub(super) fn sign_in_with(&mut self, username: Option<String>, password: Option<String>) {
@@ -411,16 +415,22 @@ impl Cluster {
 
     /// Where the slots are, as a node says.
     fn take_ranges(&mut self, ranges: &[Range]) {
-        let mut places = Vec::new();
-        for (first, last, address) in ranges {
-            let has_ours =
-                self.routes.partitions().any(|partition| (*first..=*last).contains(&self.routes.slot(partition)));
-            if has_ours {
-                places.push((*first, *last, self.place_of(address)));
+        let mut range_of = vec![None; usize::from(SLOTS)];
+        for (index, (first, last, _)) in ranges.iter().enumerate() {
+            // No slot is in two of them.
+            for slot in (*first..=*last).take_while(|slot| *slot < SLOTS) {
+                if range_of[usize::from(slot)].replace(index).is_some() {
+                    break;
+                }
             }
         }
-        let of_slot =
-            |slot: u16| places.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|place| place.2);
+        let mut places = vec![None; ranges.len()];
+        for partition in self.routes.partitions() {
+            if let Some(index) = range_of[usize::from(self.routes.slot(partition))] {
+                places[index] = places[index].or_else(|| self.place_of(&ranges[index].2));
+            }
+        }
+        let of_slot = |slot: u16| range_of[usize::from(slot)].and_then(|index| places[index]);
         let before: Vec<Option<usize>> =
             self.routes.partitions().map(|partition| self.routes.node(partition)).collect();
         let changed = self.routes.replace(of_slot, self.now);
@@ -434,13 +444,15 @@ impl Cluster {
         }
     }
 
-    /// A node says who has a slot.
-    fn moved(&mut self, slot: u16, to: &Address) {
+    /// The node at one place says who has a slot, if it knows that.
+    fn moved(&mut self, slot: u16, teller: usize, to: Option<&Address>) {
         let partitions = self.routes.in_slot(slot);
         if partitions.is_empty() {
             return;
         }
-        let place = self.place_of(to);
+        self.scout.hurry(self.now);
+        let place = to.and_then(|to| self.place_of(to)).filter(|place| *place != teller);
+        let Some(place) = place else { return self.is_nowhere(&partitions, teller) };
         let before: Vec<Option<usize>> =
             self.routes.partitions().map(|partition| self.routes.node(partition)).collect();
         let mut changed = Partitions::none_of(self.partitions);
@@ -449,8 +461,27 @@ impl Cluster {
                 changed.insert(partition);
             }
         }
-        self.scout.hurry(self.now);
         self.have_moved(&changed, &before);
+    }
+
+    /// The node at this place has these partitions not, and names nobody else that can be reached.
+    fn is_nowhere(&mut self, partitions: &[u16], place: usize) {
+        let mut gone = Partitions::none_of(self.partitions);
+        for partition in partitions.iter().filter(|partition| self.routes.node(**partition) == Some(place)) {
+            gone.insert(*partition);
+        }
+        let now = self.now;
+        let here: Vec<u16> = gone.iter().collect();
+        here.iter().for_each(|partition| self.routes.pause(*partition, now));
+        if gone.contains(0) && self.layout == Layout::Asked {
+            (self.layout, self.layout_at) = (Layout::PutOff, now);
+        }
+        if self.is_sharded() {
+            if let Some(node) = self.node_mut(place) {
+                node.session.forget(|room| gone.has_room(room));
+            }
+            self.lose(&here);
+        }
     }
 
     /// These partitions are elsewhere now.
@@ -469,6 +500,12 @@ impl Cluster {
             }
         }
         let left = |partition: u16| before[usize::from(partition)];
+        for partition in changed.iter() {
+            let now = self.now;
+            if let Some(node) = left(partition).and_then(|place| self.node_mut(place)) {
+                node.used_at = now;
+            }
+        }
         if self.is_sharded() {
             let mut of_places = changed.iter().filter_map(left).collect::<Vec<usize>>();
             of_places.sort_unstable();
@@ -496,7 +533,20 @@ impl Cluster {
         }
         let Cluster { nodes, routes, partitions, .. } = self;
         for (place, node) in nodes.iter_mut().enumerate().filter_map(|(place, node)| Some((place, node.as_mut()?))) {
+            if routes.count(place) == 0 {
+                continue;
+            }
             node.session.move_canary(|name| routes.node(crate::broker::partition_of(name, *partitions)) == Some(place));
+        }
+    }
+
+    /// A node has let go of a partition, and of the canary's channel if that was in it.
+    fn move_canary_from(&mut self, partition: u16, place: usize) {
+        let Cluster { nodes, routes, partitions, .. } = self;
+        let Some(Some(node)) = nodes.get_mut(place) else { return };
+        let of = |name: &str| crate::broker::partition_of(name, *partitions);
+        if of(node.session.canary_name()) == partition {
+            node.session.move_canary(|name| of(name) != partition && routes.node(of(name)) == Some(place));
         }
     }
 

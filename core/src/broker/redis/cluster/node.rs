@@ -36,6 +36,8 @@ pub(super) struct Node {
     /// Why it refuses for a while.
     refusing: Option<String>,
     is_news: bool,
+    /// Its publisher has come up.
+    came_up: bool,
 }
 
 impl Node {
@@ -54,20 +56,21 @@ impl Node {
             was_lost: false,
             refusing: None,
             is_news: false,
+            came_up: false,
         }
     }
 
     /// Takes what was read, and passes on what is for the hub.
     pub(super) fn input(&mut self, role: Role, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
-        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, .. } = self;
-        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news };
+        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up, .. } = self;
+        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up };
         session.input(role, data, now, |event| standing.pass(event, &mut sink));
     }
 
     /// Passes on what is for the hub, of what has come about otherwise.
     pub(super) fn poll_events(&mut self, mut sink: impl FnMut(BrokerEvent<'_>)) {
-        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, .. } = self;
-        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news };
+        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up, .. } = self;
+        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up };
         session.poll_events(|event| standing.pass(event, &mut sink));
     }
 
@@ -84,6 +87,11 @@ impl Node {
     /// Whether it stands otherwise than the last time.
     pub(super) fn take_is_news(&mut self) -> bool {
         std::mem::take(&mut self.is_news)
+    }
+
+    /// Whether its publisher has come up since the last time.
+    pub(super) fn take_came_up(&mut self) -> bool {
+        std::mem::take(&mut self.came_up)
     }
 
     /// Why it does not do what it is asked, for people.
@@ -121,6 +129,7 @@ struct Standing<'a> {
     was_lost: &'a mut bool,
     refusing: &'a mut Option<String>,
     is_news: &'a mut bool,
+    came_up: &'a mut bool,
 }
 
 impl Standing<'_> {
@@ -129,7 +138,7 @@ impl Standing<'_> {
         match event {
             BrokerEvent::Up => *self.is_subscriber_up = true,
             BrokerEvent::Down { .. } => *self.was_lost |= std::mem::take(self.is_subscriber_up),
-            BrokerEvent::PublisherUp => *self.is_publisher_up = true,
+            BrokerEvent::PublisherUp => (*self.is_publisher_up, *self.came_up) = (true, true),
             BrokerEvent::PublisherDown { .. } => *self.is_publisher_up = false,
             BrokerEvent::Refusing { reason } => *self.refusing = reason_of(reason),
             BrokerEvent::Willing => *self.refusing = None,

@@ -74,6 +74,11 @@ impl Routes {
         self.of[usize::from(partition)].subscribed_from = now + DOUBT_MAX;
     }
 
+    /// Its node says that it has it not, and cannot say who does.
+    pub(super) fn pause(&mut self, partition: u16, now: Time) {
+        self.of[usize::from(partition)].ready_at = now + PAUSE;
+    }
+
     /// Whether the node was another one, and that has yet to be heard of.
     pub(super) fn is_fresh(&self, partition: u16) -> bool {
         self.of[usize::from(partition)].is_fresh

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::super::backoff::Backoff;
 use super::super::buffers::{Inbox, Outbox, Received, Stopped};
 use super::super::command;
+use super::super::names::SLOTS;
 use super::super::redirect::NodeName;
 use super::super::refusal::explained_end;
 use super::super::resp::{Items, Limits, Reply};
@@ -24,8 +25,9 @@ const HURRIED_INTERVAL: Duration = Duration::from_millis(100);
 const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What a connection and each of its answers may take. Another node knows the same, so it is not waited for as long as the one that has a room.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(2);
-/// Nodes that are asked at most. Nobody has as many.
-const NODES_MAX: usize = 1_000;
+/// Nodes that are known at most. Nobody has as many.
+pub(super) const NODES_MAX: usize = 1_000;
+const SAYS_DOWN: &str = "it says that its Cluster is down (cluster_state:fail)";
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -277,15 +279,15 @@ impl Scout {
                 }
                 // The last of all nodes to say so is believed.
                 if self.says_down && self.failed + 1 < self.nodes() {
-                    return Err("it says that its Cluster is down (cluster_state:fail)".to_owned());
+                    return Err(SAYS_DOWN.to_owned());
                 }
                 self.known = nodes;
                 self.known.retain(|node| !self.seeds.contains(node));
                 self.known.truncate(NODES_MAX);
                 self.backoff.reset();
-                self.is_down = self.says_down;
+                (self.is_down, self.failed) = (self.says_down, 0);
                 if !self.says_down {
-                    (self.failed, self.last_error) = (0, None);
+                    self.last_error = None;
                 }
                 Ok(Some(ranges))
             }
@@ -302,7 +304,8 @@ impl Scout {
     }
 
     fn interval(&self) -> Duration {
-        if self.asked_at < self.hurried_until { HURRIED_INTERVAL } else { INTERVAL }
+        // All are asked again, one after the other.
+        if self.asked_at < self.hurried_until && !self.is_down { HURRIED_INTERVAL } else { INTERVAL }
     }
 
     pub(super) fn timeout(&mut self, now: Time, config: &RedisConfig) {
@@ -316,6 +319,8 @@ impl Scout {
             State::Up if self.deadline.is_some() => {
                 self.give_up(&format!("no answer within {within} ms"), now, config);
             }
+            // It may be the one that is cut off.
+            State::Up if self.is_down => self.give_up(SAYS_DOWN, now, config),
             State::Up => self.ask(now, config),
         }
     }
@@ -325,7 +330,10 @@ impl Scout {
 /// answer.
 fn slots(ranges: Items<'_>, teller: &Address) -> Option<(Vec<Range>, Vec<Address>)> {
     let (mut masters, mut nodes) = (Vec::new(), Vec::new());
-    for range in ranges {
+    for (number, range) in ranges.enumerate() {
+        if number == usize::from(SLOTS) {
+            return None;
+        }
         let Reply::Array(mut range) = range else { return None };
         let (Reply::Integer(first), Reply::Integer(last)) = (range.next()?, range.next()?) else { return None };
         let (first, last) = (u16::try_from(first).ok()?, u16::try_from(last).ok()?);
@@ -335,7 +343,7 @@ fn slots(ranges: Items<'_>, teller: &Address) -> Option<(Vec<Range>, Vec<Address
             if index == 0 {
                 masters.push((first, last, address.clone()));
             }
-            if !nodes.contains(&address) {
+            if nodes.len() < NODES_MAX && !nodes.contains(&address) {
                 nodes.push(address);
             }
         }
@@ -368,18 +376,21 @@ mod tests {
     #[test]
     fn a_cluster_is_down_when_all_its_nodes_say_so() {
         let seeds = ["a", "b"].map(|host| Address::Tcp { host: host.to_owned(), port: 1 });
-        let (mut scout, config, now) = (Scout::new(&seeds, 0), RedisConfig::default(), Time::ZERO);
-        for (says, is_believed, is_down) in
-            [("fail", false, false), ("fail", true, true), ("fail", true, true), ("ok", true, false)]
-        {
+        let (mut scout, config, mut now) = (Scout::new(&seeds, 0), RedisConfig::default(), Time::ZERO);
+        for (host, says, is_believed, is_down) in [
+            ("a", "fail", false, false),
+            ("b", "fail", true, true),
+            ("a", "fail", true, true),
+            ("b", "ok", true, false),
+        ] {
+            now = now + INTERVAL;
+            scout.timeout(now, &config);
             while let Some(request) = scout.poll(now, &config) {
                 if let ConnectionRequest::Open { .. } = request {
                     scout.connected(now, &config);
                 }
             }
-            if scout.awaited.is_empty() {
-                scout.ask(now, &config);
-            }
+            assert_eq!(scout.address, Address::Tcp { host: host.to_owned(), port: 1 });
             assert_eq!(scout.input(&said(says), now, &config).is_some(), is_believed);
             assert_eq!(scout.is_down(), is_down);
         }

@@ -118,6 +118,13 @@ impl Waiting {
         }
     }
 
+    /// Takes out all.
+    pub(super) fn take(&mut self) -> Vec<Waits> {
+        self.of.iter_mut().for_each(|of| *of = 0);
+        self.bytes = 0;
+        std::mem::take(&mut self.list).into()
+    }
+
     /// Takes out what has waited for as long as it may.
     pub(super) fn expire(&mut self, now: Time, publish_wait: Duration) -> Vec<Waits> {
         let mut expired = Vec::new();

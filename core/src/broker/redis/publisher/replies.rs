@@ -57,7 +57,8 @@ impl Publisher {
             }
             Asked::Publish(PublishAsked { id, .. }) => self.published(reply, id, config, sink),
             // Whoever subscribes meanwhile reads what it says; and what is wrong with the server, the next command tells.
-            Asked::Asking | Asked::Announce | Asked::SetLayout => Some(Ok(Verdict::Fine)),
+            Asked::Asking | Asked::Announce => Some(Ok(Verdict::Fine)),
+            Asked::SetLayout => Some(Ok(set_layout(reply, config))),
             Asked::Layout => Some(Ok(layout(reply, config))),
             Asked::Canary(number) => Some(canary(reply, number, config)),
             Asked::Store(asked) => self.stored(reply, (asked, next), outbox, config, sink),
@@ -364,6 +365,16 @@ impl Publisher {
     }
 }
 
+/// What the instances of a Cluster have to agree on was to be written. Where that may pass, the question behind it tells.
+fn set_layout(reply: &Reply<'_>, config: &RedisConfig) -> Verdict {
+    match reply {
+        Reply::Error(error) if Redirect::of(error).is_none() && Refusal::of(error) == Refusal::Lasting => {
+            Verdict::Layout(Err(config.explained_error(error)))
+        }
+        _ => Verdict::Fine,
+    }
+}
+
 /// What the instances of a Cluster have to agree on is answered.
 fn layout(reply: &Reply<'_>, config: &RedisConfig) -> Verdict {
     match reply {
@@ -375,6 +386,8 @@ fn layout(reply: &Reply<'_>, config: &RedisConfig) -> Verdict {
             None if Refusal::of_probe(error) == Refusal::Passing => Verdict::LayoutPutOff,
             None => Verdict::Layout(Err(config.explained_error(error))),
         },
+        // It could not be written.
+        Reply::Null => Verdict::LayoutPutOff,
         _ => Verdict::Layout(Err("GET was answered with no text".to_owned())),
     }
 }

@@ -99,6 +99,11 @@ impl RedisSession {
         }
     }
 
+    /// What stands behind prefix and partition in the name of that channel.
+    pub fn canary_name(&self) -> &str {
+        self.canary.name()
+    }
+
     /// The channel on which it finds out whether what is published is heard has to be one of its node's.
     pub fn move_canary(&mut self, suits: impl Fn(&str) -> bool) {
         if self.canary.rename(suits, &self.config) && self.is_up(Role::Subscriber) {

@@ -404,6 +404,53 @@ fn a_master_that_was_demoted_is_left_with_what_it_has_not_answered() {
 }
 
 #[test]
+fn a_node_that_sends_to_itself_is_asked_again_after_a_pause() {
+    for to in ["node:2", "?:6379"] {
+        let moved = format!("-MOVED {} {to}\r\n", slot_of_partition(1)).into_bytes();
+        let mut world = World::subscribed();
+        world.store(1, 1);
+        assert_eq!(world.said(2), ["store m1"]);
+        world.hear(2, Role::Publisher, &moved);
+        assert_eq!((world.said(2), world.events()), (vec![], vec!["lost: [1]".to_owned()]));
+        world.broker.subscribe(&room(1));
+        assert_eq!(world.sent(2, Role::Subscriber), [[""; 0]; 0]);
+        world.wait(Duration::from_millis(100));
+        assert_eq!(world.said(2), ["store m1"]);
+        assert_eq!(world.sent(2, Role::Subscriber), [["SSUBSCRIBE".to_owned(), channel(1)]]);
+        world.hear(2, Role::Subscriber, &moved);
+        assert_eq!(world.events(), ["lost: [1]"], "so the room is asked for again");
+    }
+}
+
+#[test]
+fn nobody_agrees_on_what_could_not_be_written() {
+    let mut world = World::new(config());
+    world.poll();
+    world.scout_hears(slots([1, 2]));
+    world.come_up(1);
+    world.come_up(2);
+    world.sent(1, Role::Publisher);
+    world.hear(1, Role::Publisher, b"-NOREPLICAS Not enough good replicas to write.\r\n$-1\r\n");
+    let events = world.events();
+    assert!(events[0].starts_with("down: the master of the first partition cannot say yet"), "{events:?}");
+    world.wait(Duration::from_millis(200));
+    assert_eq!(world.said(1), ["SETNX", "GET"]);
+    world.hear(1, Role::Publisher, b":1\r\n$9\r\n2 sharded\r\n");
+    assert_eq!(world.events(), ["up", "publisher up", "willing"]);
+}
+
+#[test]
+fn what_waits_is_refused_when_the_server_ends() {
+    let mut world = World::subscribed();
+    world.store(0, 1);
+    world.said(1);
+    world.hear(1, Role::Publisher, b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n");
+    world.store(0, 2);
+    world.broker.stop_waiting();
+    assert_eq!(world.events(), ["not published 1: Unavailable", "not published 2: Unavailable"]);
+}
+
+#[test]
 fn instances_that_part_rooms_otherwise_are_refused() {
     let mut world = World::new(config());
     world.poll();
@@ -450,7 +497,7 @@ fn what_instances_agree_on_is_asked_again_of_a_node_that_cannot_say_it_now() {
         world.wait(Duration::from_millis(200));
         assert_eq!(world.said(1), ["SETNX", "GET"]);
         world.hear(1, Role::Publisher, b":1\r\n$9\r\n2 sharded\r\n");
-        assert_eq!(world.events(), ["up", "publisher up"]);
+        assert_eq!(world.events(), ["up", "publisher up", "willing"]);
     }
 }
 
