@@ -182,6 +182,7 @@ impl<'t> Cluster<'t> {
         self.knock()?;
         self.probe()?;
         self.refuse_for_a_while()?;
+        self.move_for_a_while()?;
         self.check_quiet()?;
         self.leave()?;
         let Cluster { around, group, mut outcome, clients, .. } = self;

@@ -46,6 +46,8 @@ pub struct Shards {
     rng: Rng,
     standings: Vec<Standing>,
     moving: Option<Moving>,
+    /// What moves does not settle.
+    is_held: bool,
     /// Places of instances and nodes that do not reach each other.
     pub cuts: BTreeSet<(usize, usize)>,
     /// When what one node passes on to another comes last: it keeps its order.
@@ -61,6 +63,7 @@ impl Shards {
             rng: rng(options.seed, "nodes"),
             standings: vec![Standing::default(); slotted.nodes()],
             moving: None,
+            is_held: false,
             cuts: BTreeSet::new(),
             passes: BTreeMap::new(),
         }
@@ -297,7 +300,8 @@ impl Group {
         let Some(shards) = &self.shards else { return false };
         let from = shards.map.shard(slot);
         let (source, target) = (shards.map.masters[from], shards.map.masters[to]);
-        if from == to || shards.moving.is_some() || !self.reaches(source) || !self.reaches(target) {
+        let is_able = |node: usize| self.reaches(node) && self.servers[node].knows(&shards.map);
+        if from == to || shards.moving.is_some() || !is_able(source) || !is_able(target) {
             return false;
         }
         trace!(around.trace, around.timeline, "slot {slot} moves from node {source} to node {target}");
@@ -328,7 +332,7 @@ impl Group {
             self.plan_move(around);
             return Ok(());
         }
-        if self.move_key(slot, source, target, around) {
+        if self.move_key(slot, source, target, around) || self.shards.as_ref().is_some_and(|shards| shards.is_held) {
             self.plan_move(around);
             return Ok(());
         }
@@ -339,6 +343,25 @@ impl Group {
         let map = shards.map.clone();
         shards.plan_learning(around);
         self.servers[target].learn(&map, around)
+    }
+
+    /// The slot of a room moves to the next shard with all its keys at once, and does not settle. Says whether it does.
+    pub fn hold_on_the_way(&mut self, room: usize, around: &mut Surroundings<'_>) -> bool {
+        let Some(shards) = &mut self.shards else { return false };
+        let slot = shards.slot(room);
+        let to = (shards.map.shard(slot) + 1) % shards.map.masters.len();
+        let (source, target) = (shards.map.master(slot), shards.map.masters[to]);
+        shards.is_held = true;
+        let moves = self.move_slot(slot, to, around);
+        while moves && self.move_key(slot, source, target, around) {}
+        moves
+    }
+
+    /// What moves may settle. Says whether anything moves still.
+    pub fn let_settle(&mut self) -> bool {
+        let Some(shards) = &mut self.shards else { return false };
+        shards.is_held = false;
+        shards.moving.is_some()
     }
 
     /// Moves one key, if there is any.

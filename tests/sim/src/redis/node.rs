@@ -382,6 +382,11 @@ impl Redis {
         Ok(())
     }
 
+    /// Whether it knows who has which slots.
+    pub fn knows(&self, map: &SlotMap) -> bool {
+        self.node.as_ref().is_some_and(|node| node.map == *map)
+    }
+
     /// A slot is on its way from here to another node.
     pub fn migrates(&mut self, slot: u16, to: usize) {
         if let Some(node) = &mut self.node {
@@ -443,6 +448,88 @@ impl Redis {
         }
         for room in rooms {
             self.data.kept.take(KeyOf::Meta(room));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Narrowed, Options};
+
+    /// A slot of the first of three masters.
+    const SLOT: u16 = 7;
+
+    fn node(number: usize) -> Node {
+        let slotted = (6..).step_by(16).find_map(|seed| Options::draw(seed, &Narrowed::default()).slotted);
+        let mut node = Node::new(&slotted.expect("these seeds have a Cluster"), number);
+        (node.shard, node.map) = (number % 3, SlotMap::new(3));
+        node
+    }
+
+    /// The first word of what it says to a command with two keys, of which so many are there.
+    fn script(node: &Node, present: usize, is_asking: bool) -> String {
+        said(node, &About { slot: SLOT, is_pubsub: false, keys: (present, 2) }, is_asking)
+    }
+
+    fn pubsub(node: &Node, is_asking: bool) -> String {
+        said(node, &About { slot: SLOT, is_pubsub: true, keys: (0, 1) }, is_asking)
+    }
+
+    fn said(node: &Node, about: &About, is_asking: bool) -> String {
+        let refusal = node.refusal(about, is_asking, node.map.masters[node.shard] != node.number);
+        refusal.map_or("does".to_owned(), |text| text.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_replica_takes_what_is_published_and_no_scripts() {
+        for (number, scripts, published) in [(0, "does", "does"), (1, "-MOVED", "-MOVED"), (3, "-MOVED", "does")] {
+            let node = node(number);
+            assert_eq!(
+                (&script(&node, 2, false)[..], &pubsub(&node, false)[..]),
+                (scripts, published),
+                "node {number}"
+            );
+        }
+    }
+
+    #[test]
+    fn while_a_slot_moves_keys_decide_at_the_old_node_and_asking_at_the_new_one() {
+        let (mut old, mut new) = (node(0), node(1));
+        old.migrating.insert(SLOT, 1);
+        new.importing.insert(SLOT);
+        for (present, at_old, asking) in [(2, "does", "does"), (1, "-TRYAGAIN", "-TRYAGAIN"), (0, "-ASK", "-TRYAGAIN")]
+        {
+            assert_eq!(script(&old, present, false), at_old, "{present} keys are there");
+            assert_eq!(script(&new, present, true), asking, "{present} keys are there");
+            assert_eq!(script(&new, present, false), "-MOVED");
+        }
+        let single = About { slot: SLOT, is_pubsub: false, keys: (0, 1) };
+        assert_eq!([said(&old, &single, false), said(&new, &single, true)], ["-ASK", "does"]);
+        assert_eq!([pubsub(&old, false), pubsub(&new, false), pubsub(&new, true)], ["does", "-MOVED", "does"]);
+    }
+
+    #[test]
+    fn a_node_that_takes_the_cluster_to_be_down_publishes_all_the_same() {
+        let mut node = node(0);
+        node.is_down = true;
+        assert_eq!([script(&node, 2, false), pubsub(&node, false)], ["-CLUSTERDOWN", "does"]);
+    }
+
+    #[test]
+    fn all_slots_are_somebodys() {
+        let mut map = SlotMap::new(3);
+        for (slot, shard) in [(0, 1), (5_460, 2), (5_461, 0), (16_383, 0), (0, 0)] {
+            map.moves(slot, shard);
+            let ranges = map.ranges();
+            assert_eq!((ranges[0].0, ranges[ranges.len() - 1].1), (0, 16_383));
+            assert!(ranges.windows(2).all(|two| two[0].1 + 1 == two[1].0 && two[0].2 != two[1].2), "{ranges:?}");
+            let of = |slot: u16| {
+                ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|range| range.2)
+            };
+            assert!(
+                [0, 1, 5_459, 5_460, 5_461, 5_462, 16_383].into_iter().all(|slot| of(slot) == Some(map.shard(slot)))
+            );
         }
     }
 }
