@@ -370,6 +370,8 @@ impl Group {
         let Some(shards) = self.shards.as_mut().filter(|_| !keys.is_empty()) else { return false };
         let key = keys[shards.rng.usize(0..keys.len())];
         trace!(around.trace, around.timeline, "{key:?} moves from node {source} to node {target}");
+        // What was stored before is ahead of this on the way to the replica, and a `WAIT` for it looks at no key.
+        self.servers[source].replicate(around);
         let kept = self.servers[source].give(key);
         self.servers[target].take(kept);
         true
