@@ -187,7 +187,7 @@ impl Subscriber {
         let is_first = |ask: &Ask| ask.operation.confirmed_by(kind) && room.is_some_and(|room| room == &*ask.room);
         let left = match self.commands.front_mut() {
             Some(Command::Channels { left }) if self.asks.front().is_some_and(is_first) => left,
-            _ if kind == b"sunsubscribe" => {
+            _ if kind == b"sunsubscribe" && names.is_sharded() => {
                 return match room.and_then(|room| names.partition(room)) {
                     Some(partition) => Ok(Verdict::Gone(partition)),
                     None => Err(strayed()),

@@ -301,7 +301,9 @@ impl Cluster {
     pub(super) fn ask_layout(&mut self) {
         let layout = self.config.names().layout();
         let place = self.routes.node(0);
-        if let Some(node) = place.and_then(|place| self.node_mut(place)).filter(|node| node.is_publisher_up) {
+        // It may be lost, of which nobody has heard yet.
+        let is_there = |node: &&mut super::Node| node.is_publisher_up && node.session.is_up(Role::Publisher);
+        if let Some(node) = place.and_then(|place| self.node_mut(place)).filter(is_there) {
             node.session.ask_layout(&layout);
             if self.layout == Layout::Unknown {
                 self.layout = Layout::Asked;

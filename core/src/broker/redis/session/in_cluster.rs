@@ -81,7 +81,8 @@ impl RedisSession {
         }
     }
 
-    /// Asks what the instances have agreed on, and has them agree on this if there is nothing yet: [`News::Layout`] is the answer.
+    /// Asks what the instances have agreed on, and has them agree on this if there is nothing yet, where the connection is up:
+    /// [`News::Layout`] is the answer.
     pub fn ask_layout(&mut self, layout: &str) {
         let (publisher, link, config, _) = self.publishing(Role::Publisher);
         publisher.ask_layout(layout, &mut link.outbox, config);

@@ -535,3 +535,15 @@ fn a_node_that_is_cut_off_is_believed_only_if_all_say_the_same() {
     world.scout_hears(down.into_bytes());
     assert!(world.events().contains(&"lost: [0]".to_owned()));
 }
+
+#[test]
+fn nothing_is_said_on_a_connection_that_is_lost_before_anybody_has_heard_of_it() {
+    let mut world = unagreed([1, 2]);
+    world.wait(Duration::from_secs(1));
+    world.sent_on(LinkId::at(0));
+    let link = world.link(2, Role::Publisher);
+    world.open.remove(&link);
+    world.broker.disconnected(link, "reset", world.now);
+    world.scout_hears_more(slots([2, 2]));
+    assert_eq!(world.broker.output(link), b"", "it would stand before the set-up of the next one");
+}
