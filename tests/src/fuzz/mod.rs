@@ -3,6 +3,7 @@
 //! Each is a function of bytes that panics where something does not hold. Bytes that mean nothing to it pass. To add one:
 //! a file here, a row in [`TARGETS`], a file in `fuzz/fuzz_targets` with its `[[bin]]`, and a seed in `fuzz/corpus`.
 
+mod cluster;
 mod commands;
 mod core;
 mod core_against_model;
@@ -22,6 +23,7 @@ mod steps;
 mod upgrade;
 
 pub use self::core::core;
+pub use cluster::cluster;
 pub use commands::commands;
 pub use core_against_model::core_against_model;
 pub use decoder::decoder;
@@ -38,7 +40,8 @@ pub use upgrade::upgrade;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its folders too, and its body.
-pub const TARGETS: [(&str, Body); 12] = [
+pub const TARGETS: [(&str, Body); 13] = [
+    ("cluster", cluster),
     ("commands", commands),
     ("core", core),
     ("core_against_model", core_against_model),

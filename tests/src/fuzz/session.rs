@@ -98,19 +98,19 @@ pub(super) fn links_of(session: &RedisBroker) -> [LinkId; 2] {
 
 /// What stands at the server's end of a connection.
 #[derive(Default)]
-struct Link {
+pub(super) struct Link {
     /// The session asked for it, and was not told of its end.
-    open: bool,
-    established: bool,
+    pub(super) open: bool,
+    pub(super) established: bool,
     /// Bytes written and not understood yet.
-    heard: Vec<u8>,
+    pub(super) heard: Vec<u8>,
     /// Commands not answered yet.
-    commands: VecDeque<Vec<Vec<u8>>>,
+    pub(super) commands: VecDeque<Vec<Vec<u8>>>,
 }
 
 impl Link {
     /// Takes the commands that are whole.
-    fn understand(&mut self) {
+    pub(super) fn understand(&mut self) {
         let limits = Limits { message_bytes_max: 1 << 20, reply_bytes_max: 1 << 20 };
         loop {
             let len = match scan(&self.heard, &limits).expect("commands are well-formed") {
@@ -153,7 +153,7 @@ pub(super) struct History {
     sentinels: Vec<Sentinel>,
 }
 
-type Passwords = [Option<&'static str>; 2];
+pub(super) type Passwords = [Option<&'static str>; 2];
 
 impl History {
     /// Decodes steps from the bytes and takes them.
@@ -438,7 +438,7 @@ impl History {
     }
 }
 
-fn check_reason(reason: &str, passwords: Passwords) {
+pub(super) fn check_reason(reason: &str, passwords: Passwords) {
     let mut passwords = passwords.into_iter().flatten();
     assert!(passwords.all(|password| !reason.contains(password)), "a password is told: {reason}");
 }
@@ -472,11 +472,11 @@ fn channel(choice: u8) -> String {
     if choice & 0x78 == 0x78 { "elsewhere".to_owned() } else { format!("fanfare:{}", room_name(choice)) }
 }
 
-fn confirmation(kind: &str, channel: &str) -> Vec<u8> {
+pub(super) fn confirmation(kind: &str, channel: &str) -> Vec<u8> {
     format!(">3\r\n${}\r\n{kind}\r\n${}\r\n{channel}\r\n:1\r\n", kind.len(), channel.len()).into_bytes()
 }
 
-fn bulk(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn bulk(bytes: &[u8]) -> Vec<u8> {
     [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 

@@ -53,6 +53,7 @@ mod core_work_is_bounded_and_charged;
 mod deflate_agrees_with_another_implementation;
 mod every_file_is_in_a_program;
 mod fuzz_corpora_replay;
+mod redis_clusters_bear_any_node;
 mod redis_instances_come_back_apart;
 mod redis_session;
 mod redis_sessions_bear_any_server;
