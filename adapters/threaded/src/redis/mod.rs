@@ -207,7 +207,7 @@ impl RedisLinks {
                 self.links.resize_with(id.index() + 1, Link::default);
             }
             match request {
-                ConnectionRequest::Drop => self.links[id.index()].forget(),
+                ConnectionRequest::Drop => self.links[id.index()].give_up(),
                 ConnectionRequest::Open { address } => {
                     let sign_in = self.sign_ins.to_read(&self.session, id);
                     let opened = self.links[id.index()].open(address, sign_in, self.connect_timeout, self.tls.as_ref());
@@ -295,6 +295,14 @@ impl Link {
     /// Whether its thread had nothing in this turn, and its socket has something.
     fn has_untold(&self) -> bool {
         !self.has_told && self.connection.as_ref().is_some_and(|connection| connection.stream.has_unread())
+    }
+
+    /// The same where nobody has told its end. Its thread may go on connecting to a host that does not answer, so the next attempt has another.
+    fn give_up(&mut self) {
+        if self.connection.is_none() {
+            self.line = None;
+        }
+        self.forget();
     }
 
     /// Ends the attempt or the connection. What is still told of it is old.
@@ -385,6 +393,15 @@ mod tests {
         assert_eq!(stream.read(&mut [0]).unwrap(), 1);
         links.read(late, false, |_| ());
         assert_eq!(links.session.state(id), LinkState::Waiting);
+    }
+
+    #[test]
+    fn an_attempt_that_is_given_up_holds_up_no_other() {
+        let (mut links, id, _) = connecting();
+        let deadline = Time::ZERO + links.connect_timeout;
+        links.read(deadline, false, |_| ());
+        links.drive(deadline);
+        assert!(links.links[id.index()].line.is_none(), "its thread is left alone");
     }
 
     #[test]
