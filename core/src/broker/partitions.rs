@@ -64,6 +64,11 @@ impl Partitions {
         self.has[usize::from(partition)] = true;
     }
 
+    /// Takes one out. Says whether it was in.
+    pub fn remove(&mut self, partition: u16) -> bool {
+        self.has.get_mut(usize::from(partition)).is_some_and(std::mem::take)
+    }
+
     /// Whether this is one.
     pub fn contains(&self, partition: u16) -> bool {
         self.has.get(usize::from(partition)) == Some(&true)

@@ -205,7 +205,14 @@ impl Subscriber {
                 return Ok(CanaryNews::Subscribed(room).into());
             }
             match operation {
-                _ if void => {}
+                // Nobody would ever end it, if it is not asked for anew.
+                Operation::Subscribe if void => {
+                    if !self.asks.iter().any(|ask| ask.room == room) {
+                        let ask = Ask { operation: Operation::Unsubscribe, room, alone: false, void: true };
+                        self.asks.push_back(ask);
+                    }
+                }
+                Operation::Unsubscribe if void => {}
                 Operation::Subscribe => sink(BrokerEvent::Subscribed { room: &room }),
                 Operation::Unsubscribe => sink(BrokerEvent::Unsubscribed { room: &room }),
             }

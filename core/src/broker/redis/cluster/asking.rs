@@ -240,6 +240,9 @@ impl Cluster {
         for news in news {
             match news {
                 News::Gone(partition) => {
+                    if let Some(node) = self.node_mut(place) {
+                        node.left.remove(partition);
+                    }
                     // One channel after the other is let go of.
                     let is_news = self.routes.subscribed_from(partition) <= self.now;
                     if self.routes.node(partition) == Some(place) && is_news {
@@ -277,7 +280,11 @@ impl Cluster {
 
     /// A node has come, gone, or changed its mind.
     fn node_has_changed(&mut self, place: usize, was_lost: bool, came_up: bool) {
+        let partitions = self.partitions;
         if was_lost {
+            if let Some(node) = self.node_mut(place) {
+                node.left = Partitions::none_of(partitions);
+            }
             let here: Vec<u16> =
                 self.routes.partitions().filter(|partition| self.subscribed_at(*partition) == Some(place)).collect();
             self.lose(&here);

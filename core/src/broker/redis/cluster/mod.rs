@@ -169,7 +169,7 @@ impl Cluster {
             return None;
         }
         self.made += 1;
-        let node = Node::new(address.clone(), self.made, self.now, &self.config);
+        let node = Node::new(address.clone(), (self.made, self.partitions), self.now, &self.config);
         match self.nodes.iter().position(Option::is_none) {
             Some(place) => {
                 self.nodes[place] = Some(node);
@@ -515,6 +515,7 @@ impl Cluster {
                     node.session.forget(|room| changed.has_room(room));
                 }
             }
+            self.begin_anew(changed, before);
             let had_node: Vec<u16> = changed.iter().filter(|partition| left(*partition).is_some()).collect();
             self.lose(&had_node);
         }
@@ -524,6 +525,24 @@ impl Cluster {
             self.notice = Some(format!("{count} of {} partitions are at other masters now", self.partitions));
         }
         self.move_canaries();
+    }
+
+    /// A node that gets a partition back, and has not ended its subscriptions meanwhile, holds some that nobody may want any more. Only a new
+    /// connection makes sure that there are none.
+    fn begin_anew(&mut self, changed: &Partitions, before: &[Option<usize>]) {
+        for partition in changed.iter() {
+            if let Some(node) = before[usize::from(partition)].and_then(|place| self.node_mut(place)) {
+                node.left.insert(partition);
+            }
+            let (place, now, partitions) = (self.routes.node(partition), self.now, self.partitions);
+            if let Some(node) = place.and_then(|place| self.node_mut(place))
+                && node.left.remove(partition)
+                && node.is_subscriber_up
+            {
+                node.left = Partitions::none_of(partitions);
+                node.session.drop_subscriber("it has a slot again, and may hold subscriptions of before", now);
+            }
+        }
     }
 
     /// Each node's canary needs a channel of the node's own.

@@ -3,7 +3,7 @@
 use super::super::link_id::Role;
 use super::super::session::RedisSession;
 use super::super::{Address, RedisConfig};
-use crate::broker::BrokerEvent;
+use crate::broker::{BrokerEvent, Partitions};
 use crate::hash::Seeded;
 use crate::time::Time;
 use std::hash::BuildHasher;
@@ -31,6 +31,8 @@ pub(super) struct Node {
     /// As was told last.
     pub(super) is_subscriber_up: bool,
     pub(super) is_publisher_up: bool,
+    /// Partitions that went to another node, and whose subscriptions this one has not ended.
+    pub(super) left: Partitions,
     /// It was lost, and with it all its subscriptions, of which nobody has heard yet.
     was_lost: bool,
     /// Why it refuses for a while.
@@ -42,7 +44,7 @@ pub(super) struct Node {
 
 impl Node {
     /// The `made`th one.
-    pub(super) fn new(address: Address, made: u64, now: Time, config: &RedisConfig) -> Node {
+    pub(super) fn new(address: Address, (made, partitions): (u64, u16), now: Time, config: &RedisConfig) -> Node {
         let seed = Seeded::new(config.seed).hash_one(made);
         Node {
             session: RedisSession::new(Some(address.clone()), seed, config.clone()),
@@ -53,6 +55,7 @@ impl Node {
             is_leaving: false,
             is_subscriber_up: false,
             is_publisher_up: false,
+            left: Partitions::none_of(partitions),
             was_lost: false,
             refusing: None,
             is_news: false,

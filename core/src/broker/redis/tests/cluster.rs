@@ -274,6 +274,45 @@ fn rooms_that_a_node_lets_go_of_are_asked_for_where_they_are() {
 }
 
 #[test]
+fn a_subscription_that_is_confirmed_too_late_is_ended() {
+    for is_asked_again in [false, true] {
+        let mut world = World::up();
+        world.broker.subscribe(&room(1));
+        assert_eq!(world.sent(2, Role::Subscriber).len(), 1);
+        world.hear(2, Role::Subscriber, &confirmation("sunsubscribe", &channel(1)));
+        assert_eq!(world.events(), ["lost: [1]"]);
+        if is_asked_again {
+            world.broker.subscribe(&room(1));
+            world.wait(Duration::from_millis(500));
+        }
+        world.hear(2, Role::Subscriber, &confirmation("ssubscribe", &channel(1)));
+        let said = world.sent(2, Role::Subscriber);
+        let word = if is_asked_again { "SSUBSCRIBE" } else { "SUNSUBSCRIBE" };
+        assert_eq!(said.last().unwrap(), &[word.to_owned(), channel(1)]);
+        assert!(said.iter().all(|words| words[0] == word || words[1].contains("canary")), "{said:?}");
+        assert_eq!(world.events(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_node_that_gets_a_partition_back_is_connected_to_anew() {
+    for has_ended_it in [false, true] {
+        let mut world = World::subscribed();
+        for (number, ports) in [[2, 2], [2, 1], [2, 2]].into_iter().enumerate() {
+            if has_ended_it && number == 2 {
+                world.hear(2, Role::Subscriber, &confirmation("sunsubscribe", &channel(1)));
+            }
+            world.wait(Duration::from_secs(1));
+            world.sent_on(LinkId::at(0));
+            world.scout_hears_more(slots(ports));
+        }
+        let is_connected =
+            |world: &World| world.open.iter().any(|(link, port)| *port == 2 && world.broker.receives(*link));
+        assert_eq!(is_connected(&world), has_ended_it);
+    }
+}
+
+#[test]
 fn what_an_unasked_unsubscription_answers_is_not_answered_twice() {
     let mut world = World::subscribed();
     world.broker.unsubscribe(&room(1));
