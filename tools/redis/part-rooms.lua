@@ -52,6 +52,10 @@ repeat
   end
 until cursor == '0'
 
+if partitions == 0 then
+  -- What the instances of a Cluster have agreed on.
+  redis.call('DEL', prefix .. '{0}\1layout')
+end
 local count = 0
 for key, name in pairs(found) do
   if redis.call('RENAMENX', key, name) == 0 then

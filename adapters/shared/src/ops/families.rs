@@ -358,7 +358,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     counter(
         "fanfare_broker_master_changes_total",
-        "Times that Sentinels named another master than before.",
+        "Times that Sentinels named another master than before, or that parts of a Cluster went to other masters.",
         samples![s => s.broker_master_changes],
     ),
     gauge(

@@ -15,7 +15,7 @@ pub struct Snapshot {
     pub durable_publisher_up: bool,
     /// Times a lost link came back.
     pub broker_reconnects: u64,
-    /// Times that Sentinels named another master.
+    /// Times that Sentinels named another master, or parts of a Cluster went to others.
     pub broker_master_changes: u64,
     /// Publishes without an id that were dropped because the broker was away or busy.
     pub broker_publishes_dropped: u64,

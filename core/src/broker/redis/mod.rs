@@ -313,7 +313,7 @@ pub struct RedisStats<'a> {
     pub durable_publisher: Option<LinkStats<'a>>,
     /// How often a connection, of any link, came up that had been up before.
     pub reconnects: u64,
-    /// How often Sentinels named another master than before.
+    /// How often Sentinels named another master than before, or parts of a Cluster went to others.
     pub switches: u64,
     /// Publishes that Redis has not answered yet.
     pub publishes_in_flight: usize,

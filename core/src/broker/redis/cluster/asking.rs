@@ -466,9 +466,11 @@ impl Cluster {
         }
         let is_agreed = self.layout == Layout::Agreed;
         let has = |is: fn(&super::Node) -> bool| self.nodes().any(|(_, node)| !node.is_leaving && is(node));
-        let is_up = is_agreed && has(|node| node.is_subscriber_up);
-        let is_publisher_up = is_agreed && has(|node| node.is_publisher_up);
         let trouble = self.trouble();
+        // At first, those that have yet to connect are waited for, unless it is told already that one is away.
+        let is_whole = self.is_up || trouble.is_some() || self.is_whole();
+        let is_up = is_agreed && is_whole && has(|node| node.is_subscriber_up);
+        let is_publisher_up = is_agreed && is_whole && has(|node| node.is_publisher_up);
         let reason = || format!("Redis: {}", trouble.as_deref().unwrap_or("not connected yet"));
         if is_up != self.is_up || !is_up && self.told.as_deref() != trouble.as_deref() {
             self.is_up = is_up;
@@ -504,6 +506,12 @@ impl Cluster {
         }
     }
 
+    /// Whether each node that has partitions is connected.
+    fn is_whole(&self) -> bool {
+        let is_there = |node: &super::Node| node.is_subscriber_up && node.is_publisher_up;
+        self.nodes().filter(|(place, _)| self.routes.count(*place) > 0).all(|(_, node)| is_there(node))
+    }
+
     /// What is amiss, for people.
     fn trouble(&self) -> Option<String> {
         if let Layout::Differs(why) = &self.layout {
@@ -515,9 +523,18 @@ impl Cluster {
         if without == usize::from(total) {
             return self.scout.trouble();
         }
-        let of_nodes = self.nodes().filter(|(place, _)| count(*place) > 0).find_map(|(place, node)| {
+        let mut troubled = self.nodes().filter(|(place, _)| count(*place) > 0).filter_map(|(place, node)| {
             let why = node.trouble(self.now)?;
-            Some(format!("{}, which has {} of {total} partitions: {why}", node.address, count(place)))
+            Some((node, count(place), why))
+        });
+        let first = troubled.next();
+        let others = troubled.count();
+        let of_nodes = first.map(|(node, count, why)| {
+            let others = match others {
+                0 => String::new(),
+                others => format!("; and {others} more of its masters"),
+            };
+            format!("{}, which has {count} of {total} partitions: {why}{others}", node.address)
         });
         let no_master = (without > 0).then(|| format!("{without} of {total} partitions have no master"));
         let put_off = (self.layout == Layout::PutOff)
