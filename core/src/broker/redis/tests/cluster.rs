@@ -462,6 +462,22 @@ fn a_node_that_sends_to_itself_is_asked_again_after_a_pause() {
 }
 
 #[test]
+fn masters_that_have_yet_to_connect_are_waited_for_at_the_start() {
+    let mut world = World::new(config());
+    world.poll();
+    world.scout_hears(slots([1, 2]));
+    world.come_up(1);
+    world.sent(1, Role::Publisher);
+    world.hear(1, Role::Publisher, b":1\r\n$9\r\n2 sharded\r\n");
+    assert_eq!(world.events(), [""; 0], "the other one hangs, or is about to answer");
+    world.wait(Duration::from_secs(1));
+    let late = "refusing: node:2, which has 1 of 2 partitions: not connected yet";
+    assert_eq!(world.events(), ["up", "publisher up", late]);
+    world.come_up(2);
+    assert_eq!(world.events(), ["willing"]);
+}
+
+#[test]
 fn nobody_agrees_on_what_could_not_be_written() {
     let mut world = World::new(config());
     world.poll();
