@@ -398,6 +398,13 @@ impl Cluster {
 
     /// Asks for so many rooms as may be asked for at a time.
     fn send_subscriptions(&mut self) {
+        for place in 0..self.nodes.len() {
+            let is_due = self.canary_due_at(place).is_some_and(|at| at <= self.now);
+            if let Some(node) = self.node_mut(place).filter(|_| is_due) {
+                node.is_canary_due = false;
+                node.session.ask_canary();
+            }
+        }
         let mut left = SUBSCRIBE_BATCH;
         for partition in self.routes.partitions() {
             if left == 0 {
@@ -419,16 +426,25 @@ impl Cluster {
         }
     }
 
+    /// When a node's canary can have its channel back, if it has lost it.
+    fn canary_due_at(&self, place: usize) -> Option<Time> {
+        let node = self.node(place).filter(|node| node.is_canary_due)?;
+        let partition = partition_of(node.session.canary_name(), self.partitions);
+        (self.routes.node(partition) == Some(place)).then(|| self.routes.subscribed_from(partition).max(self.now))
+    }
+
     /// When more can be asked for.
     pub(super) fn next_subscription(&self) -> Option<Time> {
         let waits = |partition: &u16| !self.unsent[usize::from(*partition)].is_empty();
         let waiting = self.routes.partitions().filter(waits);
+        let canaries = (0..self.nodes.len()).filter_map(|place| self.canary_due_at(place));
         waiting
             .filter_map(|partition| {
                 let place = self.subscribed_at(partition)?;
                 let ready_at = self.routes.subscribed_from(partition);
                 self.node(place).filter(|node| node.is_subscriber_up).map(|_| ready_at.max(self.now))
             })
+            .chain(canaries)
             .min()
     }
 

@@ -565,7 +565,9 @@ impl Cluster {
         let Some(Some(node)) = nodes.get_mut(place) else { return };
         let of = |name: &str| crate::broker::partition_of(name, *partitions);
         if of(node.session.canary_name()) == partition {
-            node.session.move_canary(|name| of(name) != partition && routes.node(of(name)) == Some(place));
+            let is_moved =
+                node.session.move_canary(|name| of(name) != partition && routes.node(of(name)) == Some(place));
+            node.is_canary_due = !is_moved;
         }
     }
 

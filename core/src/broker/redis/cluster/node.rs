@@ -33,6 +33,8 @@ pub(super) struct Node {
     pub(super) is_publisher_up: bool,
     /// Partitions that went to another node, and whose subscriptions this one has not ended.
     pub(super) left: Partitions,
+    /// Its canary has lost its channel, and there is no other one that it could have.
+    pub(super) is_canary_due: bool,
     /// It was lost, and with it all its subscriptions, of which nobody has heard yet.
     was_lost: bool,
     /// Why it refuses for a while.
@@ -56,6 +58,7 @@ impl Node {
             is_subscriber_up: false,
             is_publisher_up: false,
             left: Partitions::none_of(partitions),
+            is_canary_due: false,
             was_lost: false,
             refusing: None,
             is_news: false,

@@ -110,9 +110,18 @@ impl RedisSession {
         self.canary.name()
     }
 
-    /// The channel on which it finds out whether what is published is heard has to be one of its node's.
-    pub fn move_canary(&mut self, suits: impl Fn(&str) -> bool) {
-        if self.canary.rename(suits, &self.config) && self.is_up(Role::Subscriber) {
+    /// The channel on which it finds out whether what is published is heard has to be one of its node's. Says whether it is another one now.
+    pub fn move_canary(&mut self, suits: impl Fn(&str) -> bool) -> bool {
+        let is_moved = self.canary.rename(suits, &self.config);
+        if is_moved {
+            self.ask_canary();
+        }
+        is_moved
+    }
+
+    /// Subscribes to that channel, where the connection is up.
+    pub fn ask_canary(&mut self) {
+        if self.is_up(Role::Subscriber) {
             self.subscriber.ask_canary(self.canary.name());
         }
     }

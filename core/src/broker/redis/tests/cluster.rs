@@ -274,6 +274,16 @@ fn rooms_that_a_node_lets_go_of_are_asked_for_where_they_are() {
 }
 
 #[test]
+fn a_canary_whose_only_channel_was_let_go_of_has_it_back() {
+    let mut world = World::subscribed();
+    world.hear(2, Role::Subscriber, &confirmation("sunsubscribe", &channel(1)));
+    assert_eq!(world.sent(2, Role::Subscriber), [[""; 0]; 0]);
+    world.wait(Duration::from_millis(500));
+    let said = world.sent(2, Role::Subscriber);
+    assert!(said.len() == 1 && said[0][0] == "SSUBSCRIBE" && said[0][1].contains("canary"), "{said:?}");
+}
+
+#[test]
 fn a_subscription_that_is_confirmed_too_late_is_ended() {
     for is_asked_again in [false, true] {
         let mut world = World::up();
