@@ -143,8 +143,10 @@ impl RedisSession {
     /// Reads a part of a room's history: `Read` or `ReadFailed` follows, never from within this call, unless `PublisherDown` comes first.
     /// How many may wait for that is for the caller to bound. A page has at most 1,000 messages and 512 KiB of payloads.
     pub fn read(&mut self, room: &str, query: Query, retention: Retention, id: ReadId) {
+        // Nobody would be told of its end.
+        let is_told = !self.is_up_untold;
         let (publisher, link, config, events) = self.publishing(Role::Publisher);
-        if link.is_up() {
+        if link.is_up() && is_told {
             publisher.read(room, (query, retention), id, &mut link.outbox, config, events);
         } else {
             events.read_failed(id, true);
