@@ -229,8 +229,7 @@ impl Cluster {
     /// What one session has learned.
     fn hear(&mut self, place: usize) {
         let Some(node) = self.node_mut(place) else { return };
-        let (was_lost, is_news, address) = (node.take_loss(), node.take_is_news(), node.address.clone());
-        let came_up = node.take_came_up();
+        let (was_lost, is_news, came_up) = (node.take_loss(), node.take_is_news(), node.take_came_up());
         let (news, detours, announcements) =
             (node.session.take_news(), node.session.take_detours(), node.session.take_announcements());
         self.is_news |= is_news;
@@ -258,7 +257,8 @@ impl Cluster {
                     }
                 }
                 News::Moved { slot, to } => {
-                    self.moved(slot, place, to.seen_from(&address).as_ref());
+                    let to = self.node(place).and_then(|node| to.seen_from(&node.address));
+                    self.moved(slot, place, to.as_ref());
                 }
                 News::Layout(layout) => self.have_agreed(layout),
                 News::LayoutPutOff => {

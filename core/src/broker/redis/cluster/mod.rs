@@ -540,7 +540,7 @@ impl Cluster {
                 && node.is_subscriber_up
             {
                 node.left = Partitions::none_of(partitions);
-                node.session.drop_subscriber("it has a slot again, and may hold subscriptions of before", now);
+                node.session.subscribe_anew("it has a slot again, and may hold subscriptions of before", now);
             }
         }
     }

@@ -100,11 +100,6 @@ impl RedisSession {
         }
     }
 
-    /// Ends the connection that subscribes, for this reason.
-    pub fn drop_subscriber(&mut self, reason: &str, now: Time) {
-        self.give_up(Role::Subscriber, reason, now);
-    }
-
     /// What stands behind prefix and partition in the name of that channel.
     pub fn canary_name(&self) -> &str {
         self.canary.name()
