@@ -78,10 +78,10 @@ impl Cluster {
         }
         let partition = partition_of(room, self.partitions);
         let place = self.place_to_subscribe(partition);
-        let unsent = &mut self.unsent[usize::from(partition)];
-        match place.filter(|_| unsent.is_empty()).and_then(|place| self.nodes.get_mut(place)?.as_mut()) {
+        let is_behind = self.unsent.contains_key(&partition);
+        match place.filter(|_| !is_behind).and_then(|place| self.node_mut(place)) {
             Some(node) => node.session.operate(operation, room),
-            None => unsent.push((operation, room.into())),
+            None => self.unsent.entry(partition).or_default().push((operation, room.into())),
         }
     }
 
@@ -406,24 +406,18 @@ impl Cluster {
             }
         }
         let mut left = SUBSCRIBE_BATCH;
-        for partition in self.routes.partitions() {
-            if left == 0 {
-                return;
+        let mut unsent = std::mem::take(&mut self.unsent);
+        unsent.retain(|partition, asks| {
+            let place = self.place_to_subscribe(*partition).filter(|_| left > 0);
+            if let Some(node) = place.and_then(|place| self.node_mut(place)) {
+                let count = asks.len().min(left);
+                left -= count;
+                asks.drain(..count).for_each(|(operation, room)| node.session.operate(operation, &room));
+                asks.shrink_to(SUBSCRIBE_BATCH);
             }
-            if self.unsent[usize::from(partition)].is_empty() {
-                continue;
-            }
-            let Some(place) = self.place_to_subscribe(partition) else { continue };
-            let unsent = &mut self.unsent[usize::from(partition)];
-            let count = unsent.len().min(left);
-            left -= count;
-            if let Some(Some(node)) = self.nodes.get_mut(place) {
-                for (operation, room) in unsent.drain(..count) {
-                    node.session.operate(operation, &room);
-                }
-            }
-            unsent.shrink_to(SUBSCRIBE_BATCH);
-        }
+            !asks.is_empty()
+        });
+        self.unsent = unsent;
     }
 
     /// When a node's canary can have its channel back, if it has lost it.
@@ -435,11 +429,10 @@ impl Cluster {
 
     /// When more can be asked for.
     pub(super) fn next_subscription(&self) -> Option<Time> {
-        let waits = |partition: &u16| !self.unsent[usize::from(*partition)].is_empty();
-        let waiting = self.routes.partitions().filter(waits);
         let canaries = (0..self.nodes.len()).filter_map(|place| self.canary_due_at(place));
-        waiting
-            .filter_map(|partition| {
+        self.unsent
+            .keys()
+            .filter_map(|&partition| {
                 let place = self.subscribed_at(partition)?;
                 let ready_at = self.routes.subscribed_from(partition);
                 self.node(place).filter(|node| node.is_subscriber_up).map(|_| ready_at.max(self.now))
@@ -494,7 +487,7 @@ impl Cluster {
                 true => self.events.up(),
                 false => {
                     self.events.down(reason());
-                    self.unsent.iter_mut().for_each(|unsent| *unsent = Vec::new());
+                    self.unsent.clear();
                     self.nodes.iter_mut().flatten().for_each(|node| node.session.forget(|_| true));
                 }
             }

@@ -24,6 +24,7 @@ use crate::time::Time;
 use node::Node;
 use routes::Routes;
 use scout::{NODES_MAX, Range, Scout};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use waiting::Waiting;
 
@@ -67,8 +68,8 @@ pub(super) struct Cluster {
     home: Option<usize>,
     /// What is to be published, stored or read.
     waiting: Waiting,
-    /// What is asked about subscriptions, by partition.
-    unsent: Box<[Unsent]>,
+    /// What is asked about subscriptions, by the partitions of which there is anything.
+    unsent: BTreeMap<u16, Unsent>,
     /// Subscriptions that were lost, of which the hub has to hear.
     lost: Partitions,
     events: EventQueue,
@@ -117,7 +118,7 @@ impl Cluster {
             routes: Routes::new(partitions),
             home: None,
             waiting: Waiting::new(partitions),
-            unsent: (0..partitions).map(|_| Vec::new()).collect(),
+            unsent: BTreeMap::new(),
             lost: Partitions::none_of(partitions),
             events: EventQueue::default(),
             layout: Layout::Unknown,
@@ -574,7 +575,7 @@ impl Cluster {
     /// The subscriptions of these partitions are no more, and the hub has to ask again.
     fn lose(&mut self, partitions: &[u16]) {
         for partition in partitions {
-            self.unsent[usize::from(*partition)] = Vec::new();
+            self.unsent.remove(partition);
             if self.is_up {
                 self.lost.insert(*partition);
             }
