@@ -37,6 +37,8 @@ pub struct Rule {
     pub replicas_min: u16,
     /// Who may do what.
     pub permissions: Permissions,
+    /// Whether it is kept who is in such a room.
+    pub presence: bool,
 }
 
 impl Rule {
@@ -54,6 +56,7 @@ impl Rule {
             store: Storing::default(),
             replicas_min: 0,
             permissions: Permissions::default(),
+            presence: false,
         }
     }
 
