@@ -106,6 +106,8 @@ pub struct Metrics {
     pub upgrades_refused_auth: u64,
     /// Commands, and rooms in URLs, that were refused because the user may not.
     pub permissions_denied: u64,
+    /// Memberships that were refused because the room had as many members as its rule allows.
+    pub members_refused: u64,
     /// Memberships that ended because the user may no longer have them.
     pub permissions_withdrawn: u64,
     /// Users with at least one connection.

@@ -30,6 +30,9 @@ impl Hub {
     }
 
     /// The connection joins a room; `beside_own` says whether it may be in one room more than others.
+    ///
+    /// # Errors
+    /// The room is full, and the client's dialect has no word for that.
     pub fn subscribe(
         &mut self,
         cx: &mut Context,
@@ -37,7 +40,7 @@ impl Hub {
         (name, beside_own): (&str, bool),
         start: Start,
         id: Option<CommandId>,
-    ) {
+    ) -> Result<(), CloseReason<'static>> {
         let known = self.rooms.find(name).and_then(|room| {
             let rooms = &cx.slots.get(slot).rooms;
             Some((room, rooms.as_slice()[rooms.position(room)?].place))
@@ -58,8 +61,9 @@ impl Hub {
                 cx.fanout.set_waiting(room, place, true);
                 self.joins.insert(slot, room, Start::Live, id);
             }
-            None => self.join(cx, slot, (name, beside_own), start, id),
+            None => return self.join(cx, slot, (name, beside_own), start, id),
         }
+        Ok(())
     }
 
     fn join(
@@ -69,16 +73,22 @@ impl Hub {
         (name, beside_own): (&str, bool),
         start: Start,
         id: Option<CommandId>,
-    ) {
+    ) -> Result<(), CloseReason<'static>> {
         let most = cx.config.limits.rooms_per_connection_max;
         if cx.slots.get(slot).rooms.len() >= usize::from(most) + usize::from(beside_own) {
             let beside = if beside_own { ", beside its user's own" } else { "" };
             let reason = format!("a connection is in at most {most} rooms{beside}");
-            return cx.refuse(slot, ErrorCode::TooManyRooms, &reason, id.as_ref(), Some(name));
+            cx.refuse(slot, ErrorCode::TooManyRooms, &reason, id.as_ref(), Some(name));
+            return Ok(());
         }
         let room = self.rooms.find_or_insert(name, &cx.config.rules);
         let rule = self.rule(cx, room);
-        cx.fanout.add_room(room, rule.map_or(Slow::Close, |rule| rule.slow));
+        let (slow, members_max) = rule.map_or((Slow::Close, 0), |rule| (rule.slow, rule.members_max));
+        cx.fanout.add_room(room, slow);
+        // A room that is full has members, so it is not one that was made just now.
+        if members_max > 0 && cx.fanout.audience(room).members() >= members_max as usize {
+            return refuse_member(cx, slot, (name, members_max), id.as_ref());
+        }
         let is_kept = self.retention(cx, room).is_some();
         if is_kept {
             self.histories.keep(room);
@@ -92,6 +102,7 @@ impl Hub {
             self.joins.insert(slot, room, start, id);
             self.reconcile(cx, room);
         }
+        Ok(())
     }
 
     pub fn unsubscribe(&mut self, cx: &mut Context, slot: u32, name: &str, id: Option<CommandId>) {
@@ -226,6 +237,23 @@ impl Hub {
         };
         cx.config.rules.get(rule?)
     }
+}
+
+/// Tells a client that the room is full.
+#[cold]
+fn refuse_member(
+    cx: &mut Context,
+    slot: u32,
+    (name, members_max): (&str, u32),
+    id: Option<&CommandId>,
+) -> Result<(), CloseReason<'static>> {
+    cx.metrics.members_refused += 1;
+    if !cx.slots.get(slot).dialect.has_replies() {
+        return Err(CloseReason::TryAgainLater("the room is full"));
+    }
+    let reason = format!("this room has at most {members_max} members");
+    cx.refuse(slot, ErrorCode::RoomFull, &reason, id, Some(name));
+    Ok(())
 }
 
 impl Config {

@@ -63,6 +63,8 @@ pub enum ErrorCode {
     RoomInvalid,
     /// The connection is in as many rooms as allowed.
     TooManyRooms,
+    /// The room has as many members as allowed.
+    RoomFull,
     /// The command, or one of its fields, needs something that this server does not have.
     NotSupported,
     /// A binary message.
@@ -111,6 +113,7 @@ impl ErrorCode {
             ErrorCode::BadField => "bad_field",
             ErrorCode::RoomInvalid => "room_invalid",
             ErrorCode::TooManyRooms => "too_many_rooms",
+            ErrorCode::RoomFull => "room_full",
             ErrorCode::NotSupported => "not_supported",
             ErrorCode::BinaryNotSupported => "binary_not_supported",
             ErrorCode::TooFast => "too_fast",

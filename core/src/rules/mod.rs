@@ -35,6 +35,8 @@ pub struct Rule {
     pub store: Storing,
     /// How many replicas of Redis must have a stored message before its sender is told so; 0: none has to.
     pub replicas_min: u16,
+    /// How many members such a room may have on this core; 0: as many as come.
+    pub members_max: u32,
     /// Who may do what.
     pub permissions: Permissions,
     /// Whether it is kept who is in such a room.
@@ -55,6 +57,7 @@ impl Rule {
             slow: Slow::default(),
             store: Storing::default(),
             replicas_min: 0,
+            members_max: 0,
             permissions: Permissions::default(),
             presence: false,
         }

@@ -63,10 +63,10 @@ impl Session {
         if is_allowed { Ok(()) } else { Err(Refusal::Forbidden) }
     }
 
-    /// Joins a room, if the connection may.
+    /// Joins a room, if the connection may and the room is not full.
     ///
     /// # Errors
-    /// It may not, and cannot be told.
+    /// It is not let in, and cannot be told.
     pub fn subscribe(
         &mut self,
         hub: &mut Hub,
@@ -86,8 +86,7 @@ impl Session {
             }
         }
         let beside_own = self.is_beside_own(hub, cx, slot, room);
-        hub.subscribe(cx, slot, (room, beside_own), start, id);
-        Ok(())
+        hub.subscribe(cx, slot, (room, beside_own), start, id)
     }
 
     /// Whether the connection may be in one room more because one of them, this one included, is its user's own.

@@ -37,6 +37,7 @@ mod core_request_heads_end_at_their_limit;
 mod core_request_heads_end_in_time;
 mod core_requests_are_answered_and_counted;
 mod core_rooms_linger;
+mod core_rooms_may_be_full;
 mod core_rules_say_who_may_do_what;
 mod core_shares_its_limits_with_others;
 mod core_slow_members_of_some_rooms_stay;

@@ -47,6 +47,7 @@ mod redis_refuses_for_a_while;
 mod redis_speaks_tls;
 mod redis_urls_are_honoured;
 mod room_names_and_counts_are_limited;
+mod rooms_have_as_many_members_as_allowed;
 mod rooms_move_into_a_cluster;
 mod secrets_stay_out_of_logs;
 mod sentinels_lead_to_the_master;

@@ -105,6 +105,18 @@ pub(crate) static ROOM_KEYS: &[Key<Rule>] = &[
         },
     },
     Key {
+        name: "members_max",
+        default: "0",
+        help: "Members that a room may have on each worker of an instance; 0 is no limit",
+        environment_alias: None,
+        kind: &Number {
+            unit: Unit::Count,
+            // No machine has more connections.
+            range: 0..=100_000_000,
+            field: Field { get: |rule: &Rule| &rule.members_max, get_mut: |rule| &mut rule.members_max },
+        },
+    },
+    Key {
         name: "subscribe",
         default: "",
         help: "Who may become a member. Not said: users where clients are asked who they are, else anyone",

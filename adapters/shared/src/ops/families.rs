@@ -178,6 +178,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.core.permissions_denied],
     ),
     counter(
+        "fanfare_members_refused_total",
+        "Memberships refused because the room had as many members as its rule allows.",
+        samples![s => s.core.members_refused],
+    ),
+    counter(
         "fanfare_permissions_withdrawn_total",
         "Memberships that ended because the user may no longer have them.",
         samples![s => s.core.permissions_withdrawn],

@@ -89,12 +89,12 @@ fn which_rule_a_room_has_can_be_asked() {
         ask(&["chat:42", "lobby", "cursor:a:b"]).replace(file.path(), "FILE"),
         "[[room]]\nname = \"chat:42\"\nrule = 1 # file FILE line 1\nmatch = \"chat:*\"\nhistory_messages = 50\n\
          history_ttl_ms = 86400000\nhistory_bytes = 1048576\nhistory_replicas_min = 0\n\
-         slow = \"catch_up\"\nstore = \"on\"\n\
+         slow = \"catch_up\"\nstore = \"on\"\nmembers_max = 0\n\
          subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = \"anyone\" # as subscribe\n\n\
          [[room]]\nname = \"lobby\" # no rule fits: it has no history, and who does not keep up is closed\n\
          subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = \"anyone\" # as subscribe\n\n\
          [[room]]\nname = \"cursor:a:b\"\nrule = 3 # file FILE line 12\nmatch = \"cursor:**\"\n\
-         history_replicas_min = 0\nslow = \"latest\"\nstore = \"on\"\n\
+         history_replicas_min = 0\nslow = \"latest\"\nstore = \"on\"\nmembers_max = 0\n\
          subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = \"anyone\" # as subscribe\n"
     );
     assert!(ask(&["odd \"name\"\n"]).parse::<toml::Table>().is_ok());
@@ -236,4 +236,11 @@ fn rooms_that_wait_for_replicas_need_redis_a_history_and_a_connection_that_waits
         &error_of("[[rooms]]\nmatch = 'a'\nhistory_replicas_min = 1\n"),
         &["there is no history for replicas to have"],
     );
+}
+
+#[test]
+fn a_rule_says_how_many_members_a_room_has() {
+    let rules = loaded_from("[[rooms]]\nmatch = 'a'\nmembers_max = 50\n[[rooms]]\nmatch = 'b'").core.rules;
+    assert_eq!(rules.as_slice().iter().map(|rule| rule.members_max).collect::<Vec<_>>(), [50, 0]);
+    assert_says(&error_of("[[rooms]]\nmatch = 'a'\nmembers_max = -1"), &["members_max"]);
 }
