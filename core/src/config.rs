@@ -57,6 +57,7 @@ use std::time::Duration;
 /// assert_eq!((config.history.memory_bytes_max, config.history.reads_in_flight_max), (64 * 1024 * 1024, 64));
 /// assert_eq!(config.history.page_messages_max, 1_000);
 /// assert_eq!(config.history.key_age_max, Duration::from_secs(600));
+/// assert_eq!((config.presence.linger, config.presence.users_max), (Duration::from_secs(5), 10_000));
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
 /// assert_eq!((config.default_dialect, config.subprotocols), (Dialect::Fanfare, Subprotocols::Own));
 /// assert_eq!((config.echo, config.journal), (false, false));
@@ -81,6 +82,8 @@ pub struct Config {
     pub auth: Option<Auth>,
     /// Bounds on the histories of all rooms that have one.
     pub history: History,
+    /// Bounds on what is kept of who is in which room.
+    pub presence: Presence,
     /// How messages are compressed for clients that offer permessage-deflate (RFC 7692); `None` declines it.
     pub compression: Option<Compression>,
     /// What `/` and `/ws` speak.
@@ -277,6 +280,16 @@ pub struct History {
     pub key_age_max: Duration,
 }
 
+/// Bounds on what is kept of who is in which room, where a room's [`rule`](crate::rules::Rule::presence) wants that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Presence {
+    /// How long a user is there after its last connection has gone: whoever comes back meanwhile has neither left nor joined.
+    pub linger: Duration,
+    /// Of rooms with more users than these it is only told how many there are, because each of their instances would have to know them all.
+    pub users_max: u32,
+}
+
 /// What a publish looks like at the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -299,6 +312,7 @@ impl Default for Config {
             rules: Rules::default(),
             auth: None,
             history: History::default(),
+            presence: Presence::default(),
             compression: Some(Compression::default()),
             default_dialect: Dialect::Fanfare,
             subprotocols: Subprotocols::Own,
@@ -366,6 +380,12 @@ impl Default for Timeouts {
             drain: Duration::from_millis(2_500),
             room_linger: Duration::from_secs(2),
         }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Presence {
+        Presence { linger: Duration::from_secs(5), users_max: 10_000 }
     }
 }
 

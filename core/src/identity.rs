@@ -73,6 +73,8 @@ pub struct Identity {
     pub issued_ms: Option<u64>,
     /// The credential's own name (`jti`), to ban it by.
     pub token_id: Option<Box<str>>,
+    /// What others are told of the user where it is kept who is in a room: a JSON value.
+    pub info: Option<Box<str>>,
     /// If it has to be asked again whether the credential is good: what is to be asked then. The core asks every
     /// [`Auth::recheck`](crate::Auth::recheck), and when the credential expires.
     pub renewal: Option<Box<[u8]>>,
@@ -88,6 +90,7 @@ impl Identity {
             expires_ms: None,
             issued_ms: None,
             token_id: None,
+            info: None,
             renewal: None,
         }
     }

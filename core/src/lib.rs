@@ -464,6 +464,7 @@ mod identity;
 mod journal;
 mod limits;
 mod metrics;
+pub mod presence;
 pub mod protocol;
 pub mod rules;
 mod session;

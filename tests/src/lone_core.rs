@@ -1,7 +1,7 @@
 //! A core alone: events in, a list of what it says out. No model and no rules, so that a test can be the worst of adapters.
 
 use crate::{Frame, head_bytes, opcode, upgrade_request};
-use fanfare_core::broker::{Ask, BrokerEvent, PublishId, ReadId};
+use fanfare_core::broker::{Ask, BrokerEvent, PresenceId, PublishId, ReadId};
 use fanfare_core::history::Query;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Authenticate, Config, ConnId, Core, Event, Source, Turn};
@@ -24,6 +24,10 @@ pub enum Said {
     Store(String, Vec<u8>, Option<PublishId>),
     /// Read a part of a room's history.
     Read(ReadId, String, Query),
+    /// So many connections of a user are in a room.
+    Present(PresenceId, String, String, u32),
+    /// Who is in a room is to be read, from there on.
+    Roster(PresenceId, String, u64),
     /// Subscribe.
     Subscribe(String),
     /// Unsubscribe.
@@ -121,6 +125,10 @@ impl LoneCore {
                     Said::Store(room.into(), payload.into(), id)
                 }
                 Does::Ask(Ask::Read { room, query, id, .. }) => Said::Read(id, room.into(), query),
+                Does::Ask(Ask::Present { room, user, connections, id, .. }) => {
+                    Said::Present(id, room.into(), user.into(), connections)
+                }
+                Does::Ask(Ask::Roster { room, from, id }) => Said::Roster(id, room.into(), from),
                 Does::Ask(Ask::Subscribe { room }) => Said::Subscribe(room.into()),
                 Does::Ask(Ask::Unsubscribe { room }) => Said::Unsubscribe(room.into()),
             });

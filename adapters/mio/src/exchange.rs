@@ -3,9 +3,10 @@
 
 use fanfare_adapter::drive::MEMORY_BYTES_PER_TURN;
 use fanfare_adapter::time::unix_ms;
-use fanfare_core::broker::memory::{Inbox, Logs};
-use fanfare_core::broker::{Ask, BrokerEvent, PublishError, PublishId, Store, envelope};
+use fanfare_core::broker::memory::{Inbox, Logs, Rosters};
+use fanfare_core::broker::{Ask, BrokerEvent, PresenceId, PublishError, PublishId, Store, envelope};
 use fanfare_core::history::{KeyReused, StoredAt};
+use fanfare_core::presence::name_of;
 use mio::Waker;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -29,13 +30,15 @@ type Subscribers = u64;
 /// Rooms to which any worker is subscribed.
 type Rooms = HashMap<Box<str>, Subscribers>;
 
-/// What the workers share. Locks are taken in this order: a shard of the rooms, the histories, then one inbox at a time. So all
+/// What the workers share. Locks are taken in this order: a shard of the rooms, the histories or who is
+/// where, then one inbox at a time. So all
 /// workers get the messages of one room in one order, and those that are stored in the order of their offsets.
 #[derive(Debug)]
 pub struct Exchange {
     shards: Box<[Mutex<Rooms>]>,
     /// One budget for all rooms, so one lock; only messages that are stored need it.
     histories: Mutex<Logs>,
+    rosters: Mutex<Rosters>,
     hasher: RandomState,
     mailboxes: Box<[Mailbox]>,
 }
@@ -65,17 +68,18 @@ pub struct ExchangeLink {
     reading: Inbox,
     started: bool,
     publishes_dropped: u64,
-    /// For one payload with its position.
-    stored: Vec<u8>,
+    /// For one payload that is made here.
+    payload: Vec<u8>,
 }
 
 impl Exchange {
     /// An exchange for this number of workers, at most 64.
-    pub fn new(workers: usize, histories: Logs) -> Exchange {
+    pub fn new(workers: usize, histories: Logs, rosters: Rosters) -> Exchange {
         assert!(workers <= Subscribers::BITS as usize, "a bit for each worker");
         Exchange {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             histories: Mutex::new(histories),
+            rosters: Mutex::new(rosters),
             hasher: RandomState::new(),
             mailboxes: (0..workers).map(|_| Mailbox::default()).collect(),
         }
@@ -83,6 +87,27 @@ impl Exchange {
 
     fn rooms(&self, room: &str) -> MutexGuard<'_, Rooms> {
         locked(&self.shards[self.hasher.hash_one(room) as usize % SHARDS])
+    }
+
+    fn is_any_full(&self, subscribers: Subscribers) -> bool {
+        workers(subscribers).any(|worker| self.mailboxes[worker].is_full())
+    }
+
+    /// Adds an event to the inboxes of these. Returns which of them may be asleep.
+    fn tell(&self, subscribers: Subscribers, event: BrokerEvent<'_>) -> Subscribers {
+        let is_woken = |worker: &usize| self.mailboxes[*worker].add(|inbox| inbox.push(event));
+        workers(subscribers).filter(is_woken).fold(0, |asleep, worker| asleep | 1 << worker)
+    }
+
+    fn wake(&self, asleep: Subscribers) {
+        for worker in workers(asleep) {
+            if let Some(waker) = self.mailboxes[worker].waker.get()
+                && let Err(error) = waker.wake()
+            {
+                // It hears of the message in its next turn, whatever that is for.
+                tracing::error!(%error, worker, "cannot wake a worker");
+            }
+        }
     }
 }
 
@@ -115,7 +140,7 @@ impl ExchangeLink {
             reading: Inbox::default(),
             started: false,
             publishes_dropped: 0,
-            stored: Vec::new(),
+            payload: Vec::new(),
         }
     }
 
@@ -132,7 +157,34 @@ impl ExchangeLink {
                 self.own().add(|inbox| inbox.push(BrokerEvent::Read { id, page: &page }));
                 drop(rooms);
             }
+            Ask::Present { room, user, info, connections, id } => self.present(room, (user, info), connections, id),
+            Ask::Roster { room, id, .. } => {
+                // What changes after this is reported after it, as for a read.
+                let rooms = self.exchange.rooms(&name_of(room));
+                let page = locked(&self.exchange.rosters).read(room);
+                self.own().add(|inbox| inbox.push(BrokerEvent::Roster { id, page: &page }));
+                drop(rooms);
+            }
         }
+    }
+
+    /// What changes is told to all workers that want to know, or nothing is done.
+    fn present(&mut self, room: &str, of: (&str, &str), connections: u32, id: PresenceId) {
+        let (exchange, name) = (&*self.exchange, name_of(room));
+        let rooms = exchange.rooms(&name);
+        let subscribers = rooms.get(&*name).copied().unwrap_or(0);
+        if exchange.is_any_full(subscribers) {
+            drop(rooms);
+            self.own().add(|inbox| inbox.push(BrokerEvent::PresenceFailed { id, passes: true }));
+            return;
+        }
+        self.payload.clear();
+        let connections = locked(&exchange.rosters).set(self.worker as u16, room, of, connections, &mut self.payload);
+        let hearers = if self.payload.is_empty() { 0 } else { subscribers };
+        let asleep = exchange.tell(hearers, BrokerEvent::Message { room: &name, payload: &self.payload });
+        self.own().add(|inbox| inbox.push(BrokerEvent::PresenceKept { id, connections }));
+        drop(rooms);
+        exchange.wake(asleep & !(1 << self.worker));
     }
 
     fn subscribe(&mut self, room: &str) {
@@ -160,7 +212,7 @@ impl ExchangeLink {
         let exchange = &*self.exchange;
         let rooms = exchange.rooms(room);
         let subscribers = rooms.get(room).copied().unwrap_or(0);
-        if workers(subscribers).any(|worker| exchange.mailboxes[worker].is_full()) {
+        if exchange.is_any_full(subscribers) {
             drop(rooms);
             match id {
                 Some(id) => {
@@ -175,19 +227,15 @@ impl ExchangeLink {
         if let Some(store) = store {
             outcome = locked(&exchange.histories).store(unix_ms(), room, payload, &store).map(Some);
             if let Ok(Some(StoredAt { position, is_new: true })) = outcome {
-                self.stored.clear();
-                envelope::write_stored_header(&mut self.stored, position);
-                self.stored.extend_from_slice(payload);
-                payload = &self.stored;
+                self.payload.clear();
+                envelope::write_stored_header(&mut self.payload, position);
+                self.payload.extend_from_slice(payload);
+                payload = &self.payload;
             }
         }
         let is_said = matches!(outcome, Ok(None | Some(StoredAt { is_new: true, .. })));
-        let mut asleep = 0;
-        for worker in workers(subscribers).filter(|_| is_said) {
-            if exchange.mailboxes[worker].add(|inbox| inbox.push(BrokerEvent::Message { room, payload })) {
-                asleep |= 1 << worker;
-            }
-        }
+        let hearers = if is_said { subscribers } else { 0 };
+        let asleep = exchange.tell(hearers, BrokerEvent::Message { room, payload });
         if let Some(id) = id {
             // Behind the message, where that is this worker's as well, and before the room's next one.
             self.own().add(|inbox| {
@@ -198,14 +246,7 @@ impl ExchangeLink {
             });
         }
         drop(rooms);
-        for worker in workers(asleep & !(1 << self.worker)) {
-            if let Some(waker) = exchange.mailboxes[worker].waker.get()
-                && let Err(error) = waker.wake()
-            {
-                // It hears of the message in its next turn, whatever that is for.
-                tracing::error!(%error, worker, "cannot wake a worker");
-            }
-        }
+        exchange.wake(asleep & !(1 << self.worker));
     }
 
     /// Whether there is something to report.
@@ -277,7 +318,7 @@ mod tests {
 
     /// One link per worker, and the polls that they wake.
     fn links(workers: usize) -> (Vec<ExchangeLink>, Vec<Poll>) {
-        let exchange = Arc::new(Exchange::new(workers, Logs::new(1 << 20, 7)));
+        let exchange = Arc::new(Exchange::new(workers, Logs::new(1 << 20, 7), Rosters::new(7)));
         let polls: Vec<Poll> = (0..workers).map(|_| Poll::new().unwrap()).collect();
         let link = |(worker, poll): (usize, &Poll)| {
             let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());

@@ -16,7 +16,7 @@ use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::settings::Drawn;
 use fanfare_adapter::signals;
 use fanfare_adapter::tls::Tls;
-use fanfare_core::broker::memory::Logs;
+use fanfare_core::broker::memory::{Logs, Rosters};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,7 +57,7 @@ impl Workers {
             true => {
                 let seed = Drawn::new().map_err(StartError::of("cannot draw random numbers"))?.seed;
                 let histories = Logs::new(config.core.history.memory_bytes_max, seed);
-                Some(Arc::new(Exchange::new(workers, histories)))
+                Some(Arc::new(Exchange::new(workers, histories, Rosters::new(seed))))
             }
             false => None,
         };

@@ -12,6 +12,7 @@ pub mod redis;
 pub use partitions::{Partitions, partition_of};
 
 use crate::history::{IdempotencyKey, Page, Position, Query, Retention};
+use crate::presence::RosterPage;
 
 /// Correlates an [`Ask::Publish`] with its outcome. Only publishes whose client waits for an answer carry one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +71,30 @@ pub enum Ask<'a> {
         /// Names the answer.
         id: ReadId,
     },
+    /// So many connections of a user are in a room here: no sum, but what is true now, so that it may be told again. `PresenceKept` or
+    /// `PresenceFailed` with the id must come back, unless `PublisherDown` or `PresenceLost` comes first, which void all that is outstanding.
+    /// What changes by it is published to the room [`presence::name_of`](crate::presence::name_of).
+    Present {
+        /// The room.
+        room: &'a str,
+        /// The user's name.
+        user: &'a str,
+        /// A JSON value, or nothing.
+        info: &'a str,
+        /// How many, of this instance. With 0 the user is not there by it.
+        connections: u32,
+        /// Names the answer.
+        id: PresenceId,
+    },
+    /// Read a part of those who are in a room: `Roster` or `PresenceFailed` with the id must come back, unless `PublisherDown` comes first.
+    Roster {
+        /// The room.
+        room: &'a str,
+        /// Where the part begins: 0, or what the part before it said.
+        from: u64,
+        /// Names the answer.
+        id: PresenceId,
+    },
 }
 
 /// How a message is stored.
@@ -92,6 +117,22 @@ impl ReadId {
     }
 
     /// The number given to [`ReadId::new`].
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// Correlates an [`Ask::Present`] or an [`Ask::Roster`] with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PresenceId(u64);
+
+impl PresenceId {
+    /// The id with this number; the hub numbers these asks upwards.
+    pub const fn new(number: u64) -> PresenceId {
+        PresenceId(number)
+    }
+
+    /// The number given to [`PresenceId::new`].
     pub const fn number(self) -> u64 {
         self.0
     }
@@ -182,6 +223,30 @@ pub enum BrokerEvent<'a> {
         /// Whether it is worth asking again: it is not where the broker refuses for a reason that does not pass by itself.
         passes: bool,
     },
+    /// It is known how many connections of the user are in the room here.
+    PresenceKept {
+        /// From [`Ask::Present`].
+        id: PresenceId,
+        /// How many connections the user has there, on all instances.
+        connections: u32,
+    },
+    /// A part of those who are in a room.
+    Roster {
+        /// From [`Ask::Roster`].
+        id: PresenceId,
+        /// Those.
+        page: &'a RosterPage,
+    },
+    /// It was not done.
+    PresenceFailed {
+        /// From [`Ask::Present`] or [`Ask::Roster`].
+        id: PresenceId,
+        /// Whether it is worth asking again soon.
+        passes: bool,
+    },
+    /// Nothing of what was told by [`Ask::Present`] counts any more, and nothing that was told is answered: others have taken this instance
+    /// for dead, or the broker may have forgotten some of it. It has to be told again.
+    PresenceLost,
 }
 
 /// Why a publish was not confirmed.

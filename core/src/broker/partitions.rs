@@ -1,5 +1,7 @@
 //! Into which partition a room falls where a broker has several parts, and sets of partitions.
 
+use crate::presence::room_of;
+
 /// CRC16 by the polynomial 0x1021, from 0 on, nothing reflected (Redis Cluster specification, appendix A).
 const CRC16: [u16; 256] = {
     let mut table = [0; 256];
@@ -21,7 +23,7 @@ pub(super) fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| crc << 8 ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
 }
 
-/// The partition of a room, of so many: the CRC16 of its name modulo their number.
+/// The partition of a room, of so many: the CRC16 of its name modulo their number. What changes in its presence is in the same one.
 ///
 /// ```
 /// # use fanfare_core::broker::partition_of;
@@ -32,7 +34,7 @@ pub(super) fn crc16(bytes: &[u8]) -> u16 {
 ///
 /// If there are none.
 pub fn partition_of(room: &str, partitions: u16) -> u16 {
-    crc16(room.as_bytes()) % partitions
+    crc16(room_of(room).unwrap_or(room).as_bytes()) % partitions
 }
 
 /// Some of a broker's partitions.

@@ -86,6 +86,11 @@ impl Hub {
             BrokerEvent::PublishFailed { id, error } => self.publish_failed(cx, id, error),
             BrokerEvent::Read { id, page } => self.read(cx, id, page),
             BrokerEvent::ReadFailed { id, passes } => self.read_failed(cx, id, passes),
+            // Nothing is told of presence yet.
+            BrokerEvent::PresenceKept { .. }
+            | BrokerEvent::Roster { .. }
+            | BrokerEvent::PresenceFailed { .. }
+            | BrokerEvent::PresenceLost => {}
         }
         None
     }

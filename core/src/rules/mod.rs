@@ -39,6 +39,8 @@ pub struct Rule {
     pub members_max: u32,
     /// Who may do what.
     pub permissions: Permissions,
+    /// Whether it is kept who is in such a room.
+    pub presence: bool,
 }
 
 impl Rule {
@@ -57,6 +59,7 @@ impl Rule {
             replicas_min: 0,
             members_max: 0,
             permissions: Permissions::default(),
+            presence: false,
         }
     }
 

@@ -204,6 +204,10 @@ impl Steps for TurnSteps<'_, '_> {
                 }
             }
             Ask::Read { room, id, .. } => ("read", room, id).hash(&mut adapter.hash),
+            Ask::Present { room, user, info, connections, id } => {
+                ("present", room, user, info, connections, id).hash(&mut adapter.hash);
+            }
+            Ask::Roster { room, from, id } => ("roster", room, from, id).hash(&mut adapter.hash),
             Ask::Subscribe { room } => ("subscribe", room).hash(&mut adapter.hash),
             Ask::Unsubscribe { room } => ("unsubscribe", room).hash(&mut adapter.hash),
         }

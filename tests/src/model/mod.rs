@@ -625,6 +625,7 @@ impl World {
                 }
                 Action::Ask(broker::Ask::Publish { id, .. }) => self.refused.extend(id),
                 Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
+                Action::Ask(broker::Ask::Present { .. } | broker::Ask::Roster { .. }) => panic!("no room has presence"),
                 Action::Authenticate(_) => panic!("nobody is asked who they are"),
             }
         }

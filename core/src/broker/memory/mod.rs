@@ -2,12 +2,15 @@
 //! straight back. [`Inbox`] is what it is made of: adapters use it to let several cores share one broker.
 
 mod logs;
+mod rosters;
 
 pub use logs::Logs;
+pub use rosters::Rosters;
 
-use super::{Ask, BrokerEvent, PublishError, PublishId, ReadId, Store, envelope};
+use super::{Ask, BrokerEvent, PresenceId, PublishError, PublishId, ReadId, Store, envelope};
 use crate::config::Config;
 use crate::history::{Page, Position};
+use crate::presence::{RosterPage, name_of};
 use std::ops::Range;
 
 /// A burst may grow the buffers; past this many bytes they are given back.
@@ -32,6 +35,8 @@ enum Kept {
     Published(PublishId, Option<Position>),
     PublishFailed(PublishId, PublishError),
     Read(ReadId, Box<Page>),
+    Present(PresenceId, u32),
+    Roster(PresenceId, Box<RosterPage>),
 }
 
 impl Inbox {
@@ -49,6 +54,8 @@ impl Inbox {
             BrokerEvent::Published { id, position } => Kept::Published(id, position),
             BrokerEvent::Read { id, page } => Kept::Read(id, Box::new(page.clone())),
             BrokerEvent::PublishFailed { id, error } => Kept::PublishFailed(id, error),
+            BrokerEvent::PresenceKept { id, connections } => Kept::Present(id, connections),
+            BrokerEvent::Roster { id, page } => Kept::Roster(id, Box::new(page.clone())),
             other => panic!("no event of an embedded broker: {other:?}"),
         };
         self.events.push(kept);
@@ -90,6 +97,13 @@ impl Inbox {
                     report(BrokerEvent::Read { id: *id, page });
                 }
                 Kept::PublishFailed(id, error) => report(BrokerEvent::PublishFailed { id: *id, error: *error }),
+                Kept::Present(id, connections) => {
+                    report(BrokerEvent::PresenceKept { id: *id, connections: *connections });
+                }
+                Kept::Roster(id, page) => {
+                    bytes += page.users.iter().map(|present| present.user.len() + present.info.len()).sum::<usize>();
+                    report(BrokerEvent::Roster { id: *id, page });
+                }
             }
         }
         if self.is_empty() {
@@ -107,9 +121,10 @@ impl Inbox {
 pub struct MemoryBroker {
     inbox: Inbox,
     logs: Logs,
+    rosters: Rosters,
     now_ms: u64,
-    /// For one payload with its position.
-    stored: Vec<u8>,
+    /// For one payload that is made here.
+    payload: Vec<u8>,
     started: bool,
 }
 
@@ -126,8 +141,9 @@ impl MemoryBroker {
         MemoryBroker {
             inbox: Inbox::default(),
             logs: Logs::new(config.history.memory_bytes_max, config.seed),
+            rosters: Rosters::new(config.seed),
             now_ms: 0,
-            stored: Vec::new(),
+            payload: Vec::new(),
             started: false,
         }
     }
@@ -147,6 +163,17 @@ impl MemoryBroker {
             Ask::Read { room, query, retention, id } => {
                 let page = self.logs.read(self.now_ms, room, &retention, &query);
                 self.inbox.push(BrokerEvent::Read { id, page: &page });
+            }
+            Ask::Present { room, user, info, connections, id } => {
+                self.payload.clear();
+                let connections = self.rosters.set(0, room, (user, info), connections, &mut self.payload);
+                if !self.payload.is_empty() {
+                    self.inbox.push(BrokerEvent::Message { room: &name_of(room), payload: &self.payload });
+                }
+                self.inbox.push(BrokerEvent::PresenceKept { id, connections });
+            }
+            Ask::Roster { room, id, .. } => {
+                self.inbox.push(BrokerEvent::Roster { id, page: &self.rosters.read(room) });
             }
         }
     }
@@ -174,10 +201,10 @@ impl MemoryBroker {
         if let Ok(stored) = outcome
             && stored.is_new
         {
-            self.stored.clear();
-            envelope::write_stored_header(&mut self.stored, stored.position);
-            self.stored.extend_from_slice(payload);
-            self.inbox.push(BrokerEvent::Message { room, payload: &self.stored });
+            self.payload.clear();
+            envelope::write_stored_header(&mut self.payload, stored.position);
+            self.payload.extend_from_slice(payload);
+            self.inbox.push(BrokerEvent::Message { room, payload: &self.payload });
         }
         let Some(id) = id else { return };
         self.inbox.push(match outcome {

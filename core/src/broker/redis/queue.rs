@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::broker::{BrokerEvent, Partitions, PublishError, PublishId, ReadId};
+use crate::broker::{BrokerEvent, Partitions, PresenceId, PublishError, PublishId, ReadId};
 
 /// Places kept for good; a burst of refused publishes gives the rest back.
 const KEPT_EVENTS: usize = 1024;
@@ -18,6 +18,7 @@ enum Queued {
     Willing,
     PublishFailed { id: PublishId, error: PublishError },
     ReadFailed { id: ReadId, passes: bool },
+    PresenceFailed { id: PresenceId, passes: bool },
 }
 
 /// The events, oldest first.
@@ -63,6 +64,10 @@ impl EventQueue {
         self.events.push_back(Queued::ReadFailed { id, passes });
     }
 
+    pub(super) fn presence_failed(&mut self, id: PresenceId, passes: bool) {
+        self.events.push_back(Queued::PresenceFailed { id, passes });
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
@@ -80,6 +85,7 @@ impl EventQueue {
                 Queued::Willing => BrokerEvent::Willing,
                 Queued::PublishFailed { id, error } => BrokerEvent::PublishFailed { id: *id, error: *error },
                 Queued::ReadFailed { id, passes } => BrokerEvent::ReadFailed { id: *id, passes: *passes },
+                Queued::PresenceFailed { id, passes } => BrokerEvent::PresenceFailed { id: *id, passes: *passes },
             });
         }
         self.events.shrink_to(KEPT_EVENTS);

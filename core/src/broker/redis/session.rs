@@ -102,6 +102,7 @@ impl RedisSession {
                 self.store(room, payload, &store, replicas_min, id);
             }
             Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
+            Ask::Present { id, .. } | Ask::Roster { id, .. } => self.events.presence_failed(id, false),
         }
     }
 

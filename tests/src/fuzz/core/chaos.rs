@@ -333,6 +333,7 @@ impl Chaos {
                 self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
             }
             Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
+            Action::Ask(broker::Ask::Present { .. } | broker::Ask::Roster { .. }) => panic!("no room has presence"),
             Action::Authenticate(_) => panic!("nobody is asked who they are"),
         }
     }

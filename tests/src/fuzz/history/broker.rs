@@ -101,6 +101,7 @@ impl Broker {
             Ask::Read { room, query, retention, id } => {
                 (Link::Publisher, Asked::Read(room.to_owned(), query, retention, id))
             }
+            Ask::Present { .. } | Ask::Roster { .. } => panic!("no room has presence"),
         };
         self.wire(instance, link).asked.push_back(asked);
     }

@@ -61,6 +61,7 @@ impl Cluster {
                 self.store(room, payload, &store, replicas_min, id);
             }
             Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
+            Ask::Present { id, .. } | Ask::Roster { id, .. } => self.events.presence_failed(id, false),
         }
     }
 

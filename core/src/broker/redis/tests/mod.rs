@@ -69,6 +69,10 @@ fn written(event: BrokerEvent<'_>) -> String {
         BrokerEvent::PublishFailed { id, error } => format!("not published {}: {error:?}", id.number()),
         BrokerEvent::Read { id, page } => format!("read {}: {page:?}", id.number()),
         BrokerEvent::ReadFailed { id, passes } => format!("not read {}, {passes}", id.number()),
+        BrokerEvent::PresenceKept { id, connections } => format!("kept {}: {connections}", id.number()),
+        BrokerEvent::Roster { id, page } => format!("roster {}: {page:?}", id.number()),
+        BrokerEvent::PresenceFailed { id, passes } => format!("not kept {}, {passes}", id.number()),
+        BrokerEvent::PresenceLost => "presence lost".to_owned(),
     }
 }
 

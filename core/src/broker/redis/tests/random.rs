@@ -555,6 +555,10 @@ impl From<BrokerEvent<'_>> for Heard {
             BrokerEvent::Message { .. } | BrokerEvent::Lost { .. } => {
                 panic!("the model publishes to nobody, and has one server")
             }
+            BrokerEvent::PresenceKept { .. }
+            | BrokerEvent::Roster { .. }
+            | BrokerEvent::PresenceFailed { .. }
+            | BrokerEvent::PresenceLost => panic!("nobody asks who is there"),
             BrokerEvent::Read { id, .. } | BrokerEvent::ReadFailed { id, .. } => Heard::Read(id.number()),
             BrokerEvent::Published { id, .. } => Heard::Outcome(id.number(), None),
             BrokerEvent::PublishFailed { id, error } => Heard::Outcome(id.number(), Some(error)),
