@@ -232,18 +232,19 @@ impl Core {
             }
         };
         let rooms = if rooms.is_empty() { dialect.own_rooms() } else { rooms };
-        if let Err(reason) = self.begin(slot, identity, rooms.iter().map(|room| (*room, Start::Live))) {
+        if let Err(reason) = self.begin(slot, identity, rooms.iter().map(|room| (*room, Start::Live)), false) {
             self.end(slot, reason);
         }
         Ok(conn)
     }
 
-    /// A WebSocket has opened: who it is, and the rooms that it wants.
+    /// A WebSocket has opened: who it is, the rooms that it wants, and whether it wants to know who is there.
     fn begin<'r>(
         &mut self,
         slot: u32,
         identity: Option<&Identity>,
         rooms: impl Iterator<Item = (&'r str, Start)>,
+        presence: bool,
     ) -> Result<(), CloseReason<'static>> {
         match identity {
             None => self.session.begin(&self.cx, slot)?,
@@ -253,7 +254,7 @@ impl Core {
             }
         }
         for (room, start) in rooms {
-            self.session.subscribe(&mut self.hub, &mut self.cx, slot, room, start, None)?;
+            self.session.subscribe(&mut self.hub, &mut self.cx, slot, room, (start, presence), None)?;
         }
         Ok(())
     }
@@ -283,20 +284,20 @@ impl Core {
     fn answer(&mut self, slot: u32, mut whole: Head<'_>, caller: Caller, identity: Option<&Identity>) {
         let readiness = self.told_readiness();
         let (head, rest) = whole.split();
-        let rooms = match self.transport.answer(&mut self.cx, slot, head, readiness, caller) {
+        let (rooms, presence) = match self.transport.answer(&mut self.cx, slot, head, readiness, caller) {
             Answered::Over => return,
             Answered::Asks(found) => {
                 self.session.ask_for_upgrade(&self.cx, slot, found, head);
                 return self.transport.hold(slot, whole);
             }
-            Answered::Opened(rooms) => rooms,
+            Answered::Opened(rooms, presence) => (rooms, presence),
         };
         self.cx.limits.forget_owed();
         let begun = match caller {
             Caller::Denied(denied) => Err(CloseReason::denied(denied)),
             Caller::Known | Caller::Unknown | Caller::Nobody => {
                 let identity = identity.filter(|_| caller == Caller::Known);
-                self.begin(slot, identity, rooms.iter().map(|(room, start)| (&**room, *start)))
+                self.begin(slot, identity, rooms.iter().map(|(room, start)| (&**room, *start)), presence)
             }
         };
         if let Err(reason) = begun {

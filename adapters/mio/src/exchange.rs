@@ -30,9 +30,8 @@ type Subscribers = u64;
 /// Rooms to which any worker is subscribed.
 type Rooms = HashMap<Box<str>, Subscribers>;
 
-/// What the workers share. Locks are taken in this order: a shard of the rooms, the histories or who is
-/// where, then one inbox at a time. So all
-/// workers get the messages of one room in one order, and those that are stored in the order of their offsets.
+/// What the workers share. Locks are taken in this order: a shard of the rooms, the histories or the rosters, then one inbox at a time. So
+/// all workers get the messages of one room in one order, and those that are stored in the order of their offsets.
 #[derive(Debug)]
 pub struct Exchange {
     shards: Box<[Mutex<Rooms>]>,
@@ -318,7 +317,7 @@ mod tests {
 
     /// One link per worker, and the polls that they wake.
     fn links(workers: usize) -> (Vec<ExchangeLink>, Vec<Poll>) {
-        let exchange = Arc::new(Exchange::new(workers, Logs::new(1 << 20, 7), Rosters::new(7)));
+        let exchange = Arc::new(Exchange::new(workers, Logs::new(1 << 20, 7), Rosters::new(100, 7)));
         let polls: Vec<Poll> = (0..workers).map(|_| Poll::new().unwrap()).collect();
         let link = |(worker, poll): (usize, &Poll)| {
             let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());

@@ -57,7 +57,7 @@ impl Workers {
             true => {
                 let seed = Drawn::new().map_err(StartError::of("cannot draw random numbers"))?.seed;
                 let histories = Logs::new(config.core.history.memory_bytes_max, seed);
-                Some(Arc::new(Exchange::new(workers, histories, Rosters::new(seed))))
+                Some(Arc::new(Exchange::new(workers, histories, Rosters::new(config.core.presence.users_max, seed))))
             }
             false => None,
         };

@@ -17,6 +17,9 @@ use crate::rules::{Rule, Slow};
 /// In so few rooms of its own a connection's room is found quicker than among all.
 const FEW_ROOMS: usize = 4;
 
+/// What clients are told of rooms without presence.
+const UNKEPT: &str = "nobody keeps who is in this room";
+
 impl Hub {
     /// The room of this name, which is most likely one that the connection is in.
     pub fn find_room(&self, cx: &Context, slot: u32, name: &str) -> Option<u32> {
@@ -29,7 +32,8 @@ impl Hub {
         self.rooms.find(name)
     }
 
-    /// The connection joins a room; `beside_own` says whether it may be in one room more than others.
+    /// The connection joins a room; `beside_own` says whether it may be in one room more than others, `presence` whether it is told who is
+    /// there.
     ///
     /// # Errors
     /// The room is full, and the client's dialect has no word for that.
@@ -38,9 +42,13 @@ impl Hub {
         cx: &mut Context,
         slot: u32,
         (name, beside_own): (&str, bool),
-        start: Start,
+        (start, presence): (Start, bool),
         id: Option<CommandId>,
     ) -> Result<(), CloseReason<'static>> {
+        if presence {
+            cx.refuse(slot, ErrorCode::PresenceUnavailable, UNKEPT, id.as_ref(), Some(name));
+            return Ok(());
+        }
         let known = self.rooms.find(name).and_then(|room| {
             let rooms = &cx.slots.get(slot).rooms;
             Some((room, rooms.as_slice()[rooms.position(room)?].place))
@@ -118,6 +126,19 @@ impl Hub {
             cx.journal.left(cx.slots.id(slot), name);
         }
         cx.reply(slot, |out| reply::unsubscribed(out, name, id.as_ref(), None));
+    }
+
+    /// A client asks who is in a room.
+    pub fn presence(
+        &mut self,
+        cx: &mut Context,
+        slot: u32,
+        name: &str,
+        _limit: u32,
+        _after: Option<&str>,
+        id: Option<CommandId>,
+    ) {
+        cx.refuse(slot, ErrorCode::PresenceUnavailable, UNKEPT, id.as_ref(), Some(name));
     }
 
     /// Whether the connection's `SUBSCRIBE` for the room wants what was said before, and not all of that has been said to it.

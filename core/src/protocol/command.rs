@@ -15,6 +15,9 @@ const KEY_BYTES_MAX: usize = 128;
 /// Messages of a `HISTORY` that names no limit, and of any.
 const HISTORY_LIMIT: u32 = 50;
 const HISTORY_LIMIT_MAX: u32 = 1_000;
+/// Users in the answer to a `PRESENCE` that names no limit, and to any.
+const PRESENCE_LIMIT: u32 = 100;
+const PRESENCE_LIMIT_MAX: u32 = 1_000;
 
 /// A well-formed command and the id that its reply carries.
 #[derive(Debug, PartialEq)]
@@ -35,6 +38,8 @@ pub enum Request<'a> {
         room: Cow<'a, str>,
         /// Where in its messages to begin.
         start: Start,
+        /// Whether it wants to be told who is there, and who comes and goes.
+        presence: bool,
     },
     /// Leave a room.
     Unsubscribe {
@@ -64,6 +69,15 @@ pub enum Request<'a> {
         epoch: Option<Epoch>,
         /// Messages at most.
         limit: u32,
+    },
+    /// Ask who is in a room.
+    Presence {
+        /// Its name.
+        room: Cow<'a, str>,
+        /// Users at most; with 0, how many there are is all that is told.
+        limit: u32,
+        /// Only users whose names are behind this one, in the order of their bytes.
+        after: Option<Cow<'a, str>>,
     },
     /// Show a credential.
     Auth {
@@ -104,7 +118,8 @@ impl Request<'_> {
             Request::Subscribe { room, .. }
             | Request::Unsubscribe { room }
             | Request::SendMessage { room, .. }
-            | Request::History { room, .. } => Some(room),
+            | Request::History { room, .. }
+            | Request::Presence { room, .. } => Some(room),
             Request::Auth { .. } | Request::Ping => None,
         }
     }
@@ -148,6 +163,8 @@ struct Fields<'a> {
     history: Option<&'a RawValue>,
     #[serde(borrow)]
     store: Option<&'a RawValue>,
+    #[serde(borrow)]
+    presence: Option<&'a RawValue>,
 }
 
 /// Those of `HISTORY` alone, which are read a second time: no other command pays for them.
@@ -161,6 +178,15 @@ struct HistoryFields<'a> {
     before: Option<&'a RawValue>,
     #[serde(borrow)]
     epoch: Option<&'a RawValue>,
+}
+
+/// Those of `PRESENCE` alone.
+#[derive(Deserialize)]
+struct PresenceFields<'a> {
+    #[serde(borrow)]
+    limit: Option<&'a RawValue>,
+    #[serde(borrow)]
+    after: Option<&'a RawValue>,
 }
 
 /// That of `AUTH` alone.
@@ -267,30 +293,29 @@ impl<'a> Fields<'a> {
             }
         };
         match &*kind {
-            "SUBSCRIBE" => Ok(Request::Subscribe { room: room()?, start: self.start()? }),
+            "SUBSCRIBE" => Ok(Request::Subscribe {
+                room: room()?,
+                start: self.start()?,
+                presence: switch(self.presence, "presence must be true or false")?.unwrap_or(false),
+            }),
             "UNSUBSCRIBE" => Ok(Request::Unsubscribe { room: room()? }),
             "SEND_MESSAGE" => self.send_message(room()?),
             // In small letters as well: it is what most clients send that know nothing of this server.
             "PING" | "ping" => Ok(Request::Ping),
             "HISTORY" => history(frame, room()?),
             "AUTH" => auth(frame),
-            "PRESENCE" => Err(fault(ErrorCode::NotSupported, "PRESENCE is not available on this server")),
+            "PRESENCE" => presence(frame, room()?),
             _ => Err(fault(
                 ErrorCode::UnknownType,
-                "type must be SUBSCRIBE, UNSUBSCRIBE, SEND_MESSAGE, HISTORY, AUTH or PING",
+                "type must be SUBSCRIBE, UNSUBSCRIBE, SEND_MESSAGE, HISTORY, PRESENCE, AUTH or PING",
             )),
         }
     }
 
     fn send_message(&self, room: Cow<'a, str>) -> Result<Request<'a>, Fault> {
         let message = self.message.ok_or(fault(ErrorCode::MissingField, "message is missing"))?.get();
-        let switch = |field: Option<&'a RawValue>, reason| match field.map(RawValue::get) {
-            None | Some("true") => Ok(true),
-            Some("false") => Ok(false),
-            Some(_) => Err(fault(ErrorCode::BadField, reason)),
-        };
-        let echo = switch(self.echo, "echo must be true or false")?;
-        let store = switch(self.store, "store must be true or false")?;
+        let echo = switch(self.echo, "echo must be true or false")?.unwrap_or(true);
+        let store = switch(self.store, "store must be true or false")?.unwrap_or(true);
         let key = match self.key.map(text) {
             None => None,
             Some(Some(key)) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Some(key),
@@ -327,6 +352,32 @@ impl<'a> Fields<'a> {
                 .ok_or(fault(ErrorCode::BadField, "history must be a number of messages")),
         }
     }
+}
+
+/// The value of a field that is true or false, where it is there.
+fn switch(field: Option<&RawValue>, reason: &'static str) -> Result<Option<bool>, Fault> {
+    match field.map(RawValue::get) {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(fault(ErrorCode::BadField, reason)),
+    }
+}
+
+/// The rest of a `PRESENCE`.
+fn presence<'a>(frame: &'a str, room: Cow<'a, str>) -> Result<Request<'a>, Fault> {
+    let fields: PresenceFields<'a> =
+        serde_json::from_str(frame).map_err(|_| fault(ErrorCode::BadField, "a field stands there twice"))?;
+    let limit = match fields.limit {
+        None => PRESENCE_LIMIT,
+        Some(limit) => number(limit).ok_or(fault(ErrorCode::BadField, "limit must be a number of users"))?,
+    };
+    let after = match fields.after.map(text) {
+        None => None,
+        Some(Some(after)) => Some(after),
+        Some(None) => return Err(fault(ErrorCode::BadField, "after must be a string")),
+    };
+    Ok(Request::Presence { room, limit: limit.min(PRESENCE_LIMIT_MAX), after })
 }
 
 /// The rest of an `AUTH`.
@@ -438,7 +489,7 @@ mod tests {
             [("SUBSCRIBE", "a/é", "1-0123456789abcdef"), (r"\u0053UBSCRIBE", r"a\/\u00e9", r"\u0031-0123456789abcdef")]
         {
             let frame = format!(r#"{{"type":"{kind}","room":"{room}","since":{{"epoch":"{epoch}","offset":3}}}}"#);
-            let request = Request::Subscribe { room: "a/é".into(), start: Start::Since(since) };
+            let request = Request::Subscribe { room: "a/é".into(), start: Start::Since(since), presence: false };
             assert_eq!(parse(&frame, 128), Ok(Command { id: None, request }), "{frame}");
         }
     }
@@ -457,7 +508,7 @@ mod tests {
             ("\"\"ping\"\"", "bad_json"),
             ("[]", "bad_json"),
             ("1", "bad_json"),
-            (r#"["PING",7,null,null,0,null,null,null,null,null]"#, "bad_json"),
+            (r#"["PING",7,null,null,0,null,null,null,null,null,null]"#, "bad_json"),
             (r#"{"type":"PING"} x"#, "bad_json"),
             (r#"{"type":"PING","type":"PING"}"#, "bad_json"),
             ("{}", "missing_field"),
@@ -501,7 +552,16 @@ mod tests {
             (r#"{"type":"HISTORY","room":"r","limit":0}"#, "bad_field"),
             (r#"{"type":"HISTORY","room":"r","limit":1,"limit":2}"#, "bad_field"),
             (r#"{"type":"HISTORY","room":"r","epoch":1}"#, "bad_field"),
-            (r#"{"type":"PRESENCE","room":"r"}"#, "not_supported"),
+            (r#"{"type":"SUBSCRIBE","room":"r","presence":true}"#, "ok"),
+            (r#"{"type":"SUBSCRIBE","room":"r","presence":null}"#, "ok"),
+            (r#"{"type":"SUBSCRIBE","room":"r","presence":1}"#, "bad_field"),
+            (r#"{"type":"SUBSCRIBE","room":"r","presence":"true"}"#, "bad_field"),
+            (r#"{"type":"PRESENCE"}"#, "missing_field"),
+            (r#"{"type":"PRESENCE","room":""}"#, "room_invalid"),
+            (r#"{"type":"PRESENCE","room":"r","limit":-1}"#, "bad_field"),
+            (r#"{"type":"PRESENCE","room":"r","limit":"1"}"#, "bad_field"),
+            (r#"{"type":"PRESENCE","room":"r","limit":1,"limit":1}"#, "bad_field"),
+            (r#"{"type":"PRESENCE","room":"r","after":1}"#, "bad_field"),
             (r#"{"type":"PING","id":1.5}"#, "bad_field"),
             (r#"{"type":"PING","id":{}}"#, "bad_field"),
             (r#"{"type":"PING","id":18446744073709551615}"#, "ok"),
@@ -514,6 +574,27 @@ mod tests {
         assert_eq!(code(&format!(r#"{{"type":"SUBSCRIBE","room":"{}x"}}"#, "é".repeat(64))), "room_invalid");
         assert_eq!(code(&format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(64))), "ok");
         assert_eq!(code(&format!(r#"{{"type":"PING","id":"{}"}}"#, "x".repeat(65))), "bad_field");
+    }
+
+    #[test]
+    fn presence_is_asked_for_as_far_as_the_client_says() {
+        let request = |fields: &str| {
+            let frame = format!(r#"{{"type":"PRESENCE","room":"r"{fields}}}"#);
+            match parse(&frame, 128).unwrap().request {
+                Request::Presence { room, limit, after } => {
+                    (room.into_owned(), limit, after.map(|after| after.into_owned()))
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(request(""), ("r".into(), 100, None));
+        assert_eq!(request(r#","limit":0,"after":"b\u00e9""#), ("r".into(), 0, Some("bé".into())));
+        assert_eq!(request(r#","after":"","limit":99999999999"#), ("r".into(), 1_000, Some("".into())));
+        for (fields, wanted) in [("", false), (r#","presence":false"#, false), (r#","presence":true"#, true)] {
+            let frame = format!(r#"{{"type":"SUBSCRIBE","room":"r"{fields}}}"#);
+            let request = Request::Subscribe { room: "r".into(), start: Start::Live, presence: wanted };
+            assert_eq!(parse(&frame, 128).unwrap().request, request, "{fields}");
+        }
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub enum ErrorCode {
     HistoryUnavailable,
     /// The room's history has another epoch now.
     EpochUnknown,
+    /// Nobody keeps who is in this room, or that is out of reach.
+    PresenceUnavailable,
     /// The idempotency key belongs to another message.
     KeyReused,
     /// The room keeps no history, and so knows no idempotency keys.
@@ -125,6 +127,7 @@ impl ErrorCode {
             ErrorCode::Cancelled => "cancelled",
             ErrorCode::HistoryUnavailable => "history_unavailable",
             ErrorCode::EpochUnknown => "epoch_unknown",
+            ErrorCode::PresenceUnavailable => "presence_unavailable",
             ErrorCode::KeyReused => "key_reused",
             ErrorCode::KeyUnsupported => "key_unsupported",
             ErrorCode::Unauthorised => "unauthorised",

@@ -146,6 +146,64 @@ pub fn history<'a>(
     write!(out, "],\"more\":{more}}}").expect("a Vec takes every write");
 }
 
+/// Appends `{"type":"PRESENT","room":…,"id":…,"users":[{"user":…,"connections":…,"info":…},…],"total":…,"more":…}`. Users are given with
+/// their connections and their `info`, which is JSON text that goes out as it is, or empty where there is none.
+pub fn present<'a>(
+    out: &mut Vec<u8>,
+    room: &str,
+    id: Option<&CommandId>,
+    users: impl Iterator<Item = (&'a str, u32, &'a str)>,
+    (total, more): (u32, bool),
+) {
+    out.extend_from_slice(b"{\"type\":\"PRESENT\"");
+    field(out, "room", room);
+    id_field(out, id);
+    out.extend_from_slice(b",\"users\":[");
+    for (index, (user, connections, info)) in users.enumerate() {
+        out.extend_from_slice(if index > 0 { b",{\"user\":" } else { b"{\"user\":" });
+        string(out, user);
+        number_field(out, "connections", connections.into());
+        info_field(out, info);
+        out.push(b'}');
+    }
+    out.push(b']');
+    number_field(out, "total", total.into());
+    write!(out, ",\"more\":{more}}}").expect("a Vec takes every write");
+}
+
+/// Appends `{"type":"PRESENT","room":…,"id":…,"total":…}`: how many users there are, and not who they are.
+pub fn present_total(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>, total: u32) {
+    out.extend_from_slice(b"{\"type\":\"PRESENT\"");
+    field(out, "room", room);
+    id_field(out, id);
+    number_field(out, "total", total.into());
+    out.push(b'}');
+}
+
+/// Appends `{"type":"JOINED","room":…,"user":…,"info":…}`; the `info` is JSON text, or empty where there is none.
+pub fn joined(out: &mut Vec<u8>, room: &str, user: &str, info: &str) {
+    out.extend_from_slice(b"{\"type\":\"JOINED\"");
+    field(out, "room", room);
+    field(out, "user", user);
+    info_field(out, info);
+    out.push(b'}');
+}
+
+/// Appends `{"type":"LEFT","room":…,"user":…}`.
+pub fn left(out: &mut Vec<u8>, room: &str, user: &str) {
+    out.extend_from_slice(b"{\"type\":\"LEFT\"");
+    field(out, "room", room);
+    field(out, "user", user);
+    out.push(b'}');
+}
+
+fn info_field(out: &mut Vec<u8>, info: &str) {
+    if !info.is_empty() {
+        out.extend_from_slice(b",\"info\":");
+        out.extend_from_slice(info.as_bytes());
+    }
+}
+
 /// Appends `{"type":"UNSUBSCRIBED","room":…,"id":…,"code":…}`; the code is there when the server ends the subscription.
 pub fn unsubscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>, code: Option<ErrorCode>) {
     out.extend_from_slice(b"{\"type\":\"UNSUBSCRIBED\"");
@@ -307,5 +365,33 @@ impl Classic<'_> {
     /// The sender that shall not get it, if another Fanfare instance named one.
     pub fn except(&self) -> Option<&str> {
         self.except.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_there_is_told_in_the_order_given() {
+        let id = CommandId::new("7");
+        let users = [("a\"b", 2, r#"{"n":1}"#), ("c", 1, "")];
+        let text = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            write(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            text(&|out| present(out, "r\"", Some(&id), users.into_iter(), (3, true))),
+            r#"{"type":"PRESENT","room":"r\"","id":7,"users":[{"user":"a\"b","connections":2,"info":{"n":1}},{"user":"c","connections":1}],"total":3,"more":true}"#
+        );
+        assert_eq!(
+            text(&|out| present(out, "r", None, std::iter::empty(), (0, false))),
+            r#"{"type":"PRESENT","room":"r","users":[],"total":0,"more":false}"#
+        );
+        assert_eq!(text(&|out| present_total(out, "r", None, 9)), r#"{"type":"PRESENT","room":"r","total":9}"#);
+        assert_eq!(text(&|out| joined(out, "r", "u", "[1]")), r#"{"type":"JOINED","room":"r","user":"u","info":[1]}"#);
+        assert_eq!(text(&|out| joined(out, "r", "u", "")), r#"{"type":"JOINED","room":"r","user":"u"}"#);
+        assert_eq!(text(&|out| left(out, "r", "u")), r#"{"type":"LEFT","room":"r","user":"u"}"#);
     }
 }

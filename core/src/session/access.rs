@@ -63,7 +63,7 @@ impl Session {
         if is_allowed { Ok(()) } else { Err(Refusal::Forbidden) }
     }
 
-    /// Joins a room, if the connection may and the room is not full.
+    /// Joins a room, if the connection may and the room is not full; with `presence` it is told who is there.
     ///
     /// # Errors
     /// It is not let in, and cannot be told.
@@ -73,7 +73,7 @@ impl Session {
         cx: &mut Context,
         slot: u32,
         room: &str,
-        start: Start,
+        (start, presence): (Start, bool),
         id: Option<CommandId>,
     ) -> Result<(), CloseReason<'static>> {
         let rights: &[Right] = match start {
@@ -85,8 +85,13 @@ impl Session {
                 return Ok(());
             }
         }
+        // Others have no word for it.
+        let presence = presence && cx.slots.get(slot).dialect.has_replies();
+        if presence && !self.permits(hub, cx, slot, (Right::Presence, room), id.as_ref())? {
+            return Ok(());
+        }
         let beside_own = self.is_beside_own(hub, cx, slot, room);
-        hub.subscribe(cx, slot, (room, beside_own), start, id)
+        hub.subscribe(cx, slot, (room, beside_own), (start, presence), id)
     }
 
     /// Whether the connection may be in one room more because one of them, this one included, is its user's own.

@@ -273,7 +273,7 @@ impl Session {
         let own = own.filter(|room| self.may(hub, cx, slot, Right::Subscribe, room).is_ok());
         for room in own.as_deref().into_iter().chain(named) {
             if !hub.is_in(cx, slot, room) {
-                self.subscribe(hub, cx, slot, room, Start::Live, None)?;
+                self.subscribe(hub, cx, slot, room, (Start::Live, false), None)?;
             }
         }
         Ok(())

@@ -140,7 +140,9 @@ impl Session {
 
     fn obey(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32, Command { id, request }: Command<'_>) -> Verdict {
         match request {
-            Request::Subscribe { room, start } => self.subscribe(hub, cx, slot, &room, start, id)?,
+            Request::Subscribe { room, start, presence } => {
+                self.subscribe(hub, cx, slot, &room, (start, presence), id)?;
+            }
             Request::Unsubscribe { room } => hub.unsubscribe(cx, slot, &room, id),
             Request::SendMessage { room, message, echo, store, key } => {
                 let except = (!echo).then(|| cx.slots.id(slot));
@@ -150,6 +152,11 @@ impl Session {
             Request::History { room, from, epoch, limit } => {
                 if self.permits(hub, cx, slot, (Right::History, &room), id.as_ref())? {
                     hub.history(cx, slot, (&room, from, epoch, limit), id);
+                }
+            }
+            Request::Presence { room, limit, after } => {
+                if self.permits(hub, cx, slot, (Right::Presence, &room), id.as_ref())? {
+                    hub.presence(cx, slot, &room, limit, after.as_deref(), id);
                 }
             }
             Request::Auth { token } => return self.auth(cx, slot, &token, id),

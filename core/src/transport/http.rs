@@ -50,8 +50,8 @@ pub(crate) enum Answered<'a> {
     Over,
     /// This has to be looked at first. The head has to be held until then.
     Asks(Found<'a>),
-    /// It has opened a WebSocket. These rooms have to be joined next; then what the client sent after the head has to be read.
-    Opened(Vec<(Cow<'a, str>, Start)>),
+    /// It has opened a WebSocket. These rooms have to be joined next, with presence or without; then what the client sent after the head has to be read.
+    Opened(Vec<(Cow<'a, str>, Start)>, bool),
 }
 
 /// A request head that has come to its end, and what the client sent after it.
@@ -237,7 +237,7 @@ impl Transport {
         (key, subprotocols, compression): (&str, Offered<'_>, Option<Agreed>),
         (caller, found): (Caller, Option<Found<'a>>),
     ) -> Answered<'a> {
-        let Route { dialect, rooms } = match route::route(path, query, &cx.config) {
+        let Route { dialect, rooms, presence } = match route::route(path, query, &cx.config) {
             Ok(route) => route,
             // Before it is told to come back later: there will be nothing for it then either.
             Err(reason) => {
@@ -274,7 +274,7 @@ impl Transport {
         conn.window = compression.map(|agreed| agreed.window);
         self.enter_phase(cx, slot, Phase::Open);
         self.begin_websocket(cx, slot);
-        Answered::Opened(rooms)
+        Answered::Opened(rooms, presence)
     }
 
     /// Why the caller may not come in: also for want of a credential, where its dialect has no word in which one could follow.

@@ -14,6 +14,8 @@ pub(super) struct Route<'a> {
     /// The rooms that the connection joins at once, and where in their messages it begins. What it is told of them goes out with
     /// the response.
     pub rooms: Vec<(Cow<'a, str>, Start)>,
+    /// Whether it is told who is in these rooms.
+    pub presence: bool,
 }
 
 /// What is at this path, with this query.
@@ -36,7 +38,7 @@ pub(super) fn route<'a>(
             let name = path.strip_prefix("/broadcast/").ok_or(None)?;
             let room = room_name(name, config).map_err(Some)?;
             let start = start(query).map_err(Some)?;
-            return Ok(Route { dialect: Dialect::Broadcast, rooms: vec![(room, start)] });
+            return Ok(Route { dialect: Dialect::Broadcast, rooms: vec![(room, start)], presence: false });
         }
     };
     let rooms = match dialect {
@@ -45,7 +47,9 @@ pub(super) fn route<'a>(
             dialect.own_rooms().iter().map(|room| Ok((Cow::Borrowed(*room), start(query)?))).collect()
         }
     };
-    Ok(Route { dialect, rooms: rooms.map_err(Some)? })
+    let rooms = rooms.map_err(Some)?;
+    let presence = dialect.has_replies() && presence(query).map_err(Some)?;
+    Ok(Route { dialect, rooms, presence })
 }
 
 /// The path without the slash at its end, which means nothing: of a room's name it is one only if it is written as `%2F`.
@@ -89,6 +93,15 @@ fn rooms<'a>(query: &'a str, config: &Config) -> Result<Vec<(Cow<'a, str>, Start
 fn start(query: &str) -> Result<Start, Cow<'static, str>> {
     let mut starts = query.split('&').map(parse_start).filter_map(Result::transpose);
     starts.next_back().unwrap_or(Ok(Start::Live))
+}
+
+/// Whether a query says `presence=true`, which belongs to all of its rooms.
+fn presence(query: &str) -> Result<bool, Cow<'static, str>> {
+    match query.split('&').filter_map(|pair| pair.strip_prefix("presence=")).next_back() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err("presence is true or false".into()),
+    }
 }
 
 /// `since=EPOCH:OFFSET` or `history=N`; nothing where it is neither.
@@ -186,6 +199,21 @@ mod tests {
         assert_eq!(starts("/", &format!("room=a&since={}%3A12", epoch)), Ok(vec![since]));
         for wrong in ["room=a&since=12", "room=a&since=x:y", "room=a&history=-1", "room=a&history=", "since=%FF"] {
             assert_eq!(starts("/", wrong), Err(true), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn presence_belongs_to_all_rooms_of_the_query() {
+        let config = Config { echo: true, ..Config::default() };
+        let presence = |path: &str, query: &str| {
+            route(path, query, &config).map(|route| route.presence).map_err(|error| error.is_some())
+        };
+        assert_eq!(presence("/", "room=a"), Ok(false));
+        assert_eq!(presence("/", "presence=true&room=a&room=b"), Ok(true));
+        assert_eq!(presence("/", "room=a&presence=true&presence=false"), Ok(false));
+        assert_eq!(presence("/", "room=a&presence=1"), Err(true));
+        for without in ["/classic", "/broadcast", "/broadcast/a", "/echo"] {
+            assert_eq!(presence(without, "presence=true"), Ok(false), "{without} cannot be told");
         }
     }
 

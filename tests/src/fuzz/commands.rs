@@ -59,8 +59,9 @@ fn accepted(command: &Command<'_>, fields: &Fields<'_>) {
             assert_eq!(string(fields, "token").as_deref(), Some(&**token));
             is_reply(|out| reply::authenticated(out, token, Some(1), id), "AUTHENTICATED", None, id);
         }
-        Request::Subscribe { room, start } => {
+        Request::Subscribe { room, start, presence } => {
             assert_eq!(kind, "SUBSCRIBE");
+            assert_eq!(*presence, field(fields, "presence") == Some("true"));
             is_room(room, fields);
             begins(*start, fields);
             is_reply(|out| reply::subscribed(out, room, id, None, None), "SUBSCRIBED", Some(room), id);
@@ -97,6 +98,16 @@ fn accepted(command: &Command<'_>, fields: &Fields<'_>) {
             assert_eq!((number("after"), number("before")), expected);
             let name = [string(fields, "room"), string(fields, "roomId")];
             assert!(name.iter().flatten().any(|name| name == room));
+        }
+        Request::Presence { room, limit, after } => {
+            assert_eq!(kind, "PRESENCE");
+            is_room(room, fields);
+            let asked = field(fields, "limit").map_or(100, |limit| limit.parse::<u64>().expect("a number"));
+            assert_eq!(u64::from(*limit), asked.min(1_000));
+            assert_eq!(after.as_deref(), string(fields, "after").as_deref());
+            let users = [(after.as_deref().unwrap_or("u"), 1, "{}")];
+            is_reply(|out| reply::present(out, room, id, users.into_iter(), (1, false)), "PRESENT", Some(room), id);
+            is_reply(|out| reply::present_total(out, room, id, 1), "PRESENT", Some(room), id);
         }
     }
 }

@@ -75,8 +75,13 @@ struct Left {
 impl Left {
     fn every() -> impl Iterator<Item = Left> {
         let whos = [None, Some(Who::Anyone), Some(Who::User), Some(Who::Granted), Some(Who::Owner), Some(Who::Nobody)];
-        let rights =
-            [(Right::Subscribe, false), (Right::Subscribe, true), (Right::Publish, false), (Right::History, false)];
+        let rights = [
+            (Right::Subscribe, false),
+            (Right::Subscribe, true),
+            (Right::Publish, false),
+            (Right::History, false),
+            (Right::Presence, false),
+        ];
         rights.into_iter().flat_map(move |(right, reads_as_member)| {
             whos.into_iter().map(move |who| Left { right, who, reads_as_member })
         })
@@ -87,13 +92,14 @@ impl Left {
         let open = Permissions { subscribe: anyone, publish: anyone, history: anyone, presence: anyone };
         let mut said = open;
         if self.reads_as_member {
-            said.history = None;
+            (said.history, said.presence) = (None, None);
         }
         match self.right {
             Right::Subscribe => said.subscribe = self.who,
             Right::Publish => said.publish = self.who,
             Right::History => said.history = self.who,
-            _ => unreachable!("PRESENCE is no command yet"),
+            Right::Presence => said.presence = self.who,
+            right => unreachable!("{right:?}"),
         }
         let mut rule = Rule::new(PATTERN.parse().expect("a pattern"));
         rule.history = Some(Retention { messages_max: 100, bytes_max: 100_000, age_max: Duration::from_secs(60) });
@@ -118,6 +124,9 @@ impl Left {
         match (self.judges(asker, way.2), way) {
             // Nothing is read for a client that has no word for what is there.
             ("ok", ("/classic", Some(text), _)) if text.contains("HISTORY") => "nothing",
+            ("ok", ("/classic", Some(text), _)) if text.contains("PRESENCE") => "nothing",
+            // The rule lets them see who is there, and nobody keeps that.
+            ("ok", (_, _, needs)) if needs.contains(&Right::Presence) => "presence_unavailable",
             (told, _) => told,
         }
     }
@@ -125,9 +134,9 @@ impl Left {
     /// What is told to somebody who does what needs these rights.
     fn judges(self, asker: Asker, needs: &[Right]) -> &'static str {
         let is_judged = |right| match right {
-            // Nothing is said of it: who may read is who may become a member, and that is anyone.
-            Right::History if self.right == Right::History => self.who.is_some(),
-            Right::History => self.reads_as_member,
+            // Nothing is said of it: who may read or see who is there is who may become a member, and that is anyone.
+            Right::History | Right::Presence if self.right == right => self.who.is_some(),
+            Right::History | Right::Presence => self.reads_as_member,
             right => right == self.right,
         };
         let (unknown, forbidden) = ("unauthorised", "forbidden");
@@ -149,24 +158,31 @@ type Way = (&'static str, Option<&'static str>, &'static [Right]);
 
 const SUBSCRIBE: &[Right] = &[Right::Subscribe];
 const READ: &[Right] = &[Right::Subscribe, Right::History];
+const SEE: &[Right] = &[Right::Subscribe, Right::Presence];
 const PUBLISH: &[Right] = &[Right::Publish];
 
 /// Every command that is about a room. Both dialects that have commands have these.
-const COMMANDS: [(&str, &[Right]); 6] = [
+const COMMANDS: [(&str, &[Right]); 7] = [
     (r#"{"type":"SUBSCRIBE","room":"ROOM","id":1}"#, SUBSCRIBE),
     (r#"{"type":"SUBSCRIBE","room":"ROOM","history":5,"id":1}"#, READ),
     (r#"{"type":"SUBSCRIBE","room":"ROOM","since":{"epoch":"3-00000000000000ff","offset":1},"id":1}"#, READ),
     (r#"{"type":"SEND_MESSAGE","room":"ROOM","message":1,"id":1}"#, PUBLISH),
     (r#"{"type":"SEND_MESSAGE","room":"ROOM","message":1,"store":false,"echo":false}"#, PUBLISH),
     (r#"{"type":"HISTORY","room":"ROOM","id":1}"#, &[Right::History]),
+    (r#"{"type":"PRESENCE","room":"ROOM","id":1}"#, &[Right::Presence]),
 ];
 
 /// What upgrades do by themselves, and a dialect without commands.
-const URLS: [Way; 11] = [
+const URLS: [Way; 15] = [
     ("/?room=ROOM", None, SUBSCRIBE),
     ("/ws?room=open&room=ROOM", None, SUBSCRIBE),
     ("/fanfare?room=ROOM&history=5", None, READ),
     ("/?room=ROOM&since=3-00000000000000ff:1", None, READ),
+    ("/?room=ROOM&presence=true", None, SEE),
+    ("/?room=ROOM&presence=false", None, SUBSCRIBE),
+    ("/", Some(r#"{"type":"SUBSCRIBE","room":"ROOM","presence":true}"#), SEE),
+    // It has no word for who is there.
+    ("/classic", Some(r#"{"type":"SUBSCRIBE","room":"ROOM","presence":true}"#), SUBSCRIBE),
     ("/classic?room=ROOM", None, SUBSCRIBE),
     ("/classic?room=open&room=ROOM", None, SUBSCRIBE),
     ("/classic?room=ROOM&history=5", None, READ),
@@ -390,8 +406,11 @@ fn a_credential_changes_who_may_when_it_is_good_and_of_the_same_user() {
 fn a_renewal_takes_back_the_rooms_of_every_way_in_and_leaves_what_may_stay() {
     let left = Left { right: Right::Subscribe, who: Some(Who::Granted), reads_as_member: false };
     let granted = Granted.identity(Right::Subscribe).expect("a user");
+    // Who wants to see who is there becomes no member, because nobody keeps that in this room.
     let entries = every_way().filter(|(_, text, needs)| {
-        needs.contains(&Right::Subscribe) && text.is_none_or(|text| text.contains("SUBSCRIBE"))
+        needs.contains(&Right::Subscribe)
+            && !needs.contains(&Right::Presence)
+            && text.is_none_or(|text| text.contains("SUBSCRIBE"))
     });
     for (path, text, _) in entries {
         for (renewed, is_kept) in [(Granted, true), (Elsewhere, false), (Otherwise, false)] {

@@ -139,12 +139,19 @@ fn a_refused_command_has_no_effect() {
 }
 
 #[test]
-fn what_comes_later_is_not_supported_yet() {
+fn what_the_server_does_not_have_is_not_supported() {
     let server = Server::start();
     let mut client = Client::connect(&server);
-    for command in [json!({"type": "PRESENCE", "room": "r"}), json!({"type": "AUTH", "token": "t"})] {
-        expect_refusal(&mut client, &command, "not_supported");
-    }
+    expect_refusal(&mut client, &json!({"type": "AUTH", "token": "t"}), "not_supported");
+}
+
+#[test]
+fn a_room_without_presence_says_so() {
+    let server = Server::start();
+    let mut client = Client::connect(&server);
+    expect_refusal(&mut client, &json!({"type": "PRESENCE", "room": "r"}), "presence_unavailable");
+    let subscribe = json!({"type": "SUBSCRIBE", "room": "r", "presence": true});
+    expect_refusal(&mut client, &subscribe, "presence_unavailable");
 }
 
 #[test]

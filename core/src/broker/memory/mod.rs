@@ -37,6 +37,7 @@ enum Kept {
     Read(ReadId, Box<Page>),
     Present(PresenceId, u32),
     Roster(PresenceId, Box<RosterPage>),
+    PresenceFailed(PresenceId, bool),
 }
 
 impl Inbox {
@@ -56,6 +57,7 @@ impl Inbox {
             BrokerEvent::PublishFailed { id, error } => Kept::PublishFailed(id, error),
             BrokerEvent::PresenceKept { id, connections } => Kept::Present(id, connections),
             BrokerEvent::Roster { id, page } => Kept::Roster(id, Box::new(page.clone())),
+            BrokerEvent::PresenceFailed { id, passes } => Kept::PresenceFailed(id, passes),
             other => panic!("no event of an embedded broker: {other:?}"),
         };
         self.events.push(kept);
@@ -104,6 +106,7 @@ impl Inbox {
                     bytes += page.users.iter().map(|present| present.user.len() + present.info.len()).sum::<usize>();
                     report(BrokerEvent::Roster { id: *id, page });
                 }
+                Kept::PresenceFailed(id, passes) => report(BrokerEvent::PresenceFailed { id: *id, passes: *passes }),
             }
         }
         if self.is_empty() {
@@ -141,7 +144,7 @@ impl MemoryBroker {
         MemoryBroker {
             inbox: Inbox::default(),
             logs: Logs::new(config.history.memory_bytes_max, config.seed),
-            rosters: Rosters::new(config.seed),
+            rosters: Rosters::new(config.presence.users_max, config.seed),
             now_ms: 0,
             payload: Vec::new(),
             started: false,

@@ -1,4 +1,4 @@
-//! Who is in which room, within one process. `broker/redis/scripts/present.lua` does the same.
+//! Who is in which room, within one process.
 
 use crate::hash::Seeded;
 use crate::presence::{Change, Present, RosterPage, Version};
@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub struct Rosters {
     rooms: HashMap<String, Roster, Seeded>,
     epoch: u64,
+    /// Of rooms with more users it is only told how many there are.
+    users_max: u32,
     /// No room that was forgotten has had more changes. A room begins behind them, so that no two of its states have one number.
     changes_max: u64,
 }
@@ -36,8 +38,8 @@ impl User {
 
 impl Rosters {
     /// Nobody anywhere.
-    pub fn new(seed: u64) -> Rosters {
-        Rosters { rooms: HashMap::with_hasher(Seeded::new(seed)), epoch: seed, changes_max: 0 }
+    pub fn new(users_max: u32, seed: u64) -> Rosters {
+        Rosters { rooms: HashMap::with_hasher(Seeded::new(seed)), epoch: seed, users_max, changes_max: 0 }
     }
 
     /// A user has so many connections in a room at this instance. Returns how many it has there at all of them, and appends what has to be
@@ -79,19 +81,21 @@ impl Rosters {
         now
     }
 
-    /// All who are in a room.
+    /// All who are in a room, unless they are too many.
     pub fn read(&self, room: &str) -> RosterPage {
         let roster = self.rooms.get(room);
         let number = roster.map_or(self.changes_max, |roster| roster.changes);
-        let users = roster.into_iter().flat_map(|roster| &roster.users);
-        let users: Vec<Present> = users
+        let total = roster.map_or(0, |roster| roster.users.len() as u32);
+        let told = roster.filter(|_| total <= self.users_max);
+        let users = told.into_iter().flat_map(|roster| &roster.users);
+        let users = users
             .map(|(user, kept)| Present {
                 user: user.clone(),
                 connections: kept.connections(),
                 info: kept.info.clone(),
             })
             .collect();
-        RosterPage { version: Version { epoch: self.epoch, number }, total: users.len() as u32, users, next: None }
+        RosterPage { version: Version { epoch: self.epoch, number }, total, users, next: None }
     }
 }
 
@@ -107,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_user_is_there_while_any_instance_has_a_connection() {
-        let mut rosters = Rosters::new(7);
+        let mut rosters = Rosters::new(2, 7);
         let change = |number: u64, total: u32, connections: u32, rest: &str| {
             Some(format!("F3 0000000000000007 {number} {total} {connections} 3\n{rest}"))
         };
@@ -120,9 +124,13 @@ mod tests {
         let page = rosters.read("r");
         assert_eq!((page.version, page.total), (Version { epoch: 7, number: 4 }, 2));
         assert_eq!((&*page.users[0].user, page.users[0].connections, &*page.users[0].info), ("bob", 1, "1"));
-        assert_eq!(set(&mut rosters, 0, "eve", 0), (0, change(5, 1, 0, "eve")));
-        assert_eq!(set(&mut rosters, 1, "bob", 0), (0, change(6, 0, 0, "bob")));
-        assert_eq!((rosters.rooms.len(), rosters.read("r").version.number), (0, 6));
-        assert_eq!(set(&mut rosters, 1, "bob", 1), (1, change(7, 1, 1, "bob1")));
+        assert_eq!(set(&mut rosters, 2, "ann", 1).0, 1);
+        let page = rosters.read("r");
+        assert_eq!((page.total, page.users.len(), page.next), (3, 0, None), "more than are told");
+        assert_eq!(set(&mut rosters, 2, "ann", 0).0, 0);
+        assert_eq!(set(&mut rosters, 0, "eve", 0), (0, change(7, 1, 0, "eve")));
+        assert_eq!(set(&mut rosters, 1, "bob", 0), (0, change(8, 0, 0, "bob")));
+        assert_eq!((rosters.rooms.len(), rosters.read("r").version.number), (0, 8));
+        assert_eq!(set(&mut rosters, 1, "bob", 1), (1, change(9, 1, 1, "bob1")));
     }
 }

@@ -166,6 +166,13 @@ pub struct RedisConfig {
     pub keeps_history: bool,
     /// For how long the position of a room is known when none of its messages is kept any more.
     pub history_meta_age_max: Duration,
+    /// It may be kept who is in a room, by scripts as well. Without it, whatever is asked of that is refused.
+    pub keeps_presence: bool,
+    /// For how long others believe that this instance is there after it was last heard of. It renews that lease three times as often. At
+    /// least a second.
+    pub presence_lease: Duration,
+    /// What others are told of this instance: a JSON object, or nothing.
+    pub about: String,
     /// Rooms may ask for replicas: what is published to them goes over a connection of its own, because `WAIT` holds up the one it is said
     /// on. Without it, there is no such connection, and no room may.
     pub waits_for_replicas: bool,
@@ -207,6 +214,9 @@ impl Default for RedisConfig {
             keeps_history: false,
             // Whoever comes back after a holiday is told what is missing.
             history_meta_age_max: Duration::from_secs(30 * 24 * 3_600),
+            keeps_presence: false,
+            presence_lease: Duration::from_secs(10),
+            about: String::new(),
             waits_for_replicas: false,
             // Replicas are asked at once and answer within a round trip; a second is an outage of them.
             replicas_timeout: Duration::from_secs(1),
