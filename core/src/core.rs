@@ -159,8 +159,8 @@ impl Core {
         let mut metrics = self.cx.metrics;
         self.transport.describe(&mut metrics);
         self.session.describe(&mut metrics);
-        self.hub.describe(&mut metrics);
         self.cx.fanout.describe(&mut metrics);
+        self.hub.describe(&mut metrics);
         self.cx.limits.describe(&mut metrics);
         metrics
     }

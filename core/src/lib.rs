@@ -468,6 +468,7 @@ pub mod presence;
 pub mod protocol;
 pub mod rules;
 mod session;
+mod shared;
 mod slots;
 pub mod time;
 mod transport;

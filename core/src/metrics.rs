@@ -41,6 +41,16 @@ pub struct Metrics {
     pub http_requests: u64,
     /// Rooms with at least one member.
     pub rooms_now: u64,
+    /// Users in rooms with presence, each as often as it is in one, by connections of this instance; also those that were a moment ago.
+    pub presence_users_now: u64,
+    /// Rooms of which this instance knows who is there.
+    pub presence_rooms_observed_now: u64,
+    /// Changes of presence that were heard of the broker.
+    pub presence_changes: u64,
+    /// Users that have been announced to those who observe their room, as having joined or left.
+    pub presence_announced: u64,
+    /// What the broker was told or asked of presence and did not take; it is told again.
+    pub presence_failed: u64,
     /// Rooms that the broker has yet to confirm again after an outage; while rooms come and go meanwhile, about so many.
     pub rooms_returning_now: u64,
     /// Pairs of room and member.

@@ -24,8 +24,8 @@ pub enum Said {
     Store(String, Vec<u8>, Option<PublishId>),
     /// Read a part of a room's history.
     Read(ReadId, String, Query),
-    /// So many connections of a user are in a room.
-    Present(PresenceId, String, String, u32),
+    /// So many connections of a user, who has this info, are in a room.
+    Present(PresenceId, String, (String, String), u32),
     /// Who is in a room is to be read, from there on.
     Roster(PresenceId, String, u64),
     /// Subscribe.
@@ -125,8 +125,8 @@ impl LoneCore {
                     Said::Store(room.into(), payload.into(), id)
                 }
                 Does::Ask(Ask::Read { room, query, id, .. }) => Said::Read(id, room.into(), query),
-                Does::Ask(Ask::Present { room, user, connections, id, .. }) => {
-                    Said::Present(id, room.into(), user.into(), connections)
+                Does::Ask(Ask::Present { room, user, info, connections, id }) => {
+                    Said::Present(id, room.into(), (user.into(), info.into()), connections)
                 }
                 Does::Ask(Ask::Roster { room, from, id }) => Said::Roster(id, room.into(), from),
                 Does::Ask(Ask::Subscribe { room }) => Said::Subscribe(room.into()),

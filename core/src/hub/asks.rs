@@ -1,6 +1,6 @@
 //! What the hub asks of the broker in one turn, and who waits for the outcome of a publish.
 
-use crate::broker::{Ask, PublishId, ReadId, Store};
+use crate::broker::{Ask, PresenceId, PublishId, ReadId, Store};
 use crate::history::{IdempotencyKey, Query, Retention};
 use crate::id::ConnId;
 use crate::protocol::CommandId;
@@ -25,6 +25,10 @@ pub(crate) enum Kind {
     Store(Option<PublishId>, u32),
     /// A read, by its place among these.
     Read(ReadId, u32),
+    /// How many connections of a user are there; how long the user's name is, behind which its info stands.
+    Present(PresenceId, u32, usize),
+    /// A part of those who are there, which begins here.
+    Roster(PresenceId, u64),
 }
 
 /// How a message is stored.
@@ -85,6 +89,19 @@ impl Asks {
         self.reading.push((query, retention));
     }
 
+    /// Queues how many connections a user has.
+    pub fn push_present(&mut self, id: PresenceId, room: &str, (user, info): (&str, &str), connections: u32) {
+        self.push(Kind::Present(id, connections, user.len()), room, |out| {
+            out.extend_from_slice(user.as_bytes());
+            out.extend_from_slice(info.as_bytes());
+        });
+    }
+
+    /// Queues a question who is there.
+    pub fn push_roster(&mut self, id: PresenceId, room: &str, from: u64) {
+        self.push(Kind::Roster(id, from), room, |_| {});
+    }
+
     pub fn get(&self, index: usize) -> Option<Ask<'_>> {
         let kept = self.list.get(index)?;
         let text = |range: &Range<usize>| std::str::from_utf8(&self.bytes[range.clone()]).expect("made from a str");
@@ -108,6 +125,11 @@ impl Asks {
                 let (query, retention) = self.reading[index as usize];
                 Ask::Read { room, query, retention, id }
             }
+            Kind::Present(id, connections, user_bytes) => {
+                let (user, info) = text(&kept.payload).split_at(user_bytes);
+                Ask::Present { room, user, info, connections, id }
+            }
+            Kind::Roster(id, from) => Ask::Roster { room, from, id },
         })
     }
 
@@ -126,6 +148,11 @@ impl Asks {
     /// Forgets reads: they will be asked for again.
     pub fn void_reads(&mut self) {
         self.list.retain(|kept| !matches!(kept.kind, Kind::Read(..)));
+    }
+
+    /// Forgets what is asked and told of presence: that will be done again.
+    pub fn void_presence(&mut self) {
+        self.list.retain(|kept| !matches!(kept.kind, Kind::Present(..) | Kind::Roster(..)));
     }
 
     /// Forgets the first `done`.

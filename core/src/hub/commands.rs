@@ -14,11 +14,11 @@ use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::rules::{Rule, Slow};
 
+/// A connection's list of rooms has so many places.
+pub(super) const MEMBERSHIPS_MAX: usize = (1 << 15) - 1;
+
 /// In so few rooms of its own a connection's room is found quicker than among all.
 const FEW_ROOMS: usize = 4;
-
-/// What clients are told of rooms without presence.
-const UNKEPT: &str = "nobody keeps who is in this room";
 
 impl Hub {
     /// The room of this name, which is most likely one that the connection is in.
@@ -45,8 +45,7 @@ impl Hub {
         (start, presence): (Start, bool),
         id: Option<CommandId>,
     ) -> Result<(), CloseReason<'static>> {
-        if presence {
-            cx.refuse(slot, ErrorCode::PresenceUnavailable, UNKEPT, id.as_ref(), Some(name));
+        if presence && !self.has_presence(cx, slot, name, id.as_ref()) {
             return Ok(());
         }
         let known = self.rooms.find(name).and_then(|room| {
@@ -57,6 +56,7 @@ impl Hub {
             Some((room, ..)) if self.joins.contains(slot, room) || self.histories.asking(slot, room).is_some() => {
                 let reason = "an earlier SUBSCRIBE for this room still waits for the broker";
                 cx.refuse(slot, ErrorCode::Pending, reason, id.as_ref(), Some(name));
+                return Ok(());
             }
             // What it has yet to be given comes at its room's pace: it is a member already.
             Some((room, place)) if self.is_open(room) => {
@@ -69,11 +69,16 @@ impl Hub {
                 cx.fanout.set_waiting(room, place, true);
                 self.joins.insert(slot, room, Start::Live, id);
             }
-            None => return self.join(cx, slot, (name, beside_own), start, id),
+            None if !self.join(cx, slot, (name, beside_own), start, id)? => return Ok(()),
+            None => {}
+        }
+        if presence {
+            self.observe(cx, slot, name);
         }
         Ok(())
     }
 
+    /// Whether it has become a member, or waits to.
     fn join(
         &mut self,
         cx: &mut Context,
@@ -81,13 +86,14 @@ impl Hub {
         (name, beside_own): (&str, bool),
         start: Start,
         id: Option<CommandId>,
-    ) -> Result<(), CloseReason<'static>> {
+    ) -> Result<bool, CloseReason<'static>> {
         let most = cx.config.limits.rooms_per_connection_max;
-        if cx.slots.get(slot).rooms.len() >= usize::from(most) + usize::from(beside_own) {
+        let rooms = self.rooms_of(cx, slot);
+        if rooms >= usize::from(most) + usize::from(beside_own) || cx.slots.get(slot).rooms.len() >= MEMBERSHIPS_MAX {
             let beside = if beside_own { ", beside its user's own" } else { "" };
             let reason = format!("a connection is in at most {most} rooms{beside}");
             cx.refuse(slot, ErrorCode::TooManyRooms, &reason, id.as_ref(), Some(name));
-            return Ok(());
+            return Ok(false);
         }
         let room = self.rooms.find_or_insert(name, &cx.config.rules);
         let rule = self.rule(cx, room);
@@ -95,7 +101,7 @@ impl Hub {
         cx.fanout.add_room(room, slow);
         // A room that is full has members, so it is not one that was made just now.
         if members_max > 0 && cx.fanout.audience(room).members() >= members_max as usize {
-            return refuse_member(cx, slot, (name, members_max), id.as_ref());
+            return refuse_member(cx, slot, (name, members_max), id.as_ref()).map(|()| false);
         }
         let is_kept = self.retention(cx, room).is_some();
         if is_kept {
@@ -103,6 +109,7 @@ impl Hub {
         }
         let is_open = self.is_open(room);
         cx.fanout.join(&mut cx.slots, slot, room, !is_open, is_kept);
+        self.note_member(cx, slot, room);
         if is_open {
             cx.journal.joined(cx.slots.id(slot), name);
             self.begin(cx, slot, room, start, id);
@@ -110,7 +117,7 @@ impl Hub {
             self.joins.insert(slot, room, start, id);
             self.reconcile(cx, room);
         }
-        Ok(())
+        Ok(true)
     }
 
     pub fn unsubscribe(&mut self, cx: &mut Context, slot: u32, name: &str, id: Option<CommandId>) {
@@ -128,19 +135,6 @@ impl Hub {
         cx.reply(slot, |out| reply::unsubscribed(out, name, id.as_ref(), None));
     }
 
-    /// A client asks who is in a room.
-    pub fn presence(
-        &mut self,
-        cx: &mut Context,
-        slot: u32,
-        name: &str,
-        _limit: u32,
-        _after: Option<&str>,
-        id: Option<CommandId>,
-    ) {
-        cx.refuse(slot, ErrorCode::PresenceUnavailable, UNKEPT, id.as_ref(), Some(name));
-    }
-
     /// Whether the connection's `SUBSCRIBE` for the room wants what was said before, and not all of that has been said to it.
     pub fn waits_for_earlier(&self, slot: u32, room: u32) -> bool {
         let join = self.joins.get(slot, room);
@@ -150,6 +144,11 @@ impl Hub {
     /// Takes the connection out of a room in which it may not be any more. Whether that could be told.
     pub fn expel(&mut self, cx: &mut Context, slot: u32, room: u32) -> bool {
         let Some(position) = cx.slots.get(slot).rooms.position(room) else { return true };
+        if self.observed(room).is_some() {
+            let reason = "this user may not see any more who is in this room";
+            self.end_observing(cx, (slot, room), (ErrorCode::Forbidden, reason));
+            return true;
+        }
         let name = self.rooms.get(room).name.clone();
         let waiting = self.joins.get(slot, room).map(|join| &join.id).or_else(|| self.histories.asking(slot, room));
         if let Some(waiting) = waiting.and_then(Clone::clone) {
@@ -180,12 +179,19 @@ impl Hub {
         if cx.fanout.audience(room).is_empty() {
             self.linger(cx, room);
         }
+        if self.presence.is_some() {
+            self.unnote_member(cx, slot, room);
+            self.unobserve(cx, slot, room, rest);
+        }
     }
 
     /// Takes the connection out of all its rooms.
     pub fn depart(&mut self, cx: &mut Context, slot: u32, rest: Rest) {
         while let Some(last) = cx.slots.get(slot).rooms.len().checked_sub(1) {
             self.leave(cx, slot, last, rest);
+        }
+        if let Some(presence) = &mut self.presence {
+            presence.forget_connection(slot);
         }
     }
 

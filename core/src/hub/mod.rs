@@ -7,6 +7,7 @@ mod commands;
 mod deferral;
 mod history;
 mod joins;
+mod presence;
 mod publication;
 mod recovery;
 mod rooms;
@@ -26,6 +27,7 @@ use crate::time::Time;
 use asks::{Asks, Senders};
 use history::Histories;
 use joins::Joins;
+use presence::Presence;
 use recovery::Recovery;
 use rooms::Rooms;
 use status::BrokerStatus;
@@ -45,6 +47,7 @@ pub(crate) struct Hub {
     /// What the broker has not been asked for yet.
     asks: Asks,
     histories: Histories,
+    presence: Option<Box<Presence>>,
     /// For what a payload is opened to.
     scratch: Vec<u8>,
     /// For one text that is being built.
@@ -62,6 +65,7 @@ impl Hub {
             lingering: VecDeque::new(),
             asks: Asks::default(),
             histories: Histories::new(config),
+            presence: config.rules.have_presence().then(|| Box::new(Presence::new(config))),
             scratch: Vec::new(),
             text: Vec::new(),
         }
@@ -74,6 +78,9 @@ impl Hub {
         self.end_overdue(cx);
         if !self.histories.is_idle() {
             self.history_timeout(cx);
+        }
+        if self.presence.is_some() {
+            self.presence_timeout(cx);
         }
     }
 
@@ -94,6 +101,9 @@ impl Hub {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        let presence = self.presence.as_ref();
+        let presence = presence.and_then(|presence| presence.next_timeout(self.status.publisher_down.is_some()));
+        let lingering = [lingering, presence].into_iter().flatten().min();
         match self.joins.is_empty() && self.histories.is_idle() {
             true => lingering,
             false => {
@@ -132,7 +142,14 @@ impl Hub {
         let senders = self.senders.waiting().filter_map(|conn: ConnId| slots.slot(conn));
         let joining = self.joins.slots().chain(self.histories.who_is_asking()).filter(|_| !self.status.is_down());
         let asking = self.histories.askers().filter_map(|conn| slots.slot(conn));
-        senders.chain(joining).chain(asking).filter(|slot| slots.get(*slot).dialect.has_replies()).collect()
+        let observing = self.presence.iter().flat_map(|presence| presence.askers());
+        let observing = observing.filter_map(|conn| slots.slot(conn));
+        senders
+            .chain(joining)
+            .chain(asking)
+            .chain(observing)
+            .filter(|slot| slots.get(*slot).dialect.has_replies())
+            .collect()
     }
 
     /// Fills in the figures that are its own.
@@ -140,6 +157,9 @@ impl Hub {
         metrics.publishes_deferred_now = self.joins.deferred() as u64;
         metrics.history_bytes_now = self.histories.memory_bytes() as u64;
         metrics.members_behind_now = self.histories.behind() as u64;
+        if let Some(presence) = &self.presence {
+            presence.describe(metrics);
+        }
     }
 
     /// Panics unless its parts agree with each other, with the connections and with the fan-out.
@@ -161,6 +181,13 @@ impl Hub {
         assert_eq!(waiting, self.joins.len(), "whoever waits has a seat");
         self.joins.check_invariants();
         self.histories.check_invariants();
+        if let Some(presence) = &self.presence {
+            presence.check_invariants(|name, is_counted| {
+                let Some(key) = self.rooms.find(name) else { return 0 };
+                let members = cx.fanout.audience(key).groups().flat_map(|group| group.members());
+                members.filter(|conn| is_counted(conn.slot() as u32)).count() as u32
+            });
+        }
         assert!(self.joins.deferred() == 0 || !self.status.is_down(), "nothing waits for a broker that is away");
     }
 
@@ -170,5 +197,8 @@ impl Hub {
         assert!(self.lingering.is_empty() && self.joins.is_empty(), "somebody waits for a room");
         assert!(self.senders.is_empty(), "somebody waits for the outcome of a publish");
         self.histories.check_idle();
+        if let Some(presence) = &self.presence {
+            presence.check_idle();
+        }
     }
 }

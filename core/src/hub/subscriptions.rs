@@ -66,15 +66,18 @@ impl Hub {
                 self.recovery.end();
                 self.recovery.tell(cx.now, &mut cx.metrics);
                 self.end_deferred(cx, Duration::ZERO);
+                self.unwatch_all_presence(cx);
             }
             BrokerEvent::Lost { partitions } => self.lose(cx, partitions),
             BrokerEvent::PublisherUp => {
                 self.status.publisher_down = None;
                 self.ask_reads(cx);
+                self.ask_presence(cx);
             }
             BrokerEvent::PublisherDown { reason } => {
                 self.status.publisher_down = Some(reason.into());
                 self.void_reads(cx);
+                self.void_presence(cx);
             }
             BrokerEvent::Refusing { reason } => self.status.refusing = Some(reason.into()),
             BrokerEvent::Willing => self.status.refusing = None,
@@ -86,11 +89,10 @@ impl Hub {
             BrokerEvent::PublishFailed { id, error } => self.publish_failed(cx, id, error),
             BrokerEvent::Read { id, page } => self.read(cx, id, page),
             BrokerEvent::ReadFailed { id, passes } => self.read_failed(cx, id, passes),
-            // Nothing is told of presence yet.
-            BrokerEvent::PresenceKept { .. }
-            | BrokerEvent::Roster { .. }
-            | BrokerEvent::PresenceFailed { .. }
-            | BrokerEvent::PresenceLost => {}
+            BrokerEvent::PresenceKept { id, .. } => self.presence_kept(cx, id),
+            BrokerEvent::Roster { id, page } => self.read_roster(cx, id, page),
+            BrokerEvent::PresenceFailed { id, passes } => self.presence_failed(cx, id, passes),
+            BrokerEvent::PresenceLost => self.presence_lost(cx),
         }
         None
     }
@@ -117,13 +119,17 @@ impl Hub {
         let held = self.is_held(key);
         let (room, audience) = (self.rooms.get_mut(key), cx.fanout.audience(key));
         // Lingering keeps a subscription and never makes one: what the broker refused would be asked again and again.
-        let wanted = !audience.is_empty() || held && room.lingering;
+        let is_asked = self.presence.as_ref().is_some_and(|presence| presence.is_asked(key));
+        let wanted = !audience.is_empty() || held && room.lingering || is_asked;
         if !wanted && !held {
             if audience.has_run() {
                 self.linger(cx, key);
             } else if !room.lingering {
                 self.rooms.remove(key);
                 self.histories.forget(key);
+                if let Some(presence) = &mut self.presence {
+                    presence.forget(key);
+                }
                 cx.fanout.remove_room(key);
             }
         } else if wanted != held && self.status.down.is_none() {
@@ -153,6 +159,7 @@ impl Hub {
             room.asked = None;
             room.held_in = room.held_in.min(LOST);
         }
+        self.unwatch_presence();
         self.look_at_all(cx);
     }
 
@@ -227,6 +234,7 @@ impl Hub {
         }
         match self.histories.has(key) {
             true => self.begin_to_keep(cx, key),
+            false if self.observed(key).is_some() => self.watch_presence(cx, key),
             false => {
                 if was_held {
                     self.tell_of_an_interruption(cx, key);
@@ -325,6 +333,7 @@ impl Hub {
                 self.rooms.get_mut(room).asked = None;
                 cx.metrics.subscriptions_refused += 1;
                 cx.journal.refused_room(name, reason);
+                self.refuse_questions(cx, room, false);
                 Some(Refused { room, name, group: 0 })
             }
         }
@@ -344,6 +353,11 @@ impl Hub {
             let waiting = self.seat_the_waiting(cx, *room, place).map(|(_, (id, _))| id);
             let asking = self.histories.asking(slot, *room).cloned();
             self.leave(cx, slot, position, Rest::Part);
+            if let Some(observed) = crate::presence::room_of(name) {
+                let reason = "the broker refused to tell who is in this room";
+                cx.refuse(slot, ErrorCode::BrokerRefused, reason, None, Some(observed));
+                return Some(Told::Told);
+            }
             if waiting.is_none() {
                 cx.journal.left(cx.slots.id(slot), name);
             }
@@ -362,6 +376,12 @@ impl Hub {
     fn room_message(&mut self, cx: &mut Context, name: &str, payload: &[u8]) {
         // Without members, or before the broker confirmed: the end of a subscription that nobody needs any more.
         let Some(key) = self.rooms.find(name) else { return };
+        if self.observed(key).is_some() {
+            if self.is_held(key) {
+                self.hear_presence(cx, key, payload);
+            }
+            return;
+        }
         let is_kept = self.histories.has(key);
         if !self.is_held(key) || cx.fanout.audience(key).is_empty() && !is_kept {
             return;

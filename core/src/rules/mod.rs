@@ -148,6 +148,16 @@ impl Rules {
         self.list.iter().any(|rule| rule.permissions != Permissions::default())
     }
 
+    /// Whether it is kept anywhere who is in a room.
+    pub(crate) fn have_presence(&self) -> bool {
+        self.list.iter().any(|rule| rule.presence)
+    }
+
+    /// Whether it is kept who is in the rooms of this rule, where there is one.
+    pub(crate) fn has_presence(&self, rule: Option<u16>) -> bool {
+        rule.and_then(|rule| self.get(rule)).is_some_and(|rule| rule.presence)
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

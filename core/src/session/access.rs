@@ -110,8 +110,8 @@ impl Session {
         }
         for slot in cx.slots.slots() {
             for membership in cx.slots.get(slot).rooms.as_slice() {
-                let room = hub.room_name(membership.room);
-                let outcome = self.may(hub, cx, slot, Right::Subscribe, room);
+                let (right, room) = hub.right_of_members(membership.room);
+                let outcome = self.may(hub, cx, slot, right, room);
                 assert_eq!(outcome, Ok(()), "slot {slot} may be in {room}");
             }
         }
@@ -126,8 +126,8 @@ impl Session {
         let may = |right, name: &str| self.may(hub, cx, slot, right, name).is_ok();
         let rooms = cx.slots.get(slot).rooms.as_slice().iter().map(|membership| membership.room);
         let is_lost = |room: &u32| {
-            let name = hub.room_name(*room);
-            !may(Right::Subscribe, name) || hub.waits_for_earlier(slot, *room) && !may(Right::History, name)
+            let (right, name) = hub.right_of_members(*room);
+            !may(right, name) || hub.waits_for_earlier(slot, *room) && !may(Right::History, name)
         };
         let lost: Vec<u32> = rooms.filter(is_lost).collect();
         for room in lost {
@@ -141,6 +141,14 @@ impl Session {
         let lost: Vec<Box<str>> = unread.into_iter().filter(|room| lost(room)).collect();
         if !lost.is_empty() {
             hub.withdraw_histories(cx, slot, |room| lost.iter().any(|of| **of == *room));
+        }
+        let unseen = hub.presence_asked(cx, slot);
+        let unseen: Vec<u32> = unseen
+            .filter(|(_, name)| self.may(hub, cx, slot, Right::Presence, name).is_err())
+            .map(|(key, _)| key)
+            .collect();
+        for key in unseen {
+            hub.withdraw_presence(cx, slot, key);
         }
         Ok(())
     }

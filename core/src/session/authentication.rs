@@ -240,6 +240,7 @@ impl Session {
     ) -> Result<(), CloseReason<'static>> {
         self.identities.set(slot, identity);
         cx.journal.identified(cx.slots.id(slot), &identity.user);
+        hub.identify(cx, slot, &identity.user, identity.info.as_deref().unwrap_or_default());
         self.set_timer(cx, slot);
         self.review(hub, cx, slot)
     }

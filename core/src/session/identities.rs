@@ -3,10 +3,8 @@
 use crate::hash::{BySlot, Seeded, take_of};
 use crate::identity::{Facts, Identity};
 use crate::rules::{Grants, user_segment};
-use hashbrown::HashTable;
-use slab::Slab;
+use crate::shared::Shared;
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
 
 /// Nobody, or no such time.
 const NONE: u32 = u32::MAX;
@@ -160,7 +158,7 @@ impl Identities {
 
     /// How many users there are.
     pub fn users(&self) -> usize {
-        self.users.slab.len()
+        self.users.len()
     }
 }
 
@@ -171,59 +169,6 @@ fn seconds(ms: Option<u64>) -> u32 {
 
 fn millis(seconds: u32) -> Option<u64> {
     (seconds != NONE).then(|| u64::from(seconds) * 1_000)
-}
-
-/// Values that several connections have, each kept once.
-#[derive(Debug)]
-struct Shared<T> {
-    slab: Slab<Held<T>>,
-    table: HashTable<u32>,
-    hasher: Seeded,
-}
-
-#[derive(Debug)]
-struct Held<T> {
-    value: T,
-    /// Of what tells it from the others.
-    hash: u64,
-    /// How many have it.
-    count: u32,
-}
-
-impl<T> Shared<T> {
-    fn new(seed: u64) -> Shared<T> {
-        Shared { slab: Slab::new(), table: HashTable::new(), hasher: Seeded::new(seed) }
-    }
-
-    fn get(&self, index: u32) -> &T {
-        &self.slab[index as usize].value
-    }
-
-    /// The value that this key tells from the others, for one more connection.
-    fn take(&mut self, key: &(impl Hash + ?Sized), is_it: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> u32 {
-        let Shared { slab, table, hasher } = self;
-        let hash = hasher.hash_one(key);
-        if let Some(index) = table.find(hash, |index| is_it(&slab[*index as usize].value)) {
-            slab[*index as usize].count += 1;
-            return *index;
-        }
-        let index = slab.insert(Held { value: make(), hash, count: 1 }) as u32;
-        table.insert_unique(hash, index, |index| slab[*index as usize].hash);
-        index
-    }
-
-    /// One connection less has the value.
-    fn give_back(&mut self, index: u32) {
-        let held = &mut self.slab[index as usize];
-        held.count -= 1;
-        if held.count == 0 {
-            let hash = held.hash;
-            if let Ok(entry) = self.table.find_entry(hash, |other| *other == index) {
-                entry.remove();
-            }
-            self.slab.remove(index as usize);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -255,7 +200,7 @@ mod tests {
         identities.forget(3);
         assert_eq!((identities.users(), identities.user(3), identities.user(1)), (1, None, Some("eve")));
         identities.forget(1);
-        assert_eq!((identities.users(), identities.grants.slab.len(), identities.rest.len()), (0, 0, 0));
+        assert_eq!((identities.users(), identities.grants.len(), identities.rest.len()), (0, 0, 0));
         assert!(identities.get(0).is_none() && identities.get(9).is_none());
     }
 

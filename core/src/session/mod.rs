@@ -156,7 +156,7 @@ impl Session {
             }
             Request::Presence { room, limit, after } => {
                 if self.permits(hub, cx, slot, (Right::Presence, &room), id.as_ref())? {
-                    hub.presence(cx, slot, &room, limit, after.as_deref(), id);
+                    hub.presence(cx, slot, &room, (limit, after.as_deref()), id);
                 }
             }
             Request::Auth { token } => return self.auth(cx, slot, &token, id),

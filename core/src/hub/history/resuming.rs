@@ -32,7 +32,8 @@ impl Hub {
         let Some(keeper) = self.histories.keepers.get(&room) else {
             let recovered = matches!(start, Start::Since(_)).then_some(false);
             let name = &self.rooms.get(room).name;
-            return cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), None, recovered));
+            cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), None, recovered));
+            return self.begin_to_observe(cx, slot, room);
         };
         let last = keeper.last.expect("a room that is live has a place");
         let next = match start {
@@ -55,6 +56,7 @@ impl Hub {
             None if keeper.behind.contains_key(&slot) => {
                 let (name, place) = (&self.rooms.get(room).name, self.place_of(slot, room));
                 cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), place, None));
+                self.begin_to_observe(cx, slot, room);
             }
             None => {
                 self.histories
@@ -95,6 +97,7 @@ impl Hub {
             self.histories.change(room, |keeper| keeper.behind.insert(slot, behind));
             self.histories.replays.push_back((room, slot));
         }
+        self.begin_to_observe(cx, slot, room);
     }
 
     /// Asks once for all of the room's members that wait for it, who have seen the same epoch.
