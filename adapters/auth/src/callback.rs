@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use ureq::http::{HeaderName, HeaderValue};
 
 use crate::claims::{grants, list, time_ms};
-use crate::credential::{Identity, RENEWAL_BYTES_MAX, user_of};
+use crate::credential::{Identity, Info, RENEWAL_BYTES_MAX, user_of};
 use crate::error::SetupError;
 use crate::http::Http;
 use crate::json;
@@ -173,7 +173,8 @@ fn identity(answer: &Map<String, Value>, now_ms: u64) -> Result<Identity, Refusa
     let user = user_of(answer.get("user"))?;
     let (grants, mut join) = grants(answer.get("grants"))?;
     join.extend(list(answer.get("join"))?);
-    Ok(Identity { user, grants, join, expires_ms, issued_ms: None, token_id: None, renewal: None })
+    let info = Info::of(answer.get("info"));
+    Ok(Identity { user, grants, join, expires_ms, issued_ms: None, token_id: None, info, renewal: None })
 }
 
 /// Lines of `name:value`. Neither a name nor a value holds a line's end.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::credential::{Grants, Identity, USER_BYTES_MAX, user_of};
+use crate::credential::{Grants, Identity, Info, USER_BYTES_MAX, user_of};
 use crate::issuer::Issuer;
 use crate::refusal::Refusal;
 
@@ -15,11 +15,13 @@ pub struct ClaimNames {
     /// An object with lists of texts, each of which may be absent: `subscribe`, `publish`, `history`, `presence`, `join`. It is
     /// `grants` unless told.
     pub grants: String,
+    /// Any value, which others are told of the user: `info` unless told.
+    pub info: String,
 }
 
 impl Default for ClaimNames {
     fn default() -> Self {
-        Self { user: "sub".to_owned(), grants: "grants".to_owned() }
+        Self { user: "sub".to_owned(), grants: "grants".to_owned(), info: "info".to_owned() }
     }
 }
 
@@ -50,9 +52,10 @@ impl ClaimNames {
         };
         let user = prefixed(&issuer.user_prefix, user_of(claims.get(&self.user))?)?;
         let (grants, join) = grants(claims.get(&self.grants))?;
+        let info = Info::of(claims.get(&self.info));
         // A clock that is ahead would put a token after a ban that it is older than.
         let issued_ms = issued_ms.map(|at| at.saturating_sub(leeway_ms));
-        Ok(Identity { user, grants, join, expires_ms, issued_ms, token_id, renewal: None })
+        Ok(Identity { user, grants, join, expires_ms, issued_ms, token_id, info, renewal: None })
     }
 }
 

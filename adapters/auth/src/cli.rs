@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::bans::{BanList, Banned};
 use crate::claims::ClaimNames;
-use crate::credential::{Grants, USER_BYTES_MAX};
+use crate::credential::{Grants, Info, USER_BYTES_MAX};
 use crate::date::date;
 use crate::error::SetupError;
 use crate::mint::{MintingKey, mint};
@@ -24,6 +24,8 @@ pub struct TokenRequest {
     pub grants: Grants,
     /// The rooms that its connection joins by itself.
     pub join: Vec<String>,
+    /// What others are told of the user, as JSON text.
+    pub info: Option<String>,
     /// How long it is valid, in seconds.
     pub lifetime_s: u64,
     /// Who issues it (`iss`).
@@ -57,6 +59,11 @@ pub fn token(request: &TokenRequest, key: &MintingKey, now_ms: u64) -> Result<Se
     let grants = grants_of(request);
     if grants.as_object().is_some_and(|grants| !grants.is_empty()) {
         claims[&request.names.grants] = grants;
+    }
+    if let Some(text) = &request.info {
+        let value: Value = serde_json::from_str(text).map_err(|_| SetupError::BadInfo)?;
+        let Some(Info::Told(_)) = Info::of(Some(&value)) else { return Err(SetupError::BadInfo) };
+        claims[&request.names.info] = value;
     }
     mint(&claims, key)
 }

@@ -59,6 +59,8 @@ pub struct Identity {
     pub issued_ms: Option<u64>,
     /// The token's own name (`jti`), to ban it by.
     pub token_id: Option<String>,
+    /// What others are told of the user, where it is kept who is in a room.
+    pub info: Option<Info>,
     /// What to show again, as [`Source::Renewal`], to find out whether this still holds: for what was looked up, not for tokens.
     pub renewal: Option<Secret>,
 }
@@ -78,6 +80,26 @@ pub struct Grants {
 
 /// [`Identity::renewal`] has at most this many bytes, because every connection keeps one. What would need more is refused.
 pub const RENEWAL_BYTES_MAX: usize = 8 * 1024;
+
+/// An [`Info`] has at most this many bytes, because every member of a room is sent it.
+pub const INFO_BYTES_MAX: usize = 1024;
+
+/// What an issuer wants others to be told of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Info {
+    /// JSON text in its shortest form.
+    Told(String),
+    /// It would have more bytes than [`INFO_BYTES_MAX`], so nobody is told any of it.
+    TooLong,
+}
+
+impl Info {
+    /// Of this member of a credential. One that is null says nothing.
+    pub(crate) fn of(value: Option<&Value>) -> Option<Info> {
+        let text = value.filter(|value| !value.is_null())?.to_string();
+        Some(if text.len() > INFO_BYTES_MAX { Info::TooLong } else { Info::Told(text) })
+    }
+}
 
 /// A user's name out of JSON: a text, or a whole number in digits, because many systems number their users.
 pub(crate) fn user_of(value: Option<&Value>) -> Result<String, Refusal> {

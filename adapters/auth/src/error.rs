@@ -33,6 +33,8 @@ pub enum SetupError {
     NoCertificate,
     /// A user whose name no token can have.
     BadUser,
+    /// An info that is no JSON, null, or longer than one may be.
+    BadInfo,
     /// A header that is none, or none that may be forwarded.
     BadHeader,
     /// Two issuers of one name, or no issuer.
@@ -57,6 +59,7 @@ impl fmt::Display for SetupError {
             Self::BadRedisUrl => "expected a redis://, valkey:// or unix:// URL",
             Self::NoCertificate => "expected a PEM text with CERTIFICATE",
             Self::BadUser => "expected a user of 1 to 255 bytes",
+            Self::BadInfo => "expected an info of at most 1024 bytes of JSON, other than null",
             Self::BadHeader => {
                 "expected the name of a header that belongs to the client, not to its connection or content"
             }

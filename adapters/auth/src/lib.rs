@@ -92,7 +92,7 @@ pub use bans::{BANS_MAX, Ban, BanError, BanList, BanStore, BanVersion, BanWatch,
 pub use callback::{Callback, CallbackOptions};
 pub use claims::ClaimNames;
 pub use cookie::{cookie, cookie_value};
-pub use credential::{Credential, Grants, Identity, RENEWAL_BYTES_MAX, Source, USER_BYTES_MAX};
+pub use credential::{Credential, Grants, INFO_BYTES_MAX, Identity, Info, RENEWAL_BYTES_MAX, Source, USER_BYTES_MAX};
 pub use error::SetupError;
 pub use file::{read_file, without_line_end};
 pub use issuer::{Issuer, KeySource};

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::credential::{Credential, Grants, Identity, user_of};
+use crate::credential::{Credential, Grants, Identity, Info, user_of};
 use crate::error::SetupError;
 use crate::json;
 use crate::refusal::Refusal;
@@ -111,7 +111,7 @@ impl Sessions {
         Ok(Secret::new([self.prefix.as_bytes(), id].concat()))
     }
 
-    /// Whose session this is, and until when. It has no grants and no time of issue.
+    /// Whose session this is, until when, and what its field `info` tells others. It has no grants and no time of issue.
     pub fn identity(&self, session: &StoredSession, now_ms: u64) -> Result<Identity, Refusal> {
         let StoredSession { text, left_ms } = session;
         if text.len() > SESSION_BYTES_MAX {
@@ -127,7 +127,8 @@ impl Sessions {
         }
         let user = user_of(at_path(&session, &self.user))?;
         let (grants, join) = (Grants::default(), Vec::new());
-        Ok(Identity { user, grants, join, expires_ms, issued_ms: None, token_id: None, renewal: None })
+        let info = Info::of(session.get("info"));
+        Ok(Identity { user, grants, join, expires_ms, issued_ms: None, token_id: None, info, renewal: None })
     }
 }
 

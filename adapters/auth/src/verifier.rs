@@ -48,7 +48,7 @@ impl Verifier {
         Ok(Self { issuers, names: ClaimNames::default() })
     }
 
-    /// Reads user and grants from claims of these names.
+    /// Reads user, grants and info from claims of these names.
     pub fn claim_names(mut self, names: ClaimNames) -> Self {
         self.names = names;
         self

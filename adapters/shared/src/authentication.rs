@@ -4,7 +4,7 @@
 use crate::config::{Config, bans_store, methods};
 use crate::program::StartError;
 use crate::time::unix_ms;
-use fanfare_auth::{self as auth, BanWatch, Refusal, Request, Secret, Service};
+use fanfare_auth::{self as auth, BanWatch, Info, Refusal, Request, Secret, Service};
 use fanfare_core::rules::{Grants, PatternError, Right};
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, Ban, Banned, Bans, ConnId, Denied, Event, Identity, Source, Turn};
@@ -320,7 +320,7 @@ fn outcome_of(conn: ConnId, is_renewal: bool, outcome: Result<auth::Identity, Re
         tracing::debug!(conn = format!("{conn:?}"), is_renewal, reason = %why, "credential refused");
     };
     match outcome {
-        Ok(identity) => identity_of(identity).map_err(|why| {
+        Ok(identity) => identity_of(conn, identity).map_err(|why| {
             refused(&why);
             Denied::Unauthorised
         }),
@@ -336,8 +336,8 @@ fn outcome_of(conn: ConnId, is_renewal: bool, outcome: Result<auth::Identity, Re
     }
 }
 
-fn identity_of(identity: auth::Identity) -> Result<Identity, PatternError> {
-    let auth::Identity { user, grants, join, expires_ms, issued_ms, token_id, renewal } = identity;
+fn identity_of(conn: ConnId, identity: auth::Identity) -> Result<Identity, PatternError> {
+    let auth::Identity { user, grants, join, expires_ms, issued_ms, token_id, info, renewal } = identity;
     let mut told = Identity::new(user);
     let lists = [
         (Right::Subscribe, &grants.subscribe),
@@ -351,6 +351,17 @@ fn identity_of(identity: auth::Identity) -> Result<Identity, PatternError> {
     told.join = join.into_iter().map(String::into_boxed_str).collect();
     (told.expires_ms, told.issued_ms) = (expires_ms, issued_ms);
     told.token_id = token_id.map(String::into_boxed_str);
+    told.info = info.and_then(|info| match info {
+        Info::Told(text) => Some(text.into_boxed_str()),
+        Info::TooLong => {
+            tracing::debug!(
+                conn = format!("{conn:?}"),
+                bytes_max = auth::INFO_BYTES_MAX,
+                "info of a credential left out: too long"
+            );
+            None
+        }
+    });
     told.renewal = renewal.map(|renewal| renewal.expose().into());
     Ok(told)
 }
@@ -401,23 +412,36 @@ mod tests {
         assert_eq!(read(Source::Header, "a%2Eb"), "a%2Eb");
     }
 
+    fn bob(grants: auth::Grants, info: Option<Info>) -> auth::Identity {
+        auth::Identity {
+            user: "bob".to_owned(),
+            grants,
+            join: vec!["tea".to_owned()],
+            expires_ms: Some(5),
+            issued_ms: None,
+            token_id: None,
+            info,
+            renewal: None,
+        }
+    }
+
     #[test]
     fn a_grant_that_is_no_pattern_refuses_the_credential() {
-        let identity = |pattern: &str| {
-            let grants = auth::Grants { subscribe: vec![pattern.to_owned()], ..auth::Grants::default() };
-            auth::Identity {
-                user: "bob".to_owned(),
-                grants,
-                join: vec!["tea".to_owned()],
-                expires_ms: Some(5),
-                issued_ms: None,
-                token_id: None,
-                renewal: None,
-            }
-        };
+        let identity =
+            |pattern: &str| bob(auth::Grants { subscribe: vec![pattern.to_owned()], ..auth::Grants::default() }, None);
         let conn = ConnId::from_bits(0);
         let told = outcome_of(conn, false, Ok(identity("chat:*"))).unwrap();
         assert!(told.grants.allow(Right::Subscribe, "chat:1") && told.join == [Box::<str>::from("tea")]);
         assert_eq!(outcome_of(conn, false, Ok(identity("a:**:b"))), Err(Denied::Unauthorised));
+    }
+
+    #[test]
+    fn an_info_that_is_too_long_is_left_out_and_refuses_nothing() {
+        let told = |info| {
+            let outcome = outcome_of(ConnId::from_bits(0), false, Ok(bob(auth::Grants::default(), info)));
+            outcome.unwrap().info.as_deref().map(str::to_owned)
+        };
+        assert_eq!(told(Some(Info::Told(r#"{"name":"Bob"}"#.to_owned()))).as_deref(), Some(r#"{"name":"Bob"}"#));
+        assert_eq!((told(Some(Info::TooLong)), told(None)), (None, None));
     }
 }

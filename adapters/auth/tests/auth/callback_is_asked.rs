@@ -2,7 +2,7 @@
 
 use crate::endpoint::{Answer, Endpoint};
 use crate::material::*;
-use fanfare_auth::{Callback, CallbackOptions, Identity, RENEWAL_BYTES_MAX, Refusal, Secret, SetupError};
+use fanfare_auth::{Callback, CallbackOptions, Identity, Info, RENEWAL_BYTES_MAX, Refusal, Secret, SetupError};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::time::Duration;
@@ -67,6 +67,7 @@ fn its_answer_is_the_identity() {
     let answer = json!({
         "user": "alice", "expires_at": NOW / 1000 + 60, "expires_in": 90.5, "more": { "is": ["ignored"] },
         "grants": { "subscribe": ["a:*"], "publish": ["b"], "history": [], "presence": ["c"], "other": 1 }, "join": ["d", "e"],
+        "info": { "name": "Alice" },
     });
     let found = identity(answer).unwrap();
     assert_eq!((found.user.as_str(), found.expires_ms), ("alice", Some(NOW + 60_000)));
@@ -74,9 +75,12 @@ fn its_answer_is_the_identity() {
     assert_eq!((found.grants.presence, found.grants.history), (vec!["c".to_owned()], vec![]));
     assert_eq!(found.join, ["d", "e"]);
     assert_eq!((found.issued_ms, found.token_id), (None, None));
+    assert_eq!(found.info, Some(Info::Told(r#"{"name":"Alice"}"#.to_owned())));
     assert!(found.renewal.is_some());
 
     let end = |answer| identity(answer).map(|found| found.expires_ms);
+    let info = |info: Value| identity(json!({ "user": "alice", "info": info })).unwrap().info;
+    assert_eq!((info(json!(null)), info(json!("x".repeat(1023)))), (None, Some(Info::TooLong)));
     assert_eq!(end(json!({ "user": 7 })), Ok(None));
     assert_eq!(end(json!({ "user": "alice", "expires_in": 1.5 })), Ok(Some(NOW + 1_500)));
     assert_eq!(end(json!({ "user": "alice", "expires_in": 1e300 })), Ok(Some(u64::MAX)));

@@ -1,7 +1,7 @@
 //! What a token that is truly signed says: for whom, from when until when, about whom, and what it grants.
 
 use crate::material::*;
-use fanfare_auth::{ClaimNames, Grants, Issuer, Key, Refusal, Secret, USER_BYTES_MAX, Verifier};
+use fanfare_auth::{ClaimNames, Grants, INFO_BYTES_MAX, Info, Issuer, Key, Refusal, Secret, USER_BYTES_MAX, Verifier};
 use serde_json::{Value, json};
 
 const SECONDS: u64 = NOW / 1000;
@@ -42,6 +42,7 @@ fn what_a_token_leaves_out_is_not_made_up() {
     let identity = verify_at(&verifier(), &token(&claims), u64::MAX).unwrap();
     assert_eq!(identity.grants, Grants::default());
     assert_eq!((identity.expires_ms, identity.issued_ms, identity.token_id), (None, None, None));
+    assert_eq!(identity.info, None);
 }
 
 #[test]
@@ -165,13 +166,16 @@ fn who_has_no_name_is_no_user() {
 }
 
 #[test]
-fn user_and_grants_may_have_other_names() {
-    let names = ClaimNames { user: "https://example.com/user".into(), grants: "fanfare".into() };
+fn user_grants_and_info_may_have_other_names() {
+    let names =
+        ClaimNames { user: "https://example.com/user".into(), grants: "fanfare".into(), info: "profile".into() };
     let mut claims = claims_without("sub");
     claims["https://example.com/user"] = "bob".into();
     claims["fanfare"] = json!({ "join": ["a"] });
+    (claims["profile"], claims["info"]) = (json!("Bob"), json!("not this one"));
     let identity = verify(&verifier().claim_names(names), &token(&claims)).unwrap();
     assert_eq!((identity.user.as_str(), identity.join.as_slice()), ("bob", ["a".to_owned()].as_slice()));
+    assert_eq!(identity.info, Some(Info::Told("\"Bob\"".to_owned())));
 }
 
 #[test]
@@ -186,6 +190,23 @@ fn grants_that_are_no_lists_of_texts_are_refused_and_not_passed_over() {
     ] {
         expect(&claims_with("grants", grants), Err(Refusal::BadGrants));
     }
+}
+
+#[test]
+fn an_info_is_any_value_that_is_not_too_long() {
+    let info = |value: Value| verify(&verifier(), &token(&claims_with("info", value))).unwrap().info;
+    let nested = json!({ "name": "Alice\n\u{2028}", "tags": ["a", { "b": [] }], "age": 4.5 });
+    let Some(Info::Told(text)) = info(nested.clone()) else { panic!("it is short") };
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), nested);
+    assert!(!text.contains(['\n', ' ']), "{text}");
+    for (value, text) in [(json!(false), "false"), (json!(0), "0"), (json!(""), "\"\""), (json!({}), "{}")] {
+        assert_eq!(info(value), Some(Info::Told(text.to_owned())));
+    }
+    assert_eq!(info(json!(null)), None);
+    // The quotes count as well.
+    let longest = "é".repeat(INFO_BYTES_MAX / 2 - 1);
+    assert_eq!(info(json!(longest)), Some(Info::Told(format!("\"{longest}\""))));
+    assert_eq!(info(json!(longest + "x")), Some(Info::TooLong));
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use crate::material::*;
 use fanfare_auth::cli::{self, TokenRequest};
-use fanfare_auth::{Ban, BanList, Banned, ClaimNames, Grants, Issuer, Key, Refusal, Secret, SetupError};
+use fanfare_auth::{Ban, BanList, Banned, ClaimNames, Grants, Info, Issuer, Key, Refusal, Secret, SetupError};
 
 fn request() -> TokenRequest {
     TokenRequest {
         user: "alice".to_owned(),
         grants: Grants { subscribe: vec!["a:*".to_owned()], presence: vec!["b".to_owned()], ..Grants::default() },
         join: vec!["c".to_owned()],
+        info: Some(r#"{ "name": "Alice" }"#.to_owned()),
         lifetime_s: 60,
         issuer: Some(ISSUER.to_owned()),
         audience: Some(AUDIENCE.to_owned()),
@@ -28,6 +29,7 @@ fn a_token_for_trying_says_what_was_asked_for() {
     );
     assert_eq!((identity.issued_ms, identity.expires_ms), (Some(NOW - 30_000), Some(NOW + 60_000 + 30_000)));
     assert_eq!(identity.token_id.as_deref(), Some("t-1"));
+    assert_eq!(identity.info, Some(Info::Told(r#"{"name":"Alice"}"#.to_owned())));
     assert_eq!(verify_at(&verifier(), &token, NOW + 90_000), Err(Refusal::Expired));
 }
 
@@ -54,14 +56,23 @@ fn what_is_not_asked_for_is_not_said() {
     let key = cli::minting_key(&secret()).unwrap();
     let unnamed = verifier_of(vec![Issuer::unnamed(Key::secret(&secret()).unwrap())]);
     let identity = verify(&unnamed, &cli::token(&plain, &key, NOW).unwrap()).unwrap();
-    assert_eq!((identity.grants, identity.join, identity.token_id), (Grants::default(), vec![], None));
+    assert_eq!(
+        (identity.grants, identity.join, identity.token_id, identity.info),
+        (Grants::default(), vec![], None, None)
+    );
     for user in [String::new(), "x".repeat(256)] {
         assert_eq!(cli::token(&TokenRequest { user, ..plain.clone() }, &key, NOW).err(), Some(SetupError::BadUser));
     }
-    let names = ClaimNames { user: "uid".to_owned(), grants: "may".to_owned() };
+    for info in ["", "{", "null", "1 2", &format!("\"{}\"", "x".repeat(1023))] {
+        let request = TokenRequest { info: Some(info.to_owned()), ..plain.clone() };
+        assert_eq!(cli::token(&request, &key, NOW).err(), Some(SetupError::BadInfo), "{info}");
+    }
+    let names = ClaimNames { user: "uid".to_owned(), grants: "may".to_owned(), info: "profile".to_owned() };
     let token = cli::token(&TokenRequest { names: names.clone(), ..request() }, &key, NOW).unwrap();
     assert_eq!(verify(&verifier(), &token), Err(Refusal::NoUser));
-    assert_eq!(verify(&verifier().claim_names(names), &token).unwrap().grants, request().grants);
+    let identity = verify(&verifier().claim_names(names), &token).unwrap();
+    assert_eq!(identity.grants, request().grants);
+    assert_eq!(identity.info, Some(Info::Told(r#"{"name":"Alice"}"#.to_owned())));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::material::*;
 use fanfare_auth::{
-    Credential, Identity, Refusal, Secret, SessionStore, Sessions, SetupError, Source, StoredSession, Unavailable,
-    cookie,
+    Credential, Identity, Info, Refusal, Secret, SessionStore, Sessions, SetupError, Source, StoredSession,
+    Unavailable, cookie,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -153,6 +153,18 @@ fn users_stand_where_the_path_says() {
     ] {
         assert_eq!(user(session.clone(), path), Err(Refusal::NoUser), "{session} {path}");
     }
+}
+
+#[test]
+fn what_a_session_tells_others_stands_in_its_field_info() {
+    let info = |more: Value| {
+        let mut session = json!({ "passport": { "user": "alice" } });
+        session.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        sessions().identity(&endless(session.to_string().as_bytes()), NOW).unwrap().info
+    };
+    assert_eq!(info(json!({ "info": { "name": "Alice" } })), Some(Info::Told(r#"{"name":"Alice"}"#.to_owned())));
+    assert_eq!((info(json!({})), info(json!({ "info": null }))), (None, None));
+    assert_eq!(info(json!({ "info": "x".repeat(1023) })), Some(Info::TooLong));
 }
 
 #[test]

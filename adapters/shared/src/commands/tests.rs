@@ -2,7 +2,7 @@
 
 use super::span;
 use crate::config::{Config, Program, load, methods};
-use fanfare_auth::{Credential, Secret, Source};
+use fanfare_auth::{Credential, Info, Secret, Source};
 use fanfare_shell::config::{Said, Stop};
 use std::ffi::OsString;
 use std::fs;
@@ -70,6 +70,8 @@ fn a_token_is_what_the_server_takes() {
         "d",
         "--join",
         "lobby",
+        "--info",
+        r#"{ "name": "Alice" }"#,
         "--for",
         "15m",
         "--auth-audience",
@@ -78,6 +80,8 @@ fn a_token_is_what_the_server_takes() {
         "me",
         "--auth-user-claim",
         "uid",
+        "--auth-info-claim",
+        "profile",
     ];
     let (config, said) = with(&arguments, &[("FANFARE_AUTH_SECRET", SECRET)]);
     let said = said.unwrap();
@@ -87,6 +91,7 @@ fn a_token_is_what_the_server_takes() {
     let identity = verifier.verify(&Credential::new(Secret::new(token), Source::Header), now_ms).unwrap();
     assert_eq!((&*identity.user, identity.grants.subscribe), ("alice", vec!["team:*".to_owned(), "a".to_owned()]));
     assert_eq!((identity.grants.publish, identity.join), (vec!["b".to_owned()], vec!["lobby".to_owned()]));
+    assert_eq!(identity.info, Some(Info::Told(r#"{"name":"Alice"}"#.to_owned())));
     let left_ms = identity.expires_ms.unwrap() - 30_000 - now_ms;
     assert!((840_000..=900_000).contains(&left_ms), "{left_ms}");
     assert!(identity.token_id.is_some_and(|id| said.hint.contains(&id)));
@@ -120,6 +125,7 @@ fn a_token_that_cannot_be_is_told_why() {
         (&["--user", ""], "expected a user"),
         (&["--user", "a", "--for", "1 h"], "is no span of time"),
         (&["--user", "a", "--publish", "a:**:b"], "--publish \"a:**:b\": ** matches all the rest"),
+        (&["--user", "a", "--info", "{"], "expected an info"),
         (&["--user", "a", "--key-file", "/no/such"], "cannot read \"/no/such\""),
     ] {
         let why = run(&[&["token"][..], more].concat()).unwrap_err();

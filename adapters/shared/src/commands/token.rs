@@ -4,7 +4,7 @@ use super::span;
 use crate::config::{Config, methods, signing_secret};
 use crate::time::unix_ms;
 use fanfare_auth::cli::{TokenRequest, minting_key, token};
-use fanfare_auth::{ClaimNames, Credential, Grants, MintingKey, Secret, Source};
+use fanfare_auth::{Credential, Grants, MintingKey, Secret, Source};
 use fanfare_core::rules::Pattern;
 use fanfare_shell::config::{Asked, Flag, Said, Subcommand, Times};
 use std::fs;
@@ -30,6 +30,12 @@ pub(crate) const TOKEN: Subcommand<Config> = Subcommand {
             value_name: "ROOM",
             help: "A room that its connections join by themselves; may be given several times",
             times: Times::Any,
+        },
+        Flag {
+            name: "info",
+            value_name: "JSON",
+            help: "What others are told of the user where it is kept who is in a room: at most 1024 bytes",
+            times: Times::AtMostOnce,
         },
         Flag {
             name: "for",
@@ -99,11 +105,12 @@ fn request(config: &Config, asked: &Asked) -> Result<TokenRequest, String> {
             presence: patterns("presence")?,
         },
         join: asked.all("join").map(str::to_owned).collect(),
+        info: asked.one("info").map(str::to_owned),
         lifetime_s: span::seconds(asked.one("for").unwrap_or("1h"))?,
         issuer: own("issuer", Some(&auth.issuer.name)),
         audience: own("audience", auth.issuer.audience.first().map(|audience| audience.as_str())),
         id: Some(id),
-        names: ClaimNames { user: auth.user_claim.clone(), grants: auth.grants_claim.clone() },
+        names: auth.claim_names(),
     })
 }
 

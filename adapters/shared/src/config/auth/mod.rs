@@ -12,7 +12,7 @@ pub(crate) use problems::{problems, warnings};
 pub use verification::{bans_store, methods, signing_secret};
 
 use super::RedisTarget;
-use fanfare_auth::{Algorithm, CookieKind, Secret};
+use fanfare_auth::{Algorithm, ClaimNames, CookieKind, Secret};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub struct Auth {
     pub user_claim: String,
     /// `auth.grants_claim`: the claim that holds the grants.
     pub grants_claim: String,
+    /// `auth.info_claim`: the claim that holds what others are told of the user.
+    pub info_claim: String,
     /// `auth.ca_file`: roots for what is fetched by https, in place of Mozilla's.
     pub ca_file: Option<PathBuf>,
     /// `auth.cookie_holds`: what the cookie is.
@@ -123,6 +125,12 @@ impl Auth {
         let mut core = self.core.clone();
         (core.requests, core.forwards_head) = (asks_about_requests, asks_about_requests);
         self.is_on().then_some(core)
+    }
+
+    /// Where a token says what.
+    pub(crate) fn claim_names(&self) -> ClaimNames {
+        let Auth { user_claim, grants_claim, info_claim, .. } = self;
+        ClaimNames { user: user_claim.clone(), grants: grants_claim.clone(), info: info_claim.clone() }
     }
 
     /// Whether users can come from more than one place, each of which could name one of another.

@@ -4,7 +4,7 @@ use super::kinds::lines;
 use super::{AlgorithmName, Issuer};
 use crate::config::{Config, RedisTarget};
 use fanfare_auth::{
-    Algorithm, BanStore, Callback, CallbackOptions, ClaimNames, FileBans, Key, KeySource, Methods, Options, RedisBans,
+    Algorithm, BanStore, Callback, CallbackOptions, FileBans, Key, KeySource, Methods, Options, RedisBans,
     RedisSessions, RemoteKeys, Secret, SessionMethod, Sessions, SetupError, Verifier, key_set, read_file,
     without_line_end,
 };
@@ -111,9 +111,8 @@ fn tokens(config: &Config, roots: Option<&str>) -> Result<Option<Verifier>, Vec<
     if !all_wrong.is_empty() {
         return Err(all_wrong);
     }
-    let names = ClaimNames { user: auth.user_claim.clone(), grants: auth.grants_claim.clone() };
     let verifier = Verifier::new(issuers).map_err(wrong("auth.issuer", "a name that none of [[issuers]] has"))?;
-    Ok(Some(verifier.claim_names(names)))
+    Ok(Some(verifier.claim_names(auth.claim_names())))
 }
 
 /// Of the issuer in flags and variables, keys have the section before their name.

@@ -90,6 +90,14 @@ pub(super) static AUTH: &[Key<Config>] = &[
         kind: &Text { bytes_max: A_NAMES_BYTES, field: field!(auth.grants_claim) },
     },
     Key {
+        name: "auth.info_claim",
+        default: "info",
+        help: "The claim of a token that holds what others are told of the user where it is kept who is in a room: any JSON value of at \
+               most 1024 bytes. A longer one is left out",
+        environment_alias: None,
+        kind: &Text { bytes_max: A_NAMES_BYTES, field: field!(auth.info_claim) },
+    },
+    Key {
         name: "auth.ca_file",
         default: "",
         help: "A file with certificates as PEM, by which those of https URLs are checked. Not set: by Mozilla's, which are \

@@ -78,6 +78,7 @@ fn blank() -> Config {
             issuers: Vec::new(),
             user_claim: String::new(),
             grants_claim: String::new(),
+            info_claim: String::new(),
             ca_file: None,
             cookie_holds: CookieKind::Session,
             session: Session {

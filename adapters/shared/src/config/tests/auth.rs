@@ -3,7 +3,7 @@
 use super::{TomlFile, assert_says, error, loaded, try_load};
 use crate::config::auth::ISSUERS;
 use crate::config::{Config, bans_store, methods};
-use fanfare_auth::CookieKind;
+use fanfare_auth::{ClaimNames, CookieKind};
 use std::time::Duration;
 
 /// 32 bytes.
@@ -91,6 +91,8 @@ fn every_key_reaches_its_place() {
         "uid",
         "--auth-grants-claim",
         "may",
+        "--auth-info-claim",
+        "profile",
         "--auth-algorithms",
         "HS512",
     ]);
@@ -104,7 +106,8 @@ fn every_key_reaches_its_place() {
     let issuer = &config.auth.issuer;
     let audience: Vec<_> = issuer.audience.iter().map(|one| one.as_str()).collect();
     assert_eq!((&*issuer.name, audience, issuer.leeway), ("me", vec!["a", "b"], Duration::from_millis(5)));
-    assert_eq!((&*config.auth.user_claim, &*config.auth.grants_claim), ("uid", "may"));
+    let names = ClaimNames { user: "uid".to_owned(), grants: "may".to_owned(), info: "profile".to_owned() };
+    assert_eq!(config.auth.claim_names(), names);
     methods(&config).unwrap();
 }
 
