@@ -3,6 +3,7 @@
 use crate::config::{self, Config, RedisTarget};
 use crate::descriptors::Places;
 use crate::sign_in::text;
+use fanfare_core::broker::envelope::VERSION_NEWEST;
 use fanfare_core::broker::redis::RedisConfig;
 use fanfare_shell::logging::LogLevel;
 use std::io;
@@ -74,13 +75,24 @@ pub fn session_config(config: &Config, target: &RedisTarget, drawn: Drawn) -> Re
     session.seed = drawn.jitter;
     let rules = config.core.rules.as_slice();
     session.keeps_history = rules.iter().any(|rule| rule.history.is_some());
+    session.keeps_presence = rules.iter().any(|rule| rule.presence);
+    session.about = about(config);
     session.waits_for_replicas = rules.iter().any(|rule| rule.replicas_min > 0);
     session
+}
+
+/// What the instances that share a Redis are told of this one. Those whose `rules` differ do not agree on which rooms keep what.
+fn about(config: &Config) -> String {
+    let rules = config.core.rules.clone();
+    let in_force = if config.core.auth.is_some() { rules.with_own_rooms() } else { rules };
+    let (address, version, rules) = (config.listen, env!("CARGO_PKG_VERSION"), in_force.fingerprint());
+    format!(r#"{{"address":"{address}","version":"{version}","rules":"{rules:016x}","envelope":{VERSION_NEWEST}}}"#)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fanfare_core::rules::{Rule, Rules};
 
     /// Whoever embeds the core has the same limits as whoever runs the server, unless they say otherwise.
     #[test]
@@ -114,5 +126,29 @@ mod tests {
         assert_eq!((core.limits.outbox_total_bytes_max, core.admission.connections_max), (1_001, 10));
         assert_eq!(core.auth.map(|auth| auth.rechecks_at_once_max), Some(8));
         assert_eq!((core.node, core.seed, core.timeouts.drain), (1, 2, config.shutdown_timeout / 2));
+    }
+
+    #[test]
+    fn instances_tell_each_other_by_which_rules_they_go() {
+        let told = |config: &Config| {
+            let target = "redis://h".parse().unwrap();
+            let session = session_config(config, &target, Drawn { node: 1, seed: 2, jitter: 3 });
+            (session.keeps_presence, session.about)
+        };
+        let mut config = Config::default();
+        let (keeps_presence, about) = told(&config);
+        assert!(!keeps_presence);
+        let rules = Rules::default().fingerprint();
+        let version = env!("CARGO_PKG_VERSION");
+        let expected =
+            format!(r#"{{"address":"127.0.0.1:8080","version":"{version}","rules":"{rules:016x}","envelope":3}}"#);
+        assert_eq!(about, expected);
+        let mut rule = Rule::new("a".parse().unwrap());
+        rule.presence = true;
+        config.core.rules = Rules::new(vec![rule]).unwrap();
+        assert!(told(&config).0 && told(&config).1 != about);
+        let without = told(&config).1;
+        config.core.auth = Some(fanfare_core::Auth::default());
+        assert_ne!(told(&config).1, without, "the rule of users' own rooms is one as well");
     }
 }

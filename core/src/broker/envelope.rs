@@ -14,6 +14,10 @@ use crate::id::ConnId;
 use crate::protocol::reply;
 use std::io::Write;
 
+/// The newest version of what instances publish: that of [`presence::Change`](crate::presence::Change). Instances that know another one do
+/// not understand each other in everything.
+pub const VERSION_NEWEST: u32 = 3;
+
 const VERSION: &[u8] = b"F1 ";
 /// Of messages that are stored, with their position.
 const VERSION_STORED: &[u8] = b"F2 ";

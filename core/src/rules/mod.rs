@@ -1,5 +1,6 @@
 //! Rules for rooms: which one a room has follows from its name alone. What a rule says is done elsewhere; here is only what it says.
 
+mod fingerprint;
 mod pattern;
 mod permission;
 

@@ -10,6 +10,7 @@ mod keys;
 mod kinds;
 mod load;
 mod prefix;
+mod presence;
 mod program;
 mod redis_url;
 mod rooms;

@@ -1,6 +1,7 @@
 //! Rules for rooms, `[[rooms]]` in the file: the keys of a rule, what must not stand together, and which rule a room has.
 
 use super::Config;
+use super::presence::WhoIsThere;
 use fanfare_core::PublishFormat;
 use fanfare_core::broker::redis::{Names, slot_of_partition};
 use fanfare_core::history::Retention;
@@ -145,12 +146,10 @@ pub(crate) static ROOM_KEYS: &[Key<Rule>] = &[
     },
     Key {
         name: "presence",
-        default: "",
-        help: "Who may see who is there. Not said: as subscribe",
+        default: "false",
+        help: "Whether it is kept which users are there. A word in place of true says who may see them; with true, as subscribe",
         environment_alias: None,
-        kind: &WhoMay {
-            field: Field { get: |rule| &rule.permissions.presence, get_mut: |rule| &mut rule.permissions.presence },
-        },
+        kind: &WhoIsThere,
     },
 ];
 
@@ -203,12 +202,12 @@ impl Kind<Rule> for PatternText {
 }
 
 /// Who has a right, where a rule says so.
-struct WhoMay {
+pub(super) struct WhoMay {
     field: Field<Rule, Option<Who>>,
 }
 
 impl WhoMay {
-    const CHOICES: [(&'static str, Who); 5] = [
+    pub(super) const CHOICES: [(&'static str, Who); 5] = [
         ("anyone", Who::Anyone),
         ("user", Who::User),
         ("granted", Who::Granted),
@@ -290,7 +289,8 @@ pub(crate) fn rights_of_users(config: &Config, sources: &Sources<Config>) -> Vec
     let of_users = |(_, who): &(&str, Option<Who>)| matches!(who, Some(Who::User | Who::Granted | Who::Owner));
     let rules = config.core.rules.as_slice().iter().enumerate();
     let of_rule = rules.flat_map(|(index, rule)| {
-        let keys = rights(&rule.permissions).into_iter().filter(of_users);
+        // Presence is for users whatever the word is, so it is told of by itself.
+        let keys = rights(&rule.permissions).into_iter().filter(of_users).filter(|(key, _)| *key != "presence");
         keys.map(move |(key, _)| (index, rule, key))
     });
     let problem = |(index, rule, key)| Problem {
@@ -422,26 +422,33 @@ fn which_rule(config: &Config, sources: &Sources<Config>, room: &str) -> String 
         let name = ROOM_KEYS[key].name;
         let of_right = comments.iter().find(|(right, _)| *right == name).map(|(_, comment)| comment.as_str());
         if !is_room_without || of_right.is_some() {
-            let _ = writeln!(text, "{name} = {value}{}", of_right.unwrap_or_default());
+            // Where it is not kept who is there, nobody sees it, whatever the right.
+            let comment = of_right.filter(|_| rule.presence || name != "presence");
+            let _ = writeln!(text, "{name} = {value}{}", comment.unwrap_or_default());
         }
     }
     if let Some(names) = config.redis.names() {
-        write_places(&mut text, names, room, rule.history.is_some());
+        write_places(&mut text, names, room, &rule);
     }
     text
 }
+
+/// The keys of a room in which it is kept who is there. Each instance with members there has another one, named for it.
+const PRESENCE_KEYS: [&str; 2] = ["present", "changes"];
 
 /// The keys of a room with history. The last two are there only while messages with a key are remembered.
 const HISTORY_KEYS: [&str; 4] = ["meta", "log", "keys0", "keys1"];
 
 /// Where a room is in Redis.
-fn write_places(text: &mut String, names: Names<'_>, room: &str, is_kept: bool) {
+fn write_places(text: &mut String, names: Names<'_>, room: &str, rule: &Rule) {
     if let Some(partition) = names.partition(room) {
         let _ = writeln!(text, "partition = {partition}\nslot = {}", slot_of_partition(partition));
     }
     let _ = writeln!(text, "channel = {}", toml::Value::from(names.channel(room)));
-    if is_kept {
-        let keys = HISTORY_KEYS.map(|kind| names.key(kind, room));
-        let _ = writeln!(text, "keys = {}", toml::Value::from(keys.to_vec()));
+    let of_history = rule.history.map_or(&[][..], |_| &HISTORY_KEYS);
+    let of_presence = if rule.presence { &PRESENCE_KEYS[..] } else { &[] };
+    let keys: Vec<String> = of_history.iter().chain(of_presence).map(|kind| names.key(kind, room)).collect();
+    if !keys.is_empty() {
+        let _ = writeln!(text, "keys = {}", toml::Value::from(keys));
     }
 }

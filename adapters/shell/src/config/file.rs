@@ -243,6 +243,7 @@ fn given(value: &Spanned<DeValue<'_>>) -> Given {
             Ok(integer) => Given::Integer(integer),
             Err(_) => Given::Other("a number beyond 64 bits".to_owned()),
         },
+        DeValue::Boolean(value) => Given::Boolean(*value),
         DeValue::Array(items) => match items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect() {
             Some(items) => Given::List(items),
             None => Given::Other("an array of other things than texts".to_owned()),

@@ -52,9 +52,11 @@ pub enum Given {
     Text(String),
     /// An integer of the file.
     Integer(i64),
+    /// `true` or `false` of the file.
+    Boolean(bool),
     /// An array of strings of the file.
     List(Vec<String>),
-    /// Anything else, described: "a boolean".
+    /// Anything else, described: "a table".
     Other(String),
 }
 
@@ -171,6 +173,7 @@ fn read_number(given: &Given, range: &RangeInclusive<u64>) -> Result<u64, String
         Given::Word(word) => word.parse::<i128>().map_err(|_| format!("{} is not a whole number", quoted(word)))?,
         Given::Integer(integer) => i128::from(*integer),
         Given::Text(_) => return Err("it is a string; a number stands without quotes".to_owned()),
+        Given::Boolean(_) => return Err("it is a boolean".to_owned()),
         Given::List(_) => return Err("it is an array".to_owned()),
         Given::Other(kind) => return Err(format!("it is {kind}")),
     };
@@ -447,6 +450,7 @@ pub fn read_text(given: &Given) -> Result<&str, String> {
     match given {
         Given::Word(text) | Given::Text(text) => Ok(text),
         Given::Integer(_) => Err("it is a number; a text stands in quotes".to_owned()),
+        Given::Boolean(_) => Err("it is a boolean".to_owned()),
         Given::List(_) => Err("it is an array".to_owned()),
         Given::Other(kind) => Err(format!("it is {kind}")),
     }

@@ -1,4 +1,4 @@
-//! Sections `limits` and `history`: what clients may use.
+//! Sections `limits`, `history` and `presence`: what clients may use, and what rooms may keep.
 
 use crate::config::Config;
 use crate::config::kinds::{DAY_MS, GIB, KIB, MIB, TIB, field};
@@ -231,5 +231,30 @@ pub(super) static LIMITS: &[Key<Config>] = &[
         environment_alias: None,
         // Less than a second is a mistake of unit. A client that was away for longer than a day does not send again.
         kind: &Milliseconds { range: 1_000..=DAY_MS, field: field!(core.history.key_age_max) },
+    },
+    Key {
+        name: "presence.linger_ms",
+        default: "5000",
+        help: "How long a user is there after the last of its connections has gone: one that comes back meanwhile has neither left nor \
+               joined",
+        environment_alias: None,
+        // Who has been away for longer than ten minutes has not just reloaded a page.
+        kind: &Milliseconds { range: 0..=600_000, field: field!(core.presence.linger) },
+    },
+    Key {
+        name: "presence.users_max",
+        default: "10000",
+        help: "Of rooms with more users it is only told how many there are",
+        environment_alias: None,
+        // Each instance with an observer keeps all of them.
+        kind: &Number { unit: Unit::Count, range: 0..=1_000_000, field: field!(core.presence.users_max) },
+    },
+    Key {
+        name: "presence.lease_ms",
+        default: "10000",
+        help: "How long the users of an instance stay in Redis after it was last heard of. It renews that three times as often",
+        environment_alias: None,
+        // Less than a second is a pause of a busy machine.
+        kind: &Milliseconds { range: 1_000..=600_000, field: field!(redis.session.presence_lease) },
     },
 ];

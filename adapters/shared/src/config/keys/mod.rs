@@ -26,6 +26,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("auth", "Authentication (how clients are asked who they are, and by what that is verified)"),
     ("limits", "Limits (what clients may use)"),
     ("history", "History (of the rooms that have one by a rule, which stands in the file)"),
+    ("presence", "Presence (of the rooms in which it is kept who is there, by a rule, which stands in the file)"),
     ("compression", "Compression (for clients that offer permessage-deflate)"),
     ("proxy", "Proxies in front (whose word on a client's address is taken)"),
     ("timeouts", "Times"),

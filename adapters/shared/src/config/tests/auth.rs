@@ -419,10 +419,10 @@ fn a_room_is_told_who_may_do_what_there() {
         &ask("", "user:bob"),
         &[
             "rule = 0 # built in, because clients are asked who they are\nmatch = \"user:{user}\"\n",
-            "subscribe = \"self\"\npublish = \"user\"\nhistory = \"self\"\npresence = \"self\"\n",
+            "subscribe = \"self\"\npublish = \"user\"\nhistory = \"self\"\npresence = false\n",
         ],
     );
-    let rules = "[[rooms]]\nmatch = 'a:*'\nsubscribe = 'granted'\n[[rooms]]\nmatch = 'user:{user}'\npublish = 'nobody'\n\
+    let rules = "[[rooms]]\nmatch = 'a:*'\nsubscribe = 'granted'\npresence = true\n[[rooms]]\nmatch = 'user:{user}'\npublish = 'nobody'\n\
                  [[rooms]]\nmatch = 'b'\npresence = 'nobody'\n";
     assert_says(
         &ask(rules, "a:1"),
@@ -440,11 +440,11 @@ fn a_room_is_told_who_may_do_what_there() {
     );
     assert_says(
         &ask(rules, "user:eve"),
-        &["rule = 2 # file FILE line 4\n", "subscribe = \"self\"\npublish = \"nobody\"\n"],
+        &["rule = 2 # file FILE line 5\n", "subscribe = \"self\"\npublish = \"nobody\"\n"],
     );
     assert_says(
         &ask(rules, "b"),
-        &["rule = 3 # file FILE line 7\n", "history = \"user\" # as subscribe\npresence = \"nobody\"\n"],
+        &["rule = 3 # file FILE line 8\n", "history = \"user\" # as subscribe\npresence = \"nobody\"\n"],
     );
     assert_says(&ask(rules, "lobby"), &["# no rule fits", "subscribe = \"user\"\npublish = \"user\"\n"]);
 }

@@ -90,12 +90,12 @@ fn which_rule_a_room_has_can_be_asked() {
         "[[room]]\nname = \"chat:42\"\nrule = 1 # file FILE line 1\nmatch = \"chat:*\"\nhistory_messages = 50\n\
          history_ttl_ms = 86400000\nhistory_bytes = 1048576\nhistory_replicas_min = 0\n\
          slow = \"catch_up\"\nstore = \"on\"\nmembers_max = 0\n\
-         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = \"anyone\" # as subscribe\n\n\
+         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = false\n\n\
          [[room]]\nname = \"lobby\" # no rule fits: it has no history, and who does not keep up is closed\n\
-         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = \"anyone\" # as subscribe\n\n\
+         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = false\n\n\
          [[room]]\nname = \"cursor:a:b\"\nrule = 3 # file FILE line 12\nmatch = \"cursor:**\"\n\
          history_replicas_min = 0\nslow = \"latest\"\nstore = \"on\"\nmembers_max = 0\n\
-         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = \"anyone\" # as subscribe\n"
+         subscribe = \"anyone\"\npublish = \"anyone\"\nhistory = \"anyone\" # as subscribe\npresence = false\n"
     );
     assert!(ask(&["odd \"name\"\n"]).parse::<toml::Table>().is_ok());
 }
@@ -118,7 +118,11 @@ fn who_may_do_what_is_read_and_printed() {
     );
     for (rule, key, wrong) in [
         ("publish = 'all'", "publish", "\"all\" is not one of the choices"),
-        ("presence = true", "presence", "it is a boolean"),
+        ("publish = true", "publish", "it is a boolean"),
+        ("presence = 1", "presence", "it is a number"),
+        ("presence = 'true'", "presence", "true stands without quotes"),
+        ("presence = 'users'", "presence", "\"users\" is not one of the choices"),
+        ("presence = 'self'", "presence", "the pattern has no {user} whose own the rooms could be"),
         ("subscribe = ''", "subscribe", "\"\" is not one of the choices"),
         ("history = 'self'", "history", "the pattern has no {user} whose own the rooms could be"),
     ] {
@@ -243,4 +247,63 @@ fn a_rule_says_how_many_members_a_room_has() {
     let rules = loaded_from("[[rooms]]\nmatch = 'a'\nmembers_max = 50\n[[rooms]]\nmatch = 'b'").core.rules;
     assert_eq!(rules.as_slice().iter().map(|rule| rule.members_max).collect::<Vec<_>>(), [50, 0]);
     assert_says(&error_of("[[rooms]]\nmatch = 'a'\nmembers_max = -1"), &["members_max"]);
+}
+
+#[test]
+fn presence_is_switched_on_by_true_or_by_who_may_see_it() {
+    let texts =
+        ["", "presence = false", "presence = true", "presence = 'user'", "presence = 'self'", "presence = 'nobody'"];
+    let rule = |(number, text): (usize, &&str)| format!("[[rooms]]\nmatch = '{number}:{{user}}'\n{text}\n");
+    let file = TomlFile::new(&texts.iter().enumerate().map(rule).collect::<String>());
+    let arguments = ["--config", file.path(), "--auth-url", "https://h/who", "--redis-url", "redis://h"];
+    let config = loaded(&arguments, &[]);
+    let said: Vec<_> =
+        config.core.rules.as_slice().iter().map(|rule| (rule.presence, rule.permissions.presence)).collect();
+    let expected = [
+        (false, None),
+        (false, None),
+        (true, None),
+        (true, Some(Who::User)),
+        (true, Some(Who::Owner)),
+        (true, Some(Who::Nobody)),
+    ];
+    assert_eq!(said, expected);
+    let printed = try_load(&arguments, &[]).unwrap().to_toml();
+    assert_says(&printed, &["presence = false # default\n", "presence = true # file ", "presence = \"self\" # file "]);
+    assert_eq!(loaded_from(&printed).core.rules, config.core.rules);
+    let ask = |room: &str| {
+        let asked = [&["check-config", "--room", room][..], &arguments].concat();
+        try_load(&asked, &[]).unwrap().answers().unwrap()
+    };
+    assert_says(&ask("1:a"), &["presence = false\n"]);
+    assert!(!ask("1:a").contains("keys = "));
+    let place = "keys = [\"fanfare:\\u0001present:2:a\", \"fanfare:\\u0001changes:2:a\"]\n";
+    assert_says(&ask("2:a"), &["presence = \"user\" # as subscribe\n", place]);
+    assert_says(&ask("4:a"), &["presence = \"self\"\n"]);
+    // Of users' own rooms the right alone is built in.
+    assert_says(&ask("user:a"), &["rule = 0 # built in", "presence = false\n"]);
+}
+
+#[test]
+fn presence_needs_users() {
+    for word in ["true", "'anyone'", "'user'", "'nobody'"] {
+        let text = error_of(&format!("[[rooms]]\nmatch = 'a'\npresence = {word}"));
+        let parts = [
+            "[[rooms]] number 1 (match = \"a\"): presence\n",
+            "nobody would ever be there",
+            "right: false, or auth.secret",
+        ];
+        assert_says(&text, &parts);
+        assert!(text.contains("wrong: it keeps") && !text.contains("it is for users"), "{text}");
+    }
+    loaded_from("[[rooms]]\nmatch = 'a'\npresence = false");
+}
+
+#[test]
+fn presence_of_all_rooms_has_its_bounds() {
+    let config =
+        loaded(&["--presence-linger-ms", "0", "--presence-lease-ms", "1000"], &[("FANFARE_PRESENCE_USERS_MAX", "7")]);
+    assert_eq!((config.core.presence.linger, config.core.presence.users_max), (Duration::ZERO, 7));
+    assert_eq!(config.redis.session.presence_lease, Duration::from_secs(1));
+    assert_says(&error(&["--presence-lease-ms", "999"], &[]), &["presence.lease_ms\n", "999 is below the minimum"]);
 }
