@@ -10,7 +10,6 @@ mod keys;
 mod kinds;
 mod load;
 mod prefix;
-mod presence;
 mod program;
 mod redis_url;
 mod rooms;
@@ -18,6 +17,7 @@ mod sign_in;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod who;
 
 use fanfare_auth::Secret;
 use fanfare_core::broker::redis::{ClusterPubSub, RedisConfig};

@@ -1,7 +1,7 @@
 //! Rules for rooms, `[[rooms]]` in the file: the keys of a rule, what must not stand together, and which rule a room has.
 
 use super::Config;
-use super::presence::WhoIsThere;
+use super::who::{WhoIsThere, WhoMay};
 use fanfare_core::PublishFormat;
 use fanfare_core::broker::redis::{Names, slot_of_partition};
 use fanfare_core::history::Retention;
@@ -201,47 +201,6 @@ impl Kind<Rule> for PatternText {
     }
 }
 
-/// Who has a right, where a rule says so.
-pub(super) struct WhoMay {
-    field: Field<Rule, Option<Who>>,
-}
-
-impl WhoMay {
-    pub(super) const CHOICES: [(&'static str, Who); 5] = [
-        ("anyone", Who::Anyone),
-        ("user", Who::User),
-        ("granted", Who::Granted),
-        ("self", Who::Owner),
-        ("nobody", Who::Nobody),
-    ];
-}
-
-impl Kind<Rule> for WhoMay {
-    fn read(&self, given: &Given, rule: &mut Rule) -> Result<(), String> {
-        let word = read_text(given)?;
-        let chosen = WhoMay::CHOICES.iter().find(|(name, _)| *name == word);
-        let (_, who) = chosen.ok_or_else(|| format!("{} is not one of the choices", quoted(word)))?;
-        *(self.field.get_mut)(rule) = Some(*who);
-        Ok(())
-    }
-
-    fn show(&self, rule: &Rule) -> toml::Value {
-        let said = *(self.field.get)(rule);
-        let name = WhoMay::CHOICES.iter().find(|(_, who)| Some(*who) == said).map_or("", |(name, _)| name);
-        toml::Value::String(name.to_owned())
-    }
-
-    fn right(&self) -> String {
-        "anyone, user, granted (whoever has a pattern in the credential that fits the room), self (the user in place of {user}) \
-         or nobody"
-            .to_owned()
-    }
-
-    fn value_name(&self) -> String {
-        WhoMay::CHOICES.map(|(name, _)| name).join("|")
-    }
-}
-
 /// A bound of a room's history. Whichever is given, there is one.
 struct Kept<K>(K);
 
@@ -300,6 +259,22 @@ pub(crate) fn rights_of_users(config: &Config, sources: &Sources<Config>) -> Vec
         right: "anyone or nobody, or auth.secret, another key of an issuer, auth.session_secret or auth.url".to_owned(),
     };
     of_rule.map(problem).collect()
+}
+
+/// Who is in a room is told by users, and where nothing verifies who somebody is, nobody is one.
+pub(crate) fn presence_of_nobody(config: &Config, sources: &Sources<Config>) -> Vec<Problem> {
+    if config.auth.is_on() {
+        return Vec::new();
+    }
+    let rules = config.core.rules.as_slice().iter().enumerate().filter(|(_, rule)| rule.presence);
+    let problem = |(index, rule): (usize, &Rule)| Problem {
+        key: format!("{}: presence", ROOMS.label(index, rule)),
+        from: sources.of_table(ROOMS.name, index).clone(),
+        wrong: "it keeps which users are in a room, and nothing verifies who is one: nobody would ever be there"
+            .to_owned(),
+        right: "false, or auth.secret, another key of an issuer, auth.session_secret or auth.url".to_owned(),
+    };
+    rules.map(problem).collect()
 }
 
 /// Who has no Redis has no replicas of it.

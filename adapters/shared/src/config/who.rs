@@ -1,11 +1,50 @@
-//! The key `presence` of a rule: whether it is kept who is in a room, and who may see it.
+//! What a rule says of who has a right: the kinds of values of its keys.
 
-use super::Config;
-use super::rooms::{ROOMS, WhoMay};
-use fanfare_core::rules::Rule;
-use fanfare_shell::config::{Given, Kind, Problem, Sources, quoted};
+use fanfare_core::rules::{Rule, Who};
+use fanfare_shell::config::{Field, Given, Kind, quoted, read_text};
 
-/// `false`, `true`, or a word for who may see it.
+/// Who has a right, where a rule says so.
+pub(super) struct WhoMay {
+    pub(super) field: Field<Rule, Option<Who>>,
+}
+
+impl WhoMay {
+    const CHOICES: [(&'static str, Who); 5] = [
+        ("anyone", Who::Anyone),
+        ("user", Who::User),
+        ("granted", Who::Granted),
+        ("self", Who::Owner),
+        ("nobody", Who::Nobody),
+    ];
+}
+
+impl Kind<Rule> for WhoMay {
+    fn read(&self, given: &Given, rule: &mut Rule) -> Result<(), String> {
+        let word = read_text(given)?;
+        let chosen = WhoMay::CHOICES.iter().find(|(name, _)| *name == word);
+        let (_, who) = chosen.ok_or_else(|| format!("{} is not one of the choices", quoted(word)))?;
+        *(self.field.get_mut)(rule) = Some(*who);
+        Ok(())
+    }
+
+    fn show(&self, rule: &Rule) -> toml::Value {
+        let said = *(self.field.get)(rule);
+        let name = WhoMay::CHOICES.iter().find(|(_, who)| Some(*who) == said).map_or("", |(name, _)| name);
+        toml::Value::String(name.to_owned())
+    }
+
+    fn right(&self) -> String {
+        "anyone, user, granted (whoever has a pattern in the credential that fits the room), self (the user in place of {user}) \
+         or nobody"
+            .to_owned()
+    }
+
+    fn value_name(&self) -> String {
+        WhoMay::CHOICES.map(|(name, _)| name).join("|")
+    }
+}
+
+/// Whether it is kept who is in a room: `false`, `true`, or a word for who may see it.
 pub(super) struct WhoIsThere;
 
 impl Kind<Rule> for WhoIsThere {
@@ -46,20 +85,4 @@ impl Kind<Rule> for WhoIsThere {
         let words = WhoMay::CHOICES.map(|(name, _)| name).join("|");
         format!("true|false|{words}")
     }
-}
-
-/// Who is in a room is told by users, and where nothing verifies who somebody is, nobody is one.
-pub(super) fn presence_of_nobody(config: &Config, sources: &Sources<Config>) -> Vec<Problem> {
-    if config.auth.is_on() {
-        return Vec::new();
-    }
-    let rules = config.core.rules.as_slice().iter().enumerate().filter(|(_, rule)| rule.presence);
-    let problem = |(index, rule): (usize, &Rule)| Problem {
-        key: format!("{}: presence", ROOMS.label(index, rule)),
-        from: sources.of_table(ROOMS.name, index).clone(),
-        wrong: "it keeps which users are in a room, and nothing verifies who is one: nobody would ever be there"
-            .to_owned(),
-        right: "false, or auth.secret, another key of an issuer, auth.session_secret or auth.url".to_owned(),
-    };
-    rules.map(problem).collect()
 }
