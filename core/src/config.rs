@@ -44,8 +44,9 @@ use std::time::Duration;
 /// assert_eq!(config.limits.pings, Rate { per_second: 10, burst: 100 });
 /// assert_eq!((config.limits.deferred_bytes_max, config.limits.deferred_total_bytes_max), (256 * 1024, 16 * 1024 * 1024));
 /// assert_eq!((config.limits.errors_max, config.limits.errors_per_minute), (100, 60));
-/// // No limit of addresses; the pages that may connect are those of the same host; no proxy is trusted.
+/// // No limit of addresses, nor of users; the pages that may connect are those of the same host; no proxy is trusted.
 /// assert_eq!((config.admission.connections_per_address_max, config.admission.connects_per_address.is_limited()), (0, false));
+/// assert_eq!(config.admission.connections_per_user_max, 0);
 /// assert!(config.admission.origins == Origins::SameHost && config.admission.proxies.trusted.is_empty());
 /// assert_eq!((config.timeouts.handshake, config.timeouts.close), (Duration::from_secs(10), Duration::from_secs(5)));
 /// assert_eq!((config.timeouts.ping_interval, config.timeouts.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
@@ -174,6 +175,8 @@ pub struct Admission {
     /// Connections from one address at the same time (else 429); 0 means that there is no limit. An IPv6 network of 64 bits
     /// counts as one address.
     pub connections_per_address_max: usize,
+    /// WebSockets of one user on this core (else 429, or `too_many_connections` to an `AUTH`); 0 means that there is no limit.
+    pub connections_per_user_max: u32,
     /// New connections from one address (else 429).
     pub connects_per_address: Rate,
     /// The pages that may open a WebSocket (else 403). A request without an `Origin` is no page's.
@@ -362,6 +365,7 @@ impl Default for Admission {
             surplus_connections_max: 128,
             pending_upgrades_max: 16_384,
             connections_per_address_max: 0,
+            connections_per_user_max: 0,
             connects_per_address: Rate { per_second: 0, burst: 100 },
             origins: Origins::SameHost,
             proxies: Proxies::default(),

@@ -180,6 +180,7 @@ impl Core {
             + metrics.upgrades_refused_draining
             + metrics.upgrades_refused_origin
             + metrics.upgrades_refused_address
+            + metrics.upgrades_refused_user
             + metrics.upgrades_refused_auth
             + metrics.upgrades_evicted
             + metrics.upgrades_timed_out
@@ -221,6 +222,12 @@ impl Core {
         peer: Option<IpAddr>,
         identity: Option<&Identity>,
     ) -> Result<ConnId, Refused> {
+        if let Some(identity) = identity
+            && !self.session.has_place_of(&mut self.cx, identity)
+        {
+            self.cx.metrics.upgrades_refused_user += 1;
+            return Err(Refused::User);
+        }
         let conn = self.transport.open_websocket(&mut self.cx, dialect, rooms, peer)?;
         let slot = conn.slot() as u32;
         let judged = identity.map(|identity| self.session.judge(&mut self.cx, slot, Ok(identity))).transpose();
@@ -314,6 +321,11 @@ impl Core {
         match self.cx.slots.get(slot).phase {
             Phase::Head => {
                 let Some((shown, judged)) = self.session.take_upgrade(&mut self.cx, slot, outcome) else { return };
+                let is_crowded =
+                    judged.is_ok() && outcome.is_ok_and(|identity| !self.session.has_place_of(&mut self.cx, identity));
+                if is_crowded {
+                    return self.transport.refuse_crowded(&mut self.cx, slot);
+                }
                 let Some(whole) = self.transport.take_held(slot) else { return };
                 let caller = match judged {
                     Ok(()) => Caller::Known,
@@ -619,7 +631,7 @@ impl<'c> Turn<'c> {
     ///
     /// # Errors
     /// [`Refused`], best told before the upgrade is answered: [`Refused::Full`] and [`Refused::ShuttingDown`] by status 503,
-    /// [`Refused::Address`] by 429, [`Refused::Rooms`] by 400.
+    /// [`Refused::Address`] and [`Refused::User`] by 429, [`Refused::Rooms`] by 400.
     pub fn open_websocket(
         &mut self,
         dialect: Dialect,

@@ -12,6 +12,8 @@ pub enum Refused {
     ShuttingDown,
     /// The address has as many connections as it may, or opens them too fast.
     Address,
+    /// The user has as many connections as it may.
+    User,
     /// A room's name is empty, too long or has control characters, or there are more rooms than a connection may be in.
     Rooms,
 }
@@ -22,6 +24,7 @@ impl fmt::Display for Refused {
             Refused::Full => f.write_str("as many connections as allowed are open"),
             Refused::ShuttingDown => f.write_str("shutting down"),
             Refused::Address => f.write_str("too many connections from this address"),
+            Refused::User => f.write_str("too many connections of this user"),
             Refused::Rooms => f.write_str("a connection cannot be in these rooms"),
         }
     }

@@ -40,7 +40,8 @@ pub enum Event<'a> {
         conn: ConnId,
     },
     /// What [`Action::Authenticate`](crate::Action::Authenticate) asked about this connection has been found out. It may also come
-    /// unasked, as a renewal: for a WebSocket that a framework has verified, or of whose user something else has become known.
+    /// unasked, as a renewal: for a WebSocket that a framework has verified, or of whose user something else has become known. A
+    /// connection that was nobody's before is closed with 1013 then if its user has as many as allowed.
     Authenticated {
         /// Whose credential it is.
         conn: ConnId,

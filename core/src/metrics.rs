@@ -33,6 +33,8 @@ pub struct Metrics {
     pub upgrades_refused_origin: u64,
     /// Connections answered with 429 because of their address.
     pub upgrades_refused_address: u64,
+    /// Upgrades answered with 429 because of their user.
+    pub upgrades_refused_user: u64,
     /// Connections answered with 503 before their request was whole, because too many were pending.
     pub upgrades_evicted: u64,
     /// Subscriptions of rooms that the broker refused for good.
@@ -118,6 +120,8 @@ pub struct Metrics {
     pub permissions_denied: u64,
     /// Memberships that were refused because the room had as many members as its rule allows.
     pub members_refused: u64,
+    /// Credentials that were good and were refused because their user had as many connections as allowed: of upgrades and of `AUTH`.
+    pub quota_connections_refused: u64,
     /// Memberships that ended because the user may no longer have them.
     pub permissions_withdrawn: u64,
     /// Users with at least one connection.

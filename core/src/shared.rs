@@ -67,6 +67,11 @@ impl<T> Shared<T> {
         self.slab[index as usize].count += 1;
     }
 
+    /// How many have the value that this key tells from the others.
+    pub fn count(&self, key: &(impl Hash + ?Sized), is_it: impl Fn(&T) -> bool) -> u32 {
+        self.find(key, is_it).map_or(0, |index| self.slab[index as usize].count)
+    }
+
     /// One less has the value.
     pub fn give_back(&mut self, index: u32) {
         let held = &mut self.slab[index as usize];

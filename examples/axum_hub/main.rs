@@ -116,7 +116,7 @@ async fn upgrade(
             let ended = TellEnd { conn, hub };
             upgrade.max_message_size(MESSAGE_BYTES_MAX).on_upgrade(|socket| carry(socket, messages, ended))
         }
-        Ok(Err(Refused::Address)) => StatusCode::TOO_MANY_REQUESTS.into_response(),
+        Ok(Err(Refused::Address | Refused::User)) => StatusCode::TOO_MANY_REQUESTS.into_response(),
         Ok(Err(Refused::Rooms)) => StatusCode::BAD_REQUEST.into_response(),
         Ok(Err(_)) | Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }

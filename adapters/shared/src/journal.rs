@@ -83,11 +83,12 @@ const SUBSCRIPTION: &str = "subscription";
 /// Messages of other programs, by histories.
 const FOREIGN: &str = "foreign";
 
-const KINDS: [RefusalKind; 10] = [
+const KINDS: [RefusalKind; 11] = [
     ("refused_full", |metrics| metrics.upgrades_refused_full),
     ("refused_draining", |metrics| metrics.upgrades_refused_draining),
     (ORIGIN, |metrics| metrics.upgrades_refused_origin),
     ("refused_address", |metrics| metrics.upgrades_refused_address),
+    ("refused_user", |metrics| metrics.upgrades_refused_user),
     ("refused_auth", |metrics| metrics.upgrades_refused_auth),
     ("evicted", |metrics| metrics.upgrades_evicted),
     ("timed_out", |metrics| metrics.upgrades_timed_out),

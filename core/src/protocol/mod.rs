@@ -63,6 +63,8 @@ pub enum ErrorCode {
     RoomInvalid,
     /// The connection is in as many rooms as allowed.
     TooManyRooms,
+    /// The user has as many connections as allowed.
+    TooManyConnections,
     /// The room has as many members as allowed.
     RoomFull,
     /// The command, or one of its fields, needs something that this server does not have.
@@ -115,6 +117,7 @@ impl ErrorCode {
             ErrorCode::BadField => "bad_field",
             ErrorCode::RoomInvalid => "room_invalid",
             ErrorCode::TooManyRooms => "too_many_rooms",
+            ErrorCode::TooManyConnections => "too_many_connections",
             ErrorCode::RoomFull => "room_full",
             ErrorCode::NotSupported => "not_supported",
             ErrorCode::BinaryNotSupported => "binary_not_supported",

@@ -3,6 +3,7 @@
 use super::Session;
 use super::asking::{Ask, Asking};
 use super::rechecks::is_lost;
+use super::unfit::{EXPIRED, Unfit, ended};
 use crate::close::CloseReason;
 use crate::context::Context;
 use crate::dialect::Dialect;
@@ -76,7 +77,7 @@ impl Session {
             cx.refuse(slot, ErrorCode::Pending, "an earlier credential is still looked at", id.as_ref(), None);
         } else if token.len() > TOKEN_BYTES_MAX {
             cx.metrics.auth_refused += 1;
-            return self.refuse_command(cx, slot, Denied::Unauthorised, id.as_ref());
+            return self.refuse_command(cx, slot, Unfit::Denied(Denied::Unauthorised), id.as_ref());
         } else {
             // What stands in line is asked about again if this one is no good.
             self.take_asking(slot);
@@ -98,6 +99,14 @@ impl Session {
         let shown = *shown;
         self.asking.remove(&slot);
         Some((shown, self.judge(cx, slot, outcome).map(drop)))
+    }
+
+    /// Whether the user of this identity may have one connection more; if not, that is counted.
+    pub fn has_place_of(&self, cx: &mut Context, identity: &Identity) -> bool {
+        let most = cx.config.admission.connections_per_user_max;
+        let has_place = most == 0 || self.identities.connections_of(&identity.user) < most;
+        cx.metrics.quota_connections_refused += u64::from(!has_place);
+        has_place
     }
 
     /// A WebSocket has opened without a credential.
@@ -129,7 +138,15 @@ impl Session {
             self.rechecks.answered(cx.now);
         }
         self.recheck_some(cx);
-        match (self.judge(cx, slot, outcome), asking) {
+        let judged = self.judge(cx, slot, outcome).map_err(Unfit::Denied);
+        let judged = judged.and_then(|identity| {
+            // Whose connection it is already has its place.
+            match self.identities.user(slot).is_some() || self.has_place_of(cx, identity) {
+                true => Ok(identity),
+                false => Err(Unfit::Crowded),
+            }
+        });
+        match (judged, asking) {
             (Ok(identity), asking) => {
                 take_of(&mut self.failures, slot);
                 self.rechecks.forget(slot);
@@ -140,20 +157,20 @@ impl Session {
                 }
                 self.join_own(hub, cx, slot, identity)
             }
-            (Err(denied), Some(Asking::Command(id))) => {
+            (Err(unfit), Some(Asking::Command(id))) => {
                 // What it had may have ended while this one was looked at. That has its time still, whatever else is shown.
                 self.look_soon(cx, slot);
-                self.refuse_command(cx, slot, denied, id.as_ref())
+                self.refuse_command(cx, slot, unfit, id.as_ref())
             }
             // What is known stays true for as long as it may. It is asked again soon, where there is something to ask; else the end of the
             // credential has its time already.
-            (Err(Denied::Unavailable), _) => {
+            (Err(Unfit::Denied(Denied::Unavailable)), _) => {
                 if self.identities.get(slot).is_some_and(|who| who.renewal.is_some()) {
                     self.wheel.set(slot, cx.now + AGAIN);
                 }
                 Ok(())
             }
-            (Err(denied), _) => Err(ended(denied)),
+            (Err(unfit), _) => Err(unfit.close()),
         }
     }
 
@@ -161,30 +178,21 @@ impl Session {
         &mut self,
         cx: &mut Context,
         slot: u32,
-        denied: Denied,
+        unfit: Unfit,
         id: Option<&CommandId>,
     ) -> Result<(), CloseReason<'static>> {
-        let failures = self.failures.entry(slot).or_default();
-        *failures = (failures.0.saturating_add(1), denied != Denied::Unavailable);
-        let is_too_much = failures.0 > cx.config.limits.errors_max;
+        let count = self.failures.get(&slot).map_or(0, |(count, _)| *count).saturating_add(1);
+        self.failures.insert(slot, (count, unfit));
+        let is_too_much = count > cx.config.limits.errors_max;
         if !cx.slots.get(slot).dialect.has_replies() {
-            return match denied {
-                Denied::Unavailable => Err(CloseReason::TryAgainLater("the credential cannot be verified")),
-                denied => Err(ended(denied)),
-            };
+            return Err(unfit.close());
         }
-        let (code, reason) = match denied {
-            Denied::Unauthorised => (ErrorCode::Unauthorised, "the credential is not good"),
-            Denied::Expired => (ErrorCode::TokenExpired, "the credential has expired"),
-            Denied::Forbidden => (ErrorCode::Forbidden, "this connection may not be that user's"),
-            Denied::Unavailable => (ErrorCode::AuthUnavailable, "the credential cannot be verified at the moment"),
-        };
+        let (code, reason) = unfit.told();
         cx.refuse(slot, code, reason, id, None);
         // Whoever tries many makes work for who verifies them, also between other commands, which forgive nothing of that.
-        match (is_too_much, denied) {
-            (false, _) => Ok(()),
-            (true, Denied::Unavailable) => Err(CloseReason::TryAgainLater("the credential cannot be verified")),
-            (true, _) => Err(CloseReason::TooManyErrors),
+        match is_too_much {
+            false => Ok(()),
+            true => Err(unfit.later().unwrap_or(CloseReason::TooManyErrors)),
         }
     }
 
@@ -389,10 +397,8 @@ impl Session {
                 self.wheel.set(slot, cx.now + AGAIN);
                 return Ok(());
             }
-            return Err(match self.failures.get(&slot) {
-                Some((_, false)) => CloseReason::TryAgainLater("the credential cannot be verified"),
-                _ => CloseReason::Unauthorised("no credential came in time"),
-            });
+            let later = self.failures.get(&slot).and_then(|(_, last)| last.later());
+            return Err(later.unwrap_or(CloseReason::Unauthorised("no credential came in time")));
         };
         let now_ms = cx.unix_ms().unwrap_or(0);
         let over_ms = who.expires_ms.and_then(|at| now_ms.checked_sub(at));
@@ -528,19 +534,9 @@ impl Session {
     }
 }
 
-const EXPIRED: CloseReason<'static> = CloseReason::Expired("the credential has expired");
-
 /// Up to an eighth less, and otherwise for each slot, so that connections that came together do not all ask at the same time.
 fn spread(recheck: Duration, slot: u32) -> Duration {
     // Multiples of the golden ratio keep apart from each other (Knuth, TAOCP vol. 3, 6.4).
     let part = slot.wrapping_mul(0x9E37_79B9) >> 16;
     recheck - recheck / 8 * part / (1 << 16)
-}
-
-/// How a connection ends whose credential is good no more.
-fn ended(denied: Denied) -> CloseReason<'static> {
-    match denied {
-        Denied::Forbidden => CloseReason::Forbidden("this user may not be here"),
-        Denied::Unauthorised | Denied::Expired | Denied::Unavailable => EXPIRED,
-    }
 }

@@ -156,6 +156,11 @@ impl Identities {
         (0..self.known.len() as u32).filter(|slot| self.known[*slot as usize].user != NONE)
     }
 
+    /// How many connections the user of this name has.
+    pub fn connections_of(&self, name: &str) -> u32 {
+        self.users.count(name, |user| *user.name == *name)
+    }
+
     /// How many users there are.
     pub fn users(&self) -> usize {
         self.users.len()
@@ -186,6 +191,7 @@ mod tests {
         (bob.token_id, bob.renewal) = (Some("t".into()), Some(b"r"[..].into()));
         identities.set(1, &bob);
         assert_eq!((identities.users(), identities.slots().collect::<Vec<_>>()), (1, vec![1, 3]));
+        assert_eq!((identities.connections_of("bob b"), identities.connections_of("bob")), (2, 0));
         let who = identities.get(3).unwrap();
         assert_eq!((who.user, who.segment, who.expires_ms), ("bob b", "bob%20b", Some(5_000)));
         assert_eq!((who.facts().issued_ms, who.facts().token_id, who.renewal), (Some(1_000), None, None));
@@ -199,6 +205,7 @@ mod tests {
         identities.forget(3);
         identities.forget(3);
         assert_eq!((identities.users(), identities.user(3), identities.user(1)), (1, None, Some("eve")));
+        assert_eq!((identities.connections_of("bob b"), identities.connections_of("eve")), (0, 1));
         identities.forget(1);
         assert_eq!((identities.users(), identities.grants.len(), identities.rest.len()), (0, 0, 0));
         assert!(identities.get(0).is_none() && identities.get(9).is_none());

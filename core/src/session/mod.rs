@@ -6,6 +6,7 @@ mod asking;
 mod authentication;
 mod identities;
 mod rechecks;
+mod unfit;
 
 use crate::close::CloseReason;
 use crate::config::Config;
@@ -27,6 +28,7 @@ use asking::{Ask, Asking};
 use identities::Identities;
 use rechecks::Rechecks;
 use std::sync::Arc;
+use unfit::Unfit;
 
 /// What clients say, and who says it. [`Session`] hears messages, what has been found out about credentials, and time. It asks the hub
 /// for what clients want and may have, asks about credentials, and returns why a connection has to end. It knows no socket and no frame.
@@ -37,8 +39,8 @@ pub(crate) struct Session {
     asking: BySlot<Asking>,
     asks: Vec<Ask>,
     rechecks: Rechecks,
-    /// Connections that have shown credentials which were no good: how many, and whether it could be found out of the last.
-    failures: BySlot<(u16, bool)>,
+    /// Connections that have shown credentials which did not count: how many, and why the last did not.
+    failures: BySlot<(u16, Unfit)>,
     bans: Arc<Bans>,
     /// Nobody has told who is banned, and that has to be known.
     awaits_bans: bool,

@@ -301,6 +301,12 @@ impl Transport {
         self.respond(cx, slot, response, false);
     }
 
+    /// Refuses an upgrade that waits for its credential, because its user has as many connections as allowed.
+    pub fn refuse_crowded(&mut self, cx: &mut Context, slot: u32) {
+        cx.metrics.upgrades_refused_user += 1;
+        self.respond(cx, slot, Response::too_many("too many connections of this user"), false);
+    }
+
     /// What is the same for every WebSocket that begins.
     pub(super) fn begin_websocket(&mut self, cx: &mut Context, slot: u32) {
         cx.limits.begin_rested(&mut cx.slots, slot, cx.now);

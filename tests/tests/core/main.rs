@@ -45,6 +45,7 @@ mod core_tells_when_all_rooms_are_back;
 mod core_tells_when_it_is_due;
 mod core_tells_who_is_in_a_room;
 mod core_times_publishes;
+mod core_users_keep_their_quotas;
 mod core_views_of_presence_become_the_truth;
 mod core_websockets_of_others_are_members_like_any;
 mod core_what_a_broadcast_grows_to_is_charged;

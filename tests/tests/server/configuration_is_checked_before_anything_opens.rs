@@ -96,6 +96,7 @@ fn the_defaults_are_those_documented() {
         ("limits", "unfinished_total_bytes_max", 67_108_864),
         ("limits", "pending_upgrades_max", 16_384),
         ("limits", "connections_per_address_max", 0),
+        ("limits", "connections_per_user_max", 0),
         ("limits", "connects_per_address_per_second", 0),
         ("limits", "connects_per_address_burst", 100),
         ("timeouts", "handshake_ms", 10_000),

@@ -63,5 +63,6 @@ mod trusted_proxies_tell_the_client;
 mod two_versions_run_side_by_side;
 mod upgrade_follows_rfc6455;
 mod upgrade_refusals_say_why;
+mod users_keep_their_quotas;
 mod valkey_in_place_of_redis;
 mod what_is_published_is_heard;

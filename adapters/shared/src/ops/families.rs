@@ -109,6 +109,7 @@ pub(crate) const FAMILIES: &[Family] = &[
             ("outcome=\"timed_out\"") s => s.core.upgrades_timed_out,
             ("outcome=\"refused_origin\"") s => s.core.upgrades_refused_origin,
             ("outcome=\"refused_address\"") s => s.core.upgrades_refused_address,
+            ("outcome=\"refused_user\"") s => s.core.upgrades_refused_user,
             ("outcome=\"evicted\"") s => s.core.upgrades_evicted,
             ("outcome=\"refused_auth\"") s => s.core.upgrades_refused_auth,
         ],
@@ -181,6 +182,13 @@ pub(crate) const FAMILIES: &[Family] = &[
         "fanfare_members_refused_total",
         "Memberships refused because the room had as many members as its rule allows.",
         samples![s => s.core.members_refused],
+    ),
+    counter(
+        "fanfare_quota_refused_total",
+        "What was refused because its user has or does as much as one may, by limit: connections (upgrades and AUTH).",
+        samples![
+            ("limit=\"connections\"") s => s.core.quota_connections_refused,
+        ],
     ),
     counter(
         "fanfare_permissions_withdrawn_total",

@@ -37,6 +37,8 @@ struct Client {
     judged: Time,
     /// Whose it is.
     known: Option<Credential>,
+    /// The user of the last one had as many connections as allowed.
+    is_crowded: bool,
     /// What it has been told that it is in.
     rooms: BTreeSet<usize>,
     bytes: Vec<u8>,
@@ -46,6 +48,8 @@ struct Client {
 struct World {
     lone: LoneCore,
     required: bool,
+    /// How many connections a user may have; 0: any number.
+    connections_max: usize,
     clients: [Option<Client>; CLIENTS],
     /// When each credential was issued.
     issued: BTreeMap<u8, u64>,
@@ -66,11 +70,11 @@ struct Told {
     status: Option<u16>,
 }
 
-/// The first byte says whether everybody has to be a user. Then what is done, two bytes each. In the end all is quiet, and whoever may
+/// The first byte says whether everybody has to be a user, and what a user may have. Then what is done, two bytes each. In the end all is quiet, and whoever may
 /// is let.
 pub fn identity(data: &[u8]) {
     let Some((first, steps)) = data.split_first() else { return };
-    let mut world = World::new(first % 2 == 1);
+    let mut world = World::new(first % 2 == 1, usize::from(first / 2 % 4));
     for [what, of] in steps.as_chunks::<2>().0 {
         world.step(*what, usize::from(*of));
     }
@@ -78,13 +82,14 @@ pub fn identity(data: &[u8]) {
 }
 
 impl World {
-    fn new(required: bool) -> World {
+    fn new(required: bool, connections_max: usize) -> World {
         let mut lone = LoneCore::new(config(|config| {
             let mut auth = Auth::default();
             (auth.required, auth.timeout) = (required, TIMEOUT);
             (auth.recheck, auth.expiry_notice) = (Duration::from_secs(8), Duration::from_secs(5));
             config.auth = Some(auth);
             config.rules = rules();
+            config.admission.connections_per_user_max = connections_max as u32;
             config.limits.errors_max = u16::MAX;
             config.timeouts.ping_interval = Duration::from_secs(100_000);
             config.timeouts.room_linger = Duration::ZERO;
@@ -93,6 +98,7 @@ impl World {
         World {
             lone,
             required,
+            connections_max,
             clients: [const { None }; CLIENTS],
             issued: BTreeMap::new(),
             orders: Vec::new(),
@@ -156,6 +162,7 @@ impl World {
             pending: None,
             judged: opened,
             known: None,
+            is_crowded: false,
             rooms: BTreeSet::new(),
             bytes: Vec::new(),
         };
@@ -196,6 +203,7 @@ impl World {
 
     fn outcome(&mut self, index: usize, credential: Credential, denied: Option<Denied>) {
         let now_ms = self.now_ms();
+        let has_place = self.connections_max == 0 || self.connections_of(credential.user()) < self.connections_max;
         let client = self.clients[index].as_mut().expect("it is here");
         client.judged = self.lone.now;
         let (conn, was_pending, was_open) = (client.conn, client.pending.take().is_some(), client.is_open);
@@ -203,6 +211,9 @@ impl World {
         let is_over = credential.expires_ms().is_some_and(|at| at <= now_ms);
         let is_banned = self.orders.iter().any(|order| order.code_for(credential, now_ms).is_some());
         let is_good = denied.is_none() && !is_another && !is_over && !is_banned;
+        // Whoever is in already has a place.
+        client.is_crowded = is_good && client.known.is_none() && !has_place;
+        let (is_crowded, is_good) = (client.is_crowded, is_good && !client.is_crowded);
         if is_good {
             client.known = Some(credential);
         }
@@ -213,13 +224,23 @@ impl World {
         let told = &told[index];
         if !was_open {
             assert!(was_pending, "it waited for this");
-            assert_eq!(told.status, Some(if is_good { 101 } else { told.status.unwrap_or(0).max(401) }), "{told:?}");
-        } else if is_good {
+            let refused = if is_crowded { 429 } else { told.status.unwrap_or(0).max(401) };
+            assert_eq!(told.status, Some(if is_good { 101 } else { refused }), "{told:?}");
+        } else if is_good || is_crowded && was_pending {
             assert_eq!(told.close, None, "whoever may come in stays");
+        } else if is_crowded {
+            assert_eq!(told.close, Some(1013), "nobody has asked, so nothing can be answered");
         }
+        let is_told = told.texts.iter().any(|text| text["code"] == "too_many_connections");
+        assert_eq!(is_told, is_crowded && was_open && was_pending, "{told:?}");
         if told.close.is_some() {
             assert!(!is_good, "{told:?}");
         }
+    }
+
+    fn connections_of(&self, user: &str) -> usize {
+        let known = self.clients.iter().flatten().filter_map(|client| client.known);
+        known.filter(|known| known.user() == user).count()
     }
 
     fn command(&mut self, index: usize, kind: &str, room: usize) {
@@ -397,7 +418,8 @@ impl World {
         match code {
             4501 => assert!(self.required && client.known.is_none() && now.since(client.opened) >= TIMEOUT),
             4503 => {}
-            // Whether its last credential is good could not be found out.
+            // Whether its last credential is good could not be found out; or it is, and came unasked or too late.
+            1013 if client.is_crowded && client.judged == now => {}
             1013 => assert!(self.required && client.known.is_none() && now.since(client.opened) >= TIMEOUT),
             4001 => {
                 let Some(known) = client.known else {
@@ -451,6 +473,8 @@ impl World {
         for client in 0..CLIENTS {
             self.verdict(client, None);
             self.leave(client);
+        }
+        for client in 0..CLIENTS {
             for known in [None, Some(client as u8), Some(client as u8 + 4), Some(client as u8 + 8)] {
                 self.connect(client, known);
                 self.verdict(client, None);

@@ -141,11 +141,15 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         .then_some("redis.format is classic, in which a message cannot say which user sent it: members get no from");
     let unused = (config.auth.bans_file.is_some() && config.redis.target.is_some())
         .then_some("auth.bans_file is not used, because bans are kept in the Redis of redis.url");
-    let Admission { connections_per_address_max, connects_per_address, .. } = &config.core.admission;
+    let Admission { connections_per_address_max, connections_per_user_max, connects_per_address, .. } =
+        &config.core.admission;
     let is_unlimited = *connections_per_address_max == 0 && !connects_per_address.is_limited();
     let crowd = (is_on && is_unlimited && !config.listen.ip().is_loopback()).then_some(
         "limits.connections_per_address_max and limits.connects_per_address_per_second are 0: one address may have credentials verified as \
          fast as it can show them, and keep a slow auth.url or auth.jwks_url at work",
     );
-    in_classic.into_iter().chain(unused).chain(crowd).map(str::to_owned).collect()
+    let nobody = (!is_on && *connections_per_user_max > 0).then_some(
+        "limits for users have no effect, because clients are not asked who they are: nothing verifies credentials",
+    );
+    in_classic.into_iter().chain(unused).chain(crowd).chain(nobody).map(str::to_owned).collect()
 }

@@ -186,6 +186,18 @@ pub(super) static LIMITS: &[Key<Config>] = &[
         },
     },
     Key {
+        name: "limits.connections_per_user_max",
+        default: "0",
+        help: "WebSockets of one user on each worker of an instance; an upgrade beyond it gets 429, an AUTH too_many_connections. \
+               0: no limit",
+        environment_alias: None,
+        kind: &Number {
+            unit: Unit::Count,
+            range: 0..=10_000_000,
+            field: field!(core.admission.connections_per_user_max),
+        },
+    },
+    Key {
         name: "limits.connects_per_address_per_second",
         default: "0",
         help: "New connections from one address, on the average; further ones get 429. 0: no limit",

@@ -1,0 +1,149 @@
+//! What a user may have and do over all connections on one core: one more is refused, whichever way it comes, and what is given up can
+//! be had again. Others notice nothing.
+
+use fanfare_core::rules::Rules;
+use fanfare_core::{Auth, Config, ConnId, Denied, Dialect, Event, Identity, Refused};
+use fanfare_tests::lone_core::{LoneCore, Said, close_code, text_to};
+use fanfare_tests::{Frame, config, upgrade_request};
+use std::time::Duration;
+
+const BEARER: &str = "Authorization: Bearer t0ken\r\n";
+const AUTH: &str = r#"{"type":"AUTH","token":"t","id":1}"#;
+
+fn lone_with(set: impl FnOnce(&mut Config)) -> LoneCore {
+    LoneCore::new(config(|config| {
+        config.auth.insert(Auth::default()).required = false;
+        config.rules = Rules::default().with_own_rooms();
+        set(config);
+    }))
+}
+
+/// What an upgrade at this path with this user's credential is told.
+fn upgrade(lone: &mut LoneCore, path: &str, user: &str) -> (ConnId, Vec<Said>) {
+    let conn = lone.connect();
+    lone.bytes(conn, upgrade_request(path, BEARER));
+    let said = verdict(lone, conn, Ok(user));
+    (conn, said)
+}
+
+fn user(lone: &mut LoneCore, user: &str) -> ConnId {
+    let (conn, said) = upgrade(lone, "/", user);
+    assert!(text_to(&said, conn).starts_with("HTTP/1.1 101 "), "{said:?}");
+    conn
+}
+
+fn verdict(lone: &mut LoneCore, conn: ConnId, outcome: Result<&str, Denied>) -> Vec<Said> {
+    let identity = outcome.map(Identity::new);
+    lone.turn(|turn| turn.feed(Event::Authenticated { conn, outcome: identity.as_ref().map_err(|denied| *denied) }))
+}
+
+fn leave(lone: &mut LoneCore, conn: ConnId) {
+    lone.turn(|turn| turn.feed(Event::Closed { conn }));
+}
+
+fn with_connections(most: u32) -> LoneCore {
+    lone_with(|config| config.admission.connections_per_user_max = most)
+}
+
+#[test]
+fn an_upgrade_of_a_user_with_as_many_connections_as_allowed_gets_429() {
+    let mut lone = with_connections(2);
+    let bobs = [(); 2].map(|()| user(&mut lone, "bob"));
+    let (late, said) = upgrade(&mut lone, "/", "bob");
+    let text = text_to(&said, late);
+    assert!(text.starts_with("HTTP/1.1 429 ") && text.contains("\r\nRetry-After: 1\r\n"), "{text}");
+    assert!(text.ends_with("too many connections of this user"), "{text}");
+    let metrics = lone.core.metrics();
+    assert_eq!((metrics.upgrades_refused_user, metrics.quota_connections_refused, lone.core.refusals()), (1, 1, 1));
+    assert_eq!((metrics.connections_now, metrics.users_now), (2, 1));
+
+    // Others have places of their own, and so has whoever is no user.
+    user(&mut lone, "bobby");
+    lone.client();
+    leave(&mut lone, bobs[0]);
+    user(&mut lone, "bob");
+    assert_eq!(lone.core.metrics().quota_connections_refused, 1);
+}
+
+#[test]
+fn an_auth_of_such_a_user_is_refused_and_has_no_effect() {
+    let mut lone = with_connections(1);
+    let bob = user(&mut lone, "bob");
+    let nobody = lone.client();
+    lone.command(nobody, AUTH);
+    let said = verdict(&mut lone, nobody, Ok("bob"));
+    let error = r#"{"type":"ERROR","code":"too_many_connections","reason":"this user has as many connections as allowed","id":1}"#;
+    assert!(text_to(&said, nobody).contains(error), "{said:?}");
+    assert!(!said.iter().any(|said| matches!(said, Said::Subscribe(_))), "it is not in the user's own room: {said:?}");
+    let metrics = lone.core.metrics();
+    assert_eq!((metrics.quota_connections_refused, metrics.upgrades_refused_user), (1, 0));
+    let said = lone.command(nobody, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+    assert!(text_to(&said, nobody).contains("unauthorised"), "it is nobody's still: {said:?}");
+
+    // Whose connection it is already may say so again.
+    lone.command(bob, AUTH);
+    let said = verdict(&mut lone, bob, Ok("bob"));
+    assert!(text_to(&said, bob).contains("AUTHENTICATED"), "{said:?}");
+    // It may be another user's, or this one's once there is a place.
+    leave(&mut lone, bob);
+    lone.command(nobody, AUTH);
+    let said = verdict(&mut lone, nobody, Ok("bob"));
+    assert!(text_to(&said, nobody).contains("AUTHENTICATED"), "{said:?}");
+}
+
+#[test]
+fn who_needs_a_credential_and_has_no_place_may_come_back() {
+    let mut lone = lone_with(|config| {
+        config.auth = Some(Auth::default());
+        config.admission.connections_per_user_max = 1;
+    });
+    user(&mut lone, "bob");
+    let late = lone.client();
+    lone.command(late, AUTH);
+    let said = verdict(&mut lone, late, Ok("bob"));
+    assert_eq!(close_code(&said, late), None, "{said:?}");
+    let said = lone.wait(Duration::from_secs(11));
+    assert_eq!(close_code(&said, late), Some(1013), "{said:?}");
+}
+
+#[test]
+fn who_cannot_be_told_is_closed() {
+    let mut lone = with_connections(1);
+    user(&mut lone, "bob");
+    let classic = lone.connect();
+    lone.bytes(classic, upgrade_request("/classic", ""));
+    lone.command(classic, AUTH);
+    let said = verdict(&mut lone, classic, Ok("bob"));
+    assert_eq!(close_code(&said, classic), Some(1013), "{said:?}");
+    // Nobody has asked.
+    let nobody = lone.client();
+    let said = verdict(&mut lone, nobody, Ok("bob"));
+    assert_eq!(close_code(&said, nobody), Some(1013), "{said:?}");
+    assert_eq!(lone.core.metrics().quota_connections_refused, 2);
+}
+
+#[test]
+fn a_framework_is_told_before_it_answers() {
+    let mut lone = with_connections(1);
+    let open = |lone: &mut LoneCore| {
+        let mut outcome = Err(Refused::Full);
+        lone.turn(|turn| outcome = turn.open_websocket_of(&Identity::new("bob"), Dialect::Fanfare, &[], None));
+        outcome
+    };
+    let first = open(&mut lone).expect("a place");
+    assert_eq!(open(&mut lone), Err(Refused::User));
+    let metrics = lone.core.metrics();
+    let refused = (metrics.upgrades_refused_user, metrics.quota_connections_refused, lone.core.refusals());
+    assert_eq!((refused, lone.core.connections()), ((1, 1, 1), 1));
+    leave(&mut lone, first);
+    assert!(open(&mut lone).is_ok());
+}
+
+#[test]
+fn a_connection_that_ends_has_left_its_place_when_its_close_frame_goes_out() {
+    let mut lone = with_connections(1);
+    let bob = user(&mut lone, "bob");
+    let said = lone.bytes(bob, Frame::close(1000, "").masked());
+    assert_eq!(close_code(&said, bob), Some(1000), "{said:?}");
+    user(&mut lone, "bob");
+}

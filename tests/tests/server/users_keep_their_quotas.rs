@@ -1,0 +1,53 @@
+//! What a user may have and do over all of its connections to one instance.
+
+use fanfare_tests::{Client, Launch, RawClient, Server, eventually};
+
+const SECRET: &str = "a secret of thirty-two bytes or more";
+
+fn launch() -> Launch {
+    // Each worker counts its own.
+    Server::launch().workers(1).flag("--auth-secret", SECRET).flag("--auth-own-rooms", "off")
+}
+
+/// The path at which this user comes in.
+fn path_of(user: &str) -> String {
+    let output = Server::launch().flag("--auth-secret", SECRET).args(["token", "--user", user]).run();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let token = String::from_utf8(output.stdout).expect("a token in UTF-8");
+    format!("/ws?token={}", token.trim_end())
+}
+
+fn refused(limit: &str) -> String {
+    format!("fanfare_quota_refused_total{{limit=\"{limit}\"}}")
+}
+
+#[test]
+fn a_user_has_as_many_connections_as_allowed() {
+    let server = launch().flag("--limits-connections-per-user-max", 2).ops().start();
+    let (bob, eve) = (path_of("bob"), path_of("eve"));
+    let mut bobs = [(); 2].map(|()| Client::connect_to(server.address(), &bob));
+    let Err(refusal) = RawClient::upgraded_at(server.address(), &bob) else { panic!("a third one came in") };
+    assert_eq!((refusal.status, refusal.text().as_str()), (429, "too many connections of this user"));
+    assert!(refusal.head.contains("Retry-After: 1"), "{}", refusal.head);
+
+    let mut nobody = Client::connect(&server);
+    let (_, token) = bob.split_once('=').expect("a path with a token");
+    let auth = format!(r#"{{"type":"AUTH","token":"{token}"}}"#);
+    nobody.send(&auth);
+    nobody.expect_error("too_many_connections");
+    let metrics = server.metrics();
+    assert_eq!(metrics.value(&refused("connections")), 2.0);
+    assert_eq!(metrics.value("fanfare_upgrades_total{outcome=\"refused_user\"}"), 1.0);
+
+    // Others are let in, who has a place may show its credential again, and a place that is left can be taken.
+    Client::connect_to(server.address(), &eve).subscribe("r");
+    bobs[0].send(&auth);
+    assert_eq!(bobs[0].recv_json()["type"], "AUTHENTICATED");
+    let [_stays, leaves] = bobs;
+    leaves.leave();
+    eventually("the place is free", || {
+        nobody.send(&auth);
+        (nobody.recv_json()["type"] == "AUTHENTICATED").then_some(())
+    });
+    nobody.subscribe("r");
+}
