@@ -46,7 +46,7 @@ use std::time::Duration;
 /// assert_eq!((config.limits.errors_max, config.limits.errors_per_minute), (100, 60));
 /// // No limit of addresses, nor of users; the pages that may connect are those of the same host; no proxy is trusted.
 /// assert_eq!((config.admission.connections_per_address_max, config.admission.connects_per_address.is_limited()), (0, false));
-/// assert_eq!(config.admission.connections_per_user_max, 0);
+/// assert_eq!((config.admission.connections_per_user_max, config.limits.rooms_per_user_max), (0, 0));
 /// assert!(config.admission.origins == Origins::SameHost && config.admission.proxies.trusted.is_empty());
 /// assert_eq!((config.timeouts.handshake, config.timeouts.close), (Duration::from_secs(10), Duration::from_secs(5)));
 /// assert_eq!((config.timeouts.ping_interval, config.timeouts.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
@@ -113,6 +113,10 @@ pub struct Limits {
     /// Rooms one connection may be in: 1 to 32,767. With 0, a client that broadcasts has no room to speak in. The user's own room, which
     /// [`Auth::own_rooms`] makes connections join, does not count.
     pub rooms_per_connection_max: u16,
+    /// Rooms in which one user's connections to this core may be, all of them together; 0 means that there is no limit. A room counts once,
+    /// and the user's own room does not count. One more is refused with `too_many_rooms`; a connection that could be in no other room is
+    /// closed with 1013. What a connection was in before it was the user's stays.
+    pub rooms_per_user_max: u32,
     /// Bytes of a room's name in UTF-8.
     pub room_name_bytes_max: usize,
     /// Bytes of an HTTP request head (else 431).
@@ -333,6 +337,7 @@ impl Default for Limits {
             message_bytes_max: 64 * 1024,
             frames_per_message_max: 1_024,
             rooms_per_connection_max: 128,
+            rooms_per_user_max: 0,
             room_name_bytes_max: 128,
             request_head_bytes_max: 8 * 1024,
             request_headers_max: 100,

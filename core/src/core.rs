@@ -584,7 +584,7 @@ impl Core {
             if let End::Close(conn) = end
                 && let Some(slot) = self.cx.slots.slot(*conn)
             {
-                self.session.forget(slot);
+                self.session.forget(&mut self.cx, slot);
             }
         }
         self.transport.forget_ended(&mut self.cx, done);

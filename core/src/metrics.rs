@@ -122,6 +122,8 @@ pub struct Metrics {
     pub members_refused: u64,
     /// Credentials that were good and were refused because their user had as many connections as allowed: of upgrades and of `AUTH`.
     pub quota_connections_refused: u64,
+    /// Memberships that were refused because the user's connections were in as many rooms as allowed.
+    pub quota_rooms_refused: u64,
     /// Memberships that ended because the user may no longer have them.
     pub permissions_withdrawn: u64,
     /// Users with at least one connection.

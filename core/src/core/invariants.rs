@@ -10,7 +10,7 @@ impl Core {
     pub fn check_invariants(&self) {
         let cx = &self.cx;
         cx.fanout.check_invariants(&cx.slots, cx.config.limits.group_members_max.into());
-        cx.limits.check_invariants(&cx.slots);
+        cx.limits.check_invariants(&cx.slots, |slot| self.session.user_of(slot));
         self.transport.check_invariants(cx);
         self.hub.check_invariants(cx);
         self.session.check_invariants(&self.hub, cx);

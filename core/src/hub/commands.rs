@@ -110,6 +110,7 @@ impl Hub {
         let is_open = self.is_open(room);
         cx.fanout.join(&mut cx.slots, slot, room, !is_open, is_kept);
         self.note_member(cx, slot, room);
+        cx.limits.quotas_mut().join(slot, room);
         if is_open {
             cx.journal.joined(cx.slots.id(slot), name);
             self.begin(cx, slot, room, start, id);
@@ -176,6 +177,7 @@ impl Hub {
         self.end_join(cx, slot, room);
         self.histories.leave(slot, room);
         cx.fanout.leave(&mut cx.slots, slot, position, rest);
+        cx.limits.quotas_mut().leave(slot, room);
         if cx.fanout.audience(room).is_empty() {
             self.linger(cx, room);
         }

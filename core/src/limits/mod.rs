@@ -5,6 +5,7 @@ mod errors;
 pub(crate) mod meter;
 pub(crate) mod origin;
 pub(crate) mod proxy;
+mod quota;
 pub(crate) mod rate;
 pub(crate) mod sources;
 pub(crate) mod strain;
@@ -20,6 +21,7 @@ use crate::slots::{Slots, coarse, fine};
 use crate::time::Time;
 use errors::Errors;
 use meter::{DELIVERY_BYTES, EventUsage, LIMITS, Limit, Meter, MeterPool, Rates, SILENCE_US_MAX};
+use quota::Quotas;
 use std::collections::VecDeque;
 use std::time::Duration;
 use strain::Strain;
@@ -36,6 +38,7 @@ pub(crate) struct Limits {
     spares: MeterPool,
     strain: Strain,
     errors: Errors,
+    quotas: Quotas,
     /// How often each limit was exceeded.
     exceeded: [u64; LIMITS],
 
@@ -58,6 +61,7 @@ impl Limits {
             spares: MeterPool::default(),
             strain: Strain::new(config.limits.surplus),
             errors: Errors::new(config),
+            quotas: Quotas::new(config.limits.rooms_per_user_max, config.seed),
             exceeded: [0; LIMITS],
             usage: EventUsage::default(),
             surplus_bytes: 0,
@@ -149,6 +153,16 @@ impl Limits {
         &mut self.errors
     }
 
+    /// What users have.
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    /// The same, to be told of it.
+    pub fn quotas_mut(&mut self) -> &mut Quotas {
+        &mut self.quotas
+    }
+
     /// The connection is no open WebSocket any more.
     pub fn forget_errors(&mut self, slots: &mut Slots, slot: u32) {
         self.errors.forget(slots, slot);
@@ -181,8 +195,9 @@ impl Limits {
         metrics.limited_deliveries = self.exceeded[Limit::Deliveries as usize];
     }
 
-    /// Panics unless every meter is looked at in its turn, and errors are forgiven in theirs.
-    pub fn check_invariants(&self, slots: &Slots) {
+    /// Panics unless every meter is looked at in its turn, errors are forgiven in theirs, and users have what their connections have;
+    /// `user_of` tells whose each is.
+    pub fn check_invariants(&self, slots: &Slots, user_of: impl Fn(u32) -> Option<u32>) {
         let is_metered = |slot: &u32| slots.get(*slot).meter.is_some();
         let metered: Vec<u32> = slots.slots().filter(is_metered).collect();
         let mut queued: Vec<u32> =
@@ -190,10 +205,12 @@ impl Limits {
         queued.sort_unstable();
         assert_eq!(queued, metered, "a meter is looked at in its turn");
         self.errors.check_invariants(slots);
+        self.quotas.check_invariants(slots, user_of);
     }
 
     /// Panics if anything is left of a connection.
     pub fn check_idle(&self) {
         self.errors.check_idle();
+        self.quotas.check_idle();
     }
 }

@@ -61,7 +61,7 @@ pub enum ErrorCode {
     BadField,
     /// The room's name is empty, too long, or has control characters.
     RoomInvalid,
-    /// The connection is in as many rooms as allowed.
+    /// The connection, or its user, is in as many rooms as allowed.
     TooManyRooms,
     /// The user has as many connections as allowed.
     TooManyConnections,

@@ -3,6 +3,7 @@
 use super::Session;
 use crate::close::CloseReason;
 use crate::context::Context;
+use crate::dialect::Dialect;
 use crate::hub::Hub;
 use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode};
@@ -90,6 +91,9 @@ impl Session {
         if presence && !self.permits(hub, cx, slot, (Right::Presence, room), id.as_ref())? {
             return Ok(());
         }
+        if !self.user_has_place(hub, cx, slot, room) {
+            return refuse_room(cx, slot, room, id.as_ref());
+        }
         let beside_own = self.is_beside_own(hub, cx, slot, room);
         hub.subscribe(cx, slot, (room, beside_own), (start, presence), id)
     }
@@ -98,9 +102,27 @@ impl Session {
     fn is_beside_own(&self, hub: &Hub, cx: &Context, slot: u32, room: &str) -> bool {
         // Below the limit it makes no difference.
         let is_full = cx.slots.get(slot).rooms.len() >= usize::from(cx.config.limits.rooms_per_connection_max);
-        let has_own = is_full && cx.config.auth.as_ref().is_some_and(|auth| auth.own_rooms);
-        let own = self.identities.get(slot).filter(|_| has_own).map(|who| own_room(who.segment));
+        let own = if is_full { self.own_room(cx, slot) } else { None };
         own.is_some_and(|own| own == room || hub.is_in(cx, slot, &own))
+    }
+
+    /// Whether the connection's user may be in this room besides those in which it is.
+    fn user_has_place(&self, hub: &Hub, cx: &Context, slot: u32, room: &str) -> bool {
+        if cx.limits.quotas().has_place(slot, 0) {
+            return true;
+        }
+        let is_in = |name: &str| hub.find_room(cx, slot, name).is_some_and(|room| cx.limits.quotas().is_in(slot, room));
+        if is_in(room) {
+            return true;
+        }
+        let own = self.own_room(cx, slot);
+        own.is_some_and(|own| own == room || is_in(&own) && cx.limits.quotas().has_place(slot, 1))
+    }
+
+    /// The room that the connection's user has for itself.
+    fn own_room(&self, cx: &Context, slot: u32) -> Option<String> {
+        let has_own = cx.config.auth.as_ref().is_some_and(|auth| auth.own_rooms);
+        self.identities.get(slot).filter(|_| has_own).map(|who| own_room(who.segment))
     }
 
     /// Panics if a connection is in a room in which it may not be.
@@ -172,5 +194,18 @@ fn deny(
         Refusal::Forbidden => return Err(CloseReason::Forbidden("this user may not do this in this room")),
     };
     cx.refuse(slot, code, reason, id, Some(room));
+    Ok(())
+}
+
+/// Tells a client that its user is in as many rooms as allowed. One whose dialect gives it a single room would be in none.
+#[cold]
+fn refuse_room(cx: &mut Context, slot: u32, room: &str, id: Option<&CommandId>) -> Result<(), CloseReason<'static>> {
+    cx.metrics.quota_rooms_refused += 1;
+    if cx.slots.get(slot).dialect == Dialect::Broadcast {
+        return Err(CloseReason::TryAgainLater("this user is in as many rooms as allowed"));
+    }
+    let most = cx.config.limits.rooms_per_user_max;
+    let reason = format!("the connections of a user are in at most {most} rooms, beside its own");
+    cx.refuse(slot, ErrorCode::TooManyRooms, &reason, id, Some(room));
     Ok(())
 }

@@ -247,6 +247,10 @@ impl Session {
         identity: &Identity,
     ) -> Result<(), CloseReason<'static>> {
         self.identities.set(slot, identity);
+        if let Some(user) = self.identities.user_index(slot).filter(|_| cx.limits.quotas().are_kept()) {
+            let rooms = cx.slots.get(slot).rooms.as_slice().iter().map(|membership| membership.room);
+            cx.limits.quotas_mut().begin(slot, user, rooms);
+        }
         cx.journal.identified(cx.slots.id(slot), &identity.user);
         hub.identify(cx, slot, &identity.user, identity.info.as_deref().unwrap_or_default());
         self.set_timer(cx, slot);

@@ -105,8 +105,7 @@ impl Identities {
 
     /// The user's name, for what it says.
     pub fn user(&self, slot: u32) -> Option<&str> {
-        let user = self.known.get(slot as usize)?.user;
-        (user != NONE).then(|| &*self.users.get(user).name)
+        self.user_index(slot).map(|user| &*self.users.get(user).name)
     }
 
     /// The connection is known to be this one.
@@ -154,6 +153,12 @@ impl Identities {
     /// Connections that are known.
     pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.known.len() as u32).filter(|slot| self.known[*slot as usize].user != NONE)
+    }
+
+    /// What tells the user from all others, as long as it has a connection.
+    pub fn user_index(&self, slot: u32) -> Option<u32> {
+        let user = self.known.get(slot as usize)?.user;
+        (user != NONE).then_some(user)
     }
 
     /// How many connections the user of this name has.

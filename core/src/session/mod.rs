@@ -221,11 +221,12 @@ impl Session {
     /// The connection leaves its rooms, and nothing is known of it any more.
     pub fn depart(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32, rest: Rest) {
         hub.depart(cx, slot, rest);
-        self.forget(slot);
+        self.forget(cx, slot);
     }
 
-    /// Nothing is known of the connection any more.
-    pub fn forget(&mut self, slot: u32) {
+    /// Nothing is known of the connection, which has left its rooms, any more.
+    pub fn forget(&mut self, cx: &mut Context, slot: u32) {
+        cx.limits.quotas_mut().end(slot);
         self.identities.forget(slot);
         self.rechecks.forget(slot);
         if self.take_asking(slot).is_some() {
@@ -233,6 +234,11 @@ impl Session {
         }
         take_of(&mut self.failures, slot);
         self.wheel.cancel(slot);
+    }
+
+    /// What tells the connection's user from all others.
+    pub fn user_of(&self, slot: u32) -> Option<u32> {
+        self.identities.user_index(slot)
     }
 
     /// Fills in the figures that are its own.

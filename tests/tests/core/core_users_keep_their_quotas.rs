@@ -1,7 +1,8 @@
 //! What a user may have and do over all connections on one core: one more is refused, whichever way it comes, and what is given up can
 //! be had again. Others notice nothing.
 
-use fanfare_core::rules::Rules;
+use fanfare_core::broker::BrokerEvent;
+use fanfare_core::rules::{Rule, Rules, Who};
 use fanfare_core::{Auth, Config, ConnId, Denied, Dialect, Event, Identity, Refused};
 use fanfare_tests::lone_core::{LoneCore, Said, close_code, text_to};
 use fanfare_tests::{Frame, config, upgrade_request};
@@ -146,4 +147,128 @@ fn a_connection_that_ends_has_left_its_place_when_its_close_frame_goes_out() {
     let said = lone.bytes(bob, Frame::close(1000, "").masked());
     assert_eq!(close_code(&said, bob), Some(1000), "{said:?}");
     user(&mut lone, "bob");
+}
+
+fn with_rooms(most: u32) -> LoneCore {
+    lone_with(|config| {
+        config.limits.rooms_per_user_max = most;
+        let mut open = Rule::new("open:*".parse().expect("a pattern"));
+        open.permissions.subscribe = Some(Who::Anyone);
+        config.rules = Rules::new(vec![open]).expect("a rule").with_own_rooms();
+    })
+}
+
+fn subscribe(lone: &mut LoneCore, conn: ConnId, room: &str) -> Vec<Said> {
+    lone.command(conn, &format!(r#"{{"type":"SUBSCRIBE","room":"{room}","id":1}}"#))
+}
+
+#[track_caller]
+fn expect_full(said: &[Said], conn: ConnId, room: &str) {
+    let reason = "the connections of a user are in at most 2 rooms, beside its own";
+    let error = format!(r#""code":"too_many_rooms","reason":"{reason}","id":1,"room":"{room}""#);
+    assert!(text_to(said, conn).contains(&error), "{said:?}");
+}
+
+#[track_caller]
+fn expect_joins(said: &[Said], conn: ConnId) {
+    assert!(!text_to(said, conn).contains("ERROR"), "{said:?}");
+}
+
+#[test]
+fn the_connections_of_a_user_are_in_as_many_rooms_as_allowed() {
+    let mut lone = with_rooms(2);
+    let [one, other] = [(); 2].map(|()| user(&mut lone, "bob"));
+    expect_joins(&subscribe(&mut lone, one, "a"), one);
+    expect_joins(&subscribe(&mut lone, other, "b"), other);
+    // Those who wait for the broker have their places, the user's own room needs none, and a room counts once.
+    expect_full(&subscribe(&mut lone, one, "c"), one, "c");
+    expect_joins(&subscribe(&mut lone, one, "b"), one);
+    lone.command(other, r#"{"type":"UNSUBSCRIBE","room":"user:bob"}"#);
+    expect_joins(&subscribe(&mut lone, other, "user:bob"), other);
+    assert_eq!(lone.core.metrics().quota_rooms_refused, 1);
+    // Others have places of their own, and so has whoever is no user.
+    let eve = user(&mut lone, "eve");
+    expect_joins(&subscribe(&mut lone, eve, "c"), eve);
+    let nobody = lone.client();
+    for room in ["open:1", "open:2", "open:3"] {
+        expect_joins(&subscribe(&mut lone, nobody, room), nobody);
+    }
+
+    lone.command(other, r#"{"type":"UNSUBSCRIBE","room":"b"}"#);
+    expect_full(&subscribe(&mut lone, other, "c"), other, "c");
+    leave(&mut lone, one);
+    expect_joins(&subscribe(&mut lone, other, "c"), other);
+    expect_joins(&subscribe(&mut lone, other, "d"), other);
+    expect_full(&subscribe(&mut lone, other, "a"), other, "a");
+    leave(&mut lone, other);
+    let again = user(&mut lone, "bob");
+    expect_joins(&subscribe(&mut lone, again, "a"), again);
+    assert_eq!(lone.core.metrics().quota_rooms_refused, 3);
+}
+
+#[test]
+fn the_own_room_has_a_place_also_where_another_connection_is_in_it() {
+    let mut lone = with_rooms(2);
+    let [one, other] = [(); 2].map(|()| user(&mut lone, "bob"));
+    lone.command(other, r#"{"type":"UNSUBSCRIBE","room":"user:bob"}"#);
+    expect_joins(&subscribe(&mut lone, one, "a"), one);
+    expect_joins(&subscribe(&mut lone, other, "b"), other);
+    expect_full(&subscribe(&mut lone, other, "c"), other, "c");
+}
+
+#[test]
+fn rooms_that_come_with_the_upgrade_and_the_credential_count_too() {
+    let mut lone = with_rooms(2);
+    let (conn, said) = upgrade(&mut lone, "/?room=a&room=b&room=c", "bob");
+    let text = text_to(&said, conn);
+    assert!(text.contains(r#""code":"too_many_rooms""#) && text.contains(r#""room":"c""#), "{text}");
+    let (_, said) = upgrade(&mut lone, "/broadcast/a", "bob");
+    assert!(!said.iter().any(|said| matches!(said, Said::Shutdown(_))), "{said:?}");
+    let (broadcaster, said) = upgrade(&mut lone, "/broadcast/c", "bob");
+    assert_eq!(close_code(&said, broadcaster), Some(1013), "{said:?}");
+    // As beyond the rooms of one connection, this dialect hears nothing of it.
+    let (classic, _) = upgrade(&mut lone, "/classic", "bob");
+    let said = subscribe(&mut lone, classic, "c");
+    assert_eq!((text_to(&said, classic).as_str(), close_code(&said, classic)), ("", None));
+    assert_eq!(lone.core.metrics().quota_rooms_refused, 3);
+}
+
+#[test]
+fn what_a_connection_was_in_before_it_was_the_users_counts_and_stays() {
+    let mut lone = with_rooms(2);
+    let conn = lone.client();
+    for room in ["open:1", "open:2", "open:3"] {
+        expect_joins(&subscribe(&mut lone, conn, room), conn);
+    }
+    lone.command(conn, AUTH);
+    let said = verdict(&mut lone, conn, Ok("bob"));
+    assert!(
+        text_to(&said, conn).contains("AUTHENTICATED") && !text_to(&said, conn).contains("too_many_rooms"),
+        "{said:?}"
+    );
+    lone.command(conn, r#"{"type":"UNSUBSCRIBE","room":"open:1"}"#);
+    expect_full(&subscribe(&mut lone, conn, "open:1"), conn, "open:1");
+    lone.command(conn, r#"{"type":"UNSUBSCRIBE","room":"open:2"}"#);
+    expect_joins(&subscribe(&mut lone, conn, "open:1"), conn);
+}
+
+#[test]
+fn nothing_is_left_of_users_that_have_gone() {
+    let mut lone = with_rooms(2);
+    let conns = ["bob", "eve", "bob"].map(|name| user(&mut lone, name));
+    for conn in conns {
+        expect_joins(&subscribe(&mut lone, conn, "a"), conn);
+    }
+    for conn in conns {
+        leave(&mut lone, conn);
+    }
+    for room in ["user:bob", "user:eve", "a"] {
+        lone.broker(BrokerEvent::Subscribed { room });
+    }
+    for said in lone.wait(Duration::from_secs(60)) {
+        if let Said::Unsubscribe(room) = said {
+            lone.broker(BrokerEvent::Unsubscribed { room: &room });
+        }
+    }
+    lone.core.check_idle();
 }

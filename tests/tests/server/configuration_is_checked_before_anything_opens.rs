@@ -79,6 +79,7 @@ fn the_defaults_are_those_documented() {
         ("limits", "descriptors_reserve", 64),
         ("limits", "message_bytes_max", 65_536),
         ("limits", "rooms_per_connection_max", 128),
+        ("limits", "rooms_per_user_max", 0),
         ("limits", "room_name_bytes_max", 128),
         ("limits", "request_head_bytes_max", 8_192),
         ("limits", "outbox_bytes_max", 1_048_576),

@@ -51,3 +51,23 @@ fn a_user_has_as_many_connections_as_allowed() {
     });
     nobody.subscribe("r");
 }
+
+#[test]
+fn a_users_connections_are_in_as_many_rooms_as_allowed() {
+    let server = launch().flag("--limits-rooms-per-user-max", 2).ops().start();
+    let (bob, eve) = (path_of("bob"), path_of("eve"));
+    let [mut one, mut other] = [(); 2].map(|()| Client::connect_to(server.address(), &bob));
+    one.subscribe("a");
+    other.subscribe("b");
+    other.subscribe("a");
+    let subscribe = |room: &str| format!(r#"{{"type":"SUBSCRIBE","room":"{room}"}}"#);
+    other.send(subscribe("c"));
+    assert_eq!(other.expect_error("too_many_rooms")["room"], "c");
+    Client::connect_to(server.address(), &eve).subscribe("c");
+    assert_eq!(server.metrics().value(&refused("rooms")), 1.0);
+
+    other.unsubscribe("b");
+    one.subscribe("c");
+    other.publish("c", "1");
+    assert_eq!(one.recv_message("c"), 1);
+}

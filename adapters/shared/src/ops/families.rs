@@ -185,9 +185,10 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     counter(
         "fanfare_quota_refused_total",
-        "What was refused because its user has or does as much as one may, by limit: connections (upgrades and AUTH).",
+        "What was refused because its user has or does as much as one may, by limit: connections (upgrades and AUTH), memberships of rooms.",
         samples![
             ("limit=\"connections\"") s => s.core.quota_connections_refused,
+            ("limit=\"rooms\"") s => s.core.quota_rooms_refused,
         ],
     ),
     counter(

@@ -41,6 +41,8 @@ struct Client {
     is_crowded: bool,
     /// What it has been told that it is in.
     rooms: BTreeSet<usize>,
+    /// Where it is, or waits to be.
+    joined: BTreeSet<usize>,
     bytes: Vec<u8>,
 }
 
@@ -50,6 +52,8 @@ struct World {
     required: bool,
     /// How many connections a user may have; 0: any number.
     connections_max: usize,
+    /// In how many rooms they may be; 0: any number.
+    rooms_max: usize,
     clients: [Option<Client>; CLIENTS],
     /// When each credential was issued.
     issued: BTreeMap<u8, u64>,
@@ -74,7 +78,7 @@ struct Told {
 /// is let.
 pub fn identity(data: &[u8]) {
     let Some((first, steps)) = data.split_first() else { return };
-    let mut world = World::new(first % 2 == 1, usize::from(first / 2 % 4));
+    let mut world = World::new(first % 2 == 1, usize::from(first / 2 % 4), usize::from(first / 8 % 4));
     for [what, of] in steps.as_chunks::<2>().0 {
         world.step(*what, usize::from(*of));
     }
@@ -82,7 +86,7 @@ pub fn identity(data: &[u8]) {
 }
 
 impl World {
-    fn new(required: bool, connections_max: usize) -> World {
+    fn new(required: bool, connections_max: usize, rooms_max: usize) -> World {
         let mut lone = LoneCore::new(config(|config| {
             let mut auth = Auth::default();
             (auth.required, auth.timeout) = (required, TIMEOUT);
@@ -90,6 +94,7 @@ impl World {
             config.auth = Some(auth);
             config.rules = rules();
             config.admission.connections_per_user_max = connections_max as u32;
+            config.limits.rooms_per_user_max = rooms_max as u32;
             config.limits.errors_max = u16::MAX;
             config.timeouts.ping_interval = Duration::from_secs(100_000);
             config.timeouts.room_linger = Duration::ZERO;
@@ -99,6 +104,7 @@ impl World {
             lone,
             required,
             connections_max,
+            rooms_max,
             clients: [const { None }; CLIENTS],
             issued: BTreeMap::new(),
             orders: Vec::new(),
@@ -164,6 +170,7 @@ impl World {
             known: None,
             is_crowded: false,
             rooms: BTreeSet::new(),
+            joined: BTreeSet::new(),
             bytes: Vec::new(),
         };
         self.clients[client] = Some(new);
@@ -238,14 +245,27 @@ impl World {
         }
     }
 
+    fn clients_of<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a Client> {
+        self.clients.iter().flatten().filter(move |client| client.known.is_some_and(|known| known.user() == user))
+    }
+
     fn connections_of(&self, user: &str) -> usize {
-        let known = self.clients.iter().flatten().filter_map(|client| client.known);
-        known.filter(|known| known.user() == user).count()
+        self.clients_of(user).count()
+    }
+
+    /// Where the connections of this user are, together, but for its own room.
+    fn rooms_of(&self, user: Credential) -> BTreeSet<usize> {
+        let joined = self.clients_of(user.user()).flat_map(|client| client.joined.iter().copied());
+        joined.filter(|room| !user.owns(*room)).collect()
     }
 
     fn command(&mut self, index: usize, kind: &str, room: usize) {
         let Some(Client { conn, is_open: true, known, .. }) = self.clients[index] else { return };
         let name = ROOMS[room].0;
+        let has_place = known.filter(|known| self.rooms_max > 0 && !known.owns(room)).is_none_or(|known| {
+            let rooms = self.rooms_of(known);
+            rooms.contains(&room) || rooms.len() < self.rooms_max
+        });
         self.commands += 1;
         let id = self.commands;
         let mut text = format!(r#"{{"type":"{kind}","room":"{name}","id":{id}"#);
@@ -262,9 +282,18 @@ impl World {
         let told = self.hear(said);
         let errors = told[index].texts.iter().filter(|text| text["type"] == "ERROR" && text["id"] == id);
         let codes = errors.filter_map(|text| text["code"].as_str());
-        let refused: Vec<&str> = codes.filter(|code| matches!(*code, "unauthorised" | "forbidden")).collect();
+        let refused: Vec<&str> =
+            codes.filter(|code| matches!(*code, "unauthorised" | "forbidden" | "too_many_rooms")).collect();
         let expected = right.and_then(|right| refusal(known, self.required, right, room));
+        let expected = expected.or_else(|| (kind == "SUBSCRIBE" && !has_place).then_some("too_many_rooms"));
         assert_eq!(refused, expected.into_iter().collect::<Vec<_>>(), "{kind} {name} by {known:?}");
+        if let Some(client) = &mut self.clients[index] {
+            match kind {
+                "SUBSCRIBE" if expected.is_none() => drop(client.joined.insert(room)),
+                "UNSUBSCRIBE" => drop(client.joined.remove(&room)),
+                _ => {}
+            }
+        }
     }
 
     /// The broker does what it was asked first.
@@ -401,6 +430,7 @@ impl World {
             }
             ("UNSUBSCRIBED", Some(room)) => {
                 client.rooms.remove(&room);
+                client.joined.remove(&room);
                 if text["code"] == "forbidden" {
                     let why_not = refusal(client.known, required, Right::Subscribe, room);
                     assert!(why_not.is_some(), "{text} for {:?}", client.known);
@@ -487,9 +517,13 @@ impl World {
                     self.broker_acts();
                 }
                 let here = self.clients[client].as_ref().expect("it stays");
+                let mut places = if self.rooms_max > 0 && here.known.is_some() { self.rooms_max } else { ROOMS.len() };
                 for (room, (name, ..)) in ROOMS.iter().enumerate() {
+                    let is_own = here.known.is_some_and(|known| known.owns(room));
                     let may = refusal(here.known, self.required, Right::Subscribe, room).is_none();
-                    assert_eq!(here.rooms.contains(&room), may, "{name} for {:?}", here.known);
+                    let is_in = may && (is_own || places > 0);
+                    assert_eq!(here.rooms.contains(&room), is_in, "{name} for {:?}", here.known);
+                    places -= usize::from(is_in && !is_own);
                 }
                 self.leave(client);
                 self.check();

@@ -58,6 +58,11 @@ impl Credential {
         USERS[self.user_index()].0
     }
 
+    /// Whether the room is the user's own.
+    pub fn owns(self, room: usize) -> bool {
+        ROOMS[room].0.strip_prefix("user:") == Some(USERS[self.user_index()].1)
+    }
+
     pub fn expires_ms(self) -> Option<u64> {
         (self.number / 12 % 2 == 1).then_some(self.issued_ms + LIFE_S * 1_000)
     }

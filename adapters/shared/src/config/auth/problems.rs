@@ -148,7 +148,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         "limits.connections_per_address_max and limits.connects_per_address_per_second are 0: one address may have credentials verified as \
          fast as it can show them, and keep a slow auth.url or auth.jwks_url at work",
     );
-    let nobody = (!is_on && *connections_per_user_max > 0).then_some(
+    let nobody = (!is_on && (*connections_per_user_max > 0 || config.core.limits.rooms_per_user_max > 0)).then_some(
         "limits for users have no effect, because clients are not asked who they are: nothing verifies credentials",
     );
     in_classic.into_iter().chain(unused).chain(crowd).chain(nobody).map(str::to_owned).collect()

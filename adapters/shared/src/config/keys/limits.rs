@@ -44,6 +44,14 @@ pub(super) static LIMITS: &[Key<Config>] = &[
         kind: &Number { unit: Unit::Count, range: 1..=32_767, field: field!(core.limits.rooms_per_connection_max) },
     },
     Key {
+        name: "limits.rooms_per_user_max",
+        default: "0",
+        help: "Rooms that the connections of one user to a worker may be in together, beside the user's own room. 0: no limit",
+        environment_alias: None,
+        // As many as all connections of a machine could be in; no user needs so many.
+        kind: &Number { unit: Unit::Count, range: 0..=100_000_000, field: field!(core.limits.rooms_per_user_max) },
+    },
+    Key {
         name: "limits.room_name_bytes_max",
         default: "128",
         help: "The longest room name, in bytes of UTF-8",

@@ -388,11 +388,13 @@ fn what_is_probably_not_meant_is_warned_of() {
     assert_says(&crowd("").join("\n"), &["limits.connections_per_address_max", "are 0"]);
     assert!(crowd("connections_per_address_max = 100").is_empty());
     assert!(crowd("connects_per_address_per_second = 10").is_empty());
-    let limited = "[limits]\nconnections_per_user_max = 5";
-    assert!(warnings(limited).is_empty());
-    let file = TomlFile::new(limited);
-    let without_users = try_load(&["--config", file.path()], &[]).unwrap().warnings;
-    assert_says(&without_users.join("\n"), &["limits for users have no effect"]);
+    for limit in ["connections_per_user_max", "rooms_per_user_max"] {
+        let limited = format!("[limits]\n{limit} = 5");
+        assert!(warnings(&limited).is_empty());
+        let file = TomlFile::new(&limited);
+        let without_users = try_load(&["--config", file.path()], &[]).unwrap().warnings;
+        assert_says(&without_users.join("\n"), &["limits for users have no effect"]);
+    }
     let own =
         |rights: &str| warnings(&format!("[[rooms]]\nmatch = '**'\n[[rooms]]\nmatch = 'user:{{user}}'\n{rights}"));
     assert!(own("publish = 'anyone'\nsubscribe = 'nobody'\nhistory = 'self'").is_empty());
