@@ -2,6 +2,7 @@
 //! decides who does the work.
 
 use super::cluster::Cluster;
+use super::presence::Instance;
 use super::sentinel::Sentinels;
 use super::single::Single;
 use super::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisStats, Topology};
@@ -98,6 +99,11 @@ impl RedisBroker {
     /// What the log has to hear of where Redis is: that there is another master, or that Sentinels disagree.
     pub fn take_notice(&mut self) -> Option<String> {
         either!(&mut self.at, at => at.take_notice())
+    }
+
+    /// The instances that keep presence together with this one, and itself, as of the last renewal of its lease. Empty where none is kept.
+    pub fn instances(&self) -> &[Instance] {
+        either!(&self.at, at => at.instances())
     }
 
     /// Where the server is that is used, for log lines: none while Sentinels have not named it, and in a Cluster. What to connect to,

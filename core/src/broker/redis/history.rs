@@ -160,18 +160,6 @@ pub fn load(out: &mut Vec<u8>, script: Script) {
     command::command(out, &[b"SCRIPT", b"LOAD", script.source().as_bytes()]);
 }
 
-/// Whether a script is known now, by the reply to [`load`].
-///
-/// # Errors
-/// Why not, for people.
-pub(super) fn loaded(script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Result<(), String> {
-    match reply {
-        Reply::Bulk(name) | Reply::Simple(name) if *name == script.sha1().as_bytes() => Ok(()),
-        Reply::Error(error) => Err(format!("SCRIPT LOAD refused: {}", config.explained_error(error))),
-        _ => Err("SCRIPT LOAD was answered with something else than the script's name".to_owned()),
-    }
-}
-
 /// Appends the command that stores and publishes a message. `drawn` is random, for an epoch that begins.
 pub fn store(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, key: Option<&IdempotencyKey<'_>>, payload: &[u8]) {
     let (keys, arguments) = if key.is_some() { (4, 11) } else { (2, 7) };

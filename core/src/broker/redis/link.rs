@@ -6,6 +6,7 @@ use std::fmt;
 use super::backoff::Backoff;
 use super::buffers::{Inbox, Outbox};
 use super::link_id::Role;
+use super::lua::Lua;
 use super::resp::Reply;
 use super::setup::{Progress, Setup};
 use super::trouble::Trouble;
@@ -132,8 +133,7 @@ impl Link {
         if let State::Connecting { deadline } = self.state {
             self.state = State::SettingUp { deadline };
             (self.heard_at, self.is_heard) = (now, false);
-            let loads_scripts = self.role != Role::Subscriber && config.keeps_history;
-            self.setup.begin(loads_scripts, config, self.outbox.tail());
+            self.setup.begin(Lua::of(self.role, config), config, self.outbox.tail());
         }
     }
 

@@ -57,6 +57,9 @@
 //!   store is lost or made twice, and stores of one room keep their order: where another instance has loaded the script in between, so that
 //!   a later store of the room was made and an earlier one was not, the earlier one fails as
 //!   [`Unavailable`](super::PublishError::Unavailable).
+//! - With [`RedisConfig::keeps_presence`], it is kept who is in a room, by scripts on the connection that publishes ([`presence`]). An
+//!   instance tells of its users only under a lease, and tells of all anew once `PresenceLost` has said that the lease is lost or that Redis
+//!   may have lost what it was told.
 //! - Where Redis cannot keep histories, the connections are up all the same: stores fail as
 //!   [`NotStored`](super::PublishError::NotStored), reads for good, and [`RedisBroker::take_complaint`] says why.
 //! - No password occurs in a reason or in `Debug` output.
@@ -76,7 +79,9 @@ mod complaints;
 pub mod history;
 mod link;
 mod link_id;
+mod lua;
 mod names;
+pub mod presence;
 mod publisher;
 mod queue;
 mod redirect;
@@ -260,6 +265,9 @@ impl fmt::Debug for RedisConfig {
             .field("message_bytes_max", &self.message_bytes_max)
             .field("keeps_history", &self.keeps_history)
             .field("history_meta_age_max", &self.history_meta_age_max)
+            .field("keeps_presence", &self.keeps_presence)
+            .field("presence_lease", &self.presence_lease)
+            .field("about", &self.about)
             .field("waits_for_replicas", &self.waits_for_replicas)
             .field("replicas_timeout", &self.replicas_timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -333,6 +341,11 @@ pub struct RedisStats<'a> {
     pub unannounced: u64,
     /// Messages that were stored, and that too few replicas had in time.
     pub unreplicated: u64,
+    /// How many incarnations of this instance there were: one more each time that what it had told of its users was lost. 0 where no presence
+    /// is kept.
+    pub presence_incarnations: u64,
+    /// Commands of presence that Redis was asked, or could not be.
+    pub presence_commands: u64,
     /// Messages skipped for being larger than [`RedisConfig::message_bytes_max`].
     pub oversized: u64,
     /// Messages ignored because their channel is not the prefix and a room's name in UTF-8.

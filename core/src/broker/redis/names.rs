@@ -112,6 +112,28 @@ impl<'a> Names<'a> {
         String::from_utf8(out).expect("made of texts")
     }
 
+    /// A key of something else than a room, in this partition; off a Cluster there is one for all.
+    pub fn key_in(&self, partition: u16, kind: &str, name: &str) -> String {
+        self.kept_in(partition, format_args!("{kind}:{name}"))
+    }
+
+    /// A key of all instances.
+    pub fn key_of_all(&self, kind: &str) -> String {
+        self.kept_in(0, format_args!("{kind}"))
+    }
+
+    fn kept_in(&self, partition: u16, what: std::fmt::Arguments<'_>) -> String {
+        match self.partitions {
+            Some(_) => format!("{}{{{partition}}}\u{1}{what}", self.prefix),
+            None => format!("{}\u{1}{what}", self.prefix),
+        }
+    }
+
+    /// How many partitions there are: one off a Cluster.
+    pub fn partitions(&self) -> u16 {
+        self.partitions.map_or(1, |(partitions, _)| partitions)
+    }
+
     /// The key under which the instances of a Cluster say what they agree on.
     pub(super) fn layout_key(&self) -> String {
         format!("{}{{0}}\u{1}layout", self.prefix)
@@ -217,5 +239,14 @@ mod tests {
             }
         }
         assert_eq!(Names::plain("p:").key("log", "x"), "p:\u{1}log:x");
+        assert_eq!(
+            (names.key_in(17, "rooms", "a"), names.key_of_all("dead")),
+            ("p:{17}\u{1}rooms:a".into(), "p:{0}\u{1}dead".into())
+        );
+        let plain = Names::plain("p:");
+        assert_eq!(
+            (plain.key_in(0, "rooms", "a"), plain.key_of_all("dead")),
+            ("p:\u{1}rooms:a".into(), "p:\u{1}dead".into())
+        );
     }
 }

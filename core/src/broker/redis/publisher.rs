@@ -6,6 +6,7 @@
 //! no connection, and what was not written when it was lost, may wait for the next.
 
 mod detour;
+mod presence;
 mod replies;
 
 use std::collections::VecDeque;
@@ -17,7 +18,10 @@ use super::buffers::{ByteQueue, Outbox};
 use super::canary::Canary;
 use super::command;
 use super::complaints::Complaints;
-use super::history::{self, Room, Script};
+use super::history::{self, Room};
+use super::link_id::Role;
+use super::lua::Lua;
+use super::presence::{Heard, Outcome, PresenceAsked};
 use super::queue::EventQueue;
 use super::replication::{Replication, Wait};
 use super::stores;
@@ -36,9 +40,10 @@ pub(super) enum Asked {
     Publish(PublishAsked),
     Store(StoreAsked),
     Read(ReadAsked),
+    Presence(PresenceAsked),
     /// Until replicas have what was stored.
     Wait(Wait),
-    Load(Script),
+    Load(Lua),
     /// What comes next, although another node has the slot still. In a Cluster.
     Asking,
     /// That a message was stored, to the subscribers at the node that has the slot still. In a Cluster.
@@ -59,15 +64,17 @@ pub(super) enum Asked {
 impl Asked {
     /// Whether it is kept until it is answered, to be repeated.
     fn is_kept(self, is_of_cluster: bool) -> bool {
-        matches!(self, Asked::Store(_) | Asked::Read(_)) || is_of_cluster && matches!(self, Asked::Publish(_))
+        matches!(self, Asked::Store(_) | Asked::Read(_) | Asked::Presence(_))
+            || is_of_cluster && matches!(self, Asked::Publish(_))
     }
 
-    /// The publish or the read whose answer is waited for.
-    pub(super) fn waits_for(self) -> Result<Option<PublishId>, ReadId> {
+    /// Whose answer is waited for.
+    pub(super) fn waits_for(self) -> WaitsFor {
         match self {
-            Asked::Publish(PublishAsked { id, .. }) | Asked::Store(StoreAsked { id, .. }) => Ok(id),
-            Asked::Read(ReadAsked { id, .. }) => Err(id),
-            _ => Ok(None),
+            Asked::Publish(PublishAsked { id, .. }) | Asked::Store(StoreAsked { id, .. }) => WaitsFor::Publish(id),
+            Asked::Read(ReadAsked { id, .. }) => WaitsFor::Read(id),
+            Asked::Presence(asked) => WaitsFor::Presence(asked),
+            _ => WaitsFor::Publish(None),
         }
     }
 
@@ -80,10 +87,21 @@ impl Asked {
         match self {
             Asked::Publish(PublishAsked { partition, .. })
             | Asked::Store(StoreAsked { partition, .. })
-            | Asked::Read(ReadAsked { partition, .. }) => Some(partition),
+            | Asked::Read(ReadAsked { partition, .. })
+            | Asked::Presence(PresenceAsked { partition, .. }) => Some(partition),
             _ => None,
         }
     }
+}
+
+/// Whose answer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    /// The sender's, if anybody's.
+    Publish(Option<PublishId>),
+    Read(ReadId),
+    /// The keeper's.
+    Presence(PresenceAsked),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +193,11 @@ pub(super) struct Publisher {
     detours: Detours,
     /// How often the scripts have been loaded since one of them ran.
     loads_in_a_row: u32,
-    /// Scripts cannot be loaded, so that there are no histories here.
+    /// Those that are run here.
+    scripts: Vec<Lua>,
+    /// What the keeper of presence has to hear.
+    heard: Vec<Heard>,
+    /// Scripts cannot be loaded, so that there are no histories here, and no presence.
     is_unloaded: bool,
     /// For the random parts of epochs, which are drawn as often as `drawn` says.
     seed: u64,
@@ -190,8 +212,8 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// `seed` is of this one alone: no other, of whatever instance, draws the same epochs.
-    pub(super) fn new(seed: u64, config: &RedisConfig) -> Publisher {
-        Publisher { seed, detours: Detours::new(config), ..Publisher::default() }
+    pub(super) fn new(role: Role, seed: u64, config: &RedisConfig) -> Publisher {
+        Publisher { seed, scripts: Lua::of(role, config), detours: Detours::new(config), ..Publisher::default() }
     }
 
     /// The connection is up; what was said on it until here is not counted. `unloaded` says why there are no histories on it.
@@ -364,12 +386,12 @@ impl Publisher {
     }
 
     /// Asks for a sign of life, and where that is worth it for the server's role. Scripts that could not be loaded are tried again.
-    pub(super) fn probe(&mut self, asks_role: bool, again: bool, outbox: &mut Outbox, config: &RedisConfig) {
+    pub(super) fn probe(&mut self, asks_role: bool, again: bool, outbox: &mut Outbox) {
         self.complaints.probed();
         self.replication.probe();
         if self.is_unloaded && self.forgotten_to.is_none() {
             self.loads_in_a_row = 0;
-            self.load(outbox, config);
+            self.load(outbox);
         }
         self.ask(if asks_role { Probe::Role } else { Probe::Ping }, again, outbox);
         self.unanswered.shrink_to(KEPT_UNANSWERED);
@@ -391,11 +413,11 @@ impl Publisher {
         });
     }
 
-    fn load(&mut self, outbox: &mut Outbox, config: &RedisConfig) {
-        for script in Script::of(&config.names()) {
-            history::load(outbox.tail(), script);
+    fn load(&mut self, outbox: &mut Outbox) {
+        for script in &self.scripts {
+            script.load(outbox.tail());
             self.unanswered.push_back(Unanswered {
-                asked: Asked::Load(script),
+                asked: Asked::Load(*script),
                 since: Time::ZERO,
                 end: outbox.end(),
                 kept: 0,
@@ -465,6 +487,7 @@ impl Publisher {
             }
             // Where this is the only publisher, the hub asks again by itself.
             Asked::Read(ReadAsked { id, .. }) if self.detours.is_of_cluster => events.read_failed(id, true),
+            Asked::Presence(asked) => self.heard.push(Heard::Answer(asked, Outcome::Lost)),
             Asked::Read(_)
             | Asked::Wait(_)
             | Asked::Load(_)

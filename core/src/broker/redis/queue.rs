@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::broker::{BrokerEvent, Partitions, PresenceId, PublishError, PublishId, ReadId};
+use crate::presence::RosterPage;
 
 /// Places kept for good; a burst of refused publishes gives the rest back.
 const KEPT_EVENTS: usize = 1024;
@@ -18,7 +19,10 @@ enum Queued {
     Willing,
     PublishFailed { id: PublishId, error: PublishError },
     ReadFailed { id: ReadId, passes: bool },
+    PresenceKept { id: PresenceId, connections: u32 },
+    Roster { id: PresenceId, page: RosterPage },
     PresenceFailed { id: PresenceId, passes: bool },
+    PresenceLost,
 }
 
 /// The events, oldest first.
@@ -64,6 +68,18 @@ impl EventQueue {
         self.events.push_back(Queued::ReadFailed { id, passes });
     }
 
+    pub(super) fn presence_kept(&mut self, id: PresenceId, connections: u32) {
+        self.events.push_back(Queued::PresenceKept { id, connections });
+    }
+
+    pub(super) fn roster(&mut self, id: PresenceId, page: RosterPage) {
+        self.events.push_back(Queued::Roster { id, page });
+    }
+
+    pub(super) fn presence_lost(&mut self) {
+        self.events.push_back(Queued::PresenceLost);
+    }
+
     pub(super) fn presence_failed(&mut self, id: PresenceId, passes: bool) {
         self.events.push_back(Queued::PresenceFailed { id, passes });
     }
@@ -85,6 +101,11 @@ impl EventQueue {
                 Queued::Willing => BrokerEvent::Willing,
                 Queued::PublishFailed { id, error } => BrokerEvent::PublishFailed { id: *id, error: *error },
                 Queued::ReadFailed { id, passes } => BrokerEvent::ReadFailed { id: *id, passes: *passes },
+                Queued::PresenceKept { id, connections } => {
+                    BrokerEvent::PresenceKept { id: *id, connections: *connections }
+                }
+                Queued::Roster { id, page } => BrokerEvent::Roster { id: *id, page },
+                Queued::PresenceLost => BrokerEvent::PresenceLost,
                 Queued::PresenceFailed { id, passes } => BrokerEvent::PresenceFailed { id: *id, passes: *passes },
             });
         }

@@ -2,11 +2,14 @@
 //! guide; the work is done in `link`, `subscriber` and `publisher`.
 
 mod in_cluster;
+mod presence;
 
 use super::buffers::{Received, Stopped};
 use super::canary::{Canary, CanaryNews, CanaryStep};
 use super::link::{Link, Tick};
 use super::link_id::Role;
+use super::presence::Heard;
+use super::presence::commands::REPLY_BYTES_MAX as ROSTER_BYTES_MAX;
 use super::publisher::Publisher;
 use super::queue::EventQueue;
 use super::refusal::explained_end;
@@ -64,6 +67,7 @@ impl RedisSession {
     pub fn new(target: Option<Address>, seed: u64, config: RedisConfig) -> RedisSession {
         let of_replies = |reply_bytes_max| Limits { message_bytes_max: config.message_bytes_max, reply_bytes_max };
         let page_bytes_max = if config.keeps_history { page_bytes_max(&config) } else { 0 };
+        let page_bytes_max = if config.keeps_presence { page_bytes_max.max(ROSTER_BYTES_MAX) } else { page_bytes_max };
         RedisSession {
             limits: [0, page_bytes_max, 0].map(|bytes_more| of_replies(REPLY_BYTES_MAX + bytes_more)),
             // Any other numbers: they shall not draw the same waits.
@@ -73,8 +77,8 @@ impl RedisSession {
                 Role::DurablePublisher => Link::new(role, seed.rotate_left(16)),
             }),
             subscriber: Subscriber::default(),
-            publisher: Publisher::new(seed, &config),
-            durable_publisher: Publisher::new(!seed, &config),
+            publisher: Publisher::new(Role::Publisher, seed, &config),
+            durable_publisher: Publisher::new(Role::DurablePublisher, !seed, &config),
             canary: Canary::new(seed, &config),
             events: EventQueue::default(),
             now: Time::ZERO,
@@ -102,6 +106,7 @@ impl RedisSession {
                 self.store(room, payload, &store, replicas_min, id);
             }
             Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
+            // The keeper is asked where there is one.
             Ask::Present { id, .. } | Ask::Roster { id, .. } => self.events.presence_failed(id, false),
         }
     }
@@ -365,8 +370,8 @@ impl RedisSession {
             if role == Role::Subscriber {
                 self.subscriber.probe(again, &mut self.links[role as usize].outbox, &self.config);
             } else {
-                let (publisher, Link { asks_role, outbox, .. }, config, _) = self.publishing(role);
-                publisher.probe(*asks_role, again, outbox, config);
+                let (publisher, Link { asks_role, outbox, .. }, ..) = self.publishing(role);
+                publisher.probe(*asks_role, again, outbox);
             }
         }
         self.mind_canary(now);
@@ -416,6 +421,8 @@ impl RedisSession {
             publishes_dropped: publishers.iter().map(|publisher| publisher.dropped()).sum(),
             unannounced: publishers.iter().map(|publisher| publisher.unannounced()).sum(),
             unreplicated: self.durable_publisher.unreplicated(),
+            presence_incarnations: 0,
+            presence_commands: 0,
             oversized: self.oversized,
             ignored: self.ignored,
         }
@@ -564,6 +571,7 @@ impl RedisSession {
         if self.is_up_untold && is_known {
             self.is_up_untold = false;
             self.events.publisher_up();
+            self.publisher.tell_keeper(Heard::Up, &self.config);
         }
     }
 
@@ -637,6 +645,9 @@ impl RedisSession {
         } else {
             let (publisher, link, config, events) = self.publishing(role);
             publisher.lose(&link.outbox, config, events);
+            if role == Role::Publisher {
+                publisher.tell_keeper(Heard::Down, config);
+            }
         }
         let is_known = role != Role::Publisher || !self.is_up_untold;
         let (link, config) = self.link(role);

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::RedisConfig;
 use super::command;
 use super::complaints::Complaints;
-use super::history::{self, Script};
+use super::lua::Lua;
 use super::refusal::Refusal;
 use super::resp::{Items, Reply};
 use super::standing::{Standing, is_of_a_cluster};
@@ -24,8 +24,8 @@ enum Step {
     Check,
     /// Asked of a replica: in a cluster it passes on what is published on any node.
     Cluster,
-    /// For the histories of rooms. Without them everything else goes on.
-    Load(Script),
+    /// For histories and presence. Without them everything else goes on.
+    Load(Lua),
     /// May it evict them?
     Memory,
     /// Sent along with a `HELLO` that was refused, and asked again since.
@@ -57,8 +57,8 @@ pub(super) enum Progress {
 pub(super) struct Setup {
     awaited: VecDeque<Step>,
     tells_role: bool,
-    loads_scripts: bool,
-    /// Why there are no histories here.
+    scripts: Vec<Lua>,
+    /// Why there are no scripts here.
     unloaded: Option<String>,
     /// Why Redis may evict them.
     eviction: Option<String>,
@@ -66,8 +66,8 @@ pub(super) struct Setup {
 
 impl Setup {
     /// Begins in RESP3, all in one write. `HELLO` carries credentials and name.
-    pub(super) fn begin(&mut self, loads_scripts: bool, config: &RedisConfig, out: &mut Vec<u8>) {
-        *self = Setup { awaited: VecDeque::from([Step::Hello]), loads_scripts, ..Setup::default() };
+    pub(super) fn begin(&mut self, scripts: Vec<Lua>, config: &RedisConfig, out: &mut Vec<u8>) {
+        *self = Setup { awaited: VecDeque::from([Step::Hello]), scripts, ..Setup::default() };
         let name = client_name(config);
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if let Some(password) = &config.password {
@@ -79,7 +79,7 @@ impl Setup {
         }
         command::command(out, &hello);
         self.select(config, out);
-        self.check(config, out);
+        self.check(out);
     }
 
     /// The server speaks RESP2 only: everything `HELLO` would have done, one by one.
@@ -99,18 +99,18 @@ impl Setup {
             self.awaited.push_back(Step::SetName);
             command::command(out, &[b"CLIENT", b"SETNAME", name.as_bytes()]);
         }
-        self.check(config, out);
+        self.check(out);
     }
 
-    fn check(&mut self, config: &RedisConfig, out: &mut Vec<u8>) {
+    fn check(&mut self, out: &mut Vec<u8>) {
         self.awaited.extend([Step::Role, Step::Check]);
         command::command(out, &[b"ROLE"]);
         command::command(out, &[b"PING"]);
-        for script in Script::of(&config.names()).into_iter().filter(|_| self.loads_scripts) {
-            self.awaited.push_back(Step::Load(script));
-            history::load(out, script);
+        for script in &self.scripts {
+            self.awaited.push_back(Step::Load(*script));
+            script.load(out);
         }
-        if self.loads_scripts {
+        if !self.scripts.is_empty() {
             self.awaited.push_back(Step::Memory);
             command::command(out, &[b"INFO", b"memory"]);
         }
@@ -175,7 +175,7 @@ impl Setup {
                 }
             }
             (Step::Load(script), reply) => {
-                if let Err(reason) = history::loaded(script, reply, config) {
+                if let Err(reason) = script.loaded(reply, config) {
                     self.unloaded = Some(reason);
                 }
             }

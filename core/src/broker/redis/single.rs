@@ -2,6 +2,7 @@
 //! where.
 
 use super::link_id::Place;
+use super::presence::{Instance, Keeper};
 use super::sentinel::Sentinels;
 use super::session::RedisSession;
 use super::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisStats};
@@ -12,6 +13,8 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Single {
     session: RedisSession,
+    /// Who is in a room, where that is kept.
+    keeper: Option<Keeper>,
     /// Where the master has to be asked for.
     sentinels: Option<Sentinels>,
     /// How many losses of the session's connections the Sentinels have been asked about.
@@ -21,11 +24,21 @@ pub(super) struct Single {
 impl Single {
     /// Its first attempts to connect are due at once.
     pub(super) fn new(target: Option<Address>, sentinels: Option<Sentinels>, config: RedisConfig) -> Single {
-        Single { session: RedisSession::new(target, config.seed, config), sentinels, losses: 0 }
+        let keeper = Keeper::new(&config);
+        Single { session: RedisSession::new(target, config.seed, config), keeper, sentinels, losses: 0 }
     }
 
     pub(super) fn ask(&mut self, ask: Ask<'_>) {
-        self.session.ask(ask);
+        match (ask, &mut self.keeper) {
+            (Ask::Present { room, user, info, connections, id }, Some(keeper)) => {
+                keeper.present((room, user, info), connections, id, self.session.now_and_events().1);
+            }
+            (Ask::Roster { room, from, id }, Some(keeper)) => {
+                keeper.roster(room, from, id, self.session.now_and_events().1);
+            }
+            (ask, _) => return self.session.ask(ask),
+        }
+        self.serve_keeper();
     }
 
     pub(super) fn take_complaint(&mut self) -> Option<String> {
@@ -99,6 +112,7 @@ impl Single {
             (Place::Sentinel(_), None) => {}
         }
         self.follow(now);
+        self.serve_keeper();
     }
 
     pub(super) fn output(&mut self, link: LinkId) -> &[u8] {
@@ -124,6 +138,7 @@ impl Single {
             (Place::Sentinel(_), None) => {}
         }
         self.follow(now);
+        self.serve_keeper();
         self.session.poll_events(sink);
     }
 
@@ -137,7 +152,8 @@ impl Single {
 
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let sentinels = self.sentinels.as_ref().and_then(|sentinels| sentinels.next_timeout(self.session.config()));
-        self.session.next_timeout().into_iter().chain(sentinels).min()
+        let keeper = self.keeper.as_ref().and_then(Keeper::next_timeout);
+        self.session.next_timeout().into_iter().chain(sentinels).chain(keeper).min()
     }
 
     pub(super) fn timeout(&mut self, now: Time) {
@@ -146,6 +162,11 @@ impl Single {
             sentinels.timeout(now, self.session.config());
         }
         self.follow(now);
+        self.serve_keeper();
+    }
+
+    pub(super) fn instances(&self) -> &[Instance] {
+        self.keeper.as_ref().map_or(&[], Keeper::instances)
     }
 
     pub(super) fn stop_waiting(&mut self) {
@@ -154,13 +175,21 @@ impl Single {
 
     pub(super) fn stats(&self) -> RedisStats<'_> {
         let switches = self.sentinels.as_ref().map_or(0, Sentinels::switches);
-        RedisStats { switches, ..self.session.stats() }
+        let (presence_incarnations, presence_commands) = self.keeper.as_ref().map_or((0, 0), Keeper::counts);
+        RedisStats { switches, presence_incarnations, presence_commands, ..self.session.stats() }
     }
 
     /// The session, to look into.
     #[cfg(test)]
     pub(super) fn session(&self) -> &RedisSession {
         &self.session
+    }
+
+    /// Has the keeper hear of the session, and the session send what it says.
+    fn serve_keeper(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            self.session.serve(keeper);
+        }
     }
 
     /// Leads the session to where the Sentinels say that the master is. When a connection is lost they are asked again, and when the last

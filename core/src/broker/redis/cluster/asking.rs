@@ -3,7 +3,8 @@
 use super::super::command;
 use super::super::history::{self, Room};
 use super::super::link_id::Role;
-use super::super::publisher::{Asked, Detour, PublishAsked, StoreAsked, Why};
+use super::super::presence::Outcome;
+use super::super::publisher::{Asked, Detour, PublishAsked, StoreAsked, WaitsFor, Why};
 use super::super::redirect::Redirect;
 use super::super::session::News;
 use super::super::subscriber::Operation;
@@ -61,7 +62,7 @@ impl Cluster {
                 self.store(room, payload, &store, replicas_min, id);
             }
             Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
-            Ask::Present { id, .. } | Ask::Roster { id, .. } => self.events.presence_failed(id, false),
+            ask @ (Ask::Present { .. } | Ask::Roster { .. }) => self.ask_presence(&ask),
         }
     }
 
@@ -93,7 +94,7 @@ impl Cluster {
     }
 
     /// The node that takes publishes to a partition now.
-    fn place_to_publish(&self, partition: u16, role: Role) -> Option<usize> {
+    pub(super) fn place_to_publish(&self, partition: u16, role: Role) -> Option<usize> {
         let place = self.routes.node(partition).filter(|_| self.routes.ready_at(partition) <= self.now)?;
         self.node(place).filter(|node| node.session.is_up(role)).map(|_| place)
     }
@@ -207,8 +208,9 @@ impl Cluster {
     pub(super) fn give_up(&mut self, given_up: Vec<Waits>) {
         for waits in given_up {
             match waits.asked.waits_for() {
-                Ok(id) => self.fail(id, PublishError::Unavailable),
-                Err(id) => self.events.read_failed(id, true),
+                WaitsFor::Publish(id) => self.fail(id, PublishError::Unavailable),
+                WaitsFor::Read(id) => self.events.read_failed(id, true),
+                WaitsFor::Presence(asked) => self.presence_answered(asked, Outcome::Failed { passes: true }),
             }
         }
     }
@@ -221,6 +223,7 @@ impl Cluster {
             self.hear(place);
         }
         self.choose_home();
+        self.serve_keeper();
         self.send_waiting();
         self.send_subscriptions();
         self.tell();
@@ -237,6 +240,8 @@ impl Cluster {
         if is_news {
             self.node_has_changed(place, was_lost, came_up);
         }
+        let heard = self.node_mut(place).map(|node| node.session.take_heard()).unwrap_or_default();
+        self.hear_of_presence(place, heard);
         for news in news {
             match news {
                 News::Gone(partition) => {
@@ -331,6 +336,10 @@ impl Cluster {
         let ours = self.config.names().layout();
         self.is_news = true;
         self.layout_at = self.now;
+        if let Some(keeper) = &mut self.keeper {
+            // Nobody could be asked before.
+            keeper.hurry(self.now);
+        }
         self.layout = match layout {
             Ok(theirs) if theirs == ours => Layout::Agreed,
             Ok(theirs) => Layout::Differs(format!(

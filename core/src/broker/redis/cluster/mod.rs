@@ -10,12 +10,14 @@
 
 mod asking;
 mod node;
+mod presence;
 mod routes;
 mod scout;
 mod waiting;
 
 use super::link_id::{LinkId, Role};
 use super::names::{ClusterPubSub, SLOTS};
+use super::presence::{Instance, Keeper};
 use super::queue::EventQueue;
 use super::subscriber::Operation;
 use super::{Address, ConnectionRequest, LinkState, LinkStats, RedisConfig, RedisStats};
@@ -73,6 +75,8 @@ pub(super) struct Cluster {
     /// Subscriptions that were lost, of which the hub has to hear.
     lost: Partitions,
     events: EventQueue,
+    /// Who is in a room, where that is kept.
+    keeper: Option<Keeper>,
     layout: Layout,
     layout_at: Time,
     /// What the hub has heard: whether it can subscribe, whether it can publish, and what is amiss.
@@ -121,6 +125,7 @@ impl Cluster {
             unsent: BTreeMap::new(),
             lost: Partitions::none_of(partitions),
             events: EventQueue::default(),
+            keeper: Keeper::new(&config),
             layout: Layout::Unknown,
             layout_at: Time::ZERO,
             is_up: false,
@@ -325,6 +330,7 @@ impl Cluster {
             .chain(self.next_layout())
             .chain(self.next_subscription())
             .chain(self.waiting.next_timeout(self.now, self.config.publish_wait))
+            .chain(self.keeper.as_ref().and_then(Keeper::next_timeout))
             .chain([self.scout.next_timeout()])
             .min()
     }
@@ -351,6 +357,10 @@ impl Cluster {
             Layout::PutOff => Some(self.layout_at + LAYOUT_AGAIN),
             Layout::Unknown | Layout::Asked | Layout::Agreed => None,
         }
+    }
+
+    pub(super) fn instances(&self) -> &[Instance] {
+        self.keeper.as_ref().map_or(&[], Keeper::instances)
     }
 
     pub(super) fn stop_waiting(&mut self) {
@@ -393,6 +403,7 @@ impl Cluster {
             links().find(|link| link.state != LinkState::Up).or_else(|| links().next())
         };
         let none = LinkStats { state: LinkState::Waiting, last_error: self.scout.stats().last_error };
+        let (presence_incarnations, presence_commands) = self.keeper.as_ref().map_or((0, 0), Keeper::counts);
         let mut past = self.past;
         self.nodes().for_each(|(_, node)| past.add(&node.session.stats()));
         let in_flight = self.nodes().map(|(_, node)| node.session.stats().publishes_in_flight).sum::<usize>();
@@ -409,6 +420,8 @@ impl Cluster {
             publishes_dropped: past.dropped + self.dropped,
             unannounced: past.unannounced,
             unreplicated: past.unreplicated,
+            presence_incarnations,
+            presence_commands,
             oversized: past.oversized,
             ignored: past.ignored,
         }
@@ -491,6 +504,7 @@ impl Cluster {
             return;
         }
         self.is_news = true;
+        self.presence_has_moved(changed);
         if changed.iter().any(|partition| partition == 0) {
             self.layout_has_moved();
         }

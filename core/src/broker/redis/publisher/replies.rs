@@ -3,7 +3,8 @@
 use super::super::RedisConfig;
 use super::super::buffers::Outbox;
 use super::super::canary::{Canary, CanaryNews};
-use super::super::history::{self, HistoryError, ReadReply, Script, StoreReply};
+use super::super::history::{self, HistoryError, ReadReply, StoreReply};
+use super::super::lua::Lua;
 use super::super::redirect::Redirect;
 use super::super::refusal::Refusal;
 use super::super::replication::Wait;
@@ -50,7 +51,7 @@ impl Publisher {
         let verdict = match next.asked {
             Asked::Probe { probe, again } => Some(self.probed((probe, again), reply, outbox, config)),
             Asked::Load(script) => self.loaded(script, reply, config),
-            Asked::Publish(_) | Asked::Store(_) | Asked::Read(_)
+            Asked::Publish(_) | Asked::Store(_) | Asked::Read(_) | Asked::Presence(_)
                 if self.is_redirected(reply, &next, outbox, config) =>
             {
                 Some(Ok(Verdict::Fine))
@@ -64,6 +65,7 @@ impl Publisher {
             Asked::Store(asked) => self.stored(reply, (asked, next), outbox, config, sink),
             Asked::Wait(wait) => self.waited(reply, wait, config, sink),
             Asked::Read(asked) => self.have_read(reply, (asked, next.kept), outbox, config, sink),
+            Asked::Presence(asked) => self.have_kept(reply, (asked, next.kept), outbox, config),
         };
         let Some(verdict) = verdict else {
             // Answered with the others that this loses.
@@ -80,7 +82,7 @@ impl Publisher {
             self.kept.take(next.kept);
         }
         if self.forgotten_to.is_some_and(|place| place <= self.answered_to) {
-            self.repeat(outbox, config);
+            self.repeat(outbox);
         }
         verdict
     }
@@ -265,7 +267,7 @@ impl Publisher {
     }
 
     /// Of what the connection does not suffer from, the log is told.
-    fn script_refused(&mut self, refusal: Refusal, reason: Option<String>) -> Result<Verdict, Loss> {
+    pub(super) fn script_refused(&mut self, refusal: Refusal, reason: Option<String>) -> Result<Verdict, Loss> {
         let Some(reason) = reason else { return Ok(Verdict::Fine) };
         match refusal {
             Refusal::Lasting => {
@@ -277,7 +279,7 @@ impl Publisher {
     }
 
     /// Redis does not know the script of this command, so it was not done. Says whether it will be repeated.
-    fn repeats(&mut self, asked: (Asked, Time), kept: usize, outbox: &Outbox) -> bool {
+    pub(super) fn repeats(&mut self, asked: (Asked, Time), kept: usize, outbox: &Outbox) -> bool {
         if !self.is_unloaded && self.forgotten_to.is_none() && self.loads_in_a_row >= LOADS_IN_A_ROW_MAX {
             self.is_unloaded = true;
             self.complaints.refused(|| stores::FORGETFUL.to_owned());
@@ -327,35 +329,35 @@ impl Publisher {
     }
 
     /// All that was written is answered: the scripts, what was refused without them, and what was asked meanwhile.
-    fn repeat(&mut self, outbox: &mut Outbox, config: &RedisConfig) {
+    fn repeat(&mut self, outbox: &mut Outbox) {
         self.forgotten_to = None;
         if self.detours.is_of_cluster {
             if self.detours.lacks_scripts() {
                 self.loads_in_a_row += 1;
-                self.load(outbox, config);
+                self.load(outbox);
             }
             let Publisher { held, detours, .. } = self;
             std::mem::take(held).drain(|asked, bytes| detours.push(asked, bytes, Why::Behind));
             return;
         }
         self.loads_in_a_row += 1;
-        self.load(outbox, config);
+        self.load(outbox);
         for mut backlog in [std::mem::take(&mut self.refused), std::mem::take(&mut self.held)] {
             backlog.drain(|asked, bytes| self.append(asked, outbox, |out| out.extend_from_slice(bytes)));
         }
     }
 
     /// Whether Redis has taken a script.
-    fn loaded(&mut self, script: Script, reply: &Reply<'_>, config: &RedisConfig) -> Option<Result<Verdict, Loss>> {
+    fn loaded(&mut self, script: Lua, reply: &Reply<'_>, config: &RedisConfig) -> Option<Result<Verdict, Loss>> {
         if let Reply::Error(error) = reply {
             let refusal = Refusal::of_probe(error);
             if refusal != Refusal::Lasting {
                 return Some(Verdict::of(refusal, || config.explained_error(error)));
             }
         }
-        match history::loaded(script, reply, config) {
+        match script.loaded(reply, config) {
             // With the first of them it is tried anew, and each that fails decides.
-            Ok(()) => self.is_unloaded &= script != Script::of(&config.names())[0],
+            Ok(()) => self.is_unloaded &= self.scripts.first() != Some(&script),
             Err(reason) => {
                 self.is_unloaded = true;
                 self.complaints.refused(|| reason);

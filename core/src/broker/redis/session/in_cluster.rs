@@ -28,7 +28,9 @@ impl RedisSession {
 
     /// Whether there is anything to take.
     pub fn has_news(&self) -> bool {
-        !self.news.is_empty() || [&self.publisher, &self.durable_publisher].into_iter().any(Publisher::has_detours)
+        !self.news.is_empty()
+            || self.publisher.has_heard()
+            || [&self.publisher, &self.durable_publisher].into_iter().any(Publisher::has_detours)
     }
 
     /// Whether a connection is up.

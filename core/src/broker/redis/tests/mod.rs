@@ -4,6 +4,7 @@ mod canary;
 mod cluster;
 mod health;
 mod history;
+mod presence;
 mod publishing;
 mod random;
 mod refusing;
