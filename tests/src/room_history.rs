@@ -1,9 +1,10 @@
-//! A connection that asks a real Redis for rooms' histories, with the commands and the readers of the core.
+//! A connection that asks a real Redis for rooms' histories and for who is there, with the commands and the readers of the core.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use fanfare_core::broker::redis::history::{self, HistoryError, ReadReply, Room, Script};
+use fanfare_core::broker::redis::presence::commands::{self as presence, Done, Kind, PresenceError};
 use fanfare_core::broker::redis::resp::{Limits, Reply, Scan, scan};
 use fanfare_core::history::{IdempotencyKey, Query, StoredAt};
 
@@ -112,6 +113,35 @@ impl HistoryLink {
         let mut command = Vec::new();
         history::read(&mut command, room, drawn, query);
         self.ask(&command, |reply| Ok(history::parse_page(reply)?))
+    }
+
+    /// Makes the scripts of presence known.
+    ///
+    /// # Panics
+    ///
+    /// If Redis does not do what it is told.
+    pub fn load_presence(&mut self) {
+        for script in presence::Script::ALL {
+            let source = script.source();
+            let command = format!("*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n${}\r\n{source}\r\n", source.len());
+            self.ask(command.as_bytes(), |reply| assert_eq!(*reply, Reply::Bulk(script.sha1().as_bytes())));
+        }
+    }
+
+    /// Runs a command of presence.
+    ///
+    /// # Errors
+    ///
+    /// What Redis says.
+    pub fn presence(&mut self, kind: Kind, command: &[u8]) -> Result<Done, String> {
+        self.ask(command, |reply| match presence::parse(kind, reply) {
+            Ok((done, b"")) => Ok(done),
+            Ok((_, trouble)) => Err(String::from_utf8_lossy(trouble).into_owned()),
+            Err(PresenceError::Refused(error) | PresenceError::Unavailable(error)) => {
+                Err(String::from_utf8_lossy(error).into_owned())
+            }
+            Err(error) => Err(format!("{error:?}")),
+        })
     }
 
     fn ask<T>(&mut self, command: &[u8], answer: impl FnOnce(&Reply<'_>) -> T) -> T {

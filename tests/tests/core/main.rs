@@ -65,3 +65,4 @@ mod resp_oracle;
 mod room_histories_agree_in_redis_and_in_memory;
 mod room_histories_bear_what_redis_refuses;
 mod the_core_serves_in_webassembly;
+mod who_is_in_a_room_agrees_in_redis_and_in_memory;

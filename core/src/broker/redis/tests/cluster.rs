@@ -1,7 +1,10 @@
 //! A Cluster on scripted bytes: which node is asked for what, what is sent on, and what the hub hears.
 
+mod presence;
+
 use super::*;
 use crate::broker::redis::history::Script as Lua;
+use crate::broker::redis::presence::commands::Script as PresenceLua;
 use crate::broker::redis::{ClusterPubSub, Names, slot_of_partition};
 use crate::broker::{ReadId, Store, partition_of};
 use crate::history::{Part, Query, Retention};
@@ -156,12 +159,16 @@ impl World {
     fn set_up(&mut self, port: u16, role: Role) {
         let link = self.link(port, role);
         self.broker.connected(link, self.now);
-        let words: Vec<String> = self.sent_on(link).into_iter().map(|words| words[0].clone()).collect();
+        let commands = self.sent_on(link);
+        let words: Vec<String> = commands.iter().map(|words| words[0].clone()).collect();
         assert!(!words.contains(&"SELECT".to_owned()), "{words:?}");
         let mut said = [HELLO_REPLY, MASTER, PONG].concat();
         if role == Role::Publisher {
-            for script in Lua::of(&config().names()) {
-                said.extend(format!("$40\r\n{}\r\n", script.sha1()).into_bytes());
+            let all = Lua::ALL.map(|script| (script.source(), script.sha1())).into_iter();
+            let all = all.chain(PresenceLua::ALL.map(|script| (script.source(), script.sha1())));
+            let all: BTreeMap<&str, &str> = all.collect();
+            for command in commands.iter().filter(|command| command[0] == "SCRIPT") {
+                said.extend(format!("$40\r\n{}\r\n", all[&command[2][..]]).into_bytes());
             }
             said.extend_from_slice(b"$0\r\n\r\n");
         }

@@ -1,0 +1,118 @@
+//! Presence in a Cluster: which node is asked, and what comes of it when rooms move and nodes are lost.
+
+use super::*;
+use crate::broker::{Ask, PresenceId};
+
+const REPLIDS: [&str; 3] = [
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+    "cccccccccccccccccccccccccccccccccccccccc",
+];
+
+fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+fn kept(node: usize) -> Vec<u8> {
+    format!("*6\r\n:1\r\n:1\r\n:1\r\n{}:1\r\n{}", bulk(REPLIDS[node]), bulk("")).into_bytes()
+}
+
+fn checked(node: usize) -> Vec<u8> {
+    format!("*2\r\n:1\r\n{}", bulk(REPLIDS[node])).into_bytes()
+}
+
+fn renewed(node: usize, taken: &[&str]) -> Vec<u8> {
+    let names: String = taken.iter().map(|name| bulk(name)).collect();
+    format!("*4\r\n:1\r\n:1000\r\n{}*{}\r\n{names}", bulk(REPLIDS[node]), taken.len()).into_bytes()
+}
+
+impl World {
+    /// One that has its lease, and has told of a user in each partition.
+    fn told() -> World {
+        let mut world = World::up_with(RedisConfig { keeps_presence: true, ..config() });
+        assert_eq!(world.asked(1), ["Renew"]);
+        world.hear(1, Role::Publisher, &renewed(0, &[]));
+        // When it tells of the last one, it knows both nodes.
+        for partition in [0, 1, 0] {
+            world.present(partition, 1);
+            assert_eq!(world.asked(partition + 1), ["PresentSharded"]);
+            world.hear(partition + 1, Role::Publisher, &kept(usize::from(partition)));
+            assert_eq!(world.events(), ["kept 1: 1"]);
+        }
+        world
+    }
+
+    fn present(&mut self, partition: u16, id: u64) {
+        let id = PresenceId::new(id);
+        self.broker.ask(Ask::Present { room: &room(partition), user: "bob", info: "", connections: 1, id });
+    }
+
+    /// What is asked of presence on a publishing connection.
+    fn asked(&mut self, port: u16) -> Vec<String> {
+        let name = |sha1: &String| PresenceLua::ALL.into_iter().find(|script| script.sha1() == sha1).expect("one");
+        let sent = self.sent(port, Role::Publisher).into_iter().filter(|words| words[0] == "EVALSHA");
+        sent.map(|words| format!("{:?}", name(&words[1]))).collect()
+    }
+}
+
+#[test]
+fn what_a_node_does_not_have_goes_to_the_one_that_has_it() {
+    let mut world = World::told();
+    world.present(0, 7);
+    assert_eq!(world.asked(1), ["PresentSharded"]);
+    world.hear(1, Role::Publisher, &moved(0, 2));
+    let asked = world.asked(2);
+    assert!(asked.contains(&"Check".to_owned()) && asked.contains(&"PresentSharded".to_owned()), "{asked:?}");
+    let replies = asked.iter().map(|kind| match &kind[..] {
+        "Check" => checked(1),
+        "Renew" => renewed(1, &[]),
+        _ => kept(1),
+    });
+    let replies: Vec<u8> = replies.flatten().collect();
+    world.hear(2, Role::Publisher, &replies);
+    let events = world.events();
+    assert!(events.contains(&"kept 7: 1".to_owned()), "{events:?}");
+    assert!(!events.contains(&"presence lost".to_owned()), "that node was known before: {events:?}");
+}
+
+#[test]
+fn a_node_that_nobody_knew_may_have_lost_what_another_one_was_told() {
+    let mut world = World::told();
+    world.fail(2, Role::Publisher);
+    world.events();
+    world.wait(Duration::from_secs(1));
+    world.set_up(2, Role::Publisher);
+    assert_eq!(world.asked(2), ["Check"]);
+    world.hear(2, Role::Publisher, &checked(2));
+    assert!(world.events().contains(&"presence lost".to_owned()));
+    assert_eq!(world.asked(1), ["Renew"], "under another name");
+}
+
+#[test]
+fn what_waits_at_a_lost_node_fails_and_the_others_go_on() {
+    let mut world = World::told();
+    world.present(1, 7);
+    world.present(0, 8);
+    assert_eq!((world.asked(1), world.asked(2)), (vec!["PresentSharded".to_owned()], vec!["PresentSharded".into()]));
+    world.fail(2, Role::Publisher);
+    world.present(1, 9);
+    world.hear(1, Role::Publisher, &kept(0));
+    let events = world.events();
+    for expected in ["not kept 7, true", "not kept 9, true", "kept 8: 1"] {
+        assert!(events.contains(&expected.to_owned()), "{events:?}");
+    }
+}
+
+#[test]
+fn the_dead_are_cleared_up_after_in_every_partition() {
+    let mut world = World::told();
+    world.wait(Duration::from_secs(10) / 3);
+    assert_eq!(world.asked(1), ["Renew"]);
+    world.hear(1, Role::Publisher, &renewed(0, &["00000000000000dd"]));
+    assert_eq!((world.asked(1), world.asked(2)), (vec!["Gone".to_owned()], vec!["Gone".into()]));
+    world.hear(1, Role::Publisher, b"*0\r\n");
+    world.hear(2, Role::Publisher, b"*0\r\n");
+    world.wait(Duration::from_secs(10) / 3);
+    let renew = world.sent(1, Role::Publisher).pop().unwrap();
+    assert_eq!(renew[renew.len() - 2..], ["1", "00000000000000dd"]);
+}
