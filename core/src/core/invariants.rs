@@ -10,7 +10,8 @@ impl Core {
     pub fn check_invariants(&self) {
         let cx = &self.cx;
         cx.fanout.check_invariants(&cx.slots, cx.config.limits.group_members_max.into());
-        cx.limits.check_invariants(&cx.slots, |slot| self.session.user_of(slot));
+        let (user_of, rooms_of) = (|slot| self.session.user_of(slot), |slot| self.hub.rooms_joined(cx, slot).collect());
+        cx.limits.check_invariants(&cx.slots, user_of, rooms_of);
         self.transport.check_invariants(cx);
         self.hub.check_invariants(cx);
         self.session.check_invariants(&self.hub, cx);

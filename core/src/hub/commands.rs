@@ -166,9 +166,10 @@ impl Hub {
         self.rooms.find(name).is_some_and(|room| cx.slots.get(slot).rooms.position(room).is_some())
     }
 
-    /// The name of a room that somebody is in.
-    pub fn room_name(&self, room: u32) -> &str {
-        &self.rooms.get(room).name
+    /// The rooms that the connection is in, but for those by which it observes others.
+    pub fn rooms_joined(&self, cx: &Context, slot: u32) -> impl Iterator<Item = u32> {
+        let rooms = cx.slots.get(slot).rooms.as_slice().iter().map(|membership| membership.room);
+        rooms.filter(|room| self.observed(*room).is_none())
     }
 
     /// Takes the connection out of the room at this position of its list.
@@ -177,7 +178,9 @@ impl Hub {
         self.end_join(cx, slot, room);
         self.histories.leave(slot, room);
         cx.fanout.leave(&mut cx.slots, slot, position, rest);
-        cx.limits.quotas_mut().leave(slot, room);
+        if self.observed(room).is_none() {
+            cx.limits.quotas_mut().leave(slot, room);
+        }
         if cx.fanout.audience(room).is_empty() {
             self.linger(cx, room);
         }

@@ -197,7 +197,12 @@ impl Limits {
 
     /// Panics unless every meter is looked at in its turn, errors are forgiven in theirs, and users have what their connections have;
     /// `user_of` tells whose each is.
-    pub fn check_invariants(&self, slots: &Slots, user_of: impl Fn(u32) -> Option<u32>) {
+    pub fn check_invariants(
+        &self,
+        slots: &Slots,
+        user_of: impl Fn(u32) -> Option<u32>,
+        rooms_of: impl Fn(u32) -> Vec<u32>,
+    ) {
         let is_metered = |slot: &u32| slots.get(*slot).meter.is_some();
         let metered: Vec<u32> = slots.slots().filter(is_metered).collect();
         let mut queued: Vec<u32> =
@@ -205,7 +210,7 @@ impl Limits {
         queued.sort_unstable();
         assert_eq!(queued, metered, "a meter is looked at in its turn");
         self.errors.check_invariants(slots);
-        self.quotas.check_invariants(slots, user_of);
+        self.quotas.check_invariants(slots, user_of, rooms_of);
     }
 
     /// Panics if anything is left of a connection.

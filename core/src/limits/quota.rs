@@ -98,15 +98,19 @@ impl Quotas {
         self.user(slot).is_some_and(|user| self.members.contains_key(&(user, room)))
     }
 
-    /// Panics unless it agrees with the connections, of which this tells whose they are.
-    pub fn check_invariants(&self, slots: &Slots, user_of: impl Fn(u32) -> Option<u32>) {
+    /// Panics unless it agrees with the connections, of which these tell whose they are, and in which rooms.
+    pub fn check_invariants(
+        &self,
+        slots: &Slots,
+        user_of: impl Fn(u32) -> Option<u32>,
+        rooms_of: impl Fn(u32) -> Vec<u32>,
+    ) {
         let mut found = Quotas::new(self.rooms_max, 0);
         for slot in slots.slots() {
             let user = user_of(slot).filter(|_| self.are_kept());
             assert_eq!(self.user(slot), user, "whose slot {slot} is");
             if let Some(user) = user {
-                let rooms = slots.get(slot).rooms.as_slice();
-                found.begin(slot, user, rooms.iter().map(|membership| membership.room));
+                found.begin(slot, user, rooms_of(slot).into_iter());
             }
         }
         assert_eq!(self.members, found.members, "the rooms of users");

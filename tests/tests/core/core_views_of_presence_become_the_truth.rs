@@ -100,6 +100,8 @@ impl World {
                 auth.required = false;
                 config.auth = Some(auth);
                 config.presence.users_max = USERS_MAX;
+                // So that rooms of users are counted, which is a thing apart.
+                config.limits.rooms_per_user_max = 1_000;
                 // The model has none of them.
                 config.timeouts.ping_interval = Duration::from_secs(1_000_000);
             })

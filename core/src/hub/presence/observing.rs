@@ -39,10 +39,9 @@ impl Hub {
 
     /// The right that a member of this room needs, and in which room.
     pub fn right_of_members(&self, room: u32) -> (Right, &str) {
-        let name = self.room_name(room);
         match self.observed(room) {
             Some(observed) => (Right::Presence, observed),
-            None => (Right::Subscribe, name),
+            None => (Right::Subscribe, &self.rooms.get(room).name),
         }
     }
 
