@@ -115,7 +115,7 @@ impl drive::Broker for Broker {
                 snapshot.set_links_up();
                 snapshot.broker_publishes_dropped = exchange.publishes_dropped();
             }
-            Broker::Redis(redis) => snapshot.set_redis(&redis.session().stats()),
+            Broker::Redis(redis) => snapshot.set_redis(redis.session()),
         }
     }
 }

@@ -72,6 +72,7 @@ pub fn session_config(config: &Config, target: &RedisTarget, drawn: Drawn) -> Re
     session.sentinel_password = at_sentinels.password.as_ref().and_then(text);
     session.database = target.database;
     session.client_name = format!("fanfare-{:016x}", drawn.node);
+    session.about = about(config);
     session.seed = drawn.jitter;
     let rules = config.core.rules.as_slice();
     session.keeps_history = rules.iter().any(|rule| rule.history.is_some());

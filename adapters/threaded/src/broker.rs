@@ -114,7 +114,7 @@ impl drive::Broker for Broker {
     fn describe(&mut self, snapshot: &mut Snapshot) {
         match self {
             Broker::Memory(_) => snapshot.set_links_up(),
-            Broker::Redis(redis) => snapshot.set_redis(&redis.session().stats()),
+            Broker::Redis(redis) => snapshot.set_redis(redis.session()),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::families::{Across, FIGURES, LIMITS, SAMPLES, TURN_BOUNDS_US};
+use super::instances::Instances;
 use super::snapshot::Snapshot;
 use crate::config::Config;
 use crate::descriptors::Places;
@@ -34,6 +35,7 @@ pub struct Figures {
     publish_micros: AtomicU64,
     recoveries: [AtomicU64; RECOVERY_BUCKETS],
     recovery_micros: AtomicU64,
+    instances: Mutex<Instances>,
 }
 
 const PUBLISH_BUCKETS: usize = Metrics::PUBLISH_BOUNDS_US.len() + 1;
@@ -49,12 +51,13 @@ impl Figures {
             publish_micros: AtomicU64::new(0),
             recoveries: [const { AtomicU64::new(0) }; RECOVERY_BUCKETS],
             recovery_micros: AtomicU64::new(0),
+            instances: Mutex::default(),
         };
         figures.publish(&Snapshot::default());
         figures
     }
 
-    /// Shows these figures from now on: some fifty relaxed stores, no lock, no allocation.
+    /// Shows these figures from now on: some fifty relaxed stores, no lock, no allocation, but for news of instances.
     pub fn publish(&self, snapshot: &Snapshot) {
         for (slot, (figure, _)) in self.values.iter().zip(FIGURES) {
             slot.store(figure(snapshot), Relaxed);
@@ -67,6 +70,11 @@ impl Figures {
             slot.store(count, Relaxed);
         }
         self.recovery_micros.store(snapshot.core.recovery_micros, Relaxed);
+        if let Some(instances) = &snapshot.instances {
+            let mut shown = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+            instances.warn(&shown);
+            shown.clone_from(instances);
+        }
     }
 
     /// Counts one turn of the event loop that worked for `duration`. Only one thread may call this: as nobody else
@@ -164,6 +172,13 @@ impl Board {
         let sum = |figure: &dyn Fn(&Figures) -> u64| self.workers.iter().map(figure).fold(0, u64::saturating_add);
         let counts = std::array::from_fn(|bucket| sum(&|figures| figures.recoveries[bucket].load(Relaxed)));
         (counts, sum(&|figures| figures.recovery_micros.load(Relaxed)))
+    }
+
+    /// Those that keep presence together, as JSON: each worker knows of all.
+    pub(crate) fn instances(&self) -> String {
+        let first =
+            self.workers.first().map(|figures| figures.instances.lock().unwrap_or_else(PoisonError::into_inner));
+        first.map_or_else(|| Instances::default().json().to_owned(), |instances| instances.json().to_owned())
     }
 
     /// A text is whole whoever panicked.

@@ -34,6 +34,10 @@ impl Status for Board {
     fn readiness(&self) -> Result<(), String> {
         self.readiness()
     }
+
+    fn instances(&self) -> String {
+        self.instances()
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +99,8 @@ mod tests {
             broker_oversized: 6,
             history_unannounced: 8,
             history_unreplicated: 9,
+            presence_incarnations: 16,
+            presence_commands: 17,
             auth_not_looked_at: 13,
             auth_bans_unseen_s: 14,
             accept_errors: 7,
@@ -125,6 +131,8 @@ mod tests {
             ("fanfare_broker_oversized_total", 6.0),
             ("fanfare_history_unannounced_total", 8.0),
             ("fanfare_history_unreplicated_total", 9.0),
+            ("fanfare_presence_incarnations_total", 16.0),
+            ("fanfare_presence_commands_total", 17.0),
             ("fanfare_history_foreign_total", 12.0),
             ("fanfare_auth_overflows_total", 13.0),
             ("fanfare_auth_bans_unseen_seconds", 14.0),

@@ -346,6 +346,16 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.history_unreplicated],
     ),
     counter(
+        "fanfare_presence_incarnations_total",
+        "Times that a worker began to tell Redis of its users: once, and again each time that what it had told was lost.",
+        samples![s => s.presence_incarnations],
+    ),
+    counter(
+        "fanfare_presence_commands_total",
+        "Commands of presence for Redis: whose users come and go, leases, and clearing up after instances that are gone.",
+        samples![s => s.presence_commands],
+    ),
+    counter(
         "fanfare_history_foreign_total",
         "Messages that other programs published into rooms with history: delivered to members, and not stored.",
         samples![s => s.core.history_foreign],

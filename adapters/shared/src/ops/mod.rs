@@ -4,7 +4,9 @@
 mod board;
 mod exposition;
 mod families;
+mod instances;
 mod snapshot;
 
 pub use board::{Board, Figures};
+pub use instances::Instances;
 pub use snapshot::Snapshot;

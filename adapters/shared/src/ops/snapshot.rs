@@ -1,6 +1,7 @@
 //! What a server tells of itself after a turn.
 
-use fanfare_core::broker::redis::{LinkState, LinkStats, RedisStats};
+use super::instances::Instances;
+use fanfare_core::broker::redis::{LinkState, LinkStats, RedisBroker};
 
 /// The figures of one moment: the core's, and what only the adapter knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub struct Snapshot {
     pub history_unannounced: u64,
     /// Messages that were stored in Redis, and that too few replicas had in time.
     pub history_unreplicated: u64,
+    /// How often this server has begun to tell of its users, and commands of presence.
+    pub presence_incarnations: u64,
+    /// See there.
+    pub presence_commands: u64,
+    /// The instances that keep presence together, where there is news of them.
+    pub instances: Option<Instances>,
     /// Credentials that were not looked at because too many waited.
     pub auth_not_looked_at: u64,
     /// What became of TLS handshakes.
@@ -48,7 +55,10 @@ impl Snapshot {
     }
 
     /// What a Redis session knows.
-    pub fn set_redis(&mut self, stats: &RedisStats<'_>) {
+    pub fn set_redis(&mut self, redis: &mut RedisBroker) {
+        let own = redis.about().to_owned();
+        self.instances = redis.take_instances().map(|instances| Instances::new(instances, &own));
+        let stats = redis.stats();
         let is_up = |link: LinkStats<'_>| link.state == LinkState::Up;
         (self.subscriber_up, self.publisher_up) = (is_up(stats.subscriber), is_up(stats.publisher));
         self.durable_publisher_up = stats.durable_publisher.is_none_or(is_up);
@@ -59,5 +69,7 @@ impl Snapshot {
         self.broker_oversized = stats.oversized;
         self.history_unannounced = stats.unannounced;
         self.history_unreplicated = stats.unreplicated;
+        self.presence_incarnations = stats.presence_incarnations;
+        self.presence_commands = stats.presence_commands;
     }
 }

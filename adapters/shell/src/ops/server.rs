@@ -50,6 +50,11 @@ pub trait Status: Send + Sync + 'static {
     /// # Errors
     /// If it is not ready.
     fn readiness(&self) -> Result<(), String>;
+
+    /// The servers that act as one with it, as JSON, if it knows of any.
+    fn instances(&self) -> String {
+        "[]".to_owned()
+    }
 }
 
 /// The running operations port. Dropping it stops it and waits for its thread.
@@ -138,10 +143,11 @@ fn router<S: Status>(status: Arc<S>, names: Arc<[HostName]>) -> Router {
         router = router
             .route(&format!("/metrics{end}"), get(metrics::<S>))
             .route(&format!("/healthz{end}"), get("ok"))
-            .route(&format!("/readyz{end}"), get(readyz::<S>));
+            .route(&format!("/readyz{end}"), get(readyz::<S>))
+            .route(&format!("/instances{end}"), get(instances::<S>));
     }
     router
-        .fallback((StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz and /readyz"))
+        .fallback((StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz, /readyz and /instances"))
         .layer(middleware::from_fn_with_state(names, guard))
         .with_state(status)
 }
@@ -159,6 +165,10 @@ async fn readyz<S: Status>(State(status): State<Arc<S>>) -> impl IntoResponse {
         Ok(()) => (StatusCode::OK, "ready".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
     }
+}
+
+async fn instances<S: Status>(State(status): State<Arc<S>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], status.instances())
 }
 
 /// A connection.
@@ -281,6 +291,8 @@ mod tests {
         ready("http/1.1 503", "the broker is away");
         let (head, body) = request(&ops, "GET", "/healthz");
         assert!(head.starts_with("http/1.1 200") && body == "ok", "{head}");
+        let (head, body) = request(&ops, "GET", "/instances");
+        assert!(head.contains("content-type: application/json") && body == "[]", "{head}");
     }
 
     #[test]

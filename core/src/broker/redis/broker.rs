@@ -101,9 +101,14 @@ impl RedisBroker {
         either!(&mut self.at, at => at.take_notice())
     }
 
-    /// The instances that keep presence together with this one, and itself, as of the last renewal of its lease. Empty where none is kept.
-    pub fn instances(&self) -> &[Instance] {
-        either!(&self.at, at => at.instances())
+    /// The instances that keep presence together with this one, and itself: once after each renewal of its lease. None where none is kept.
+    pub fn take_instances(&mut self) -> Option<&[Instance]> {
+        either!(&mut self.at, at => at.take_instances())
+    }
+
+    /// [`RedisConfig::about`].
+    pub fn about(&self) -> &str {
+        either!(&self.at, at => at.about())
     }
 
     /// Where the server is that is used, for log lines: none while Sentinels have not named it, and in a Cluster. What to connect to,

@@ -165,8 +165,12 @@ impl Single {
         self.serve_keeper();
     }
 
-    pub(super) fn instances(&self) -> &[Instance] {
-        self.keeper.as_ref().map_or(&[], Keeper::instances)
+    pub(super) fn about(&self) -> &str {
+        &self.session.config().about
+    }
+
+    pub(super) fn take_instances(&mut self) -> Option<&[Instance]> {
+        self.keeper.as_mut()?.take_instances()
     }
 
     pub(super) fn stop_waiting(&mut self) {

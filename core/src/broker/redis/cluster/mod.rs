@@ -359,8 +359,12 @@ impl Cluster {
         }
     }
 
-    pub(super) fn instances(&self) -> &[Instance] {
-        self.keeper.as_ref().map_or(&[], Keeper::instances)
+    pub(super) fn about(&self) -> &str {
+        &self.config.about
+    }
+
+    pub(super) fn take_instances(&mut self) -> Option<&[Instance]> {
+        self.keeper.as_mut()?.take_instances()
     }
 
     pub(super) fn stop_waiting(&mut self) {

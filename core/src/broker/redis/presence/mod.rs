@@ -137,6 +137,8 @@ pub(super) struct Keeper {
     sent: BTreeMap<u64, Sent>,
     numbered: u64,
     instances: Vec<Instance>,
+    /// Nobody has taken them.
+    is_news: bool,
 }
 
 impl Keeper {
@@ -166,14 +168,15 @@ impl Keeper {
             sent: BTreeMap::new(),
             numbered: 0,
             instances: Vec::new(),
+            is_news: false,
         };
         keeper.incarnation = Incarnation(keeper.draw(OF_INCARNATION));
         config.keeps_presence.then_some(keeper)
     }
 
-    /// All instances, as of the last renewal.
-    pub(super) fn instances(&self) -> &[Instance] {
-        &self.instances
+    /// All instances, once after each renewal.
+    pub(super) fn take_instances(&mut self) -> Option<&[Instance]> {
+        std::mem::take(&mut self.is_news).then_some(&self.instances)
     }
 
     /// How many incarnations there were, and how many commands.
@@ -404,7 +407,7 @@ impl Keeper {
         let is_current = generation == self.generation;
         match outcome {
             Outcome::Done(Done::Renew { is_kept, replid, taken, instances }) => {
-                self.instances = instances;
+                (self.instances, self.is_news) = (instances, true);
                 self.begin_clearing(taken);
                 if !is_current {
                     self.next_at = now;

@@ -132,7 +132,9 @@ fn who_comes_is_told_under_a_lease_and_not_before() {
     assert_eq!([of(1), of(2)], ["\u{1}present:r", "\u{1}changes:r"]);
     assert_eq!(said[0][7..], ["fanfare:\u{1}presence:r", "r", "bob", "1", "1"]);
     assert_eq!(script.replies(&[kept(3, 1, A)]), ["kept 2: 3"]);
-    assert_eq!(script.session.instances().len(), 1);
+    let instances = script.session.take_instances().map(<[_]>::to_vec).expect("they are told");
+    assert_eq!((instances.len(), instances[0].until_ms, &*instances[0].about), (1, 2000, "{\"version\":\"1\"}"));
+    assert_eq!(script.session.take_instances(), None, "once");
 }
 
 #[test]
