@@ -30,6 +30,8 @@
 //! | `MISCONF`, `NOREPLICAS`, `OOM` | a server that takes no writes: to whatever a script writes first, so nothing is stored | of this store or read, which may be asked again; the connection is well, and plain messages pass |
 //! | `NOSCRIPT` | a server that was restarted behind a proxy, or told `SCRIPT FLUSH` | no refusal: the scripts are loaded and what was refused is repeated |
 //! | `NOHISTORY` | the script, where `INFO` is refused or tells no replication id | `Lasting`, as histories altogether |
+//! | `NOPRESENCE` | the same of scripts of presence | `Lasting`, of this command |
+//! | `GONE` | a script of presence | no refusal: others have taken the instance for dead, and it begins anew |
 //! | `KEYREUSED` | the script | `Lasting`, of this message |
 //! | any other to `SCRIPT LOAD`, such as `NOPERM` | an ACL, a proxy | `Lasting`, as histories altogether; asked again with the next probe |
 
