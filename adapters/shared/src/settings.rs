@@ -87,7 +87,7 @@ fn about(config: &Config) -> String {
     let rules = config.core.rules.clone();
     let in_force = if config.core.auth.is_some() { rules.with_own_rooms() } else { rules };
     let (address, version, rules) = (config.listen, env!("CARGO_PKG_VERSION"), in_force.fingerprint());
-    format!(r#"{{"address":"{address}","version":"{version}","rules":"{rules:016x}","envelope":{VERSION_NEWEST}}}"#)
+    format!(r#"{{"address":"{address}","version":"{version}","rules":"{rules:016x}","envelope":"{VERSION_NEWEST}"}}"#)
 }
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
         let rules = Rules::default().fingerprint();
         let version = env!("CARGO_PKG_VERSION");
         let expected =
-            format!(r#"{{"address":"127.0.0.1:8080","version":"{version}","rules":"{rules:016x}","envelope":3}}"#);
+            format!(r#"{{"address":"127.0.0.1:8080","version":"{version}","rules":"{rules:016x}","envelope":"3"}}"#);
         assert_eq!(about, expected);
         let mut rule = Rule::new("a".parse().unwrap());
         rule.presence = true;

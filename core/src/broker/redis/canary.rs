@@ -15,8 +15,8 @@ use super::names::SLOTS;
 use super::refusal::{Refusal, takes_no_writes};
 use crate::time::Time;
 
-/// What names of ours begin with, behind the prefix. No room's name holds it.
-const MARK: u8 = 1;
+/// What the names of canaries begin with, behind the prefix. No room's name does.
+const PREFIX: &str = "\u{1}canary:";
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub(super) struct Canary {
 }
 
 fn name(seed: u64, config: &RedisConfig) -> String {
-    format!("{}canary:{}:{:016x}", char::from(MARK), config.client_name, seed)
+    format!("{PREFIX}{}:{seed:016x}", config.client_name)
 }
 
 impl Canary {
@@ -137,7 +137,7 @@ impl Canary {
 
     /// Whether this stands behind the prefix in the name of a canary's channel, and is no room.
     pub(super) fn is_named(room: &str) -> bool {
-        room.as_bytes().first() == Some(&MARK)
+        room.starts_with(PREFIX)
     }
 
     /// What is published.
