@@ -1,6 +1,7 @@
 //! A Cluster in the midst of its life: nodes that answer, send on, break off and lie, and a map of slots that is anybody's guess. What is
 //! reported stays within what was asked.
 
+use super::presence;
 use super::resp::HELLO_REPLY;
 use super::session::{Link, bulk, check_reason, confirmation};
 use super::steps::{short, steps};
@@ -41,6 +42,8 @@ enum Step<'a> {
     Publish(u8, bool),
     Store(u8, bool),
     Read(u8),
+    /// Something about who is in a room.
+    Presence(u8, u8),
     Wish(u8, bool),
     Break(u8),
     Connect(u8),
@@ -49,7 +52,7 @@ enum Step<'a> {
 
 impl<'a> Step<'a> {
     fn read(bytes: &mut Unstructured<'a>) -> Result<Step<'a>> {
-        Ok(match bytes.int_in_range(0..=18)? {
+        Ok(match bytes.int_in_range(0..=19)? {
             0 => Step::Hear(bytes.arbitrary()?, short(bytes)?),
             1..=4 => Step::Answer(bytes.arbitrary()?, bytes.arbitrary()?),
             5 => Step::Redirect(bytes.arbitrary()?, bytes.arbitrary()?, bytes.arbitrary()?),
@@ -62,6 +65,7 @@ impl<'a> Step<'a> {
             13 => Step::Wish(bytes.arbitrary()?, bytes.arbitrary()?),
             14 => Step::Break(bytes.arbitrary()?),
             15..=17 => Step::Connect(bytes.arbitrary()?),
+            19 => Step::Presence(bytes.arbitrary()?, bytes.arbitrary()?),
             _ => Step::Wait(bytes.arbitrary()?),
         })
     }
@@ -80,6 +84,7 @@ struct World {
     held: BTreeSet<String>,
     waiting: BTreeSet<u64>,
     reads: BTreeSet<u64>,
+    presence: presence::Asked,
     /// The publisher went down before they were answered.
     void_reads: BTreeSet<u64>,
     ids: u64,
@@ -94,6 +99,7 @@ pub fn cluster(data: &[u8]) {
     let config = redis_config(|config| {
         config.topology = Topology::Cluster { nodes, partitions: PARTITIONS, pubsub };
         config.keeps_history = true;
+        config.keeps_presence = seed & 64 != 0;
         config.seed = seed.into();
         config.password = (seed & 8 != 0).then(|| PASSWORD.to_owned());
         config.publish_wait = Duration::from_millis(if seed & 16 != 0 { 500 } else { 0 });
@@ -111,6 +117,7 @@ pub fn cluster(data: &[u8]) {
         held: BTreeSet::new(),
         waiting: BTreeSet::new(),
         reads: BTreeSet::new(),
+        presence: presence::Asked::default(),
         void_reads: BTreeSet::new(),
         ids: 0,
     };
@@ -183,6 +190,11 @@ impl World {
                 self.broker.read(&room(of), query, RETENTION, ReadId::new(self.ids));
             }
             Step::Read(_) => {}
+            Step::Presence(of, choice) if self.up[1] => {
+                self.ids += 1;
+                self.presence.ask(&mut self.broker, &room(of), self.ids, choice);
+            }
+            Step::Presence(..) => {}
             Step::Wish(of, wanted) => self.wish(&room(of), wanted),
             Step::Break(choice) => {
                 let opened: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.open).map(|(id, _)| *id).collect();
@@ -281,12 +293,15 @@ impl World {
             b"GET" => bulk(if self.is_sharded { b"4 sharded" } else { b"4 classic" }),
             b"SCRIPT" => {
                 let loaded = Script::ALL.into_iter().find(|script| script.source().as_bytes() == command[2]);
-                bulk(loaded.expect("one of them").sha1().as_bytes())
+                let name = loaded.map(Script::sha1).or_else(|| presence::loaded(&command[2]));
+                bulk(name.expect("one of them").as_bytes())
             }
             b"EVALSHA" if command[1] == Script::Read.sha1().as_bytes() => {
                 b"*6\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n".to_vec()
             }
-            b"EVALSHA" => b"*6\r\n$18\r\n1-00000000000000ff\r\n:7\r\n:1\r\n:1000\r\n:1\r\n$0\r\n\r\n".to_vec(),
+            b"EVALSHA" => presence::answer(&command[1], self.now.as_millis() + self.ids).unwrap_or_else(|| {
+                b"*6\r\n$18\r\n1-00000000000000ff\r\n:7\r\n:1\r\n:1000\r\n:1\r\n$0\r\n\r\n".to_vec()
+            }),
             kind @ (b"SUBSCRIBE" | b"UNSUBSCRIBE" | b"SSUBSCRIBE" | b"SUNSUBSCRIBE") => {
                 let kind = String::from_utf8_lossy(kind).to_lowercase();
                 let channels = command[1..].iter().map(|channel| String::from_utf8_lossy(channel));
@@ -327,7 +342,7 @@ impl World {
     }
 
     fn listen(&mut self, events: impl FnOnce(&mut RedisBroker, &mut dyn FnMut(BrokerEvent<'_>))) {
-        let World { broker, up, asked, held, waiting, reads, void_reads, refusing, .. } = self;
+        let World { broker, up, asked, held, waiting, reads, presence, void_reads, refusing, .. } = self;
         let check = |reason: &str| check_reason(reason, [Some(PASSWORD), None]);
         events(broker, &mut |event| match event {
             BrokerEvent::Up => assert!(!std::mem::replace(&mut up[0], true), "up twice"),
@@ -347,6 +362,7 @@ impl World {
                 check(reason);
                 up[1] = false;
                 void_reads.append(reads);
+                presence.publisher_down(true);
             }
             BrokerEvent::Refusing { reason } => {
                 check(reason);
@@ -374,6 +390,10 @@ impl World {
                 let is_first = reads.remove(&id.number()) || void_reads.remove(&id.number());
                 assert!(is_first, "{id:?} is answered once");
             }
+            BrokerEvent::PresenceKept { id, .. } => presence.kept(id),
+            BrokerEvent::Roster { id, .. } => presence.read(id),
+            BrokerEvent::PresenceFailed { id, .. } => presence.failed(id),
+            BrokerEvent::PresenceLost => presence.lost(),
             other => panic!("no event of a Cluster: {other:?}"),
         });
     }
@@ -392,6 +412,7 @@ impl World {
         self.listen(|broker, sink| broker.poll_events(sink));
         assert_eq!((&self.waiting, self.up), (&BTreeSet::new(), [false; 2]));
         assert!(self.reads.is_empty(), "never answered: {:?}", self.reads);
+        assert!(self.presence.is_empty(), "never answered: {:?}", self.presence);
     }
 }
 

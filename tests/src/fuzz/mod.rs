@@ -16,6 +16,7 @@ mod history;
 mod identity;
 mod json;
 mod pieces;
+mod presence;
 mod resp;
 pub mod resp_against_redis;
 mod session;

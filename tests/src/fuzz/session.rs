@@ -3,6 +3,7 @@
 
 mod sentinel;
 
+use super::presence;
 use super::resp::HELLO_REPLY;
 use super::steps::{short, steps};
 use crate::redis_config;
@@ -48,6 +49,8 @@ enum Step<'a> {
     /// In one of two rooms.
     Store(bool, bool, u16),
     Read,
+    /// Something about who is in a room.
+    Presence(u8),
     Wish(u8, bool),
     /// The connection breaks, or cannot be established.
     Break(bool),
@@ -60,7 +63,7 @@ enum Step<'a> {
 
 impl<'a> Step<'a> {
     fn read(bytes: &mut Unstructured<'a>, has_sentinels: bool) -> Result<Step<'a>> {
-        Ok(match bytes.int_in_range(0..=if has_sentinels { 17 } else { 12 })? {
+        Ok(match bytes.int_in_range(0..=if has_sentinels { 18 } else { 13 })? {
             0 => Step::Hear(bytes.arbitrary()?, short(bytes)?),
             1 => Step::Answer(bytes.arbitrary()?, bytes.arbitrary()?),
             2 => Step::Confirm(bytes.arbitrary()?, bytes.arbitrary()?),
@@ -74,6 +77,7 @@ impl<'a> Step<'a> {
             10 => Step::Store(bytes.arbitrary()?, bytes.arbitrary()?, bytes.arbitrary()?),
             11 => Step::Read,
             12 => Step::Wait(bytes.arbitrary()?),
+            13 => Step::Presence(bytes.arbitrary()?),
             _ => Step::Sentinel(bytes.arbitrary()?, sentinel::Step::read(bytes)?),
         })
     }
@@ -142,6 +146,7 @@ pub(super) struct History {
     held: BTreeSet<String>,
     waiting: BTreeSet<u64>,
     reads: BTreeSet<u64>,
+    presence: presence::Asked,
     /// Bytes that the session may have to write beside what it is asked to publish.
     surplus_bytes_max: usize,
     ids: u64,
@@ -162,10 +167,12 @@ impl History {
         let seed = bytes.arbitrary().unwrap_or(0_u8);
         let password = (seed & 1 != 0).then_some("secret");
         let keeps_history = seed & 4 != 0;
+        let keeps_presence = seed & 64 != 0;
         let sentinels = if seed & 8 != 0 { 1 + usize::from(seed >> 4) % 3 } else { 0 };
         let sentinel_password = (sentinels > 0 && seed & 1 != 0).then_some("s3ntinel");
         let config = redis_config(|config| {
             config.keeps_history = keeps_history;
+            config.keeps_presence = keeps_presence;
             config.seed = seed.into();
             config.password = password.map(str::to_owned);
             config.sentinel_password = sentinel_password.map(str::to_owned);
@@ -190,7 +197,9 @@ impl History {
             held: BTreeSet::new(),
             waiting: BTreeSet::new(),
             reads: BTreeSet::new(),
-            surplus_bytes_max: if keeps_history { SCRIPTS_BYTES_MAX } else { PROBE_BYTES_MAX },
+            presence: presence::Asked::default(),
+            surplus_bytes_max: if keeps_history { SCRIPTS_BYTES_MAX } else { PROBE_BYTES_MAX }
+                + if keeps_presence { 2 * presence::bytes_max() } else { 0 },
             ids: 0,
             refusing: false,
             passwords: [password, sentinel_password],
@@ -242,6 +251,11 @@ impl History {
                 self.session.read("one", query, RETENTION, ReadId::new(self.ids));
             }
             Step::Read => {}
+            Step::Presence(choice) if self.up[1] => {
+                self.ids += 1;
+                self.presence.ask(&mut self.session, "one", self.ids, choice);
+            }
+            Step::Presence(_) => {}
             Step::Wish(room, wanted) => self.wish(&room_name(room), wanted),
             Step::Break(publisher) => {
                 if std::mem::take(&mut self.links[usize::from(publisher)]).open {
@@ -353,10 +367,13 @@ impl History {
             }
             b"SCRIPT" => {
                 let loaded = Script::ALL.into_iter().find(|script| script.source().as_bytes() == command[2]);
-                format!("$40\r\n{}\r\n", loaded.expect("one of them").sha1()).into_bytes()
+                let name = loaded.map(Script::sha1).or_else(|| presence::loaded(&command[2])).expect("one of them");
+                format!("$40\r\n{name}\r\n").into_bytes()
             }
             b"EVALSHA" if command[1] == Script::Read.sha1().as_bytes() => PAGE.to_vec(),
-            b"EVALSHA" => STORED.to_vec(),
+            b"EVALSHA" => {
+                presence::answer(&command[1], self.now.as_millis() + self.ids).unwrap_or_else(|| STORED.to_vec())
+            }
             kind @ (b"SUBSCRIBE" | b"UNSUBSCRIBE") => {
                 let kind = String::from_utf8_lossy(kind).to_lowercase();
                 let channels = command[1..].iter().map(|channel| String::from_utf8_lossy(channel));
@@ -377,7 +394,7 @@ impl History {
     }
 
     fn listen(&mut self, events: impl FnOnce(&mut RedisBroker, &mut dyn FnMut(BrokerEvent<'_>))) {
-        let History { session, up, down, asked, held, waiting, reads, refusing, passwords, .. } = self;
+        let History { session, up, down, asked, held, waiting, reads, presence, refusing, passwords, .. } = self;
         let check_down = |up: &mut bool, down: &mut String, reason: &str| {
             check_reason(reason, *passwords);
             let told = std::mem::replace(down, reason.to_owned());
@@ -394,6 +411,7 @@ impl History {
             BrokerEvent::PublisherDown { reason } => {
                 check_down(&mut up[1], &mut down[1], reason);
                 reads.clear();
+                presence.publisher_down(false);
             }
             BrokerEvent::Refusing { reason } => {
                 check_reason(reason, *passwords);
@@ -420,6 +438,10 @@ impl History {
             BrokerEvent::Read { id, .. } | BrokerEvent::ReadFailed { id, .. } => {
                 assert!(reads.remove(&id.number()), "{id:?} is answered once");
             }
+            BrokerEvent::PresenceKept { id, .. } => presence.kept(id),
+            BrokerEvent::Roster { id, .. } => presence.read(id),
+            BrokerEvent::PresenceFailed { id, .. } => presence.failed(id),
+            BrokerEvent::PresenceLost => presence.lost(),
             other => panic!("no event of a Redis session: {other:?}"),
         });
     }
@@ -434,6 +456,7 @@ impl History {
         self.listen(|session, sink| session.poll_events(sink));
         assert_eq!((&self.waiting, self.up, self.refusing), (&BTreeSet::new(), [false; 2], false));
         assert!(self.reads.is_empty(), "never answered: {:?}", self.reads);
+        assert!(self.presence.is_empty(), "never answered: {:?}", self.presence);
         self.session.take_complaint().iter().for_each(|reason| check_reason(reason, self.passwords));
     }
 }
