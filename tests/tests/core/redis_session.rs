@@ -1,5 +1,7 @@
 //! The Redis session of `fanfare-core` against a real `redis-server`, driven by plain blocking sockets.
 
+mod presence;
+
 use fanfare_tests::redis_config;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
@@ -108,6 +110,11 @@ enum Heard {
     Message(String, Vec<u8>),
     Published(u64),
     PublishFailed(u64, PublishError),
+    PresenceKept(u64, u32),
+    PresenceFailed(u64),
+    /// How many users there are.
+    Roster(u64, u32),
+    PresenceLost,
 }
 
 /// A driver, and of the hub as much as resubscribes.
@@ -251,6 +258,10 @@ impl From<BrokerEvent<'_>> for Heard {
             BrokerEvent::Message { room, payload } => Heard::Message(room.to_owned(), payload.to_owned()),
             BrokerEvent::Published { id, .. } => Heard::Published(id.number()),
             BrokerEvent::PublishFailed { id, error } => Heard::PublishFailed(id.number(), error),
+            BrokerEvent::PresenceKept { id, connections } => Heard::PresenceKept(id.number(), connections),
+            BrokerEvent::PresenceFailed { id, .. } => Heard::PresenceFailed(id.number()),
+            BrokerEvent::Roster { id, page } => Heard::Roster(id.number(), page.total),
+            BrokerEvent::PresenceLost => Heard::PresenceLost,
             other => panic!("not heard of before: {other:?}"),
         }
     }
