@@ -66,3 +66,4 @@ mod upgrade_refusals_say_why;
 mod users_keep_their_quotas;
 mod valkey_in_place_of_redis;
 mod what_is_published_is_heard;
+mod who_is_in_a_room_is_told;
