@@ -47,6 +47,7 @@ use std::time::Duration;
 /// // No limit of addresses, nor of users; the pages that may connect are those of the same host; no proxy is trusted.
 /// assert_eq!((config.admission.connections_per_address_max, config.admission.connects_per_address.is_limited()), (0, false));
 /// assert_eq!((config.admission.connections_per_user_max, config.limits.rooms_per_user_max), (0, 0));
+/// assert_eq!(config.limits.user_messages, Rate { per_second: 0, burst: 2_000 });
 /// assert!(config.admission.origins == Origins::SameHost && config.admission.proxies.trusted.is_empty());
 /// assert_eq!((config.timeouts.handshake, config.timeouts.close), (Duration::from_secs(10), Duration::from_secs(5)));
 /// assert_eq!((config.timeouts.ping_interval, config.timeouts.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
@@ -145,6 +146,9 @@ pub struct Limits {
     /// Text and binary messages of one connection. A message counts once for each of its frames. One more is refused with
     /// `too_fast`. It closes the connection with 4029 if the dialect has no replies, or if the message is not whole yet.
     pub messages: Rate,
+    /// Messages of one user's connections to this core together, counted as `messages` are, and refused in the same way. What a user owes
+    /// stays when its last connection ends.
+    pub user_messages: Rate,
     /// Bytes of work that one connection makes (else close 4029). What is read of it counts, and what is said in reply at once. So
     /// does what a message inflates to, or grows to when it is published, beyond what was read. The burst must be at least what the
     /// adapter reads at once. It is best no more than `outbox_bytes_max` and what a socket takes, because a larger burst of one
@@ -352,6 +356,7 @@ impl Default for Limits {
             errors_max: 100,
             errors_per_minute: 60,
             messages: Rate { per_second: 1_000, burst: 2_000 },
+            user_messages: Rate { per_second: 0, burst: 2_000 },
             bytes: Rate { per_second: 1024 * 1024, burst: 2 * 1024 * 1024 },
             pings: Rate { per_second: 10, burst: 100 },
             deliveries: Rate { per_second: 50_000, burst: 100_000 },

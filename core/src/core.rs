@@ -21,7 +21,7 @@ use crate::limits::Limits;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
 use crate::protocol::command::Start;
-use crate::session::{self, Session};
+use crate::session::Session;
 use crate::slots::{Ending, Phase, Slots};
 use crate::time::Time;
 use crate::transport::{Answered, Caller, End, Head, Readiness, Transport};
@@ -446,10 +446,9 @@ impl Core {
 impl Core {
     fn fragment(&mut self, slot: u32) {
         // Nothing can be refused of a message that is not whole.
-        if self.cx.slots.get(slot).phase == Phase::Open
-            && let Err(reason) = session::charge(&mut self.cx, slot, Limit::Messages)
-        {
-            self.end(slot, reason);
+        let Context { slots, limits, now, .. } = &mut self.cx;
+        if slots.get(slot).phase == Phase::Open && limits.charge_message(slots, slot, *now).is_err() {
+            self.end(slot, CloseReason::TooFast(Limit::Messages));
         }
     }
 

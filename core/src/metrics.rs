@@ -124,6 +124,8 @@ pub struct Metrics {
     pub quota_connections_refused: u64,
     /// Memberships that were refused because the user's connections were in as many rooms as allowed.
     pub quota_rooms_refused: u64,
+    /// Messages beyond a user's rate: refused, or the connection closed for it.
+    pub quota_messages_refused: u64,
     /// Memberships that ended because the user may no longer have them.
     pub permissions_withdrawn: u64,
     /// Users with at least one connection.

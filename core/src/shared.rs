@@ -57,6 +57,11 @@ impl<T> Shared<T> {
         found.copied()
     }
 
+    /// Of what tells it from the others: the same whenever it is there.
+    pub fn hash(&self, index: u32) -> u64 {
+        self.slab[index as usize].hash
+    }
+
     /// To change what does not tell it from the others.
     pub fn get_mut(&mut self, index: u32) -> &mut T {
         &mut self.slab[index as usize].value

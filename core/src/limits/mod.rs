@@ -29,6 +29,13 @@ use strain::Strain;
 /// Meters looked at with every one that is made, and in every turn: two for one keep up, and a turn hardly notices.
 const METERS_SWEPT: usize = 2;
 
+/// Whose limit a message is beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Connection,
+    User,
+}
+
 /// What connections have done lately, each by itself and all together.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -61,7 +68,7 @@ impl Limits {
             spares: MeterPool::default(),
             strain: Strain::new(config.limits.surplus),
             errors: Errors::new(config),
-            quotas: Quotas::new(config.limits.rooms_per_user_max, config.seed),
+            quotas: Quotas::new(config.limits.rooms_per_user_max, config.limits.user_messages, config.seed),
             exceeded: [0; LIMITS],
             usage: EventUsage::default(),
             surplus_bytes: 0,
@@ -98,6 +105,21 @@ impl Limits {
         }
         self.exceeded[limit as usize] += u64::from(!allowed);
         allowed
+    }
+
+    /// Charges the connection and its user for a message, or for a frame of one.
+    ///
+    /// # Errors
+    /// Whose limit it is beyond. Neither is charged then.
+    pub fn charge_message(&mut self, slots: &mut Slots, slot: u32, now: Time) -> Result<(), Whose> {
+        if !self.quotas.admits_message(slot, now) {
+            return Err(Whose::User);
+        }
+        if !self.charge(slots, slot, Limit::Messages, 1, now) {
+            return Err(Whose::Connection);
+        }
+        self.quotas.charge_message(slot);
+        Ok(())
     }
 
     /// Whether deliveries are limited.
@@ -190,6 +212,7 @@ impl Limits {
     /// Fills in the figures that are its own.
     pub fn describe(&self, metrics: &mut Metrics) {
         metrics.limited_messages = self.exceeded[Limit::Messages as usize];
+        metrics.quota_messages_refused = self.quotas.exceeded();
         metrics.limited_bytes = self.exceeded[Limit::Bytes as usize];
         metrics.limited_pings = self.exceeded[Limit::Pings as usize];
         metrics.limited_deliveries = self.exceeded[Limit::Deliveries as usize];

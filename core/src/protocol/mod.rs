@@ -71,7 +71,7 @@ pub enum ErrorCode {
     NotSupported,
     /// A binary message.
     BinaryNotSupported,
-    /// More messages a second than the connection may send.
+    /// More messages a second than the connection, or its user, may send.
     TooFast,
     /// The broker cannot be reached, or refuses for a while; the message was not published.
     BrokerUnavailable,

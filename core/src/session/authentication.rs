@@ -249,7 +249,8 @@ impl Session {
         self.identities.set(slot, identity);
         if let Some(user) = self.identities.user_index(slot).filter(|_| cx.limits.quotas().are_kept()) {
             let rooms: Vec<u32> = hub.rooms_joined(cx, slot).collect();
-            cx.limits.quotas_mut().begin(slot, user, rooms.into_iter());
+            let user = (user, self.identities.user_hash(user));
+            cx.limits.quotas_mut().begin(slot, user, rooms.into_iter(), cx.now);
         }
         cx.journal.identified(cx.slots.id(slot), &identity.user);
         hub.identify(cx, slot, &identity.user, identity.info.as_deref().unwrap_or_default());

@@ -161,6 +161,11 @@ impl Identities {
         (user != NONE).then_some(user)
     }
 
+    /// The hash of the user's name, which stays the same.
+    pub fn user_hash(&self, user: u32) -> u64 {
+        self.users.hash(user)
+    }
+
     /// How many connections the user of this name has.
     pub fn connections_of(&self, name: &str) -> u32 {
         self.users.count(name, |user| *user.name == *name)

@@ -16,6 +16,7 @@ use crate::fanout::Rest;
 use crate::hash::{BySlot, Seeded, take_of};
 use crate::hub::{Hub, Publication};
 use crate::identity::Bans;
+use crate::limits::Whose;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
 use crate::protocol::command::{self, Command, KEY_BYTES_MIN, Refusal, Request};
@@ -67,7 +68,7 @@ type Verdict = Result<(), CloseReason<'static>>;
 ///
 /// # Errors
 /// It is one too many.
-pub(crate) fn charge(cx: &mut Context, slot: u32, limit: Limit) -> Verdict {
+fn charge(cx: &mut Context, slot: u32, limit: Limit) -> Verdict {
     match cx.limits.charge(&mut cx.slots, slot, limit, 1, cx.now) {
         true => Ok(()),
         false => Err(CloseReason::TooFast(limit)),
@@ -99,10 +100,12 @@ impl Session {
     /// # Errors
     /// The connection has to end.
     pub fn hear(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32, message: Message<'_>) -> Verdict {
+        if matches!(message, Message::Text(_) | Message::Binary(_))
+            && let Err(whose) = cx.limits.charge_message(&mut cx.slots, slot, cx.now)
+        {
+            return too_fast(cx, slot, whose, message);
+        }
         match message {
-            Message::Text(_) | Message::Binary(_) if charge(cx, slot, Limit::Messages).is_err() => {
-                too_fast(cx, slot, message)
-            }
             Message::Text(said) => self.text(hub, cx, slot, said),
             Message::Binary(bytes) => binary(cx, slot, bytes),
             Message::Ping(payload) => {
@@ -226,7 +229,7 @@ impl Session {
 
     /// Nothing is known of the connection, which has left its rooms, any more.
     pub fn forget(&mut self, cx: &mut Context, slot: u32) {
-        cx.limits.quotas_mut().end(slot);
+        cx.limits.quotas_mut().end(slot, cx.now);
         self.identities.forget(slot);
         self.rechecks.forget(slot);
         if self.take_asking(slot).is_some() {
@@ -302,14 +305,17 @@ fn binary(cx: &mut Context, slot: u32, bytes: &[u8]) -> Verdict {
     }
 }
 
-/// A message beyond the connection's rate: refused where that can be told, for nothing may be lost silently. A text is read only as
+/// A message beyond the connection's rate, or its user's: refused where that can be told, for nothing may be lost silently. A text is read only as
 /// far as the client needs it to know which one that was.
 #[cold]
-fn too_fast(cx: &mut Context, slot: u32, message: Message<'_>) -> Verdict {
+fn too_fast(cx: &mut Context, slot: u32, whose: Whose, message: Message<'_>) -> Verdict {
     if !cx.slots.get(slot).dialect.has_replies() {
         return Err(CloseReason::TooFast(Limit::Messages));
     }
-    let reason = "more messages a second than a connection may send";
+    let reason = match whose {
+        Whose::Connection => "more messages a second than a connection may send",
+        Whose::User => "more messages a second than the connections of a user may send",
+    };
     let read = match message {
         Message::Text(text) => Some(command::parse(text, cx.config.limits.room_name_bytes_max)),
         _ => None,

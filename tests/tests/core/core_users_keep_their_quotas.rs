@@ -3,7 +3,7 @@
 
 use fanfare_core::broker::BrokerEvent;
 use fanfare_core::rules::{Rule, Rules, Who};
-use fanfare_core::{Auth, Config, ConnId, Denied, Dialect, Event, Identity, Refused};
+use fanfare_core::{Auth, Config, ConnId, Denied, Dialect, Event, Identity, Rate, Refused};
 use fanfare_tests::lone_core::{LoneCore, Said, close_code, text_to};
 use fanfare_tests::{Frame, config, upgrade_request};
 use std::time::Duration;
@@ -271,4 +271,70 @@ fn nothing_is_left_of_users_that_have_gone() {
         }
     }
     lone.core.check_idle();
+}
+
+fn with_messages(per_second: u64, burst: u64) -> LoneCore {
+    lone_with(|config| {
+        config.limits.user_messages = Rate { per_second, burst };
+        config.limits.errors_max = 5;
+    })
+}
+
+const PING: &str = r#"{"type":"PING","id":7}"#;
+
+/// How many of so many pings are answered, and how many are refused.
+fn ping(lone: &mut LoneCore, conn: ConnId, count: usize) -> (usize, usize) {
+    let said: Vec<Said> = (0..count).flat_map(|_| lone.command(conn, PING)).collect();
+    let text = text_to(&said, conn);
+    let error = r#""code":"too_fast","reason":"more messages a second than the connections of a user may send","id":7"#;
+    (text.matches(r#"{"type":"PONG","id":7}"#).count(), text.matches(error).count())
+}
+
+#[test]
+fn the_connections_of_a_user_send_as_fast_as_allowed_together() {
+    let mut lone = with_messages(2, 5);
+    let [one, other, eve] = ["bob", "bob", "eve"].map(|name| user(&mut lone, name));
+    let nobody = lone.client();
+    assert_eq!((ping(&mut lone, one, 4), ping(&mut lone, other, 3)), ((4, 0), (1, 2)));
+    assert_eq!((ping(&mut lone, eve, 6), ping(&mut lone, nobody, 50)), ((5, 1), (50, 0)));
+    let metrics = lone.core.metrics();
+    assert_eq!((metrics.quota_messages_refused, metrics.limited_messages, metrics.rate_closes), (3, 0, 0));
+    lone.wait(Duration::from_millis(500));
+    assert_eq!((ping(&mut lone, one, 2), ping(&mut lone, other, 1)), ((1, 1), (0, 1)));
+    // Whoever comes back owes what it owed.
+    for conn in [one, other] {
+        leave(&mut lone, conn);
+    }
+    let again = user(&mut lone, "bob");
+    assert_eq!(ping(&mut lone, again, 1), (0, 1));
+    lone.wait(Duration::from_secs(3));
+    assert_eq!(ping(&mut lone, again, 6), (5, 1));
+}
+
+#[test]
+fn what_the_connection_may_not_send_is_not_charged_to_its_user() {
+    let mut lone = lone_with(|config| {
+        config.limits.user_messages = Rate { per_second: 1, burst: 4 };
+        config.limits.messages = Rate { per_second: 1, burst: 2 };
+    });
+    let [one, other] = [(); 2].map(|()| user(&mut lone, "bob"));
+    assert_eq!(ping(&mut lone, one, 5), (2, 0), "the others are beyond the connection's own rate");
+    assert_eq!(ping(&mut lone, other, 5), (2, 3));
+}
+
+#[test]
+fn whoever_goes_on_or_cannot_be_told_is_closed() {
+    let mut lone = with_messages(1, 5);
+    let flood = user(&mut lone, "bob");
+    let said: Vec<Said> = (0..11).flat_map(|_| lone.command(flood, PING)).collect();
+    assert_eq!(close_code(&said, flood), Some(4029), "{said:?}");
+    let (classic, _) = upgrade(&mut lone, "/classic", "bob");
+    let said = lone.command(classic, PING);
+    assert_eq!(close_code(&said, classic), Some(4029), "{said:?}");
+    // Nothing can be answered in the midst of a message.
+    let conn = user(&mut lone, "bob");
+    let said = lone.bytes(conn, Frame::text("{").unfinished().masked());
+    assert_eq!(close_code(&said, conn), Some(4029), "{said:?}");
+    let metrics = lone.core.metrics();
+    assert_eq!((metrics.quota_messages_refused, metrics.rate_closes), (8, 3));
 }

@@ -88,6 +88,8 @@ fn the_defaults_are_those_documented() {
         ("limits", "errors_per_minute", 60),
         ("limits", "messages_per_second", 1_000),
         ("limits", "messages_burst", 2_000),
+        ("limits", "messages_per_second_per_user", 0),
+        ("limits", "messages_burst_per_user", 2_000),
         ("limits", "bytes_per_second", 1_048_576),
         ("limits", "bytes_burst", 2_097_152),
         ("limits", "pings_per_second", 10),

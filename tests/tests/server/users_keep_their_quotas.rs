@@ -71,3 +71,25 @@ fn a_users_connections_are_in_as_many_rooms_as_allowed() {
     other.publish("c", "1");
     assert_eq!(one.recv_message("c"), 1);
 }
+
+#[test]
+fn a_users_connections_send_as_fast_as_allowed_together() {
+    const SENT: usize = 500;
+    let limits = ["--limits-messages-per-second-per-user", "1", "--limits-errors-max", "60000"];
+    let server = launch().args(limits).flag("--limits-messages-burst-per-user", SENT).ops().start();
+    let (bob, eve) = (path_of("bob"), path_of("eve"));
+    let answered = |path: &str| {
+        let mut client = Client::connect_to(server.address(), path);
+        (0..SENT).for_each(|_| client.send(r#"{"type":"PING"}"#));
+        let replies = (0..SENT).map(|_| client.recv_json());
+        replies.filter(|reply| reply["type"] == "PONG" || reply["code"] != "too_fast").count()
+    };
+    assert_eq!(answered(&bob), SENT);
+    // At one a second, the user has not waited for all of them.
+    let again = answered(&bob);
+    assert!(again < SENT, "{again}");
+    assert_eq!((answered(&eve), answered("/ws")), (SENT, SENT));
+    server.wait_for_metrics("refusals are counted", |metrics| {
+        metrics.value(&refused("messages")) == (SENT - again) as f64
+    });
+}

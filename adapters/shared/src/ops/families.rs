@@ -185,10 +185,11 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     counter(
         "fanfare_quota_refused_total",
-        "What was refused because its user has or does as much as one may, by limit: connections (upgrades and AUTH), memberships of rooms.",
+        "What was refused because its user has or does as much as one may, by limit: connections (upgrades and AUTH), memberships of rooms, messages.",
         samples![
             ("limit=\"connections\"") s => s.core.quota_connections_refused,
             ("limit=\"rooms\"") s => s.core.quota_rooms_refused,
+            ("limit=\"messages\"") s => s.core.quota_messages_refused,
         ],
     ),
     counter(

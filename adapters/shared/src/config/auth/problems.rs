@@ -4,7 +4,7 @@ use super::verification::{Wrong, built};
 use super::{Auth, ISSUERS};
 use crate::config::Config;
 use fanfare_auth::CookieKind;
-use fanfare_core::{Admission, Origins, PublishFormat};
+use fanfare_core::{Admission, Limits, Origins, PublishFormat};
 use fanfare_shell::config::{Problem, Source, Sources};
 
 const WHAT_VERIFIES: &str = "something that verifies (auth.secret, another key of an issuer, auth.session_secret or auth.url), or \
@@ -148,7 +148,9 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         "limits.connections_per_address_max and limits.connects_per_address_per_second are 0: one address may have credentials verified as \
          fast as it can show them, and keep a slow auth.url or auth.jwks_url at work",
     );
-    let nobody = (!is_on && (*connections_per_user_max > 0 || config.core.limits.rooms_per_user_max > 0)).then_some(
+    let Limits { rooms_per_user_max, user_messages, .. } = &config.core.limits;
+    let are_limited = *connections_per_user_max > 0 || *rooms_per_user_max > 0 || user_messages.is_limited();
+    let nobody = (!is_on && are_limited).then_some(
         "limits for users have no effect, because clients are not asked who they are: nothing verifies credentials",
     );
     in_classic.into_iter().chain(unused).chain(crowd).chain(nobody).map(str::to_owned).collect()

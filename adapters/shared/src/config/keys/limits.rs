@@ -117,6 +117,21 @@ pub(super) static LIMITS: &[Key<Config>] = &[
         kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(core.limits.messages.burst) },
     },
     Key {
+        name: "limits.messages_per_second_per_user",
+        default: "0",
+        help: "Messages of one user's connections to a worker together, on the average; further ones are refused as those beyond \
+               limits.messages_per_second. 0: no limit",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 0..=MIB, field: field!(core.limits.user_messages.per_second) },
+    },
+    Key {
+        name: "limits.messages_burst_per_user",
+        default: "2000",
+        help: "Messages of one user's connections at once, after a pause",
+        environment_alias: None,
+        kind: &Number { unit: Unit::Count, range: 1..=GIB, field: field!(core.limits.user_messages.burst) },
+    },
+    Key {
         name: "limits.bytes_per_second",
         default: "1048576",
         help: "Bytes read from one connection, on the average, and what more they make of work: what messages inflate to, what is \
