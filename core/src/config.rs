@@ -60,6 +60,7 @@ use std::time::Duration;
 /// assert_eq!(config.history.page_messages_max, 1_000);
 /// assert_eq!(config.history.key_age_max, Duration::from_secs(600));
 /// assert_eq!((config.presence.linger, config.presence.users_max), (Duration::from_secs(5), 10_000));
+/// assert_eq!(config.presence.connections_per_user_max, 0);
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
 /// assert_eq!((config.default_dialect, config.subprotocols), (Dialect::Fanfare, Subprotocols::Own));
 /// assert_eq!((config.echo, config.journal), (false, false));
@@ -291,7 +292,7 @@ pub struct History {
     pub key_age_max: Duration,
 }
 
-/// Bounds on what is kept of who is in which room, where a room's [`rule`](crate::rules::Rule::presence) wants that.
+/// Bounds on what is kept of who is in which room, where a room's [`rule`](crate::rules::Rule::presence) wants that, and of who is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Presence {
@@ -299,6 +300,8 @@ pub struct Presence {
     pub linger: Duration,
     /// Of rooms with more users than these it is only told how many there are, because each of their instances would have to know them all.
     pub users_max: u32,
+    /// How many connections a user may have on all instances; 0: as many as come. One more is ended when the broker has said so.
+    pub connections_per_user_max: u32,
 }
 
 /// What a publish looks like at the broker.
@@ -399,7 +402,7 @@ impl Default for Timeouts {
 
 impl Default for Presence {
     fn default() -> Presence {
-        Presence { linger: Duration::from_secs(5), users_max: 10_000 }
+        Presence { linger: Duration::from_secs(5), users_max: 10_000, connections_per_user_max: 0 }
     }
 }
 

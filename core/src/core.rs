@@ -21,7 +21,7 @@ use crate::limits::Limits;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
 use crate::protocol::command::Start;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::slots::{Ending, Phase, Slots};
 use crate::time::Time;
 use crate::transport::{Answered, Caller, End, Head, Readiness, Transport};
@@ -160,7 +160,7 @@ impl Core {
         self.transport.describe(&mut metrics);
         self.session.describe(&mut metrics);
         self.cx.fanout.describe(&mut metrics);
-        self.hub.describe(&mut metrics);
+        self.hub.describe(&self.cx, &mut metrics);
         self.cx.limits.describe(&mut metrics);
         metrics
     }
@@ -477,6 +477,7 @@ impl Core {
     fn broker_event(&mut self, event: BrokerEvent<'_>) {
         let refused = self.hub.broker_event(&mut self.cx, event);
         self.end_who_missed();
+        self.end_the_excess();
         let Some(mut refused) = refused else { return };
         while let Some(told) = self.hub.next_refused(&mut self.cx, &mut refused) {
             if let Told::NoWordFor(slot) = told {
@@ -492,6 +493,17 @@ impl Core {
         }
         for slot in self.hub.take_missed() {
             self.end(slot, CloseReason::Missed);
+        }
+    }
+
+    /// Ends connections by which their users have more on all instances than allowed.
+    fn end_the_excess(&mut self) {
+        if !self.hub.has_excess() {
+            return;
+        }
+        for slot in self.hub.take_excess() {
+            self.cx.metrics.quota_connections_refused += 1;
+            self.end(slot, CloseReason::TryAgainLater(session::CROWDED));
         }
     }
 

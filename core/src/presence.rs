@@ -16,6 +16,12 @@ pub fn name_of(room: &str) -> String {
     format!("{PREFIX}{room}")
 }
 
+/// The name under which it is kept how many connections a user has, where that is limited: a room that nobody but the user is in, and that
+/// no client can join.
+pub fn crowd_of(user: &str) -> String {
+    format!("\u{1}connections:{user}")
+}
+
 /// The room whose changes are subscribed to under this name.
 pub fn room_of(name: &str) -> Option<&str> {
     name.strip_prefix(PREFIX)

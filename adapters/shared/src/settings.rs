@@ -72,11 +72,11 @@ pub fn session_config(config: &Config, target: &RedisTarget, drawn: Drawn) -> Re
     session.sentinel_password = at_sentinels.password.as_ref().and_then(text);
     session.database = target.database;
     session.client_name = format!("fanfare-{:016x}", drawn.node);
-    session.about = about(config);
     session.seed = drawn.jitter;
     let rules = config.core.rules.as_slice();
     session.keeps_history = rules.iter().any(|rule| rule.history.is_some());
-    session.keeps_presence = rules.iter().any(|rule| rule.presence);
+    session.keeps_presence =
+        rules.iter().any(|rule| rule.presence) || config.core.presence.connections_per_user_max > 0;
     session.about = about(config);
     session.waits_for_replicas = rules.iter().any(|rule| rule.replicas_min > 0);
     session

@@ -196,7 +196,8 @@ impl Hub {
             self.leave(cx, slot, last, rest);
         }
         if let Some(presence) = &mut self.presence {
-            presence.forget_connection(slot);
+            presence.forget_connection(slot, cx.now);
+            self.ask_presence(cx);
         }
     }
 

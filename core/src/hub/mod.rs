@@ -65,7 +65,7 @@ impl Hub {
             lingering: VecDeque::new(),
             asks: Asks::default(),
             histories: Histories::new(config),
-            presence: config.rules.have_presence().then(|| Box::new(Presence::new(config))),
+            presence: Presence::is_wanted(config).then(|| Box::new(Presence::new(config))),
             scratch: Vec::new(),
             text: Vec::new(),
         }
@@ -92,6 +92,16 @@ impl Hub {
     /// Takes the members that have missed something and cannot be told: they have to come back.
     pub fn take_missed(&mut self) -> BTreeSet<u32> {
         self.histories.take_missed()
+    }
+
+    /// Whether users have too many connections on all instances.
+    pub fn has_excess(&self) -> bool {
+        self.presence.as_ref().is_some_and(|presence| presence.has_excess())
+    }
+
+    /// Takes the connections that are too many.
+    pub fn take_excess(&mut self) -> Vec<u32> {
+        self.presence.as_mut().map(|presence| presence.take_excess()).unwrap_or_default()
     }
 
     /// When it has something to do at the latest.
@@ -153,12 +163,17 @@ impl Hub {
     }
 
     /// Fills in the figures that are its own.
-    pub fn describe(&self, metrics: &mut Metrics) {
+    pub fn describe(&self, cx: &Context, metrics: &mut Metrics) {
         metrics.publishes_deferred_now = self.joins.deferred() as u64;
         metrics.history_bytes_now = self.histories.memory_bytes() as u64;
         metrics.members_behind_now = self.histories.behind() as u64;
         if let Some(presence) = &self.presence {
             presence.describe(metrics);
+            for room in presence.observed() {
+                let members = cx.fanout.audience(room).members() as u64;
+                metrics.memberships_now -= members;
+                metrics.rooms_now -= u64::from(members > 0);
+            }
         }
     }
 
@@ -182,7 +197,7 @@ impl Hub {
         self.joins.check_invariants();
         self.histories.check_invariants();
         if let Some(presence) = &self.presence {
-            presence.check_invariants(|name, is_counted| {
+            presence.check_invariants(cx, |name, is_counted| {
                 let Some(key) = self.rooms.find(name) else { return 0 };
                 let members = cx.fanout.audience(key).groups().flat_map(|group| group.members());
                 members.filter(|conn| is_counted(conn.slot() as u32)).count() as u32

@@ -89,7 +89,7 @@ impl Hub {
             BrokerEvent::PublishFailed { id, error } => self.publish_failed(cx, id, error),
             BrokerEvent::Read { id, page } => self.read(cx, id, page),
             BrokerEvent::ReadFailed { id, passes } => self.read_failed(cx, id, passes),
-            BrokerEvent::PresenceKept { id, .. } => self.presence_kept(cx, id),
+            BrokerEvent::PresenceKept { id, connections } => self.presence_kept(cx, id, connections),
             BrokerEvent::Roster { id, page } => self.read_roster(cx, id, page),
             BrokerEvent::PresenceFailed { id, passes } => self.presence_failed(cx, id, passes),
             BrokerEvent::PresenceLost => self.presence_lost(cx),

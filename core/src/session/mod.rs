@@ -8,6 +8,8 @@ mod identities;
 mod rechecks;
 mod unfit;
 
+pub(crate) use unfit::CROWDED;
+
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::context::Context;

@@ -6,7 +6,7 @@ use crate::protocol::ErrorCode;
 
 /// How a connection ends whose credential has expired, or its session.
 pub(super) const EXPIRED: CloseReason<'static> = CloseReason::Expired("the credential has expired");
-const CROWDED: &str = "this user has as many connections as allowed";
+pub(crate) const CROWDED: &str = "this user has as many connections as allowed";
 
 /// Why the credential of an open WebSocket does not count.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use fanfare_core::presence::{Change, Present, RosterPage, Version, name_of};
 use fanfare_core::rules::{Grants, Permissions, Right, Rule, Rules, Who};
 use fanfare_core::ws::Message;
 use fanfare_core::{Auth, Config, ConnId, Dialect, Event, Identity};
-use fanfare_tests::lone_core::{LoneCore, Said, text_to};
+use fanfare_tests::lone_core::{LoneCore, Said, close_code, text_to};
 use fanfare_tests::{Frame, config, upgrade_request};
 use std::time::Duration;
 
@@ -307,6 +307,53 @@ fn who_may_not_see_who_is_there_is_told_so_also_later() {
     }
     assert_eq!(lone.broker(BrokerEvent::Roster { id, page: &page(1, &[("bob", 1, "")]) }), []);
     assert_eq!(lone.core.metrics().memberships_now, 1);
+}
+
+#[test]
+fn a_user_has_no_more_connections_on_all_instances_than_allowed() {
+    let config = config(|config| {
+        config.presence.connections_per_user_max = 2;
+        let mut auth = Auth::default();
+        (auth.required, auth.own_rooms) = (false, false);
+        config.auth = Some(auth);
+    });
+    let mut lone = LoneCore::new(config);
+    let opened = |lone: &mut LoneCore| {
+        let mut conn = None;
+        let said = lone.turn(|turn| {
+            let opened = turn.open_websocket_of(&user("bob", ""), Dialect::Fanfare, &[], None);
+            conn = Some(opened.expect("there is a place"));
+        });
+        (conn.expect("set above"), said)
+    };
+    let count = |said: &[Said]| match said {
+        [Said::Present(id, room, (user, _), connections)] => {
+            assert_eq!((&**room, &**user), ("\u{1}connections:bob", "bob"));
+            (*id, *connections)
+        }
+        other => panic!("{other:?}"),
+    };
+    let (first, said) = opened(&mut lone);
+    let (id, connections) = count(&said);
+    assert_eq!(connections, 1);
+    assert_eq!(lone.broker(BrokerEvent::PresenceKept { id, connections: 2 }), [], "another is elsewhere");
+    let (second, said) = opened(&mut lone);
+    let (id, connections) = count(&said);
+    assert_eq!(connections, 2);
+    let said = lone.broker(BrokerEvent::PresenceKept { id, connections: 3 });
+    assert_eq!(close_code(&said, second), Some(1013), "{said:?}");
+    assert!(text_to(&said, second).contains("this user has as many connections as allowed"));
+    let told: Vec<&Said> = said.iter().filter(|said| matches!(said, Said::Present(..))).collect();
+    let [Said::Present(id, _, _, 1)] = told[..] else { panic!("{said:?}") };
+    lone.broker(BrokerEvent::PresenceKept { id: *id, connections: 2 });
+    assert_eq!(lone.core.metrics().quota_connections_refused, 1);
+
+    // What the broker has lost is told anew. It may count twice then, which ends nobody who was let in.
+    let (id, connections) = count(&lone.broker(BrokerEvent::PresenceLost));
+    assert_eq!((connections, lone.broker(BrokerEvent::PresenceKept { id, connections: 9 })), (1, vec![]));
+    let said = lone.turn(|turn| turn.feed(Event::Closed { conn: first }));
+    let told: Vec<&Said> = said.iter().filter(|said| matches!(said, Said::Present(..))).collect();
+    assert!(matches!(told[..], [Said::Present(_, _, _, 0)]), "{said:?}");
 }
 
 #[test]

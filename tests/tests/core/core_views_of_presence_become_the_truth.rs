@@ -526,3 +526,17 @@ proptest! {
         world.check();
     }
 }
+
+/// Found by the test above: the last part of what was read before the room was subscribed to again was taken for the end of what was read
+/// since.
+#[test]
+fn what_was_asked_before_is_no_answer_to_what_is_asked_now() {
+    let mut world = World::new();
+    let steps = [(2, 15, 1), (14, 198, 0), (25, 0, 0), (0, 57, 0), (15, 120, 0), (19, 135, 0), (22, 63, 0), (4, 42, 8)];
+    for step in steps {
+        world.step(step);
+    }
+    world.pass(Duration::from_secs(2));
+    world.heal();
+    world.check();
+}

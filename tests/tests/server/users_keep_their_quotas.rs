@@ -93,3 +93,23 @@ fn a_users_connections_send_as_fast_as_allowed_together() {
         metrics.value(&refused("messages")) == (SENT - again) as f64
     });
 }
+
+#[test]
+fn a_user_has_as_many_connections_on_all_instances_as_allowed() {
+    let flag = "--limits-connections-per-user-cluster-max";
+    let server =
+        Server::launch().flag("--auth-secret", SECRET).flag("--auth-own-rooms", "off").flag(flag, 3).ops().start();
+    let (bob, eve) = (path_of("bob"), path_of("eve"));
+    let mut bobs: Vec<Client> = (0..3).map(|_| Client::connect_to(server.address(), &bob)).collect();
+    for bob in &mut bobs {
+        // Behind it in line, so it has been counted.
+        bob.publish_acknowledged("nobody-is-here", "1");
+    }
+    let mut one_more = Client::connect_to(server.address(), &bob);
+    assert_eq!(one_more.skip_to_close(), 1013);
+    assert_eq!(server.metrics().value(&refused("connections")), 1.0);
+    for bob in &mut bobs {
+        bob.subscribe("r");
+    }
+    Client::connect_to(server.address(), &eve).subscribe("r");
+}

@@ -346,6 +346,31 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Messages that Redis stored, and that fewer than history_replicas_min replicas had in time: senders were told unconfirmed.",
         samples![s => s.history_unreplicated],
     ),
+    gauge(
+        "fanfare_presence_users",
+        "Users in rooms with presence by connections of this instance, each as often as it is in one.",
+        samples![s => s.core.presence_users_now],
+    ),
+    gauge(
+        "fanfare_presence_rooms_observed",
+        "Rooms of which this instance knows who is there.",
+        samples![s => s.core.presence_rooms_observed_now],
+    ),
+    counter(
+        "fanfare_presence_changes_total",
+        "Changes of who is in an observed room that the broker has told of.",
+        samples![s => s.core.presence_changes],
+    ),
+    counter(
+        "fanfare_presence_announced_total",
+        "JOINED and LEFT, each once for all on this instance that observe the room.",
+        samples![s => s.core.presence_announced],
+    ),
+    counter(
+        "fanfare_presence_failed_total",
+        "What the broker was told or asked of presence and did not take; it is told again.",
+        samples![s => s.core.presence_failed],
+    ),
     counter(
         "fanfare_presence_incarnations_total",
         "Times that a worker began to tell Redis of its users: once, and again each time that what it had told was lost.",

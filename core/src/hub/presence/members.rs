@@ -69,11 +69,10 @@ pub(super) struct Members {
     to_tell: VecDeque<Key>,
     /// In the order in which that was noticed, with the time until when. One that has had a member in between may stand there for longer.
     lingering: VecDeque<(Time, Key)>,
-    linger: Duration,
 }
 
 impl Members {
-    pub fn new(linger: Duration, seed: u64) -> Members {
+    pub fn new(seed: u64) -> Members {
         Members {
             users: Shared::new(seed),
             rooms: Shared::new(seed),
@@ -82,7 +81,6 @@ impl Members {
             hasher: Seeded::new(seed),
             to_tell: VecDeque::new(),
             lingering: VecDeque::new(),
-            linger,
         }
     }
 
@@ -122,9 +120,14 @@ impl Members {
         self.of_slots.get(slot as usize).copied().filter(|user| *user != NONE)
     }
 
-    /// A connection has become a member of the room.
-    pub fn join(&mut self, slot: u32, room: &str, now: Time) {
-        let Some(user) = self.user_of(slot) else { return };
+    /// The user's name, if it is known whose connection this is.
+    pub fn name_of(&self, slot: u32) -> Option<&str> {
+        self.user_of(slot).map(|user| &*self.users.get(user).name)
+    }
+
+    /// A connection has become a member of the room. Nothing where nobody knows whose it is.
+    pub fn join(&mut self, slot: u32, room: &str, now: Time) -> Option<Key> {
+        let user = self.user_of(slot)?;
         let room = self.rooms.take(room, |name| **name == *room, || room.into());
         let key = (room, user);
         match self.find(key) {
@@ -150,18 +153,17 @@ impl Members {
             }
         }
         self.settle(key, now);
+        Some(key)
     }
 
-    /// A member has left the room.
-    pub fn leave(&mut self, slot: u32, room: &str, now: Time) {
-        let Some(user) = self.user_of(slot) else { return };
-        let Some(room) = self.rooms.find(room, |name| **name == *room) else { return };
-        let until = now + self.linger;
-        if let Some(entry) = self.find((room, user)) {
-            entry.members -= 1;
-            entry.lingers_until = until;
-            self.settle((room, user), now);
-        }
+    /// A member has left the room; that is told when it has lingered for so long.
+    pub fn leave(&mut self, slot: u32, room: &str, now: Time, linger: Duration) -> Option<Key> {
+        let key = (self.rooms.find(room, |name| **name == *room)?, self.user_of(slot)?);
+        let entry = self.find(key)?;
+        entry.members -= 1;
+        entry.lingers_until = now + linger;
+        self.settle(key, now);
+        Some(key)
     }
 
     /// The user's info may be another one now: the broker is told of it, if it is there.

@@ -5,6 +5,7 @@
 //! from [`name_of`](crate::presence::name_of), and whose messages are these changes. So nobody pays for presence that nobody observes. Of a
 //! room that is observed the instance knows who is there ([`view`]), and answers questions out of that ([`observing`]).
 
+mod crowds;
 mod members;
 mod observing;
 mod telling;
@@ -12,15 +13,19 @@ mod view;
 
 use crate::broker::PresenceId;
 use crate::config::Config;
+use crate::context::Context;
 use crate::hash::{BySlot, Seeded};
 use crate::id::ConnId;
 use crate::metrics::Metrics;
+use crate::presence::crowd_of;
 use crate::protocol::CommandId;
 use crate::time::Time;
+use crowds::Crowds;
 use hashbrown::HashMap;
 use members::{Key, Members};
 use std::collections::{BTreeMap, VecDeque};
-use view::View;
+use std::time::Duration;
+use view::{Course, View};
 
 /// What is told of and has not been answered, at most, and what is read. More wait in their order.
 const TELLS_IN_FLIGHT_MAX: usize = 512;
@@ -32,7 +37,7 @@ enum Outstanding {
     /// That it knows of so many connections, and which edition of the user's info.
     Told(Key, (u32, u32)),
     /// A part of those who are in a room, for this view.
-    Read(u32, u64),
+    Read(u32, Course),
 }
 
 /// A client's `PRESENCE` that waits until it is known who is there.
@@ -48,6 +53,7 @@ struct Question {
 #[derive(Debug)]
 pub(in crate::hub) struct Presence {
     members: Members,
+    crowds: Crowds,
     /// By the key of the room beside the one that is observed.
     views: HashMap<u32, View, Seeded>,
     /// How many rooms each connection observes.
@@ -58,22 +64,29 @@ pub(in crate::hub) struct Presence {
     /// How many of these are reads.
     reads: usize,
     /// Parts that are to be read, for which view.
-    to_read: VecDeque<(u32, u64, u64)>,
+    to_read: VecDeque<(u32, Course, u64)>,
     /// Views that could not be read, and when to begin anew.
-    unread: VecDeque<(Time, u32, u64)>,
+    unread: VecDeque<(Time, u32, Course)>,
     /// Views that have to be looked at again, and when.
-    unsettled: VecDeque<(Time, u32, u64)>,
+    unsettled: VecDeque<(Time, u32, Course)>,
     /// Nothing is told until then, because the broker did not take what it was told.
     paused_until: Option<Time>,
     next_id: u64,
     next_serial: u64,
     users_max: u32,
+    linger: Duration,
 }
 
 impl Presence {
+    /// Whether anything is to be kept of who is where.
+    pub fn is_wanted(config: &Config) -> bool {
+        config.rules.have_presence() || config.presence.connections_per_user_max > 0
+    }
+
     pub fn new(config: &Config) -> Presence {
         Presence {
-            members: Members::new(config.presence.linger, config.seed),
+            members: Members::new(config.seed),
+            crowds: Crowds::new(config.presence.connections_per_user_max, config.seed),
             views: HashMap::with_hasher(Seeded::new(config.seed)),
             observing: BySlot::with_hasher(Seeded::new(config.seed)),
             questions: BTreeMap::new(),
@@ -86,6 +99,7 @@ impl Presence {
             next_id: 0,
             next_serial: 0,
             users_max: config.presence.users_max,
+            linger: config.presence.linger,
         }
     }
 
@@ -95,8 +109,24 @@ impl Presence {
     }
 
     /// The connection has gone from all rooms.
-    pub fn forget_connection(&mut self, slot: u32) {
+    pub fn forget_connection(&mut self, slot: u32, now: Time) {
+        if self.crowds.are_limited()
+            && let Some(user) = self.members.name_of(slot).map(Box::<str>::from)
+            && let Some(key) = self.members.leave(slot, &crowd_of(&user), now, Duration::ZERO)
+        {
+            self.crowds.go(key, slot);
+        }
         self.members.forget(slot);
+    }
+
+    /// Whether users have too many connections.
+    pub fn has_excess(&self) -> bool {
+        self.crowds.has_excess()
+    }
+
+    /// Takes those that are too many.
+    pub fn take_excess(&mut self) -> Vec<u32> {
+        self.crowds.take_excess()
     }
 
     /// Whether somebody waits to be told who is there.
@@ -126,6 +156,11 @@ impl Presence {
         self.outstanding.len() - self.reads
     }
 
+    /// The rooms by which others are observed.
+    pub fn observed(&self) -> impl Iterator<Item = u32> {
+        self.views.keys().copied()
+    }
+
     /// Fills in the figures that are its own.
     pub fn describe(&self, metrics: &mut Metrics) {
         metrics.presence_users_now = self.members.len() as u64;
@@ -133,8 +168,12 @@ impl Presence {
     }
 
     /// Panics unless its parts agree with each other. `members` tells how many members of a room satisfy something.
-    pub fn check_invariants(&self, members: impl Fn(&str, &dyn Fn(u32) -> bool) -> u32) {
-        self.members.check_invariants(members);
+    pub fn check_invariants(&self, cx: &Context, members: impl Fn(&str, &dyn Fn(u32) -> bool) -> u32) {
+        self.members.check_invariants(|name, is_counted| match name.starts_with('\u{1}') {
+            true => cx.slots.slots().filter(|slot| is_counted(*slot)).count() as u32,
+            false => members(name, is_counted),
+        });
+        self.crowds.check_invariants(&cx.slots);
         self.views.values().for_each(View::check_invariants);
         let reads = self.outstanding.values().filter(|outstanding| matches!(outstanding, Outstanding::Read(..)));
         assert_eq!(reads.count(), self.reads);
@@ -144,6 +183,7 @@ impl Presence {
     /// Panics if anything is left of a connection.
     pub fn check_idle(&self) {
         self.members.check_idle();
+        self.crowds.check_idle();
         assert!(self.observing.is_empty() && self.questions.is_empty(), "somebody observes a room");
     }
 }

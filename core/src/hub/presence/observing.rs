@@ -291,9 +291,9 @@ impl Hub {
     /// A part of those who are there.
     pub(in crate::hub) fn read_roster(&mut self, cx: &mut Context, id: PresenceId, page: &RosterPage) {
         let Some(presence) = &mut self.presence else { return };
-        let Some(Outstanding::Read(key, serial)) = presence.take(id) else { return };
+        let Some(Outstanding::Read(key, course)) = presence.take(id) else { return };
         let now = cx.now;
-        if presence.has_view(key, serial) {
+        if presence.has_view(key, course) {
             self.with_view(cx, key, |view, news| view.read(page, now, news));
         }
         self.ask_presence(cx);

@@ -1,10 +1,11 @@
 //! What the broker is told of this instance's members, and what it answers.
 
 use super::super::Hub;
-use super::view::{Next, View};
+use super::view::{Course, Next, View};
 use super::{Outstanding, Presence, READS_IN_FLIGHT_MAX, TELLS_IN_FLIGHT_MAX};
 use crate::broker::PresenceId;
 use crate::context::Context;
+use crate::presence::crowd_of;
 use crate::time::Time;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,13 +18,17 @@ impl Hub {
     pub fn identify(&mut self, cx: &Context, slot: u32, user: &str, info: &str) {
         let Some(presence) = &mut self.presence else { return };
         let is_new = presence.members.identify(slot, user, info);
+        if is_new && presence.crowds.are_limited() {
+            let key = presence.members.join(slot, &crowd_of(user), cx.now).expect("it has just become known");
+            presence.crowds.come(key, slot);
+        }
         for membership in cx.slots.get(slot).rooms.as_slice() {
             let room = self.rooms.get(membership.room);
             if !cx.config.rules.has_presence(room.rule) {
                 continue;
             }
             match is_new {
-                true => presence.members.join(slot, &room.name, cx.now),
+                true => drop(presence.members.join(slot, &room.name, cx.now)),
                 false => presence.members.look_again(slot, &room.name, cx.now),
             }
         }
@@ -45,7 +50,7 @@ impl Hub {
         let Some(presence) = &mut self.presence else { return };
         let room = self.rooms.get(key);
         if cx.config.rules.has_presence(room.rule) {
-            presence.members.leave(slot, &room.name, cx.now);
+            presence.members.leave(slot, &room.name, cx.now, presence.linger);
             self.ask_presence(cx);
         }
     }
@@ -62,28 +67,30 @@ impl Hub {
             let id = PresenceId::new(presence.next_id);
             self.asks.push_present(id, tell.room, (tell.user, tell.info), tell.connections);
             let outstanding = Outstanding::Told(tell.key, (tell.connections, tell.edition));
+            presence.crowds.told(tell.key);
             presence.outstanding.insert(id, outstanding);
             presence.next_id += 1;
         }
         while presence.reads < READS_IN_FLIGHT_MAX
-            && let Some((room, serial, from)) = presence.to_read.pop_front()
+            && let Some((room, course, from)) = presence.to_read.pop_front()
         {
-            if !presence.has_view(room, serial) {
+            if !presence.has_view(room, course) {
                 continue;
             }
             let id = PresenceId::new(presence.next_id);
             let name = crate::presence::room_of(&self.rooms.get(room).name).expect("only such rooms have a view");
             self.asks.push_roster(id, name, from);
-            presence.outstanding.insert(id, Outstanding::Read(room, serial));
+            presence.outstanding.insert(id, Outstanding::Read(room, course));
             presence.next_id += 1;
             presence.reads += 1;
         }
     }
 
     /// The broker knows what it was told.
-    pub(in crate::hub) fn presence_kept(&mut self, cx: &Context, id: PresenceId) {
+    pub(in crate::hub) fn presence_kept(&mut self, cx: &Context, id: PresenceId, connections: u32) {
         let Some(presence) = &mut self.presence else { return };
         if let Some(Outstanding::Told(key, told)) = presence.take(id) {
+            presence.crowds.counted(key, connections);
             presence.members.kept(key, told, cx.now);
             self.ask_presence(cx);
         }
@@ -99,8 +106,8 @@ impl Hub {
                 presence.paused_until = Some(again);
                 cx.metrics.presence_failed += 1;
             }
-            Some(Outstanding::Read(room, serial)) if presence.has_view(room, serial) => {
-                presence.unread.push_back((again, room, serial));
+            Some(Outstanding::Read(room, course)) if presence.has_view(room, course) => {
+                presence.unread.push_back((again, room, course));
                 cx.metrics.presence_failed += 1;
                 self.refuse_questions(cx, room, passes);
                 self.reconcile(cx, room);
@@ -118,7 +125,7 @@ impl Hub {
         for outstanding in std::mem::take(&mut presence.outstanding).into_values() {
             match outstanding {
                 Outstanding::Told(key, _) => presence.members.not_kept(key, cx.now),
-                Outstanding::Read(room, serial) => presence.unread.push_back((cx.now, room, serial)),
+                Outstanding::Read(room, course) => presence.unread.push_back((cx.now, room, course)),
             }
         }
         let rooms: Vec<u32> = presence.questions.keys().copied().collect();
@@ -142,20 +149,20 @@ impl Hub {
         let Some(presence) = &mut self.presence else { return };
         presence.members.timeout(cx.now);
         presence.paused_until = presence.paused_until.filter(|until| *until > cx.now);
-        for (room, serial) in due(&mut presence.unread, cx.now) {
-            presence.change(room, serial, |view| if view.is_learning() { view.learn() } else { Next::Nothing });
+        for (room, course) in due(&mut presence.unread, cx.now) {
+            presence.change(room, course, |view| if view.is_learning() { view.learn() } else { Next::Nothing });
         }
-        for (room, serial) in due(&mut presence.unsettled, cx.now) {
-            presence.change(room, serial, |view| view.timeout(cx.now));
+        for (room, course) in due(&mut presence.unsettled, cx.now) {
+            presence.change(room, course, |view| view.timeout(cx.now));
         }
         self.ask_presence(cx);
     }
 }
 
 /// Takes what is due.
-fn due(queue: &mut VecDeque<(Time, u32, u64)>, now: Time) -> Vec<(u32, u64)> {
+fn due(queue: &mut VecDeque<(Time, u32, Course)>, now: Time) -> Vec<(u32, Course)> {
     let due = queue.iter().take_while(|(at, ..)| *at <= now).count();
-    queue.drain(..due).map(|(_, room, serial)| (room, serial)).collect()
+    queue.drain(..due).map(|(_, room, course)| (room, course)).collect()
 }
 
 impl Presence {
@@ -163,14 +170,14 @@ impl Presence {
         self.tells() < TELLS_IN_FLIGHT_MAX && self.paused_until.is_none_or(|until| until <= now)
     }
 
-    /// Whether this is the room's view: its key may be another room's by now.
-    pub(super) fn has_view(&self, room: u32, serial: u64) -> bool {
-        self.views.get(&room).is_some_and(|view| view.serial == serial)
+    /// Whether this is still what is done for the room's view: its key may be another room's by now.
+    pub(super) fn has_view(&self, room: u32, course: Course) -> bool {
+        self.views.get(&room).is_some_and(|view| view.course() == course)
     }
 
     /// Changes the view, if it is there still, and notes what is to be done about it.
-    fn change(&mut self, room: u32, serial: u64, change: impl FnOnce(&mut View) -> Next) {
-        if let Some(view) = self.views.get_mut(&room).filter(|view| view.serial == serial) {
+    fn change(&mut self, room: u32, course: Course, change: impl FnOnce(&mut View) -> Next) {
+        if let Some(view) = self.views.get_mut(&room).filter(|view| view.course() == course) {
             let next = change(view);
             self.note(room, next);
         }
@@ -178,11 +185,11 @@ impl Presence {
 
     /// Notes what is to be done about a view. Whether it has become known.
     pub(super) fn note(&mut self, room: u32, next: Next) -> bool {
-        let serial = self.views.get(&room).map_or(0, |view| view.serial);
+        let Some(course) = self.views.get(&room).map(View::course) else { return false };
         match next {
             Next::Nothing => {}
-            Next::Read(from) => self.to_read.push_back((room, serial, from)),
-            Next::Later(at) => self.unsettled.push_back((at, room, serial)),
+            Next::Read(from) => self.to_read.push_back((room, course, from)),
+            Next::Later(at) => self.unsettled.push_back((at, room, course)),
             Next::Known => return true,
         }
         false

@@ -45,6 +45,13 @@ type Known = (u32, Box<str>);
 
 type Users = BTreeMap<Box<str>, Known>;
 
+/// What is asked for: see [`View::course`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Course {
+    serial: u64,
+    number: u64,
+}
+
 #[derive(Debug)]
 enum State {
     /// It is subscribed to, or will be; nothing has been asked.
@@ -72,7 +79,9 @@ struct Learning {
 #[derive(Debug)]
 pub(super) struct View {
     /// Names it, because another may have the room's key later.
-    pub serial: u64,
+    serial: u64,
+    /// How often it was begun to be learned: what was asked before the last time is not answered.
+    courses: u64,
     users: Users,
     total: u32,
     /// It has been learned at least once.
@@ -89,6 +98,7 @@ impl View {
     pub fn new(serial: u64, users_max: u32) -> View {
         View {
             serial,
+            courses: 0,
             users: BTreeMap::new(),
             total: 0,
             is_known: false,
@@ -97,6 +107,11 @@ impl View {
             epoch: None,
             state: State::Unasked,
         }
+    }
+
+    /// What is asked and done for it now, in contrast to what was asked for another view of the room, or before it was begun anew.
+    pub fn course(&self) -> Course {
+        Course { serial: self.serial, number: self.courses }
     }
 
     /// Whether questions can be answered.
@@ -115,12 +130,18 @@ impl View {
 
     /// The broker holds the subscription, from now on or again: all is read anew, because changes may have been missed.
     pub fn learn(&mut self) -> Next {
-        self.state = State::Learning(Box::default());
+        self.begin(Learning::default())
+    }
+
+    fn begin(&mut self, learning: Learning) -> Next {
+        self.courses += 1;
+        self.state = State::Learning(Box::new(learning));
         Next::Read(0)
     }
 
     /// The subscription is lost, or what was asked is not answered.
     pub fn stop_learning(&mut self) {
+        self.courses += 1;
         self.state = State::Unasked;
     }
 
@@ -159,11 +180,9 @@ impl View {
             State::Live(last) if version.number <= last.number => return Next::Nothing,
             State::Live(last) if version.number == last.number + 1 => *last = version,
             State::Live(_) => {
-                let mut learning = Box::<Learning>::default();
+                let mut learning = Learning::default();
                 learning.hear(change);
-                self.state = State::Learning(learning);
-                self.apply(user, connections, info, news);
-                return Next::Read(0);
+                next = self.begin(learning);
             }
             State::Unsettled(_) => {}
         }

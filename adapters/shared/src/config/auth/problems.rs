@@ -149,7 +149,9 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
          fast as it can show them, and keep a slow auth.url or auth.jwks_url at work",
     );
     let Limits { rooms_per_user_max, user_messages, .. } = &config.core.limits;
-    let are_limited = *connections_per_user_max > 0 || *rooms_per_user_max > 0 || user_messages.is_limited();
+    let in_cluster = config.core.presence.connections_per_user_max > 0;
+    let are_limited =
+        in_cluster || *connections_per_user_max > 0 || *rooms_per_user_max > 0 || user_messages.is_limited();
     let nobody = (!is_on && are_limited).then_some(
         "limits for users have no effect, because clients are not asked who they are: nothing verifies credentials",
     );

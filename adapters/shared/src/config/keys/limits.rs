@@ -221,6 +221,18 @@ pub(super) static LIMITS: &[Key<Config>] = &[
         },
     },
     Key {
+        name: "limits.connections_per_user_cluster_max",
+        default: "0",
+        help: "WebSockets of one user on all instances and workers; one more is closed with 1013 as soon as the broker has counted it. \
+               0: no limit",
+        environment_alias: None,
+        kind: &Number {
+            unit: Unit::Count,
+            range: 0..=10_000_000,
+            field: field!(core.presence.connections_per_user_max),
+        },
+    },
+    Key {
         name: "limits.connects_per_address_per_second",
         default: "0",
         help: "New connections from one address, on the average; further ones get 429. 0: no limit",

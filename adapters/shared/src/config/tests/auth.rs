@@ -388,7 +388,12 @@ fn what_is_probably_not_meant_is_warned_of() {
     assert_says(&crowd("").join("\n"), &["limits.connections_per_address_max", "are 0"]);
     assert!(crowd("connections_per_address_max = 100").is_empty());
     assert!(crowd("connects_per_address_per_second = 10").is_empty());
-    for limit in ["connections_per_user_max", "rooms_per_user_max", "messages_per_second_per_user"] {
+    for limit in [
+        "connections_per_user_max",
+        "connections_per_user_cluster_max",
+        "rooms_per_user_max",
+        "messages_per_second_per_user",
+    ] {
         let limited = format!("[limits]\n{limit} = 5");
         assert!(warnings(&limited).is_empty());
         let file = TomlFile::new(&limited);
