@@ -4,6 +4,7 @@
 //! one more than the last, within an *epoch* that lasts while the broker forgets nothing. Changes are published to a channel of their own,
 //! which is subscribed to as the room [`name_of`].
 
+use serde::de::IgnoredAny;
 use std::fmt::Write;
 
 /// Before the name of a room: what changes in its presence is published to the room of this name. No client's room has such a name.
@@ -78,6 +79,11 @@ impl<'a> Change<'a> {
     }
 }
 
+/// The same info, or nothing where it is no JSON: what others write to Redis would make what clients are told unreadable.
+pub(crate) fn sound_info(info: &str) -> &str {
+    if serde_json::from_str::<IgnoredAny>(info).is_ok() { info } else { "" }
+}
+
 /// A user who is in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Present {
@@ -123,6 +129,9 @@ mod tests {
             assert_eq!(Change::parse(wrong.as_bytes()), None, "{wrong:?}");
         }
         assert_eq!(room_of(&name_of("a:b")), Some("a:b"));
+        for (info, sound) in [("", ""), ("{\"a\":[1]}", "{\"a\":[1]}"), ("1},{\"user\":2", ""), ("x", "")] {
+            assert_eq!(sound_info(info), sound);
+        }
         assert_eq!(room_of("presence:a"), None);
     }
 }

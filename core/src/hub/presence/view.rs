@@ -5,7 +5,7 @@
 //! view is learned again. Whatever is found out, who joined and who left is said from the difference to what was known, so that for every
 //! observer one balances the other.
 
-use crate::presence::{Change, Present, RosterPage, Version};
+use crate::presence::{Change, Present, RosterPage, Version, sound_info};
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -170,6 +170,7 @@ impl View {
 
     /// What changed, in the order in which it was published.
     pub fn hear(&mut self, change: &Change<'_>, now: Time, news: &mut dyn FnMut(News<'_>)) -> Next {
+        let change = &Change { info: sound_info(change.info), ..*change };
         let Change { version, total, connections, user, info } = *change;
         let mut next = Next::Nothing;
         match &mut self.state {
@@ -219,7 +220,7 @@ impl View {
             return self.known();
         }
         for Present { user, connections, info } in &page.users {
-            learning.read.insert(user.clone(), (*connections, info.clone()));
+            learning.read.insert(user.clone(), (*connections, sound_info(info).into()));
         }
         match page.next {
             Some(next) => Next::Read(next),
