@@ -261,6 +261,7 @@ fn renewal(incarnation: u64) -> Renewal<'static> {
         about: "{}",
         takes_max: 4,
         cleared: &[],
+        handed_out_by: None,
         retired: &[],
     }
 }
@@ -285,7 +286,13 @@ fn a_lease_is_kept_lost_and_cleared_up_after_by_one() {
     assert_eq!(renew(&mut link, Renewal { takes_max: 0, ..renewal(2) }).1, []);
     assert_eq!(renew(&mut link, renewal(2)).1, [one]);
     assert_eq!(renew(&mut link, renewal(2)).1, [], "it is taken on");
-    assert_eq!(renew(&mut link, Renewal { cleared: &[one], ..renewal(2) }), (true, vec![], vec![two]));
+    let cleared = Renewal { cleared: &[one], handed_out_by: Some([b'0'; 40]), ..renewal(2) };
+    renew(&mut link, cleared);
+    assert_eq!(redis.cli(&["EXISTS", "test:\u{1}dead"]), "1", "another Redis may have lost that");
+    let replid = redis.cli(&["INFO", "replication"]);
+    let replid = replid.lines().find_map(|line| line.trim().strip_prefix("master_replid:")).unwrap().as_bytes();
+    let cleared = Renewal { handed_out_by: replid.try_into().ok(), ..cleared };
+    assert_eq!(renew(&mut link, cleared), (true, vec![], vec![two]));
     assert_eq!(redis.cli(&["EXISTS", "test:\u{1}dead"]), "0");
     let retired = renew(&mut link, Renewal { is_new: true, retired: &[two], ..renewal(3) });
     assert_eq!(retired, (true, vec![], vec![Incarnation(3)]));

@@ -108,7 +108,7 @@ impl Script {
             Script::LeaveSharded => "1d78ca9be34a449419d9aaa126229d77c151ba98",
             Script::Roster => "04254b1af2da4a152f6aead4bbb314b23f605208",
             Script::Gone => "f6d2dfdfee8082a89583979d2988d9df7a504013",
-            Script::Renew => "1a9a2740579f318d3df87e08810b89cd92a59850",
+            Script::Renew => "94e574597fd380df7c82a3e0676ff3570557bdb5",
             Script::Check => "f5972dc53497caa0b7c34f33ce2fa0ffaa362916",
         }
     }
@@ -209,14 +209,16 @@ pub struct Renewal<'a> {
     pub takes_max: usize,
     /// Those after which it has been cleared up.
     pub cleared: &'a [Incarnation],
+    /// Which Redis handed them out.
+    pub handed_out_by: Option<Replid>,
     /// Those that the instance has given up itself.
     pub retired: &'a [Incarnation],
 }
 
 /// Appends the command that extends a lease.
 pub fn renew(out: &mut Vec<u8>, names: &Names<'_>, renewal: &Renewal<'_>) {
-    let Renewal { incarnation, is_new, lease_ms, about, takes_max, cleared, retired } = renewal;
-    begin(out, Script::Renew, 3, 6 + cleared.len() + retired.len());
+    let Renewal { incarnation, is_new, lease_ms, about, takes_max, cleared, handed_out_by, retired } = renewal;
+    begin(out, Script::Renew, 3, 7 + cleared.len() + retired.len());
     for kind in ["instances", "dead", "about"] {
         command::argument(out, names.key_of_all(kind).as_bytes());
     }
@@ -226,6 +228,7 @@ pub fn renew(out: &mut Vec<u8>, names: &Names<'_>, renewal: &Renewal<'_>) {
     for number in [u64::from(*is_new), *takes_max as u64, cleared.len() as u64] {
         command::number(out, number);
     }
+    command::argument(out, handed_out_by.as_ref().map_or(&[], |replid| &replid[..]));
     for incarnation in cleared.iter().chain(*retired) {
         command::argument(out, incarnation.to_string().as_bytes());
     }

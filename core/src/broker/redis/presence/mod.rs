@@ -121,6 +121,8 @@ pub(super) struct Keeper {
     retired: Vec<Incarnation>,
     cleared: Vec<Incarnation>,
     clearings: Vec<Clearing>,
+    /// Which Redis handed out all of these: what was done for them may be lost in another.
+    handed_out_by: Option<Replid>,
     /// Commands of those and of checks that are not answered.
     background: usize,
     /// Partitions that have to be looked at, and those that could not be.
@@ -156,6 +158,7 @@ impl Keeper {
             retired: Vec::new(),
             cleared: Vec::new(),
             clearings: Vec::new(),
+            handed_out_by: None,
             background: 0,
             checks: BTreeSet::new(),
             unchecked: BTreeSet::new(),
@@ -282,6 +285,7 @@ impl Keeper {
             about: &self.config.about,
             takes_max: CLEARINGS_MAX.saturating_sub(self.clearings.len()),
             cleared: &cleared,
+            handed_out_by: self.handed_out_by,
             retired: &retired,
         };
         let mut out = Vec::new();
@@ -408,6 +412,10 @@ impl Keeper {
         match outcome {
             Outcome::Done(Done::Renew { is_kept, replid, taken, instances }) => {
                 (self.instances, self.is_news) = (instances, true);
+                if self.handed_out_by.replace(replid).is_some_and(|before| before != replid) {
+                    self.clearings.clear();
+                    self.cleared.clear();
+                }
                 self.begin_clearing(taken);
                 if !is_current {
                     self.next_at = now;

@@ -8,8 +8,9 @@
 -- ARGV[3]  what is to be known of the instance
 -- ARGV[4]  1 if the incarnation is new: it gets a lease. Others keep theirs, if it has not run out
 -- ARGV[5]  how many dead incarnations the caller takes on at most
--- ARGV[6]  how many follow that are cleared up; behind them stand those that the caller has given up itself. They are dead, and are left
---          alone for a lease, so that their users are told of anew before they are taken out
+-- ARGV[6]  how many follow from ARGV[8] on that are cleared up; behind them stand those that the caller has given up itself. They are
+--          dead, and are left alone for a lease, so that their users are told of anew before they are taken out
+-- ARGV[7]  master_replid of the Redis that handed those out: another one may have lost that they are cleared up
 --
 -- Whose lease has run out is dead, and left alone for a quarter of a lease, so that an instance that comes back a little late tells of its
 -- users anew before they are taken out. Where another Redis began since the last call, all leases begin anew: nobody could renew theirs.
@@ -51,10 +52,10 @@ end
 for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', INSTANCES, '-inf', now_text, 'LIMIT', 0, EXPIRED_MAX)) do
   bury(incarnation, soon_text)
 end
-for at = 7 + CLEARED, #ARGV do
+for at = 8 + CLEARED, #ARGV do
   bury(ARGV[at], later_text)
 end
-for at = 7, 6 + CLEARED do
+for at = 8, ARGV[7] == replid and 7 + CLEARED or 0 do
   redis.call('ZREM', DEAD, ARGV[at])
 end
 

@@ -89,7 +89,7 @@ impl Script {
         assert_eq!(said.len(), 1);
         let renew = &said[0];
         assert_eq!(renew[..4], ["Renew", "fanfare:\u{1}instances", "fanfare:\u{1}dead", "fanfare:\u{1}about"]);
-        assert_eq!(renew[5..], ["9000", "{}", "1", "4", "0"]);
+        assert_eq!(renew[5..], ["9000", "{}", "1", "4", "0", ""]);
         let incarnation = renew[4].clone();
         assert_eq!(script.replies(&[renewed(true, replid, &[])]), ["up", "publisher up"]);
         (script, incarnation)
@@ -240,7 +240,27 @@ fn the_dead_are_cleared_up_after() {
     script.replies(&[b"*0\r\n".to_vec()]);
     script.wait(LEASE / 3);
     let said = script.told();
-    assert_eq!(said[0][8..], ["4", "1", dead]);
+    assert_eq!(said[0][8..], ["4", "1", A, dead]);
+    script.replies(&[renewed(true, A, &[])]);
+    script.wait(LEASE / 3);
+    assert_eq!(script.told()[0][8..], ["4", "0", A]);
+}
+
+#[test]
+fn what_was_cleared_up_in_a_redis_that_is_no_more_is_not_told_the_next_one() {
+    let (mut script, _) = Script::leased(A);
+    let dead = "00000000000000dd";
+    script.wait(LEASE / 3);
+    script.told();
+    script.replies(&[renewed(true, A, &[dead])]);
+    assert_eq!(script.kinds(), ["Gone"]);
+    script.wait(LEASE / 3);
+    assert_eq!(script.kinds(), ["Renew"]);
+    // That it has nobody in any room is told before it is known that this is another Redis.
+    script.replies(&[b"*0\r\n".to_vec(), renewed(true, B, &[])]);
+    script.wait(LEASE / 3);
+    let said = script.told();
+    assert_eq!(said.last().map(|renew| &renew[8..]), Some(&["4", "0", B].map(str::to_owned)[..]));
 }
 
 #[test]

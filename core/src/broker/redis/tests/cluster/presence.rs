@@ -114,5 +114,5 @@ fn the_dead_are_cleared_up_after_in_every_partition() {
     world.hear(2, Role::Publisher, b"*0\r\n");
     world.wait(Duration::from_secs(10) / 3);
     let renew = world.sent(1, Role::Publisher).pop().unwrap();
-    assert_eq!(renew[renew.len() - 2..], ["1", "00000000000000dd"]);
+    assert_eq!(renew[renew.len() - 3..], ["1", REPLIDS[0], "00000000000000dd"]);
 }
