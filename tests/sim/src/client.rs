@@ -99,6 +99,8 @@ pub struct Client {
     /// Who it is, where clients are asked.
     persona: Option<Persona>,
     shown_last: Option<String>,
+    /// Rooms of which it wants to know who is there.
+    observed: BTreeSet<usize>,
     /// Messages that came on connections that are no more.
     delivered: u64,
 }
@@ -134,6 +136,7 @@ impl Client {
             options: options.clone(),
             persona: None,
             shown_last: None,
+            observed: BTreeSet::new(),
             delivered: 0,
             rng,
         };
@@ -345,7 +348,8 @@ impl Client {
         connection.asked.push((Right::Subscribe, room));
         let waits = connection.view.waits_for(room);
         let (start, fields) = self.start(room);
-        let fields = room_field(room) + &fields;
+        let observes = if self.observed.contains(&room) { ",\"presence\":true" } else { "" };
+        let fields = room_field(room) + &fields + observes;
         self.command("SUBSCRIBE", &fields, Ask::Subscribe(room, waits, start), around);
     }
 

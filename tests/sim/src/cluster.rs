@@ -6,6 +6,7 @@ mod chaos;
 mod failing_over;
 mod rest;
 mod sharding;
+mod there;
 
 use crate::client::{Client, Mood};
 use crate::group::Group;
@@ -184,6 +185,7 @@ impl<'t> Cluster<'t> {
         self.refuse_for_a_while()?;
         self.move_for_a_while()?;
         self.check_quiet()?;
+        self.check_there()?;
         self.leave()?;
         let Cluster { around, group, mut outcome, clients, .. } = self;
         outcome.virtual_micros = around.timeline.now;

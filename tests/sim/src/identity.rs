@@ -3,6 +3,7 @@
 
 use crate::options::{Options, Span, pick, rng};
 use crate::pages::{Admitted, COOKIE};
+use crate::presence::has_presence;
 use crate::reference::ROOMS;
 use fanfare_core::Auth;
 use fanfare_core::history::Retention;
@@ -30,7 +31,7 @@ pub const EPOCH_MS: u64 = 1_700_000_000_000;
 
 /// Whether a seed asks clients who they are.
 pub fn is_guarded(seed: u64) -> bool {
-    GUARDED.contains(&(seed % GUARDED_OF))
+    GUARDED.contains(&(seed % GUARDED_OF)) || has_presence(seed)
 }
 
 /// A rule for rooms.
@@ -39,6 +40,8 @@ pub struct Ruling {
     pattern: String,
     history: Option<Retention>,
     waits: bool,
+    /// It is kept who is there, and who may subscribe may know.
+    presence: bool,
     /// Who may subscribe, publish, and read the history, where it says so.
     who: [Option<Who>; 3],
 }
@@ -217,10 +220,23 @@ impl Identities {
         (0..ROOMS.len()).filter(|room| r.u32(0..5) == 0 && (!is_permitted || may(*room))).collect()
     }
 
-    fn core_rules(&self) -> Rules {
+    /// Has it kept who is in these rooms, if they have a rule; rooms with the same rule have the same. Takes out the others.
+    pub fn keep_presence(&mut self, kept: &mut [bool]) {
+        for ruling in &mut self.rules {
+            let fitting = (0..ROOMS.len()).find(|room| fits(&ruling.pattern, ROOMS[*room]));
+            ruling.presence = fitting.is_some_and(|room| kept[room]);
+        }
+        for (kept, name) in kept.iter_mut().zip(ROOMS) {
+            *kept = self.rule(name).is_some_and(|ruling| ruling.presence);
+        }
+    }
+
+    /// The rules, as the core is told.
+    pub fn core_rules(&self) -> Rules {
         let rules = self.rules.iter().map(|ruling| {
             let mut rule = Rule::new(ruling.pattern.parse().expect("it is a pattern"));
             (rule.history, rule.replicas_min) = (ruling.history, u16::from(ruling.waits && ruling.history.is_some()));
+            rule.presence = ruling.presence;
             let permissions = &mut rule.permissions;
             [permissions.subscribe, permissions.publish, permissions.history] = ruling.who;
             rule
@@ -298,6 +314,7 @@ fn draw_rules(options: &Options, r: &mut Rng) -> Vec<Ruling> {
         pattern: pattern.to_owned(),
         history: histories.kept[room],
         waits: histories.waits[room],
+        presence: false,
         who,
     };
     let mut rules = Vec::new();
@@ -325,7 +342,7 @@ fn draw_rules(options: &Options, r: &mut Rng) -> Vec<Ruling> {
     if r.bool() {
         // To it falls what no other has; never what is somebody's own.
         let who = [pick(r, &[Who::Anyone, Who::User]), Who::User, Who::User].map(Some);
-        rules.push(Ruling { pattern: "**".to_owned(), history: None, waits: false, who });
+        rules.push(Ruling { pattern: "**".to_owned(), history: None, waits: false, presence: false, who });
     }
     rules
 }

@@ -20,6 +20,7 @@ mod named;
 mod network;
 mod options;
 mod pages;
+mod presence;
 mod redis;
 mod reference;
 mod report;

@@ -4,6 +4,7 @@
 use crate::costs::Costs;
 use crate::histories::Histories;
 use crate::identity::{Identities, is_guarded};
+use crate::presence::Presence;
 use crate::reference::ROOMS;
 use crate::sentinel::Watched;
 use crate::slotted::Slotted;
@@ -326,6 +327,8 @@ pub struct Options {
     pub histories: Histories,
     /// Who clients are, where they are asked.
     pub identities: Option<Identities>,
+    /// Of which rooms it is kept who is there, and who wants to know.
+    pub presence: Option<Presence>,
     /// The Sentinels, where there are any.
     pub watched: Option<Watched>,
     /// The Cluster, where Redis is one.
@@ -444,6 +447,7 @@ impl Options {
             costs,
             histories: Histories::default(),
             identities: None,
+            presence: None,
             watched: None,
             slotted: None,
             steps: r.u64(500..=15_000),
@@ -468,6 +472,7 @@ impl Options {
         }
         options.histories = Histories::draw(&mut options);
         options.identities = Identities::draw(&mut options);
+        options.presence = Presence::draw(&mut options);
         options.watched = Watched::draw(&mut options);
         options.slotted = Slotted::draw(&mut options);
         options.narrow(narrowed);

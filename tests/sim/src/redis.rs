@@ -1,7 +1,8 @@
 //! A model of redis-server as far as Pub/Sub needs it: RESP2 and RESP3, set-up, subscriptions, publishes, output buffers with
-//! a limit, and everything that can happen to it. The scripts of histories are in `scripts`, what a node of a Cluster does in `node`.
+//! a limit, and everything that can happen to it. The scripts of histories are in `scripts`, those of presence in `presence`, what a node of a Cluster does in `node`.
 
 mod node;
+mod presence;
 mod scripts;
 
 pub use node::{SlotMap, other_of};
@@ -193,16 +194,16 @@ impl Redis {
     /// The channels of rooms that each wire subscribes to, where there are any.
     pub fn subscriptions(&self) -> BTreeMap<WireId, BTreeSet<String>> {
         let text = |channel: &Vec<u8>| String::from_utf8_lossy(channel).into_owned();
-        let is_room = |channel: &&Vec<u8>| !self.is_canary(channel);
+        let is_room = |channel: &&Vec<u8>| !self.is_no_room(channel);
         let of =
             |connection: &Connection| connection.channels.iter().filter(is_room).map(text).collect::<BTreeSet<_>>();
         let all = self.connections.iter().map(|(wire, connection)| (*wire, of(connection)));
         all.filter(|(_, channels)| !channels.is_empty()).collect()
     }
 
-    fn is_canary(&self, channel: &[u8]) -> bool {
-        // No room is called so.
-        self.name_of(channel).is_ok_and(|name| name.starts_with("\u{1}canary:"))
+    fn is_no_room(&self, channel: &[u8]) -> bool {
+        // A canary's, or what changes in who is in a room.
+        self.name_of(channel).is_ok_and(|name| name.starts_with('\u{1}'))
     }
 
     /// Reads, does and answers, each connection in its turn and the order of them drawn.
@@ -354,7 +355,7 @@ impl Redis {
             return Ok(());
         }
         for channel in channels {
-            let is_canary = self.is_canary(channel);
+            let is_no_room = self.is_no_room(channel);
             let connection = self.connections.get_mut(&wire).expect("whoever is served is connected");
             let before = connection.output.len();
             resp::push(&mut connection.output, connection.resp3, 3);
@@ -379,7 +380,7 @@ impl Redis {
             if !changed && self.node.is_none() {
                 return Err(format!("{name} {room} on wire {wire} changes nothing: it was so before"));
             }
-            if is_canary {
+            if is_no_room {
                 continue;
             }
             if joins {
@@ -398,7 +399,7 @@ impl Redis {
         payload: &[u8],
         around: &mut Surroundings<'_>,
     ) -> Result<(), String> {
-        if self.refuses_publish && !self.is_canary(channel) {
+        if self.refuses_publish && !self.is_no_room(channel) {
             let error = b"-NOPERM User has no permissions to run the 'publish' command\r\n";
             self.answer(wire, |out| out.extend_from_slice(error));
             return Ok(());
@@ -439,7 +440,7 @@ impl Redis {
         around: &mut Surroundings<'_>,
     ) -> Result<usize, String> {
         let (receivers, sent) = self.tell_subscribers(channel, payload);
-        let (is_canary, room) = (self.is_canary(channel), self.name_of(channel)?);
+        let (is_no_room, room) = (self.is_no_room(channel), self.name_of(channel)?);
         trace!(
             around.trace,
             around.timeline,
@@ -448,7 +449,7 @@ impl Redis {
             String::from_utf8_lossy(payload)
         );
         let mut at = None;
-        if !is_canary {
+        if !is_no_room {
             let is_node = self.node.is_some();
             let again = match is_node && !is_stored && publisher.is_some() {
                 true => around.reference.said_again(room, payload)?,

@@ -2,15 +2,17 @@
 
 mod kept;
 mod known;
+mod there;
 
 use crate::network::{Network, WireId};
 use crate::options::{Fault, Options};
 use crate::reference::{Incarnation, Key, Origin, Owed, Place, ReadTo, Reference, Told};
 use fanfare_core::history::Position;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kept::Course;
 pub use kept::{Gap, HistoryAsk, Message, Page, Part, Start};
+use there::There;
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,7 @@ struct Seat {
     is_mixed: bool,
     /// In a room with history.
     course: Course,
+    there: There,
 }
 
 /// With so much memory for histories no instance lets go of what waits.
@@ -91,6 +94,8 @@ pub struct View {
     client: usize,
     dialect: Dialect,
     seats: Vec<Seat>,
+    /// Rooms of which it asks who is there.
+    observed: BTreeSet<usize>,
     asked: BTreeMap<u64, Asked>,
     without_id: Vec<Asked>,
     asks: u64,
@@ -126,6 +131,7 @@ impl View {
             client,
             dialect,
             seats: vec![Seat::default(); options.rooms],
+            observed: BTreeSet::new(),
             asked: BTreeMap::new(),
             without_id: Vec::new(),
             asks: 0,

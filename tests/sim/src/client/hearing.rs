@@ -164,6 +164,7 @@ impl Client {
                 let times = times.ok_or("it was put in a room that does not come with its credential")?;
                 view.joined(room, told, times, reference, &around.network)
             }
+            ("PRESENT" | "JOINED" | "LEFT", Some(room)) if id.is_none() => view.hears_who(kind, room, &value),
             ("AUTHENTICATED", None) => view.authenticated(id).map(|text| known_by = Some(text)),
             ("SUBSCRIBED", Some(room)) => {
                 let guard = around.guard.as_ref().filter(|_| id.is_none());
@@ -191,6 +192,9 @@ impl Client {
             }
             _ => Err("an unknown text".to_owned()),
         };
+        if let Some(room) = room {
+            view.note_observing((kind, room, id), value["code"].as_str());
+        }
         if kind != "MESSAGE" {
             connection.made.surplus += text.len() as u64;
         }

@@ -61,6 +61,17 @@ impl Client {
         }
         self.persona =
             Some(Persona { user, rng, requests, is_stranger, is_due: false, proof: None, has_given_up: false });
+        if let (Some(presence), Dialect::Fanfare) = (&self.options.presence, self.dialect) {
+            let r = &mut self::rng(self.options.seed, &format!("what client {} observes", self.number));
+            let rooms = (0..self.options.rooms).filter(|room| presence.kept[*room]);
+            self.observed = rooms.filter(|_| chance(r, presence.observed)).collect();
+        }
+    }
+
+    /// The user that it is, if it is in the room for all to see, once everything has healed.
+    pub fn user_in(&self, room: usize) -> Option<&'static str> {
+        let persona = self.persona.as_ref().filter(|persona| !persona.is_stranger && self.wants(room))?;
+        self.view().map(|_| USERS[persona.user])
     }
 
     /// A room that it thinks of.
@@ -423,7 +434,7 @@ impl Client {
         let might_always =
             |right: Right| room.is_none_or(|room| !guard.might_refuse(wire, times, (right, room), "forbidden"));
         let is_fair = match (kind, asked.map(|(ask, _)| ask)) {
-            ("MESSAGE", _) => might(times, Right::Subscribe),
+            ("MESSAGE" | "PRESENT" | "JOINED" | "LEFT", _) => might(times, Right::Subscribe),
             ("HISTORY", _) => might(times, Right::History),
             ("SUBSCRIBED", Some(Ask::Subscribe(_, _, start))) => {
                 might(times, Right::Subscribe) && (*start == Start::Live || might(times, Right::History))
@@ -455,9 +466,13 @@ impl Client {
                     _ => false,
                 }
             }
-            // Of a room that its credential names it has not asked.
+            // Of a room that its credential names it has not asked; and who is in a room it may see no more.
             ("ERROR", None) if matches!(code, "forbidden" | "unauthorised") => {
-                id.is_none() && room.is_some() && code == "forbidden" && guard.might_refuse_join(wire, times, room)
+                let is_unseen = |room| {
+                    view.is_told_who(room) && guard.might_refuse(wire, times, (Right::Subscribe, room), "forbidden")
+                };
+                let is_refused = guard.might_refuse_join(wire, times, room) || room.is_some_and(is_unseen);
+                id.is_none() && room.is_some() && code == "forbidden" && is_refused
             }
             _ => true,
         };

@@ -22,6 +22,7 @@ impl Client {
         let mut view = View::new(session, wire, self.number, self.dialect, &self.options);
         if self.dialect == Dialect::Fanfare {
             view.take_up(&self.seen);
+            self.observed.iter().for_each(|room| view.observes(*room));
         }
         self.connection = Some(Connection {
             wire,

@@ -43,7 +43,7 @@ impl Cluster<'_> {
     }
 
     /// Lets this much time pass.
-    fn pass(&mut self, micros: u64) -> Result<(), String> {
+    pub(super) fn pass(&mut self, micros: u64) -> Result<(), String> {
         let until = self.around.timeline.now + micros;
         let steps_max = self.outcome.steps + HEALED_STEPS_MAX;
         while self.step(until)? {
@@ -312,7 +312,8 @@ impl Cluster<'_> {
         self.mood = Mood::Leaving;
         let linger = self.options.core.timeouts.room_linger.as_micros() as u64;
         let close = self.options.core.timeouts.close.as_micros() as u64;
-        self.pass(close + 2 * linger + 5_000_000)?;
+        let there = self.options.core.presence.linger.as_micros() as u64 * u64::from(self.options.presence.is_some());
+        self.pass(close + 2 * (linger + there) + 5_000_000)?;
         for instance in self.instances.iter().flatten() {
             instance.core.check_idle();
         }
@@ -320,6 +321,7 @@ impl Cluster<'_> {
         if !subscriptions.is_empty() {
             return Err(format!("everybody has left, and subscribed is {subscriptions:?}"));
         }
+        self.check_nobody_there()?;
         for place in 0..self.instances.len() {
             self.end_instance(place);
         }

@@ -363,7 +363,7 @@ impl Redis {
                 }
             }
             for channel in over {
-                let (is_canary, room) = (self.is_canary(&channel), self.name_of(&channel)?.to_owned());
+                let (is_no_room, room) = (self.is_no_room(&channel), self.name_of(&channel)?.to_owned());
                 let Some(connection) = self.connections.get_mut(&wire) else { continue };
                 connection.channels.remove(&channel);
                 let (resp3, left) = (connection.resp3, connection.channels.len());
@@ -374,7 +374,7 @@ impl Redis {
                     resp::bulk(out, &channel);
                     resp::integer(out, left);
                 });
-                if !is_canary {
+                if !is_no_room {
                     around.reference.withdrawn(wire, &room, self.connections[&wire].said)?;
                 }
             }

@@ -2,6 +2,7 @@
 //! against the scripts in a real redis-server. What stands here is what is around it: which scripts are known, whose data they are, and
 //! what a replica has of them.
 
+use super::presence::Present;
 use super::{Redis, purpose};
 use crate::cluster::Surroundings;
 use crate::lives::Entry;
@@ -12,6 +13,7 @@ use crate::resp;
 use crate::timeline::Happening;
 use crate::trace;
 use fanfare_core::broker::redis::history::Script;
+use fanfare_core::broker::redis::presence::commands;
 use fanfare_core::history::{Continuity, Epoch, Moment, Part, Position, Query, Retention, RoomLog};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,12 +28,12 @@ pub(super) struct Data {
     pub(super) kept: Kept,
     /// What its replica has of that.
     replica: Kept,
-    replica_lag: u64,
+    pub(super) replica_lag: u64,
     /// Scripts that are known, by their names.
     scripts: BTreeSet<&'static str>,
     /// Numbers the replication ids.
     incarnation: u64,
-    rng: Rng,
+    pub(super) rng: Rng,
     /// Whether the replica is there when it is waited for. `None`: always.
     replies: Option<Rng>,
 }
@@ -68,6 +70,8 @@ pub struct Kept {
     logs: BTreeMap<usize, RoomLog>,
     /// What the instances of a Cluster have agreed on.
     pub(super) layout: Option<Vec<u8>>,
+    /// Who is in which room.
+    pub(super) present: Present,
 }
 
 /// A key.
@@ -166,8 +170,10 @@ impl Redis {
 
     /// `SCRIPT LOAD`.
     pub(super) fn load_script(&mut self, wire: WireId, source: &[u8]) -> Result<(), String> {
-        let script = Script::ALL.into_iter().find(|script| script.source().as_bytes() == source);
-        let name = script.ok_or("an instance loads a script that is none of its own")?.sha1();
+        let script = Script::ALL.into_iter().find(|script| script.source().as_bytes() == source).map(Script::sha1);
+        let of_presence = commands::Script::ALL.into_iter().find(|script| script.source().as_bytes() == source);
+        let name = script.or(of_presence.map(commands::Script::sha1));
+        let name = name.ok_or("an instance loads a script that is none of its own")?;
         self.data.scripts.insert(name);
         self.answer(wire, |out| resp::bulk(out, name.as_bytes()));
         Ok(())
@@ -182,9 +188,12 @@ impl Redis {
     ) -> Result<(), String> {
         let name = std::str::from_utf8(words[0]).unwrap_or_default();
         let script = Script::ALL.into_iter().find(|script| script.sha1() == name);
-        let script = script.ok_or("an instance runs a script that is none of its own")?;
+        let of_presence = commands::Script::ALL.into_iter().find(|script| script.sha1() == name);
+        if script.is_none() && of_presence.is_none() {
+            return Err("an instance runs a script that is none of its own".to_owned());
+        }
         if !self.data.scripts.contains(name) {
-            trace!(around.trace, around.timeline, "redis: NOSCRIPT {script:?} on wire {wire}");
+            trace!(around.trace, around.timeline, "redis: NOSCRIPT {script:?} {of_presence:?} on wire {wire}");
             self.answer(wire, |out| out.extend_from_slice(b"-NOSCRIPT No matching script. Please use EVAL.\r\n"));
             return Ok(());
         }
@@ -194,6 +203,10 @@ impl Redis {
             self.answer(wire, |out| out.extend_from_slice(error));
             return Ok(());
         }
+        let Some(script) = script else {
+            let script = of_presence.expect("it is one of either");
+            return self.run_presence(wire, script, &words[1..], around);
+        };
         let [b"2", meta, log, drawn, age_max, _, arguments @ ..] = &words[1..] else {
             return Err(format!("a script is run with {words:?}"));
         };
@@ -351,9 +364,17 @@ impl Redis {
 
     /// The room's log, the replication id, and the time.
     fn log(&mut self, room: usize, around: &Surroundings<'_>) -> (&mut RoomLog, String, u64) {
-        // No two servers have the same.
-        let incarnation = format!("{:08x}{:032x}", self.number, self.data.incarnation);
-        (self.data.kept.logs.entry(room).or_default(), incarnation, BEGAN_MS + around.timeline.now / 1_000)
+        let incarnation = self.replid();
+        (self.data.kept.logs.entry(room).or_default(), incarnation, Redis::unix_ms(around))
+    }
+
+    /// No two servers have the same.
+    pub(super) fn replid(&self) -> String {
+        format!("{:08x}{:032x}", self.number, self.data.incarnation)
+    }
+
+    pub(super) fn unix_ms(around: &Surroundings<'_>) -> u64 {
+        BEGAN_MS + around.timeline.now / 1_000
     }
 }
 

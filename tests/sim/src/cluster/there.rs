@@ -1,0 +1,68 @@
+//! Who is in rooms, once everything is quiet.
+
+use super::{Cluster, LOOK};
+use crate::client::Client;
+use crate::options::Fault;
+use crate::presence::Presence;
+use crate::reference::ROOMS;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Microseconds within which a view that has been unsettled is read anew, and what did not go through is tried again.
+const READ_ANEW: u64 = 30_000_000;
+
+impl Cluster<'_> {
+    /// Redis and all who observe a room come to know who is there, and go on to do so.
+    pub(super) fn check_there(&mut self) -> Result<(), String> {
+        let Some(Presence { kept, .. }) = self.options.presence.clone() else { return Ok(()) };
+        let lease = self.options.session.presence_lease.as_micros() as u64;
+        let linger = self.options.core.presence.linger.as_micros() as u64;
+        for again in [false, true] {
+            // Whoever was not told of the last change finds that out by the next one.
+            if self.options.has(Fault::RedisRefusesPublish) {
+                let rooms = (0..kept.len()).filter(|room| kept[*room]);
+                self.group.master_mut().pass_by(rooms, &mut self.around)?;
+            }
+            let deadline = self.around.timeline.now + 4 * lease + linger + READ_ANEW;
+            while let Err(reason) = self.all_know(&kept) {
+                if self.around.timeline.now >= deadline {
+                    return Err(reason);
+                }
+                self.pass(LOOK)?;
+            }
+            if !again {
+                self.pass(2 * lease)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn all_know(&self, kept: &[bool]) -> Result<(), String> {
+        for room in (0..kept.len()).filter(|room| kept[*room]) {
+            let mut truth: BTreeMap<&str, u64> = BTreeMap::new();
+            for user in self.clients.iter().filter_map(|client| client.user_in(room)) {
+                *truth.entry(user).or_default() += 1;
+            }
+            let told = self.group.master().present(room);
+            if told != truth {
+                return Err(format!("in {:?} are {truth:?}, and Redis knows of {told:?}", ROOMS[room]));
+            }
+            let users: BTreeSet<&str> = truth.into_keys().collect();
+            for view in self.clients.iter().filter_map(Client::view) {
+                view.check_there(room, &users).map_err(|error| format!("{:?}: {error}", ROOMS[room]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody is there any more.
+    pub(super) fn check_nobody_there(&self) -> Result<(), String> {
+        let kept = self.options.presence.iter().flat_map(|presence| presence.kept.iter().enumerate());
+        for (room, _) in kept.filter(|(_, kept)| **kept) {
+            let told = self.group.master().present(room);
+            if !told.is_empty() {
+                return Err(format!("everybody has left, and Redis knows of {told:?} in {:?}", ROOMS[room]));
+            }
+        }
+        Ok(())
+    }
+}
