@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tungstenite::protocol::frame::CloseFrame;
@@ -91,17 +91,35 @@ impl Client {
     }
 
     fn next(&mut self) -> Message {
-        let deadline = Instant::now() + DEADLINE;
+        self.next_within(DEADLINE).unwrap_or_else(|| panic!("nothing arrived within {DEADLINE:?}"))
+    }
+
+    fn next_within(&mut self, limit: Duration) -> Option<Message> {
+        let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "nothing arrived within {DEADLINE:?}");
+            if left.is_zero() {
+                return None;
+            }
             self.socket.get_ref().set_read_timeout(Some(left)).expect("a timeout above zero");
             match self.socket.read() {
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                Ok(message) => return message,
+                Ok(message) => return Some(message),
                 Err(Error::Io(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => panic!("waiting for a message: {error}"),
             }
+        }
+    }
+
+    /// The next text, if it comes within this time.
+    ///
+    /// # Panics
+    ///
+    /// If something else comes.
+    pub fn recv_within(&mut self, limit: Duration) -> Option<String> {
+        match self.next_within(limit)? {
+            Message::Text(text) => Some(text.as_str().to_owned()),
+            other => panic!("not a text: {other:?}"),
         }
     }
 

@@ -32,6 +32,7 @@ mod metrics;
 pub mod model;
 mod node;
 mod order;
+pub mod presence;
 mod previous;
 mod process;
 mod raw;
