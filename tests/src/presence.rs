@@ -24,6 +24,7 @@ pub type Users = BTreeMap<String, u32>;
 pub struct Crowd {
     endpoint: Endpoint,
     room: String,
+    linger_ms: u64,
     members: Vec<Member>,
 }
 
@@ -35,28 +36,34 @@ struct Member {
 }
 
 impl Crowd {
-    /// Nobody in this room, which is one of `chat:*`.
+    /// Nobody in this room, which is one of `chat:*`. Whoever leaves has left at once.
     pub fn of(room: &str) -> Crowd {
+        Crowd::lingering(room, 0)
+    }
+
+    /// The same, where users linger for so long. Of those who linger, connections are counted that have ended: so nobody looks at how many
+    /// there are.
+    pub fn lingering(room: &str, linger_ms: u64) -> Crowd {
         // Its token is a user's name.
         let endpoint = Endpoint::start(|asked| (200, json!({ "user": asked.token().unwrap_or_default() }).to_string()));
-        Crowd { endpoint, room: room.to_owned(), members: Vec::new() }
+        Crowd { endpoint, room: room.to_owned(), linger_ms, members: Vec::new() }
     }
 
     /// A server that lets them in. Nobody has to answer its pings.
-    pub fn launch(&self, linger_ms: u64) -> Launch {
+    pub fn launch(&self) -> Launch {
         Server::launch()
             .file(RULES)
             .flag("--auth-url", self.endpoint.url())
             .flag("--auth-url-timeout-ms", 60_000)
             .args(["--auth-own-rooms", "off", "--auth-required", "off"])
-            .flag("--presence-linger-ms", linger_ms)
+            .flag("--presence-linger-ms", self.linger_ms)
             .flag("--timeouts-ping-interval-ms", 600_000)
             .flag("--limits-messages-per-second", 0)
     }
 
     /// One more instance on a Redis of this URL, with this lease, which comes back to it quickly.
-    pub fn instance(&self, redis_url: &str, linger_ms: u64, lease_ms: u64) -> Launch {
-        self.launch(linger_ms)
+    pub fn instance(&self, redis_url: &str, lease_ms: u64) -> Launch {
+        self.launch()
             .flag("--redis-url", redis_url)
             .flag("--presence-lease-ms", lease_ms)
             .flag("--redis-backoff-ms-max", 200)
@@ -131,6 +138,7 @@ impl Crowd {
             at: server.address().to_string(),
             room: self.room.clone(),
             there: None,
+            counts: self.linger_ms == 0,
             told: BTreeMap::new(),
             asked: 0,
         };
@@ -192,6 +200,8 @@ pub struct Observer {
     room: String,
     /// None before it has been told.
     there: Option<BTreeMap<String, Value>>,
+    /// Whether it looks at how many connections each user has.
+    counts: bool,
     /// How often each user has joined and left since.
     told: BTreeMap<String, (u32, u32)>,
     asked: u64,
@@ -245,7 +255,9 @@ impl Observer {
     /// Whether it knows by now that these are there, and is told the same when it asks.
     fn knows(&mut self, users: &Users) -> bool {
         self.listen();
-        self.there.as_ref().is_some_and(|there| there.keys().eq(users.keys())) && self.asks().as_ref() == Some(users)
+        let is_told = self.there.as_ref().is_some_and(|there| there.keys().eq(users.keys()));
+        let asked = if is_told { self.asks() } else { None };
+        asked.is_some_and(|asked| if self.counts { asked == *users } else { asked.keys().eq(users.keys()) })
     }
 
     /// Asks who is there, page by page; none if nobody can say it at the moment.
@@ -307,12 +319,12 @@ fn page(present: &Value) -> Vec<(String, (u32, Value))> {
     users
 }
 
-/// Waits until Redis holds that these are in the room and nothing else, of so many instances: nobody is left of any that is dead.
+/// Waits until Redis holds that these are in the room and nothing else: nobody is left of an instance that is dead.
 ///
 /// # Panics
 ///
 /// If that does not come about.
-pub fn wait_until_redis_holds(redis: &Redis, room: &str, users: &Users, instances: usize) {
+pub fn wait_until_redis_holds(redis: &Redis, room: &str, users: &Users) {
     let lines = |args: &[&str]| -> Vec<String> {
         redis.cli(args).lines().map(str::to_owned).filter(|line| !line.is_empty()).collect()
     };
@@ -337,7 +349,7 @@ pub fn wait_until_redis_holds(redis: &Redis, room: &str, users: &Users, instance
             }
         }
         let is_so = held == *users && by_instances == *users;
-        if is_so && strangers.is_empty() && dead.is_empty() && listed.len() == instances {
+        if is_so && strangers.is_empty() && dead.is_empty() {
             return;
         }
         let counts = (held.len(), by_instances.len(), users.len());

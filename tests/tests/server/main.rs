@@ -20,6 +20,7 @@ mod configuration_is_checked_before_anything_opens;
 mod connections_above_the_limit_get_503;
 mod connections_that_send_too_fast_are_told;
 mod credentials_show_who_somebody_is;
+mod crowds_come_and_go;
 mod curl_shows_credentials_in_every_place;
 mod dialects_meet_in_a_room;
 mod errors_name_their_code;

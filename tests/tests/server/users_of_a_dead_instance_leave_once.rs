@@ -36,7 +36,7 @@ fn wait_until_left(observers: &mut [Observer], user: &str, times: u32) {
 fn users_of_a_killed_instance_leave_once() {
     let redis = Redis::start();
     let mut crowd = Crowd::of(ROOM);
-    let [dies, second, third] = std::array::from_fn(|_| crowd.instance(&redis.url(), 0, 2_000).start());
+    let [dies, second, third] = std::array::from_fn(|_| crowd.instance(&redis.url(), 2_000).start());
     let mut observers: Vec<Observer> =
         [&second, &third, &second].into_iter().map(|server| crowd.observe(server)).collect();
     let [alone, twice, elsewhere, returning] = ["alone", "twice", "elsewhere", "returning"].map(users);
@@ -57,7 +57,7 @@ fn users_of_a_killed_instance_leave_once() {
     // Nobody can clear up before 1.3 s, because that long at least a lease lasts which is renewed three times in its time.
     let have_returned = killed.elapsed() < Duration::from_secs(1);
     crowd.settle(&mut observers, (&third, "x2"));
-    wait_until_redis_holds(&redis, ROOM, &crowd.users(), 2);
+    wait_until_redis_holds(&redis, ROOM, &crowd.users());
     assert_told(&observers, &alone, (1, 1));
     assert_told(&observers, &twice, (1, 0));
     assert_told(&observers, &elsewhere, (1, 0));
@@ -69,17 +69,17 @@ fn users_of_a_killed_instance_leave_once() {
     drop(second);
     drop(third);
     let mut crowd_left = Crowd::of(ROOM);
-    let late = crowd_left.instance(&redis.url(), 0, 1_000).start();
+    let late = crowd_left.instance(&redis.url(), 1_000).start();
     let mut observers = [crowd_left.observe(&late)];
     crowd_left.settle(&mut observers, (&late, "x3"));
-    wait_until_redis_holds(&redis, ROOM, &crowd_left.users(), 1);
+    wait_until_redis_holds(&redis, ROOM, &crowd_left.users());
 }
 
 #[test]
 fn users_of_an_instance_that_stands_still_leave_and_join_again() {
     let redis = Redis::start();
     let mut crowd = Crowd::of(ROOM);
-    let [still, second, third] = std::array::from_fn(|_| crowd.instance(&redis.url(), 0, 1_000).start());
+    let [still, second, third] = std::array::from_fn(|_| crowd.instance(&redis.url(), 1_000).start());
     let mut elsewhere: Vec<Observer> = [&second, &third].map(|server| crowd.observe(server)).into();
     let mut here: Vec<Observer> = [&still, &still].map(|server| crowd.observe(server)).into();
     let [staying, going, moving, others] = ["staying", "going", "moving", "others"].map(users);
@@ -105,7 +105,7 @@ fn users_of_an_instance_that_stands_still_leave_and_join_again() {
         crowd.settle(&mut elsewhere, (&second, &last));
         crowd.settle(&mut here, (&still, &format!("z{round}")));
         elsewhere.iter_mut().for_each(Observer::listen);
-        wait_until_redis_holds(&redis, ROOM, &crowd.users(), 3);
+        wait_until_redis_holds(&redis, ROOM, &crowd.users());
         assert_told(&elsewhere, &staying, (1 + round, round));
         assert_told(&elsewhere, &others, (1, 0));
         assert_told(&here, &others, (1, 0));

@@ -11,7 +11,7 @@ const USERS: usize = 20;
 fn survive(redis: RedisLaunch, save: impl Fn(&Redis)) {
     let mut redis = redis.start();
     let mut crowd = Crowd::of(ROOM);
-    let servers: [Server; 2] = std::array::from_fn(|_| crowd.instance(&redis.url(), 0, 1_000).start());
+    let servers: [Server; 2] = std::array::from_fn(|_| crowd.instance(&redis.url(), 1_000).start());
     let mut observers: Vec<Observer> =
         [0, 1, 0, 1].into_iter().map(|server: usize| crowd.observe(&servers[server])).collect();
     let names = |prefix: &str, at: usize| (0..USERS).map(|number| format!("{prefix}{at}.{number}")).collect::<Vec<_>>();
@@ -37,7 +37,7 @@ fn survive(redis: RedisLaunch, save: impl Fn(&Redis)) {
     redis.start_again();
     servers.iter().for_each(Server::wait_until_ready);
     crowd.settle(&mut observers, (&servers[0], "x3"));
-    wait_until_redis_holds(&redis, ROOM, &crowd.users(), 2);
+    wait_until_redis_holds(&redis, ROOM, &crowd.users());
     for (at, observer) in observers.iter().enumerate() {
         let expected = [("staying", (1, 0)), ("both", (1, 0)), ("coming", (1, 0)), ("going", (1, 1)), ("gone", (1, 1))];
         for (prefix, times) in expected {
