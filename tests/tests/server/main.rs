@@ -33,6 +33,7 @@ mod heartbeat_closes_the_silent;
 mod histories_are_one_on_all_instances;
 mod instances_on_one_redis_act_as_one;
 mod keys_by_url_end_to_end;
+mod members_at_rest_cost_redis_nothing;
 mod members_of_a_room_see_one_order;
 mod members_that_come_back_miss_nothing;
 mod message_values_travel_byte_for_byte;
