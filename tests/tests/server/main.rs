@@ -70,4 +70,5 @@ mod users_of_a_dead_instance_leave_once;
 mod valkey_in_place_of_redis;
 mod what_is_published_is_heard;
 mod who_is_in_a_room_is_told;
+mod who_is_there_survives_a_failover;
 mod who_is_there_survives_a_restart_of_redis;

@@ -1,0 +1,155 @@
+//! Who is in a room, when another Redis becomes the master, or has the room's slot.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use fanfare_core::broker::redis::{Topology, partition_of, slot_of_partition};
+use fanfare_tests::presence::{Crowd, Observer, Users, wait_until_redis_holds};
+use fanfare_tests::{Cluster, Group, Server, eventually_within};
+
+const ROOM: &str = "chat:1";
+const LEASE_MS: u64 = 2_000;
+
+/// Users of this kind, some at each instance.
+fn users(kind: &str) -> Vec<String> {
+    (0..20).map(|number| format!("{kind}{number}")).collect()
+}
+
+fn enter_all(crowd: &mut Crowd, servers: &[Server], kind: &str) {
+    for (number, user) in users(kind).iter().enumerate() {
+        crowd.enter(&servers[number % servers.len()], user);
+    }
+}
+
+fn leave_all(crowd: &mut Crowd, kind: &str) {
+    users(kind).iter().for_each(|user| crowd.leave(user));
+}
+
+/// Everybody has been told that users of this kind joined once, and that those of the others left as well.
+#[track_caller]
+fn assert_told(observers: &[Observer], there: &[&str], gone: &[&str]) {
+    let there = there.iter().map(|kind| (kind, (1, 0)));
+    for (kind, times) in there.chain(gone.iter().map(|kind| (kind, (1, 1)))) {
+        for (at, observer) in observers.iter().enumerate() {
+            users(kind).iter().for_each(|user| assert_eq!(observer.told(user), times, "{user}, by the observer {at}"));
+        }
+    }
+}
+
+/// Instances with users, and observers who know them.
+fn begin(crowd: &mut Crowd, url: &str) -> (Vec<Server>, Vec<Observer>) {
+    let servers: Vec<Server> = (0..2).map(|_| crowd.instance(url, LEASE_MS).start()).collect();
+    let mut observers: Vec<Observer> = [0, 1, 0].into_iter().map(|at: usize| crowd.observe(&servers[at])).collect();
+    enter_all(crowd, &servers, "staying");
+    enter_all(crowd, &servers, "going");
+    crowd.settle(&mut observers, (&servers[0], "x1"));
+    (servers, observers)
+}
+
+#[test]
+fn sentinels_name_another_master() {
+    let mut group = Group::start(1, |launch| launch);
+    let mut crowd = Crowd::of(ROOM);
+    let (servers, mut observers) = begin(&mut crowd, &group.url());
+    let master = group.fail_over();
+    leave_all(&mut crowd, "going");
+    enter_all(&mut crowd, &servers, "coming");
+    crowd.settle(&mut observers, (&servers[1], "x2"));
+    wait_until_redis_holds(&group.servers[master], ROOM, &crowd.users());
+    assert_told(&observers, &["staying", "coming"], &["going"]);
+
+    group.wait_until_whole(1);
+    group.servers[master].kill();
+    leave_all(&mut crowd, "coming");
+    let master = group.wait_for_another_master(master);
+    crowd.settle(&mut observers, (&servers[1], "x3"));
+    wait_until_redis_holds(&group.servers[master], ROOM, &crowd.users());
+    assert_told(&observers, &["staying"], &["going", "coming"]);
+}
+
+fn slot_of(room: &str) -> u16 {
+    slot_of_partition(partition_of(room, Topology::PARTITIONS_DEFAULT))
+}
+
+/// A room that this node has, or that it has not.
+fn room_at(cluster: &Cluster, is_it: impl Fn(usize) -> bool) -> String {
+    let mut rooms = (0..).map(|number| format!("chat:{number}"));
+    rooms.find(|room| is_it(cluster.master_of(slot_of(room)))).expect("numbers do not end")
+}
+
+/// Waits until the room's master holds that these are there.
+fn wait_until_cluster_holds(cluster: &Cluster, room: &str, users: &Users) {
+    let partition = partition_of(room, Topology::PARTITIONS_DEFAULT);
+    let key = format!("fanfare:{{{partition}}}\u{1}present:{room}");
+    eventually_within(Duration::from_secs(60), "the room's node holds who is there", || {
+        let node = &cluster.nodes[cluster.master_of(slot_of(room))];
+        let said = node.cli(&["HGETALL", &key]);
+        let lines: Vec<&str> = said.lines().collect();
+        let held = lines
+            .chunks(2)
+            .filter_map(|pair| Some((pair.first()?.to_string(), pair.get(1)?.split(' ').next()?.parse::<u32>().ok()?)));
+        (held.collect::<Users>() == *users).then_some(())
+    });
+}
+
+/// Where the room is, and where the leases of instances are: there another node becomes the master, by hand and by death.
+fn fail_over(is_of_leases: bool) {
+    let mut cluster = Cluster::start(3, 1, |launch| launch);
+    let of_leases = cluster.master_of(slot_of_partition(0));
+    let room = room_at(&cluster, |node| node != of_leases);
+    let slot = if is_of_leases { slot_of_partition(0) } else { slot_of(&room) };
+    let mut crowd = Crowd::of(&room);
+    let (servers, mut observers) = begin(&mut crowd, &cluster.url());
+    let master = cluster.fail_over(cluster.master_of(slot));
+    leave_all(&mut crowd, "going");
+    enter_all(&mut crowd, &servers, "coming");
+    crowd.settle(&mut observers, (&servers[1], "x2"));
+    wait_until_cluster_holds(&cluster, &room, &crowd.users());
+    assert_told(&observers, &["staying", "coming"], &["going"]);
+
+    cluster.wait_until_whole();
+    cluster.kill(master);
+    leave_all(&mut crowd, "coming");
+    cluster.wait_for_another_master(slot, master);
+    crowd.settle(&mut observers, (&servers[1], "x3"));
+    wait_until_cluster_holds(&cluster, &room, &crowd.users());
+    assert_told(&observers, &["staying"], &["going", "coming"]);
+}
+
+#[test]
+fn a_rooms_part_of_a_cluster_fails_over() {
+    fail_over(false);
+}
+
+#[test]
+fn the_part_with_the_leases_fails_over() {
+    fail_over(true);
+}
+
+#[test]
+fn users_come_and_go_while_their_slot_moves() {
+    let cluster = Cluster::start(3, 0, |launch| launch);
+    let room = room_at(&cluster, |node| node == 0);
+    let mut crowd = Crowd::of(&room);
+    let (servers, mut observers) = begin(&mut crowd, &cluster.url());
+    leave_all(&mut crowd, "going");
+    let is_moving = AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for to in [1, 2, 0] {
+                cluster.move_slot(slot_of(&room), to, Duration::from_millis(300));
+            }
+            is_moving.store(false, Ordering::Relaxed);
+        });
+        while is_moving.load(Ordering::Relaxed) {
+            enter_all(&mut crowd, &servers, "passing");
+            observers.iter_mut().for_each(Observer::listen);
+            leave_all(&mut crowd, "passing");
+        }
+    });
+    enter_all(&mut crowd, &servers, "coming");
+    crowd.settle(&mut observers, (&servers[1], "x2"));
+    wait_until_cluster_holds(&cluster, &room, &crowd.users());
+    assert_told(&observers, &["staying", "coming"], &["going"]);
+}
