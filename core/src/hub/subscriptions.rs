@@ -66,7 +66,7 @@ impl Hub {
                 self.recovery.end();
                 self.recovery.tell(cx.now, &mut cx.metrics);
                 self.end_deferred(cx, Duration::ZERO);
-                self.unwatch_all_presence(cx);
+                self.refuse_questions_of(cx, |_| true);
             }
             BrokerEvent::Lost { partitions } => self.lose(cx, partitions),
             BrokerEvent::PublisherUp => {
@@ -159,7 +159,7 @@ impl Hub {
             room.asked = None;
             room.held_in = room.held_in.min(LOST);
         }
-        self.unwatch_presence();
+        self.refuse_questions_of(cx, |room| partitions.has_room(room));
         self.look_at_all(cx);
     }
 

@@ -18,6 +18,8 @@ const HISTORY_LIMIT_MAX: u32 = 1_000;
 /// Users in the answer to a `PRESENCE` that names no limit, and to any.
 const PRESENCE_LIMIT: u32 = 100;
 const PRESENCE_LIMIT_MAX: u32 = 1_000;
+/// Bytes of the name behind which it begins: it may wait for a while, and others with it.
+const AFTER_BYTES_MAX: usize = 1_024;
 
 /// A well-formed command and the id that its reply carries.
 #[derive(Debug, PartialEq)]
@@ -374,8 +376,8 @@ fn presence<'a>(frame: &'a str, room: Cow<'a, str>) -> Result<Request<'a>, Fault
     };
     let after = match fields.after.map(text) {
         None => None,
-        Some(Some(after)) => Some(after),
-        Some(None) => return Err(fault(ErrorCode::BadField, "after must be a string")),
+        Some(Some(after)) if after.len() <= AFTER_BYTES_MAX => Some(after),
+        Some(_) => return Err(fault(ErrorCode::BadField, "after must be a user's name, of at most 1024 bytes")),
     };
     Ok(Request::Presence { room, limit: limit.min(PRESENCE_LIMIT_MAX), after })
 }

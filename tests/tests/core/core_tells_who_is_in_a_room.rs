@@ -1,6 +1,6 @@
 //! What a client is told of who is in a room: in which order, how often, and when not.
 
-use fanfare_core::broker::{BrokerEvent, PresenceId};
+use fanfare_core::broker::{BrokerEvent, Partitions, PresenceId};
 use fanfare_core::presence::{Change, Present, RosterPage, Version, name_of};
 use fanfare_core::rules::{Grants, Permissions, Right, Rule, Rules, Who};
 use fanfare_core::ws::Message;
@@ -278,6 +278,54 @@ fn of_large_rooms_it_is_told_how_many_are_there() {
     let id = roster_asked(&said).expect("it is read who is there");
     let said = lone.broker(BrokerEvent::Roster { id, page: &page(5, &[("c", 1, ""), ("d", 1, "")]) });
     assert!(text_to(&said, conn).contains(r#""total":2,"more":false"#), "{said:?}");
+}
+
+#[test]
+fn much_that_is_different_at_once_is_told_in_one_text() {
+    let mut lone = LoneCore::new(with_presence(None));
+    let conn = observer(&mut lone, &[("a", 1, "")]);
+    let names: Vec<String> = (0..300).map(|number| format!("user-{number:03}")).collect();
+    let users: Vec<(&str, u32, &str)> = names.iter().map(|name| (&**name, 1, "")).collect();
+    let said = change(&mut lone, 400, 2, "b", 1, "");
+    assert_eq!(texts(&said, conn), [r#"{"type":"JOINED","room":"r","user":"b"}"#]);
+    let id = roster_asked(&said).expect("a change is missing, so it is read who is there");
+    let said = texts(&lone.broker(BrokerEvent::Roster { id, page: &page(400, &users) }), conn);
+    assert!(
+        said.len() == 1 && said[0].contains("PRESENT") && said[0].contains(r#""total":300,"more":true"#),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_question_does_not_wait_for_ever() {
+    let mut lone = LoneCore::new(with_presence(None));
+    let conn = open(&mut lone, None);
+    let ask = |id: u32| format!(r#"{{"type":"PRESENCE","room":"r","id":{id}}}"#);
+    for id in 0..16 {
+        assert_eq!(texts(&say(&mut lone, conn, &ask(id)), conn), [] as [&str; 0]);
+    }
+    let said = say(&mut lone, conn, &ask(16));
+    assert!(text_to(&said, conn).contains(r#""code":"broker_busy""#), "{said:?}");
+    let said = texts(&lone.wait(Duration::from_secs(10)), conn);
+    assert!(said.len() == 16 && said.iter().all(|said| said.contains(r#""code":"broker_unavailable""#)), "{said:?}");
+
+    // Where the broker loses a part, those who ask of its rooms are told at once.
+    say(&mut lone, conn, &ask(17));
+    let mut all = Partitions::none_of(1);
+    all.insert(0);
+    let said = lone.broker(BrokerEvent::Lost { partitions: &all });
+    assert!(text_to(&said, conn).contains(r#""code":"broker_unavailable""#), "{said:?}");
+}
+
+#[test]
+fn what_the_broker_does_not_take_is_told_again_and_holds_up_nothing_else() {
+    let mut lone = LoneCore::new(with_presence(None));
+    let [ann, bob] = ["ann", "bob"].map(|name| open(&mut lone, Some(&user(name, ""))));
+    let said = say(&mut lone, ann, r#"{"type":"SUBSCRIBE","room":"r"}"#);
+    let [Said::Present(id, ..), Said::Subscribe(_)] = said[..] else { panic!("{said:?}") };
+    assert_eq!(told(&lone.broker(BrokerEvent::PresenceFailed { id, passes: true })), []);
+    assert_eq!(told(&say(&mut lone, bob, r#"{"type":"SUBSCRIBE","room":"r"}"#)), [("bob", "", 1)]);
+    assert_eq!(told(&lone.wait(Duration::from_secs(1))), [("ann", "", 1)]);
 }
 
 #[test]

@@ -307,7 +307,7 @@ impl World {
         // Where the last change could not be announced, the next one shows it.
         self.clients += 1;
         self.instances[0].open(self.clients, Some("zoe"), &ROOMS, true);
-        for seconds in [0, 1, 6, 11, 1, 11, 1, 6, 1] {
+        for seconds in [0, 1, 6, 16, 1, 16, 1, 6, 1] {
             self.pass(Duration::from_secs(seconds));
             for instance in &mut self.instances {
                 instance.come_back();

@@ -31,6 +31,9 @@ use view::{Course, View};
 const TELLS_IN_FLIGHT_MAX: usize = 512;
 const READS_IN_FLIGHT_MAX: usize = 64;
 
+/// How long a client's question may wait. A broker that says nothing for so long is as good as away.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What has been asked of the broker.
 #[derive(Debug)]
 enum Outstanding {
@@ -45,6 +48,8 @@ enum Outstanding {
 struct Question {
     conn: ConnId,
     id: Option<CommandId>,
+    /// When it was asked.
+    at: Time,
     limit: u32,
     after: Option<Box<str>>,
 }
@@ -69,8 +74,10 @@ pub(in crate::hub) struct Presence {
     unread: VecDeque<(Time, u32, Course)>,
     /// Views that have to be looked at again, and when.
     unsettled: VecDeque<(Time, u32, Course)>,
-    /// Nothing is told until then, because the broker did not take what it was told.
-    paused_until: Option<Time>,
+    /// What the broker did not take, and when to tell it again.
+    untold: VecDeque<(Time, Key)>,
+    /// Rooms of which somebody has asked who is there, and when.
+    asked: VecDeque<(Time, u32)>,
     next_id: u64,
     next_serial: u64,
     users_max: u32,
@@ -95,7 +102,8 @@ impl Presence {
             to_read: VecDeque::new(),
             unread: VecDeque::new(),
             unsettled: VecDeque::new(),
-            paused_until: None,
+            untold: VecDeque::new(),
+            asked: VecDeque::new(),
             next_id: 0,
             next_serial: 0,
             users_max: config.presence.users_max,
@@ -147,9 +155,11 @@ impl Presence {
     /// When it has something to do at the latest. While the publishing connection `is_down` nothing can be told.
     pub fn next_timeout(&self, is_down: bool) -> Option<Time> {
         let tells = self.members.has_news() && !is_down && self.tells() < TELLS_IN_FLIGHT_MAX;
-        let telling = tells.then(|| self.paused_until.unwrap_or(Time::ZERO));
+        let telling = tells.then_some(Time::ZERO);
         let views = [&self.unread, &self.unsettled].map(|queue| queue.front().map(|(at, ..)| *at));
-        [self.members.next_timeout(), telling, views[0], views[1]].into_iter().flatten().min()
+        let untold = self.untold.front().map(|(at, _)| *at);
+        let asked = self.asked.front().map(|(at, _)| *at + ANSWERED_WITHIN);
+        [self.members.next_timeout(), telling, views[0], views[1], untold, asked].into_iter().flatten().min()
     }
 
     fn tells(&self) -> usize {

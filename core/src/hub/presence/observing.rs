@@ -3,7 +3,7 @@
 use super::super::Hub;
 use super::super::commands::MEMBERSHIPS_MAX;
 use super::view::{News, Next, View};
-use super::{Outstanding, Question};
+use super::{ANSWERED_WITHIN, Outstanding, Question};
 use crate::broker::PresenceId;
 use crate::context::Context;
 use crate::fanout::Rest;
@@ -21,6 +21,8 @@ const FIRST_MAX: u32 = 100;
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// `PRESENCE` commands are refused while so many of them wait.
 const QUESTIONS_MAX: usize = 4_096;
+/// The same of one connection.
+const OWN_QUESTIONS_MAX: usize = 16;
 
 /// What clients are told of rooms without presence.
 const UNKEPT: &str = "nobody keeps who is in this room";
@@ -169,7 +171,7 @@ impl Hub {
         let key = self.rooms.find(&beside);
         let is_known = |key: &u32| self.presence.as_ref().is_some_and(|presence| presence.views[key].is_known());
         if let Some(key) = key.filter(is_known) {
-            let question = Question { conn: cx.slots.id(slot), id, limit, after: after.map(Box::from) };
+            let question = Question { conn: cx.slots.id(slot), id, at: cx.now, limit, after: after.map(Box::from) };
             self.answer(cx, key, question);
             return self.linger_unobserved(cx, key);
         }
@@ -177,14 +179,17 @@ impl Hub {
             return cx.refuse(slot, ErrorCode::BrokerUnavailable, UNKNOWN, id.as_ref(), Some(name));
         }
         let presence = self.presence.as_mut().expect("a rule has presence");
-        if presence.questions.values().map(Vec::len).sum::<usize>() >= QUESTIONS_MAX {
+        let conn = cx.slots.id(slot);
+        let own = presence.askers().filter(|asker| *asker == conn).count();
+        if own >= OWN_QUESTIONS_MAX || presence.askers().count() >= QUESTIONS_MAX {
             return cx.refuse(slot, ErrorCode::BrokerBusy, "too many questions wait", id.as_ref(), Some(name));
         }
         let key = self.rooms.find_or_insert(&beside, &cx.config.rules);
         cx.fanout.add_room(key, Slow::Close);
         presence.add_view(key);
-        let question = Question { conn: cx.slots.id(slot), id, limit, after: after.map(Box::from) };
+        let question = Question { conn, id, at: cx.now, limit, after: after.map(Box::from) };
         presence.questions.entry(key).or_default().push(question);
+        presence.asked.push_back((cx.now, key));
         self.reconcile(cx, key);
     }
 
@@ -196,7 +201,7 @@ impl Hub {
     }
 
     fn answer(&mut self, cx: &mut Context, key: u32, question: Question) {
-        let Question { conn, id, limit, after } = question;
+        let Question { conn, id, limit, after, .. } = question;
         let Some(slot) = cx.slots.slot(conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) else { return };
         let mut text = std::mem::take(&mut self.text);
         text.clear();
@@ -204,7 +209,8 @@ impl Hub {
         let Some(view) = self.presence.as_ref().and_then(|presence| presence.views.get(&key)) else { return };
         write_present(&mut text, name, view, (limit, after.as_deref()), id.as_ref());
         match cx.limits.charge(&mut cx.slots, slot, Limit::Bytes, text.len(), cx.now) {
-            true => cx.reply(slot, |out| out.extend_from_slice(&text)),
+            // It is charged for already.
+            true => drop(cx.fanout.reply(&mut cx.slots, slot, |out| out.extend_from_slice(&text))),
             false => {
                 let reason = "more bytes a second than a connection may have read for it";
                 cx.refuse(slot, ErrorCode::TooFast, reason, id.as_ref(), Some(name));
@@ -221,6 +227,19 @@ impl Hub {
         for Question { conn, id, .. } in questions {
             if let Some(slot) = cx.slots.slot(conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) {
                 cx.refuse(slot, code, UNKNOWN, id.as_ref(), self.observed(key));
+            }
+        }
+    }
+
+    /// Refuses what has waited for too long.
+    pub(super) fn refuse_overdue_questions(&mut self, cx: &mut Context) {
+        while let Some(presence) = &mut self.presence
+            && let Some((at, key)) = presence.asked.pop_front_if(|(at, _)| *at + ANSWERED_WITHIN <= cx.now)
+        {
+            let is_overdue = |question: &Question| question.at <= at;
+            if presence.questions.get(&key).is_some_and(|questions| questions.iter().any(is_overdue)) {
+                self.refuse_questions(cx, key, true);
+                self.reconcile(cx, key);
             }
         }
     }
@@ -266,11 +285,11 @@ impl Hub {
         }
     }
 
-    /// The broker is away: it holds none.
-    pub(in crate::hub) fn unwatch_all_presence(&mut self, cx: &mut Context) {
+    /// The broker holds none for these rooms: whoever waits to be told who is there is told that nobody knows.
+    pub(in crate::hub) fn refuse_questions_of(&mut self, cx: &mut Context, is_lost: impl Fn(&str) -> bool) {
         self.unwatch_presence();
         let waiting = self.presence.iter().flat_map(|presence| presence.questions.keys());
-        let waiting: Vec<u32> = waiting.copied().collect();
+        let waiting: Vec<u32> = waiting.copied().filter(|key| is_lost(&self.rooms.get(*key).name)).collect();
         for key in waiting {
             self.refuse_questions(cx, key, true);
             self.reconcile(cx, key);

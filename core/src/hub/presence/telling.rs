@@ -10,7 +10,7 @@ use crate::time::Time;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How long the broker is left alone that did not take what it was told, or did not answer.
+/// How long the broker is left alone about what it did not take, or did not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Hub {
@@ -61,7 +61,7 @@ impl Hub {
         if self.status.publisher_down.is_some() {
             return;
         }
-        while presence.may_tell(cx.now)
+        while presence.tells() < TELLS_IN_FLIGHT_MAX
             && let Some(tell) = presence.members.next(cx.now)
         {
             let id = PresenceId::new(presence.next_id);
@@ -102,8 +102,7 @@ impl Hub {
         let again = cx.now + AGAIN_AFTER;
         match presence.take(id) {
             Some(Outstanding::Told(key, _)) => {
-                presence.members.not_kept(key, cx.now);
-                presence.paused_until = Some(again);
+                presence.untold.push_back((again, key));
                 cx.metrics.presence_failed += 1;
             }
             Some(Outstanding::Read(room, course)) if presence.has_view(room, course) => {
@@ -122,6 +121,9 @@ impl Hub {
         let Some(presence) = &mut self.presence else { return };
         self.asks.void_presence();
         presence.reads = 0;
+        for (_, key) in std::mem::take(&mut presence.untold) {
+            presence.members.not_kept(key, cx.now);
+        }
         for outstanding in std::mem::take(&mut presence.outstanding).into_values() {
             match outstanding {
                 Outstanding::Told(key, _) => presence.members.not_kept(key, cx.now),
@@ -148,7 +150,9 @@ impl Hub {
     pub(in crate::hub) fn presence_timeout(&mut self, cx: &mut Context) {
         let Some(presence) = &mut self.presence else { return };
         presence.members.timeout(cx.now);
-        presence.paused_until = presence.paused_until.filter(|until| *until > cx.now);
+        while let Some((_, key)) = presence.untold.pop_front_if(|(at, _)| *at <= cx.now) {
+            presence.members.not_kept(key, cx.now);
+        }
         for (room, course) in due(&mut presence.unread, cx.now) {
             presence.change(room, course, |view| if view.is_learning() { view.learn() } else { Next::Nothing });
         }
@@ -156,6 +160,7 @@ impl Hub {
             presence.change(room, course, |view| view.timeout(cx.now));
         }
         self.ask_presence(cx);
+        self.refuse_overdue_questions(cx);
     }
 }
 
@@ -166,10 +171,6 @@ fn due(queue: &mut VecDeque<(Time, u32, Course)>, now: Time) -> Vec<(u32, Course
 }
 
 impl Presence {
-    fn may_tell(&self, now: Time) -> bool {
-        self.tells() < TELLS_IN_FLIGHT_MAX && self.paused_until.is_none_or(|until| until <= now)
-    }
-
     /// Whether this is still what is done for the room's view: its key may be another room's by now.
     pub(super) fn has_view(&self, room: u32, course: Course) -> bool {
         self.views.get(&room).is_some_and(|view| view.course() == course)

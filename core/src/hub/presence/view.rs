@@ -14,7 +14,11 @@ use std::time::Duration;
 
 /// How long it may take until all instances have told the broker anew of their members, after it has lost what it knew: a view that is
 /// learned sooner would have everybody leave and join again.
-const RETOLD_AFTER: Duration = Duration::from_secs(10);
+const RETOLD_AFTER: Duration = Duration::from_secs(15);
+
+/// More users who have joined or left than these, as it turns out when all is read anew, are not told one by one: those who observe the room
+/// are told anew who is there, because so much at once would have those closed who take it a little later.
+const DIFFERENCES_MAX: usize = 256;
 
 /// What is to be told to those who observe the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub(super) enum News<'a> {
     Joined(&'a str, &'a str),
     /// A user is there no more.
     Left(&'a str),
-    /// What they know counts no more, because the room has become large, or is large no more.
+    /// What they know counts no more, because the room has become large, or is large no more, or much is different.
     Replaced,
 }
 
@@ -179,7 +183,7 @@ impl View {
             State::Live(last) if version.epoch != last.epoch => next = self.unsettle(now),
             // It had been read.
             State::Live(last) if version.number <= last.number => return Next::Nothing,
-            State::Live(last) if version.number == last.number + 1 => *last = version,
+            State::Live(last) if last.number.checked_add(1) == Some(version.number) => *last = version,
             State::Live(_) => {
                 let mut learning = Learning::default();
                 learning.hear(change);
@@ -233,7 +237,9 @@ impl View {
         let State::Learning(learning) = &mut self.state else { return Next::Nothing };
         let Some(first) = learning.first else { return Next::Nothing };
         // Of two epochs nobody can say which is the newer one.
-        let follows = |(begin, end): (Version, Version)| end.epoch == first.epoch && begin.number <= first.number + 1;
+        let follows = |(begin, end): (Version, Version)| {
+            end.epoch == first.epoch && begin.number <= first.number.saturating_add(1)
+        };
         if learning.has_leaped || !learning.span.is_none_or(follows) {
             return self.learn();
         }
@@ -268,6 +274,12 @@ impl View {
                 news(News::Replaced);
             }
             return;
+        }
+        let gone = self.users.keys().filter(|user| !users.contains_key(*user)).count();
+        let come = users.len() + gone - self.users.len();
+        if gone + come > DIFFERENCES_MAX {
+            self.users = users;
+            return news(News::Replaced);
         }
         self.users.retain(|user, _| {
             let is_there = users.contains_key(user);
@@ -325,7 +337,7 @@ impl View {
 impl Learning {
     fn hear(&mut self, change: &Change<'_>) {
         let version = change.version;
-        let follows = |last: Version| last.epoch == version.epoch && last.number + 1 == version.number;
+        let follows = |last: Version| last.epoch == version.epoch && last.number.checked_add(1) == Some(version.number);
         self.span = match self.span {
             Some((begin, last)) if follows(last) => Some((begin, version)),
             // A new epoch begins.

@@ -102,11 +102,11 @@ impl Script {
     /// The name under which Redis knows it: the SHA-1 of its text.
     pub const fn sha1(self) -> &'static str {
         match self {
-            Script::Present => "4defb5bb082f95810ddee8e8a9d8449435505a0c",
-            Script::PresentSharded => "19b3ddfeceedc1c8e4a9720bd8c8d6b8501beacc",
-            Script::Leave => "4ab217389fd93f283eb2fd1be3a0bc9ea726ff98",
-            Script::LeaveSharded => "1d78ca9be34a449419d9aaa126229d77c151ba98",
-            Script::Roster => "04254b1af2da4a152f6aead4bbb314b23f605208",
+            Script::Present => "7753cee4b0a4ea5751ed495b0d93dbbef1317bcc",
+            Script::PresentSharded => "0ab1e489bd542ed37679814ca87248c888c9ec2a",
+            Script::Leave => "892b356380b42a7a1a68182b8bdbc9c663d47241",
+            Script::LeaveSharded => "d97be570956760aef6087834c0d332f615c39675",
+            Script::Roster => "0fde9603f840cb8f16fb4db41a07c6814416156d",
             Script::Gone => "f6d2dfdfee8082a89583979d2988d9df7a504013",
             Script::Renew => "94e574597fd380df7c82a3e0676ff3570557bdb5",
             Script::Check => "f5972dc53497caa0b7c34f33ce2fa0ffaa362916",
@@ -410,9 +410,13 @@ fn page(mut items: Items<'_>) -> Option<Done> {
     let mut users = Vec::new();
     while let Some(user) = items.next() {
         let user = text(user)?;
-        let (connections, info) = text(items.next()?)?.split_once(' ')?;
-        let connections = connections.parse().ok().filter(|connections| *connections > 0)?;
-        users.push(Present { user: user.into(), connections, info: info.into() });
+        // What somebody else has written there costs the room no one but that user.
+        let kept = text(items.next()?)?.split_once(' ');
+        let known =
+            kept.and_then(|(connections, info)| Some((connections.parse().ok().filter(|many| *many > 0)?, info)));
+        if let Some((connections, info)) = known {
+            users.push(Present { user: user.into(), connections, info: info.into() });
+        }
     }
     let next = (next > 0).then_some(next);
     Some(Done::Roster { page: RosterPage { version, total, users, next }, replid })

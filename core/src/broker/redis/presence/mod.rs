@@ -472,6 +472,10 @@ impl Keeper {
         }
         if !has_failed && self.clearings.iter().all(|clearing| clearing.incarnation != incarnation) {
             self.cleared.push(incarnation);
+            if self.clearings.is_empty() {
+                // There may be more of the dead than are taken on at a time.
+                self.hurry(Time::ZERO);
+            }
         }
     }
 

@@ -3,12 +3,13 @@
 --
 -- KEYS[1]  `present:<room>`, hash: user to `<connections at all instances> <info>`. Nobody who has none is in it
 -- KEYS[2]  `changes:<room>`, hash: `epoch`, 16 hexadecimal digits; `number` of the last change; `incarnation` of the Redis that began the
---          epoch, its master_replid. It expires a day after the room is empty
+--          epoch, its master_replid. It expires a minute after the room is empty, because anybody may ask
+--          for rooms that nobody has ever been in
 -- ARGV[1]  16 hexadecimal digits for an epoch that begins
 -- ARGV[2]  channel on which changes are published
 
 local PRESENT, CHANGES, DRAWN, CHANNEL = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local CHANGES_TTL = 86400000
+local CHANGES_TTL = 60000
 
 local state = redis.call('HMGET', CHANGES, 'epoch', 'number', 'incarnation')
 local epoch, number = state[1], tonumber(state[2] or '')
@@ -53,7 +54,7 @@ local function change(user, connections, info)
   end
 end
 
--- For how long the state is known: while somebody is there, and a day longer.
+-- For how long the state is known: while somebody is there, and a minute longer.
 local function keep()
   if users > 0 then
     redis.call('PERSIST', CHANGES)
