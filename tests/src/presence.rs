@@ -213,6 +213,11 @@ impl Observer {
         self.told.get(user).copied().unwrap_or_default()
     }
 
+    /// Whether this server tells it.
+    pub fn is_at(&self, server: &Server) -> bool {
+        self.at == server.address().to_string()
+    }
+
     /// Takes what has arrived.
     pub fn listen(&mut self) {
         while let Some(text) = self.client.recv_within(PROBE_INTERVAL) {
