@@ -12,9 +12,6 @@ use crate::{Client, Endpoint, Launch, PROBE_INTERVAL, RawClient, Redis, Server, 
 /// for others.
 pub const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// How many users are named in the first `PRESENT`: observers have to come before a room has more.
-const FIRST_MAX: usize = 100;
-
 const RULES: &str = "[[rooms]]\nmatch = \"chat:*\"\nsubscribe = \"anyone\"\npresence = true\n";
 
 /// How many connections each user has in a room.
@@ -128,7 +125,7 @@ impl Crowd {
         users
     }
 
-    /// Somebody who is not there, and is told who is.
+    /// Somebody who is not there, and is told who is. It has to come while all who are there are named in one `PRESENT`: a hundred.
     pub fn observe(&self, server: &Server) -> Observer {
         let mut client = Client::connect(server);
         client.send_json(&json!({ "type": "SUBSCRIBE", "room": self.room, "presence": true }));
@@ -138,6 +135,7 @@ impl Crowd {
             at: server.address().to_string(),
             room: self.room.clone(),
             there: None,
+            is_large: false,
             counts: self.linger_ms == 0,
             told: BTreeMap::new(),
             asked: 0,
@@ -193,6 +191,13 @@ fn wait_for(observers: &mut [Observer], users: &Users) {
     }
 }
 
+/// What is answered to one who asks.
+enum Answer {
+    Users(Users),
+    /// Where there are too many to be named.
+    Number(usize),
+}
+
 /// One who is told who is in a room, and keeps it as a client does.
 pub struct Observer {
     client: Client,
@@ -200,6 +205,8 @@ pub struct Observer {
     room: String,
     /// None before it has been told.
     there: Option<BTreeMap<String, Value>>,
+    /// There are too many to be named.
+    is_large: bool,
     /// Whether it looks at how many connections each user has.
     counts: bool,
     /// How often each user has joined and left since.
@@ -216,6 +223,11 @@ impl Observer {
     /// Whether this server tells it.
     pub fn is_at(&self, server: &Server) -> bool {
         self.at == server.address().to_string()
+    }
+
+    /// Whether it was told that there are too many to be named.
+    pub fn is_large(&self) -> bool {
+        self.is_large
     }
 
     /// Takes what has arrived.
@@ -235,11 +247,15 @@ impl Observer {
         match said["type"].as_str() {
             Some("PRESENT" | "ERROR") if !said["id"].is_null() => return Some(said),
             Some("PRESENT") => {
-                assert!(self.there.is_none(), "the observer at {at} is told again who is there: {said}");
-                assert!(said["more"] == false && said["total"].as_u64() <= Some(FIRST_MAX as u64), "{said}");
-                let users = page(&said).into_iter().map(|(user, (_, info))| (user, info));
-                self.there = Some(users.collect());
+                let is_large = said["users"].is_null();
+                let is_news = self.there.is_none() || is_large != self.is_large;
+                assert!(is_news, "the observer at {at} is told again who is there: {said}");
+                let users = if is_large { Vec::new() } else { page(&said) };
+                assert!(is_large || said["more"] == false && said["total"] == users.len(), "{said}");
+                self.is_large = is_large;
+                self.there = Some(users.into_iter().map(|(user, (_, info))| (user, info)).collect());
             }
+            Some("JOINED" | "LEFT") if self.is_large => panic!("the observer at {at} knows of too many: {said}"),
             Some("JOINED") => {
                 let there = self.there.as_mut().unwrap_or_else(|| panic!("before PRESENT: {said}"));
                 let known = there.insert(user(), said["info"].clone());
@@ -260,13 +276,17 @@ impl Observer {
     /// Whether it knows by now that these are there, and is told the same when it asks.
     fn knows(&mut self, users: &Users) -> bool {
         self.listen();
-        let is_told = self.there.as_ref().is_some_and(|there| there.keys().eq(users.keys()));
-        let asked = if is_told { self.asks() } else { None };
-        asked.is_some_and(|asked| if self.counts { asked == *users } else { asked.keys().eq(users.keys()) })
+        let is_told = self.is_large || self.there.as_ref().is_some_and(|there| there.keys().eq(users.keys()));
+        match if is_told { self.asks() } else { None } {
+            Some(Answer::Number(number)) => self.is_large && number == users.len(),
+            Some(Answer::Users(asked)) if self.counts => !self.is_large && asked == *users,
+            Some(Answer::Users(asked)) => !self.is_large && asked.keys().eq(users.keys()),
+            None => false,
+        }
     }
 
     /// Asks who is there, page by page; none if nobody can say it at the moment.
-    fn asks(&mut self) -> Option<Users> {
+    fn asks(&mut self) -> Option<Answer> {
         let mut users = Users::new();
         loop {
             self.asked += 1;
@@ -286,11 +306,15 @@ impl Observer {
                 assert_eq!(reply["code"], "broker_unavailable", "{reply}");
                 return None;
             }
+            if reply["users"].is_null() {
+                let number = reply["total"].as_u64().unwrap_or_else(|| panic!("no number: {reply}"));
+                return Some(Answer::Number(number as usize));
+            }
             let page = page(&reply);
             assert!(!page.is_empty() || reply["more"] == false, "{reply}");
             users.extend(page.into_iter().map(|(user, (connections, _))| (user, connections)));
             if reply["more"] == false {
-                return Some(users);
+                return Some(Answer::Users(users));
             }
         }
     }
@@ -301,7 +325,11 @@ impl Observer {
         let missing: Vec<&String> = users.keys().filter(|user| !there.contains_key(*user)).take(10).collect();
         let ghosts: Vec<&String> = there.keys().filter(|user| !users.contains_key(*user)).take(10).collect();
         let asked = self.asks();
-        let counts: Vec<_> = asked.iter().flatten().filter(|(user, n)| users.get(*user) != Some(*n)).take(10).collect();
+        let asked = match asked {
+            Some(Answer::Users(asked)) => asked,
+            Some(Answer::Number(_)) | None => Users::new(),
+        };
+        let counts: Vec<_> = asked.iter().filter(|(user, n)| users.get(*user) != Some(*n)).take(10).collect();
         eprintln!(
             "the observer at {}: {} users of {}, missing {missing:?}, ghosts {ghosts:?}, other counts {counts:?}",
             self.at,

@@ -126,3 +126,30 @@ fn two_thousand_users_leave_at_once() {
     crowd.leave_all();
     crowd.settle(&mut observers, (&servers[0], "x3"));
 }
+
+#[test]
+fn of_a_large_room_the_number_is_told() {
+    const USERS_MAX: usize = 40;
+    let redis = Redis::start();
+    let mut crowd = Crowd::of(ROOM);
+    let launch = || crowd.instance(&redis.url(), 1_000).flag("--presence-users-max", USERS_MAX);
+    let servers: [Server; 3] = std::array::from_fn(|_| launch().start());
+    let mut observers = observe(&crowd, &servers[..2]);
+    let mut settle = |crowd: &mut Crowd, last: &str, is_large: bool| {
+        crowd.settle(&mut observers, (&servers[1], last));
+        assert!(observers.iter().all(|observer| observer.is_large() == is_large));
+    };
+    let users = |at: usize| (0..USERS_MAX / 2).map(move |number| format!("user{at}.{number}"));
+    crowd.enter_all(&servers[0], users(0));
+    settle(&mut crowd, "x1", false);
+    crowd.enter_all(&servers[2], users(2));
+    settle(&mut crowd, "x2", true);
+    // Those of the third leave when its lease has run out.
+    servers[2].signal(Signal::KILL);
+    crowd.leave_server(&servers[2]);
+    settle(&mut crowd, "x3", false);
+    crowd.enter_all(&servers[1], users(1));
+    settle(&mut crowd, "x4", true);
+    crowd.leave_all();
+    settle(&mut crowd, "x5", false);
+}
