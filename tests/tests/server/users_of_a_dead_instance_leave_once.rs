@@ -115,3 +115,26 @@ fn users_of_an_instance_that_stands_still_leave_and_join_again() {
         }
     }
 }
+
+/// Whatever the users linger for: an instance that is gone does not say of anybody that the time is over.
+#[test]
+fn users_of_an_instance_that_ends_leave_once_unless_they_are_elsewhere() {
+    const NEVER_MS: u64 = 600_000;
+    let redis = Redis::start();
+    let mut crowd = Crowd::lingering(ROOM, NEVER_MS);
+    let [mut ends, second, third] = std::array::from_fn(|_| crowd.instance(&redis.url(), 2_000).start());
+    let mut observers: Vec<Observer> = [&second, &third].map(|server| crowd.observe(server)).into();
+    let [alone, moving] = ["alone", "moving"].map(users);
+    crowd.enter_all(&ends, alone.iter().chain(&moving).cloned());
+    crowd.settle(&mut observers, (&second, "x1"));
+    crowd.enter_all(&second, moving.iter().cloned());
+    // Each of them has been told to Redis by the time that another one is.
+    crowd.settle(&mut observers, (&second, "x2"));
+    ends.signal(Signal::TERM);
+    crowd.leave_server(&ends);
+    assert_eq!(ends.wait_for_exit().code(), Some(0));
+    crowd.settle(&mut observers, (&third, "x3"));
+    assert_told(&observers, &alone, (1, 1));
+    assert_told(&observers, &moving, (1, 0));
+    wait_until_redis_holds(&redis, ROOM, &crowd.users());
+}

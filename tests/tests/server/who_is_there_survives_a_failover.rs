@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use fanfare_core::broker::redis::{Topology, partition_of, slot_of_partition};
-use fanfare_tests::presence::{Crowd, Observer, Users, wait_until_redis_holds};
-use fanfare_tests::{Cluster, Group, Server, eventually_within};
+use fanfare_tests::presence::{Crowd, Observer, SETTLED_WITHIN, Users, wait_until_redis_holds};
+use fanfare_tests::{Cluster, Group, Server, Signal, eventually_within};
 
 const ROOM: &str = "chat:1";
 const LEASE_MS: u64 = 2_000;
@@ -82,7 +82,7 @@ fn room_at(cluster: &Cluster, is_it: impl Fn(usize) -> bool) -> String {
 fn wait_until_cluster_holds(cluster: &Cluster, room: &str, users: &Users) {
     let partition = partition_of(room, Topology::PARTITIONS_DEFAULT);
     let key = format!("fanfare:{{{partition}}}\u{1}present:{room}");
-    eventually_within(Duration::from_secs(60), "the room's node holds who is there", || {
+    eventually_within(SETTLED_WITHIN, "the room's node holds who is there", || {
         let node = &cluster.nodes[cluster.master_of(slot_of(room))];
         let said = node.cli(&["HGETALL", &key]);
         let lines: Vec<&str> = said.lines().collect();
@@ -152,4 +152,25 @@ fn users_come_and_go_while_their_slot_moves() {
     crowd.settle(&mut observers, (&servers[1], "x2"));
     wait_until_cluster_holds(&cluster, &room, &crowd.users());
     assert_told(&observers, &["staying", "coming"], &["going"]);
+}
+
+#[test]
+fn users_of_a_dead_instance_leave_a_room_whose_slot_moves() {
+    let cluster = Cluster::start(3, 0, |launch| launch);
+    let room = room_at(&cluster, |node| node == 0);
+    let mut crowd = Crowd::of(&room);
+    let (servers, mut observers) = begin(&mut crowd, &cluster.url());
+    let dies = crowd.instance(&cluster.url(), LEASE_MS).start();
+    crowd.enter_all(&dies, users("dying"));
+    crowd.settle(&mut observers, (&servers[0], "x2"));
+    dies.signal(Signal::KILL);
+    crowd.leave_server(&dies);
+    // For about as long as it takes until somebody clears up after it, and it may have to begin anew by that.
+    for to in [1, 2, 0, 1, 2] {
+        cluster.move_slot(slot_of(&room), to, Duration::from_millis(100));
+        observers.iter_mut().for_each(Observer::listen);
+    }
+    crowd.settle(&mut observers, (&servers[1], "x3"));
+    wait_until_cluster_holds(&cluster, &room, &crowd.users());
+    assert_told(&observers, &["staying", "going"], &["dying"]);
 }
