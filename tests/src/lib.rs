@@ -9,6 +9,7 @@
 //! - [`Client`] speaks WebSocket through tungstenite and thinks in rooms and messages; [`RawClient`] writes and reads
 //!   bytes and frames by hand, so that it can break every rule. The bytes are those of `fanfare-wire`, in `tests/wire`.
 //! - [`Launch::tls`] starts a server that speaks TLS. The clients here reach it through a tunnel, as if it did not.
+//! - [`presence`] is users in a room, and observers who find every contradiction in what they are told of them.
 //! - [`abuse`] is a siege: attackers at work, and a well-behaved pair beside them that must not notice.
 //! - Tests are modules of a few programs, because each program is linked by itself. In `siege` only one test at a time has servers:
 //!   it gets its turn with its first, and must start all on its own thread.

@@ -174,3 +174,20 @@ fn users_of_a_dead_instance_leave_a_room_whose_slot_moves() {
     wait_until_cluster_holds(&cluster, &room, &crowd.users());
     assert_told(&observers, &["staying", "going"], &["dying"]);
 }
+
+/// Neither node does anything for whoever comes until the slot is where its keys are, because the command names keys that are not there.
+#[test]
+fn users_come_and_go_whose_rooms_keys_are_elsewhere_before_its_slot_is() {
+    let cluster = Cluster::start(3, 0, |launch| launch);
+    let room = room_at(&cluster, |node| node == 0);
+    let mut crowd = Crowd::of(&room);
+    let (servers, mut observers) = begin(&mut crowd, &cluster.url());
+    let from = cluster.move_keys(slot_of(&room), 1);
+    enter_all(&mut crowd, &servers, "coming");
+    leave_all(&mut crowd, "going");
+    observers.iter_mut().for_each(Observer::listen);
+    cluster.end_move(slot_of(&room), from, 1);
+    crowd.settle(&mut observers, (&servers[1], "x2"));
+    wait_until_cluster_holds(&cluster, &room, &crowd.users());
+    assert_told(&observers, &["staying", "coming"], &["going"]);
+}
