@@ -182,6 +182,8 @@ impl<'t> Cluster<'t> {
         self.settle()?;
         self.knock()?;
         self.probe()?;
+        self.check_there()?;
+        self.forget_all()?;
         self.refuse_for_a_while()?;
         self.move_for_a_while()?;
         self.check_quiet()?;
@@ -232,9 +234,19 @@ impl<'t> Cluster<'t> {
     }
 
     fn end_instance(&mut self, place: usize) {
+        self.end_and_drain(place, false);
+    }
+
+    /// The same. If it `drains`, what it has said to Redis still arrives, however late.
+    fn end_and_drain(&mut self, place: usize, drains: bool) {
         if let Some(mut instance) = self.instances[place].take() {
             instance.hash().hash(&mut self.hash);
-            for wire in instance.wires() {
+            let drained = if drains { instance.links() } else { Vec::new() };
+            for wire in &drained {
+                self.around.reference.link_ended_at_instance(*wire, self.around.timeline.now);
+                self.around.network.close(*wire, Side::Near, &mut self.around.timeline);
+            }
+            for wire in instance.wires().into_iter().filter(|wire| !drained.contains(wire)) {
                 self.around.reference.link_ended_at_instance(wire, self.around.timeline.now);
                 self.around.network.reset(wire, &mut self.around.timeline);
             }

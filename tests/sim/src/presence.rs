@@ -22,7 +22,9 @@ const FAULTS: [Fault; 9] = [
 ];
 
 /// Microseconds between what a client does in these seeds, so that leases run out within a run.
-const PAUSES: [u64; 3] = [20_000, 100_000, 300_000];
+const PAUSES: [u64; 3] = [100_000, 300_000, 600_000];
+/// Steps until everything heals.
+const STEPS: Span = Span { min: 5_000, max: 25_000 };
 
 /// What a seed has of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +55,12 @@ impl Presence {
         }
         let count = options.clients.count as u64;
         for fault in FAULTS {
-            let (on, mean) = (r.u32(0..5) < 2, pick(r, &[100, 500, 2_000]) * pause / count);
+            let (on, mean) = (r.u32(0..2) == 0, pick(r, &[100, 500, 2_000]) * pause / count);
             if on && !options.is_quiet() && !options.has(fault) {
                 options.faults.push((fault, mean));
             }
         }
+        options.steps = STEPS.draw(r);
         let lease = r.u64(1_000..=4_000);
         options.session.keeps_presence = true;
         options.session.presence_lease = Duration::from_millis(lease);

@@ -56,7 +56,7 @@ impl Cluster<'_> {
     }
 
     /// How long detecting what is dead, and connecting again, may take at worst.
-    fn patience(&self) -> u64 {
+    pub(super) fn patience(&self) -> u64 {
         let (core, session) = (&self.options.core, &self.options.session);
         let client = self.options.clients.patience * 2 + 1_000_000;
         let ended =

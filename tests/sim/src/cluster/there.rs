@@ -3,8 +3,8 @@
 use super::{Cluster, LOOK};
 use crate::client::Client;
 use crate::options::Fault;
-use crate::presence::Presence;
 use crate::reference::ROOMS;
+use crate::trace;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Microseconds within which a view that has been unsettled is read anew, and what did not go through is tried again.
@@ -13,25 +13,41 @@ const READ_ANEW: u64 = 30_000_000;
 impl Cluster<'_> {
     /// Redis and all who observe a room come to know who is there, and go on to do so.
     pub(super) fn check_there(&mut self) -> Result<(), String> {
-        let Some(Presence { kept, .. }) = self.options.presence.clone() else { return Ok(()) };
+        if self.options.presence.is_some() {
+            self.await_knowledge()?;
+            self.pass(2 * self.options.session.presence_lease.as_micros() as u64)?;
+            self.await_knowledge()?;
+        }
+        Ok(())
+    }
+
+    /// Redis loses all data, and nothing else goes wrong: instances find that out by their leases, and tell all anew.
+    pub(super) fn forget_all(&mut self) -> Result<(), String> {
+        if self.options.presence.is_some() && self.options.has(Fault::RedisDataLoss) {
+            trace!(self.around.trace, self.around.timeline, "REDIS FORGETS ALL");
+            self.group.master_mut().delete_all(&mut self.around);
+            self.await_knowledge()?;
+            self.knock()?;
+            self.probe()?;
+        }
+        Ok(())
+    }
+
+    fn await_knowledge(&mut self) -> Result<(), String> {
+        let kept = self.options.presence.as_ref().map(|presence| presence.kept.clone()).unwrap_or_default();
+        // Whoever was not told of the last change finds that out by the next one.
+        if self.options.has(Fault::RedisRefusesPublish) {
+            let rooms = (0..kept.len()).filter(|room| kept[*room]);
+            self.group.master_mut().pass_by(rooms, &mut self.around)?;
+        }
         let lease = self.options.session.presence_lease.as_micros() as u64;
         let linger = self.options.core.presence.linger.as_micros() as u64;
-        for again in [false, true] {
-            // Whoever was not told of the last change finds that out by the next one.
-            if self.options.has(Fault::RedisRefusesPublish) {
-                let rooms = (0..kept.len()).filter(|room| kept[*room]);
-                self.group.master_mut().pass_by(rooms, &mut self.around)?;
+        let deadline = self.around.timeline.now + self.patience() + 4 * lease + linger + READ_ANEW;
+        while let Err(reason) = self.all_know(&kept) {
+            if self.around.timeline.now >= deadline {
+                return Err(reason);
             }
-            let deadline = self.around.timeline.now + 4 * lease + linger + READ_ANEW;
-            while let Err(reason) = self.all_know(&kept) {
-                if self.around.timeline.now >= deadline {
-                    return Err(reason);
-                }
-                self.pass(LOOK)?;
-            }
-            if !again {
-                self.pass(2 * lease)?;
-            }
+            self.pass(LOOK)?;
         }
         Ok(())
     }
