@@ -234,8 +234,9 @@ impl Hub {
     /// Refuses what has waited for too long.
     pub(super) fn refuse_overdue_questions(&mut self, cx: &mut Context) {
         while let Some(presence) = &mut self.presence
-            && let Some((at, key)) = presence.asked.pop_front_if(|(at, _)| *at + ANSWERED_WITHIN <= cx.now)
+            && let Some((at, key)) = presence.asked.front().copied().filter(|(at, _)| *at + ANSWERED_WITHIN <= cx.now)
         {
+            presence.asked.pop_front();
             let is_overdue = |question: &Question| question.at <= at;
             if presence.questions.get(&key).is_some_and(|questions| questions.iter().any(is_overdue)) {
                 self.refuse_questions(cx, key, true);

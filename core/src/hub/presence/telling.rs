@@ -150,7 +150,8 @@ impl Hub {
     pub(in crate::hub) fn presence_timeout(&mut self, cx: &mut Context) {
         let Some(presence) = &mut self.presence else { return };
         presence.members.timeout(cx.now);
-        while let Some((_, key)) = presence.untold.pop_front_if(|(at, _)| *at <= cx.now) {
+        while let Some((_, key)) = presence.untold.front().copied().filter(|(at, _)| *at <= cx.now) {
+            presence.untold.pop_front();
             presence.members.not_kept(key, cx.now);
         }
         for (room, course) in due(&mut presence.unread, cx.now) {
