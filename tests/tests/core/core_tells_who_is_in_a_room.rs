@@ -297,6 +297,28 @@ fn much_that_is_different_at_once_is_told_in_one_text() {
 }
 
 #[test]
+fn what_nobody_tells_of_any_more_answers_no_question() {
+    let mut lone = LoneCore::new(with_presence(None));
+    let conn = open(&mut lone, None);
+    let ask = r#"{"type":"PRESENCE","room":"r","limit":0}"#;
+    let beside = name_of("r");
+    say(&mut lone, conn, ask);
+    let said = lone.broker(BrokerEvent::Subscribed { room: &beside });
+    let id = roster_asked(&said).expect("it is read who is there");
+    lone.broker(BrokerEvent::Roster { id, page: &page(1, &[("a", 1, "")]) });
+    // Whoever asks again and again has it lingered, and so no longer than it is subscribed to.
+    lone.broker(BrokerEvent::Down { reason: "a test" });
+    let said = say(&mut lone, conn, ask);
+    assert!(text_to(&said, conn).contains(r#""code":"broker_unavailable""#), "{said:?}");
+    lone.broker(BrokerEvent::Up);
+    assert_eq!(say(&mut lone, conn, ask), [Said::Subscribe(beside.clone())]);
+    let said = lone.broker(BrokerEvent::Subscribed { room: &beside });
+    let id = roster_asked(&said).expect("it is read who is there");
+    let said = lone.broker(BrokerEvent::Roster { id, page: &page(2, &[]) });
+    assert!(text_to(&said, conn).contains(r#""total":0"#), "{said:?}");
+}
+
+#[test]
 fn a_question_does_not_wait_for_ever() {
     let mut lone = LoneCore::new(with_presence(None));
     let conn = open(&mut lone, None);

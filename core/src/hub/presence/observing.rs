@@ -138,7 +138,7 @@ impl Hub {
         }
     }
 
-    /// The connection may not see any more who is in a room. Returns whether it could be told.
+    /// The connection observes the room no more, and is told why.
     pub(in crate::hub) fn end_observing(
         &mut self,
         cx: &mut Context,
@@ -169,7 +169,11 @@ impl Hub {
         }
         let beside = name_of(name);
         let key = self.rooms.find(&beside);
-        let is_known = |key: &u32| self.presence.as_ref().is_some_and(|presence| presence.views[key].is_known());
+        // What only lingers is not subscribed to again after an outage, and so may be told of no more.
+        let is_told_of = |key: u32| self.is_held(key) || !cx.fanout.audience(key).is_empty();
+        let is_known = |key: &u32| {
+            is_told_of(*key) && self.presence.as_ref().is_some_and(|presence| presence.views[key].is_known())
+        };
         if let Some(key) = key.filter(is_known) {
             let question = Question { conn: cx.slots.id(slot), id, at: cx.now, limit, after: after.map(Box::from) };
             self.answer(cx, key, question);
