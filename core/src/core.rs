@@ -11,7 +11,7 @@ use crate::drain::Drain;
 use crate::error::Refused;
 use crate::event::Event;
 use crate::fanout::outlet::{self, Outlet};
-use crate::fanout::place::GROUP_MEMBERS_MAX;
+use crate::fanout::place::{GROUP_MEMBERS_MAX, MEMBERSHIPS_MAX};
 use crate::fanout::{FanOut, Rest};
 use crate::hub::{self, Hub, Told};
 use crate::id::ConnId;
@@ -59,7 +59,10 @@ impl Core {
     /// If `rooms_per_connection_max` is above 32,767, the level of compression is not from 1 to 9, or `group_members_max` is not
     /// from 1 to 256.
     pub fn new(config: Config) -> Core {
-        assert!(config.limits.rooms_per_connection_max < 1 << 15, "rooms_per_connection_max is at most 32,767");
+        assert!(
+            usize::from(config.limits.rooms_per_connection_max) <= MEMBERSHIPS_MAX,
+            "rooms_per_connection_max is at most 32,767"
+        );
         let level = config.compression.map(|compression| compression.level);
         assert!(level.is_none_or(|level| (1..=9).contains(&level)), "compression has the levels 1 to 9");
         assert!(

@@ -9,6 +9,9 @@ pub(crate) const GROUP_MEMBERS_MAX: usize = 256;
 pub(crate) struct Seat(u16);
 
 const WAITING: u16 = 1 << 15;
+/// A connection's list of rooms has so many places.
+pub(crate) const MEMBERSHIPS_MAX: usize = WAITING as usize - 1;
+
 impl Seat {
     pub fn new(list_position: usize, waiting: bool) -> Seat {
         debug_assert!(list_position < usize::from(WAITING));

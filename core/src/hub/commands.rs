@@ -9,13 +9,11 @@ use crate::close::CloseReason;
 use crate::config::{Config, PublishFormat};
 use crate::context::Context;
 use crate::fanout::Rest;
+use crate::fanout::place::MEMBERSHIPS_MAX;
 use crate::history::IdempotencyKey;
 use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::rules::{Rule, Slow};
-
-/// A connection's list of rooms has so many places.
-pub(super) const MEMBERSHIPS_MAX: usize = (1 << 15) - 1;
 
 /// In so few rooms of its own a connection's room is found quicker than among all.
 const FEW_ROOMS: usize = 4;

@@ -1,13 +1,13 @@
 //! Those who want to know who is in a room: members of the room beside it, and clients that ask.
 
 use super::super::Hub;
-use super::super::commands::MEMBERSHIPS_MAX;
 use super::view::{News, Next, View};
 use super::{ANSWERED_WITHIN, Outstanding, Question};
 use crate::broker::PresenceId;
 use crate::context::Context;
 use crate::fanout::Rest;
 use crate::fanout::group::Group;
+use crate::fanout::place::MEMBERSHIPS_MAX;
 use crate::limits::meter::Limit;
 use crate::presence::{Change, RosterPage, name_of, room_of};
 use crate::protocol::{CommandId, ErrorCode, reply};
