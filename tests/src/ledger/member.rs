@@ -7,9 +7,44 @@ use serde_json::Value;
 use super::{Account, Told};
 use crate::stored::Place;
 
-/// What one member has heard so far, and what it was told of.
+/// Which epoch was told to come after which, to anybody.
 #[derive(Default)]
-pub(super) struct Member {
+pub(super) struct Succession(BTreeSet<(String, String)>);
+
+impl Succession {
+    /// Reads a line of a member's log.
+    pub fn read(&mut self, line: &Value) {
+        let text = &line["heard"];
+        if let (Some(previous), Some(epoch)) = (text["previous"].as_str(), text["epoch"].as_str()) {
+            self.0.insert((previous.to_owned(), epoch.to_owned()));
+        }
+    }
+
+    /// The epochs between two of them. Whoever was away while one began and ended is told of the next one alone.
+    fn between(&self, previous: &str, epoch: &str) -> BTreeSet<String> {
+        let (after, before) = (self.reached(previous, false), self.reached(epoch, true));
+        after.intersection(&before).cloned().collect()
+    }
+
+    /// All epochs that come after this one, or before it.
+    fn reached(&self, from: &str, backwards: bool) -> BTreeSet<String> {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![from];
+        while let Some(at) = open.pop() {
+            for (previous, epoch) in &self.0 {
+                let (here, next) = if backwards { (epoch, previous) } else { (previous, epoch) };
+                if here == at && reached.insert(next.clone()) {
+                    open.push(next);
+                }
+            }
+        }
+        reached
+    }
+}
+
+/// What one member has heard so far, and what it was told of.
+pub(super) struct Member<'a> {
+    succession: &'a Succession,
     /// Behind which everything is to come.
     place: Option<Place>,
     /// It has connected, with this position, and was not answered yet.
@@ -20,6 +55,7 @@ pub(super) struct Member {
     /// What it has heard, in order, and where. What a `GAP` has taken back is not there any more.
     heard: Vec<(u64, String)>,
     known: BTreeSet<String>,
+    /// Those that it was told of, and those between them.
     epochs: BTreeSet<String>,
     trimmed: Vec<(String, u64, u64)>,
     /// Epochs that it was told have ended, behind which offset, and whether it was told of a loss.
@@ -29,7 +65,25 @@ pub(super) struct Member {
     faults: Vec<String>,
 }
 
-impl Member {
+impl<'a> Member<'a> {
+    pub(super) fn new(succession: &'a Succession) -> Member<'a> {
+        Member {
+            succession,
+            place: None,
+            asked: None,
+            is_connected: false,
+            owed: None,
+            heard: Vec::new(),
+            known: BTreeSet::new(),
+            epochs: BTreeSet::new(),
+            trimmed: Vec::new(),
+            ended: Vec::new(),
+            repeated: 0,
+            returns: 0,
+            faults: Vec::new(),
+        }
+    }
+
     pub(super) fn read(&mut self, line: &Value) {
         if let Some(since) = line.get("since") {
             let since = (!since.is_null()).then(|| Place::of(since));
@@ -59,7 +113,7 @@ impl Member {
         let Some(since) = self.asked.take() else { return self.fault(text, "nobody has asked") };
         self.is_connected = true;
         let place = Place::of(text);
-        self.epochs.insert(place.epoch.clone());
+        self.enter(&place.epoch);
         match (since, text["recovered"].as_bool()) {
             (None, None) if place.offset == 0 => self.place = Some(place),
             (Some(since), Some(true)) if place.offset == since.offset => {
@@ -116,7 +170,7 @@ impl Member {
                     self.fault(text, "it does not follow");
                 }
                 self.take_back_behind(fence);
-                self.epochs.insert(epoch.clone());
+                self.enter(&epoch);
                 self.ended.push((self.epochs_but(&epoch), fence, is_lost));
                 fence
             }
@@ -135,6 +189,14 @@ impl Member {
         }
     }
 
+    /// It is in this epoch from here on, and was in all before it.
+    fn enter(&mut self, epoch: &str) {
+        if let Some(place) = &self.place {
+            self.epochs.extend(self.succession.between(&place.epoch, epoch));
+        }
+        self.epochs.insert(epoch.to_owned());
+    }
+
     fn epochs_but(&self, epoch: &str) -> BTreeSet<String> {
         self.epochs.iter().filter(|known| *known != epoch).cloned().collect()
     }
@@ -148,7 +210,9 @@ impl Member {
         for (offset, message) in &self.heard {
             match acknowledged.get(message) {
                 Some(place) if place.offset == *offset && self.epochs.contains(&place.epoch) => {}
-                Some(place) => self.faults.push(format!("{message} was heard at {offset} and is at {place:?}")),
+                Some(place) => self
+                    .faults
+                    .push(format!("{message} was heard at {offset}, in one of {:?}, and is at {place:?}", self.epochs)),
                 None => self.faults.push(format!("{message} was heard and never acknowledged")),
             }
         }

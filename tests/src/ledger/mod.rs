@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::Adapter;
 use crate::stored::Place;
-use member::Member;
+use member::{Member, Succession};
 
 pub use scripts::Script;
 
@@ -108,11 +108,14 @@ impl Ledger {
             accounts: Vec::new(),
             faults: self.faults.clone(),
         };
-        for log in logs {
-            let mut members = BTreeMap::<u64, Member>::new();
-            for line in &log {
+        let logs: Vec<Vec<Value>> = logs.into_iter().collect();
+        let mut succession = Succession::default();
+        logs.iter().flatten().for_each(|line| succession.read(line));
+        for log in &logs {
+            let mut members = BTreeMap::<u64, Member<'_>>::new();
+            for line in log {
                 match line["member"].as_u64() {
-                    Some(number) => members.entry(number).or_default().read(line),
+                    Some(number) => members.entry(number).or_insert_with(|| Member::new(&succession)).read(line),
                     None => {
                         let late = line["late"].as_u64().unwrap_or_else(|| panic!("not of a member: {line}"));
                         figures.faults.push(format!("{late} members did not hear the end"));

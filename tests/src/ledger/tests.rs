@@ -6,6 +6,7 @@ use super::{Account, Figures, Ledger, Told};
 
 const FIRST: &str = "1-00000000000000aa";
 const SECOND: &str = "2-00000000000000bb";
+const THIRD: &str = "3-00000000000000cc";
 
 fn acknowledged(message: &str, epoch: &str, offset: u64) -> Value {
     json!({"acknowledged": message, "epoch": epoch, "offset": offset})
@@ -211,6 +212,31 @@ fn who_had_not_seen_what_is_lost_is_told_of_the_epoch() {
     let mut log = joined();
     log.extend([message("one", 1), closed(), since(FIRST, 1), subscribed(SECOND, 1, true), message("three", 3)]);
     assert_fault(&sent, &log, "1 missing in silence");
+}
+
+#[test]
+fn who_was_away_for_a_whole_epoch_is_told_of_the_next() {
+    let sent = [("one", FIRST, 1), ("two", SECOND, 2), ("lost", SECOND, 3), ("three", THIRD, 3)];
+    let sent = sent.map(|(message, epoch, offset)| acknowledged(message, epoch, offset));
+    let third = |previous: &str, reason: &str, fence: u64| {
+        heard(json!({"type": "GAP", "reason": reason, "epoch": THIRD, "previous": previous, "fence": fence}))
+    };
+    let mut there = joined();
+    there.extend([message("one", 1), ended("epoch", 1), message("two", 2), message("lost", 3)]);
+    there.extend([third(SECOND, "failover", 2), message("three", 3)]);
+    let mut away = joined();
+    away.extend([message("one", 1), third(FIRST, "epoch", 1), message("two", 2), message("three", 3)]);
+    away.iter_mut().for_each(|line| line["member"] = json!(1));
+    let of_both = |there: &[Value]| Ledger::of_senders([sent.to_vec()]).compare([[there, &away].concat()]);
+    let figures = of_both(&there);
+    assert_eq!(figures.faults(), Vec::<String>::new());
+    let told = [Told { failover: 1, ..Told::default() }, Told { epoch: 1, ..Told::default() }];
+    let expected = told.map(|told| Account { received: 3, missing: 1, told, ..Account::default() });
+    assert_eq!(figures.accounts, expected);
+
+    // Of an epoch that led nowhere nobody can have heard.
+    let faults = of_both(&there[..5]).faults();
+    assert!(faults.iter().any(|fault| fault.contains("two was heard at 2")), "{faults:?}");
 }
 
 #[test]
