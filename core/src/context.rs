@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::fanout::FanOut;
+use crate::history::Position;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -53,6 +54,14 @@ impl Context {
         if self.slots.get(slot).dialect.has_replies() {
             let bytes = self.fanout.reply(&mut self.slots, slot, write);
             self.limits.owe(bytes);
+        }
+    }
+
+    /// The same of a room's, which says behind which position of the room a connection goes on.
+    pub fn reply_at(&mut self, (slot, room): (u32, u32), position: Option<Position>, write: impl FnOnce(&mut Vec<u8>)) {
+        self.reply(slot, write);
+        if let Some(position) = position {
+            self.fanout.stands_at(&mut self.slots, slot, room, position);
         }
     }
 

@@ -23,8 +23,9 @@ use crate::metrics::Metrics;
 use crate::protocol::command::Start;
 use crate::session::{self, Session};
 use crate::slots::{Ending, Phase, Slots};
+use crate::sse;
 use crate::time::Time;
-use crate::transport::{Answered, Caller, End, Head, Readiness, Transport};
+use crate::transport::{Answered, Caller, End, Head, Opened, Readiness, Transport};
 use crate::ws::Message;
 use crate::ws::decoder::Decoded;
 use core::net::IpAddr;
@@ -242,25 +243,28 @@ impl Core {
             }
         };
         let rooms = if rooms.is_empty() { dialect.own_rooms() } else { rooms };
-        if let Err(reason) = self.begin(slot, identity, rooms.iter().map(|room| (*room, Start::Live)), false) {
+        let rooms = rooms.iter().map(|room| (*room, Start::Live));
+        if let Err(reason) = self.begin(slot, identity, rooms, false, |_| Start::Live) {
             self.end(slot, reason);
         }
         Ok(conn)
     }
 
-    /// A WebSocket has opened: who it is, the rooms that it wants, and whether it wants to know who is there.
+    /// A connection has opened: who it is, the rooms that it wants, and whether it wants to know who is there; and where it begins in the
+    /// messages of its user's own rooms.
     fn begin<'r>(
         &mut self,
         slot: u32,
         identity: Option<&Identity>,
         rooms: impl Iterator<Item = (&'r str, Start)>,
         presence: bool,
+        start_of_own: impl Fn(&str) -> Start,
     ) -> Result<(), CloseReason<'static>> {
         match identity {
             None => self.session.begin(&self.cx, slot)?,
             Some(identity) => {
                 self.session.identify(&mut self.hub, &mut self.cx, slot, identity)?;
-                self.session.join_own(&mut self.hub, &mut self.cx, slot, identity)?;
+                self.session.join_own(&mut self.hub, &mut self.cx, slot, identity, start_of_own)?;
             }
         }
         for (room, start) in rooms {
@@ -275,10 +279,11 @@ impl Core {
         if data.is_empty() || conn.by_message {
             return;
         }
-        let phase = conn.phase;
+        let (phase, is_events) = (conn.phase, conn.framing.is_events());
         self.transport.hear(&mut self.cx, slot, data.len());
         match phase {
             Phase::Head => self.head(slot, data),
+            Phase::Open if is_events => self.said_to_a_stream(slot, data.len()),
             Phase::Open | Phase::Closing => self.frames(slot, data),
             Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
         }
@@ -294,29 +299,53 @@ impl Core {
     fn answer(&mut self, slot: u32, mut whole: Head<'_>, caller: Caller, identity: Option<&Identity>) {
         let readiness = self.told_readiness();
         let (head, rest) = whole.split();
-        let (rooms, presence) = match self.transport.answer(&mut self.cx, slot, head, readiness, caller) {
-            Answered::Over => return,
-            Answered::Asks(found) => {
-                self.session.ask_for_upgrade(&self.cx, slot, found, head);
-                return self.transport.hold(slot, whole);
-            }
-            Answered::Opened(rooms, presence) => (rooms, presence),
-        };
+        let Opened { rooms, presence, last_event_id } =
+            match self.transport.answer(&mut self.cx, slot, head, readiness, (caller, identity)) {
+                Answered::Over => return,
+                Answered::Asks(found) => {
+                    self.session.ask_for_upgrade(&self.cx, slot, found, head);
+                    return self.transport.hold(slot, whole);
+                }
+                Answered::Opened(opened) => opened,
+            };
         self.cx.limits.forget_owed();
         let begun = match caller {
             Caller::Denied(denied) => Err(CloseReason::denied(denied)),
             Caller::Known | Caller::Unknown | Caller::Nobody => {
                 let identity = identity.filter(|_| caller == Caller::Known);
-                self.begin(slot, identity, rooms.iter().map(|(room, start)| (&**room, *start)), presence)
+                let rooms = rooms.iter().map(|(room, start)| (&**room, *start));
+                self.begin(slot, identity, rooms, presence, |room| {
+                    let seen = last_event_id.and_then(|id| sse::position_in(id, room, true));
+                    seen.map_or(Start::Live, Start::Since)
+                })
             }
         };
         if let Err(reason) = begun {
             return self.end(slot, reason);
         }
+        let is_events = self.cx.slots.get(slot).framing.is_events();
+        if is_events && self.cx.slots.get(slot).rooms.len() == 0 {
+            return self.refuse_stream(slot);
+        }
         match self.transport.charge_owed(&mut self.cx, slot) {
+            Ok(()) if is_events => {}
             Ok(()) => self.frames(slot, rest),
             Err(limit) => self.end(slot, CloseReason::TooFast(limit)),
         }
+    }
+
+    /// A client of an event stream has nothing to say. That it says something nevertheless is work all the same.
+    fn said_to_a_stream(&mut self, slot: u32, bytes: usize) {
+        if let Err(limit) = self.transport.charge_bytes(&mut self.cx, slot, bytes) {
+            self.end(slot, CloseReason::TooFast(limit));
+        }
+    }
+
+    /// An event stream that is about no room, because all of them are refused, is none: a browser would come back to it for ever.
+    #[cold]
+    fn refuse_stream(&mut self, slot: u32) {
+        self.session.depart(&mut self.hub, &mut self.cx, slot, Rest::Nothing);
+        self.transport.refuse_stream(&mut self.cx, slot);
     }
 
     /// It has been found out about a credential.
@@ -556,7 +585,9 @@ impl Core {
                 self.end(slot, CloseReason::Restart);
             }
         }
-        self.cx.fanout.choose(&mut self.cx.slots, self.cx.config.limits.members_per_turn_max);
+        let Context { fanout, slots, config, .. } = &mut self.cx;
+        fanout.choose(slots, config.limits.members_per_turn_max);
+        fanout.tell_ids(slots, |room| self.hub.name_of(room));
     }
 
     /// What has to wait until everything has been handed out: see [`Actions`].

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub upgrades_refused_full: u64,
     /// Upgrades answered with 503 because the server is shutting down.
     pub upgrades_refused_draining: u64,
+    /// Open event streams. They count as connections, too.
+    pub event_streams_now: u64,
     /// Open WebSocket connections that agreed upon compression.
     pub compressed_connections_now: u64,
     /// Bytes of messages to clients before they were compressed. Each is counted as often as it was compressed: once for a

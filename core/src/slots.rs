@@ -5,11 +5,11 @@ use crate::dialect::Dialect;
 use crate::fanout::place::Place;
 use crate::fanout::queue::Outbox;
 use crate::form::Form;
+use crate::framing::Framing;
 use crate::id::ConnId;
 use crate::limits::meter::Meter;
 use crate::time::Time;
 use crate::ws::decoder::Decoder;
-use crate::ws::deflate::Window;
 
 /// No stream, no next free slot, no source.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -61,8 +61,7 @@ pub(crate) struct Conn {
     pub pinged: bool,
     /// Somebody else reads and writes its frames: it sends messages, and takes whole ones.
     pub by_message: bool,
-    /// How messages to it are compressed, where that was agreed upon.
-    pub window: Option<Window>,
+    pub framing: Framing,
     pub decoder: Decoder,
     /// Exists only while the connection lags.
     pub outbox: Option<Box<Outbox>>,
@@ -222,7 +221,7 @@ impl Slots {
 
 impl Conn {
     pub fn form(&self) -> Form {
-        Form { shape: self.dialect.shape(), window: self.window, is_behind: false }
+        Form { shape: self.dialect.shape(), framing: self.framing, is_behind: false }
     }
 
     fn vacant() -> Conn {
@@ -237,7 +236,7 @@ impl Conn {
             dialect: Dialect::default(),
             pinged: false,
             by_message: false,
-            window: None,
+            framing: Framing::default(),
             decoder: Decoder::default(),
             outbox: None,
             meter: None,

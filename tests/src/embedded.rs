@@ -72,12 +72,26 @@ impl Embedded {
 
     /// A WebSocket that was opened at this path.
     pub fn client(&mut self, path: &str) -> ConnId {
+        self.request(&upgrade_request(path, ""))
+    }
+
+    /// A connection that sends this request.
+    pub fn request(&mut self, head: &str) -> ConnId {
         let mut conn = None;
         self.turn(|turn| conn = turn.open().ok());
         let conn = conn.expect("there is a place");
-        let mut head = upgrade_request(path, "").into_bytes();
+        let mut head = head.as_bytes().to_vec();
         self.turn(|turn| turn.feed(Event::Bytes { conn, data: &mut head }));
         conn
+    }
+
+    /// All that the client was sent.
+    pub fn bytes_to(&self, conn: ConnId) -> Vec<u8> {
+        let parts = self.said.iter().filter_map(|said| match said {
+            Said::Sent(to, bytes) if *to == conn => Some(&bytes[..]),
+            _ => None,
+        });
+        parts.collect::<Vec<_>>().concat()
     }
 
     /// A client says something.

@@ -23,6 +23,7 @@ mod clusters;
 mod curl;
 pub mod embedded;
 mod endpoint;
+pub mod event_stream;
 mod example;
 pub mod fuzz;
 mod http;

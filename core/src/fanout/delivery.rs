@@ -3,6 +3,7 @@
 use crate::fanout::coalesced::Coalesced;
 use crate::fanout::outbox::Backlog;
 use crate::fanout::run::Runs;
+use crate::framing;
 use crate::id::ConnId;
 use crate::metrics::Metrics;
 use crate::slots::{NONE, Slots, mark};
@@ -74,7 +75,7 @@ impl Laggards {
         match self.from {
             Some(from) => fallen.behind.push((conn, self.room, from)),
             None => {
-                let newest = self.newest.get_or_insert_with(|| encode::last_frame(bytes).into());
+                let newest = self.newest.get_or_insert_with(|| framing::last(bytes).into());
                 fallen.newest.insert((conn.slot() as u32, self.room), Arc::clone(newest));
             }
         }

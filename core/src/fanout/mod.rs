@@ -6,6 +6,7 @@ pub(crate) mod audience;
 pub(crate) mod coalesced;
 pub(crate) mod delivery;
 pub(crate) mod group;
+mod ids;
 pub(crate) mod outbox;
 pub(crate) mod outlet;
 pub(crate) mod place;
@@ -16,15 +17,19 @@ pub(crate) mod text_kind;
 
 use crate::config::Config;
 use crate::form::{Form, Shape};
+use crate::framing::Framing;
+use crate::history::Position;
 use crate::id::ConnId;
 use crate::metrics::Metrics;
 use crate::rules::Slow;
 use crate::slots::{Membership, NONE, Slots, mark};
+use crate::sse;
 use crate::ws::deflate::Deflater;
 use crate::ws::encode;
 use audience::{Audience, Audiences};
 use coalesced::Coalesced;
 use delivery::Fallen;
+use ids::Ids;
 use outbox::Backlog;
 use place::{Place, Seat};
 use run::{KEPT_BYTES_MAX, Runs};
@@ -61,6 +66,7 @@ pub(crate) struct FanOut {
     /// Lagging connections whose sockets are writable again. Those who have had no turn yet wait for the next.
     writable: Vec<ConnId>,
     runs: Runs,
+    ids: Ids,
 
     // What follows belongs to the turn and is empty between turns.
     streams: Streams,
@@ -89,6 +95,7 @@ impl FanOut {
             deflater: Deflater::new(config.compression.unwrap_or_default()),
             writable: Vec::new(),
             runs: Runs::new(config.limits.group_members_max, config.limits.outbox_bytes_max),
+            ids: Ids::new(config.seed),
             streams: Streams::default(),
             coalesced: Coalesced::default(),
             gathered: Vec::new(),
@@ -128,6 +135,7 @@ impl FanOut {
     /// Takes the connection out of the room at this position of its list.
     pub fn leave(&mut self, slots: &mut Slots, slot: u32, position: usize, rest: Rest) {
         let (conn, Membership { room, place }) = (slots.id(slot), slots.leave_room(slot, position));
+        self.ids.forget(slot, room);
         if let Some(moved) = slots.get(slot).rooms.as_slice().get(position) {
             let group = self.audiences.get_mut(moved.room).group_at_mut(moved.place.group());
             let index = moved.place.index();
@@ -156,6 +164,12 @@ impl FanOut {
 
     /// Hands the connection this part of a run, but for what it is spared.
     fn give(&mut self, slots: &mut Slots, slot: u32, run: u32, part: Range<usize>) {
+        let room = self.runs.get(run).room;
+        if slots.get(slot).framing == Framing::EventsOfSeveral
+            && let Some(position) = sse::last_commented(&self.runs.bytes(run)[part.clone()])
+        {
+            self.ids.note(slot, room, position);
+        }
         for piece in self.runs.get(run).pieces(slots.id(slot), part) {
             self.streams.add_part(slots, slot, run, piece);
         }
@@ -182,13 +196,17 @@ impl FanOut {
         slots.get_mut(slot).rooms.set_place(position, place);
     }
 
-    /// One message of a room to a member that is behind, in the form in which it gets them. Returns the bytes.
-    pub fn say_to(&mut self, slots: &mut Slots, slot: u32, text: &[u8]) -> usize {
+    /// One message of a room, stored there, to a member that is behind, in the form in which it gets them. Returns the bytes.
+    pub fn say_to(&mut self, slots: &mut Slots, (slot, room): (u32, u32), text: &[u8], position: Position) -> usize {
         let form = slots.get(slot).form();
         let stream = self.streams.of(slots, slot);
         let before = stream.len();
-        form.write(&mut self.deflater, stream, text);
-        stream.len() - before
+        form.write(&mut self.deflater, stream, text, Some(position));
+        let bytes = stream.len() - before;
+        if form.framing == Framing::EventsOfSeveral {
+            self.ids.note(slot, room, position);
+        }
+        bytes
     }
 
     /// Notes whether the member still waits for the broker.
@@ -202,19 +220,39 @@ impl FanOut {
     pub fn reply(&mut self, slots: &mut Slots, slot: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         self.scratch.clear();
         write(&mut self.scratch);
-        encode::text(self.streams.of(slots, slot), &self.scratch);
+        match slots.get(slot).framing.is_events() {
+            true => sse::event(self.streams.of(slots, slot), &self.scratch, None),
+            false => encode::text(self.streams.of(slots, slot), &self.scratch),
+        }
         self.scratch.len()
+    }
+
+    /// What the connection was told last of the room is behind this position: an event stream says so by an id.
+    pub fn stands_at(&mut self, slots: &mut Slots, slot: u32, room: u32, position: Position) {
+        match slots.get(slot).framing {
+            Framing::Frames | Framing::Deflated(_) => {}
+            Framing::Events => sse::id(self.streams.of(slots, slot), position),
+            Framing::EventsOfSeveral => self.ids.note(slot, room, position),
+        }
+    }
+
+    /// Tells event streams about several rooms where they stand now. `name` knows the names of rooms.
+    pub fn tell_ids<'r>(&mut self, slots: &mut Slots, name: impl Fn(u32) -> &'r str) {
+        for slot in self.ids.take_changed() {
+            let positions = self.ids.of(slot).map(|(room, position)| (name(room), position));
+            sse::ids(self.streams.of(slots, slot), positions);
+        }
     }
 
     /// Sends a client's text back to it.
     pub fn echo_text(&mut self, slots: &mut Slots, slot: u32, text: &str) {
-        let window = slots.get(slot).window;
+        let window = slots.get(slot).framing.window();
         self.deflater.text(self.streams.of(slots, slot), window, text.as_bytes());
     }
 
     /// Sends a client's binary message back to it.
     pub fn echo_binary(&mut self, slots: &mut Slots, slot: u32, bytes: &[u8]) {
-        let window = slots.get(slot).window;
+        let window = slots.get(slot).framing.window();
         self.deflater.binary(self.streams.of(slots, slot), window, bytes);
     }
 
@@ -348,8 +386,9 @@ impl FanOut {
 
     /// Tells members something else about their room. Members that are behind are not told, nor are those whose dialect has no word
     /// for it.
-    pub fn announce(&mut self, slots: (&mut Slots, &mut Metrics), key: u32, text: &[u8]) {
-        self.write_to_groups(slots, key, (TextKind::Notice, text), None);
+    /// What follows begins behind `position`, if that is told.
+    pub fn announce(&mut self, slots: (&mut Slots, &mut Metrics), key: u32, text: &[u8], position: Option<Position>) {
+        self.write_to_groups(slots, key, (TextKind::Notice(position), text), None);
     }
 
     /// The same to all but these.
@@ -363,7 +402,7 @@ impl FanOut {
         let audience = self.audiences.get(key);
         let bytes = |run: u32| if run == NONE { 0 } else { self.runs.bytes(run).len() };
         let before: Vec<usize> = audience.groups().map(|group| bytes(group.run)).collect();
-        self.announce((&mut *slots, metrics), key, text);
+        self.announce((&mut *slots, metrics), key, text, None);
         for slot in spared {
             let rooms = &slots.get(*slot).rooms;
             let Some(position) = rooms.position(key) else { continue };
@@ -381,16 +420,16 @@ impl FanOut {
         self.write_to_groups((slots, metrics), key, (TextKind::Message, text), spared);
     }
 
-    /// The same of a message that is stored at this offset.
+    /// The same of a message that is stored there.
     pub fn say_stored(
         &mut self,
         (slots, metrics): (&mut Slots, &mut Metrics),
         key: u32,
-        (text, offset): (&[u8], u64),
+        (text, position): (&[u8], Position),
         spared: Option<u32>,
     ) {
         metrics.messages_out += 1;
-        self.write_to_groups((slots, metrics), key, (TextKind::Stored(offset), text), spared);
+        self.write_to_groups((slots, metrics), key, (TextKind::Stored(position), text), spared);
     }
 
     #[inline]
@@ -412,7 +451,7 @@ impl FanOut {
         for at in 0..audience.group_count() {
             let group = audience.group_at(at);
             let (form, run, members) = (group.form, group.run, group.members().len());
-            if members == 0 || form.is_behind || said == TextKind::Notice && form.shape != Shape::Message {
+            if members == 0 || form.is_behind || matches!(said, TextKind::Notice(_)) && form.shape != Shape::Message {
                 continue;
             }
             // A message is written once for each form, behind what groups of that form have yet to be given.
@@ -422,9 +461,9 @@ impl FanOut {
                     None => runs.add_track(),
                 };
                 let position = runs.write(track, |out| match said {
-                    TextKind::Message | TextKind::Stored(_) => form.write(deflater, out, text),
-                    TextKind::Notice => {
-                        form.write_notice(deflater, out, text);
+                    TextKind::Message | TextKind::Stored(_) => form.write(deflater, out, text, said.position()),
+                    TextKind::Notice(position) => {
+                        form.write_notice(deflater, out, text, position);
                         true
                     }
                 });
@@ -443,6 +482,11 @@ impl FanOut {
                 let run = runs.start(key, at, (members, in_all), track, position);
                 let group = audience.group_at_mut(at);
                 (group.run, group.full) = (run, members as u32);
+                if form.framing == Framing::EventsOfSeveral {
+                    // Each is told at once where it stands then, so each gets its part by its own stream.
+                    group.full = 0;
+                    runs.all_are_late(run, members);
+                }
             }
             metrics.deliveries += members as u64;
         }
@@ -517,6 +561,11 @@ impl FanOut {
         for key in self.runs.due() {
             let run = self.runs.get(*key);
             let group = self.audiences.get(run.room).group_at(run.group);
+            if group.form.framing == Framing::EventsOfSeveral
+                && let Some(position) = sse::last_commented(self.runs.part(*key))
+            {
+                group.members().iter().for_each(|conn| self.ids.note(conn.slot() as u32, run.room, position));
+            }
             for (conn, start) in group.members()[group.full as usize..].iter().zip(&run.late) {
                 let end = self.runs.part(*key).len();
                 for piece in run.pieces(*conn, (*start as usize).min(end)..end) {
@@ -580,5 +629,6 @@ impl FanOut {
     pub fn check_idle(&self) {
         assert_eq!((self.backlog.unsent_bytes(), self.backlog.stored_bytes()), (0, 0), "bytes are left");
         assert!(!self.is_waiting(), "a run is left");
+        assert!(self.ids.is_empty(), "the position of an event stream is left");
     }
 }

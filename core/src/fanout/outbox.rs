@@ -2,6 +2,7 @@
 //! still need it. Each of them holds its place in it.
 
 use super::queue::Item;
+use crate::framing;
 use crate::slots::{Phase, Slots, mark};
 use crate::ws::{encode, handshake};
 use slab::Slab;
@@ -130,7 +131,7 @@ impl Backlog {
         let frames = handshake::response_bytes(bytes);
         let is_between_frames = slots.get(slot).phase == Phase::Open
             && written >= frames
-            && encode::next_frame_start(&bytes[frames..], written - frames) == written - frames;
+            && framing::next_start(&bytes[frames..], written - frames) == written - frames;
         if !is_between_frames {
             slots.mark(slot, mark::TORN);
         }
@@ -162,7 +163,7 @@ impl Backlog {
             if start < frames {
                 return false;
             }
-            let end = frames + encode::next_frame_start(&bytes[frames..], start - frames);
+            let end = frames + framing::next_start(&bytes[frames..], start - frames);
             if start < end {
                 self.queue(slots, slot, Item { end: end as u32, ..item });
             }

@@ -2,9 +2,9 @@
 //! given, once. For each group of members there is a run: the part of the track that it gets next. Buffers are reused.
 
 use super::text_kind::TextKind;
+use crate::framing;
 use crate::id::ConnId;
 use crate::slots::NONE;
-use crate::ws::encode;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -51,7 +51,7 @@ pub(super) fn kept_bytes(index: usize) -> usize {
 /// The length of a run's first part: whole frames within `bytes_max`, at least one.
 #[cold]
 fn whole_frames(run: &[u8], bytes_max: usize) -> usize {
-    encode::next_frame_start(run, 1).max(encode::last_frame_end(run, bytes_max))
+    framing::next_start(run, 1).max(framing::last_end(run, bytes_max))
 }
 
 /// Frames of one room in one form, back to back, from the first that some group has not been given. Positions count from the
@@ -219,6 +219,11 @@ impl Runs {
         Some(part)
     }
 
+    /// All of its group's members get the run from their entry in [`Run::late`] on.
+    pub fn all_are_late(&mut self, run: u32, members: usize) {
+        self.list[run as usize].late = std::iter::repeat_n(0, members).collect();
+    }
+
     /// The track of a run.
     pub fn track_of(&self, run: u32) -> u32 {
         self.get(run).track
@@ -253,8 +258,8 @@ impl Runs {
     pub fn note_place(&mut self, track: u32, position: Option<u64>, what: TextKind) {
         let offset = match what {
             TextKind::Message => return,
-            TextKind::Stored(offset) => Some(offset),
-            TextKind::Notice => None,
+            TextKind::Stored(position) => Some(position.offset),
+            TextKind::Notice(_) => None,
         };
         self.tracks[track as usize].places.extend(position.map(|position| (position, offset)));
     }

@@ -19,6 +19,13 @@ pub struct Epoch {
     pub random: u64,
 }
 
+impl Epoch {
+    /// The epoch with this text. A text that is not an epoch gives one that no room has.
+    pub(crate) fn of_text(text: &str) -> Epoch {
+        text.parse().unwrap_or(Epoch { ordinal: 0, random: 0 })
+    }
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}-{:016x}", self.ordinal, self.random)
@@ -32,6 +39,24 @@ pub struct Position {
     pub epoch: Epoch,
     /// Messages count from 1 on, without a hole, and go on counting when the epoch changes. 0 is the place before the first.
     pub offset: u64,
+}
+
+impl Position {
+    /// Bytes of the longest text of a position.
+    pub(crate) const TEXT_BYTES_MAX: usize = EPOCH_BYTES_MAX + ":18446744073709551615".len();
+
+    /// The position with this text. An epoch that is none gives a position that no room has had.
+    pub(crate) fn of_text(text: &str) -> Option<Position> {
+        let (epoch, offset) = text.rsplit_once(':')?;
+        Some(Position { epoch: Epoch::of_text(epoch), offset: offset.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Position {
+    /// `<epoch>:<offset>`, as in `?since=`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.epoch, self.offset)
+    }
 }
 
 /// A text is no epoch.

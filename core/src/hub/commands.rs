@@ -61,7 +61,7 @@ impl Hub {
                 // Where it is cannot be said before it has been given all up to there.
                 let has_all = self.histories.has(room) && cx.fanout.try_catch_up(&mut cx.slots, slot, room, place);
                 let place = self.place_of(slot, room).filter(|_| has_all);
-                cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), place, None));
+                cx.reply_at((slot, room), place, |out| reply::subscribed(out, name, id.as_ref(), place, None));
             }
             Some((room, place)) => {
                 cx.fanout.set_waiting(room, place, true);
@@ -157,6 +157,11 @@ impl Hub {
         cx.journal.left(cx.slots.id(slot), &name);
         cx.reply(slot, |out| reply::unsubscribed(out, &name, None, Some(ErrorCode::Forbidden)));
         cx.slots.get(slot).dialect.has_replies()
+    }
+
+    /// The name of a room that is there.
+    pub fn name_of(&self, room: u32) -> &str {
+        &self.rooms.get(room).name
     }
 
     /// Whether the connection is in the room, or waits to be.

@@ -347,7 +347,7 @@ impl<'a> Fields<'a> {
                     ErrorCode::BadField,
                     r#"since must be an object such as {"epoch":"1-0123456789abcdef","offset":12}"#,
                 ))?;
-                Ok(Start::Since(Position { epoch: epoch_of(&epoch), offset }))
+                Ok(Start::Since(Position { epoch: Epoch::of_text(&epoch), offset }))
             }
             (None, Some(history)) => number(history)
                 .map(Start::Newest)
@@ -406,7 +406,7 @@ fn history<'a>(frame: &'a str, room: Cow<'a, str>) -> Result<Request<'a>, Fault>
     };
     let epoch = match fields.epoch.map(text) {
         None => None,
-        Some(Some(epoch)) => Some(epoch_of(&epoch)),
+        Some(Some(epoch)) => Some(Epoch::of_text(&epoch)),
         Some(None) => return Err(fault(ErrorCode::BadField, "epoch must be a string")),
     };
     let limit = match fields.limit {
@@ -416,11 +416,6 @@ fn history<'a>(frame: &'a str, room: Cow<'a, str>) -> Result<Request<'a>, Fault>
             .ok_or(fault(ErrorCode::BadField, "limit must be a number of messages, at least 1"))?,
     };
     Ok(Request::History { room, from, epoch, limit: limit.min(HISTORY_LIMIT_MAX) })
-}
-
-/// The epoch with this text. A text that is not an epoch gives one that no room has.
-pub(crate) fn epoch_of(text: &str) -> Epoch {
-    text.parse().unwrap_or(Epoch { ordinal: 0, random: 0 })
 }
 
 /// A number; what is more than fits counts as much as does.
@@ -486,7 +481,7 @@ mod tests {
 
     #[test]
     fn names_mean_the_same_with_escapes_and_without() {
-        let since = Position { epoch: epoch_of("1-0123456789abcdef"), offset: 3 };
+        let since = Position { epoch: Epoch::of_text("1-0123456789abcdef"), offset: 3 };
         for (kind, room, epoch) in
             [("SUBSCRIBE", "a/é", "1-0123456789abcdef"), (r"\u0053UBSCRIBE", r"a\/\u00e9", r"\u0031-0123456789abcdef")]
         {

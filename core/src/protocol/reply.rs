@@ -89,6 +89,17 @@ pub enum Gap {
     Interrupted,
 }
 
+impl Gap {
+    /// Behind which position the member goes on, if the room has any.
+    pub fn position(self) -> Option<Position> {
+        match self {
+            Gap::Trimmed { epoch, to, .. } => Some(Position { epoch, offset: to }),
+            Gap::Epoch { epoch, fence, .. } => Some(Position { epoch, offset: fence }),
+            Gap::Interrupted => None,
+        }
+    }
+}
+
 /// Appends `{"type":"GAP","room":…,…,"reason":…}`.
 pub fn gap(out: &mut Vec<u8>, room: &str, gap: Gap) {
     out.extend_from_slice(b"{\"type\":\"GAP\"");

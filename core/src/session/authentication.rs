@@ -155,7 +155,7 @@ impl Session {
                     let expires_s = identity.expires_ms.map(|ms| ms / 1_000);
                     cx.reply(slot, |out| reply::authenticated(out, &identity.user, expires_s, id.as_ref()));
                 }
-                self.join_own(hub, cx, slot, identity)
+                self.join_own(hub, cx, slot, identity, |_| Start::Live)
             }
             (Err(unfit), Some(Asking::Command(id))) => {
                 // What it had may have ended while this one was looked at. That has its time still, whatever else is shown.
@@ -258,7 +258,7 @@ impl Session {
         self.review(hub, cx, slot)
     }
 
-    /// Joins the rooms that come with an identity.
+    /// Joins the rooms that come with an identity. `start_of` says where in the messages of each the connection begins.
     ///
     /// # Errors
     /// One of them is refused, and that cannot be told.
@@ -268,6 +268,7 @@ impl Session {
         cx: &mut Context,
         slot: u32,
         identity: &Identity,
+        start_of: impl Fn(&str) -> Start,
     ) -> Result<(), CloseReason<'static>> {
         let has_rooms = matches!(cx.slots.get(slot).dialect, Dialect::Fanfare | Dialect::Classic);
         let joins_own = cx.config.auth.as_ref().is_some_and(|auth| auth.own_rooms);
@@ -287,7 +288,7 @@ impl Session {
         let own = own.filter(|room| self.may(hub, cx, slot, Right::Subscribe, room).is_ok());
         for room in own.as_deref().into_iter().chain(named) {
             if !hub.is_in(cx, slot, room) {
-                self.subscribe(hub, cx, slot, room, (Start::Live, false), None)?;
+                self.subscribe(hub, cx, slot, room, (start_of(room), false), None)?;
             }
         }
         Ok(())

@@ -55,7 +55,7 @@ impl Transport {
         let slot = id.slot() as u32;
         let conn = cx.slots.get_mut(slot);
         (conn.dialect, conn.by_message, conn.source) = (dialect, true, source);
-        self.begin_websocket(cx, slot);
+        self.begin_open(cx, slot);
         Ok(id)
     }
 

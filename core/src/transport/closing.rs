@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::hash::take_of;
 use crate::id::ConnId;
 use crate::slots::{Ending, Phase, mark};
+use crate::sse;
 use crate::ws::decoder::Decoder;
 use crate::ws::encode;
 
@@ -19,8 +20,9 @@ pub(crate) enum End {
 
 impl Transport {
     /// Ends a WebSocket that is open and has left its rooms: by a close frame, after all that goes to it alone so far, and by what
-    /// follows that.
+    /// follows that. An event stream ends by an event, and its client has nothing to say to that.
     pub fn close(&mut self, cx: &mut Context, slot: u32, reason: CloseReason<'_>) {
+        let is_events = cx.slots.get(slot).framing.is_events();
         match reason {
             CloseReason::TooSlow => return self.close_slow(cx, slot, reason),
             CloseReason::Silent if cx.slots.is_marked(slot, mark::LAGGING) => {
@@ -28,9 +30,11 @@ impl Transport {
                 self.discard(cx, slot);
                 return self.end_now(cx, slot);
             }
+            _ if is_events => sse::closed(cx.stream(slot), reason.code(), reason.told()),
             _ => encode::close(cx.stream(slot), reason.code(), reason.told()),
         }
         match reason.then() {
+            Then::AwaitClient if is_events => self.discard(cx, slot),
             Then::AwaitClient => self.await_close(cx, slot),
             Then::HalfClose => self.discard(cx, slot),
             Then::Close => {
@@ -44,9 +48,13 @@ impl Transport {
     fn close_slow(&mut self, cx: &mut Context, slot: u32, reason: CloseReason<'_>) {
         if !cx.slots.is_marked(slot, mark::TORN) {
             let mut last = Vec::new();
-            encode::close(&mut last, reason.code(), reason.told());
+            let is_events = cx.slots.get(slot).framing.is_events();
+            match is_events {
+                true => sse::closed(&mut last, reason.code(), reason.told()),
+                false => encode::close(&mut last, reason.code(), reason.told()),
+            }
             if cx.fanout.cut_queue(&mut cx.slots, slot, &last) {
-                return self.await_close(cx, slot);
+                return if is_events { self.discard(cx, slot) } else { self.await_close(cx, slot) };
             }
         }
         // It keeps its marks until the slot is free: nothing is sent to it any more.

@@ -22,10 +22,18 @@ impl fmt::Debug for Found<'_> {
     }
 }
 
-/// The credential of a request whose `Origin` has passed, where it has one.
-pub(super) fn find<'a>(auth: &Auth, origins: &Origins, parsed: &Parsed<'a>, offered: Offered<'a>) -> Option<Found<'a>> {
+/// The credential of a request whose `Origin` has passed, where it has one. A page that sends none with a request for a document is of this
+/// server, if a browser does not say otherwise; with one for a WebSocket there is always one.
+pub(super) fn find<'a>(
+    auth: &Auth,
+    origins: &Origins,
+    parsed: &Parsed<'a>,
+    offered: Offered<'a>,
+    is_document: bool,
+) -> Option<Found<'a>> {
     // Where every page passes, that says nothing.
     let has_origin = parsed.origin.is_some() && *origins != Origins::Any;
+    let is_of_own_page = is_document && parsed.origin.is_none() && !parsed.is_cross_site;
     let header = || match parsed.authorization[..] {
         [] => None,
         [one] => bearer(one),
@@ -40,7 +48,13 @@ pub(super) fn find<'a>(auth: &Auth, origins: &Origins, parsed: &Parsed<'a>, offe
         (Source::Header, auth.header.then(header).flatten()),
         (Source::Query, auth.query.as_deref().and_then(query)),
         (Source::Subprotocol, offered.token.filter(|_| auth.subprotocol)),
-        (Source::Cookie, auth.cookie.as_deref().filter(|_| has_origin).and_then(|name| cookie(&parsed.cookies, name))),
+        (
+            Source::Cookie,
+            auth.cookie
+                .as_deref()
+                .filter(|_| has_origin || is_of_own_page)
+                .and_then(|name| cookie(&parsed.cookies, name)),
+        ),
         (Source::Request, auth.requests.then_some(&[][..])),
     ];
     let (source, credential) = found.into_iter().find_map(|(source, found)| Some((source, found?)))?;
@@ -74,7 +88,7 @@ mod tests {
         );
         let parsed = handshake::parse(head.as_bytes(), 100).unwrap();
         let Kind::Upgrade { subprotocols, .. } = parsed.kind else { panic!("it is an upgrade") };
-        find(auth, &Origins::SameHost, &parsed, subprotocols)
+        find(auth, &Origins::SameHost, &parsed, subprotocols, false)
             .map(|found| (found.source, String::from_utf8(found.credential.to_vec()).unwrap()))
     }
 

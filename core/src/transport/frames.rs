@@ -91,7 +91,7 @@ impl Transport {
             limits: Limits {
                 message_bytes_max: cx.config.limits.message_bytes_max,
                 frames_per_message_max: cx.config.limits.frames_per_message_max,
-                compression: conn.window.is_some(),
+                compression: conn.framing.window().is_some(),
             },
             decoder: std::mem::take(&mut conn.decoder),
             inflater: std::mem::take(&mut self.inflater),

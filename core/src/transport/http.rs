@@ -6,13 +6,22 @@ use super::route::{self, Route};
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::Refused;
-use crate::hash::take_of;
-use crate::identity::Denied;
+use crate::framing::Framing;
+use crate::hash::{Seeded, take_of};
+use crate::identity::{Denied, Identity};
+use crate::limits::origin::Origins;
+use crate::protocol::ErrorCode;
 use crate::protocol::command::Start;
 use crate::slots::Phase;
+use crate::sse::{self, Reader};
 use crate::ws::deflate::Agreed;
 use crate::ws::handshake::{self, Kind, Offered, Parsed, Response};
 use std::borrow::Cow;
+use std::hash::BuildHasher;
+
+/// After how many milliseconds a browser comes back that has lost an event stream, and how much longer some wait than others.
+const RETRY_MS_MIN: u64 = 500;
+const RETRY_MS_SPREAD: u64 = 2_000;
 
 /// The page is one file: whatever is not in it is not loaded, nor is it framed.
 const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
@@ -50,8 +59,26 @@ pub(crate) enum Answered<'a> {
     Over,
     /// This has to be looked at first. The head has to be held until then.
     Asks(Found<'a>),
-    /// It has opened a WebSocket. These rooms have to be joined next, with presence or without; then what the client sent after the head has to be read.
-    Opened(Vec<(Cow<'a, str>, Start)>, bool),
+    /// It has opened a WebSocket or an event stream.
+    Opened(Opened<'a>),
+}
+
+/// What a connection that has just opened is to get.
+#[derive(Debug)]
+pub(crate) struct Opened<'a> {
+    /// These rooms have to be joined next; then what the client sent after the head has to be read.
+    pub rooms: Vec<(Cow<'a, str>, Start)>,
+    /// Whether it is told who is in them.
+    pub presence: bool,
+    /// What the client of an event stream says it has seen.
+    pub last_event_id: Option<&'a str>,
+}
+
+/// What a request opens.
+#[derive(Clone, Copy, Debug)]
+enum Wanted<'a> {
+    WebSocket { key: &'a str, subprotocols: Offered<'a>, compression: Option<Agreed> },
+    Events { reader: Option<Reader<'a>>, last_event_id: Option<&'a str> },
 }
 
 /// A request head that has come to its end, and what the client sent after it.
@@ -182,7 +209,7 @@ impl Transport {
         slot: u32,
         head: &'a [u8],
         readiness: Readiness,
-        caller: Caller,
+        (caller, identity): (Caller, Option<&Identity>),
     ) -> Answered<'a> {
         let parsed = match handshake::parse(head, cx.config.limits.request_headers_max) {
             Ok(parsed) => parsed,
@@ -196,7 +223,10 @@ impl Transport {
         if !self.admits_forwarded(cx, slot, &parsed.forwarded_for) {
             return Answered::Over;
         }
-        match parsed.kind {
+        let wanted = match parsed.kind {
+            Kind::Get { head_only: false, .. } if route::is_of_events(parsed.path) => {
+                Wanted::Events { reader: reader(cx, &parsed), last_event_id: parsed.last_event_id }
+            }
             Kind::Get { head_only, no_upgrade, wants_websocket } => {
                 if is_of_a_websocket(cx, &parsed, wants_websocket) {
                     cx.metrics.upgrades_invalid += 1;
@@ -205,39 +235,49 @@ impl Transport {
                     cx.metrics.http_requests += 1;
                     self.get(cx, slot, (parsed.path, head_only), readiness);
                 }
-                Answered::Over
+                return Answered::Over;
             }
             Kind::Options => {
                 cx.metrics.http_requests += 1;
                 self.respond(cx, slot, Response::OPTIONS, false);
-                Answered::Over
-            }
-            // Whose credential has been looked at is a caller whose Origin has passed before.
-            Kind::Upgrade { .. } if caller == Caller::Unknown && !allows(cx, &parsed, is_forwarded) => {
-                cx.metrics.upgrades_refused_origin += 1;
-                cx.journal.refused_page(cx.slots.id(slot), &Response::ORIGIN, parsed.origin.unwrap_or_default());
-                self.write_response(cx, slot, Response::ORIGIN, false);
-                Answered::Over
+                return Answered::Over;
             }
             Kind::Upgrade { key, subprotocols, compression } => {
                 let compression = compression.filter(|_| cx.config.compression.is_some());
-                let found = cx.config.auth.as_ref().filter(|_| caller == Caller::Unknown);
-                let found =
-                    found.and_then(|auth| credentials::find(auth, &cx.config.admission.origins, &parsed, subprotocols));
-                self.upgrade(cx, slot, (parsed.path, parsed.query), (key, subprotocols, compression), (caller, found))
+                Wanted::WebSocket { key, subprotocols, compression }
             }
+        };
+        // Whose credential has been looked at is a caller whose Origin has passed before.
+        if caller == Caller::Unknown && !allows(cx, &parsed, is_forwarded) {
+            cx.metrics.upgrades_refused_origin += 1;
+            cx.journal.refused_page(cx.slots.id(slot), &Response::ORIGIN, parsed.origin.unwrap_or_default());
+            self.write_response(cx, slot, Response::ORIGIN, false);
+            return Answered::Over;
         }
+        let found = cx.config.auth.as_ref().filter(|_| caller == Caller::Unknown).and_then(|auth| {
+            let (subprotocols, is_document) = match wanted {
+                Wanted::WebSocket { subprotocols, .. } => (subprotocols, false),
+                Wanted::Events { .. } => (Offered::default(), true),
+            };
+            credentials::find(auth, &cx.config.admission.origins, &parsed, subprotocols, is_document)
+        });
+        self.begin(cx, slot, (parsed.path, parsed.query, wanted), (caller, identity), found)
     }
 
-    fn upgrade<'a>(
+    /// Opens a WebSocket or an event stream, unless something speaks against it.
+    fn begin<'a>(
         &mut self,
         cx: &mut Context,
         slot: u32,
-        (path, query): (&'a str, &'a str),
-        (key, subprotocols, compression): (&str, Offered<'_>, Option<Agreed>),
-        (caller, found): (Caller, Option<Found<'a>>),
+        (path, query, wanted): (&'a str, &'a str, Wanted<'a>),
+        (caller, identity): (Caller, Option<&Identity>),
+        found: Option<Found<'a>>,
     ) -> Answered<'a> {
-        let Route { dialect, rooms, presence } = match route::route(path, query, &cx.config) {
+        let route = match wanted {
+            Wanted::WebSocket { .. } => route::route(path, query, &cx.config),
+            Wanted::Events { .. } => route::events(query, &cx.config).map_err(Some),
+        };
+        let Route { dialect, mut rooms, presence } = match route {
             Ok(route) => route,
             // Before it is told to come back later: there will be nothing for it then either.
             Err(reason) => {
@@ -253,10 +293,18 @@ impl Transport {
         if let Some(found) = found {
             return Answered::Asks(found);
         }
-        if let Some(denied) = self.denied(cx, dialect, caller)
-            && cx.config.auth.as_ref().is_some_and(|auth| !auth.refuses_by_close)
+        let is_events = matches!(wanted, Wanted::Events { .. });
+        if let Some(denied) = self.denied(cx, (dialect, is_events), caller)
+            && cx.config.auth.as_ref().is_some_and(|auth| !auth.refuses_by_close || is_events)
         {
             self.refuse(cx, slot, denied);
+            return Answered::Over;
+        }
+        let own_rooms = identity.filter(|_| caller == Caller::Known).map_or(&[][..], |identity| &identity.join);
+        let joins_own = caller == Caller::Known && cx.config.auth.as_ref().is_some_and(|auth| auth.own_rooms);
+        if is_events && let Err(reason) = route::check_events(&rooms, own_rooms, joins_own, &cx.config) {
+            cx.metrics.upgrades_invalid += 1;
+            self.respond(cx, slot, Response::bad_request(&reason), false);
             return Answered::Over;
         }
         if let Err(refused) = self.take_place(cx) {
@@ -267,22 +315,42 @@ impl Transport {
             self.respond(cx, slot, Response::unavailable(why), false);
             return Answered::Over;
         }
-        let subprotocol = dialect.subprotocol(subprotocols, cx.config.subprotocols);
-        handshake::write_accept(cx.stream(slot), key, subprotocol, compression);
+        let (framing, last_event_id) = match wanted {
+            Wanted::WebSocket { key, subprotocols, compression } => {
+                let subprotocol = dialect.subprotocol(subprotocols, cx.config.subprotocols);
+                handshake::write_accept(cx.stream(slot), key, subprotocol, compression);
+                (compression.map_or(Framing::Frames, |agreed| Framing::Deflated(agreed.window)), None)
+            }
+            Wanted::Events { reader, last_event_id } => {
+                let retry_ms = RETRY_MS_MIN + self.draw() % RETRY_MS_SPREAD;
+                sse::write_accept(cx.stream(slot), reader, retry_ms);
+                let is_of_several = rooms.len() + own_rooms.len() + usize::from(joins_own) > 1;
+                for (room, start) in &mut rooms {
+                    let seen = last_event_id.and_then(|id| sse::position_in(id, room, is_of_several));
+                    *start = seen.map_or(*start, Start::Since);
+                }
+                (if is_of_several { Framing::EventsOfSeveral } else { Framing::Events }, last_event_id)
+            }
+        };
         let conn = cx.slots.get_mut(slot);
-        conn.dialect = dialect;
-        conn.window = compression.map(|agreed| agreed.window);
+        (conn.dialect, conn.framing) = (dialect, framing);
         self.enter_phase(cx, slot, Phase::Open);
-        self.begin_websocket(cx, slot);
-        Answered::Opened(rooms, presence)
+        self.begin_open(cx, slot);
+        Answered::Opened(Opened { rooms, presence, last_event_id })
+    }
+
+    /// A number that differs from client to client, so that they do not all come back at the same moment.
+    fn draw(&mut self) -> u64 {
+        self.drawn = self.drawn.wrapping_add(1);
+        Seeded::new(self.seed).hash_one(self.drawn)
     }
 
     /// Why the caller may not come in: also for want of a credential, where its dialect has no word in which one could follow.
-    fn denied(&self, cx: &Context, dialect: Dialect, caller: Caller) -> Option<Denied> {
+    fn denied(&self, cx: &Context, (dialect, is_events): (Dialect, bool), caller: Caller) -> Option<Denied> {
         match (caller, &cx.config.auth) {
             (Caller::Denied(denied), _) => Some(denied),
             (Caller::Unknown | Caller::Nobody, Some(auth))
-                if auth.required && !(auth.command && dialect.has_replies()) =>
+                if auth.required && !(auth.command && dialect.has_replies() && !is_events) =>
             {
                 Some(Denied::Unauthorised)
             }
@@ -301,14 +369,28 @@ impl Transport {
         self.respond(cx, slot, response, false);
     }
 
+    /// Answers an event stream's request otherwise than has been begun in this turn, by why its last room was refused. It is a member of
+    /// none.
+    pub fn refuse_stream(&mut self, cx: &mut Context, slot: u32) {
+        let reason = sse::last_text(cx.stream(slot)).unwrap_or_default();
+        let status = match serde_json::from_slice::<Why<'_>>(&reason).map(|why| why.code) {
+            Ok(code) if code == ErrorCode::Unauthorised.as_str() => "401 Unauthorized",
+            Ok(code) if code == ErrorCode::Forbidden.as_str() => "403 Forbidden",
+            Ok(code) if code == ErrorCode::RoomFull.as_str() => "503 Service Unavailable",
+            _ => "400 Bad Request",
+        };
+        cx.fanout.silence(&mut cx.slots, slot);
+        self.respond(cx, slot, Response::json(status, &String::from_utf8_lossy(&reason)), false);
+    }
+
     /// Refuses an upgrade that waits for its credential, because its user has as many connections as allowed.
     pub fn refuse_crowded(&mut self, cx: &mut Context, slot: u32) {
         cx.metrics.upgrades_refused_user += 1;
         self.respond(cx, slot, Response::too_many("too many connections of this user"), false);
     }
 
-    /// What is the same for every WebSocket that begins.
-    pub(super) fn begin_websocket(&mut self, cx: &mut Context, slot: u32) {
+    /// What is the same for every connection that opens.
+    pub(super) fn begin_open(&mut self, cx: &mut Context, slot: u32) {
         cx.limits.begin_rested(&mut cx.slots, slot, cx.now);
         let dialect: Dialect = cx.slots.get(slot).dialect;
         cx.journal.opened(cx.slots.id(slot), dialect, cx.now);
@@ -317,6 +399,10 @@ impl Transport {
 
     fn get(&mut self, cx: &mut Context, slot: u32, (path, head_only): (&str, bool), readiness: Readiness) {
         let response = match (route::without_trailing_slash(path), readiness) {
+            // Its body would not end.
+            (_, _) if route::is_of_events(path) => {
+                Response { content_type: "text/event-stream", ..Response::text("200 OK", "") }
+            }
             ("", _) => Response {
                 headers: PAGE_HEADERS,
                 content_type: "text/html; charset=utf-8",
@@ -370,6 +456,19 @@ impl Transport {
 fn is_of_a_websocket(cx: &Context, parsed: &Parsed<'_>, wants_websocket: bool) -> bool {
     let is_one = || !matches!(route::route(parsed.path, parsed.query, &cx.config), Err(None));
     (parsed.path != "/" || wants_websocket) && is_one()
+}
+
+/// Why a room was refused, as its client is told.
+#[derive(serde::Deserialize)]
+struct Why<'a> {
+    #[serde(borrow)]
+    code: &'a str,
+}
+
+/// The page of another origin that is to read an event stream, if one asks.
+fn reader<'a>(cx: &Context, parsed: &Parsed<'a>) -> Option<Reader<'a>> {
+    let with_credentials = cx.config.admission.origins != Origins::Any;
+    parsed.origin.map(|origin| Reader { origin, with_credentials })
 }
 
 /// Whether the page that asks may connect. A trusted proxy may know this server by another name than the page does.

@@ -22,7 +22,7 @@ mod unread;
 
 pub(crate) use closing::End;
 pub(crate) use credentials::Found;
-pub(crate) use http::{Answered, Caller, Head, Readiness};
+pub(crate) use http::{Answered, Caller, Head, Opened, Readiness};
 
 use crate::config::Config;
 use crate::context::Context;
@@ -63,6 +63,9 @@ pub(crate) struct Transport {
     inflater: Inflater,
     /// Ends of sockets that the adapter has not been told of.
     ends: Vec<End>,
+    seed: u64,
+    /// How many numbers have been drawn from the seed.
+    drawn: u64,
 
     // What follows belongs to the turn and is empty between turns.
     /// Slots whose connection ends when all is written.
@@ -100,6 +103,8 @@ impl Transport {
             wheel: Wheel::default(),
             inflater: Inflater::default(),
             ends: Vec::new(),
+            seed: config.seed,
+            drawn: 0,
             touched: Vec::new(),
             fired: Vec::new(),
         }
@@ -118,7 +123,9 @@ impl Transport {
     fn enter_phase(&mut self, cx: &mut Context, slot: u32, phase: Phase) {
         let conn = cx.slots.get_mut(slot);
         let before = std::mem::replace(&mut conn.phase, phase);
-        let is_compressed = u64::from(conn.window.is_some());
+        let framing = conn.framing;
+        let is_compressed = u64::from(framing.window().is_some());
+        let is_events = u64::from(framing.is_events());
         match before {
             Phase::Head => {
                 cx.metrics.pending_upgrades_now -= 1;
@@ -127,12 +134,14 @@ impl Transport {
             Phase::Open => {
                 cx.metrics.connections_now -= 1;
                 cx.metrics.compressed_connections_now -= is_compressed;
+                cx.metrics.event_streams_now -= is_events;
             }
             _ => {}
         }
         if phase == Phase::Open {
             cx.metrics.connections_now += 1;
             cx.metrics.compressed_connections_now += is_compressed;
+            cx.metrics.event_streams_now += is_events;
         }
         if !matches!(phase, Phase::Open | Phase::Closing) {
             cx.limits.forget_meter(&mut cx.slots, slot);

@@ -3,9 +3,13 @@
 use crate::config::Config;
 use crate::dialect::Dialect;
 use crate::history::Position;
-use crate::protocol::command::{Start, check_room_name, epoch_of};
+use crate::protocol::command::{Start, check_room_name};
+use crate::sse;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
+
+/// The part of a request head that may be a `Last-Event-ID`.
+const IDS_SHARE: usize = 2;
 
 /// What the path of an upgrade chose.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +54,45 @@ pub(super) fn route<'a>(
     let rooms = rooms.map_err(Some)?;
     let presence = dialect.has_replies() && presence(query).map_err(Some)?;
     Ok(Route { dialect, rooms, presence })
+}
+
+/// Whether an event stream is at this path.
+pub(super) fn is_of_events(path: &str) -> bool {
+    without_trailing_slash(path) == "/sse"
+}
+
+/// What an event stream with this query is about.
+///
+/// # Errors
+/// What is wrong with a room's name.
+pub(super) fn events<'a>(query: &'a str, config: &Config) -> Result<Route<'a>, Cow<'static, str>> {
+    Ok(Route { dialect: Dialect::Fanfare, rooms: rooms(query, config)?, presence: presence(query)? })
+}
+
+/// Whether an event stream can be about the rooms of its URL and those that its user joins anyway.
+///
+/// # Errors
+/// It would be about none, or a browser could not repeat where it stands in all of them.
+pub(super) fn check_events(
+    rooms: &[(Cow<'_, str>, Start)],
+    own_rooms: &[Box<str>],
+    joins_own: bool,
+    config: &Config,
+) -> Result<(), Cow<'static, str>> {
+    if rooms.is_empty() && own_rooms.is_empty() && !joins_own {
+        return Err("an event stream is about rooms: name them, as in /sse?room=a&room=b".into());
+    }
+    let names = rooms.iter().map(|(room, _)| &**room).chain(own_rooms.iter().map(|room| &**room));
+    let bytes_max = config.limits.request_head_bytes_max / IDS_SHARE;
+    let bytes = sse::ids_bytes_max(names);
+    if bytes > bytes_max {
+        return Err(format!(
+            "the names of the rooms are too many or too long: a Last-Event-ID about them may have {bytes} bytes, and {bytes_max} are \
+             allowed, half of limits.request_head_bytes_max"
+        )
+        .into());
+    }
+    Ok(())
 }
 
 /// The path without the slash at its end, which means nothing: of a room's name it is one only if it is written as `%2F`.
@@ -108,9 +151,8 @@ fn presence(query: &str) -> Result<bool, Cow<'static, str>> {
 fn parse_start(pair: &str) -> Result<Option<Start>, Cow<'static, str>> {
     if let Some(since) = pair.strip_prefix("since=") {
         let since = percent_decode_str(since).decode_utf8().map_err(|_| "since in the URL is not UTF-8")?;
-        let (epoch, offset) = since.rsplit_once(':').ok_or("since is an epoch, a colon and an offset")?;
-        let offset = offset.parse().map_err(|_| "since is an epoch, a colon and an offset")?;
-        return Ok(Some(Start::Since(Position { epoch: epoch_of(epoch), offset })));
+        let position = Position::of_text(&since).ok_or("since is an epoch, a colon and an offset")?;
+        return Ok(Some(Start::Since(position)));
     }
     let Some(messages) = pair.strip_prefix("history=") else { return Ok(None) };
     let messages = messages.parse().map_err(|_| "history is a number of messages")?;

@@ -3,7 +3,8 @@
 use super::Transport;
 use crate::context::Context;
 use crate::id::ConnId;
-use crate::slots::{Conn, Phase, fine};
+use crate::slots::{Conn, Phase, fine, mark};
+use crate::sse;
 use crate::time::Time;
 use crate::ws::encode;
 use crate::ws::handshake::Response;
@@ -82,8 +83,15 @@ impl Transport {
         false
     }
 
-    /// Pings a WebSocket that has been silent for as long, and else waits until it has been.
+    /// Pings a WebSocket that has been silent for as long, and else waits until it has been. The client of an event stream says nothing:
+    /// the comment is for it and for proxies between, and to one that is gone it cannot be sent for ever.
     fn heartbeat(&mut self, cx: &mut Context, slot: u32) {
+        if cx.slots.get(slot).framing.is_events() {
+            if !cx.slots.is_marked(slot, mark::LAGGING) {
+                sse::comment(cx.stream(slot));
+            }
+            return self.wheel.set(slot, cx.now + cx.config.timeouts.ping_interval);
+        }
         let conn = cx.slots.get_mut(slot);
         let ping_at = fine(conn.last_seen, cx.now) + cx.config.timeouts.ping_interval;
         if ping_at <= cx.now {

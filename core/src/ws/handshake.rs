@@ -70,6 +70,10 @@ pub struct Parsed<'a> {
     pub authorization: Vec<&'a [u8]>,
     /// All values of `Cookie`, in their order.
     pub cookies: Vec<&'a [u8]>,
+    /// What the client saw last of an event stream: the value of `Last-Event-ID`, unless it is empty or no text.
+    pub last_event_id: Option<&'a str>,
+    /// A browser says that a page of another site asks, by `Sec-Fetch-Site`. None says so of a client that is no browser.
+    pub is_cross_site: bool,
     /// What is asked for.
     pub kind: Kind<'a>,
 }
@@ -210,6 +214,11 @@ fn understand<'a>(
         forwarded_for: fields.all(Name::ForwardedFor),
         authorization: fields.all(Name::Authorization),
         cookies: fields.all(Name::Cookie),
+        last_event_id: fields
+            .single(Name::LastEventId)
+            .and_then(|id| std::str::from_utf8(id).ok())
+            .filter(|id| !id.is_empty()),
+        is_cross_site: fields.values(Name::FetchSite).any(|site| !matches!(site, b"same-origin" | b"none")),
         kind,
     };
     match method {
@@ -352,6 +361,8 @@ mod tests {
             forwarded_host: Vec::new(),
             authorization: vec![],
             cookies: vec![],
+            last_event_id: None,
+            is_cross_site: false,
             forwarded_for: Vec::new(),
             kind: Kind::Upgrade { key: KEY, subprotocols: Offered::default(), compression: None },
         };

@@ -84,7 +84,7 @@ impl<'a> Response<'a> {
     }
 
     /// A response for programs, in JSON.
-    const fn json(status: &'static str, body: &'a str) -> Response<'a> {
+    pub(crate) const fn json(status: &'static str, body: &'a str) -> Response<'a> {
         Response { status, headers: "", content_type: "application/json", body: body.as_bytes() }
     }
 

@@ -15,6 +15,7 @@ mod core_connections_take_the_slots_of_others;
 mod core_credentials_decide_who_comes_in;
 mod core_dialects_keep_the_rules_of_connections;
 mod core_error_limit_holds_at_its_ends;
+mod core_event_streams_are_members_like_any;
 mod core_every_refusal_counts;
 mod core_fan_out_allocates_nothing;
 mod core_follows_the_model_of_rooms;

@@ -89,6 +89,11 @@ pub(crate) const FAMILIES: &[Family] = &[
     gauge("fanfare_workers", "Event loops.", samples![_s => 1]),
     gauge("fanfare_connections", "Open WebSocket connections.", samples![s => s.core.connections_now]),
     gauge(
+        "fanfare_event_streams",
+        "Open event streams (SSE). They count as connections, too.",
+        samples![s => s.core.event_streams_now],
+    ),
+    gauge(
         "fanfare_compressed_connections",
         "Open WebSocket connections that agreed upon compression.",
         samples![s => s.core.compressed_connections_now],

@@ -87,7 +87,7 @@ impl Hub {
         let mut said = std::mem::take(&mut self.text);
         said.clear();
         reply::with_offset(&mut said, text, position.offset);
-        cx.fanout.say_stored((&mut cx.slots, &mut cx.metrics), room, (&said, position.offset), spared);
+        cx.fanout.say_stored((&mut cx.slots, &mut cx.metrics), room, (&said, position), spared);
         self.text = said;
     }
 
@@ -208,7 +208,7 @@ impl Hub {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         reply::gap(&mut text, &self.rooms.get(room).name, gap);
-        cx.fanout.announce((&mut cx.slots, &mut cx.metrics), room, &text);
+        cx.fanout.announce((&mut cx.slots, &mut cx.metrics), room, &text, gap.position());
         self.text = text;
         cx.metrics.gaps += 1;
         match gap {
@@ -233,7 +233,7 @@ impl Hub {
             *next = (*next).min(fence + 1);
             *asked_to = (*asked_to).min(fence);
             let gap = Gap::Epoch { epoch, previous, fence: *next - 1, lost };
-            cx.reply(*slot, |out| reply::gap(out, name, gap));
+            cx.reply_at((*slot, room), gap.position(), |out| reply::gap(out, name, gap));
         }
     }
 }

@@ -55,7 +55,7 @@ impl Hub {
             }
             None if keeper.behind.contains_key(&slot) => {
                 let (name, place) = (&self.rooms.get(room).name, self.place_of(slot, room));
-                cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), place, None));
+                cx.reply_at((slot, room), place, |out| reply::subscribed(out, name, id.as_ref(), place, None));
                 self.begin_to_observe(cx, slot, room);
             }
             None => {
@@ -88,7 +88,7 @@ impl Hub {
     ) {
         let Some(last) = self.histories.keepers.get(&room).and_then(|keeper| keeper.last) else { return };
         let (name, place) = (&self.rooms.get(room).name, Position { offset: next - 1, ..last });
-        cx.reply(slot, |out| reply::subscribed(out, name, id.as_ref(), Some(place), recovered));
+        cx.reply_at((slot, room), Some(place), |out| reply::subscribed(out, name, id.as_ref(), Some(place), recovered));
         if next > last.offset {
             self.histories.change(room, |keeper| keeper.behind.remove(&slot));
             cx.fanout.set_behind(&mut cx.slots, slot, room, false);
@@ -177,7 +177,7 @@ impl Hub {
             let ended = fence.map(|fence| Gap::Epoch { epoch, previous, fence, lost: true });
             let trimmed = (next > from).then(|| Gap::Trimmed { epoch, from, to: next - 1 });
             for gap in ended.into_iter().chain(trimmed) {
-                cx.reply(slot, |out| reply::gap(out, &name, gap));
+                cx.reply_at((slot, room), gap.position(), |out| reply::gap(out, &name, gap));
             }
         }
         self.ask_for_those_who_resume(cx, room);
@@ -214,7 +214,7 @@ impl Hub {
                 let gap = Gap::Trimmed { epoch: last.epoch, from: *next, to: first - 1 };
                 *next = first;
                 match cx.slots.get(*slot).dialect.has_replies() {
-                    true => cx.reply(*slot, |out| reply::gap(out, name, gap)),
+                    true => cx.reply_at((*slot, room), gap.position(), |out| reply::gap(out, name, gap)),
                     false => drop(self.histories.missed.insert(*slot)),
                 }
             }
@@ -261,7 +261,7 @@ impl Hub {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 said.clear();
                 reply::with_offset(&mut said, text, next);
-                bytes += cx.fanout.say_to(&mut cx.slots, slot, &said);
+                bytes += cx.fanout.say_to(&mut cx.slots, (slot, room), &said, Position { offset: next, ..last });
                 cx.metrics.messages_replayed += 1;
             }
             next += 1;

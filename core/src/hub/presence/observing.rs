@@ -345,12 +345,12 @@ impl Hub {
                 }
             }
             cx.metrics.presence_announced += 1;
-            cx.fanout.announce((&mut cx.slots, &mut cx.metrics), key, text);
+            cx.fanout.announce((&mut cx.slots, &mut cx.metrics), key, text, None);
         });
         if is_replaced {
             text.clear();
             write_present(text, name, view, (FIRST_MAX, None), None);
-            cx.fanout.announce((&mut cx.slots, &mut cx.metrics), key, text);
+            cx.fanout.announce((&mut cx.slots, &mut cx.metrics), key, text, None);
         }
         if presence.note(key, next) {
             self.become_known(cx, key);
