@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::{ChildStdout, Stdio};
 
+use crate::event_stream::EventStream;
 use crate::process::Process;
 use crate::{DEADLINE, Frame, Response, SAMPLE_KEY, head_bytes, opcode};
 
@@ -66,6 +67,53 @@ impl Curl {
         self.received.drain(..taken);
         assert_eq!(frame.opcode, opcode::TEXT, "{frame:?}");
         String::from_utf8(frame.payload).expect("a text in UTF-8")
+    }
+}
+
+/// `curl -N` at an event stream, and what it has printed. It is ended on drop.
+pub struct CurlStream {
+    received: Vec<u8>,
+    stdout: ChildStdout,
+    _process: Process,
+}
+
+impl CurlStream {
+    /// Asks for what is at this path, with further arguments of curl's.
+    ///
+    /// # Panics
+    ///
+    /// If there is no curl.
+    pub fn open(address: SocketAddr, path: &str, args: &[&str]) -> CurlStream {
+        let mut command = Process::command("curl", None);
+        command.args(["--disable", "--noproxy", "*", "--silent", "--show-error", "-N"]);
+        command.args(["--max-time", &DEADLINE.as_secs().to_string()]);
+        command.args(args).arg(format!("http://{address}{path}"));
+        let mut process = Process::spawn(command.stdout(Stdio::piped()));
+        CurlStream { received: Vec::new(), stdout: process.take_stdout(), _process: process }
+    }
+
+    /// What was printed, once it has so many messages.
+    ///
+    /// # Panics
+    ///
+    /// If they do not come.
+    pub fn wait_for_messages(&mut self, count: usize) -> EventStream {
+        read_until(&mut self.stdout, &mut self.received, "its messages", |received| {
+            let stream = EventStream::read(received);
+            (stream.of_kind("MESSAGE").len() >= count).then_some(stream)
+        })
+    }
+
+    /// The same of events of any type.
+    ///
+    /// # Panics
+    ///
+    /// If they do not come.
+    pub fn wait_for(&mut self, kind: &str) -> EventStream {
+        read_until(&mut self.stdout, &mut self.received, "its event", |received| {
+            let stream = EventStream::read(received);
+            (!stream.of_kind(kind).is_empty()).then_some(stream)
+        })
     }
 }
 

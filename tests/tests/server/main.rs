@@ -24,6 +24,7 @@ mod crowds_come_and_go;
 mod curl_shows_credentials_in_every_place;
 mod dialects_meet_in_a_room;
 mod errors_name_their_code;
+mod event_streams_are_read_by_others;
 mod faults_in_any_order_leave_no_ghosts;
 mod first_messages_come_back;
 mod foreign_clients_are_served;
