@@ -1,6 +1,7 @@
 //! Users in a room whose rule has presence, and observers that check whatever they are told of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ pub type Users = BTreeMap<String, u32>;
 
 /// All who are in one room, at whichever server, by the test's own doing.
 pub struct Crowd {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     room: String,
     linger_ms: u64,
     members: Vec<Member>,
@@ -43,6 +44,12 @@ impl Crowd {
     pub fn lingering(room: &str, linger_ms: u64) -> Crowd {
         // Its token is a user's name.
         let endpoint = Endpoint::start(|asked| (200, json!({ "user": asked.token().unwrap_or_default() }).to_string()));
+        Crowd { endpoint: Arc::new(endpoint), room: room.to_owned(), linger_ms, members: Vec::new() }
+    }
+
+    /// Nobody in another room of the same servers.
+    pub fn beside(&self, room: &str) -> Crowd {
+        let (endpoint, linger_ms) = (Arc::clone(&self.endpoint), self.linger_ms);
         Crowd { endpoint, room: room.to_owned(), linger_ms, members: Vec::new() }
     }
 

@@ -175,6 +175,39 @@ fn users_of_a_dead_instance_leave_a_room_whose_slot_moves() {
     assert_told(&observers, &["staying", "going"], &["dying"]);
 }
 
+/// Nothing can be done in the room until the slot is where its keys are, and everything in other rooms.
+#[test]
+fn users_of_a_dead_instance_leave_a_room_whose_slot_is_held_up_and_others_before() {
+    let cluster = Cluster::start(3, 0, |launch| launch);
+    let of_leases = cluster.master_of(slot_of_partition(0));
+    let room = room_at(&cluster, |node| node != of_leases);
+    let other = room_at(&cluster, |node| node == of_leases);
+    assert_ne!(slot_of(&other), slot_of_partition(0));
+    let mut crowd = Crowd::of(&room);
+    let (servers, mut observers) = begin(&mut crowd, &cluster.url());
+    let mut beside = crowd.beside(&other);
+    let mut observers_beside: Vec<Observer> = servers.iter().map(|server| beside.observe(server)).collect();
+    let dies = crowd.instance(&cluster.url(), LEASE_MS).start();
+    for (crowd, observers) in [(&mut crowd, &mut observers), (&mut beside, &mut observers_beside)] {
+        crowd.enter_all(&dies, users("dying"));
+        crowd.settle(observers, (&servers[0], "x2"));
+    }
+    let from = cluster.move_keys(slot_of(&room), of_leases);
+    dies.signal(Signal::KILL);
+    crowd.leave_server(&dies);
+    beside.leave_server(&dies);
+    beside.settle(&mut observers_beside, (&servers[1], "x3"));
+    observers.iter_mut().for_each(Observer::listen);
+    assert_told(&observers, &["staying", "going", "dying"], &[]);
+    cluster.end_move(slot_of(&room), from, of_leases);
+    crowd.settle(&mut observers, (&servers[1], "x4"));
+    for (room, crowd) in [(&room, &crowd), (&other, &beside)] {
+        wait_until_cluster_holds(&cluster, room, &crowd.users());
+    }
+    assert_told(&observers, &["staying", "going"], &["dying"]);
+    assert_told(&observers_beside, &[], &["dying"]);
+}
+
 /// Neither node does anything for whoever comes until the slot is where its keys are, because the command names keys that are not there.
 #[test]
 fn users_come_and_go_whose_rooms_keys_are_elsewhere_before_its_slot_is() {

@@ -270,6 +270,13 @@ pub enum Kind {
     Check,
 }
 
+impl Kind {
+    /// Whether nobody waits for its answer who has asked.
+    pub(in super::super) fn is_in_background(self) -> bool {
+        matches!(self, Kind::Leave | Kind::Gone | Kind::Check)
+    }
+}
+
 /// An instance, as the others know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {

@@ -22,8 +22,10 @@ pub use commands::{Incarnation, Instance};
 
 /// Commands of clearing up and of checks that wait for their answer at most, so that they hold up nobody who comes or goes.
 const BACKGROUND_MAX: usize = 64;
-/// Dead incarnations that one instance clears up after at a time: others do the rest.
+/// Dead incarnations that one instance clears up after at a time: others do the rest. Those do not count that are held up.
 const CLEARINGS_MAX: usize = 4;
+/// Those that are held up as well. More are forgotten, and Redis names them again.
+const CLEARINGS_KEPT_MAX: usize = 64;
 /// What the hub asks and cannot be sent at once. The hub asks for fewer.
 const WAITING_MAX: usize = 4_096;
 /// Replication ids that are remembered, so that a partition may move between the masters of a Cluster. There are hardly more masters.
@@ -220,6 +222,7 @@ impl Keeper {
             if self.partitions.get(&partition).is_some_and(|known| known.is_told) {
                 self.checks.insert(partition);
             }
+            self.clearings.iter_mut().for_each(|clearing| clearing.hurry(partition));
         }
     }
 
@@ -231,7 +234,9 @@ impl Keeper {
     /// When to call [`Keeper::poll`], if nothing else happens.
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let next_at = self.renewing.is_none().then_some(self.next_at);
-        next_at.into_iter().chain(self.held_until).min()
+        let has_place = self.background < BACKGROUND_MAX;
+        let again = self.clearings.iter().filter(|_| has_place).filter_map(Clearing::next_at).min();
+        next_at.into_iter().chain(self.held_until).chain(again).min()
     }
 
     /// The next command that is to be sent. What becomes of it has to be told by [`Keeper::hear`], also if it cannot be sent.
@@ -252,7 +257,7 @@ impl Keeper {
         if let Some(wanted) = self.rosters.pop_front() {
             return Some(self.want(wanted));
         }
-        self.poll_background()
+        self.poll_background(now)
     }
 
     fn want(&mut self, wanted: Wanted) -> (PresenceAsked, Vec<u8>) {
@@ -283,7 +288,7 @@ impl Keeper {
             is_new: !self.is_listed || self.held_until.is_none(),
             lease_ms: millis(self.lease()),
             about: &self.config.about,
-            takes_max: CLEARINGS_MAX.saturating_sub(self.clearings.len()),
+            takes_max: CLEARINGS_MAX.saturating_sub(self.clearings.iter().filter(|one| !one.is_held_up()).count()),
             cleared: &cleared,
             handed_out_by: self.handed_out_by,
             retired: &retired,
@@ -295,7 +300,7 @@ impl Keeper {
         (self.send(Kind::Renew, 0, Sent::Renew), out)
     }
 
-    fn poll_background(&mut self) -> Option<(PresenceAsked, Vec<u8>)> {
+    fn poll_background(&mut self, now: Time) -> Option<(PresenceAsked, Vec<u8>)> {
         if self.background >= BACKGROUND_MAX {
             return None;
         }
@@ -306,8 +311,8 @@ impl Keeper {
             let generation = self.generation;
             return Some((self.send(Kind::Check, partition, Sent::Check { generation }), out));
         }
-        let clearing = self.clearings.iter_mut().find(|clearing| clearing.has_next())?;
-        let (incarnation, job) = (clearing.incarnation, clearing.next()?);
+        let (incarnation, job) =
+            self.clearings.iter_mut().find_map(|clearing| Some((clearing.incarnation, clearing.next(now)?)))?;
         self.background += 1;
         Some(match job {
             Job::Gone(partition) => {
@@ -374,23 +379,11 @@ impl Keeper {
             }
             Some(Sent::Gone { incarnation }) => {
                 self.background -= 1;
-                self.clear(incarnation, |clearing| match outcome {
-                    Outcome::Done(Done::Gone { rooms }) => {
-                        clearing.is_gone(partition, rooms);
-                        true
-                    }
-                    _ => false,
-                });
+                self.clear(incarnation, Job::Gone(partition), outcome, now);
             }
             Some(Sent::Leave { incarnation, room }) => {
                 self.background -= 1;
-                self.clear(incarnation, |clearing| match outcome {
-                    Outcome::Done(Done::Leave { is_more }) => {
-                        clearing.has_left(partition, room, is_more);
-                        true
-                    }
-                    _ => false,
-                });
+                self.clear(incarnation, Job::Leave(partition, room), outcome, now);
             }
         }
     }
@@ -462,20 +455,29 @@ impl Keeper {
         }
     }
 
-    /// A step of clearing up is done, or has failed. Then it is left alone, and Redis names the incarnation again once nobody clears up.
-    fn clear(&mut self, incarnation: Incarnation, step: impl FnOnce(&mut Clearing) -> bool) {
+    /// A step of clearing up is done, or has failed. If it cannot be done, Redis names the incarnation again once nobody clears up.
+    fn clear(&mut self, incarnation: Incarnation, job: Job, outcome: Outcome, now: Time) {
+        let pause_max = self.lease() / 10;
         let place = self.clearings.iter().position(|clearing| clearing.incarnation == incarnation);
         let Some(place) = place else { return };
-        let has_failed = !step(&mut self.clearings[place]);
-        if has_failed || self.clearings[place].is_done() {
-            self.clearings.remove(place);
-        }
-        if !has_failed && self.clearings.iter().all(|clearing| clearing.incarnation != incarnation) {
-            self.cleared.push(incarnation);
-            if self.clearings.is_empty() {
-                // There may be more of the dead than are taken on at a time.
-                self.hurry(Time::ZERO);
+        let clearing = &mut self.clearings[place];
+        match (job, outcome) {
+            (Job::Gone(partition), Outcome::Done(Done::Gone { rooms })) => clearing.is_gone(partition, rooms),
+            (Job::Leave(partition, room), Outcome::Done(Done::Leave { is_more })) => {
+                clearing.has_left(partition, room, is_more);
             }
+            (job, Outcome::Failed { passes: true } | Outcome::Lost) => clearing.has_failed(job, now, pause_max),
+            (job, _) => clearing.is_refused(&job),
+        }
+        if !clearing.is_done() {
+            return;
+        }
+        if !self.clearings.remove(place).is_incomplete() {
+            self.cleared.push(incarnation);
+        }
+        if self.clearings.iter().all(Clearing::is_held_up) {
+            // There may be more of the dead than are taken on at a time.
+            self.hurry(Time::ZERO);
         }
     }
 
@@ -486,6 +488,11 @@ impl Keeper {
                     matches!(sent, Sent::Gone { incarnation: other } | Sent::Leave { incarnation: other, .. } if *other == incarnation)
                 });
             if !is_begun && incarnation != self.incarnation {
+                if self.clearings.len() >= CLEARINGS_KEPT_MAX
+                    && let Some(place) = self.clearings.iter().position(Clearing::is_held_up)
+                {
+                    self.clearings.remove(place);
+                }
                 self.clearings.push(Clearing::new(incarnation, self.config.names().partitions()));
             }
         }

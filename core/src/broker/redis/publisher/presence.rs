@@ -6,6 +6,7 @@ use super::super::buffers::Outbox;
 use super::super::history::HistoryError;
 use super::super::presence::commands::{self, PresenceError};
 use super::super::presence::{Heard, Outcome, PresenceAsked};
+use super::super::redirect::Redirect;
 use super::super::resp::Reply;
 use super::super::stores::{self, Refused};
 use super::super::verdict::{Loss, Verdict};
@@ -85,6 +86,8 @@ impl Publisher {
             }
             PresenceError::NoList => return None,
             PresenceError::NoScript => (false, Ok(Verdict::Fine)),
+            // Nothing is wrong with the connection.
+            PresenceError::Refused(text) if Redirect::of(text) == Some(Redirect::TryAgain) => (true, Ok(Verdict::Fine)),
             PresenceError::Refused(text) => {
                 let Refused { passes, refusal, reason, .. } = stores::refused(HistoryError::Refused(text), config)?;
                 (passes, self.script_refused(refusal, reason))

@@ -304,6 +304,12 @@ impl Publisher {
         if redirect == Redirect::Down && (config.publish_wait.is_zero() || !next.asked.is_publish()) {
             return false;
         }
+        // The keeper tries again by itself, and does something else meanwhile.
+        if redirect == Redirect::TryAgain
+            && matches!(next.asked, Asked::Presence(asked) if asked.kind.is_in_background())
+        {
+            return false;
+        }
         self.forgotten_to.get_or_insert(outbox.end());
         self.detours.push((next.asked, next.since), &self.kept.waiting()[..next.kept], Why::Redirected(redirect));
         true

@@ -278,6 +278,41 @@ fn no_more_is_asked_for_the_dead_than_a_few_at_a_time() {
 }
 
 #[test]
+fn what_cannot_be_cleared_up_is_told_to_the_log_once_and_left_to_whoever_redis_names_it_to() {
+    let (mut script, _) = Script::leased(A);
+    let dead = "00000000000000dd";
+    for _ in 0..3 {
+        script.wait(LEASE / 3);
+        assert_eq!(script.told()[0][8..], ["4", "0", A], "nothing is cleared up");
+        script.replies(&[renewed(true, A, &[dead])]);
+        assert_eq!(script.kinds(), ["Gone"]);
+        script.replies(&[b"-NOPERM this user has no permissions to run the 'set' command\r\n".to_vec()]);
+        let hurried = script.told();
+        assert_eq!((hurried.len(), &hurried[0][8..]), (1, &["4", "0", A].map(str::to_owned)[..]));
+        script.replies(&[renewed(true, A, &[])]);
+        assert!(script.told().is_empty());
+    }
+    assert!(script.session.take_complaint().is_some_and(|complaint| complaint.starts_with("its ACL")));
+    assert_eq!(script.session.take_complaint(), None);
+}
+
+#[test]
+fn the_dead_that_are_held_up_keep_nobody_from_taking_on_others() {
+    let (mut script, _) = Script::leased(A);
+    script.wait(LEASE / 3);
+    script.told();
+    let dead = ["00000000000000d1", "00000000000000d2", "00000000000000d3", "00000000000000d4"];
+    script.replies(&[renewed(true, A, &dead)]);
+    assert_eq!(script.kinds(), ["Gone"; 4]);
+    let busy = b"-BUSY Redis is busy running a script.\r\n".repeat(4);
+    script.replies(&[busy]);
+    script.wait(LEASE / 3);
+    let said = script.told();
+    let renew = said.iter().find(|command| command[0] == "Renew").expect("it is renewed");
+    assert_eq!(renew[8..], ["4", "0", A]);
+}
+
+#[test]
 fn what_redis_refuses_fails_and_the_log_hears_of_it_once() {
     let (mut script, _) = Script::leased(A);
     for (error, passes) in [

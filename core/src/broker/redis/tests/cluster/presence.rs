@@ -116,3 +116,43 @@ fn the_dead_are_cleared_up_after_in_every_partition() {
     let renew = world.sent(1, Role::Publisher).pop().unwrap();
     assert_eq!(renew[renew.len() - 3..], ["1", REPLIDS[0], "00000000000000dd"]);
 }
+
+#[test]
+fn clearing_up_goes_on_whatever_passes_and_without_the_partition_that_is_held_up() {
+    let mut world = World::told();
+    world.wait(Duration::from_secs(10) / 3);
+    world.asked(1);
+    world.hear(1, Role::Publisher, &renewed(0, &["00000000000000dd"]));
+    assert_eq!((world.asked(1), world.asked(2)), (vec!["Gone".to_owned()], vec!["Gone".into()]));
+    // While the slot is on its way, and while its node hears of no others.
+    for (error, pause_ms) in [
+        ("TRYAGAIN Multiple keys request during rehashing of slot", 100),
+        ("CLUSTERDOWN The cluster is down", 200),
+        ("LOADING Redis is loading the dataset in memory", 400),
+    ] {
+        world.hear(2, Role::Publisher, format!("-{error}\r\n").as_bytes());
+        assert!(world.asked(2).is_empty(), "{error}");
+        world.wait(Duration::from_millis(pause_ms));
+        let said = world.sent(2, Role::Publisher);
+        let gone = said.iter().filter(|words| words[1..].contains(&PresenceLua::Gone.sha1().to_owned())).count();
+        assert_eq!(gone, 1, "{error}: {said:?}");
+        // It may be asked for its role, because it refuses.
+        said[..said.len() - gone].iter().for_each(|_| world.hear(2, Role::Publisher, MASTER));
+    }
+    // The other partition is not held up.
+    world.hear(1, Role::Publisher, format!("*1\r\n{}", bulk(&room(0))).as_bytes());
+    assert_eq!(world.asked(1), ["LeaveSharded"]);
+    let left = format!("*5\r\n:0\r\n:0\r\n{}:1\r\n{}", bulk(REPLIDS[0]), bulk(""));
+    world.hear(1, Role::Publisher, left.as_bytes());
+    assert_eq!(world.asked(1), ["Gone"]);
+    world.hear(1, Role::Publisher, b"*0\r\n");
+    // Nobody knows whether that was done whose connection was lost.
+    world.fail(2, Role::Publisher);
+    world.wait(Duration::from_secs(1));
+    world.set_up(2, Role::Publisher);
+    assert_eq!(world.asked(2), ["Check", "Gone"]);
+    world.hear(2, Role::Publisher, &[&checked(1)[..], b"*0\r\n"].concat());
+    world.wait(Duration::from_secs(10) / 3);
+    let renew = world.sent(1, Role::Publisher).pop().unwrap();
+    assert_eq!(renew[renew.len() - 3..], ["1", REPLIDS[0], "00000000000000dd"]);
+}
