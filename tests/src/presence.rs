@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fanfare_core::broker::redis::{Topology, partition_of, slot_of_partition};
 use serde_json::{Value, json};
 
-use crate::{Client, Endpoint, Launch, PROBE_INTERVAL, RawClient, Redis, Server, eventually};
+use crate::{
+    Client, Cluster, Endpoint, Launch, PROBE_INTERVAL, RawClient, Redis, Server, eventually, eventually_within,
+};
 
 /// How long it may take until all is told: leases run out, dead instances are cleared up after, and who has lost what it knew of Redis waits
 /// for others.
@@ -400,4 +403,38 @@ pub fn wait_until_redis_holds(redis: &Redis, room: &str, users: &Users) {
         );
         thread::sleep(PROBE_INTERVAL);
     }
+}
+
+/// The slot of a room.
+pub fn slot_of(room: &str) -> u16 {
+    slot_of_partition(partition_of(room, Topology::PARTITIONS_DEFAULT))
+}
+
+/// A room that this node has, or that it has not.
+///
+/// # Panics
+///
+/// Never.
+pub fn room_at(cluster: &Cluster, is_it: impl Fn(usize) -> bool) -> String {
+    let mut rooms = (0..).map(|number| format!("chat:{number}"));
+    rooms.find(|room| is_it(cluster.master_of(slot_of(room)))).expect("numbers do not end")
+}
+
+/// Waits until the room's master holds that these are there.
+///
+/// # Panics
+///
+/// If that does not come about.
+pub fn wait_until_cluster_holds(cluster: &Cluster, room: &str, users: &Users) {
+    let partition = partition_of(room, Topology::PARTITIONS_DEFAULT);
+    let key = format!("fanfare:{{{partition}}}\u{1}present:{room}");
+    eventually_within(SETTLED_WITHIN, "the room's node holds who is there", || {
+        let node = &cluster.nodes[cluster.master_of(slot_of(room))];
+        let said = node.cli(&["HGETALL", &key]);
+        let lines: Vec<&str> = said.lines().collect();
+        let held = lines
+            .chunks(2)
+            .filter_map(|pair| Some((pair.first()?.to_string(), pair.get(1)?.split(' ').next()?.parse::<u32>().ok()?)));
+        (held.collect::<Users>() == *users).then_some(())
+    });
 }

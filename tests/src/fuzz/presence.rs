@@ -97,7 +97,8 @@ pub(super) fn answer(sha1: &[u8], choice: u64) -> Option<Vec<u8>> {
             let is_kept = u8::from(!choice.is_multiple_of(5));
             format!("*4\r\n:{is_kept}\r\n:1000\r\n{replid}*1\r\n{}", of("00000000000000dd"))
         }
-        Script::Check => format!("*2\r\n:{flag}\r\n{replid}"),
+        Script::Check if choice & 2 == 0 => format!("*3\r\n:{flag}\r\n{replid}*0\r\n"),
+        Script::Check => format!("*3\r\n:{flag}\r\n{replid}*1\r\n{}", of("00000000000000ee")),
     };
     Some(text.into_bytes())
 }

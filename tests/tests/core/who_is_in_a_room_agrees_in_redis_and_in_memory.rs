@@ -92,8 +92,10 @@ impl<'a> Both<'a> {
                 })?;
                 let mut out = Vec::new();
                 let expected = self.rosters.set(instance, &self.room, (user, info), connections, &mut out);
-                let Done::Present { connections, .. } = done else { panic!("{done:?}") };
+                let Done::Present { connections, rooms, .. } = done else { panic!("{done:?}") };
                 prop_assert_eq!(connections, expected);
+                let tellers = self.tellers(incarnation, rooms > 0)?;
+                prop_assert_eq!(tellers.contains(&incarnation), rooms > 0);
                 if !out.is_empty() {
                     let expected = Change::parse(&out).expect("a change");
                     self.hears(expected.user, expected.info, (expected.total, expected.connections))?;
@@ -181,13 +183,21 @@ impl<'a> Both<'a> {
             prop_assert_eq!(expected.remove(heard.user), Some((heard.connections, heard.info.to_owned())));
             self.saw(heard.version, 1)?;
         }
-        let done = self.ask(Kind::Check, |out, _, _| commands::check(out, &NAMES, incarnation, 0))?;
-        prop_assert!(matches!(done, Done::Check { is_there: false, .. }), "{:?}", done);
+        let tellers = self.tellers(incarnation, false)?;
+        prop_assert!(!tellers.contains(&incarnation));
         let mut command = Vec::new();
         commands::present(&mut command, &NAMES, (incarnation, 1), (&self.room, "bob", ""), 1);
         prop_assert_eq!(self.link.presence(Kind::Present, &command), Err("Gone".to_owned()));
         self.incarnations[usize::from(instance)] += 3;
         Ok(())
+    }
+
+    /// Who has anybody in any room, as is told to this incarnation, which has or has not.
+    fn tellers(&mut self, asks: Incarnation, has: bool) -> Result<Vec<Incarnation>, TestCaseError> {
+        let done = self.ask(Kind::Check, |out, _, _| commands::check(out, &NAMES, asks, 0))?;
+        let Done::Check { is_there, tellers, .. } = done else { panic!("{done:?}") };
+        prop_assert_eq!(is_there, has);
+        Ok(tellers)
     }
 
     fn keys(&self) -> Vec<String> {
@@ -263,6 +273,7 @@ fn renewal(incarnation: u64) -> Renewal<'static> {
         cleared: &[],
         handed_out_by: None,
         retired: &[],
+        suspects: &[],
     }
 }
 
@@ -297,6 +308,13 @@ fn a_lease_is_kept_lost_and_cleared_up_after_by_one() {
     let retired = renew(&mut link, Renewal { is_new: true, retired: &[two], ..renewal(3) });
     assert_eq!(retired, (true, vec![], vec![Incarnation(3)]));
     assert_eq!(redis.cli(&["ZCARD", "test:\u{1}dead"]), "1", "it is left alone for a lease");
+    let dead_until = |incarnation: Incarnation| redis.cli(&["ZSCORE", "test:\u{1}dead", &incarnation.to_string()]);
+    expire("dead", two);
+    let named = [two, Incarnation(3), Incarnation(4)];
+    assert_eq!(renew(&mut link, Renewal { takes_max: 0, suspects: &named, ..renewal(3) }).2, [Incarnation(3)]);
+    assert_eq!([dead_until(two), dead_until(Incarnation(3))], ["1", ""], "one is known to be dead, and one to live");
+    assert_ne!(dead_until(Incarnation(4)), "", "nobody knows of this one");
+    assert_eq!(renew(&mut link, renewal(3)).1, [two], "and it is left alone for a lease");
 }
 
 #[test]

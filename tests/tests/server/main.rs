@@ -40,6 +40,7 @@ mod members_of_a_room_see_one_order;
 mod members_that_come_back_miss_nothing;
 mod message_values_travel_byte_for_byte;
 mod messages_wait_for_replicas;
+mod nobody_is_there_whose_lease_is_lost;
 mod origins_are_checked;
 mod plain_http_is_answered_on_the_same_port;
 mod prefixes_keep_rooms_apart;

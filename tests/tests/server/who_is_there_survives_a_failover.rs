@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use fanfare_core::broker::redis::{Topology, partition_of, slot_of_partition};
-use fanfare_tests::presence::{Crowd, Observer, SETTLED_WITHIN, Users, wait_until_redis_holds};
-use fanfare_tests::{Cluster, Group, Server, Signal, eventually_within};
+use fanfare_core::broker::redis::slot_of_partition;
+use fanfare_tests::presence::{Crowd, Observer, room_at, slot_of, wait_until_cluster_holds, wait_until_redis_holds};
+use fanfare_tests::{Cluster, Group, Server, Signal};
 
 const ROOM: &str = "chat:1";
 const LEASE_MS: u64 = 2_000;
@@ -66,31 +66,6 @@ fn sentinels_name_another_master() {
     crowd.settle(&mut observers, (&servers[1], "x3"));
     wait_until_redis_holds(&group.servers[master], ROOM, &crowd.users());
     assert_told(&observers, &["staying"], &["going", "coming"]);
-}
-
-fn slot_of(room: &str) -> u16 {
-    slot_of_partition(partition_of(room, Topology::PARTITIONS_DEFAULT))
-}
-
-/// A room that this node has, or that it has not.
-fn room_at(cluster: &Cluster, is_it: impl Fn(usize) -> bool) -> String {
-    let mut rooms = (0..).map(|number| format!("chat:{number}"));
-    rooms.find(|room| is_it(cluster.master_of(slot_of(room)))).expect("numbers do not end")
-}
-
-/// Waits until the room's master holds that these are there.
-fn wait_until_cluster_holds(cluster: &Cluster, room: &str, users: &Users) {
-    let partition = partition_of(room, Topology::PARTITIONS_DEFAULT);
-    let key = format!("fanfare:{{{partition}}}\u{1}present:{room}");
-    eventually_within(SETTLED_WITHIN, "the room's node holds who is there", || {
-        let node = &cluster.nodes[cluster.master_of(slot_of(room))];
-        let said = node.cli(&["HGETALL", &key]);
-        let lines: Vec<&str> = said.lines().collect();
-        let held = lines
-            .chunks(2)
-            .filter_map(|pair| Some((pair.first()?.to_string(), pair.get(1)?.split(' ').next()?.parse::<u32>().ok()?)));
-        (held.collect::<Users>() == *users).then_some(())
-    });
 }
 
 /// Where the room is, and where the leases of instances are: there another node becomes the master, by hand and by death.

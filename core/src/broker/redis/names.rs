@@ -122,6 +122,11 @@ impl<'a> Names<'a> {
         self.kept_in(0, format_args!("{kind}"))
     }
 
+    /// A key of everything in this partition; off a Cluster there is one for all.
+    pub fn key_of_part(&self, partition: u16, kind: &str) -> String {
+        self.kept_in(partition, format_args!("{kind}"))
+    }
+
     fn kept_in(&self, partition: u16, what: std::fmt::Arguments<'_>) -> String {
         match self.partitions {
             Some(_) => format!("{}{{{partition}}}\u{1}{what}", self.prefix),

@@ -24,7 +24,8 @@ struct Changes {
     replid: String,
 }
 
-/// `present:<room>`, `changes:<room>`, and `at:<incarnation>:<room>` of each incarnation. `rooms:<incarnation>` follows from the last.
+/// `present:<room>`, `changes:<room>`, and `at:<incarnation>:<room>` of each incarnation. `rooms:<incarnation>` and `tellers` follow from
+/// the last.
 #[derive(Clone, Debug, Default)]
 struct Room {
     present: BTreeMap<String, (u64, String)>,
@@ -89,6 +90,13 @@ impl Present {
         rooms.map(|(name, _)| &**name).collect()
     }
 
+    /// The incarnations that have anybody in any room.
+    fn tellers(&self) -> BTreeSet<String> {
+        let rooms = self.rooms.values();
+        let at = rooms.flat_map(|room| room.at.iter().filter(|(_, users)| !users.is_empty()));
+        at.map(|(incarnation, _)| incarnation.clone()).collect()
+    }
+
     fn bury(&mut self, incarnation: &str, untaken_until: u64) {
         let until = self.dead.entry(incarnation.to_owned()).or_insert(untaken_until);
         *until = untaken_until.max(*until);
@@ -129,17 +137,23 @@ impl Redis {
         match (script, keys, arguments) {
             (
                 Script::Present | Script::PresentSharded,
-                [_, _, _, of_rooms, of_gone],
-                [drawn, channel, room, rest @ ..],
+                [_, _, _, of_rooms, of_gone, of_tellers],
+                [drawn, channel, room, rest @ .., teller],
             ) => {
                 let call = self.call(drawn, channel, room)?;
                 let incarnation = self.check_keys(keys, &call, Some(of_rooms))?.ok_or("no incarnation")?;
                 self.check_key(of_gone, "gone", &incarnation)?;
+                self.check_teller(of_tellers, teller, &incarnation)?;
                 self.note_present(wire, &call, &incarnation, rest, around)?;
             }
-            (Script::Leave | Script::LeaveSharded, [_, _, _, of_rooms], [drawn, channel, room, _]) => {
+            (
+                Script::Leave | Script::LeaveSharded,
+                [_, _, _, of_rooms, of_tellers],
+                [drawn, channel, room, _, teller],
+            ) => {
                 let call = self.call(drawn, channel, room)?;
                 let incarnation = self.check_keys(keys, &call, Some(of_rooms))?.ok_or("no incarnation")?;
+                self.check_teller(of_tellers, teller, &incarnation)?;
                 self.take_out(wire, &call, &incarnation, around)?;
             }
             (Script::Roster, [_, _], [drawn, channel, "0", _]) => {
@@ -149,10 +163,11 @@ impl Redis {
                 self.check_keys(keys, &call, None)?;
                 self.read_roster(wire, &call);
             }
-            (Script::Gone, [of_gone, of_rooms], [_, _]) => {
+            (Script::Gone, [of_gone, of_rooms, of_tellers], [_, _, teller]) => {
                 let incarnation = of_gone.split_once("\u{1}gone:").ok_or("no incarnation is gone")?.1.to_owned();
                 self.check_key(of_gone, "gone", &incarnation)?;
                 self.check_key(of_rooms, "rooms", &incarnation)?;
+                self.check_teller(of_tellers, teller, &incarnation)?;
                 let present = &mut self.data.kept.present;
                 present.gone.insert(incarnation.clone());
                 let rooms: Vec<String> = present.rooms_of(&incarnation).into_iter().map(str::to_owned).collect();
@@ -169,15 +184,18 @@ impl Redis {
                 }
                 self.renew(wire, arguments, around)?;
             }
-            (Script::Check, [of_rooms], []) => {
+            (Script::Check, [of_rooms, of_tellers], [_]) => {
                 let incarnation = of_rooms.split_once("\u{1}rooms:").ok_or("no incarnation is looked for")?.1;
                 self.check_key(of_rooms, "rooms", incarnation)?;
+                self.check_teller(of_tellers, incarnation, incarnation)?;
                 let is_there = !self.data.kept.present.rooms_of(incarnation).is_empty();
-                let replid = self.replid();
+                let (tellers, replid) = (self.data.kept.present.tellers(), self.replid());
                 self.answer(wire, |out| {
-                    resp::push(out, false, 2);
+                    resp::push(out, false, 3);
                     resp::integer(out, is_there.into());
                     resp::bulk(out, replid.as_bytes());
+                    resp::push(out, false, tellers.len());
+                    tellers.iter().for_each(|incarnation| resp::bulk(out, incarnation.as_bytes()));
                 });
             }
             _ => return Err(format!("{script:?} is run with {words:?}")),
@@ -217,6 +235,16 @@ impl Redis {
         match self.names().key_in(0, kind, incarnation) == key {
             true => Ok(()),
             false => Err(format!("{key} is not {kind} of {incarnation}")),
+        }
+    }
+
+    fn check_teller(&self, key: &str, teller: &str, incarnation: &str) -> Result<(), String> {
+        if key != self.names().key_of_part(0, "tellers") {
+            return Err(format!("{key} is not the tellers'"));
+        }
+        match teller == incarnation {
+            true => Ok(()),
+            false => Err(format!("{teller} tells of {incarnation}")),
         }
     }
 
@@ -327,11 +355,13 @@ impl Redis {
     }
 
     fn renew(&mut self, wire: WireId, arguments: &[&str], around: &Surroundings<'_>) -> Result<(), String> {
-        let [own, lease, about, is_new, takes_max, cleared, handed_out_by, others @ ..] = arguments else {
+        let [own, lease, about, is_new, takes_max, cleared, handed_out_by, retired, others @ ..] = arguments else {
             return Err(format!("a lease is renewed with {arguments:?}"));
         };
-        let [lease, takes_max, cleared] = [lease, takes_max, cleared].map(|word| number(word.as_bytes()));
-        let (cleared, retired) = others.split_at_checked(cleared? as usize).ok_or("fewer are cleared up than said")?;
+        let [lease, takes_max, cleared, retired] =
+            [lease, takes_max, cleared, retired].map(|word| number(word.as_bytes()));
+        let (cleared, others) = others.split_at_checked(cleared? as usize).ok_or("fewer are cleared up than said")?;
+        let (retired, suspects) = others.split_at_checked(retired? as usize).ok_or("fewer are given up than said")?;
         let (lease, takes_max, now, replid) = (lease?, takes_max? as usize, Redis::unix_ms(around), self.replid());
         let present = &mut self.data.kept.present;
         if present.replid.as_ref() != Some(&replid) && present.replid.replace(replid.clone()).is_some() {
@@ -349,6 +379,11 @@ impl Redis {
         retired.iter().for_each(|incarnation| present.bury(incarnation, now + lease));
         for incarnation in cleared.iter().filter(|_| *handed_out_by == replid) {
             present.dead.remove(*incarnation);
+        }
+        for incarnation in suspects {
+            if !present.instances.contains_key(*incarnation) && !present.dead.contains_key(*incarnation) {
+                present.bury(incarnation, now + lease);
+            }
         }
         let mut taken = Present::until(&present.dead, now);
         taken.truncate(if is_kept { takes_max } else { 0 });

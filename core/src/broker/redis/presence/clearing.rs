@@ -178,10 +178,18 @@ impl Clearing {
         }
     }
 
-    /// This partition is somewhere else, or reached anew: what has failed there may be tried.
-    pub(super) fn hurry(&mut self, partition: u16) {
-        if let Some(put_off) = self.put_off.get_mut(&partition) {
-            (put_off.again_at, put_off.failures) = (Time::ZERO, 0);
+    /// This partition is somewhere else, or reached anew: what was done there may be lost, and what has failed may be tried.
+    pub(super) fn begin_anew(&mut self, partition: u16) {
+        let gone = Job::Gone(partition);
+        match self.put_off.get_mut(&partition) {
+            Some(put_off) => {
+                (put_off.again_at, put_off.failures) = (Time::ZERO, 0);
+                if !put_off.jobs.contains(&gone) {
+                    put_off.jobs.push_back(gone);
+                }
+            }
+            None if partition < self.next && !self.jobs.contains(&gone) => self.jobs.push_back(gone),
+            None => {}
         }
     }
 
@@ -255,7 +263,7 @@ mod tests {
             assert_eq!((clearing.next(at(now)), clearing.next_at()), (None, None), "one is tried at a time");
             clearing.has_failed(tried, at(now), PAUSE_MAX);
         }
-        clearing.hurry(0);
+        clearing.begin_anew(0);
         let mut left = Vec::new();
         while let Some(job) = clearing.next(at(now)) {
             match job {

@@ -10,6 +10,7 @@
 //! | `at:<incarnation>:<room>` | hash | user to the number of its connections at that instance |
 //! | `rooms:<incarnation>`, in each partition | set | the rooms there in which it has anybody |
 //! | `gone:<incarnation>`, in each partition | string | it is dead: nothing that it says is taken any more |
+//! | `tellers`, in each partition | set | the incarnations that have anybody there |
 //! | `instances`, in partition 0 | sorted set | incarnation to the Unix milliseconds until which its lease lasts |
 //! | `dead`, in partition 0 | sorted set | incarnation to the Unix milliseconds until which somebody clears up after it |
 //! | `about`, in partition 0 | hash | incarnation to what is known of its instance |
@@ -26,6 +27,8 @@ use std::fmt;
 const ROSTER_COUNT: u64 = 500;
 /// Users of a dead incarnation that one command takes out of a room: some 10 ms of Redis.
 const LEAVE_MAX: u64 = 500;
+/// Incarnations that have anybody in a partition and are named at a time: as many as there are instances that `renew` tells of.
+const TELLERS_MAX: u64 = 1_024;
 /// Rooms of a dead incarnation that are named at a time.
 const GONE_ROOMS_MAX: u64 = 64;
 /// For how long an incarnation is known to be dead: longer than any connection keeps what was written to it.
@@ -52,7 +55,7 @@ pub enum Script {
     Gone,
     /// Extends the lease of an incarnation.
     Renew,
-    /// Looks whether what an incarnation has noted is there still.
+    /// Looks whether what an incarnation has noted is there still, and who else has noted anything.
     Check,
 }
 
@@ -102,14 +105,14 @@ impl Script {
     /// The name under which Redis knows it: the SHA-1 of its text.
     pub const fn sha1(self) -> &'static str {
         match self {
-            Script::Present => "7753cee4b0a4ea5751ed495b0d93dbbef1317bcc",
-            Script::PresentSharded => "0ab1e489bd542ed37679814ca87248c888c9ec2a",
-            Script::Leave => "892b356380b42a7a1a68182b8bdbc9c663d47241",
-            Script::LeaveSharded => "d97be570956760aef6087834c0d332f615c39675",
+            Script::Present => "b274d69dbb468a3b6b142baaf4a14de28cfddb43",
+            Script::PresentSharded => "40783fb782a95e8d8e8c2cf1b9b174411faf701c",
+            Script::Leave => "0ffa50fa4cdd97bdb2f6d3b5ee150b072b17b0e2",
+            Script::LeaveSharded => "e0f0863c85bc99363e4d98ca2657d6cd359c9eb5",
             Script::Roster => "0fde9603f840cb8f16fb4db41a07c6814416156d",
-            Script::Gone => "f6d2dfdfee8082a89583979d2988d9df7a504013",
-            Script::Renew => "94e574597fd380df7c82a3e0676ff3570557bdb5",
-            Script::Check => "f5972dc53497caa0b7c34f33ce2fa0ffaa362916",
+            Script::Gone => "d7fb709928aeffc768316ffe4498db4d15f3ed33",
+            Script::Renew => "217a881ea34f5f67624e56ecdb9295729dbe5a7a",
+            Script::Check => "70f1c422a37aa7774af2774b1d0fa9f7f67c2854",
         }
     }
 }
@@ -143,30 +146,34 @@ pub fn present(
     connections: u32,
 ) {
     let partition = names.partition(room).unwrap_or(0);
-    begin(out, Script::of(names)[0], 5, 6);
+    begin(out, Script::of(names)[0], 6, 7);
     of_room(out, names, room);
     command::argument(out, names.key(&format!("at:{incarnation}"), room).as_bytes());
     for kind in ["rooms", "gone"] {
         command::argument(out, names.key_in(partition, kind, &incarnation.to_string()).as_bytes());
     }
+    command::argument(out, names.key_of_part(partition, "tellers").as_bytes());
     change(out, names, drawn, room);
     for argument in [room, user] {
         command::argument(out, argument.as_bytes());
     }
     command::number(out, connections.into());
     command::argument(out, info.as_bytes());
+    command::argument(out, incarnation.to_string().as_bytes());
 }
 
 /// Appends the command that takes users of a dead incarnation out of a room.
 pub fn leave(out: &mut Vec<u8>, names: &Names<'_>, (incarnation, drawn): (Incarnation, u64), room: &str) {
     let partition = names.partition(room).unwrap_or(0);
-    begin(out, Script::of(names)[1], 4, 4);
+    begin(out, Script::of(names)[1], 5, 5);
     of_room(out, names, room);
     command::argument(out, names.key(&format!("at:{incarnation}"), room).as_bytes());
     command::argument(out, names.key_in(partition, "rooms", &incarnation.to_string()).as_bytes());
+    command::argument(out, names.key_of_part(partition, "tellers").as_bytes());
     change(out, names, drawn, room);
     command::argument(out, room.as_bytes());
     command::number(out, LEAVE_MAX);
+    command::argument(out, incarnation.to_string().as_bytes());
 }
 
 /// Appends the command that reads a part of those who are in a room, from `from` on.
@@ -180,18 +187,22 @@ pub fn roster(out: &mut Vec<u8>, names: &Names<'_>, drawn: u64, room: &str, from
 
 /// Appends the command that says in a partition that an incarnation is dead.
 pub fn gone(out: &mut Vec<u8>, names: &Names<'_>, incarnation: Incarnation, partition: u16) {
-    begin(out, Script::Gone, 2, 2);
+    begin(out, Script::Gone, 3, 3);
     for kind in ["gone", "rooms"] {
         command::argument(out, names.key_in(partition, kind, &incarnation.to_string()).as_bytes());
     }
+    command::argument(out, names.key_of_part(partition, "tellers").as_bytes());
     command::number(out, GONE_MS);
     command::number(out, GONE_ROOMS_MAX);
+    command::argument(out, incarnation.to_string().as_bytes());
 }
 
-/// Appends the command that looks whether what an incarnation has noted in a partition is there still.
+/// Appends the command that looks whether what an incarnation has noted in a partition is there still, and who else has noted anything.
 pub fn check(out: &mut Vec<u8>, names: &Names<'_>, incarnation: Incarnation, partition: u16) {
-    begin(out, Script::Check, 1, 0);
+    begin(out, Script::Check, 2, 1);
     command::argument(out, names.key_in(partition, "rooms", &incarnation.to_string()).as_bytes());
+    command::argument(out, names.key_of_part(partition, "tellers").as_bytes());
+    command::number(out, TELLERS_MAX);
 }
 
 /// What [`renew`] says.
@@ -213,12 +224,15 @@ pub struct Renewal<'a> {
     pub handed_out_by: Option<Replid>,
     /// Those that the instance has given up itself.
     pub retired: &'a [Incarnation],
+    /// Those that have users somewhere, and of which it knows no lease.
+    pub suspects: &'a [Incarnation],
 }
 
 /// Appends the command that extends a lease.
 pub fn renew(out: &mut Vec<u8>, names: &Names<'_>, renewal: &Renewal<'_>) {
-    let Renewal { incarnation, is_new, lease_ms, about, takes_max, cleared, handed_out_by, retired } = renewal;
-    begin(out, Script::Renew, 3, 7 + cleared.len() + retired.len());
+    let Renewal { incarnation, is_new, lease_ms, about, takes_max, cleared, handed_out_by, retired, suspects } =
+        renewal;
+    begin(out, Script::Renew, 3, 8 + cleared.len() + retired.len() + suspects.len());
     for kind in ["instances", "dead", "about"] {
         command::argument(out, names.key_of_all(kind).as_bytes());
     }
@@ -229,7 +243,8 @@ pub fn renew(out: &mut Vec<u8>, names: &Names<'_>, renewal: &Renewal<'_>) {
         command::number(out, number);
     }
     command::argument(out, handed_out_by.as_ref().map_or(&[], |replid| &replid[..]));
-    for incarnation in cleared.iter().chain(*retired) {
+    command::number(out, retired.len() as u64);
+    for incarnation in cleared.iter().chain(*retired).chain(*suspects) {
         command::argument(out, incarnation.to_string().as_bytes());
     }
 }
@@ -334,6 +349,8 @@ pub enum Done {
         is_there: bool,
         /// Where.
         replid: Replid,
+        /// The incarnations that have.
+        tellers: Vec<Incarnation>,
     },
 }
 
@@ -437,8 +454,7 @@ fn renewed(mut items: Items<'_>) -> Option<Done> {
     let is_kept = integer(items.next()?)? > 0;
     integer(items.next()?)?;
     let replid = replid(items.next()?)?;
-    let Reply::Array(taken) = items.next()? else { return None };
-    let taken = taken.map(|taken| Incarnation::parse(bulk(taken)?)).collect::<Option<Vec<_>>>()?;
+    let taken = incarnations(items.next()?)?;
     let mut instances = Vec::new();
     while let Some(incarnation) = items.next() {
         let incarnation = Incarnation::parse(bulk(incarnation)?)?;
@@ -451,7 +467,13 @@ fn renewed(mut items: Items<'_>) -> Option<Done> {
 fn checked(mut items: Items<'_>) -> Option<Done> {
     let is_there = integer(items.next()?)? > 0;
     let replid = replid(items.next()?)?;
-    items.next().is_none().then_some(Done::Check { is_there, replid })
+    let tellers = incarnations(items.next()?)?;
+    items.next().is_none().then_some(Done::Check { is_there, replid, tellers })
+}
+
+fn incarnations(reply: Reply<'_>) -> Option<Vec<Incarnation>> {
+    let Reply::Array(items) = reply else { return None };
+    items.map(|incarnation| Incarnation::parse(bulk(incarnation)?)).collect()
 }
 
 fn replid(reply: Reply<'_>) -> Option<Replid> {

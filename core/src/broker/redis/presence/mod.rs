@@ -6,8 +6,9 @@
 
 mod clearing;
 pub mod commands;
+mod looks;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::RedisConfig;
@@ -19,6 +20,7 @@ use crate::time::Time;
 use clearing::{Clearing, Job};
 use commands::{Done, Kind, Renewal, Replid};
 pub use commands::{Incarnation, Instance};
+use looks::Looks;
 
 /// Commands of clearing up and of checks that wait for their answer at most, so that they hold up nobody who comes or goes.
 const BACKGROUND_MAX: usize = 64;
@@ -91,6 +93,7 @@ struct Renewing {
     since: Time,
     cleared: Vec<Incarnation>,
     retired: Vec<Incarnation>,
+    suspects: Vec<Incarnation>,
 }
 
 /// What is known of a partition.
@@ -127,9 +130,9 @@ pub(super) struct Keeper {
     handed_out_by: Option<Replid>,
     /// Commands of those and of checks that are not answered.
     background: usize,
-    /// Partitions that have to be looked at, and those that could not be.
-    checks: BTreeSet<u16>,
-    unchecked: BTreeSet<u16>,
+    looks: Looks,
+    /// Leases may have been lost since partitions were looked at.
+    is_forgetful: bool,
     partitions: BTreeMap<u16, Known>,
     /// When each Redis was first heard of.
     replids: BTreeMap<Replid, u64>,
@@ -162,8 +165,8 @@ impl Keeper {
             clearings: Vec::new(),
             handed_out_by: None,
             background: 0,
-            checks: BTreeSet::new(),
-            unchecked: BTreeSet::new(),
+            looks: Looks::new(config.names().partitions()),
+            is_forgetful: true,
             partitions: BTreeMap::new(),
             replids: BTreeMap::new(),
             heard: 0,
@@ -219,10 +222,8 @@ impl Keeper {
             if partition == 0 {
                 self.hurry(now);
             }
-            if self.partitions.get(&partition).is_some_and(|known| known.is_told) {
-                self.checks.insert(partition);
-            }
-            self.clearings.iter_mut().for_each(|clearing| clearing.hurry(partition));
+            self.looks.look(partition);
+            self.clearings.iter_mut().for_each(|clearing| clearing.begin_anew(partition));
         }
     }
 
@@ -281,7 +282,7 @@ impl Keeper {
     }
 
     fn renew(&mut self, now: Time) -> (PresenceAsked, Vec<u8>) {
-        self.checks.append(&mut self.unchecked);
+        let suspects = self.looks.renewing(now);
         let (cleared, retired) = (std::mem::take(&mut self.cleared), std::mem::take(&mut self.retired));
         let renewal = Renewal {
             incarnation: self.incarnation,
@@ -292,11 +293,12 @@ impl Keeper {
             cleared: &cleared,
             handed_out_by: self.handed_out_by,
             retired: &retired,
+            suspects: &suspects,
         };
         let mut out = Vec::new();
         commands::renew(&mut out, &self.config.names(), &renewal);
         self.is_listed = true;
-        self.renewing = Some(Renewing { generation: self.generation, since: now, cleared, retired });
+        self.renewing = Some(Renewing { generation: self.generation, since: now, cleared, retired, suspects });
         (self.send(Kind::Renew, 0, Sent::Renew), out)
     }
 
@@ -305,7 +307,10 @@ impl Keeper {
             return None;
         }
         let mut out = Vec::new();
-        if let Some(partition) = self.checks.pop_first() {
+        // Who has a lease is known with the own one.
+        if self.held_until.is_some()
+            && let Some(partition) = self.looks.pop()
+        {
             self.background += 1;
             commands::check(&mut out, &self.config.names(), self.incarnation, partition);
             let generation = self.generation;
@@ -344,7 +349,12 @@ impl Keeper {
         let partition = asked.partition;
         match self.sent.remove(&asked.number) {
             None => {}
-            Some(Sent::Present { generation, .. }) if generation != self.generation => {}
+            Some(Sent::Present { generation, .. }) if generation != self.generation => {
+                if matches!(outcome, Outcome::Done(_)) {
+                    // Whoever has cleared up after that incarnation may have been there before.
+                    self.looks.has_failed(partition);
+                }
+            }
             Some(Sent::Present { id, .. }) => match outcome {
                 Outcome::Done(Done::Present { connections, rooms, replid }) => {
                     let is_lost = self.is_lost_at(partition, replid);
@@ -373,9 +383,7 @@ impl Keeper {
             Some(Sent::Renew) => self.renewed(outcome, is_void, now, events),
             Some(Sent::Check { generation }) => {
                 self.background -= 1;
-                if generation == self.generation {
-                    self.checked(partition, &outcome, now, events);
-                }
+                self.checked(partition, generation == self.generation, &outcome, now, events);
             }
             Some(Sent::Gone { incarnation }) => {
                 self.background -= 1;
@@ -400,7 +408,9 @@ impl Keeper {
     }
 
     fn renewed(&mut self, outcome: Outcome, is_void: bool, now: Time, events: &mut EventQueue) {
-        let Some(Renewing { generation, since, mut cleared, mut retired }) = self.renewing.take() else { return };
+        let Some(Renewing { generation, since, mut cleared, mut retired, suspects }) = self.renewing.take() else {
+            return;
+        };
         let is_current = generation == self.generation;
         match outcome {
             Outcome::Done(Done::Renew { is_kept, replid, taken, instances }) => {
@@ -408,21 +418,27 @@ impl Keeper {
                 if self.handed_out_by.replace(replid).is_some_and(|before| before != replid) {
                     self.clearings.clear();
                     self.cleared.clear();
+                    self.is_forgetful = true;
                 }
                 self.begin_clearing(taken);
                 if !is_current {
                     self.next_at = now;
                 } else if is_kept {
                     self.held_until = Some(since + self.lease());
-                    self.next_at = since + self.lease() / 3;
+                    self.next_at = if self.looks.has_suspects() { now } else { since + self.lease() / 3 };
+                    if std::mem::take(&mut self.is_forgetful) {
+                        self.looks.look_at_all(now, self.lease());
+                    }
                     if self.is_lost_at(0, replid) {
                         self.lose(now, events);
                     }
                 } else {
+                    self.is_forgetful = true;
                     self.lose(now, events);
                 }
             }
             outcome => {
+                self.looks.not_renewed(suspects);
                 self.cleared.append(&mut cleared);
                 self.retired.append(&mut retired);
                 self.next_at = if is_current { now + self.lease() / 10 } else { now };
@@ -443,15 +459,26 @@ impl Keeper {
         }
     }
 
-    fn checked(&mut self, partition: u16, outcome: &Outcome, now: Time, events: &mut EventQueue) {
-        match outcome {
-            Outcome::Done(Done::Check { is_there, replid }) => {
-                let is_missing = !is_there && self.partitions.get(&partition).is_some_and(|known| known.rooms > 0);
-                if self.is_lost_at(partition, *replid) || is_missing {
-                    self.lose(now, events);
-                }
+    fn checked(&mut self, partition: u16, is_current: bool, outcome: &Outcome, now: Time, events: &mut EventQueue) {
+        let lease = self.lease();
+        let Outcome::Done(Done::Check { is_there, replid, tellers }) = outcome else {
+            return self.looks.has_failed(partition);
+        };
+        if self.held_until.is_none() {
+            // Who has a lease now is not known.
+            self.looks.has_failed(partition);
+        } else {
+            let is_listed = |incarnation: Incarnation| {
+                self.incarnation == incarnation || self.instances.iter().any(|one| one.incarnation == incarnation)
+            };
+            let strangers = tellers.iter().copied().filter(|incarnation| !is_listed(*incarnation));
+            if self.looks.found(partition, strangers, now, lease) {
+                self.hurry(now);
             }
-            _ => _ = self.unchecked.insert(partition),
+        }
+        let is_missing = !is_there && self.partitions.get(&partition).is_some_and(|known| known.rooms > 0);
+        if is_current && (self.is_lost_at(partition, *replid) || is_missing) {
+            self.lose(now, events);
         }
     }
 
@@ -526,8 +553,6 @@ impl Keeper {
         self.incarnation = Incarnation(self.draw(OF_INCARNATION));
         (self.is_listed, self.held_until, self.next_at) = (false, None, now);
         self.partitions.clear();
-        self.checks.clear();
-        self.unchecked.clear();
         self.presents.clear();
         if std::mem::take(&mut self.has_told) {
             events.presence_lost();

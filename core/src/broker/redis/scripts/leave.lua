@@ -2,15 +2,18 @@
 --
 -- KEYS[3]  `at:<I>:<room>`, of the dead incarnation
 -- KEYS[4]  `rooms:<I>`, from which the room is taken when nobody of it is left
+-- KEYS[5]  `tellers`, from which the incarnation is taken with its last room
 -- ARGV[3]  room
 -- ARGV[4]  how many users at most
+-- ARGV[5]  the incarnation
 --
 -- Replies 1 if more are left, else 0; how many users there are; master_replid; 1 if all changes are announced; and what went wrong with
 -- that.
 
-local AT, ROOMS, ROOM = KEYS[3], KEYS[4], ARGV[3]
+local AT, ROOMS, TELLERS, ROOM = KEYS[3], KEYS[4], KEYS[5], ARGV[3]
 
 redis.call('SCARD', ROOMS)
+redis.call('SCARD', TELLERS)
 local found = redis.call('HRANDFIELD', AT, ARGV[4], 'WITHVALUES')
 local leaving = {}
 for at = 1, #found, 2 do
@@ -34,5 +37,8 @@ end
 local is_more = redis.call('EXISTS', AT)
 if is_more == 0 then
   redis.call('SREM', ROOMS, ROOM)
+  if redis.call('SCARD', ROOMS) == 0 then
+    redis.call('SREM', TELLERS, ARGV[5])
+  end
 end
 return { is_more, users, replid, is_announced, trouble }

@@ -8,9 +8,11 @@
 -- ARGV[3]  what is to be known of the instance
 -- ARGV[4]  1 if the incarnation is new: it gets a lease. Others keep theirs, if it has not run out
 -- ARGV[5]  how many dead incarnations the caller takes on at most
--- ARGV[6]  how many follow from ARGV[8] on that are cleared up; behind them stand those that the caller has given up itself. They are
---          dead, and are left alone for a lease, so that their users are told of anew before they are taken out
+-- ARGV[6]  how many follow from ARGV[9] on that are cleared up
 -- ARGV[7]  master_replid of the Redis that handed those out: another one may have lost that they are cleared up
+-- ARGV[8]  how many follow behind them that the caller has given up itself. They are dead, and are left alone for a lease, so that their
+--          users are told of anew before they are taken out. The others have users somewhere, and the caller knows of no lease of theirs. So
+--          they are dead as well, unless they have one, or it is known that they are
 --
 -- Whose lease has run out is dead, and left alone for a quarter of a lease, so that an instance that comes back a little late tells of its
 -- users anew before they are taken out. Where another Redis began since the last call, all leases begin anew: nobody could renew theirs.
@@ -20,7 +22,9 @@
 -- instance.
 
 local INSTANCES, DEAD, ABOUT = KEYS[1], KEYS[2], KEYS[3]
-local OWN, LEASE, CLEARED = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
+local OWN, LEASE = ARGV[1], tonumber(ARGV[2])
+local CLEARED_TO = 8 + tonumber(ARGV[6])
+local RETIRED_TO = CLEARED_TO + tonumber(ARGV[8])
 -- More have to wait for the next call.
 local EXPIRED_MAX, TOLD_MAX = 64, 1024
 
@@ -52,11 +56,16 @@ end
 for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', INSTANCES, '-inf', now_text, 'LIMIT', 0, EXPIRED_MAX)) do
   bury(incarnation, soon_text)
 end
-for at = 8 + CLEARED, #ARGV do
+for at = CLEARED_TO + 1, RETIRED_TO do
   bury(ARGV[at], later_text)
 end
-for at = 8, ARGV[7] == replid and 7 + CLEARED or 0 do
+for at = 9, ARGV[7] == replid and CLEARED_TO or 0 do
   redis.call('ZREM', DEAD, ARGV[at])
+end
+for at = RETIRED_TO + 1, #ARGV do
+  if not redis.call('ZSCORE', INSTANCES, ARGV[at]) and not redis.call('ZSCORE', DEAD, ARGV[at]) then
+    bury(ARGV[at], later_text)
+  end
 end
 
 local taken = {}

@@ -41,9 +41,10 @@ fn renewed(is_kept: bool, replid: &str, taken: &[&str]) -> Vec<u8> {
     format!("{head}{}{}{}", bulk("00000000000000ff"), bulk("2000"), bulk("{\"version\":\"1\"}")).into_bytes()
 }
 
-/// The same to `check`.
-fn checked(is_there: bool, replid: &str) -> Vec<u8> {
-    format!("*2\r\n:{}\r\n{}", u8::from(is_there), bulk(replid)).into_bytes()
+/// The same to `check`, where these incarnations have anybody.
+fn checked(is_there: bool, replid: &str, tellers: &[&str]) -> Vec<u8> {
+    let names: String = tellers.iter().map(|name| bulk(name)).collect();
+    format!("*3\r\n:{}\r\n{}*{}\r\n{names}", u8::from(is_there), bulk(replid), tellers.len()).into_bytes()
 }
 
 fn loads() -> Vec<u8> {
@@ -89,9 +90,18 @@ impl Script {
         assert_eq!(said.len(), 1);
         let renew = &said[0];
         assert_eq!(renew[..4], ["Renew", "fanfare:\u{1}instances", "fanfare:\u{1}dead", "fanfare:\u{1}about"]);
-        assert_eq!(renew[5..], ["9000", "{}", "1", "4", "0", ""]);
+        assert_eq!(renew[5..], ["9000", "{}", "1", "4", "0", "", "0"]);
         let incarnation = renew[4].clone();
         assert_eq!(script.replies(&[renewed(true, replid, &[])]), ["up", "publisher up"]);
+        // For its first lease it looks for those who have none.
+        let checked = || checked(false, replid, &[&incarnation]);
+        assert_eq!(script.kinds(), ["Check"]);
+        script.replies(&[checked()]);
+        for _ in 0..3 {
+            script.wait(LEASE / 3);
+            assert_eq!(script.kinds(), ["Renew", "Check"]);
+            script.replies(&[renewed(true, replid, &[]), checked()]);
+        }
         (script, incarnation)
     }
 }
@@ -130,7 +140,9 @@ fn who_comes_is_told_under_a_lease_and_not_before() {
     let said = script.told();
     let of = |place: usize| said[0][place].strip_prefix("fanfare:").unwrap();
     assert_eq!([of(1), of(2)], ["\u{1}present:r", "\u{1}changes:r"]);
-    assert_eq!(said[0][7..], ["fanfare:\u{1}presence:r", "r", "bob", "1", "1"]);
+    assert_eq!([of(4).rsplit_once(':').unwrap().0, of(6)], ["\u{1}rooms", "\u{1}tellers"]);
+    assert_eq!(said[0][8..13], ["fanfare:\u{1}presence:r", "r", "bob", "1", "1"]);
+    assert!(said[0][4].ends_with(&said[0][13]), "it says who tells: {said:?}");
     assert_eq!(script.replies(&[kept(3, 1, A)]), ["kept 2: 3"]);
     let instances = script.session.take_instances().map(<[_]>::to_vec).expect("they are told");
     assert_eq!((instances.len(), instances[0].until_ms, &*instances[0].about), (1, 2000, "{\"version\":\"1\"}"));
@@ -203,7 +215,7 @@ fn another_redis_may_have_forgotten_and_the_same_is_believed() {
         let said: Vec<String> = script.publisher_up().into_iter().map(|command| command[0].clone()).collect();
         assert_eq!(said, ["Renew", "Check"]);
         // The renewal already tells which Redis it is.
-        let events = script.replies(&[renewed(true, then, &[]), checked(is_there, then)]);
+        let events = script.replies(&[renewed(true, then, &[]), checked(is_there, then, &[])]);
         let expected: &[&str] = if is_lost { &["publisher up", "presence lost"] } else { &["publisher up"] };
         assert_eq!(events, expected);
     }
@@ -240,10 +252,10 @@ fn the_dead_are_cleared_up_after() {
     script.replies(&[b"*0\r\n".to_vec()]);
     script.wait(LEASE / 3);
     let said = script.told();
-    assert_eq!(said[0][8..], ["4", "1", A, dead]);
+    assert_eq!(said[0][8..], ["4", "1", A, "0", dead]);
     script.replies(&[renewed(true, A, &[])]);
     script.wait(LEASE / 3);
-    assert_eq!(script.told()[0][8..], ["4", "0", A]);
+    assert_eq!(script.told()[0][8..], ["4", "0", A, "0"]);
 }
 
 #[test]
@@ -260,7 +272,8 @@ fn what_was_cleared_up_in_a_redis_that_is_no_more_is_not_told_the_next_one() {
     script.replies(&[b"*0\r\n".to_vec(), renewed(true, B, &[])]);
     script.wait(LEASE / 3);
     let said = script.told();
-    assert_eq!(said.last().map(|renew| &renew[8..]), Some(&["4", "0", B].map(str::to_owned)[..]));
+    let renew = said.iter().find(|command| command[0] == "Renew");
+    assert_eq!(renew.map(|renew| &renew[8..]), Some(&["4", "0", B, "0"].map(str::to_owned)[..]));
 }
 
 #[test]
@@ -278,17 +291,73 @@ fn no_more_is_asked_for_the_dead_than_a_few_at_a_time() {
 }
 
 #[test]
+fn who_has_users_and_no_lease_is_named_to_redis_until_nobody_has() {
+    let (mut script, own) = Script::leased(A);
+    let (listed, stranger) = ("00000000000000ff", "00000000000000ee");
+    script.session.disconnected(link(Role::Publisher), "end of file", script.now);
+    script.publisher_up();
+    // The renewal is under way that tells who has a lease.
+    script.replies(&[renewed(true, A, &[]), checked(false, A, &[&own, listed, stranger])]);
+    let said = script.told();
+    assert_eq!(said[0][8..], ["4", "0", A, "0", stranger], "at once");
+    script.replies(&[renewed(true, A, &[])]);
+    let mut named: &[&str] = &[];
+    for tellers in [&[stranger] as &[&str], &[]] {
+        for names in [named, &[]] {
+            script.wait(LEASE / 3);
+            let said = script.told();
+            assert_eq!(
+                (said.len(), &said[0][12..]),
+                (1, &names.iter().map(ToString::to_string).collect::<Vec<_>>()[..])
+            );
+            script.replies(&[renewed(true, A, &[])]);
+        }
+        script.wait(LEASE / 3);
+        assert_eq!(script.kinds(), ["Renew", "Check"], "a lease later it is looked again");
+        script.replies(&[renewed(true, A, &[]), checked(false, A, tellers)]);
+        named = tellers;
+    }
+    script.wait(LEASE / 3);
+    assert_eq!(script.told()[0][8..], ["4", "0", A, "0"]);
+}
+
+#[test]
+fn where_leases_may_be_lost_all_is_looked_at_for_one_more() {
+    // Another Redis, and one that has lost the own lease.
+    for (is_kept, replid) in [(true, B), (false, A)] {
+        let (mut script, _) = Script::leased(A);
+        script.wait(LEASE / 3);
+        assert_eq!(script.kinds(), ["Renew"]);
+        script.replies(&[renewed(is_kept, replid, &[])]);
+        if !is_kept {
+            assert_eq!(script.kinds(), ["Renew"], "under another name, and before anything is looked at");
+            script.replies(&[renewed(true, replid, &[])]);
+        }
+        assert_eq!(script.kinds(), ["Check"]);
+        for _ in 0..3 {
+            script.replies(&[checked(false, replid, &[])]);
+            script.wait(LEASE / 3);
+            assert_eq!(script.kinds(), ["Renew", "Check"]);
+            script.replies(&[renewed(true, replid, &[])]);
+        }
+        script.replies(&[checked(false, replid, &[])]);
+        script.wait(LEASE / 3);
+        assert_eq!(script.kinds(), ["Renew"]);
+    }
+}
+
+#[test]
 fn what_cannot_be_cleared_up_is_told_to_the_log_once_and_left_to_whoever_redis_names_it_to() {
     let (mut script, _) = Script::leased(A);
     let dead = "00000000000000dd";
     for _ in 0..3 {
         script.wait(LEASE / 3);
-        assert_eq!(script.told()[0][8..], ["4", "0", A], "nothing is cleared up");
+        assert_eq!(script.told()[0][8..], ["4", "0", A, "0"], "nothing is cleared up");
         script.replies(&[renewed(true, A, &[dead])]);
         assert_eq!(script.kinds(), ["Gone"]);
         script.replies(&[b"-NOPERM this user has no permissions to run the 'set' command\r\n".to_vec()]);
         let hurried = script.told();
-        assert_eq!((hurried.len(), &hurried[0][8..]), (1, &["4", "0", A].map(str::to_owned)[..]));
+        assert_eq!((hurried.len(), &hurried[0][8..]), (1, &["4", "0", A, "0"].map(str::to_owned)[..]));
         script.replies(&[renewed(true, A, &[])]);
         assert!(script.told().is_empty());
     }
@@ -309,7 +378,7 @@ fn the_dead_that_are_held_up_keep_nobody_from_taking_on_others() {
     script.wait(LEASE / 3);
     let said = script.told();
     let renew = said.iter().find(|command| command[0] == "Renew").expect("it is renewed");
-    assert_eq!(renew[8..], ["4", "0", A]);
+    assert_eq!(renew[8..], ["4", "0", A, "0"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn kept(node: usize) -> Vec<u8> {
 }
 
 fn checked(node: usize) -> Vec<u8> {
-    format!("*2\r\n:1\r\n{}", bulk(REPLIDS[node])).into_bytes()
+    format!("*3\r\n:1\r\n{}*0\r\n", bulk(REPLIDS[node])).into_bytes()
 }
 
 fn renewed(node: usize, taken: &[&str]) -> Vec<u8> {
@@ -32,6 +32,18 @@ impl World {
         let mut world = World::up_with(RedisConfig { keeps_presence: true, ..config() });
         assert_eq!(world.asked(1), ["Renew"]);
         world.hear(1, Role::Publisher, &renewed(0, &[]));
+        // For its first lease it looks at both for those who have none.
+        assert_eq!(world.asked(1), ["Check"]);
+        for round in 0..4 {
+            assert_eq!(world.asked(2), ["Check"]);
+            world.hear(1, Role::Publisher, &checked(0));
+            world.hear(2, Role::Publisher, &checked(1));
+            if round < 3 {
+                world.wait(Duration::from_secs(10) / 3 + Duration::from_millis(1));
+                assert_eq!(world.asked(1), ["Renew", "Check"]);
+                world.hear(1, Role::Publisher, &renewed(0, &[]));
+            }
+        }
         // When it tells of the last one, it knows both nodes.
         for partition in [0, 1, 0] {
             world.present(partition, 1);
@@ -114,7 +126,7 @@ fn the_dead_are_cleared_up_after_in_every_partition() {
     world.hear(2, Role::Publisher, b"*0\r\n");
     world.wait(Duration::from_secs(10) / 3);
     let renew = world.sent(1, Role::Publisher).pop().unwrap();
-    assert_eq!(renew[renew.len() - 3..], ["1", REPLIDS[0], "00000000000000dd"]);
+    assert_eq!(renew[renew.len() - 4..], ["1", REPLIDS[0], "0", "00000000000000dd"]);
 }
 
 #[test]
@@ -154,5 +166,5 @@ fn clearing_up_goes_on_whatever_passes_and_without_the_partition_that_is_held_up
     world.hear(2, Role::Publisher, &[&checked(1)[..], b"*0\r\n"].concat());
     world.wait(Duration::from_secs(10) / 3);
     let renew = world.sent(1, Role::Publisher).pop().unwrap();
-    assert_eq!(renew[renew.len() - 3..], ["1", REPLIDS[0], "00000000000000dd"]);
+    assert_eq!(renew[renew.len() - 4..], ["1", REPLIDS[0], "0", "00000000000000dd"]);
 }
