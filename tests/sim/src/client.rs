@@ -5,6 +5,7 @@ mod coming_back;
 mod costly;
 mod hearing;
 mod showing;
+mod there;
 mod upgrading;
 
 use crate::cluster::Surroundings;

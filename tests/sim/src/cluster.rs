@@ -4,6 +4,7 @@
 mod bans;
 mod chaos;
 mod failing_over;
+mod lapsing;
 mod rest;
 mod sharding;
 mod there;

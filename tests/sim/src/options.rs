@@ -104,11 +104,13 @@ pub enum Fault {
     InstanceCutOff,
     /// All nodes are gone at once, and come back.
     ClusterRestart,
+    /// An instance's lease runs out while somebody comes to it, and what it says to Redis arrives late.
+    InstanceLapses,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 39] = [
+    pub const ALL: [Fault; 40] = [
         Fault::ClientReset,
         Fault::ClientBlackhole,
         Fault::ClientStall,
@@ -148,6 +150,7 @@ impl Fault {
         Fault::NodeCutOff,
         Fault::InstanceCutOff,
         Fault::ClusterRestart,
+        Fault::InstanceLapses,
     ];
 
     /// Whether it does anything in seeds with histories only.
@@ -169,7 +172,7 @@ impl Fault {
 
     /// Whether it does something in every seed.
     fn is_of_all(self) -> bool {
-        !self.is_of_histories() && !self.is_of_sentinels() && !self.is_of_clusters()
+        !self.is_of_histories() && !self.is_of_sentinels() && !self.is_of_clusters() && self != Fault::InstanceLapses
     }
 }
 

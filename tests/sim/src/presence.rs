@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Of so many seeds those with these remainders draw this. The others do what they would have done without.
 const PRESENT_OF: u64 = 32;
-const PRESENT: [u64; 3] = [3, 17, 25];
+const PRESENT: [u64; 7] = [3, 16, 17, 19, 23, 25, 28];
 
 /// What one instance after the other has to live through.
 const FAULTS: [Fault; 9] = [
@@ -21,10 +21,12 @@ const FAULTS: [Fault; 9] = [
     Fault::RedisDataLoss,
 ];
 
-/// Microseconds between what a client does in these seeds, so that leases run out within a run.
-const PAUSES: [u64; 3] = [100_000, 300_000, 600_000];
+/// Microseconds between what any client does and what any other does next, so that leases run out within a run.
+const PAUSES: [u64; 3] = [50_000, 100_000, 200_000];
 /// Steps until everything heals.
-const STEPS: Span = Span { min: 5_000, max: 25_000 };
+const STEPS: Span = Span { min: 3_000, max: 9_000 };
+/// More would make the runs longer, and no different.
+const CLIENTS_MAX: usize = 12;
 
 /// What a seed has of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,21 +49,24 @@ impl Presence {
             return None;
         }
         let r = &mut rng(options.seed, "presence");
-        let pause = pick(r, &PAUSES);
-        let before = options.clients.pause.max;
+        options.clients.count = options.clients.count.min(CLIENTS_MAX);
+        options.clients.burst = options.clients.burst.min(3);
+        options.instances = options.instances.max(pick(r, &[1, 2, 2, 3]));
+        let (count, before) = (options.clients.count as u64, options.clients.pause.max);
+        let pause = pick(r, &PAUSES) * count;
         options.clients.pause = Span { min: pause / 5, max: pause * 2 };
         for (_, mean) in &mut options.faults {
             *mean = *mean * pause * 2 / before;
         }
-        let count = options.clients.count as u64;
-        for fault in FAULTS {
-            let (on, mean) = (r.u32(0..2) == 0, pick(r, &[100, 500, 2_000]) * pause / count);
+        let lease = r.u64(1_000..=4_000);
+        let faults = FAULTS.map(|fault| (fault, r.u32(0..3) == 0, pick(r, &[100, 500, 2_000]) * pause / count));
+        let lapses = (Fault::InstanceLapses, r.u32(0..4) > 0, pick(r, &[2, 4, 8]) * lease * 1_000);
+        for (fault, on, mean) in faults.into_iter().chain([lapses]) {
             if on && !options.is_quiet() && !options.has(fault) {
                 options.faults.push((fault, mean));
             }
         }
         options.steps = STEPS.draw(r);
-        let lease = r.u64(1_000..=4_000);
         options.session.keeps_presence = true;
         options.session.presence_lease = Duration::from_millis(lease);
         options.core.presence.linger = Duration::from_millis(pick(r, &[0, 300, 2_000]));

@@ -14,13 +14,14 @@ use fanfare_core::rules::Right;
 use fanfare_wire::{Frame, opcode};
 
 /// What keeps a client's bytes from the server, or the server from reading them, for longer than a pong may take.
-const HOLD_UPS: [Fault; 6] = [
+const HOLD_UPS: [Fault; 7] = [
     Fault::ClientBlackhole,
     Fault::ClientStall,
     Fault::ClientMute,
     Fault::NetworkStall,
     Fault::InstancePause,
     Fault::InstanceClockJump,
+    Fault::InstanceLapses,
 ];
 
 impl Client {

@@ -1,7 +1,6 @@
 //! Faults: what each does, to whom, and what ends it.
 
 use super::Cluster;
-use crate::instance::Instance;
 use crate::network::{Side, WireId};
 use crate::options::{Fault, Span};
 use crate::redis::Left;
@@ -9,9 +8,6 @@ use crate::reference::ROOMS;
 use crate::sentinel::Target;
 use crate::timeline::Happening;
 use crate::trace;
-
-/// More than there are places: who stands there has yet to go.
-const DOOMED: usize = 1_000;
 
 impl Cluster<'_> {
     pub(super) fn plan_fault(&mut self, fault: Fault) {
@@ -91,6 +87,7 @@ impl Cluster<'_> {
             | Fault::InstanceClockJump
             | Fault::InstanceCrash
             | Fault::InstanceShutdown
+            | Fault::InstanceLapses
             | Fault::StaleEvents => {
                 let place = self.draw(fault, self.instances.len());
                 self.strike_instance(fault, place)
@@ -156,7 +153,7 @@ impl Cluster<'_> {
                 instance.shut_down(&mut self.around);
                 self.plan_relief(fault, place);
             }
-            _ if self.options.presence.is_some() && self.draw(fault, 2) == 0 => self.doom(place),
+            Fault::InstanceLapses => return self.lapse(),
             _ => {
                 self.end_instance(place);
                 self.plan_relief(fault, place);
@@ -165,25 +162,14 @@ impl Cluster<'_> {
         Some(())
     }
 
-    /// What an instance says to Redis is held up from now on, and soon it is gone: all of it arrives, maybe long after.
-    fn doom(&mut self, place: usize) {
-        let fault = Fault::InstanceCrash;
-        let lease = self.options.session.presence_lease.as_micros() as usize;
-        let until = self.around.timeline.now + self.draw(fault, 4 * lease) as u64;
-        for wire in self.instances[place].iter().flat_map(Instance::links) {
-            self.around.network.stall(wire, until, &mut self.around.timeline);
-        }
-        let delay = self.draw(fault, lease) as u64;
-        self.around.timeline.after(delay, Happening::Relief(fault, (DOOMED + place) as u64));
-    }
-
     fn strike_redis(&mut self, fault: Fault) -> Option<()> {
         match fault {
             Fault::RedisScriptFlush => {
                 self.group.master_mut().forget_scripts();
                 return Some(());
             }
-            Fault::RedisDataLoss if self.draw(fault, 2) == 0 => {
+            // Nobody could tell any more that an instance is dead whose words are still on their way, and arrive.
+            Fault::RedisDataLoss if self.draw(fault, 2) == 0 && !self.options.has(Fault::InstanceLapses) => {
                 self.group.master_mut().delete_all(&mut self.around);
                 return Some(());
             }
@@ -229,6 +215,10 @@ impl Cluster<'_> {
                 self.relieve_sentinel(fault, target);
                 return Ok(());
             }
+            Fault::InstanceLapses => {
+                self.end_lapse(target);
+                return Ok(());
+            }
             fault if fault.is_of_clusters() => return self.relieve_cluster(fault, target),
             Fault::RedisPause => self.group.servers[target].paused = false,
             Fault::RedisLoading => self.group.servers[target].loading = false,
@@ -236,11 +226,6 @@ impl Cluster<'_> {
             Fault::RedisBusy => self.group.servers[target].busy = false,
             Fault::RedisDemoted if target == self.group.number() => self.group.master_mut().demote(false),
             Fault::RedisRefusesSubscribe => self.group.servers[target].refuses_subscribe = None,
-            Fault::InstanceCrash if target >= DOOMED => {
-                let place = target - DOOMED;
-                self.end_and_drain(place, true);
-                self.plan_relief(fault, place);
-            }
             Fault::InstanceCrash if self.instances[target].is_none() => self.start_instance(target),
             Fault::InstanceShutdown if self.instances[target].as_ref().is_some_and(|of| of.is_stopping) => {
                 self.end_instance(target);
