@@ -281,6 +281,21 @@ fn of_large_rooms_it_is_told_how_many_are_there() {
 }
 
 #[test]
+fn of_a_room_that_becomes_large_while_it_is_read_it_is_told_how_many_are_there() {
+    let mut config = with_presence(None);
+    config.presence.users_max = 2;
+    let mut lone = LoneCore::new(config);
+    let conn = open(&mut lone, None);
+    say(&mut lone, conn, OBSERVE);
+    lone.broker(BrokerEvent::Subscribed { room: "r" });
+    let said = lone.broker(BrokerEvent::Subscribed { room: &name_of("r") });
+    let id = roster_asked(&said).expect("it is read who is there");
+    change(&mut lone, 2, 3, "c", 1, "");
+    let said = lone.broker(BrokerEvent::Roster { id, page: &page(1, &[("a", 1, ""), ("b", 1, "")]) });
+    assert_eq!(texts(&said, conn), [r#"{"type":"PRESENT","room":"r","total":3}"#]);
+}
+
+#[test]
 fn much_that_is_different_at_once_is_told_in_one_text() {
     let mut lone = LoneCore::new(with_presence(None));
     let conn = observer(&mut lone, &[("a", 1, "")]);

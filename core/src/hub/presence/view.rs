@@ -255,7 +255,11 @@ impl View {
         }
         self.state = State::Live(last);
         self.epoch = Some(first.epoch);
-        self.replace(users, news);
+        // Some have come while it was read.
+        match users.len() as u32 {
+            total if total > self.users_max => self.enlarge(total, news),
+            _ => self.replace(users, news),
+        }
         self.known()
     }
 
