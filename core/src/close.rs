@@ -38,6 +38,8 @@ pub(crate) enum CloseReason<'a> {
     Missed,
     /// This core has been told to stop.
     Restart,
+    /// This core has been told to let some go.
+    Shed,
     /// It has given no sign of life.
     Silent,
     /// It does not read what it is sent.
@@ -85,7 +87,7 @@ impl<'a> CloseReason<'a> {
             CloseReason::TooManyErrors => TOO_MANY_ERRORS,
             CloseReason::TryAgainLater(_) => TRY_AGAIN_LATER,
             CloseReason::Missed => MISSED,
-            CloseReason::Restart => SERVICE_RESTART,
+            CloseReason::Restart | CloseReason::Shed => SERVICE_RESTART,
             CloseReason::Silent => NO_SIGN_OF_LIFE,
             CloseReason::TooSlow | CloseReason::Unfinished(_) => TOO_SLOW,
             CloseReason::Unauthorised(_) => UNAUTHORISED,
@@ -104,6 +106,7 @@ impl<'a> CloseReason<'a> {
             CloseReason::TryAgainLater(reason) => reason,
             CloseReason::Missed => "messages have been missed",
             CloseReason::Restart => "the server restarts",
+            CloseReason::Shed => "the server makes room",
             CloseReason::Silent => "no sign of life",
             CloseReason::TooSlow => "too slow",
             CloseReason::Unfinished(reason)
@@ -125,7 +128,7 @@ impl<'a> CloseReason<'a> {
     /// number of clients may close at once.
     pub fn rest(self) -> Rest {
         match self {
-            CloseReason::TryAgainLater(_) | CloseReason::Restart => Rest::All,
+            CloseReason::TryAgainLater(_) | CloseReason::Restart | CloseReason::Shed => Rest::All,
             _ => Rest::Nothing,
         }
     }
@@ -137,6 +140,7 @@ impl<'a> CloseReason<'a> {
             | CloseReason::TryAgainLater(_)
             | CloseReason::Missed
             | CloseReason::Restart
+            | CloseReason::Shed
             | CloseReason::TooSlow
             | CloseReason::Unauthorised(_)
             | CloseReason::Forbidden(_)
@@ -163,7 +167,8 @@ impl<'a> CloseReason<'a> {
             | CloseReason::TooManyErrors
             | CloseReason::TryAgainLater(_)
             | CloseReason::Missed
-            | CloseReason::Restart => return,
+            | CloseReason::Restart
+            | CloseReason::Shed => return,
         };
         *counter += 1;
     }

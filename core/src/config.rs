@@ -53,6 +53,7 @@ use std::time::Duration;
 /// assert_eq!((config.timeouts.ping_interval, config.timeouts.pong_timeout), (Duration::from_secs(25), Duration::from_secs(10)));
 /// assert_eq!((config.timeouts.message, config.timeouts.drain), (Duration::from_secs(30), Duration::from_millis(2_500)));
 /// assert_eq!(config.timeouts.room_linger, Duration::from_secs(2));
+/// assert_eq!((config.drain.delay, config.drain.spread), (Duration::ZERO, Duration::from_secs(5)));
 /// // No room has a rule, so none has a history.
 /// assert!(config.rules.as_slice().is_empty());
 /// assert_eq!(config.auth, None);
@@ -79,6 +80,8 @@ pub struct Config {
     pub admission: Admission,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// How the server lets connections go.
+    pub drain: Drain,
     /// What holds for which rooms.
     pub rules: Rules,
     /// How clients are asked who they are; `None`: they are not, and everything is open that rules do not close to everybody.
@@ -208,10 +211,23 @@ pub struct Timeouts {
     pub close: Duration,
     /// From a message's first byte to its last (else close 4008).
     pub message: Duration,
-    /// From [`Event::Shutdown`](crate::Event::Shutdown) to the close of connections that still wait for an answer.
+    /// From [`Event::Shutdown`](crate::Event::Shutdown), or when a connection's time to go has come, to its close if it still waits for an
+    /// answer, or the broker does not answer.
     pub drain: Duration,
     /// How long a room without members stays subscribed, so that a page's reload causes no churn at the broker.
     pub room_linger: Duration,
+}
+
+/// How the server lets connections go: all of them after [`Event::Drain`](crate::Event::Drain), a share after
+/// [`Event::Shed`](crate::Event::Shed).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drain {
+    /// How long newcomers are still taken after `Event::Drain`, while `/readyz` says 503 already: the time that load balancers need to
+    /// notice.
+    pub delay: Duration,
+    /// The time over which connections go, at equal distances and by lot, so that they do not come back all at once.
+    pub spread: Duration,
 }
 
 /// How clients are asked who they are. A credential is looked for in the order of these fields; the first that is there counts. Whether
@@ -323,6 +339,7 @@ impl Default for Config {
             limits: Limits::default(),
             admission: Admission::default(),
             timeouts: Timeouts::default(),
+            drain: Drain::default(),
             rules: Rules::default(),
             auth: None,
             history: History::default(),
@@ -397,6 +414,13 @@ impl Default for Timeouts {
             drain: Duration::from_millis(2_500),
             room_linger: Duration::from_secs(2),
         }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Drain {
+        // Half of what `docker stop` leaves a process.
+        Drain { delay: Duration::ZERO, spread: Duration::from_secs(5) }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::close::CloseReason;
 use crate::config::Config;
 use crate::context::{Context, WallClock};
 use crate::dialect::Dialect;
-use crate::drain::Drain;
+use crate::drain::Departures;
 use crate::error::Refused;
 use crate::event::Event;
 use crate::fanout::outlet::{self, Outlet};
@@ -21,8 +21,9 @@ use crate::limits::Limits;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
 use crate::protocol::command::Start;
+use crate::protocol::reply;
 use crate::session::{self, Session};
-use crate::slots::{Ending, Phase, Slots};
+use crate::slots::{Ending, Phase, Slots, mark};
 use crate::sse;
 use crate::time::Time;
 use crate::transport::{Answered, Caller, End, Head, Opened, Readiness, Transport};
@@ -36,6 +37,8 @@ mod tests;
 
 /// Unfinished messages whose time is over that are acted upon in a turn; the next turns do the rest at once.
 const ENDS_PER_TURN: usize = 256;
+/// Clients that are told in a turn when they have to go; the next turns tell the others at once. Each is a write to a socket.
+const TOLD_PER_TURN: usize = 256;
 
 /// The state machine of one instance. See the [crate's guide](crate).
 #[derive(Debug)]
@@ -44,8 +47,7 @@ pub struct Core {
     transport: Transport,
     session: Session,
     hub: Hub,
-    /// Exists once it has been told to stop.
-    drain: Option<Drain>,
+    departures: Departures,
     /// Why the others that make up the server with this core are not ready.
     unready_elsewhere: Option<Box<str>>,
     /// Changes of the bans are not seen, as [`Event::BansUnseen`] has told.
@@ -74,7 +76,7 @@ impl Core {
             transport: Transport::new(&config),
             session: Session::new(&config),
             hub: Hub::new(&config),
-            drain: None,
+            departures: Departures::new(config.seed),
             unready_elsewhere: None,
             bans_unseen: false,
             cx: Context {
@@ -105,9 +107,9 @@ impl Core {
         }
         let usual = earlier(self.transport.next_timeout(&self.cx), self.hub.next_timeout(&self.cx.slots));
         let usual = earlier(usual, self.session.next_timeout());
-        match &self.drain {
-            None => usual,
-            Some(drain) => earlier(usual, drain.until()),
+        match self.departures.is_idle() {
+            true => usual,
+            false => earlier(usual, self.departures.next_timeout()),
         }
     }
 
@@ -135,6 +137,12 @@ impl Core {
         self.cx.fanout.is_congested()
     }
 
+    /// Whether newcomers are taken. They are not any more after [`Event::Shutdown`], nor when [`Drain::delay`](crate::Drain::delay) has
+    /// passed after [`Event::Drain`]: close the listener then. There is nothing left to be done when [`Core::connections`] is 0.
+    pub fn takes_newcomers(&self) -> bool {
+        !self.transport.is_draining()
+    }
+
     /// Connections of every kind: WebSockets, request heads coming in, and those that are ending.
     pub fn connections(&self) -> usize {
         self.cx.slots.live()
@@ -146,8 +154,8 @@ impl Core {
     /// # Errors
     /// Why not, for those who run the server. Clients are told less: the broker's own words may name machines and users.
     pub fn readiness(&self) -> Result<(), &str> {
-        if self.transport.is_draining() {
-            return Err("shutting down");
+        if self.departures.is_stopping() {
+            return Err(if self.departures.is_at_once() { "shutting down" } else { "draining" });
         }
         if self.session.awaits_bans() {
             return Err("it is not known yet who is banned");
@@ -166,6 +174,7 @@ impl Core {
         self.cx.fanout.describe(&mut metrics);
         self.hub.describe(&self.cx, &mut metrics);
         self.cx.limits.describe(&mut metrics);
+        metrics.draining_now = u64::from(self.departures.is_stopping());
         metrics
     }
 
@@ -379,7 +388,8 @@ impl Core {
 
     fn told_readiness(&self) -> Readiness {
         match self.readiness() {
-            Err(_) if self.transport.is_draining() => Readiness::Draining,
+            Err(_) if self.departures.is_at_once() => Readiness::Stopping,
+            Err(_) if self.departures.is_stopping() => Readiness::Draining,
             Err(_) => Readiness::BrokerAway,
             Ok(()) if self.unready_elsewhere.is_some() => Readiness::OthersAway,
             Ok(()) => Readiness::Ready,
@@ -493,7 +503,7 @@ impl Core {
         }
         if matches!(message, Message::Text(_) | Message::Binary(_)) {
             self.cx.journal.heard(slot);
-            if self.transport.is_draining() {
+            if self.is_deaf(slot) {
                 // It is told to come back in a moment.
                 return;
             }
@@ -507,6 +517,11 @@ impl Core {
 /// The broker, time, and the end of a turn.
 impl Core {
     fn broker_event(&mut self, event: BrokerEvent<'_>) {
+        match event {
+            BrokerEvent::Fenced { id } => return self.departures.fenced(Some(id)),
+            BrokerEvent::Down { .. } => self.departures.fenced(None),
+            _ => {}
+        }
         let refused = self.hub.broker_event(&mut self.cx, event);
         self.end_who_missed();
         self.end_the_excess();
@@ -571,19 +586,61 @@ impl Core {
     /// Refuses requests that have not been answered yet. WebSockets are told at the end of this turn, or when no answer is owed to
     /// them any more. What they say from here on is not acted upon.
     fn shutdown(&mut self) {
-        if self.drain.is_none() {
+        let until = self.cx.now + self.cx.config.timeouts.drain;
+        if self.departures.stop(&mut self.cx.slots, until) {
+            self.cx.metrics.departing_now = self.cx.metrics.connections_now;
+            if self.takes_newcomers() {
+                self.transport.drain(&mut self.cx);
+            }
+        }
+    }
+
+    /// A share of the connections has to go.
+    fn shed(&mut self, share: f64) {
+        // What is no number is none; and a share that is small is one connection.
+        let count = (self.cx.metrics.connections_now as f64 * share.clamp(0.0, 1.0)).ceil() as usize;
+        self.give_slots(count);
+    }
+
+    fn give_slots(&mut self, count: usize) {
+        let Core { departures, cx: Context { slots, config, metrics, now, .. }, .. } = self;
+        metrics.departing_now += departures.give_slots(slots, count, &config.drain, *now) as u64;
+    }
+
+    /// Whether what the client says has no effect any more. One that cannot be told what has become of it is heard to its end, unless
+    /// everything ends.
+    fn is_deaf(&self, slot: u32) -> bool {
+        self.cx.slots.is_marked(slot, mark::DUE)
+            && (self.cx.slots.get(slot).dialect.has_replies() || self.departures.is_at_once())
+    }
+
+    /// Tells those who have to go, and closes those whose time has come.
+    fn let_go(&mut self) {
+        if self.departures.takes_nobody(self.cx.now) {
             self.transport.drain(&mut self.cx);
-            self.drain = Some(Drain::new(&self.cx.slots, self.cx.now + self.cx.config.timeouts.drain));
+            self.give_slots(usize::MAX);
+        }
+        for _ in 0..TOLD_PER_TURN {
+            let Some((slot, after)) = self.departures.next_untold(&self.cx.slots, self.cx.now) else { break };
+            self.cx.metrics.drains_told += 1;
+            self.cx.reply(slot, |out| reply::drain(out, after));
+        }
+        let Core { departures, hub, cx, .. } = self;
+        if let Some(fence) = departures.pass(&mut cx.slots, cx.now, cx.config.timeouts.drain, !hub.is_cut_off()) {
+            hub.ask_fence(fence);
+        }
+        let reason = if departures.is_stopping() { CloseReason::Restart } else { CloseReason::Shed };
+        for slot in departures.take_settled(&cx.slots, cx.now, || hub.owed(&cx.slots)) {
+            self.cx.metrics.drain_closes += 1;
+            self.end(slot, reason);
         }
     }
 
     /// All has been fed: what is left to be decided before anything is said.
     fn finish(&mut self) {
         self.transport.make_room(&mut self.cx);
-        if let Some(drain) = &mut self.drain {
-            for slot in drain.take_settled(&self.cx.slots, self.cx.now, || self.hub.owed(&self.cx.slots)) {
-                self.end(slot, CloseReason::Restart);
-            }
+        if !self.departures.is_idle() {
+            self.let_go();
         }
         let Context { fanout, slots, config, .. } = &mut self.cx;
         fanout.choose(slots, config.limits.members_per_turn_max);
@@ -735,6 +792,8 @@ impl<'c> Turn<'c> {
             }
             Event::Broker(event) => core.broker_event(event),
             Event::Timeout => core.timeout(&mut |_| false),
+            Event::Drain => core.departures.announce(core.cx.now + core.cx.config.drain.delay),
+            Event::Shed { share } => core.shed(share),
             Event::Shutdown => core.shutdown(),
             Event::Elsewhere(elsewhere) => core.transport.hear_elsewhere(elsewhere),
             Event::BansUnseen(unseen) => core.bans_unseen = unseen,

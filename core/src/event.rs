@@ -62,6 +62,18 @@ pub enum Event<'a> {
     /// means that everything which clients have sent by now has been fed. An adapter that bounds its turns says
     /// [`Turn::timeout`](crate::Turn::timeout) instead.
     Timeout,
+    /// The server is about to stop. `/readyz` is answered with 503 from now on. Once [`Drain::delay`](crate::Drain::delay) has passed,
+    /// newcomers are refused ([`Core::takes_newcomers`](crate::Core::takes_newcomers)), and each connection has a time within
+    /// [`Drain::spread`](crate::Drain::spread). A client is told it by `DRAIN`, to come back then by itself. One that does not, or
+    /// whose dialect has no replies, is closed with 1012; before that it gets what has been acknowledged until then
+    /// ([`Ask::Fence`](crate::broker::Ask::Fence)), and the answers that it waits for, as after `Shutdown`.
+    Drain,
+    /// Lets a share of the open WebSockets go in the same way, to bring others their load. Who that is is drawn by lot among those who do
+    /// not have to go already. Newcomers are taken as before.
+    Shed {
+        /// From 0 to 1. It is rounded up to whole connections.
+        share: f64,
+    },
     /// Close all connections with 1012. A client that waits for an answer gets it first, if it comes within
     /// [`Timeouts::drain`](crate::Timeouts::drain). From now on newcomers are refused, and `/readyz` is answered with 503. What
     /// clients have sent and has not been fed is not acted upon any more: read it before.

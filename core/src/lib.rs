@@ -478,7 +478,7 @@ pub mod wheel;
 pub mod ws;
 
 pub use action::Action;
-pub use config::{Admission, Auth, Config, History, Limits, PublishFormat, Timeouts};
+pub use config::{Admission, Auth, Config, Drain, History, Limits, PublishFormat, Timeouts};
 pub use core::{Actions, Core, Turn};
 pub use dialect::{Dialect, Subprotocols};
 pub use error::{Refused, Violation};

@@ -20,6 +20,14 @@ pub struct Metrics {
     pub upgrades_refused_draining: u64,
     /// Open event streams. They count as connections, too.
     pub event_streams_now: u64,
+    /// 1 while the server is about to stop, after [`Event::Drain`](crate::Event::Drain) or [`Event::Shutdown`](crate::Event::Shutdown).
+    pub draining_now: u64,
+    /// Open WebSocket connections that have to go, because the server stops or sheds.
+    pub departing_now: u64,
+    /// Clients that were told by `DRAIN` when to go.
+    pub drains_told: u64,
+    /// Connections closed with 1012 because the server stops or sheds. The others that had to go went by themselves.
+    pub drain_closes: u64,
     /// Open WebSocket connections that agreed upon compression.
     pub compressed_connections_now: u64,
     /// Bytes of messages to clients before they were compressed. Each is counted as often as it was compressed: once for a

@@ -82,7 +82,7 @@ pub(crate) fn fine(coarse: u32, now: Time) -> Time {
     Time::from_micros((now - u64::from(ago)) << 15)
 }
 
-/// Marks of [`Slots::marks`]: why a room's fan-out may not simply name a member.
+/// Marks of [`Slots::marks`]: why a room's fan-out may not simply name a member; and that it has to go, which there is no other place for.
 pub(crate) mod mark {
     /// It has an outbox; what is new is queued after what is in it.
     pub const LAGGING: u8 = 1;
@@ -96,6 +96,12 @@ pub(crate) mod mark {
     pub const ROAMING: u8 = 16;
     /// What goes to it alone waits for what its rooms have to say.
     pub const JOINED: u8 = 32;
+    /// An open WebSocket that the server wants to let go, at a time that it has been given.
+    pub const HAS_SLOT: u8 = 64;
+    /// One whose time for that has come: it is closed as soon as all has been said to it that it has to hear.
+    pub const DUE: u8 = 128;
+    /// It has to go.
+    pub const DEPARTS: u8 = HAS_SLOT | DUE;
     /// A connection with one of these is not simply written to.
     pub const HELD_UP: u8 = LAGGING | DOOMED | GONE | TORN;
 }

@@ -1,7 +1,7 @@
 //! A core alone: events in, a list of what it says out. No model and no rules, so that a test can be the worst of adapters.
 
 use crate::{Frame, head_bytes, opcode, upgrade_request};
-use fanfare_core::broker::{Ask, BrokerEvent, PresenceId, PublishId, ReadId};
+use fanfare_core::broker::{Ask, BrokerEvent, FenceId, PresenceId, PublishId, ReadId};
 use fanfare_core::history::Query;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Authenticate, Config, ConnId, Core, Event, Source, Turn};
@@ -28,6 +28,8 @@ pub enum Said {
     Present(PresenceId, String, (String, String), u32),
     /// Who is in a room is to be read, from there on.
     Roster(PresenceId, String, u64),
+    /// Say when all that was published by now has been reported.
+    Fence(FenceId),
     /// Subscribe.
     Subscribe(String),
     /// Unsubscribe.
@@ -129,6 +131,7 @@ impl LoneCore {
                     Said::Present(id, room.into(), (user.into(), info.into()), connections)
                 }
                 Does::Ask(Ask::Roster { room, from, id }) => Said::Roster(id, room.into(), from),
+                Does::Ask(Ask::Fence { id }) => Said::Fence(id),
                 Does::Ask(Ask::Subscribe { room }) => Said::Subscribe(room.into()),
                 Does::Ask(Ask::Unsubscribe { room }) => Said::Unsubscribe(room.into()),
             });

@@ -164,6 +164,8 @@ impl ExchangeLink {
                 self.own().add(|inbox| inbox.push(BrokerEvent::Roster { id, page: &page }));
                 drop(rooms);
             }
+            // Whatever any worker has published by now to a room that is subscribed to here is in this inbox already.
+            Ask::Fence { id } => drop(self.own().add(|inbox| inbox.push(BrokerEvent::Fenced { id }))),
         }
     }
 

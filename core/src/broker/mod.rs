@@ -95,6 +95,12 @@ pub enum Ask<'a> {
         /// Names the answer.
         id: PresenceId,
     },
+    /// Say [`BrokerEvent::Fenced`] with this id behind every message that has been published by now to a room that is subscribed to,
+    /// unless `Down` comes first.
+    Fence {
+        /// Names the answer.
+        id: FenceId,
+    },
 }
 
 /// How a message is stored.
@@ -133,6 +139,22 @@ impl PresenceId {
     }
 
     /// The number given to [`PresenceId::new`].
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// Correlates an [`Ask::Fence`] with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FenceId(u64);
+
+impl FenceId {
+    /// The id with this number; the core numbers its fences upwards.
+    pub const fn new(number: u64) -> FenceId {
+        FenceId(number)
+    }
+
+    /// The number given to [`FenceId::new`].
     pub const fn number(self) -> u64 {
         self.0
     }
@@ -243,6 +265,11 @@ pub enum BrokerEvent<'a> {
         id: PresenceId,
         /// Whether it is worth asking again soon.
         passes: bool,
+    },
+    /// Every message has been reported that had been published before the fence was asked for.
+    Fenced {
+        /// From [`Ask::Fence`].
+        id: FenceId,
     },
     /// Nothing of what was told by [`Ask::Present`] counts any more, and nothing that was told is answered: others have taken this instance
     /// for dead, or the broker may have forgotten some of it. It has to be told again.

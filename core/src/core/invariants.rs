@@ -15,9 +15,7 @@ impl Core {
         self.transport.check_invariants(cx);
         self.hub.check_invariants(cx);
         self.session.check_invariants(&self.hub, cx);
-        if let Some(drain) = &self.drain {
-            drain.check_invariants(&cx.slots);
-        }
+        self.departures.check_invariants(&cx.slots, cx.metrics.departing_now);
     }
 
     /// Checks that nothing is left once every connection has ended, every room has lingered, and the broker has answered

@@ -1,6 +1,6 @@
 //! What the hub asks of the broker in one turn, and who waits for the outcome of a publish.
 
-use crate::broker::{Ask, PresenceId, PublishId, ReadId, Store};
+use crate::broker::{Ask, FenceId, PresenceId, PublishId, ReadId, Store};
 use crate::history::{IdempotencyKey, Query, Retention};
 use crate::id::ConnId;
 use crate::protocol::CommandId;
@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Present(PresenceId, u32, usize),
     /// A part of those who are there, which begins here.
     Roster(PresenceId, u64),
+    /// A sign behind all that was published before.
+    Fence(FenceId),
 }
 
 /// How a message is stored.
@@ -130,6 +132,7 @@ impl Asks {
                 Ask::Present { room, user, info, connections, id }
             }
             Kind::Roster(id, from) => Ask::Roster { room, from, id },
+            Kind::Fence(id) => Ask::Fence { id },
         })
     }
 

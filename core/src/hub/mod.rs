@@ -17,14 +17,14 @@ mod subscriptions;
 pub(crate) use publication::Publication;
 pub(crate) use subscriptions::{REFUSED, Told};
 
-use crate::broker::Ask;
+use crate::broker::{Ask, FenceId};
 use crate::config::Config;
 use crate::context::Context;
 use crate::id::ConnId;
 use crate::metrics::Metrics;
 use crate::slots::Slots;
 use crate::time::Time;
-use asks::{Asks, Senders};
+use asks::{Asks, Kind, Senders};
 use history::Histories;
 use joins::Joins;
 use presence::Presence;
@@ -129,6 +129,16 @@ impl Hub {
     /// Why not.
     pub fn readiness(&self) -> Result<(), &str> {
         self.status.readiness()
+    }
+
+    /// Whether no message can come.
+    pub fn is_cut_off(&self) -> bool {
+        self.status.is_down()
+    }
+
+    /// Asks the broker for a sign behind all that was published before.
+    pub fn ask_fence(&mut self, id: FenceId) {
+        self.asks.push(Kind::Fence(id), "", |_| {});
     }
 
     /// How many things the broker is to be asked for in this turn.

@@ -93,6 +93,8 @@ impl Hub {
             BrokerEvent::Roster { id, page } => self.read_roster(cx, id, page),
             BrokerEvent::PresenceFailed { id, passes } => self.presence_failed(cx, id, passes),
             BrokerEvent::PresenceLost => self.presence_lost(cx),
+            // Of that the core hears itself.
+            BrokerEvent::Fenced { .. } => {}
         }
         None
     }

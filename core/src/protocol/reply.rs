@@ -7,6 +7,7 @@ use crate::history::{Epoch, Position};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::io::Write;
+use std::time::Duration;
 
 /// Appends a string as JSON.
 fn string(out: &mut Vec<u8>, text: &str) {
@@ -58,6 +59,13 @@ pub fn subscribed(
     if let Some(recovered) = recovered {
         write!(out, ",\"recovered\":{recovered}").expect("a Vec takes every write");
     }
+    out.push(b'}');
+}
+
+/// Appends `{"type":"DRAIN","after_ms":…}`: the client has to come back, to whatever server takes it, after so long.
+pub fn drain(out: &mut Vec<u8>, after: Duration) {
+    out.extend_from_slice(b"{\"type\":\"DRAIN\"");
+    number_field(out, "after_ms", u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
     out.push(b'}');
 }
 

@@ -32,7 +32,9 @@ const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-s
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     Ready,
+    /// Newcomers may be taken for a moment.
     Draining,
+    Stopping,
     /// The broker cannot be reached.
     BrokerAway,
     /// Others that make up the server with this core are not ready.
@@ -411,7 +413,8 @@ impl Transport {
             },
             ("/healthz", _) => Response::text("200 OK", "ok\n"),
             ("/readyz", Readiness::Ready) => Response::text("200 OK", "ready\n"),
-            ("/readyz", Readiness::Draining) => Response::unavailable("shutting down\n"),
+            ("/readyz", Readiness::Draining) => Response::unavailable("draining\n"),
+            ("/readyz", Readiness::Stopping) => Response::unavailable("shutting down\n"),
             ("/readyz", Readiness::BrokerAway) => Response::unavailable("the broker cannot be reached\n"),
             ("/readyz", Readiness::OthersAway) => Response::unavailable("another worker is not ready\n"),
             _ => Response::NOT_FOUND,

@@ -30,7 +30,7 @@ use crate::event::Elsewhere;
 use crate::hash::{BySlot, Seeded, take_of};
 use crate::limits::sources::Sources;
 use crate::metrics::Metrics;
-use crate::slots::{Phase, Slots, coarse};
+use crate::slots::{Phase, Slots, coarse, mark};
 use crate::wheel::Wheel;
 use crate::ws::deflate::Inflater;
 use core::net::IpAddr;
@@ -135,6 +135,8 @@ impl Transport {
                 cx.metrics.connections_now -= 1;
                 cx.metrics.compressed_connections_now -= is_compressed;
                 cx.metrics.event_streams_now -= is_events;
+                cx.metrics.departing_now -= u64::from(cx.slots.is_marked(slot, mark::DEPARTS));
+                cx.slots.unmark(slot, mark::DEPARTS);
             }
             _ => {}
         }

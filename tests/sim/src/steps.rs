@@ -208,6 +208,7 @@ impl Steps for TurnSteps<'_, '_> {
                 ("present", room, user, info, connections, id).hash(&mut adapter.hash);
             }
             Ask::Roster { room, from, id } => ("roster", room, from, id).hash(&mut adapter.hash),
+            Ask::Fence { id } => ("fence", id).hash(&mut adapter.hash),
             Ask::Subscribe { room } => ("subscribe", room).hash(&mut adapter.hash),
             Ask::Unsubscribe { room } => ("unsubscribe", room).hash(&mut adapter.hash),
         }

@@ -19,7 +19,7 @@ use socket::{Socket, say};
 
 use crate::{Frame, code, compression, config, opcode, upgrade_request};
 use fanfare_core::broker;
-use fanfare_core::broker::{BrokerEvent, Partitions, PublishError, PublishId};
+use fanfare_core::broker::{BrokerEvent, FenceId, Partitions, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Config, ConnId, Core, Dialect, Event, Rate, Refused, Turn};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +39,7 @@ enum Ask {
     Subscribe(String),
     Unsubscribe(String),
     Publish(String, Vec<u8>, Option<PublishId>),
+    Fence(FenceId),
 }
 
 /// The instance, its surroundings, and the model.
@@ -482,6 +483,7 @@ impl World {
                 self.subscriptions.remove(&room);
                 turn.feed(Event::Broker(BrokerEvent::Unsubscribed { room: &room }));
             }
+            Some(Ask::Fence(id)) => turn.feed(Event::Broker(BrokerEvent::Fenced { id })),
             Some(Ask::Publish(room, payload, id)) => {
                 if self.subscriptions.contains(&room) {
                     self.expect_message(&room, &payload);
@@ -557,7 +559,7 @@ impl World {
         self.held.retain(|room| !partitions.has_room(room));
         self.asks.retain(|ask| match ask {
             Ask::Subscribe(room) | Ask::Unsubscribe(room) => !partitions.has_room(room),
-            Ask::Publish(..) => true,
+            Ask::Publish(..) | Ask::Fence(_) => true,
         });
         turn.feed(Event::Broker(BrokerEvent::Lost { partitions: &partitions }));
     }
@@ -624,6 +626,7 @@ impl World {
                     self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
                 }
                 Action::Ask(broker::Ask::Publish { id, .. }) => self.refused.extend(id),
+                Action::Ask(broker::Ask::Fence { id }) => self.asks.push_back(Ask::Fence(id)),
                 Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
                 Action::Ask(broker::Ask::Present { .. } | broker::Ask::Roster { .. }) => panic!("no room has presence"),
                 Action::Authenticate(_) => panic!("nobody is asked who they are"),
@@ -634,7 +637,7 @@ impl World {
     fn is_asked(&self, room: &str) -> bool {
         self.asks.iter().any(|ask| match ask {
             Ask::Subscribe(asked) | Ask::Unsubscribe(asked) => asked == room,
-            Ask::Publish(..) => false,
+            Ask::Publish(..) | Ask::Fence(_) => false,
         })
     }
 

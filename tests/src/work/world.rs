@@ -390,6 +390,7 @@ impl CostlyWorld {
             }
             Action::Ask(broker::Ask::Subscribe { room }) => self.broker.subscribe(room),
             Action::Ask(broker::Ask::Unsubscribe { room }) => self.broker.unsubscribe(room),
+            Action::Ask(broker::Ask::Fence { .. }) => panic!("nobody has to go"),
             Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
             Action::Ask(broker::Ask::Present { .. } | broker::Ask::Roster { .. }) => panic!("no room has presence"),
             Action::Authenticate(_) => panic!("nobody is asked who they are"),

@@ -25,6 +25,7 @@ mod core_history_loses_nothing;
 mod core_is_stopped_when_all_is_answered;
 mod core_keeps_time_on_any_clock;
 mod core_large_rooms_hold_up_no_small_ones;
+mod core_lets_connections_go;
 mod core_limits_hold_on_a_virtual_clock;
 mod core_limits_keep_what_must_hold;
 mod core_messages_have_their_time;

@@ -7,7 +7,7 @@ mod rosters;
 pub use logs::Logs;
 pub use rosters::Rosters;
 
-use super::{Ask, BrokerEvent, PresenceId, PublishError, PublishId, ReadId, Store, envelope};
+use super::{Ask, BrokerEvent, FenceId, PresenceId, PublishError, PublishId, ReadId, Store, envelope};
 use crate::config::Config;
 use crate::history::{Page, Position};
 use crate::presence::{RosterPage, name_of};
@@ -38,6 +38,7 @@ enum Kept {
     Present(PresenceId, u32),
     Roster(PresenceId, Box<RosterPage>),
     PresenceFailed(PresenceId, bool),
+    Fenced(FenceId),
 }
 
 impl Inbox {
@@ -58,6 +59,7 @@ impl Inbox {
             BrokerEvent::PresenceKept { id, connections } => Kept::Present(id, connections),
             BrokerEvent::Roster { id, page } => Kept::Roster(id, Box::new(page.clone())),
             BrokerEvent::PresenceFailed { id, passes } => Kept::PresenceFailed(id, passes),
+            BrokerEvent::Fenced { id } => Kept::Fenced(id),
             other => panic!("no event of an embedded broker: {other:?}"),
         };
         self.events.push(kept);
@@ -107,6 +109,7 @@ impl Inbox {
                     report(BrokerEvent::Roster { id: *id, page });
                 }
                 Kept::PresenceFailed(id, passes) => report(BrokerEvent::PresenceFailed { id: *id, passes: *passes }),
+                Kept::Fenced(id) => report(BrokerEvent::Fenced { id: *id }),
             }
         }
         if self.is_empty() {
@@ -178,6 +181,7 @@ impl MemoryBroker {
             Ask::Roster { room, id, .. } => {
                 self.inbox.push(BrokerEvent::Roster { id, page: &self.rosters.read(room) });
             }
+            Ask::Fence { id } => self.inbox.push(BrokerEvent::Fenced { id }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::broker::{BrokerEvent, Partitions, PresenceId, PublishError, PublishId, ReadId};
+use crate::broker::{BrokerEvent, FenceId, Partitions, PresenceId, PublishError, PublishId, ReadId};
 use crate::presence::RosterPage;
 
 /// Places kept for good; a burst of refused publishes gives the rest back.
@@ -23,6 +23,7 @@ enum Queued {
     Roster { id: PresenceId, page: RosterPage },
     PresenceFailed { id: PresenceId, passes: bool },
     PresenceLost,
+    Fenced { id: FenceId },
 }
 
 /// The events, oldest first.
@@ -80,6 +81,10 @@ impl EventQueue {
         self.events.push_back(Queued::PresenceLost);
     }
 
+    pub(super) fn fenced(&mut self, id: FenceId) {
+        self.events.push_back(Queued::Fenced { id });
+    }
+
     pub(super) fn presence_failed(&mut self, id: PresenceId, passes: bool) {
         self.events.push_back(Queued::PresenceFailed { id, passes });
     }
@@ -106,6 +111,7 @@ impl EventQueue {
                 }
                 Queued::Roster { id, page } => BrokerEvent::Roster { id: *id, page },
                 Queued::PresenceLost => BrokerEvent::PresenceLost,
+                Queued::Fenced { id } => BrokerEvent::Fenced { id: *id },
                 Queued::PresenceFailed { id, passes } => BrokerEvent::PresenceFailed { id: *id, passes: *passes },
             });
         }

@@ -21,7 +21,7 @@ use super::verdict::{Loss, Verdict};
 pub(super) use in_cluster::News;
 
 use super::{Address, ConnectionRequest, LinkState, RedisConfig, RedisStats};
-use crate::broker::{Ask, BrokerEvent, PublishId, ReadId, Store};
+use crate::broker::{Ask, BrokerEvent, FenceId, PublishId, ReadId, Store};
 use crate::history::{Query, Retention};
 use crate::time::Time;
 use std::time::Duration;
@@ -108,6 +108,7 @@ impl RedisSession {
             Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
             // The keeper is asked where there is one.
             Ask::Present { id, .. } | Ask::Roster { id, .. } => self.events.presence_failed(id, false),
+            Ask::Fence { id } => self.fence(id),
         }
     }
 
@@ -128,6 +129,15 @@ impl RedisSession {
     pub fn operate(&mut self, operation: Operation, room: &str) {
         if self.links[Role::Subscriber as usize].is_up() {
             self.subscriber.ask(operation, room);
+        }
+    }
+
+    /// Asks for a sign behind all messages that have been published by now: `Fenced` follows, unless `Down` comes first. Forgotten if the
+    /// subscriber is not up.
+    pub fn fence(&mut self, id: FenceId) {
+        let link = &mut self.links[Role::Subscriber as usize];
+        if link.is_up() {
+            self.subscriber.fence(id, &mut link.outbox);
         }
     }
 

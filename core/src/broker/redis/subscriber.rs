@@ -12,7 +12,7 @@ use super::redirect::Redirect;
 use super::refusal::Refusal;
 use super::resp::{Items, Reply};
 use super::verdict::{Loss, Verdict};
-use crate::broker::BrokerEvent;
+use crate::broker::{BrokerEvent, FenceId};
 
 /// Channels named by one command. Redis finishes a whole command before it looks at the next connection: so many take
 /// it some 0.2 ms (SLOWLOG of Redis 7.0), which nobody notices.
@@ -66,6 +66,8 @@ enum Command {
     Ping { again: bool },
     /// What it answers comes behind all that was published before.
     CanaryPing,
+    /// A `PING` as well: what it answers is a fence.
+    Fence(FenceId),
 }
 
 /// The asks of one connection after another.
@@ -118,7 +120,7 @@ impl Subscriber {
 
     /// Whether a `PING` has no answer yet.
     pub(super) fn is_probed(&self) -> bool {
-        self.commands.iter().any(|command| matches!(command, Command::Ping { .. } | Command::CanaryPing))
+        self.commands.iter().any(|command| !matches!(command, Command::Channels { .. }))
     }
 
     /// Asks for a sign of life; `again`: behind everything that was refused for a while.
@@ -138,6 +140,12 @@ impl Subscriber {
         self.commands.push_back(Command::CanaryPing);
     }
 
+    /// Asks for a sign behind everything that has been published before.
+    pub(super) fn fence(&mut self, id: FenceId, outbox: &mut Outbox) {
+        command::command(outbox.tail(), &[b"PING"]);
+        self.commands.push_back(Command::Fence(id));
+    }
+
     /// Takes the next reply; the error is the reason, for people, why this connection can no longer be trusted.
     pub(super) fn reply(
         &mut self,
@@ -148,7 +156,7 @@ impl Subscriber {
         match reply {
             Reply::Push(items) | Reply::Array(items) => self.push(*items, config, sink),
             Reply::Error(error) => self.refused(error, config, sink),
-            _ => self.pong(None),
+            _ => self.pong(None, sink),
         }
     }
 
@@ -160,7 +168,7 @@ impl Subscriber {
         sink: &mut impl FnMut(BrokerEvent<'_>),
     ) -> Result<Verdict, Loss> {
         match (items.next(), items.next()) {
-            (Some(Reply::Bulk(b"pong")), _) => self.pong(None),
+            (Some(Reply::Bulk(b"pong")), _) => self.pong(None, sink),
             (
                 Some(Reply::Bulk(kind @ (b"subscribe" | b"unsubscribe" | b"ssubscribe" | b"sunsubscribe"))),
                 Some(Reply::Bulk(channel)),
@@ -241,7 +249,9 @@ impl Subscriber {
         }
         let left = match self.commands.front() {
             None => return Err(Loss::Broken(config.explained_error(error))),
-            Some(Command::Ping { .. } | Command::CanaryPing) => return self.pong(Some((error, config))),
+            Some(Command::Ping { .. } | Command::CanaryPing | Command::Fence(_)) => {
+                return self.pong(Some((error, config)), sink);
+            }
             Some(Command::Channels { left }) => *left,
         };
         self.commands.pop_front();
@@ -280,10 +290,18 @@ impl Subscriber {
     }
 
     /// A `PING` is answered, by an error or not. Any answer is one, but for those that are about the server.
-    fn pong(&mut self, error: Option<(&[u8], &RedisConfig)>) -> Result<Verdict, Loss> {
+    fn pong(
+        &mut self,
+        error: Option<(&[u8], &RedisConfig)>,
+        sink: &mut impl FnMut(BrokerEvent<'_>),
+    ) -> Result<Verdict, Loss> {
         let asked = match self.commands.pop_front() {
             Some(Command::Ping { again }) => Some(again),
             Some(Command::CanaryPing) => None,
+            Some(Command::Fence(id)) => {
+                sink(BrokerEvent::Fenced { id });
+                Some(false)
+            }
             _ => return Err(Loss::Broken("a reply came that nothing was asked for".to_owned())),
         };
         let trouble = match error.map(|(error, config)| (Refusal::of_probe(error), error, config)) {

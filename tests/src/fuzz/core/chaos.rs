@@ -6,7 +6,7 @@ use super::{Lie, Step, Wait};
 use crate::work::Bounds;
 use crate::{compression, opcode, proxies, upgrade_request};
 use fanfare_core::broker;
-use fanfare_core::broker::{BrokerEvent, Partitions, PublishError, PublishId};
+use fanfare_core::broker::{BrokerEvent, FenceId, Partitions, PublishError, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{
     Action, Config, ConnId, Core, Dialect, Event, Message, Origins, Proxies, PublishFormat, Rate, Refused, Turn,
@@ -46,6 +46,7 @@ enum Ask {
     Subscribe(String),
     Unsubscribe(String),
     Publish(String, Vec<u8>, Option<PublishId>),
+    Fence(FenceId),
 }
 
 /// What a turn's end does.
@@ -276,6 +277,7 @@ impl Chaos {
             None => {}
             Some(Ask::Subscribe(room)) => turn.feed(Event::Broker(BrokerEvent::Subscribed { room: &room })),
             Some(Ask::Unsubscribe(room)) => turn.feed(Event::Broker(BrokerEvent::Unsubscribed { room: &room })),
+            Some(Ask::Fence(id)) => turn.feed(Event::Broker(BrokerEvent::Fenced { id })),
             Some(Ask::Publish(room, payload, id)) => {
                 self.work.reports(payload.len());
                 turn.feed(Event::Broker(BrokerEvent::Message { room: &room, payload: &payload }));
@@ -331,6 +333,10 @@ impl Chaos {
                 self.work.published(payload.len());
                 self.log.extend(id.map_or(0, PublishId::number).to_be_bytes());
                 self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
+            }
+            Action::Ask(broker::Ask::Fence { id }) => {
+                self.note("fence", &id.number().to_be_bytes(), &[]);
+                self.asks.push_back(Ask::Fence(id));
             }
             Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
             Action::Ask(broker::Ask::Present { .. } | broker::Ask::Roster { .. }) => panic!("no room has presence"),

@@ -102,6 +102,7 @@ impl Broker {
                 (Link::Publisher, Asked::Read(room.to_owned(), query, retention, id))
             }
             Ask::Present { .. } | Ask::Roster { .. } => panic!("no room has presence"),
+            Ask::Fence { .. } => panic!("nobody has to go"),
         };
         self.wire(instance, link).asked.push_back(asked);
     }

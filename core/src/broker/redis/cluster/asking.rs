@@ -63,6 +63,7 @@ impl Cluster {
             }
             Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
             ask @ (Ask::Present { .. } | Ask::Roster { .. }) => self.ask_presence(&ask),
+            Ask::Fence { id } => self.fence(id),
         }
     }
 
@@ -234,9 +235,11 @@ impl Cluster {
     fn hear(&mut self, place: usize) {
         let Some(node) = self.node_mut(place) else { return };
         let (was_lost, is_news, came_up) = (node.take_loss(), node.take_is_news(), node.take_came_up());
+        let fenced = node.take_fenced();
         let (news, detours, announcements) =
             (node.session.take_news(), node.session.take_detours(), node.session.take_announcements());
         self.is_news |= is_news;
+        self.hear_of_fence(place, fenced, was_lost);
         if is_news {
             self.node_has_changed(place, was_lost, came_up);
         }

@@ -9,6 +9,7 @@
 //! one.
 
 mod asking;
+mod fencing;
 mod node;
 mod presence;
 mod routes;
@@ -23,6 +24,7 @@ use super::subscriber::Operation;
 use super::{Address, ConnectionRequest, LinkState, LinkStats, RedisConfig, RedisStats};
 use crate::broker::{BrokerEvent, Partitions};
 use crate::time::Time;
+use fencing::Fencing;
 use node::Node;
 use routes::Routes;
 use scout::{NODES_MAX, Range, Scout};
@@ -75,6 +77,7 @@ pub(super) struct Cluster {
     /// Subscriptions that were lost, of which the hub has to hear.
     lost: Partitions,
     events: EventQueue,
+    fencing: Option<Fencing>,
     /// Who is in a room, where that is kept.
     keeper: Option<Keeper>,
     layout: Layout,
@@ -125,6 +128,7 @@ impl Cluster {
             unsent: BTreeMap::new(),
             lost: Partitions::none_of(partitions),
             events: EventQueue::default(),
+            fencing: None,
             keeper: Keeper::new(&config),
             layout: Layout::Unknown,
             layout_at: Time::ZERO,

@@ -3,7 +3,7 @@
 use super::super::link_id::Role;
 use super::super::session::RedisSession;
 use super::super::{Address, RedisConfig};
-use crate::broker::{BrokerEvent, Partitions};
+use crate::broker::{BrokerEvent, FenceId, Partitions};
 use crate::hash::Seeded;
 use crate::time::Time;
 use std::hash::BuildHasher;
@@ -42,6 +42,8 @@ pub(super) struct Node {
     is_news: bool,
     /// Its publisher has come up.
     came_up: bool,
+    /// The newest fence that it has answered.
+    fenced: Option<FenceId>,
 }
 
 impl Node {
@@ -63,20 +65,23 @@ impl Node {
             refusing: None,
             is_news: false,
             came_up: false,
+            fenced: None,
         }
     }
 
     /// Takes what was read, and passes on what is for the hub.
     pub(super) fn input(&mut self, role: Role, data: &[u8], now: Time, mut sink: impl FnMut(BrokerEvent<'_>)) {
-        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up, .. } = self;
-        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up };
+        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up, fenced, .. } =
+            self;
+        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up, fenced };
         session.input(role, data, now, |event| standing.pass(event, &mut sink));
     }
 
     /// Passes on what is for the hub, of what has come about otherwise.
     pub(super) fn poll_events(&mut self, mut sink: impl FnMut(BrokerEvent<'_>)) {
-        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up, .. } = self;
-        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up };
+        let Node { session, is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up, fenced, .. } =
+            self;
+        let mut standing = Standing { is_subscriber_up, is_publisher_up, was_lost, refusing, is_news, came_up, fenced };
         session.poll_events(|event| standing.pass(event, &mut sink));
     }
 
@@ -98,6 +103,11 @@ impl Node {
     /// Whether its publisher has come up since the last time.
     pub(super) fn take_came_up(&mut self) -> bool {
         std::mem::take(&mut self.came_up)
+    }
+
+    /// The newest fence that it has answered since the last time.
+    pub(super) fn take_fenced(&mut self) -> Option<FenceId> {
+        self.fenced.take()
     }
 
     /// Why it does not do what it is asked, for people.
@@ -136,6 +146,7 @@ struct Standing<'a> {
     refusing: &'a mut Option<String>,
     is_news: &'a mut bool,
     came_up: &'a mut bool,
+    fenced: &'a mut Option<FenceId>,
 }
 
 impl Standing<'_> {
@@ -148,6 +159,10 @@ impl Standing<'_> {
             BrokerEvent::PublisherDown { .. } => *self.is_publisher_up = false,
             BrokerEvent::Refusing { reason } => *self.refusing = reason_of(reason),
             BrokerEvent::Willing => *self.refusing = None,
+            BrokerEvent::Fenced { id } => {
+                *self.fenced = Some(id);
+                return;
+            }
             event => return sink(event),
         }
         *self.is_news = true;

@@ -1,5 +1,6 @@
 //! A Cluster on scripted bytes: which node is asked for what, what is sent on, and what the hub hears.
 
+mod fencing;
 mod presence;
 
 use super::*;

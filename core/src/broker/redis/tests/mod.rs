@@ -2,6 +2,7 @@
 
 mod canary;
 mod cluster;
+mod fencing;
 mod health;
 mod history;
 mod presence;
@@ -74,6 +75,7 @@ fn written(event: BrokerEvent<'_>) -> String {
         BrokerEvent::Roster { id, page } => format!("roster {}: {page:?}", id.number()),
         BrokerEvent::PresenceFailed { id, passes } => format!("not kept {}, {passes}", id.number()),
         BrokerEvent::PresenceLost => "presence lost".to_owned(),
+        BrokerEvent::Fenced { id } => format!("fenced {}", id.number()),
     }
 }
 

@@ -559,6 +559,7 @@ impl From<BrokerEvent<'_>> for Heard {
             | BrokerEvent::Roster { .. }
             | BrokerEvent::PresenceFailed { .. }
             | BrokerEvent::PresenceLost => panic!("nobody asks who is there"),
+            BrokerEvent::Fenced { .. } => panic!("nobody asks for a fence"),
             BrokerEvent::Read { id, .. } | BrokerEvent::ReadFailed { id, .. } => Heard::Read(id.number()),
             BrokerEvent::Published { id, .. } => Heard::Outcome(id.number(), None),
             BrokerEvent::PublishFailed { id, error } => Heard::Outcome(id.number(), Some(error)),
