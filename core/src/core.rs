@@ -30,6 +30,7 @@ use crate::transport::{Answered, Caller, End, Head, Opened, Readiness, Transport
 use crate::ws::Message;
 use crate::ws::decoder::Decoded;
 use core::net::IpAddr;
+use std::borrow::Cow;
 
 mod invariants;
 #[cfg(test)]
@@ -333,7 +334,7 @@ impl Core {
             return self.end(slot, reason);
         }
         let is_events = self.cx.slots.get(slot).framing.is_events();
-        if is_events && self.cx.slots.get(slot).rooms.len() == 0 {
+        if is_events && !self.is_about_what_it_asks(slot, &rooms) {
             return self.refuse_stream(slot);
         }
         match self.transport.charge_owed(&mut self.cx, slot) {
@@ -350,7 +351,17 @@ impl Core {
         }
     }
 
-    /// An event stream that is about no room, because all of them are refused, is none: a browser would come back to it for ever.
+    /// Whether an event stream is about any of the rooms that it asks for; where it names none, those of its user.
+    fn is_about_what_it_asks(&self, slot: u32, rooms: &[(Cow<'_, str>, Start)]) -> bool {
+        let is_in = |room: &str| self.hub.is_in(&self.cx, slot, room);
+        if rooms.is_empty() {
+            self.cx.slots.get(slot).rooms.len() > 0
+        } else {
+            rooms.iter().any(|(room, _)| is_in(room))
+        }
+    }
+
+    /// An event stream that is about nothing is none: a browser would come back to it for ever.
     #[cold]
     fn refuse_stream(&mut self, slot: u32) {
         self.session.depart(&mut self.hub, &mut self.cx, slot, Rest::Nothing);

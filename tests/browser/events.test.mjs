@@ -1,11 +1,12 @@
 // What the EventSource of a real browser hears: events of a room, across a restart of its server without a loss; and who is let in. The
 // servers are on the Redis whose URL is the argument.
-// Run: npm ci && FANFARE_BIN=../../target/release/fanfare node --test events.test.mjs redis://127.0.0.1:6379
+// Run: npm ci && FANFARE_BIN=../../target/release/fanfare node events.test.mjs redis://127.0.0.1:6379
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -13,14 +14,19 @@ import { chromium } from 'playwright-core';
 import { claimsOf, mint } from '../node/tokens.mjs';
 import { freePort, startServer, until } from './server.mjs';
 
+/** npm's, which is the other tests' package. */
+const { WebSocket } = createRequire(new URL('../node/', import.meta.url))('ws');
+
 const SECRET = 'a secret of thirty-two bytes or more';
 
-let browser, other, otherUrl, args;
+const ROOMS = '[[rooms]]\nmatch = "chat:*"\nhistory_messages = 100\n\n';
+
+let browser, other, otherUrl, folder;
 
 before(async () => {
-  const config = join(await mkdtemp(join(tmpdir(), 'fanfare-events-')), 'config.toml');
-  await writeFile(config, '[[rooms]]\nmatch = "chat:*"\nhistory_messages = 100\n\n[[rooms]]\nmatch = "own:{user}"\nsubscribe = "owner"\n');
-  args = ['--config', config, '--redis-url', process.argv[2]];
+  folder = await mkdtemp(join(tmpdir(), 'fanfare-events-'));
+  await writeFile(join(folder, 'open.toml'), ROOMS);
+  await writeFile(join(folder, 'guarded.toml'), `${ROOMS}[[rooms]]\nmatch = "own:{user}"\nsubscribe = "self"\n`);
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
     args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
@@ -35,11 +41,12 @@ after(async () => {
   await browser?.close();
   other?.closeAllConnections();
   other?.close();
+  await rm(folder, { recursive: true, force: true });
 });
 
-/** A server that is ready. */
-async function start(port, ...further) {
-  const server = await startServer(port, ...args, ...further);
+/** A server that is ready, with this configuration of rooms. */
+async function start(port, rooms, ...further) {
+  const server = await startServer(port, '--config', join(folder, `${rooms}.toml`), '--redis-url', process.argv[2], ...further);
   await until('the server is ready', () => fetch(`${server.url}/readyz`).then(({ status }) => status === 200, () => false));
   return server;
 }
@@ -75,8 +82,8 @@ const hears = (page, count) => until(`it hears ${count}`, async () => (await hea
 
 test('an EventSource goes on by itself where it was', async () => {
   const port = await freePort();
-  let first = await start(port);
-  const second = await start();
+  let first = await start(port, 'open');
+  const second = await start(undefined, 'open');
   for (const query of ['room=chat:1', 'room=chat:2&room=chat:3']) {
     const page = await listen(first.url, `/sse?${query}`);
     const rooms = query.split('&').length;
@@ -86,7 +93,7 @@ test('an EventSource goes on by itself where it was', async () => {
     await hears(page, rooms + 2);
     await first.stop();
     await publish(second, room, ['c', 'd']);
-    first = await start(port);
+    first = await start(port, 'open');
     await publish(second, room, ['e']);
     await until('it hears the last', async () => (await heard(page)).includes('e'));
     const texts = (await heard(page)).filter((text) => text.length === 1);
@@ -99,14 +106,14 @@ test('an EventSource goes on by itself where it was', async () => {
 });
 
 test('a page of another origin listens where it may', async () => {
-  const server = await start(undefined, '--origins', otherUrl);
+  const server = await start(undefined, 'open', '--origins', otherUrl);
   const page = await listen(otherUrl, `${server.url}/sse?room=chat:4`, { withCredentials: true });
   await hears(page, 1);
   await publish(server, 'chat:4', ['a']);
   await hears(page, 2);
   await page.close();
   await server.stop();
-  const closed = await start();
+  const closed = await start(undefined, 'open');
   const refused = await listen(otherUrl, `${closed.url}/sse?room=chat:4`);
   await until('it is refused', () => refused.evaluate(() => source.readyState === EventSource.CLOSED));
   await refused.close();
@@ -114,7 +121,7 @@ test('a page of another origin listens where it may', async () => {
 });
 
 test('credentials decide who hears what', async () => {
-  const server = await start(undefined, '--auth-secret', SECRET, '--auth-cookie', 'jwt', '--auth-cookie-holds', 'token');
+  const server = await start(undefined, 'guarded', '--auth-secret', SECRET, '--auth-cookie', 'jwt', '--auth-cookie-holds', 'token');
   const token = mint(claimsOf('ann'), { key: SECRET });
   const isClosed = (page) => until('it is refused', () => page.evaluate(() => source.readyState === EventSource.CLOSED));
   await isClosed(await listen(server.url, '/sse?room=chat:5'));

@@ -62,7 +62,7 @@ pub use endpoint::{Asked, Endpoint};
 pub use example::Example;
 pub use fanfare_wire::{
     COMPRESSED, Frame, Length, MASK, SAMPLE_ACCEPT, SAMPLE_KEY, code, deflated, head, head_bytes, inflated, mask,
-    opcode, upgrade_request, upgrade_request_to,
+    opcode, path_joining, upgrade_request, upgrade_request_to,
 };
 pub use http::{Response, get, http};
 pub use log::Log;

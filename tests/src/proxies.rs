@@ -27,7 +27,7 @@ impl ReverseProxy {
                 servers
             });
             format!(
-                "daemon off; pid {folder}/pid; error_log stderr; events {{ worker_connections 1024; }}\n\
+                "daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{ worker_connections 1024; }}\n\
                  http {{\n\
                  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
                  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n\

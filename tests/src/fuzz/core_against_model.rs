@@ -59,8 +59,9 @@ fn turns(bytes: &mut Unstructured<'_>) -> Vec<Vec<Step>> {
 }
 
 fn connects(step: &Step) -> bool {
-    use Step::{Connect, ConnectBroadcast, ConnectByMessage, ConnectClassic, ConnectCompressed};
-    matches!(step, Connect | ConnectCompressed(_) | ConnectClassic | ConnectBroadcast | ConnectByMessage { .. })
+    use Step::{Connect, ConnectBroadcast, ConnectByMessage, ConnectClassic, ConnectCompressed, ConnectEvents};
+    let is_upgrade = matches!(step, Connect | ConnectCompressed(_) | ConnectClassic | ConnectBroadcast);
+    is_upgrade || matches!(step, ConnectByMessage { .. } | ConnectEvents(_))
 }
 
 /// The next step; `None` ends the turn.
@@ -74,7 +75,10 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Option<Step>> {
             kind => Step::ConnectByMessage { broadcasts: kind == 3 },
         },
         1 => Step::ConnectClassic,
-        2 => Step::ConnectBroadcast,
+        2 => match bytes.int_in_range(0..=2_usize)? {
+            0 => Step::ConnectBroadcast,
+            rooms => Step::ConnectEvents(rooms),
+        },
         3 | 4 => Step::Subscribe(bytes.int_in_range(0..=11)?, bytes.int_in_range(0..=3)?),
         5 => Step::Unsubscribe(bytes.int_in_range(0..=11)?, bytes.int_in_range(0..=3)?),
         6 | 7 => Step::Send(bytes.int_in_range(0..=11)?, bytes.int_in_range(0..=3)?, bytes.arbitrary()?),

@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub bare: bool,
     /// It has one room, and no commands.
     pub broadcasts: bool,
+    /// It reads an event stream, and has nothing to say.
+    pub reads: bool,
     /// Someone else reads and writes its frames.
     pub by_message: bool,
     /// It asked for its own end, or the server ended it: what was expected may not come any more.

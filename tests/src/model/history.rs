@@ -13,6 +13,8 @@ pub enum Step {
     ConnectClassic,
     /// One that is in the first room from the start, and speaks the broadcast dialect.
     ConnectBroadcast,
+    /// One that reads the first rooms by an event stream, as many as this.
+    ConnectEvents(usize),
     /// One whose upgrade someone else answered: it sends messages, and takes whole ones.
     ConnectByMessage {
         /// It speaks the broadcast dialect, in the first room.

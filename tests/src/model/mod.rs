@@ -17,7 +17,7 @@ use publishes::Publishes;
 use received::{Token, frames, ids_of, rooms_of};
 use socket::{Socket, say};
 
-use crate::{Frame, code, compression, config, opcode, upgrade_request};
+use crate::{Frame, code, compression, config, opcode, path_joining, upgrade_request};
 use fanfare_core::broker;
 use fanfare_core::broker::{BrokerEvent, FenceId, Partitions, PublishError, PublishId};
 use fanfare_core::time::Time;
@@ -245,11 +245,12 @@ impl World {
                 self.connect(turn, "/classic", "Sec-WebSocket-Extensions: permessage-deflate\r\n");
             }
             Step::ConnectBroadcast => self.connect(turn, "/broadcast/a", ""),
+            Step::ConnectEvents(rooms) => self.connect_events(turn, &ROOMS[..rooms.clamp(1, 2)]),
             Step::ConnectByMessage { broadcasts } => self.connect_by_message(turn, broadcasts),
             Step::Subscribe(client, room) => self.subscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Unsubscribe(client, room) => self.unsubscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Send(client, room, echo) => {
-                let Some(conn) = self.client(client) else { return };
+                let Some(conn) = self.client(client).filter(|conn| !self.model[conn].reads) else { return };
                 self.sent += 1;
                 if self.model[&conn].broadcasts {
                     self.broadcast(turn, conn);
@@ -265,13 +266,16 @@ impl World {
             }
             Step::Nonsense(client) => {
                 let Some(conn) = self.client(client) else { return };
+                if self.model[&conn].reads {
+                    return turn.feed(Event::Bytes { conn, data: &mut b"nonsense".to_vec() });
+                }
                 let model = self.model.get_mut(&conn).expect("every client has a model");
                 model.over |= self.drained_at.is_none() && model.err(self.now);
                 let opcode = if model.broadcasts { opcode::BINARY } else { opcode::TEXT };
                 self.say(turn, conn, &Frame::new(opcode, "nonsense"));
             }
             Step::Violate(client) => {
-                let Some(conn) = self.client(client) else { return };
+                let Some(conn) = self.client(client).filter(|conn| !self.model[conn].reads) else { return };
                 self.over(conn);
                 match self.model[&conn].by_message {
                     true => self.say(turn, conn, &Frame::close(1005, "")),
@@ -279,7 +283,7 @@ impl World {
                 }
             }
             Step::Close(client) => {
-                let Some(conn) = self.client(client) else { return };
+                let Some(conn) = self.client(client).filter(|conn| !self.model[conn].reads) else { return };
                 self.over(conn);
                 self.say(turn, conn, &Frame::close(1000, ""));
             }
@@ -366,6 +370,22 @@ impl World {
         turn.feed(Event::Bytes { conn, data: &mut upgrade_request(path, fields).into_bytes() });
     }
 
+    fn connect_events(&mut self, turn: &mut Turn<'_>, rooms: &[&str]) {
+        let conn = turn.open().expect("there is a place");
+        let mut client = Client { over: self.is_draining(), reads: true, ..Client::default() };
+        for room in rooms {
+            let held = self.held.contains(*room);
+            client.rooms.insert((*room).to_owned(), Membership { waiting: !held });
+            if held {
+                client.expect(room, Token::Subscribed);
+            }
+        }
+        self.begin(conn, Socket::default(), client);
+        let path = path_joining("/sse", rooms.iter().copied());
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        turn.feed(Event::Bytes { conn, data: &mut head.into_bytes() });
+    }
+
     fn connect_by_message(&mut self, turn: &mut Turn<'_>, broadcasts: bool) {
         let (dialect, rooms) = if broadcasts { (Dialect::Broadcast, &ROOMS[..1]) } else { (Dialect::Fanfare, &[][..]) };
         match turn.open_websocket(dialect, rooms, None) {
@@ -416,7 +436,7 @@ impl World {
         let Some(conn) = self.client(client) else { return };
         let held = self.held.contains(room);
         let model = self.model.get_mut(&conn).expect("every client has a model");
-        if model.broadcasts {
+        if model.broadcasts || model.reads {
             return;
         }
         if !model.over && self.drained_at.is_none() {
@@ -440,7 +460,7 @@ impl World {
     fn unsubscribe(&mut self, turn: &mut Turn<'_>, client: usize, room: &str) {
         let Some(conn) = self.client(client) else { return };
         let model = self.model.get_mut(&conn).expect("every client has a model");
-        if model.broadcasts {
+        if model.broadcasts || model.reads {
             return;
         }
         if !model.over && self.drained_at.is_none() {

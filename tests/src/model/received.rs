@@ -1,5 +1,6 @@
 //! A client's bytes, read back: frames, inflated where they are compressed, replies, and what was said about each room.
 
+use crate::event_stream::{EventStream, StreamEvent};
 use crate::{Frame, head_bytes, inflated, opcode};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,12 @@ pub(super) enum Token {
     Gap,
 }
 
-/// The whole frames behind the response head; a frame that is not there to its end is left out.
+/// The whole frames behind the response head; a frame that is not there to its end is left out. Those of an event stream are what a WebSocket
+/// would have been sent.
 pub(super) fn frames(received: &[u8]) -> Vec<Frame> {
+    if received.starts_with(b"HTTP/1.1 200 ") {
+        return head_bytes(received).map_or_else(Vec::new, |head| frames_of_events(&received[head..]));
+    }
     if !received.starts_with(b"HTTP/1.1 101 ") {
         return Vec::new();
     }
@@ -34,6 +39,18 @@ pub(super) fn frames(received: &[u8]) -> Vec<Frame> {
         rest = &rest[bytes..];
     }
     frames
+}
+
+fn frames_of_events(body: &[u8]) -> Vec<Frame> {
+    let frame = |event: StreamEvent| {
+        let text: Value = serde_json::from_str(&event.data).expect("every text is JSON, so every event is whole");
+        assert_eq!(text["type"], event.kind, "an event has the type of its text");
+        match text["code"].as_u64().filter(|_| event.kind == "CLOSED") {
+            Some(code) => Frame::close(code.try_into().expect("a code"), text["reason"].as_str().expect("a reason")),
+            None => Frame::text(&event.data),
+        }
+    };
+    EventStream::read(body).events.into_iter().map(frame).collect()
 }
 
 /// The ids in the replies; none comes twice.

@@ -12,6 +12,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (9..=15u8).prop_map(Step::ConnectCompressed),
         1 => Just(Step::ConnectClassic),
         1 => Just(Step::ConnectBroadcast),
+        1 => (1..=2usize).prop_map(Step::ConnectEvents),
         2 => any::<bool>().prop_map(|broadcasts| Step::ConnectByMessage { broadcasts }),
         6 => (client.clone(), room.clone()).prop_map(|(client, room)| Step::Subscribe(client, room)),
         3 => (client.clone(), room.clone()).prop_map(|(client, room)| Step::Unsubscribe(client, room)),
