@@ -306,6 +306,9 @@ impl Client {
         if can_read && chance(&mut self.rng, self.options.histories.reads) {
             return self.read_history(room, around);
         }
+        if self.wonders(room, around) {
+            return;
+        }
         match self.rng.u32(0..100) {
             0 => self.close(around),
             1 => self.drop_connection(around),
@@ -423,7 +426,7 @@ impl Client {
             Ask::Subscribe(room, ..) => self.options.histories.keeps(room) || self.persona.is_some(),
             // Nor which of these is refused.
             Ask::Send(_) => self.persona.is_some(),
-            Ask::History(..) | Ask::Auth(_) => true,
+            Ask::History(..) | Ask::Who(..) | Ask::Auth(_) => true,
             _ => false,
         };
         let id = (needs_id || !chance(&mut self.rng, self.options.clients.without_id)).then(|| {

@@ -35,6 +35,8 @@ pub struct Presence {
     pub kept: Vec<bool>,
     /// Of a thousand rooms in which a client may be, in how many it wants to know who is there.
     pub observed: u32,
+    /// Of a thousand things that a client does, how many ask who is there.
+    pub questions: u32,
 }
 
 /// Whether a seed draws this. Its clients are asked who they are, too.
@@ -79,6 +81,7 @@ impl Presence {
         let identities = options.identities.as_mut()?;
         identities.keep_presence(&mut kept);
         options.core.rules = identities.core_rules();
-        Some(Presence { kept, observed: pick(r, &[300, 1_000]) })
+        options.core.presence.users_max = pick(r, &[1, 2, 3, 10_000, 10_000]);
+        Some(Presence { kept, observed: pick(r, &[300, 1_000]), questions: pick(r, &[0, 30, 150]) })
     }
 }

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kept::Course;
 pub use kept::{Gap, HistoryAsk, Message, Page, Part, Start};
 use there::There;
+pub use there::WhoAsk;
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum Dialect {
 pub enum Ask {
     /// To be a member; whether another such ask was waiting then, and where it wants to begin.
     Subscribe(usize, bool, Start),
+    /// Who is in a room.
+    Who(usize, WhoAsk),
     /// For a part of a room's history.
     History(usize, HistoryAsk),
     /// To be none; how far the instance had read when it was asked, and how many messages the room had had.
@@ -118,6 +121,10 @@ pub struct View {
     limits_bytes: bool,
     /// Instances have memory for all that waits in rooms with history.
     holds_all: bool,
+    /// Rooms in which it is kept who is there.
+    present: Vec<bool>,
+    /// In a room with more users than these nobody is told who they are.
+    named_max: u64,
 }
 
 impl View {
@@ -146,6 +153,8 @@ impl View {
             limits_deliveries: options.core.limits.deliveries.is_limited(),
             limits_bytes: options.core.limits.bytes.is_limited(),
             holds_all: options.core.history.memory_bytes_max >= HOLDS_ALL_BYTES,
+            present: options.presence.as_ref().map(|presence| presence.kept.clone()).unwrap_or_default(),
+            named_max: options.core.presence.users_max.into(),
         }
     }
 
@@ -554,7 +563,14 @@ impl View {
             (Ask::Subscribe(..), "pending") if self.is_guarded => Ok(()),
             // Whether that is so is judged before.
             (Ask::Auth(_), _) => Ok(()),
-            (Ask::Subscribe(..) | Ask::History(..), code) if self.is_guarded && is_denied(code) => Ok(()),
+            (Ask::Subscribe(..) | Ask::History(..) | Ask::Who(..), code) if self.is_guarded && is_denied(code) => {
+                Ok(())
+            }
+            (Ask::Who(room, _), "presence_unavailable") if !self.present.get(room).is_some_and(|is_kept| *is_kept) => {
+                Ok(())
+            }
+            (Ask::Who(..), "broker_unavailable" | "broker_busy") if !self.is_quiet => Ok(()),
+            (Ask::Who(..), "too_fast") if self.limits_bytes => Ok(()),
             (Ask::Send(key), code) if self.is_guarded && is_denied(code) => reference.told(key, Told::Refused),
             (Ask::Subscribe(room, ..), "cancelled") if self.seats[room].left.is_some_and(|left| left > number) => {
                 Ok(())

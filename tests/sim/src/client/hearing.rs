@@ -166,6 +166,10 @@ impl Client {
                 view.joined(room, told, times, reference, &around.network)
             }
             ("PRESENT" | "JOINED" | "LEFT", Some(room)) if id.is_none() => view.hears_who(kind, room, &value),
+            ("PRESENT", Some(room)) => {
+                connection.made.surplus += text.len() as u64;
+                view.hears_answer(room, id.unwrap_or_default(), &value)
+            }
             ("AUTHENTICATED", None) => view.authenticated(id).map(|text| known_by = Some(text)),
             ("SUBSCRIBED", Some(room)) => {
                 let guard = around.guard.as_ref().filter(|_| id.is_none());

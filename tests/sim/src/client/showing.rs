@@ -460,6 +460,7 @@ impl Client {
                         refuses(Right::Subscribe, *room) || *start != Start::Live && refuses(Right::History, *room)
                     }
                     Ask::History(room, _) => refuses(Right::History, *room),
+                    Ask::Who(room, _) => refuses(Right::Subscribe, *room),
                     Ask::Send(key) => {
                         around.reference.sent(*key).is_some_and(|sent| refuses(Right::Publish, sent.room))
                     }

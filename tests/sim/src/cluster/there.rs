@@ -9,12 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Microseconds within which a view that has been unsettled is read anew, and what did not go through is tried again.
 const READ_ANEW: u64 = 30_000_000;
+/// Microseconds within which a question is answered when nothing goes wrong.
+const ANSWERED_WITHIN: u64 = 2_000_000;
 
 impl Cluster<'_> {
     /// Redis and all who observe a room come to know who is there, and go on to do so.
     pub(super) fn check_there(&mut self) -> Result<(), String> {
         if self.options.presence.is_some() {
             self.await_knowledge()?;
+            self.await_answers()?;
             self.pass(2 * self.options.session.presence_lease.as_micros() as u64)?;
             self.await_knowledge()?;
         }
@@ -52,12 +55,46 @@ impl Cluster<'_> {
         Ok(())
     }
 
+    /// Each client asks who is in a room, and comes to be told. Where nobody observes, it may be found out a while later.
+    fn await_answers(&mut self) -> Result<(), String> {
+        let rooms: Vec<Option<usize>> = self.clients.iter_mut().map(Client::room_to_see).collect();
+        let deadline = self.around.timeline.now + READ_ANEW;
+        while let Err(reason) = self.ask_who(&rooms)? {
+            if self.around.timeline.now >= deadline {
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what they are told is so. Fails if that cannot be found out.
+    fn ask_who(&mut self, rooms: &[Option<usize>]) -> Result<Result<(), String>, String> {
+        for (client, room) in self.clients.iter_mut().zip(rooms) {
+            room.iter().for_each(|room| client.ask_who(*room, &mut self.around));
+        }
+        self.pass(ANSWERED_WITHIN)?;
+        let asked = self.clients.iter().zip(rooms).filter_map(|(client, room)| Some((client, (*room)?)));
+        for (client, room) in asked {
+            let view = client.view().ok_or("a client was connected, and is not")?;
+            if let Err(reason) = view.check_answer(room, &self.truth(room)) {
+                return Ok(Err(format!("{:?}: {reason}", ROOMS[room])));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// How many connections of which user are in a room.
+    fn truth(&self, room: usize) -> BTreeMap<&'static str, u64> {
+        let mut truth = BTreeMap::new();
+        for user in self.clients.iter().filter_map(|client| client.user_in(room)) {
+            *truth.entry(user).or_default() += 1;
+        }
+        truth
+    }
+
     fn all_know(&self, kept: &[bool]) -> Result<(), String> {
         for room in (0..kept.len()).filter(|room| kept[*room]) {
-            let mut truth: BTreeMap<&str, u64> = BTreeMap::new();
-            for user in self.clients.iter().filter_map(|client| client.user_in(room)) {
-                *truth.entry(user).or_default() += 1;
-            }
+            let truth = self.truth(room);
             let told = self.group.master().present(room);
             if told != truth {
                 return Err(format!("in {:?} are {truth:?}, and Redis knows of {told:?}", ROOMS[room]));
