@@ -272,7 +272,7 @@ pub enum BrokerEvent<'a> {
         id: FenceId,
     },
     /// Nothing of what was told by [`Ask::Present`] counts any more, and nothing that was told is answered: others have taken this instance
-    /// for dead, or the broker may have forgotten some of it. It has to be told again.
+    /// for dead, or the broker may have forgotten some of it, or may do some of it later. It has to be told again.
     PresenceLost,
 }
 

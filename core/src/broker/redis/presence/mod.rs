@@ -2,7 +2,8 @@
 //! What is sent where, whoever has the connections decides.
 //!
 //! What an instance tells belongs to its *incarnation*. Others take that for dead once its lease has run out, and take its users out of all
-//! rooms. The instance takes a new one then, and tells of all users anew: so it does, too, where Redis may have lost some of it.
+//! rooms. The instance takes a new one then, and tells of all users anew: so it does, too, where Redis may have lost some of it, or may do some
+//! of it later than what is told next.
 
 mod clearing;
 pub mod commands;
@@ -366,7 +367,8 @@ impl Keeper {
                         events.presence_kept(id, connections);
                     }
                 }
-                Outcome::Dead => self.lose(now, events),
+                // What was on its way on a lost connection may be done later than what is told over the next one.
+                Outcome::Dead | Outcome::Lost => self.lose(now, events),
                 outcome => self.fail(id, &outcome, is_void, events),
             },
             Some(Sent::Roster { id }) => match outcome {
