@@ -113,6 +113,8 @@ impl Server {
             signals,
             buffer: vec![0; BUFFER_BYTES].into(),
             shutdown_timeout: config.shutdown_timeout,
+            drain_time: config.drain_time(),
+            stopping: None,
             stop_at: None,
             reads_until: None,
             heavy_read_at: Time::ZERO,

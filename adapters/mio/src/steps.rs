@@ -8,10 +8,11 @@ use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
 use fanfare_adapter::signals::{Signal, last_round};
+use fanfare_adapter::stopping::{log_stop, stop_for};
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, ConnId, Core, Event, Turn};
-use fanfare_turn::Steps;
+use fanfare_turn::{Steps, Stop};
 use mio::net::UnixStream;
 use mio::{Events, Registry, Token};
 use std::io::{self, Read};
@@ -49,9 +50,10 @@ impl SignalPipe {
         Ok(SignalPipe { name: signal.name, pipe: UnixStream::from_std(signal.pipe) })
     }
 
-    /// The signal's name, if it has come since the last call.
-    fn take(&mut self) -> Option<&'static str> {
-        matches!(self.pipe.read(&mut [0; 16]), Ok(1..)).then_some(self.name)
+    /// The signal's name, and how often it has come since the last call, if it has.
+    fn take(&mut self) -> Option<(&'static str, usize)> {
+        let times = self.pipe.read(&mut [0; 16]).ok()?;
+        (times > 0).then_some((self.name, times))
     }
 }
 
@@ -67,6 +69,10 @@ pub(crate) struct Adapter {
     pub(crate) signals: [SignalPipe; 2],
     pub(crate) buffer: Box<[u8]>,
     pub(crate) shutdown_timeout: Duration,
+    /// How long it takes to let all clients go in time.
+    pub(crate) drain_time: Duration,
+    /// What it has been asked to do last.
+    pub(crate) stopping: Option<Stop>,
     pub(crate) stop_at: Option<Time>,
     /// Until then it reads what clients had sent before it was told to stop.
     pub(crate) reads_until: Option<Time>,
@@ -82,8 +88,8 @@ pub(crate) struct TurnSteps<'a> {
     now: Time,
     /// Connections that may be upgraded in this turn, as far as others are concerned.
     heads: usize,
-    /// The signal that has come.
-    signalled: Option<&'static str>,
+    /// The signal that has come, and how often.
+    signalled: Option<(&'static str, usize)>,
     /// The poll has told of a client.
     spoke: bool,
     /// No other worker has been told to stop before.
@@ -180,22 +186,31 @@ impl Steps for TurnSteps<'_> {
         self.adapter.sockets.has_unread(conn)
     }
 
-    fn shuts_down(&mut self, _core: &Core) -> bool {
+    fn stops(&mut self, _core: &Core) -> Option<Stop> {
         let (adapter, now) = (&mut *self.adapter, self.now);
-        if let Some(signal) = self.signalled
-            && adapter.admission.close(self.registry)
+        if let Some((signal, times)) = self.signalled
+            && adapter.stopping != Some(Stop::AtOnce)
         {
-            if self.is_first_to_stop {
-                tracing::info!(signal, connections = adapter.admission.connections(), "shutting down");
+            let is_told = self.is_first_to_stop || adapter.stopping.is_some() && adapter.context.worker == 0;
+            let stop = stop_for(signal, times, adapter.stopping);
+            if is_told {
+                log_stop(stop, signal, adapter.admission.connections(), adapter.drain_time);
             }
-            adapter.broker.stop_waiting();
-            adapter.stop_at = Some(now + adapter.shutdown_timeout);
-            adapter.reads_until = Some(now + last_round(adapter.shutdown_timeout));
+            adapter.stopping = Some(stop);
+            let time = if stop == Stop::InTime { adapter.drain_time } else { Duration::ZERO };
+            adapter.stop_at = Some(now + time + adapter.shutdown_timeout);
+            // Whoever goes later is heard until then anyway.
+            let is_last_round = time.is_zero();
+            if is_last_round {
+                adapter.admission.close(self.registry);
+            }
+            adapter.reads_until = Some(if is_last_round { now + last_round(adapter.shutdown_timeout) } else { now });
             // The poll has told of nothing that came since it was last asked.
             self.spoke = true;
         }
         let has_read_all = !self.spoke && adapter.sockets.ready() == 0;
-        adapter.reads_until.take_if(|until| has_read_all || *until <= now).is_some()
+        adapter.reads_until.take_if(|until| has_read_all || *until <= now)?;
+        adapter.stopping
     }
 
     fn release(&mut self, core: &Core) {
@@ -207,7 +222,13 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn settle(&mut self, core: &Core) {
-        let Adapter { sockets, admission, .. } = &mut *self.adapter;
+        let Adapter { sockets, admission, broker, .. } = &mut *self.adapter;
+        if !core.takes_newcomers() {
+            admission.close(self.registry);
+            if core.connections() == 0 {
+                broker.stop_waiting();
+            }
+        }
         admission.settle(core, sockets.len(), self.now);
         self.send_asks();
     }

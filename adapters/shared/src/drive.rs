@@ -76,5 +76,5 @@ impl Telling<'_> {
 /// Whether a server that has been told to stop has said everything, or has had time enough for it.
 pub fn has_stopped(core: &Core, broker: &mut impl Broker, stop_at: Option<Time>, now: Time) -> bool {
     let Some(stop_at) = stop_at else { return false };
-    now >= stop_at || core.connections() == 0 && broker.publishes_in_flight() == 0
+    now >= stop_at || !core.takes_newcomers() && core.connections() == 0 && broker.publishes_in_flight() == 0
 }

@@ -16,6 +16,7 @@ pub mod readiness;
 pub mod redis_tls;
 pub mod settings;
 pub mod sign_in;
+pub mod stopping;
 pub mod time;
 pub mod tls;
 

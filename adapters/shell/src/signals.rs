@@ -1,13 +1,13 @@
-//! SIGTERM and SIGINT as bytes on a pipe: the first asks for an orderly end, the second ends the process at once. Signals that do
-//! something elsewhere and nothing here are ignored, and said.
+//! SIGTERM and SIGINT as bytes on a pipe: they ask for an orderly end, SIGINT and a second SIGTERM for one at once. The next signal ends the
+//! process. Signals that do something elsewhere and nothing here are ignored, and said.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -27,21 +27,28 @@ pub fn last_round(shutdown_timeout: Duration) -> Duration {
 pub struct Signal {
     /// As in signal(7).
     pub name: &'static str,
-    /// Has a byte to read once the signal has come. Reading blocks.
+    /// Has a byte to read for each time that the signal has come. Reading blocks.
     pub pipe: UnixStream,
 }
 
-/// Takes over both signals for the whole process, and gives each of those who wait for them the pipes.
+/// Takes over both signals for the whole process, and gives each of those who wait for them the pipes. Who gets SIGINT, or a second
+/// signal, is to end at once: a further signal ends the process, whatever it does.
 ///
 /// # Errors
-/// If a handler or a pipe cannot be set up.
+/// If a handler or a pipe cannot be set up, or a thread not be made.
 pub fn install(receivers: usize) -> io::Result<Vec<[Signal; 2]>> {
-    let asked = Arc::new(AtomicBool::new(false));
+    let at_once = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        // The order matters: the first signal finds the flag unset here, and sets it there.
-        flag::register_conditional_shutdown(signal, EXIT_STATUS_BASE + signal, Arc::clone(&asked))?;
-        flag::register(signal, Arc::clone(&asked))?;
+        flag::register_conditional_shutdown(signal, EXIT_STATUS_BASE + signal, Arc::clone(&at_once))?;
     }
+    // After the above, so that the first SIGINT finds the flag unset there, and sets it here.
+    flag::register(SIGINT, Arc::clone(&at_once))?;
+    let mut sigterms = pipe(SIGTERM, "SIGTERM")?.pipe;
+    thread::Builder::new().name("fanfare-sigterm".to_owned()).spawn(move || {
+        if sigterms.read_exact(&mut [0; 2]).is_ok() {
+            at_once.store(true, Ordering::Relaxed);
+        }
+    })?;
     (0..receivers).map(|_| Ok([pipe(SIGTERM, "SIGTERM")?, pipe(SIGINT, "SIGINT")?])).collect()
 }
 

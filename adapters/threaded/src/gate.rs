@@ -69,7 +69,9 @@ impl Gate {
 
     /// Takes no more, for good.
     pub fn stop(&self) {
-        self.lock().stopping = true;
+        if mem::replace(&mut self.lock().stopping, true) {
+            return;
+        }
         self.left.notify_all();
         // Connecting is refused from here on, and poll(2) returns. It fails only where there is no listener any more.
         let _ = shutdown(&self.listener, Shutdown::Both);

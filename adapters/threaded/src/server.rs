@@ -83,6 +83,8 @@ impl ThreadedServer {
                 credentials,
                 readiness: Readiness::alone(RedisName::of(&config.redis), board.clone()),
                 shutdown_timeout: config.shutdown_timeout,
+                drain_time: config.drain_time(),
+                stopping: None,
                 stop_at: None,
                 last_round: None,
                 heavy_read_at: Time::ZERO,
@@ -163,13 +165,13 @@ fn within(threads: &Threads, places: Places, wanted: usize) -> Places {
     Places { connections_max: places.connections_max.min(possible), ..places }
 }
 
-/// Starts a thread that waits for the first of this signal; the next one ends the process.
+/// Starts a thread that waits for this signal.
 fn await_signal(mut signal: Signal, inbox: &Senders) -> io::Result<()> {
     let inbox = inbox.clients.clone();
     thread::Builder::new()
         .name("fanfare-signal".to_owned())
         .spawn(move || {
-            if signal.pipe.read_exact(&mut [0]).is_ok() {
+            while signal.pipe.read_exact(&mut [0]).is_ok() {
                 // Nobody listens any more where the server has ended by itself.
                 let _ = inbox.send(Inbound::Signal(signal.name));
             }

@@ -9,10 +9,11 @@ use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
 use fanfare_adapter::readiness::Readiness;
 use fanfare_adapter::signals::last_round;
+use fanfare_adapter::stopping::{log_stop, stop_for};
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, ConnId, Core, Event, Turn};
-use fanfare_turn::Steps;
+use fanfare_turn::{Steps, Stop};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,10 @@ pub(crate) struct Adapter {
     pub(crate) credentials: Option<Desk>,
     pub(crate) readiness: Readiness,
     pub(crate) shutdown_timeout: Duration,
+    /// How long it takes to let all clients go in time.
+    pub(crate) drain_time: Duration,
+    /// What it has been asked to do last.
+    pub(crate) stopping: Option<Stop>,
     pub(crate) stop_at: Option<Time>,
     pub(crate) last_round: Option<LastRound>,
     /// When one of those who make much work was heard last.
@@ -58,8 +63,8 @@ pub(crate) struct LastRound {
 pub(crate) struct TurnSteps<'a> {
     adapter: &'a mut Adapter,
     now: Time,
-    /// The signal that has come.
-    signalled: Option<&'static str>,
+    /// The signal that has come last, and how many have.
+    signalled: Option<(&'static str, usize)>,
     /// A client has said something, or is new.
     spoke: bool,
 }
@@ -112,7 +117,7 @@ impl<'a> TurnSteps<'a> {
             Inbound::Writable(conn) if connections.writable(conn) => turn.feed(Event::Writable { conn }),
             // A turn ends with the figures.
             Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures | Inbound::Credentials => {}
-            Inbound::Signal(name) => self.signalled = Some(name),
+            Inbound::Signal(name) => self.signalled = Some((name, self.signalled.map_or(1, |(_, times)| times + 1))),
         }
     }
 }
@@ -183,28 +188,44 @@ impl Steps for TurnSteps<'_> {
         self.adapter.connections.has_unread(conn)
     }
 
-    fn shuts_down(&mut self, _core: &Core) -> bool {
+    fn stops(&mut self, _core: &Core) -> Option<Stop> {
         let (adapter, now) = (&mut *self.adapter, self.now);
-        if let Some(signal) = self.signalled
-            && adapter.stop_at.is_none()
+        if let Some((signal, times)) = self.signalled
+            && adapter.stopping != Some(Stop::AtOnce)
         {
             adapter.readiness.stop();
-            tracing::info!(signal, connections = adapter.gate.open(), "shutting down");
-            adapter.gate.stop();
-            adapter.broker.stop_waiting();
-            adapter.stop_at = Some(now + adapter.shutdown_timeout);
-            let until = now + last_round(adapter.shutdown_timeout);
-            adapter.last_round = Some(LastRound { quiet_at: now + QUIET, until });
+            let stop = stop_for(signal, times, adapter.stopping);
+            log_stop(stop, signal, adapter.gate.open(), adapter.drain_time);
+            adapter.stopping = Some(stop);
+            let time = if stop == Stop::InTime { adapter.drain_time } else { Duration::ZERO };
+            adapter.stop_at = Some(now + time + adapter.shutdown_timeout);
+            adapter.last_round = Some(match time.is_zero() {
+                true => {
+                    adapter.gate.stop();
+                    LastRound { quiet_at: now + QUIET, until: now + last_round(adapter.shutdown_timeout) }
+                }
+                // Whoever goes later is heard until then anyway.
+                false => LastRound { quiet_at: now, until: now },
+            });
         }
         if let Some(round) = &mut adapter.last_round
+            && round.until > now
             && (self.spoke || round.quiet_at <= now && adapter.connections.have_unread())
         {
             round.quiet_at = now + QUIET;
         }
-        adapter.last_round.take_if(|round| round.quiet_at.min(round.until) <= now).is_some()
+        adapter.last_round.take_if(|round| round.quiet_at.min(round.until) <= now)?;
+        adapter.stopping
     }
 
-    fn settle(&mut self, _core: &Core) {
+    fn settle(&mut self, core: &Core) {
+        let Adapter { gate, broker, .. } = &mut *self.adapter;
+        if !core.takes_newcomers() {
+            gate.stop();
+            if core.connections() == 0 {
+                broker.stop_waiting();
+            }
+        }
         self.send_asks();
     }
 

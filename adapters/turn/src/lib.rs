@@ -9,6 +9,15 @@ use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
 use fanfare_core::{Action, Actions, Authenticate, ConnId, Core, Delivery, Event, Turn};
 
+/// What a server that is told to stop does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// [`Event::Drain`].
+    InTime,
+    /// [`Event::Shutdown`].
+    AtOnce,
+}
+
 /// The steps of a turn, in the order in which [`turn`] has them done, and then what a core's actions are done with.
 pub trait Steps {
     /// Clients' sockets.
@@ -57,10 +66,10 @@ pub trait Steps {
     /// After clients, because a client whose bytes have come in time is not to be given up.
     fn has_unread(&mut self, conn: ConnId) -> bool;
 
-    /// 9. Whether [`Event::Shutdown`] is due. If it is, readiness is told again before any client hears of it.
+    /// 9. Whether the core is to be told to stop, and how. If it is, readiness is told again before any client hears of it.
     ///
     /// After clients, because what they had sent before is still answered.
-    fn shuts_down(&mut self, core: &Core) -> bool;
+    fn stops(&mut self, core: &Core) -> Option<Stop>;
 
     /// 10. Gives back the places that were kept and not used.
     ///
@@ -76,7 +85,8 @@ pub trait Steps {
         false
     }
 
-    /// 13. The turn has ended: sends what there still is for the broker, and notes what has become of connections.
+    /// 13. The turn has ended: sends what there still is for the broker, and notes what has become of connections. Where the core takes no
+    ///     newcomers any more, nor does the adapter.
     ///
     /// Last, because only now all that end in this turn have ended.
     fn settle(&mut self, core: &Core);
@@ -124,8 +134,11 @@ pub fn turn<S: Steps>(core: &mut Core, steps: &mut S, now: Time) {
     steps.credentials(&mut turn);
     steps.clients(&mut turn);
     turn.timeout(|conn| steps.has_unread(conn));
-    if steps.shuts_down(turn.core()) {
-        turn.feed(Event::Shutdown);
+    if let Some(stop) = steps.stops(turn.core()) {
+        turn.feed(match stop {
+            Stop::InTime => Event::Drain,
+            Stop::AtOnce => Event::Shutdown,
+        });
         steps.readiness(turn.core().readiness());
     }
     steps.release(turn.core());

@@ -3,7 +3,7 @@
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, Config, ConnId, Core, Dialect, Event, Message, Turn};
-use fanfare_turn::{Sockets, Steps, turn};
+use fanfare_turn::{Sockets, Steps, Stop, turn};
 use std::cell::{Cell, RefCell};
 
 /// Beyond every deadline of a connection that says nothing.
@@ -18,7 +18,7 @@ struct Noting {
     /// A client says this.
     says: Vec<(ConnId, &'static str)>,
     has_unread: bool,
-    shuts_down: bool,
+    stops: Option<Stop>,
     /// The broker has answered at once, so many more times.
     answers: Cell<u32>,
     fails: bool,
@@ -83,9 +83,9 @@ impl Steps for Noting {
         self.has_unread
     }
 
-    fn shuts_down(&mut self, _core: &Core) -> bool {
-        self.note("shuts_down");
-        self.shuts_down
+    fn stops(&mut self, _core: &Core) -> Option<Stop> {
+        self.note("stops");
+        self.stops
     }
 
     fn release(&mut self, _core: &Core) {
@@ -145,18 +145,8 @@ fn websocket(core: &mut Core) -> ConnId {
 #[test]
 fn what_is_fed_before_what_else() {
     let (mut core, mut steps) = (Core::new(Config::default()), Noting { accepts: true, ..Noting::default() });
-    let whole = [
-        "events",
-        "broker",
-        "ready",
-        "accept",
-        "reserve",
-        "credentials",
-        "clients",
-        "shuts_down",
-        "release",
-        "is_answered",
-    ];
+    let whole =
+        ["events", "broker", "ready", "accept", "reserve", "credentials", "clients", "stops", "release", "is_answered"];
     assert_eq!(steps.turn(&mut core, Time::ZERO), [&whole[..], &["settle"]].concat());
     // What the broker has answered is fed alone, and whether it has is asked once.
     steps.answers.set(2);
@@ -168,30 +158,22 @@ fn nobody_is_given_up_before_clients_have_been_read() {
     let (mut core, mut steps) = (Core::new(Config::default()), Noting { accepts: true, ..Noting::default() });
     steps.turn(&mut core, Time::ZERO);
     steps.has_unread = true;
-    let asked = [
-        "events",
-        "broker",
-        "ready",
-        "accept",
-        "reserve",
-        "credentials",
-        "clients",
-        "has_unread",
-        "shuts_down",
-        "release",
-    ];
+    let asked =
+        ["events", "broker", "ready", "accept", "reserve", "credentials", "clients", "has_unread", "stops", "release"];
     assert_eq!(steps.turn(&mut core, LATER), [&asked[..], &["is_answered", "settle"]].concat());
     assert_eq!(core.connections(), 1, "what it has sent has yet to be read");
 }
 
 #[test]
 fn readiness_is_told_before_clients_are() {
-    let (mut core, mut steps) = (Core::new(Config::default()), Noting::default());
-    websocket(&mut core);
-    steps.shuts_down = true;
-    let noted = steps.turn(&mut core, Time::ZERO);
-    let told = noted.iter().position(|what| *what == "unready").unwrap();
-    assert_eq!(noted[told - 1..=told + 2], ["shuts_down", "unready", "release", "write"]);
+    for stop in [Stop::InTime, Stop::AtOnce] {
+        let (mut core, mut steps) = (Core::new(Config::default()), Noting::default());
+        websocket(&mut core);
+        steps.stops = Some(stop);
+        let noted = steps.turn(&mut core, Time::ZERO);
+        let told = noted.iter().position(|what| *what == "unready").unwrap();
+        assert_eq!(noted[told - 1..=told + 2], ["stops", "unready", "release", "write"], "{stop:?}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisBro
 use fanfare_core::broker::{Ask, BrokerEvent, PublishId};
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, Bans, ConnId, Core, Delivery, Denied, Event, Turn};
-use fanfare_turn::{Sockets, Steps, deliver};
+use fanfare_turn::{Sockets, Steps, Stop, deliver};
 use fanfare_wire::Frame;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -150,13 +150,13 @@ impl Steps for TurnSteps<'_, '_> {
         ready.is_some()
     }
 
-    fn shuts_down(&mut self, core: &Core) -> bool {
+    fn stops(&mut self, core: &Core) -> Option<Stop> {
         self.adapter.note_looked_at(core, self.around);
         if self.shutdown_due {
             let wires = self.adapter.conns.keys().copied();
             self.around.reference.stops(wires, &self.around.network, self.around.timeline.now);
         }
-        self.shutdown_due
+        self.shutdown_due.then_some(Stop::AtOnce)
     }
 
     fn release(&mut self, _core: &Core) {

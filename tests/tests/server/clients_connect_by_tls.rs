@@ -184,7 +184,7 @@ fn at_the_end_the_frame_that_says_so_is_followed_by_that_of_tls() {
     let mut heard = vec![0; 4096];
     let bytes = client.read(&mut heard).expect("an answer");
     assert!(heard[..bytes].starts_with(b"HTTP/1.1 101 "));
-    server.signal(Signal::TERM);
+    server.signal(Signal::INT);
     let bytes = client.read(&mut heard).expect("a close frame");
     assert_eq!((heard[0], &heard[2..4]), (0x88, &code::RESTART.to_be_bytes()[..]), "{:?}", &heard[..bytes]);
     client.write_all(&Frame::close(code::RESTART, "").masked()).expect("the server takes it");

@@ -10,6 +10,7 @@ mod an_upgrade_joins_the_rooms_of_its_query;
 mod bans_end_connections_everywhere;
 mod browsers_connect;
 mod certificates_change_while_they_are_served;
+mod clients_are_let_go_in_time;
 mod clients_connect_by_tls;
 mod close_frames_are_answered;
 mod clusters_are_understood;

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: everyone is told 1012, the flush is bounded, the exit code is 0; a second one does not wait.
+//! SIGTERM and SIGINT: everyone is told 1012, the flush is bounded, the exit code is 0; one more does not wait. Nobody is given time to go
+//! by itself here, as `clients_are_let_go_in_time` has it.
 
 use std::net::TcpStream;
 
@@ -6,14 +7,18 @@ use fanfare_tests::{
     Adapter, Client, Frame, Launch, RawClient, Redis, Server, Signal, code, eventually, free_port, get,
 };
 
+fn launch() -> Launch {
+    Server::launch().flag("--drain-spread-ms", 0)
+}
+
 /// A port that nobody takes over when it is left: these tests look for nobody there.
 fn on_a_port_of_its_own() -> Launch {
-    Server::launch().listening_as_configured().flag("--listen", format!("127.0.0.1:{}", free_port()))
+    launch().listening_as_configured().flag("--listen", format!("127.0.0.1:{}", free_port()))
 }
 
 #[test]
 fn everyone_is_told_to_come_back_and_the_exit_is_clean() {
-    for (signal, name) in [(Signal::TERM, "TERM"), (Signal::INT, "INT")] {
+    for (signal, name, message) in [(Signal::TERM, "TERM", "draining"), (Signal::INT, "INT", "shutting down")] {
         let mut server = on_a_port_of_its_own().start();
         let mut clients: Vec<Client> = (0..5).map(|_| Client::member(&server, "r")).collect();
         server.signal(signal);
@@ -22,7 +27,7 @@ fn everyone_is_told_to_come_back_and_the_exit_is_clean() {
         }
         drop(clients);
         assert_eq!(server.wait_for_exit().code(), Some(0));
-        let line = server.wait_for_log("shutting down");
+        let line = server.wait_for_log(message);
         assert!(line["signal"].as_str().is_some_and(|value| value.contains(name)), "{line}");
         server.wait_for_log("stopped");
         assert!(TcpStream::connect(server.address()).is_err(), "somebody still listens");
@@ -44,7 +49,7 @@ fn signals_without_a_meaning_are_ignored_and_said() {
 #[test]
 fn with_redis_it_ends_as_cleanly() {
     let redis = Redis::start();
-    let mut server = Server::launch().redis(&redis).start();
+    let mut server = launch().redis(&redis).start();
     let mut client = Client::member(&server, "r");
     server.signal(Signal::TERM);
     assert_eq!(client.recv_close(), code::RESTART);
@@ -55,7 +60,7 @@ fn with_redis_it_ends_as_cleanly() {
 
 #[test]
 fn without_clients_it_ends_at_once() {
-    let mut server = Server::launch().flag("--timeouts-shutdown-ms", 600_000).start();
+    let mut server = launch().flag("--timeouts-shutdown-ms", 600_000).start();
     server.signal(Signal::TERM);
     assert_eq!(server.wait_for_exit().code(), Some(0));
 }
@@ -63,7 +68,7 @@ fn without_clients_it_ends_at_once() {
 #[test]
 fn with_redis_away_it_still_ends() {
     let mut redis = Redis::start();
-    let mut server = Server::launch().redis(&redis).start();
+    let mut server = launch().redis(&redis).start();
     let mut client = Client::member(&server, "r");
     redis.kill();
     server.wait_for_log("redis lost");
@@ -76,14 +81,14 @@ fn with_redis_away_it_still_ends() {
 #[test]
 fn what_redis_has_yet_to_take_is_waited_for_and_no_longer() {
     let redis = Redis::start();
-    let mut server = Server::launch().redis(&redis).ops().flag("--timeouts-shutdown-ms", 600_000).start();
+    let mut server = launch().redis(&redis).ops().flag("--timeouts-shutdown-ms", 600_000).start();
     let mut member = redis.listen("fanfare:r");
     let mut client = Client::connect(&server);
     redis.pause();
     // Nobody waits for its acknowledgement.
     client.publish("r", "1");
     client.fence();
-    server.signal(Signal::TERM);
+    server.signal(Signal::INT);
     assert_eq!(client.recv_close(), code::RESTART);
     drop(client);
     server.wait_for_metrics("the client has left", |metrics| metrics.value("fanfare_connections") == 0.0);
@@ -94,8 +99,7 @@ fn what_redis_has_yet_to_take_is_waited_for_and_no_longer() {
 
 #[test]
 fn what_was_acknowledged_is_delivered_before_the_end() {
-    // Redis acknowledges on another connection than it sends messages: one may be on its way still.
-    let server = Server::launch().embedded().start();
+    let server = launch().start();
     let mut member = Client::member(&server, "r");
     let mut sender = Client::connect(&server);
     for number in 0..200 {
@@ -111,7 +115,7 @@ fn what_was_acknowledged_is_delivered_before_the_end() {
 
 #[test]
 fn clients_that_never_answer_are_not_waited_for() {
-    let mut server = Server::launch().flag("--timeouts-shutdown-ms", 300).ops().start();
+    let mut server = launch().flag("--timeouts-shutdown-ms", 300).ops().start();
     let mut clients: Vec<RawClient> = (0..3).map(|_| RawClient::upgraded(server.address())).collect();
     let mut unfinished = RawClient::connect(server.address());
     unfinished.write("GET /");
@@ -128,8 +132,7 @@ fn clients_that_never_answer_are_not_waited_for() {
 
 #[test]
 fn while_it_ends_it_is_not_ready_and_takes_nobody() {
-    let mut server =
-        Server::launch().args(["--timeouts-shutdown-ms", "600000", "--timeouts-close-ms", "600000"]).ops().start();
+    let mut server = launch().args(["--timeouts-shutdown-ms", "600000", "--timeouts-close-ms", "600000"]).ops().start();
     // It never answers the close frame, and so holds the server in its last phase.
     let mut holding = RawClient::upgraded(server.address());
     server.signal(Signal::TERM);
@@ -147,16 +150,28 @@ fn while_it_ends_it_is_not_ready_and_takes_nobody() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
-    for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::TERM, Signal::INT), (Signal::INT, Signal::TERM)] {
-        let mut server =
-            Server::launch().args(["--timeouts-shutdown-ms", "600000", "--timeouts-close-ms", "600000"]).start();
+fn one_more_signal_ends_it_at_once() {
+    const TERM: Signal = Signal::TERM;
+    const INT: Signal = Signal::INT;
+    for (drain, stop, end) in [(None, INT, TERM), (None, INT, INT), (Some(TERM), TERM, TERM), (Some(TERM), INT, TERM)] {
+        let flags = ["--timeouts-shutdown-ms", "--timeouts-close-ms", "--drain-spread-ms"];
+        let mut server = Server::launch().args(flags.into_iter().flat_map(|flag| [flag, "600000"])).start();
         let mut holding = RawClient::upgraded(server.address());
-        server.signal(first);
+        if let Some(signal) = drain {
+            server.signal(signal);
+            assert!(holding.recv_text().starts_with(r#"{"type":"DRAIN","#));
+            server.wait_for_log("draining");
+        }
+        server.signal(stop);
         assert_eq!(holding.recv_close(), Some(code::RESTART));
         server.wait_for_log("shutting down");
-        server.signal(second);
-        server.wait_for_exit();
+        eventually("it ends", || {
+            let is_running = server.is_running();
+            // That it has to stop at once is noted by a thread.
+            is_running.then(|| server.signal(end));
+            (!is_running).then_some(())
+        });
+        assert_ne!(server.wait_for_exit().code(), Some(0), "{drain:?} {stop:?} {end:?}");
         holding.expect_end();
     }
 }
@@ -166,7 +181,7 @@ fn what_was_sent_before_the_signal_is_answered_before_the_close() {
     const MESSAGES: u64 = 200;
     for workers in [1, 2] {
         let redis = Redis::start();
-        let server = Server::launch();
+        let server = launch();
         let server = if Adapter::under_test() == Adapter::Mio { server.workers(workers) } else { server };
         let server = server.redis(&redis).start();
         let mut clients: Vec<RawClient> = (0..4).map(|_| RawClient::upgraded(server.address())).collect();
@@ -178,7 +193,7 @@ fn what_was_sent_before_the_signal_is_answered_before_the_close() {
             client.write(messages);
         }
         server.signal(Signal::TERM);
-        server.wait_for_log("shutting down");
+        server.wait_for_log("draining");
         redis.resume();
         for client in &mut clients {
             for id in 0..MESSAGES {
@@ -192,7 +207,7 @@ fn what_was_sent_before_the_signal_is_answered_before_the_close() {
 #[test]
 fn with_the_embedded_broker_it_is_answered_as_well() {
     for _ in 0..10 {
-        let server = Server::launch().embedded().start();
+        let server = launch().embedded().start();
         let mut client = RawClient::upgraded(server.address());
         let message = |id| Frame::text(format!(r#"{{"type":"SEND_MESSAGE","room":"r","message":1,"id":{id}}}"#));
         client.write((0..500).flat_map(|id| message(id).masked()).collect::<Vec<u8>>());
@@ -207,7 +222,7 @@ fn with_the_embedded_broker_it_is_answered_as_well() {
 #[test]
 fn answers_that_do_not_come_are_not_waited_for_longer_than_half_the_time() {
     let redis = Redis::start();
-    let mut server = Server::launch().redis(&redis).flag("--timeouts-shutdown-ms", 1_000).start();
+    let mut server = launch().redis(&redis).flag("--timeouts-shutdown-ms", 1_000).start();
     let mut client = RawClient::upgraded(server.address());
     redis.pause();
     client.send(&Frame::text(r#"{"type":"SEND_MESSAGE","room":"r","message":1,"id":1}"#));

@@ -178,7 +178,7 @@ fn the_descriptors_are_those_of_all_workers() {
 #[test]
 fn a_signal_ends_all_of_them() {
     with_each_broker(|launch| {
-        let mut server = launch.start();
+        let mut server = launch.flag("--drain-spread-ms", 0).start();
         let mut clients = members(&server, "r");
         server.signal(Signal::TERM);
         for client in &mut clients {
@@ -187,7 +187,7 @@ fn a_signal_ends_all_of_them() {
         drop(clients);
         assert_eq!(server.wait_for_exit().code(), Some(0));
         assert!(server.log().wait_for_end());
-        for (message, field) in [("shutting down", "connections"), ("stopped", "connections_left")] {
+        for (message, field) in [("draining", "connections"), ("stopped", "connections_left")] {
             let expected = if field == "connections" { CLIENTS } else { 0 };
             assert_eq!(server.log().count(message), 1, "{message}");
             assert_eq!(server.wait_for_log(message)[field], expected, "{message}");
@@ -208,7 +208,7 @@ fn those_that_are_cut_off_are_counted_once() {
 fn a_second_signal_ends_all_at_once() {
     let mut server = Server::launch().workers(WORKERS).flag("--timeouts-shutdown-ms", 600_000).start();
     let mut holding = RawClient::upgraded(server.address());
-    server.signal(Signal::TERM);
+    server.signal(Signal::INT);
     assert_eq!(holding.recv_close(), Some(code::RESTART));
     server.wait_for_log("shutting down");
     server.signal(Signal::TERM);

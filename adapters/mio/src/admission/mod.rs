@@ -114,13 +114,12 @@ impl Admission {
         }
     }
 
-    /// Closes the gate for good. Returns whether it was open.
-    pub fn close(&mut self, registry: &Registry) -> bool {
-        let Some(mut gate) = self.gate.take() else { return false };
+    /// Closes the gate for good.
+    pub fn close(&mut self, registry: &Registry) {
+        let Some(mut gate) = self.gate.take() else { return };
         self.errors = gate.errors();
         // Closing the listener, which dropping it does, takes it off the poll as well; this only makes it plain.
         let _ = registry.deregister(gate.listener());
-        true
     }
 
     /// Failures to accept that were not the peer's.

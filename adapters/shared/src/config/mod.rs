@@ -67,6 +67,13 @@ pub struct Config {
     pub auth: Auth,
 }
 
+impl Config {
+    /// How long it takes to let all clients go in time, as after SIGTERM.
+    pub fn drain_time(&self) -> Duration {
+        self.core.drain.delay + self.core.drain.spread
+    }
+}
+
 /// How this instance shares its rooms with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redis {

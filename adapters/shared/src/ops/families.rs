@@ -88,6 +88,27 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     gauge("fanfare_workers", "Event loops.", samples![_s => 1]),
     gauge("fanfare_connections", "Open WebSocket connections.", samples![s => s.core.connections_now]),
+    flag(
+        "fanfare_draining",
+        Across::Most,
+        "1 while the server is about to stop: it drains, or shuts down.",
+        samples![s => s.core.draining_now],
+    ),
+    gauge(
+        "fanfare_departing_connections",
+        "Open WebSocket connections that have to go, because the server stops or sheds.",
+        samples![s => s.core.departing_now],
+    ),
+    counter(
+        "fanfare_drains_told_total",
+        "Clients that were told by DRAIN when to go.",
+        samples![s => s.core.drains_told],
+    ),
+    counter(
+        "fanfare_drain_closes_total",
+        "Connections closed with 1012 because the server stops or sheds; the others that had to go went by themselves.",
+        samples![s => s.core.drain_closes],
+    ),
     gauge(
         "fanfare_event_streams",
         "Open event streams (SSE). They count as connections, too.",

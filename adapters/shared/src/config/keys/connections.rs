@@ -102,4 +102,19 @@ pub(super) static CONNECTIONS: &[Key<Config>] = &[
         environment_alias: None,
         kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(shutdown_timeout) },
     },
+    Key {
+        name: "drain.delay_ms",
+        default: "0",
+        help: "How long newcomers are still taken after SIGTERM, while /readyz says 503 already: what a load balancer needs to notice",
+        environment_alias: None,
+        kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(core.drain.delay) },
+    },
+    Key {
+        name: "drain.spread_ms",
+        default: "5000",
+        help: "The time over which clients are let go then, each at a time of its own, so that they do not come back all at once; \
+               0: all at once",
+        environment_alias: None,
+        kind: &Milliseconds { range: 0..=HOUR_MS, field: field!(core.drain.spread) },
+    },
 ];

@@ -30,6 +30,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("compression", "Compression (for clients that offer permessage-deflate)"),
     ("proxy", "Proxies in front (whose word on a client's address is taken)"),
     ("timeouts", "Times"),
+    ("drain", "Draining (how the server lets its clients go at SIGTERM)"),
 ];
 
 /// Every key, section by section in the order of [`SECTIONS`].
