@@ -7,7 +7,7 @@ use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::protocol::{CommandId, ErrorCode, reply};
-use crate::slots::Slots;
+use crate::slots::{Phase, Slots};
 use crate::time::Time;
 
 /// The surroundings of a machine: it is handed them with every event that it hears. One struct beside the machines and not the core
@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub limits: Limits,
     pub metrics: Metrics,
     pub journal: Journal,
+    /// What the backend was answered, and has yet to be told.
+    pub replies: Vec<Vec<u8>>,
 }
 
 /// What time it is for people, as it was told last.
@@ -52,9 +54,26 @@ impl Context {
     /// Sends one text of the server's to a connection, where its dialect has any.
     pub fn reply(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
         if self.slots.get(slot).dialect.has_replies() {
-            let bytes = self.fanout.reply(&mut self.slots, slot, write);
+            let bytes = self.say(slot, write);
             self.limits.owe(bytes);
         }
+    }
+
+    /// The same of a text that is charged for already, or is not to be. Returns its bytes.
+    pub fn say(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        if self.slots.get(slot).phase == Phase::Backend {
+            return self.say_to_backend(write);
+        }
+        self.fanout.reply(&mut self.slots, slot, write)
+    }
+
+    #[cold]
+    fn say_to_backend(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let mut text = Vec::new();
+        write(&mut text);
+        let bytes = text.len();
+        self.replies.push(text);
+        bytes
     }
 
     /// The same of a room's, which says behind which position of the room a connection goes on.

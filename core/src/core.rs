@@ -53,6 +53,8 @@ pub struct Core {
     unready_elsewhere: Option<Box<str>>,
     /// Changes of the bans are not seen, as [`Event::BansUnseen`] has told.
     bans_unseen: bool,
+    /// The slot of the program that it is a part of, once that has had a command.
+    backend: Option<u32>,
 }
 
 /// What is asked of it from outside.
@@ -80,6 +82,7 @@ impl Core {
             departures: Departures::new(config.seed),
             unready_elsewhere: None,
             bans_unseen: false,
+            backend: None,
             cx: Context {
                 now: Time::ZERO,
                 wall_clock: WallClock::default(),
@@ -88,6 +91,7 @@ impl Core {
                 limits: Limits::new(&config),
                 metrics: Metrics::default(),
                 journal: Journal::new(config.journal, config.seed),
+                replies: Vec::new(),
                 config,
             },
         }
@@ -184,6 +188,12 @@ impl Core {
     /// nothing is kept.
     pub fn journal(&mut self) -> impl Iterator<Item = Entry> + '_ {
         self.cx.journal.take()
+    }
+
+    /// Takes what the commands of [`Event::Command`](crate::Event::Command) have been answered since it was last asked: JSON texts as
+    /// clients get them, each with the `id` of its command. To be asked after every turn, where there are such commands.
+    pub fn replies(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.cx.replies.drain(..)
     }
 
     /// How many upgrades, other requests and subscriptions have been refused, for whatever reason: whether it has grown tells whether
@@ -295,7 +305,7 @@ impl Core {
             Phase::Head => self.head(slot, data),
             Phase::Open if is_events => self.said_to_a_stream(slot, data.len()),
             Phase::Open | Phase::Closing => self.frames(slot, data),
-            Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
+            Phase::Backend | Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
         }
     }
 
@@ -452,7 +462,7 @@ impl Core {
             Phase::Discarding if matches!(message, Message::Close(_)) => {
                 self.transport.end_when_written(&mut self.cx, slot, Ending::Close);
             }
-            Phase::Head | Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
+            Phase::Head | Phase::Backend | Phase::Refused | Phase::Discarding | Phase::Ended | Phase::Free => {}
         }
     }
 
@@ -466,7 +476,7 @@ impl Core {
 
     fn closed(&mut self, slot: u32) {
         match self.cx.slots.get(slot).phase {
-            Phase::Ended | Phase::Free => {}
+            Phase::Backend | Phase::Ended | Phase::Free => {}
             // A client may half-close after its request and still read the answer.
             Phase::Refused | Phase::Discarding => self.transport.end_when_written(&mut self.cx, slot, Ending::Close),
             Phase::Head | Phase::Open | Phase::Closing => {
@@ -495,8 +505,13 @@ impl Core {
     }
 }
 
-/// What clients say.
+/// What clients say, and the program that the core is a part of.
 impl Core {
+    fn command(&mut self, text: &str, user: Option<&str>) {
+        let slot = *self.backend.get_or_insert_with(|| self.cx.slots.insert_backend(self.cx.now));
+        self.session.command(&mut self.hub, &mut self.cx, slot, text, user);
+    }
+
     fn fragment(&mut self, slot: u32) {
         // Nothing can be refused of a message that is not whole.
         let Context { slots, limits, now, .. } = &mut self.cx;
@@ -806,6 +821,7 @@ impl<'c> Turn<'c> {
             Event::Drain => core.departures.announce(core.cx.now + core.cx.config.drain.delay),
             Event::Shed { share } => core.shed(share),
             Event::Shutdown => core.shutdown(),
+            Event::Command { text, user } => core.command(text, user),
             Event::Elsewhere(elsewhere) => core.transport.hear_elsewhere(elsewhere),
             Event::BansUnseen(unseen) => core.bans_unseen = unseen,
             Event::ReadyElsewhere(readiness) => core.unready_elsewhere = readiness.err().map(Into::into),

@@ -78,6 +78,15 @@ pub enum Event<'a> {
     /// [`Timeouts::drain`](crate::Timeouts::drain). From now on newcomers are refused, and `/readyz` is answered with 503. What
     /// clients have sent and has not been fed is not acted upon any more: read it before.
     Shutdown,
+    /// A command of the program that the server is a part of, which needs no connection: `SEND_MESSAGE`, `HISTORY` or `PRESENCE`, as
+    /// clients write them, with an `id`. Neither rights nor limits hold for it. [`Core::replies`](crate::Core::replies) has what it is
+    /// answered, in this turn or a later one.
+    Command {
+        /// The command, as JSON.
+        text: &'a str,
+        /// Who is told to have sent the message, where clients are asked who they are.
+        user: Option<&'a str>,
+    },
     /// Connections of other cores that share this one's limits of connections. It counts until it is said again.
     Elsewhere(Elsewhere),
     /// Whether changes of the bans have not been seen for so long that no new work should be sent here.

@@ -23,8 +23,10 @@ pub(crate) enum Phase {
     Head,
     /// It never was a WebSocket: the last response is being written, nothing that the peer sends matters any more.
     Refused,
-    /// A WebSocket.
+    /// A WebSocket or an event stream.
     Open,
+    /// The program that the server is a part of. It has commands and replies, no socket, and no limits.
+    Backend,
     /// We sent a close frame and wait for the peer's.
     Closing,
     /// The last bytes are being written; nothing that the peer sends matters any more.
@@ -141,6 +143,18 @@ impl Slots {
         conn.phase = phase;
         conn.last_seen = coarse(now);
         ConnId::new(slot as u32, conn.generation)
+    }
+
+    /// A slot for the program that the server is a part of. It is no connection, and stays.
+    pub fn insert_backend(&mut self, now: Time) -> u32 {
+        let id = self.insert(Phase::Backend, now);
+        self.live -= 1;
+        id.slot() as u32
+    }
+
+    /// The slot of whoever this names, if it can still be answered.
+    pub fn listener(&self, id: ConnId) -> Option<u32> {
+        self.slot(id).filter(|slot| matches!(self.get(*slot).phase, Phase::Open | Phase::Backend))
     }
 
     /// Frees the slot. Its rooms and its outbox must have been given up before.

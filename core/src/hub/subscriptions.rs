@@ -19,7 +19,6 @@ use crate::protocol::command::Start;
 use crate::protocol::reply::Gap;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::rules::Rule;
-use crate::slots::Phase;
 use std::time::Duration;
 
 /// Rooms subscribed to again in one turn after an outage. A batch costs the broker about as much as a large message, and messages
@@ -413,7 +412,7 @@ impl Hub {
         let Some(sender) = self.senders.take(id) else { return };
         cx.metrics.observe_publish(cx.now.since(sender.at));
         cx.metrics.publishes_confirmed += 1;
-        if let Some(slot) = cx.slots.slot(sender.conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) {
+        if let Some(slot) = cx.slots.listener(sender.conn) {
             cx.reply(slot, |out| reply::ack(out, &sender.id, position));
         }
     }
@@ -444,7 +443,7 @@ impl Hub {
                 "the broker went away before it confirmed; the message may have been published",
             ),
         };
-        if let Some(slot) = cx.slots.slot(sender.conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) {
+        if let Some(slot) = cx.slots.listener(sender.conn) {
             cx.refuse(slot, code, reason, Some(&sender.id), None);
         }
     }

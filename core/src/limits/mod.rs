@@ -17,7 +17,7 @@ pub use rate::Rate;
 use crate::config::Config;
 use crate::id::ConnId;
 use crate::metrics::Metrics;
-use crate::slots::{Slots, coarse, fine};
+use crate::slots::{Conn, Phase, Slots, coarse, fine};
 use crate::time::Time;
 use errors::Errors;
 use meter::{DELIVERY_BYTES, EventUsage, LIMITS, Limit, Meter, MeterPool, Rates, SILENCE_US_MAX};
@@ -96,7 +96,10 @@ impl Limits {
 
     /// Charges the connection. Returns `false` where it is over its limit.
     pub fn charge(&mut self, slots: &mut Slots, slot: u32, limit: Limit, things: usize, now: Time) -> bool {
-        let meter = &mut slots.get_mut(slot).meter;
+        let Conn { phase, meter, .. } = slots.get_mut(slot);
+        if *phase == Phase::Backend {
+            return true;
+        }
         let was_metered = meter.is_some();
         let allowed = Meter::charge(meter, &mut self.spares, &mut self.usage, &self.rates, limit, things as u64, now);
         if !was_metered && meter.is_some() {

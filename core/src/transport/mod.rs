@@ -187,7 +187,7 @@ impl Transport {
         let mut sources = HashMap::<u32, usize, _>::with_hasher(Seeded::new(0));
         for slot in slots.slots() {
             let conn = slots.get(slot);
-            live += usize::from(conn.phase != Phase::Free);
+            live += usize::from(!matches!(conn.phase, Phase::Free | Phase::Backend));
             open += u64::from(conn.phase == Phase::Open);
             heads += u64::from(conn.phase == Phase::Head);
             if is_source(conn.source) {

@@ -78,7 +78,7 @@ impl Transport {
             Phase::Open if pinged => return true,
             Phase::Open => self.heartbeat(cx, slot),
             Phase::Refused | Phase::Closing | Phase::Discarding => self.give_up(cx, slot),
-            Phase::Ended | Phase::Free => {}
+            Phase::Backend | Phase::Ended | Phase::Free => {}
         }
         false
     }

@@ -41,6 +41,7 @@ mod core_requests_are_answered_and_counted;
 mod core_rooms_linger;
 mod core_rooms_may_be_full;
 mod core_rules_say_who_may_do_what;
+mod core_serves_its_program;
 mod core_shares_its_limits_with_others;
 mod core_slow_members_of_some_rooms_stay;
 mod core_tells_when_all_rooms_are_back;

@@ -10,7 +10,6 @@ use crate::history::{Continuity, Epoch, Page, Part, Position, Query, Retention};
 use crate::limits::meter::Limit;
 use crate::protocol::command::HistoryFrom;
 use crate::protocol::{CommandId, ErrorCode, reply};
-use crate::slots::Phase;
 
 /// Bytes of messages in the answer to a `HISTORY`, at most.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
@@ -212,7 +211,7 @@ impl Hub {
 impl Asked {
     /// Who waits for the answer.
     fn slot(&self, cx: &Context) -> Option<u32> {
-        cx.slots.slot(self.conn?).filter(|slot| cx.slots.get(*slot).phase == Phase::Open)
+        cx.slots.listener(self.conn?)
     }
 
     fn query(&self) -> Query {

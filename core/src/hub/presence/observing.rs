@@ -12,7 +12,6 @@ use crate::limits::meter::Limit;
 use crate::presence::{Change, RosterPage, name_of, room_of};
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::rules::{Right, Slow};
-use crate::slots::Phase;
 use std::collections::btree_map;
 
 /// Users of whom those who observe a room are told at first: as many as in the answer to a `PRESENCE` that names no limit.
@@ -206,7 +205,7 @@ impl Hub {
 
     fn answer(&mut self, cx: &mut Context, key: u32, question: Question) {
         let Question { conn, id, limit, after, .. } = question;
-        let Some(slot) = cx.slots.slot(conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) else { return };
+        let Some(slot) = cx.slots.listener(conn) else { return };
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         let Some(name) = self.observed(key) else { return };
@@ -214,7 +213,7 @@ impl Hub {
         write_present(&mut text, name, view, (limit, after.as_deref()), id.as_ref());
         match cx.limits.charge(&mut cx.slots, slot, Limit::Bytes, text.len(), cx.now) {
             // It is charged for already.
-            true => drop(cx.fanout.reply(&mut cx.slots, slot, |out| out.extend_from_slice(&text))),
+            true => drop(cx.say(slot, |out| out.extend_from_slice(&text))),
             false => {
                 let reason = "more bytes a second than a connection may have read for it";
                 cx.refuse(slot, ErrorCode::TooFast, reason, id.as_ref(), Some(name));
@@ -229,7 +228,7 @@ impl Hub {
         let questions = presence.questions.remove(&key).unwrap_or_default();
         let code = if passes { ErrorCode::BrokerUnavailable } else { ErrorCode::BrokerRefused };
         for Question { conn, id, .. } in questions {
-            if let Some(slot) = cx.slots.slot(conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open) {
+            if let Some(slot) = cx.slots.listener(conn) {
                 cx.refuse(slot, code, UNKNOWN, id.as_ref(), self.observed(key));
             }
         }
