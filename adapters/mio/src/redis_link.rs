@@ -160,8 +160,8 @@ impl RedisLinks {
                 self.read_link(link, buffer, registry, now, &mut report);
             }
         }
-        // Who is not read cannot be late.
-        if !congested && self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
+        self.session.leave_unread(congested);
+        if self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.session.timeout(now);
         }
         journal::redis(&mut self.session);
@@ -519,6 +519,19 @@ mod tests {
         for is_connecting in [false, true] {
             links.resolved(link, found(&[listener.local_addr().unwrap()]), poll.registry(), now);
             assert_eq!(links.links.at(link).connection.is_some(), is_connecting);
+        }
+    }
+
+    #[test]
+    fn while_messages_are_left_unread_nothing_is_late_there_and_all_else_is_in_time() {
+        let poll = Poll::new().unwrap();
+        let mut links = links(&poll);
+        links.drive(poll.registry(), Time::ZERO);
+        let ids: Vec<LinkId> = links.session.links().collect();
+        for (congested, left) in [(true, [true, false]), (false, [false, false])] {
+            links.read(&mut [0], poll.registry(), Time::from_millis(100), congested, |_| ());
+            let is_left = |id: &LinkId| links.session.state(*id) == LinkState::Connecting;
+            assert_eq!(ids.iter().map(is_left).collect::<Vec<_>>(), left, "of the subscriber and the publisher");
         }
     }
 

@@ -109,9 +109,7 @@ impl Steps for TurnSteps<'_, '_> {
     }
 
     fn broker(&mut self, turn: &mut Turn<'_>, congested: bool) {
-        if !congested {
-            self.adapter.read_redis(self.session, turn, self.now, self.around);
-        }
+        self.adapter.read_redis(self.session, turn, (self.now, congested), self.around);
     }
 
     fn accept(&mut self, turn: &mut Turn<'_>) {
@@ -334,9 +332,18 @@ impl Adapter {
         }
     }
 
-    fn read_redis(&mut self, session: &mut RedisBroker, turn: &mut Turn<'_>, now: Time, around: &mut Surroundings<'_>) {
+    fn read_redis(
+        &mut self,
+        session: &mut RedisBroker,
+        turn: &mut Turn<'_>,
+        (now, congested): (Time, bool),
+        around: &mut Surroundings<'_>,
+    ) {
         for id in session.links() {
             self.establish(id, session, now, around);
+            if congested && session.receives(id) {
+                continue;
+            }
             while let Some(wire) = self.established(id) {
                 match around.network.read(wire, Side::Near, 64 * 1024, &mut around.timeline) {
                     Read::Bytes(bytes) => {
@@ -348,6 +355,7 @@ impl Adapter {
                 }
             }
         }
+        session.leave_unread(congested);
         if session.next_timeout().is_some_and(|deadline| deadline <= now) {
             session.timeout(now);
             self.look(session, None, now, around);

@@ -111,9 +111,12 @@ impl RedisLinks {
             }
         }
         self.put_off = None;
+        self.session.leave_unread(congested);
         if self.session.next_timeout().is_some_and(|deadline| deadline <= now) {
-            // Who is not read cannot be late, nor can who has said something that its thread has yet to tell.
-            if congested || self.links.iter().any(Link::has_untold) {
+            let is_read = |id: &LinkId| !congested || !self.session.receives(*id);
+            let mut read = self.session.links().filter(is_read).filter_map(|id| self.links.get(id.index()));
+            // Nor can be late who has said something that its thread has yet to tell.
+            if read.any(Link::has_untold) {
                 self.put_off = Some(now + UNTOLD_RECHECK);
             } else {
                 self.session.timeout(now);
@@ -393,6 +396,18 @@ mod tests {
         assert_eq!(stream.read(&mut [0]).unwrap(), 1);
         links.read(late, false, |_| ());
         assert_eq!(links.session.state(id), LinkState::Waiting);
+    }
+
+    #[test]
+    fn while_messages_are_left_unread_nothing_is_late_there_and_all_else_is_in_time() {
+        let (mut links, ..) = connecting();
+        let ids: Vec<LinkId> = links.session.links().collect();
+        let late = Time::ZERO + links.connect_timeout;
+        for (congested, left) in [(true, [true, false]), (false, [false, false])] {
+            links.read(late, congested, |_| ());
+            let is_left = |id: &LinkId| links.session.state(*id) == LinkState::Connecting;
+            assert_eq!(ids.iter().map(is_left).collect::<Vec<_>>(), left, "of the subscriber and the publisher");
+        }
     }
 
     #[test]

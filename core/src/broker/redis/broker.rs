@@ -209,6 +209,13 @@ impl RedisBroker {
         either!(&mut self.at, at => at.poll_events(&mut sink));
     }
 
+    /// Says whether links that [`RedisBroker::receives`] messages are left unread, because the hub is congested: nothing that is to come on
+    /// them can be late meanwhile. What is due on others goes on, such as the renewal of a lease. To be said before each
+    /// [`RedisBroker::timeout`].
+    pub fn leave_unread(&mut self, is_unread: bool) {
+        either!(&mut self.at, at => at.leave_unread(is_unread));
+    }
+
     /// When to call [`RedisBroker::timeout`] and [`RedisBroker::poll_connection`], if nothing else happens.
     pub fn next_timeout(&self) -> Option<Time> {
         either!(&self.at, at => at.next_timeout())

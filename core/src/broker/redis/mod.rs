@@ -11,7 +11,7 @@
 //!
 //! 1. For each of [`RedisBroker::links`] whose socket had news: [`RedisBroker::connected`], [`RedisBroker::input`] with what was
 //!    read, [`RedisBroker::disconnected`] at end of file or on an error. While the hub is congested, a link that
-//!    [`RedisBroker::receives`] is left unread.
+//!    [`RedisBroker::receives`] is left unread, which [`RedisBroker::leave_unread`] says.
 //! 2. [`RedisBroker::timeout`] if [`RedisBroker::next_timeout`] is due. *After* the input: bytes that lay unread
 //!    while the driver was held up are a sign of life, too.
 //! 3. [`RedisBroker::poll_events`], and the hub's answers to all events so far: [`RedisBroker::subscribe`],

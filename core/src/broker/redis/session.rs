@@ -52,6 +52,8 @@ pub(super) struct RedisSession {
     now: Time,
     /// The publisher is up, which is not told yet: it is not known whether there is a connection for rooms that wait for replicas as well.
     is_up_untold: bool,
+    /// What the subscriber says is left unread, so that nothing can be late there.
+    is_unread: bool,
     /// Why Redis refuses for a while, as was told last.
     told_trouble: Option<String>,
     /// What has to be known of its Cluster.
@@ -83,6 +85,7 @@ impl RedisSession {
             events: EventQueue::default(),
             now: Time::ZERO,
             is_up_untold: false,
+            is_unread: false,
             told_trouble: None,
             news: Vec::new(),
             losses: 0,
@@ -347,13 +350,25 @@ impl RedisSession {
     pub fn next_timeout(&self) -> Option<Time> {
         let publishers = [&self.publisher, &self.durable_publisher];
         let expiries = publishers.into_iter().filter_map(|publisher| publisher.next_expiry(&self.config));
-        let has_to_look = |role: &Role| self.target.is_some() || !self.links[*role as usize].is_waiting();
+        let has_to_look = |role: &Role| {
+            let is_waiting = self.links[*role as usize].is_waiting();
+            if is_waiting { self.target.is_some() } else { !self.is_unread_on(*role) }
+        };
         self.roles()
             .filter(has_to_look)
             .map(|role| self.links[role as usize].next_timeout(&self.config))
             .chain(expiries)
-            .chain(self.canary.next_timeout())
+            .chain(self.canary.next_timeout().filter(|_| !self.is_unread))
             .min()
+    }
+
+    /// Whether what the subscriber says is left unread from now on.
+    pub fn leave_unread(&mut self, is_unread: bool) {
+        self.is_unread = is_unread;
+    }
+
+    fn is_unread_on(&self, role: Role) -> bool {
+        self.is_unread && role == Role::Subscriber
     }
 
     /// Does what is due: probes, and gives up what has not answered.
@@ -363,6 +378,9 @@ impl RedisSession {
             publisher.expire(now, &self.config, &mut self.events);
         }
         for role in self.roles() {
+            if self.is_unread_on(role) {
+                continue;
+            }
             let probed = match role {
                 Role::Subscriber => self.subscriber.is_probed(),
                 Role::Publisher => self.publisher.is_probed(),
@@ -384,7 +402,9 @@ impl RedisSession {
                 publisher.probe(*asks_role, again, outbox);
             }
         }
-        self.mind_canary(now);
+        if !self.is_unread {
+            self.mind_canary(now);
+        }
     }
 
     /// Publishes the canary's next number, and asks for the last one where it is late.

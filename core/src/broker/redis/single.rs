@@ -156,6 +156,10 @@ impl Single {
         self.session.next_timeout().into_iter().chain(sentinels).chain(keeper).min()
     }
 
+    pub(super) fn leave_unread(&mut self, is_unread: bool) {
+        self.session.leave_unread(is_unread);
+    }
+
     pub(super) fn timeout(&mut self, now: Time) {
         self.session.timeout(now);
         if let Some(sentinels) = &mut self.sentinels {

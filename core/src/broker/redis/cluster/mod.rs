@@ -339,6 +339,10 @@ impl Cluster {
             .min()
     }
 
+    pub(super) fn leave_unread(&mut self, is_unread: bool) {
+        self.nodes.iter_mut().flatten().for_each(|node| node.session.leave_unread(is_unread));
+    }
+
     pub(super) fn timeout(&mut self, now: Time) {
         self.now = now;
         self.scout.timeout(now, &self.config);

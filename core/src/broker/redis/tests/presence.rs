@@ -161,6 +161,31 @@ fn a_lease_is_renewed_three_times_as_often_as_it_would_run_out() {
 }
 
 #[test]
+fn a_lease_is_renewed_while_messages_are_left_unread() {
+    let probe_interval = Duration::from_secs(1);
+    let mut script = Script::new(RedisConfig { probe_interval, ..config() });
+    script.connect(Role::Subscriber);
+    script.publisher_up();
+    script.replies(&[renewed(true, A, &[])]);
+    script.session.leave_unread(true);
+    for _ in 0..6 {
+        script.wait(LEASE / 3);
+        let said = script.sent(Role::Publisher);
+        assert!(said.iter().any(|words| words.get(1).is_some_and(|sha1| sha1 == Lua::Renew.sha1())), "{said:?}");
+        let replies = said.iter().map(|words| match &words[0][..] {
+            "EVALSHA" if words[1] == Lua::Renew.sha1() => renewed(true, A, &[]),
+            "EVALSHA" => checked(false, A, &[]),
+            _ => MASTER.to_vec(),
+        });
+        let replies: Vec<Vec<u8>> = replies.collect();
+        assert!(script.replies(&replies).is_empty());
+        assert!(script.sent(Role::Subscriber).is_empty(), "it is not asked for a sign of life");
+    }
+    assert_eq!(script.session.stats().subscriber.state, LinkState::Up);
+    assert_eq!(script.session.stats().presence_incarnations, 1);
+}
+
+#[test]
 fn whoever_was_held_up_for_a_lease_begins_anew_before_anything_else() {
     let (mut script, incarnation) = Script::leased(A);
     script.present(1, 1);
