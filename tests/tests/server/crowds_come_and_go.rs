@@ -1,6 +1,8 @@
 //! Many users in one room: they reload, come and go in any order, and leave at once.
 
 use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fanfare_tests::presence::{Crowd, Observer, wait_until_redis_holds};
 use fanfare_tests::{Adapter, Redis, Server, Signal};
@@ -55,6 +57,47 @@ fn reloads_make_no_noise_among_workers() {
     let mut crowd = Crowd::lingering(ROOM, NEVER_MS);
     let servers = [crowd.launch().embedded().workers(workers()).start()];
     reload(&mut crowd, &servers);
+}
+
+/// Users reload their pages at a rate of two hundred a second for some seconds, each at whichever instance, and are back within the time for
+/// which users linger.
+fn reload_steadily(crowd: &mut Crowd, servers: &[Server]) {
+    const A_TICK: usize = 20;
+    const TICK: Duration = Duration::from_millis(100);
+    const TICKS: usize = 50;
+    let mut observers: Vec<Observer> = (0..2).flat_map(|_| observe(crowd, servers)).collect();
+    let users: Vec<String> = (0..10 * A_TICK).map(|number| format!("user{number}")).collect();
+    crowd.enter_all(&servers[0], users.iter().cloned());
+    crowd.settle(&mut observers, (&servers[0], "x1"));
+    let began = Instant::now();
+    for (tick, users) in users.chunks(A_TICK).cycle().take(TICKS).enumerate() {
+        users.iter().for_each(|user| crowd.leave(user));
+        crowd.enter_all(&servers[tick % servers.len()], users.iter().cloned());
+        observers.iter_mut().for_each(Observer::listen);
+        thread::sleep((TICK * (tick as u32 + 1)).saturating_sub(began.elapsed()));
+    }
+    crowd.settle(&mut observers, (&servers[servers.len() - 1], "x2"));
+    for observer in &observers {
+        users.iter().for_each(|user| assert_eq!(observer.told(user), (1, 0), "{user} has only reloaded"));
+    }
+}
+
+/// Nobody takes so long to reload.
+const LINGER_MS: u64 = 20_000;
+
+#[test]
+fn two_hundred_reloads_a_second_make_no_noise() {
+    let redis = Redis::start();
+    let mut crowd = Crowd::lingering(ROOM, LINGER_MS);
+    let servers: [Server; 3] = std::array::from_fn(|_| crowd.instance(&redis.url(), 10_000).start());
+    reload_steadily(&mut crowd, &servers);
+}
+
+#[test]
+fn two_hundred_reloads_a_second_make_no_noise_among_workers() {
+    let mut crowd = Crowd::lingering(ROOM, LINGER_MS);
+    let servers = [crowd.launch().embedded().workers(workers()).start()];
+    reload_steadily(&mut crowd, &servers);
 }
 
 /// Users come and go in an order that is drawn, with several connections each.

@@ -16,4 +16,5 @@ mod abuse_unfinished_messages;
 mod descriptor_exhaustion_is_survived;
 mod histories_lose_nothing_in_silence;
 mod pending_upgrades_are_bounded;
+mod ten_thousand_members_leave_at_once;
 mod workers_act_as_one_server;
