@@ -1,6 +1,6 @@
 //! How a server's program runs: configuration first, then the log, then whatever it serves, until that has ended.
 
-use crate::config::{Command, Loaded, Stop};
+use crate::config::{Command, Failed, Loaded, Stop};
 use crate::logging::{self, Log};
 use std::error::Error;
 use std::fmt;
@@ -69,9 +69,9 @@ pub fn main<C>(
                 }
                 ExitCode::SUCCESS
             }
-            Err(why) => {
-                let _ = writeln!(io::stderr(), "{name}: {why}");
-                ExitCode::FAILURE
+            Err(failed) => {
+                let _ = writeln!(io::stderr(), "{name}: {failed}");
+                if matches!(failed, Failed::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
             }
         };
     }

@@ -56,6 +56,11 @@ fn a_token_is_printed_alone_and_a_ban_is_kept() {
     assert!(stderr.contains("for \"alice\"") && !stderr.contains(parts[2]) && !stderr.contains("hunter2"), "{stderr}");
     let (code, stdout, stderr) = texts(Server::launch().embedded().args(["bans"]));
     assert!(code == 1 && stdout.is_empty() && stderr.contains("there is nowhere to keep bans"), "{stderr}");
+    for wrong in [["--info", "{"], ["--for", "soon"], ["--publish", "a:**:b"], ["--user", "bob"]] {
+        let token = Server::launch().args(["token", "--user", "alice"]).args(wrong);
+        let (code, stdout, stderr) = texts(token.env("FANFARE_AUTH_SECRET", secret));
+        assert!(code == 2 && stdout.is_empty() && !stderr.is_empty(), "{wrong:?}: {code}, {stderr}");
+    }
     let (code, stdout, stderr) = texts(Server::launch().args(["ban", "--user", "eve"]));
     assert!(code == 2 && stdout.is_empty() && stderr.contains("--for <SPAN>"), "{stderr}");
 

@@ -3,8 +3,8 @@
 use super::span;
 use crate::config::{Config, bans_store};
 use crate::time::unix_ms;
-use fanfare_auth::{Ban, BanStore, Banned, cli};
-use fanfare_shell::config::{Asked, Flag, Said, Subcommand, Times};
+use fanfare_auth::{Ban, BanError, BanStore, Banned, cli};
+use fanfare_shell::config::{Asked, Failed, Flag, Said, Subcommand, Times};
 
 const USER: Flag = Flag { name: "user", value_name: "NAME", help: "A user", times: Times::AtMostOnce };
 const TOKEN: Flag =
@@ -32,10 +32,10 @@ pub(crate) const BAN: Subcommand<Config> = Subcommand {
     ],
     run: |config, asked| {
         let (store, now_ms) = (store(config)?, unix_ms());
-        let what = banned(asked, now_ms)?;
-        let seconds = span::seconds(asked.one("for").unwrap_or_default())?;
+        let what = banned(asked, now_ms).map_err(Failed::Usage)?;
+        let seconds = span::seconds(asked.one("for").unwrap_or_default()).map_err(Failed::Usage)?;
         let ban = Ban { what, until_ms: now_ms.saturating_add(seconds * 1_000) };
-        store.ban(&ban, now_ms).map_err(|error| error.to_string())?;
+        store.ban(&ban, now_ms).map_err(not_done)?;
         Ok(Said { result: String::new(), hint: format!("banned; to lift it: unban {}", cli::flags(&ban.what)) })
     },
 };
@@ -46,9 +46,10 @@ pub(crate) const UNBAN: Subcommand<Config> = Subcommand {
     options: &[USER, TOKEN, ISSUED_BEFORE],
     run: |config, asked| {
         let (store, now_ms) = (store(config)?, unix_ms());
-        let was_there = store.unban(&banned(asked, now_ms)?, now_ms).map_err(|error| error.to_string())?;
+        let what = banned(asked, now_ms).map_err(Failed::Usage)?;
+        let was_there = store.unban(&what, now_ms).map_err(not_done)?;
         if !was_there {
-            return Err("there is no such ban; `bans` prints all of them".to_owned());
+            return Err(Failed::Work("there is no such ban; `bans` prints all of them".to_owned()));
         }
         Ok(Said { result: String::new(), hint: "the ban is lifted".to_owned() })
     },
@@ -59,14 +60,23 @@ pub(crate) const BANS: Subcommand<Config> = Subcommand {
     about: "Print the bans in force, each by the flags that `ban` and `unban` take",
     options: &[],
     run: |config, _| {
-        let list = store(config)?.list(unix_ms()).map_err(|error| error.to_string())?;
+        let list = store(config)?.list(unix_ms()).map_err(not_done)?;
         Ok(Said { result: cli::bans(&list), hint: String::new() })
     },
 };
 
-fn store(config: &Config) -> Result<Box<dyn BanStore>, String> {
+/// Why the store has not done it.
+fn not_done(error: BanError) -> Failed {
+    match error {
+        BanError::BadName => Failed::Usage(error.to_string()),
+        error => Failed::Work(error.to_string()),
+    }
+}
+
+fn store(config: &Config) -> Result<Box<dyn BanStore>, Failed> {
     let nowhere = "there is nowhere to keep bans: set redis.url (--redis-url) or auth.bans_file (--auth-bans-file), as the servers have it";
-    bans_store(config).map_err(|error| error.to_string())?.ok_or_else(|| nowhere.to_owned())
+    let store = bans_store(config).map_err(|error| Failed::Work(error.to_string()))?;
+    store.ok_or_else(|| Failed::Work(nowhere.to_owned()))
 }
 
 fn banned(asked: &Asked, now_ms: u64) -> Result<Banned, String> {

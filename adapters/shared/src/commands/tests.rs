@@ -22,7 +22,7 @@ fn with(arguments: &[&str], environment: &[(&str, &str)]) -> (Config, Result<Sai
     match load(&PROGRAM, arguments, environment.iter().map(|(name, value)| (name.into(), value.into()))) {
         Ok(loaded) => {
             let outcome = loaded.outcome().expect("it is a command");
-            (loaded.config, outcome)
+            (loaded.config, outcome.map_err(|failed| failed.to_string()))
         }
         Err(Stop::CommandLine(error)) => (Config::default(), Err(error.to_string())),
         Err(Stop::Config(error)) => (Config::default(), Err(error.to_string())),

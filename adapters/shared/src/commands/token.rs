@@ -4,9 +4,9 @@ use super::span;
 use crate::config::{Config, methods, signing_secret};
 use crate::time::unix_ms;
 use fanfare_auth::cli::{TokenRequest, minting_key, token};
-use fanfare_auth::{Credential, Grants, MintingKey, Secret, Source};
+use fanfare_auth::{Credential, Grants, MintingKey, Secret, SetupError, Source};
 use fanfare_core::rules::Pattern;
-use fanfare_shell::config::{Asked, Flag, Said, Subcommand, Times};
+use fanfare_shell::config::{Asked, Failed, Flag, Said, Subcommand, Times};
 use std::fs;
 
 const PATTERNS: &str = "PATTERN";
@@ -67,12 +67,17 @@ pub(crate) const TOKEN: Subcommand<Config> = Subcommand {
     run,
 };
 
-fn run(config: &Config, asked: &Asked) -> Result<Said, String> {
-    let (request, key, now_ms) = (request(config, asked)?, key(config, asked)?, unix_ms());
-    let token = token(&request, &key, now_ms).map_err(|why| why.to_string())?;
+fn run(config: &Config, asked: &Asked) -> Result<Said, Failed> {
+    let request = request(config, asked)?;
+    let (key, now_ms) = (key(config, asked).map_err(Failed::Work)?, unix_ms());
+    let token = token(&request, &key, now_ms).map_err(|why| match why {
+        SetupError::BadUser | SetupError::BadInfo => Failed::Usage(why.to_string()),
+        why => Failed::Work(why.to_string()),
+    })?;
     let is_own = asked.one("issuer").is_none() && asked.one("key-file").is_none();
-    let refusal = if is_own { refusal(config, &token, now_ms)? } else { None };
-    let text = String::from_utf8(token.expose().to_vec()).map_err(|_| "the token is no text".to_owned())?;
+    let refusal = if is_own { refusal(config, &token, now_ms).map_err(Failed::Work)? } else { None };
+    let text =
+        String::from_utf8(token.expose().to_vec()).map_err(|_| Failed::Work("the token is no text".to_owned()))?;
     let hint = match refusal {
         Some(why) => format!("a server with this configuration refuses it: {why}"),
         None => hint(config, &request),
@@ -80,18 +85,21 @@ fn run(config: &Config, asked: &Asked) -> Result<Said, String> {
     Ok(Said { result: text + "\n", hint })
 }
 
-fn request(config: &Config, asked: &Asked) -> Result<TokenRequest, String> {
+fn request(config: &Config, asked: &Asked) -> Result<TokenRequest, Failed> {
     let auth = &config.auth;
-    let patterns = |flag: &str| -> Result<Vec<String>, String> {
+    let patterns = |flag: &str| -> Result<Vec<String>, Failed> {
         let checked = |text: &str| match text.parse::<Pattern>() {
             Ok(_) => Ok(text.to_owned()),
-            Err(why) => Err(format!("--{flag} {text:?}: {why}")),
+            Err(why) => Err(Failed::Usage(format!("--{flag} {text:?}: {why}"))),
         };
         asked.all(flag).map(checked).collect()
     };
     let id = match asked.one("id") {
         Some(id) => id.to_owned(),
-        None => format!("{:016x}", getrandom::u64().map_err(|error| format!("the system has no randomness: {error}"))?),
+        None => {
+            let drawn = getrandom::u64();
+            format!("{:016x}", drawn.map_err(|error| Failed::Work(format!("the system has no randomness: {error}")))?)
+        }
     };
     let own = |flag: &str, configured: Option<&str>| {
         asked.one(flag).or(configured).filter(|text| !text.is_empty()).map(str::to_owned)
@@ -106,7 +114,7 @@ fn request(config: &Config, asked: &Asked) -> Result<TokenRequest, String> {
         },
         join: asked.all("join").map(str::to_owned).collect(),
         info: asked.one("info").map(str::to_owned),
-        lifetime_s: span::seconds(asked.one("for").unwrap_or("1h"))?,
+        lifetime_s: span::seconds(asked.one("for").unwrap_or("1h")).map_err(Failed::Usage)?,
         issuer: own("issuer", Some(&auth.issuer.name)),
         audience: own("audience", auth.issuer.audience.first().map(|audience| audience.as_str())),
         id: Some(id),

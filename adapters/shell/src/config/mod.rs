@@ -25,5 +25,5 @@ pub use load::{Loaded, Stop, load};
 pub use problem::{ConfigError, Problem, Source};
 pub use rule::Rule;
 pub use schema::{Help, PortVariable, Program, Question, Schema, Sources};
-pub use subcommand::{Asked, Flag, Said, Subcommand, Times};
+pub use subcommand::{Asked, Failed, Flag, Said, Subcommand, Times};
 pub use tables::{ArrayOfTables, Fault, Tables};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::command_line::Command;
 use super::load::Loaded;
-use super::subcommand::Said;
+use super::subcommand::{Failed, Said};
 
 impl<C> Loaded<C> {
     /// Every key with its value and, as a comment, where that came from.
@@ -32,7 +32,7 @@ impl<C> Loaded<C> {
     }
 
     /// What came of the command that the command line has given, if it is one beside `check-config`.
-    pub fn outcome(&self) -> Option<Result<Said, String>> {
+    pub fn outcome(&self) -> Option<Result<Said, Failed>> {
         let Command::Other { subcommand, asked } = &self.command else { return None };
         Some((self.sources.schema().subcommands[*subcommand].run)(&self.config, asked))
     }

@@ -11,7 +11,7 @@ pub struct Subcommand<C: 'static> {
     /// Its flags, beside those of every key.
     pub options: &'static [Flag],
     /// Does it.
-    pub run: fn(&C, &Asked) -> Result<Said, String>,
+    pub run: fn(&C, &Asked) -> Result<Said, Failed>,
 }
 
 /// A flag of a command, with a value.
@@ -60,6 +60,22 @@ impl fmt::Debug for Asked {
     /// The names alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.values.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// Why a command was not done, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// What it was told is wrong, as a flag may be that has no such value.
+    Usage(String),
+    /// It could not be done.
+    Work(String),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failed::Usage(why) | Failed::Work(why)) = self;
+        f.write_str(why)
     }
 }
 

@@ -90,7 +90,7 @@ static SCHEMA: Schema<Tea> = Schema {
             Flag { name: "when", value_name: "TIME", help: "When", times: Times::AtMostOnce },
         ],
         run: |tea, asked| match asked.one("when") {
-            Some("never") => Err("nobody is served".to_owned()),
+            Some("never") => Err(Failed::Work("nobody is served".to_owned())),
             when => {
                 let with: Vec<_> = asked.all("with").collect();
                 let who = asked.one("who").expect("it has to be given");
@@ -325,7 +325,7 @@ fn a_command_is_told_its_flags_and_the_configuration() {
     let result = "ann gets 5 cups with [\"milk\", \"salt\"] at None\n".to_owned();
     assert_eq!(said, Some(Ok(Said { result, hint: "enjoy".to_owned() })));
     let said = pour(&["serve", "--who", "ann", "--when", "never"], &[]).unwrap().outcome();
-    assert_eq!(said, Some(Err("nobody is served".to_owned())));
+    assert_eq!(said, Some(Err(Failed::Work("nobody is served".to_owned()))));
     assert_eq!(pour(&["check-config"], &[]).unwrap().outcome(), None);
     assert!(pour(&["serve"], &[]).unwrap_err().contains("--who <NAME>"));
     assert!(pour(&["serve", "--who", "a", "--who", "b"], &[]).unwrap_err().contains("cannot be used multiple times"));

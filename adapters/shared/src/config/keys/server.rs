@@ -18,7 +18,7 @@ pub(super) static SERVER: &[Key<Config>] = &[
     Key {
         name: "ops_listen",
         default: "",
-        help: "Where /metrics, /healthz and /readyz are served for operators, without any authentication: keep it private",
+        help: "Where /metrics, /instances, /healthz and /readyz are served for operators, without any authentication: keep it private",
         environment_alias: None,
         kind: &OptionalAddress { field: field!(ops_listen) },
     },
