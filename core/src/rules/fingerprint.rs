@@ -48,7 +48,12 @@ fn write_rule(text: &mut String, rule: &Rule) {
         Storing::On => "on",
         Storing::Off => "off",
     };
-    writeln!(text, " {slow} {store} {replicas_min} {members_max} {presence}{}", words(*permissions))
+    // Where it is kept who is in a room, clients are asked who they are. Said or not, that is the right of those that may become members
+    // then, but for what is granted, which has a list of its own.
+    let is_members = |who: &Who| *who != Who::Granted && *who == permissions.subscribe.unwrap_or(Who::User);
+    let seen_by = permissions.presence.filter(|who| !*presence || !is_members(who));
+    let permissions = Permissions { presence: seen_by, ..*permissions };
+    writeln!(text, " {slow} {store} {replicas_min} {members_max} {presence}{}", words(permissions))
         .expect("a String takes every write");
 }
 
@@ -120,6 +125,21 @@ mod tests {
         assert_eq!(found.len(), lists.len());
         let turned = [rules[1].clone(), rules[0].clone()];
         assert_ne!(fingerprint(&turned), fingerprint(&rules[..2]), "the first that fits is a room's");
+    }
+
+    #[test]
+    fn who_sees_who_is_there_may_be_said_or_follow_from_who_may_be_there() {
+        let kept = |subscribe: Option<Who>, seen_by: Option<Who>| {
+            let permissions = Permissions { subscribe, presence: seen_by, ..Permissions::default() };
+            Rules { list: [rule(|rule| (rule.presence, rule.permissions) = (true, permissions))].into() }.fingerprint()
+        };
+        for (subscribe, follows) in [(None, Who::User), (Some(Who::Anyone), Who::Anyone), (Some(Who::User), Who::User)]
+        {
+            assert_eq!(kept(subscribe, Some(follows)), kept(subscribe, None), "{subscribe:?}");
+            assert_ne!(kept(subscribe, Some(Who::Nobody)), kept(subscribe, None), "{subscribe:?}");
+        }
+        let granted = Some(Who::Granted);
+        assert_ne!(kept(granted, granted), kept(granted, None), "each has a list of its own");
     }
 
     /// Instances of two builds compare theirs, so it must not change without the rules.
