@@ -151,8 +151,13 @@ impl Session {
             let (right, name) = hub.right_of_members(*room);
             !may(right, name) || hub.waits_for_earlier(slot, *room) && !may(Right::History, name)
         };
-        let lost: Vec<u32> = rooms.filter(is_lost).collect();
+        let mut lost: Vec<u32> = rooms.filter(is_lost).collect();
+        // Who is no member any more observes nothing either, and one word of that is enough.
+        lost.sort_by_key(|room| hub.right_of_members(*room).0 == Right::Presence);
         for room in lost {
+            if cx.slots.get(slot).rooms.position(room).is_none() {
+                continue;
+            }
             cx.metrics.permissions_withdrawn += 1;
             if !hub.expel(cx, slot, room) {
                 return Err(CloseReason::Forbidden("this user may not be in this room any more"));

@@ -395,6 +395,30 @@ fn who_may_not_see_who_is_there_is_told_so_also_later() {
 }
 
 #[test]
+fn who_may_not_be_there_any_more_is_told_that_alone() {
+    let mut config = with_presence(Some(Who::Granted));
+    let mut rules: Vec<Rule> = config.rules.as_slice().to_vec();
+    rules[0].permissions.subscribe = Some(Who::Granted);
+    config.rules = Rules::new(rules).expect("rules");
+    let mut bob = user("bob", "");
+    bob.grants = Grants::default().with(Right::Presence, ["r"]).unwrap().with(Right::Subscribe, ["r"]).unwrap();
+    // It comes to observe with its SUBSCRIBE, or later.
+    for first in [OBSERVE, r#"{"type":"SUBSCRIBE","room":"r"}"#] {
+        let mut lone = LoneCore::new(config.clone());
+        let conn = open(&mut lone, Some(&bob));
+        say(&mut lone, conn, first);
+        lone.broker(BrokerEvent::Subscribed { room: "r" });
+        say(&mut lone, conn, OBSERVE);
+        lone.broker(BrokerEvent::Subscribed { room: &name_of("r") });
+        let said = lone.turn(|turn| turn.feed(Event::Authenticated { conn, outcome: Ok(&user("bob", "")) }));
+        let told = texts(&said, conn);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(r#""type":"UNSUBSCRIBED""#) && told[0].contains(r#""code":"forbidden""#), "{told:?}");
+        assert_eq!(lone.core.metrics().memberships_now, 0);
+    }
+}
+
+#[test]
 fn a_user_has_no_more_connections_on_all_instances_than_allowed() {
     let config = config(|config| {
         config.presence.connections_per_user_max = 2;
