@@ -39,6 +39,9 @@ pub fn redis(redis: &mut RedisBroker) {
             "redis and the histories of rooms"
         );
     }
+    if let Some(reason) = redis.take_presence_complaint() {
+        tracing::warn!(reason, address = redis.address().map(tracing::field::display), "redis and who is in rooms");
+    }
     if let Some(reason) = redis.take_canary_refusal() {
         tracing::warn!(reason, address = redis.address().map(tracing::field::display), "redis refuses the canary");
     }

@@ -457,6 +457,7 @@ impl History {
         assert_eq!((&self.waiting, self.up, self.refusing), (&BTreeSet::new(), [false; 2], false));
         assert!(self.reads.is_empty(), "never answered: {:?}", self.reads);
         assert!(self.presence.is_empty(), "never answered: {:?}", self.presence);
+        self.session.take_presence_complaint().iter().for_each(|reason| check_reason(reason, self.passwords));
         self.session.take_complaint().iter().for_each(|reason| check_reason(reason, self.passwords));
     }
 }

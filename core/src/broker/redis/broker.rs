@@ -90,6 +90,12 @@ impl RedisBroker {
         either!(&mut self.at, at => at.take_complaint())
     }
 
+    /// What is wrong with who is in rooms in Redis, for the log, told as often. That scripts cannot be loaded concerns both, and is told of
+    /// histories.
+    pub fn take_presence_complaint(&mut self) -> Option<String> {
+        either!(&mut self.at, at => at.take_presence_complaint())
+    }
+
     /// Why it cannot be found out whether what is published is heard, for the log: once, until it can again. Redis refuses that to
     /// whom its ACL allows other channels only.
     pub fn take_canary_refusal(&mut self) -> Option<String> {

@@ -1,4 +1,4 @@
-//! What the log is told of rooms' histories. Each store may be refused for the same reason, which is worth one line.
+//! What the log is told of rooms' histories, and of who is in rooms. Each store may be refused for the same reason, which is worth one line.
 
 use super::RedisConfig;
 
@@ -26,7 +26,7 @@ impl Complaint {
     }
 }
 
-/// What the log is told of rooms' histories, each kind once, until there has been none of it from one probe to the next.
+/// What the log is told, each kind once, until there has been none of it from one probe to the next.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
     /// Something was not stored or not read.
@@ -35,6 +35,8 @@ pub(super) struct Complaints {
     incomplete: Complaint,
     /// Something was stored, and too few replicas have it.
     unreplicated: Complaint,
+    /// It was not kept, read or announced who is in a room.
+    presence: Complaint,
     /// Why Redis may evict histories, as of the last set-up.
     eviction: Option<String>,
     /// The same, to be told.
@@ -78,14 +80,25 @@ impl Complaints {
         self.unreplicated.make(reason);
     }
 
+    /// It was not kept, read or announced who is in a room.
+    pub(super) fn presence(&mut self, reason: impl FnOnce() -> String) {
+        self.presence.make(reason);
+    }
+
     /// A probe is sent: some time has passed since the last one.
     pub(super) fn probed(&mut self) {
         self.refused.probed();
         self.incomplete.probed();
         self.unreplicated.probed();
+        self.presence.probed();
     }
 
-    /// What has yet to be told.
+    /// What has yet to be told of presence.
+    pub(super) fn take_presence(&mut self) -> Option<String> {
+        self.presence.reason.take()
+    }
+
+    /// What has yet to be told of histories.
     pub(super) fn take(&mut self) -> Option<String> {
         let Complaints { refused, incomplete, unreplicated, new_eviction, .. } = self;
         [&mut incomplete.reason, &mut unreplicated.reason, &mut refused.reason, new_eviction]

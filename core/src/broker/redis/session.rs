@@ -178,6 +178,11 @@ impl RedisSession {
         self.publisher.complaints.take().or_else(|| self.durable_publisher.complaints.take())
     }
 
+    /// The same of who is in rooms.
+    pub fn take_presence_complaint(&mut self) -> Option<String> {
+        self.publisher.complaints.take_presence()
+    }
+
     /// Why it cannot be found out whether what is published is heard, for the log: once, until it can again. Redis refuses that to
     /// whom its ACL allows other channels only.
     pub fn take_canary_refusal(&mut self) -> Option<String> {

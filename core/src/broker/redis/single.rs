@@ -45,6 +45,10 @@ impl Single {
         self.session.take_complaint()
     }
 
+    pub(super) fn take_presence_complaint(&mut self) -> Option<String> {
+        self.session.take_presence_complaint()
+    }
+
     pub(super) fn take_canary_refusal(&mut self) -> Option<String> {
         self.session.take_canary_refusal()
     }

@@ -20,6 +20,7 @@ use super::link_id::{LinkId, Role};
 use super::names::{ClusterPubSub, SLOTS};
 use super::presence::{Instance, Keeper};
 use super::queue::EventQueue;
+use super::session::RedisSession;
 use super::subscriber::Operation;
 use super::{Address, ConnectionRequest, LinkState, LinkStats, RedisConfig, RedisStats};
 use crate::broker::{BrokerEvent, Partitions};
@@ -390,17 +391,20 @@ impl Cluster {
     }
 
     pub(super) fn take_complaint(&mut self) -> Option<String> {
-        self.nodes.iter_mut().flatten().find_map(|node| {
-            let complaint = node.session.take_complaint()?;
-            Some(format!("{}: {complaint}", node.address))
-        })
+        self.told_of_a_node(RedisSession::take_complaint)
+    }
+
+    pub(super) fn take_presence_complaint(&mut self) -> Option<String> {
+        self.told_of_a_node(RedisSession::take_presence_complaint)
     }
 
     pub(super) fn take_canary_refusal(&mut self) -> Option<String> {
-        self.nodes.iter_mut().flatten().find_map(|node| {
-            let refusal = node.session.take_canary_refusal()?;
-            Some(format!("{}: {refusal}", node.address))
-        })
+        self.told_of_a_node(RedisSession::take_canary_refusal)
+    }
+
+    /// What one of the sessions has to tell, and of which node.
+    fn told_of_a_node(&mut self, take: fn(&mut RedisSession) -> Option<String>) -> Option<String> {
+        self.nodes.iter_mut().flatten().find_map(|node| Some(format!("{}: {}", node.address, take(&mut node.session)?)))
     }
 
     pub(super) fn take_notice(&mut self) -> Option<String> {

@@ -7,6 +7,7 @@ use super::super::history::HistoryError;
 use super::super::presence::commands::{self, PresenceError};
 use super::super::presence::{Heard, Outcome, PresenceAsked};
 use super::super::redirect::Redirect;
+use super::super::refusal::Refusal;
 use super::super::resp::Reply;
 use super::super::stores::{self, Refused};
 use super::super::verdict::{Loss, Verdict};
@@ -59,7 +60,7 @@ impl Publisher {
                 if !trouble.is_empty() {
                     let trouble = config.printable_error(trouble);
                     self.complaints
-                        .incomplete(|| format!("somebody came or went, and that could not be announced: {trouble}"));
+                        .presence(|| format!("somebody came or went, and that could not be announced: {trouble}"));
                 }
                 self.heard.push(Heard::Answer(asked, Outcome::Done(done)));
                 return Some(Ok(Verdict::Fine));
@@ -76,12 +77,13 @@ impl Publisher {
             }
             PresenceError::Unavailable(why) => {
                 let why = config.printable_error(why);
-                self.complaints.refused(|| format!("it does not keep who is in a room: {why}"));
+                self.complaints.presence(|| format!("it does not keep who is in a room: {why}"));
                 (false, Ok(Verdict::Fine))
             }
             PresenceError::Malformed => {
-                self.complaints
-                    .refused(|| "what it keeps of who is in a room is nothing that an instance has written".to_owned());
+                self.complaints.presence(|| {
+                    "what it keeps of who is in a room is nothing that an instance has written".to_owned()
+                });
                 (false, Ok(Verdict::Fine))
             }
             PresenceError::NoList => return None,
@@ -90,7 +92,14 @@ impl Publisher {
             PresenceError::Refused(text) if Redirect::of(text) == Some(Redirect::TryAgain) => (true, Ok(Verdict::Fine)),
             PresenceError::Refused(text) => {
                 let Refused { passes, refusal, reason, .. } = stores::refused(HistoryError::Refused(text), config)?;
-                (passes, self.script_refused(refusal, reason))
+                if refusal == Refusal::Lasting
+                    && let Some(reason) = reason
+                {
+                    self.complaints.presence(|| reason);
+                    (passes, Ok(Verdict::Fine))
+                } else {
+                    (passes, self.script_refused(refusal, reason))
+                }
             }
         };
         self.heard.push(Heard::Answer(asked, Outcome::Failed { passes }));
