@@ -1,5 +1,5 @@
-//! The scripts of presence, as the server runs them: the same steps as in `core/src/broker/redis/scripts`, on maps. Nothing expires here,
-//! because no run lasts for a day, and a part of a roster has all who are there, because they are few.
+//! The scripts of presence, as the server runs them: the same steps as in `core/src/broker/redis/scripts`, on maps. What is to expire after a
+//! day does not here, because no run lasts so long, and a part of a roster has all who are there, because they are few.
 
 use super::Redis;
 use crate::cluster::Surroundings;
@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How many expired incarnations one call buries.
 const EXPIRED_MAX: usize = 64;
+/// For how long the changes of an empty room are known, in milliseconds.
+const CHANGES_TTL: u64 = 60_000;
 /// By no instance: who comes and goes at once, so that whoever has missed the last change finds that out.
 const PASSER: &str = "passer";
 
@@ -30,6 +32,8 @@ struct Changes {
 struct Room {
     present: BTreeMap<String, (u64, String)>,
     changes: Option<Changes>,
+    /// When they expire, by Redis's clock.
+    expire_at: Option<u64>,
     at: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
@@ -50,13 +54,24 @@ struct Call<'a> {
     channel: &'a str,
     drawn: u64,
     replid: String,
+    now: u64,
 }
 
 impl Room {
-    fn settle(&mut self, call: &Call<'_>) {
-        if self.changes.as_ref().is_none_or(|known| known.replid != call.replid) {
+    /// Says whether an epoch begins.
+    fn settle(&mut self, call: &Call<'_>) -> bool {
+        if self.expire_at.is_some_and(|at| at <= call.now) {
+            (self.changes, self.expire_at) = (None, None);
+        }
+        let is_new = self.changes.as_ref().is_none_or(|known| known.replid != call.replid);
+        if is_new {
             self.changes = Some(Changes { epoch: call.drawn, number: 0, replid: call.replid.clone() });
         }
+        is_new
+    }
+
+    fn keep(&mut self, call: &Call<'_>) {
+        self.expire_at = self.present.is_empty().then_some(call.now + CHANGES_TTL);
     }
 
     fn known(&self, user: &str) -> (u64, String) {
@@ -134,13 +149,14 @@ impl Redis {
         let words = words[1..].iter().map(|word| text(word)).collect::<Result<Vec<&str>, _>>()?;
         let (keys, arguments) = words.split_at_checked(count).ok_or("fewer keys than named")?;
         trace!(around.trace, around.timeline, "redis: {script:?} {arguments:?}");
+        let now = Redis::unix_ms(around);
         match (script, keys, arguments) {
             (
                 Script::Present | Script::PresentSharded,
                 [_, _, _, of_rooms, of_gone, of_tellers],
                 [drawn, channel, room, rest @ .., teller],
             ) => {
-                let call = self.call(drawn, channel, room)?;
+                let call = self.call(drawn, channel, room, now)?;
                 let incarnation = self.check_keys(keys, &call, Some(of_rooms))?.ok_or("no incarnation")?;
                 self.check_key(of_gone, "gone", &incarnation)?;
                 self.check_teller(of_tellers, teller, &incarnation)?;
@@ -151,7 +167,7 @@ impl Redis {
                 [_, _, _, of_rooms, of_tellers],
                 [drawn, channel, room, _, teller],
             ) => {
-                let call = self.call(drawn, channel, room)?;
+                let call = self.call(drawn, channel, room, now)?;
                 let incarnation = self.check_keys(keys, &call, Some(of_rooms))?.ok_or("no incarnation")?;
                 self.check_teller(of_tellers, teller, &incarnation)?;
                 self.take_out(wire, &call, &incarnation, around)?;
@@ -159,7 +175,7 @@ impl Redis {
             (Script::Roster, [_, _], [drawn, channel, "0", _]) => {
                 let name = self.name_of(channel.as_bytes())?.to_owned();
                 let room = room_of(&name).ok_or("a roster of no room")?;
-                let call = self.call(drawn, channel, room)?;
+                let call = self.call(drawn, channel, room, now)?;
                 self.check_keys(keys, &call, None)?;
                 self.read_roster(wire, &call);
             }
@@ -206,13 +222,13 @@ impl Redis {
         Ok(())
     }
 
-    fn call<'a>(&self, drawn: &str, channel: &'a str, room: &'a str) -> Result<Call<'a>, String> {
+    fn call<'a>(&self, drawn: &str, channel: &'a str, room: &'a str, now: u64) -> Result<Call<'a>, String> {
         Reference::room(room)?;
         if self.channel(&name_of(room)) != channel {
             return Err(format!("what changes in {room} is told to {channel}"));
         }
         let drawn = u64::from_str_radix(drawn, 16).map_err(|error| error.to_string())?;
-        Ok(Call { room, channel, drawn, replid: self.replid() })
+        Ok(Call { room, channel, drawn, replid: self.replid(), now })
     }
 
     /// The incarnation that the keys name, if they are those of the room.
@@ -277,6 +293,7 @@ impl Redis {
         if now != before || has_news {
             room.settle(call);
             payloads.push(room.change(user, now, if has_news { info } else { &known }));
+            room.keep(call);
         }
         let users = room.present.len();
         let rooms = present.rooms_of(incarnation).len();
@@ -305,6 +322,7 @@ impl Redis {
             if before > 0 {
                 room.settle(call);
                 payloads.push(room.change(&user, before.saturating_sub(connections), &info));
+                room.keep(call);
             }
         }
         let users = room.present.len();
@@ -338,7 +356,9 @@ impl Redis {
 
     fn read_roster(&mut self, wire: WireId, call: &Call<'_>) {
         let room = self.data.kept.present.rooms.entry(call.room.to_owned()).or_default();
-        room.settle(call);
+        if room.settle(call) {
+            room.keep(call);
+        }
         let (users, changes) = (room.present.clone(), room.changes.clone().expect("settled"));
         self.answer(wire, |out| {
             resp::push(out, false, 5 + 2 * users.len());
@@ -413,7 +433,8 @@ impl Redis {
     pub fn pass_by(&mut self, rooms: impl Iterator<Item = usize>, around: &mut Surroundings<'_>) -> Result<(), String> {
         for room in rooms.map(|room| ROOMS[room]) {
             let channel = self.channel(&name_of(room));
-            let call = Call { room, channel: &channel, drawn: 1, replid: self.replid() };
+            let (now, replid) = (Redis::unix_ms(around), self.replid());
+            let call = Call { room, channel: &channel, drawn: 1, replid, now };
             let of = self.data.kept.present.rooms.entry(room.to_owned()).or_default();
             of.settle(&call);
             for payload in [of.change(PASSER, 1, ""), of.change(PASSER, 0, "")] {
