@@ -4,6 +4,7 @@
 mod coming_back;
 mod costly;
 mod hearing;
+mod leaving;
 mod showing;
 mod there;
 mod upgrading;
@@ -63,6 +64,8 @@ struct Connection {
     left: BTreeMap<usize, Moment>,
     /// What it has asked for.
     asked: Vec<(Right, usize)>,
+    /// When it was told to go.
+    told: Option<leaving::Told>,
 }
 
 /// What a client does of its own accord.
@@ -104,12 +107,14 @@ pub struct Client {
     observed: BTreeSet<usize>,
     /// Messages that came on connections that are no more.
     delivered: u64,
+    /// Whether it goes when it is told to.
+    leaving: Rng,
 }
 
 impl Client {
     /// One that is not connected yet.
     pub fn new(options: &Options, number: usize) -> Client {
-        let mut rng = rng(options.seed, &format!("client {number}"));
+        let mut rng = self::rng(options.seed, &format!("client {number}"));
         let traits = &options.clients;
         let drawn = rng.u32(0..1_000);
         let dialect = match drawn {
@@ -139,6 +144,7 @@ impl Client {
             shown_last: None,
             observed: BTreeSet::new(),
             delivered: 0,
+            leaving: self::rng(options.seed, &format!("client {number} leaves")),
             rng,
         };
         client.become_somebody();
@@ -250,6 +256,9 @@ impl Client {
             if mood == Mood::Leaving && connection_is_idle(&self.connection) {
                 self.drop_connection(around);
             }
+            return Ok(());
+        }
+        if self.goes_in_time(mood, around) {
             return Ok(());
         }
         match mood {

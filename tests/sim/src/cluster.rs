@@ -5,6 +5,7 @@ mod bans;
 mod chaos;
 mod failing_over;
 mod lapsing;
+mod letting_go;
 mod rest;
 mod sharding;
 mod there;
@@ -133,6 +134,7 @@ struct Cluster<'t> {
     incarnations: Incarnation,
     mood: Mood,
     chaos: BTreeMap<Fault, Rng>,
+    letting_go: Rng,
     foreign: Rng,
     foreign_sent: u64,
     outcome: Outcome,
@@ -166,6 +168,7 @@ impl<'t> Cluster<'t> {
             incarnations: 0,
             mood: Mood::Active,
             chaos: chaos.collect(),
+            letting_go: rng(seed, "letting go"),
             foreign: rng(seed, "foreign"),
             foreign_sent: 0,
             outcome: Outcome::default(),
@@ -197,7 +200,7 @@ impl<'t> Cluster<'t> {
         outcome.short_writes = around.short_writes;
         outcome.output_kills = group.output_kills();
         outcome.connections = around.sessions;
-        outcome.counts = around.guard.map(|guard| guard.counts).unwrap_or_default();
+        outcome.counts.extend(around.guard.map(|guard| guard.counts).unwrap_or_default());
         (outcome.published, outcome.delivered, outcome.virtual_micros).hash(&mut self.hash);
         outcome.hash = self.hash.finish();
         Ok(outcome)
@@ -218,6 +221,7 @@ impl<'t> Cluster<'t> {
         }
         self.plan_foreign();
         self.plan_ban();
+        self.plan_shed();
     }
 
     fn plan_client(&mut self, number: usize, delay: u64) {
@@ -264,6 +268,7 @@ impl<'t> Cluster<'t> {
             Happening::Turn(place) => {
                 if let Some(instance) = &mut self.instances[place] {
                     instance.turn(around).map_err(|error| format!("instance {place}: {error}"))?;
+                    self.replace_drained(place);
                 }
             }
             Happening::Redis(number) => {
@@ -299,6 +304,11 @@ impl<'t> Cluster<'t> {
                 self.plan_ban();
             }
             Happening::Ban => {}
+            Happening::Shed if self.mood == Mood::Active => {
+                self.shed();
+                self.plan_shed();
+            }
+            Happening::Shed => {}
             Happening::BansReach(place) => {
                 if let (Some(instance), Some(guard)) = (&self.instances[place], &mut around.guard) {
                     guard.bans_are_due(instance.incarnation);
@@ -325,7 +335,7 @@ impl<'t> Cluster<'t> {
         let taken = match self.around.owners.get_mut(&wire) {
             Some(Owner::Link { target, .. }) => self.group.accept(*target, wire, &mut self.around.timeline),
             Some(Owner::Client { number, place, incarnation }) => {
-                let instance = self.instances[*place].as_mut().filter(|instance| !instance.is_stopping);
+                let instance = self.instances[*place].as_mut().filter(|instance| instance.takes_newcomers());
                 let client = &mut self.clients[*number];
                 instance.is_some_and(|instance| {
                     *incarnation = Some(instance.incarnation);

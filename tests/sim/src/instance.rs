@@ -13,6 +13,7 @@ use crate::timeline::{Happening, Moment};
 use fanfare_core::Core;
 use fanfare_core::broker::redis::RedisBroker;
 use fanfare_core::time::Time;
+use fanfare_turn::Stop;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
@@ -32,7 +33,12 @@ pub struct Instance {
     pub paused_until: u64,
     /// It was told to stop.
     pub is_stopping: bool,
-    shutdown_due: bool,
+    stop_due: Option<Stop>,
+    shed_due: Option<f64>,
+    /// It lets everybody go, since then by its clock if it takes no newcomers any more.
+    drains: Option<Option<Time>>,
+    /// The first turns at which everybody was due, at which an earlier fence was given up at the latest, and at which the last one was.
+    overdue: Vec<Time>,
     stale_due: bool,
     stale_fed: u64,
     planned: Option<Moment>,
@@ -75,7 +81,10 @@ impl Instance {
             clock_ahead: rng.u64(0..10_000_000_000),
             paused_until: 0,
             is_stopping: false,
-            shutdown_due: false,
+            stop_due: None,
+            shed_due: None,
+            drains: None,
+            overdue: Vec::new(),
             stale_due: false,
             stale_fed: 0,
             planned: None,
@@ -123,9 +132,49 @@ impl Instance {
     }
 
     /// It is told to stop.
-    pub fn shut_down(&mut self, around: &mut Surroundings<'_>) {
-        (self.is_stopping, self.shutdown_due) = (true, true);
+    pub fn stop(&mut self, stop: Stop, around: &mut Surroundings<'_>) {
+        (self.is_stopping, self.stop_due) = (true, Some(stop));
+        if stop == Stop::InTime {
+            self.drains = Some(None);
+        }
         self.wake(around);
+    }
+
+    /// It is told to let this share of its connections go.
+    pub fn shed(&mut self, share: f64, around: &mut Surroundings<'_>) {
+        self.shed_due = Some(share);
+        self.wake(around);
+    }
+
+    /// Whether its listener is open.
+    pub fn takes_newcomers(&self) -> bool {
+        !self.is_stopping || self.drains.is_some() && self.core.takes_newcomers()
+    }
+
+    /// Whether it has let everybody go.
+    pub fn has_drained(&self) -> bool {
+        let is_done = !self.core.takes_newcomers() && self.core.connections() == 0 && self.adapter.incoming.is_empty();
+        self.drains.is_some() && is_done && self.session.stats().publishes_in_flight == 0
+    }
+
+    /// Everybody has to have gone in time: each is due by the end of the spread, and the broker is waited for twice, because another fence may
+    /// be under way. However late its turns are, there is one for each of these.
+    fn check_drained(&mut self, now: Time) -> Result<(), String> {
+        let Some(begun) = self.drains.as_mut().filter(|_| !self.core.takes_newcomers()) else { return Ok(()) };
+        let begun = *begun.get_or_insert(now);
+        let (drain, patience) = (&self.options.core.drain, self.options.core.timeouts.drain);
+        let is_later = match self.overdue.last() {
+            None => begun + drain.spread <= now,
+            Some(before) => *before + patience <= now,
+        };
+        if is_later && self.overdue.len() < 3 {
+            self.overdue.push(now);
+        }
+        let left = self.core.metrics().connections_now;
+        if self.overdue.len() == 3 && left > 0 {
+            return Err(format!("{left} connections are left when all should have been let go"));
+        }
+        Ok(())
     }
 
     /// Its adapter will report something about connections that are no more, if there were any.
@@ -205,11 +254,24 @@ impl Instance {
         }
         let now = Time::from_micros(around.timeline.now + self.clock_ahead);
         let Instance { core, session, adapter, options, rng, stale_fed, .. } = self;
-        let (stale_due, shutdown_due) = (std::mem::take(&mut self.stale_due), std::mem::take(&mut self.shutdown_due));
-        let mut steps =
-            TurnSteps { adapter, session, options, now, around, rng, stale_due, stale_fed, shutdown_due, failed: None };
+        let stale_due = std::mem::take(&mut self.stale_due);
+        let (stop_due, shed_due) = (self.stop_due.take(), self.shed_due.take());
+        let mut steps = TurnSteps {
+            adapter,
+            session,
+            options,
+            now,
+            around,
+            rng,
+            stale_due,
+            stale_fed,
+            stop_due,
+            shed_due,
+            failed: None,
+        };
         fanfare_turn::turn(core, &mut steps, now);
         core.check_invariants();
+        self.check_drained(now)?;
         if let Some(untrue) = self.adapter.untrue.take() {
             return Err(untrue);
         }
@@ -219,8 +281,9 @@ impl Instance {
         if let Some(failure) = around.guard.as_mut().and_then(Guard::take_failure) {
             return Err(failure);
         }
-        if core.metrics().stale_ids != self.stale_fed {
-            return Err(format!("{} stale ids were fed, and counted {}", self.stale_fed, core.metrics().stale_ids));
+        let stale_ids = self.core.metrics().stale_ids;
+        if stale_ids != self.stale_fed {
+            return Err(format!("{} stale ids were fed, and counted {stale_ids}", self.stale_fed));
         }
         self.sleep(now, around);
         Ok(())

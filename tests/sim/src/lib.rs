@@ -8,6 +8,7 @@
 mod client;
 mod cluster;
 mod costs;
+mod draining;
 mod group;
 mod guard;
 mod histories;

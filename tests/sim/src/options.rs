@@ -2,6 +2,7 @@
 //! which few kinds of faults are on reaches states that a mixture of all of them hides).
 
 use crate::costs::Costs;
+use crate::draining::Draining;
 use crate::histories::Histories;
 use crate::identity::{Identities, is_guarded};
 use crate::presence::Presence;
@@ -332,6 +333,8 @@ pub struct Options {
     pub identities: Option<Identities>,
     /// Of which rooms it is kept who is there, and who wants to know.
     pub presence: Option<Presence>,
+    /// How instances let connections go, where they do before they stop.
+    pub draining: Option<Draining>,
     /// The Sentinels, where there are any.
     pub watched: Option<Watched>,
     /// The Cluster, where Redis is one.
@@ -451,6 +454,7 @@ impl Options {
             histories: Histories::default(),
             identities: None,
             presence: None,
+            draining: None,
             watched: None,
             slotted: None,
             steps: r.u64(500..=15_000),
@@ -476,6 +480,7 @@ impl Options {
         options.histories = Histories::draw(&mut options);
         options.identities = Identities::draw(&mut options);
         options.presence = Presence::draw(&mut options);
+        options.draining = Draining::draw(&mut options);
         options.watched = Watched::draw(&mut options);
         options.slotted = Slotted::draw(&mut options);
         options.narrow(narrowed);

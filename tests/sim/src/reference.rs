@@ -5,6 +5,7 @@
 //! member's instance, between the end of one subscribing connection and the subscription of the room on the next, or which
 //! was on its way on such a connection when it ended. What an instance has read, its members get.
 
+pub mod leaving;
 mod slotted;
 
 use crate::lives::Lives;
@@ -175,6 +176,8 @@ pub struct Reference {
     kept: BTreeSet<WireId>,
     /// When the instance of a client's wire was told to stop, and how far it had read by then.
     stops: BTreeMap<WireId, (u64, u64)>,
+    /// When the instance of a client's wire was told to let it go.
+    leaves: BTreeMap<WireId, leaving::Leave>,
     /// The number of the last message of a session to a room over one publishing connection. What is stored and what is not may overtake
     /// each other where Redis has forgotten the scripts.
     last_published: BTreeMap<(WireId, u64, usize, bool), u64>,
@@ -196,6 +199,7 @@ impl Reference {
             client_reads: BTreeMap::new(),
             kept: BTreeSet::new(),
             stops: BTreeMap::new(),
+            leaves: BTreeMap::new(),
             last_published: BTreeMap::new(),
             lives: Lives::new(kept, waits),
             published_total: 0,

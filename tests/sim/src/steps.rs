@@ -90,7 +90,9 @@ pub(crate) struct TurnSteps<'a, 'b> {
     /// How often that was done.
     pub(crate) stale_fed: &'a mut u64,
     /// It is told to stop.
-    pub(crate) shutdown_due: bool,
+    pub(crate) stop_due: Option<Stop>,
+    /// It is told to let this share of its connections go.
+    pub(crate) shed_due: Option<f64>,
     /// The last write was to this connection, and failed.
     pub(crate) failed: Option<ConnId>,
 }
@@ -135,6 +137,9 @@ impl Steps for TurnSteps<'_, '_> {
 
     fn clients(&mut self, turn: &mut Turn<'_>) {
         self.adapter.read_clients(self.options, turn, self.now, self.around);
+        if let Some(share) = self.shed_due {
+            turn.feed(Event::Shed { share });
+        }
         if self.stale_due {
             *self.stale_fed += self.adapter.feed_stale(turn, self.rng);
         }
@@ -150,11 +155,19 @@ impl Steps for TurnSteps<'_, '_> {
 
     fn stops(&mut self, core: &Core) -> Option<Stop> {
         self.adapter.note_looked_at(core, self.around);
-        if self.shutdown_due {
-            let wires = self.adapter.conns.keys().copied();
-            self.around.reference.stops(wires, &self.around.network, self.around.timeline.now);
+        let (wires, now) = (self.adapter.conns.keys().copied(), self.around.timeline.now);
+        if self.shed_due.is_some() && !matches!(core.readiness(), Err("draining" | "shutting down")) {
+            self.around.reference.lets_go(wires.clone(), &self.around.network, now);
         }
-        self.shutdown_due.then_some(Stop::AtOnce)
+        if self.stop_due.is_some() {
+            self.around.reference.stops(wires.clone(), &self.around.network, now);
+        }
+        match self.stop_due {
+            None => {}
+            Some(Stop::InTime) => self.around.reference.lets_go(wires, &self.around.network, now),
+            Some(Stop::AtOnce) => self.around.reference.cuts_off(wires),
+        }
+        self.stop_due
     }
 
     fn release(&mut self, _core: &Core) {

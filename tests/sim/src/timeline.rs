@@ -41,6 +41,8 @@ pub enum Happening {
     Ban,
     /// The instance at this place hears of that.
     BansReach(usize),
+    /// An instance lets a share of its connections go.
+    Shed,
     /// A fault strikes.
     Fault(Fault),
     /// What a fault did ends.

@@ -2,6 +2,7 @@
 
 mod kept;
 mod known;
+mod leaving;
 mod there;
 
 use crate::network::{Network, WireId};

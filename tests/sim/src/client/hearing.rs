@@ -123,6 +123,9 @@ impl Client {
             return view.message(room, (text, None), reference, &around.network);
         }
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
+        if value["type"] == "DRAIN" {
+            return self.told_to_go(&value, around.timeline.now);
+        }
         let room = value["room"].as_str().map(Reference::room).transpose()?;
         let (id, kind) = (value["id"].as_u64(), value["type"].as_str().unwrap_or_default());
         self.judge((kind, room, id), &value, around)?;
@@ -219,7 +222,7 @@ impl Client {
         let answers = connection.is_over && code == 1000;
         let is_fair = match code {
             1002 | 1007 | 4509 => connection.is_rude,
-            1012 => options.has(Fault::InstanceShutdown),
+            1012 => options.has(Fault::InstanceShutdown) || options.draining.is_some(),
             1013 => {
                 self.dialect != Dialect::Fanfare && (options.has(Fault::RedisRefusesSubscribe) || options.is_tight())
             }
@@ -233,12 +236,16 @@ impl Client {
             4008 if reason == "too slow" => around.network.was_full(connection.wire, Side::Far),
             _ => false,
         };
-        if let (1012, Some((at, read))) = (code, around.reference.stop_of(connection.wire))
+        let leave = around.reference.leave_of(connection.wire).map(|leave| (leave.at, leave.read));
+        if let (1012, Some((at, read))) = (code, leave.or(around.reference.stop_of(connection.wire)))
             && around.timeline.now < at + options.core.timeouts.drain.as_micros() as u64
             && !options.has(Fault::InstanceClockJump)
             && let Some(ask) = connection.view.unanswered_before(read)
         {
             return Err(format!("closed with 1012 before {ask:?} is answered"));
+        }
+        if code == 1012 {
+            connection.check_let_go(options, around)?;
         }
         let is_fair = is_fair || is_known || connection.is_too_costly(code, reason, &options.core, around.timeline.now);
         if !answers && !is_fair {

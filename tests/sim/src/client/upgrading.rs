@@ -45,6 +45,7 @@ impl Client {
             awaited: BTreeSet::new(),
             left: BTreeMap::new(),
             asked: Vec::new(),
+            told: None,
         });
     }
 

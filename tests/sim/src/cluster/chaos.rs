@@ -8,6 +8,7 @@ use crate::reference::ROOMS;
 use crate::sentinel::Target;
 use crate::timeline::Happening;
 use crate::trace;
+use fanfare_turn::Stop;
 
 impl Cluster<'_> {
     pub(super) fn plan_fault(&mut self, fault: Fault) {
@@ -149,9 +150,16 @@ impl Cluster<'_> {
                 self.instances[place].as_mut()?.paused_until = until;
             }
             Fault::InstanceShutdown => {
-                let instance = self.instances[place].as_mut().filter(|instance| !instance.is_stopping)?;
-                instance.shut_down(&mut self.around);
-                self.plan_relief(fault, place);
+                self.instances[place].as_ref().filter(|instance| !instance.is_stopping)?;
+                let drains = self.drains();
+                let instance = self.instances[place].as_mut()?;
+                if drains {
+                    // It is replaced when all have gone.
+                    instance.stop(Stop::InTime, &mut self.around);
+                } else {
+                    instance.stop(Stop::AtOnce, &mut self.around);
+                    self.plan_relief(fault, place);
+                }
             }
             Fault::InstanceLapses => return self.lapse(),
             _ => {

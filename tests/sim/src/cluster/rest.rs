@@ -39,7 +39,7 @@ impl Cluster<'_> {
         for number in 0..self.clients.len() {
             self.plan_client(number, 1_000);
         }
-        Ok(())
+        self.await_departures()
     }
 
     /// Lets this much time pass.
