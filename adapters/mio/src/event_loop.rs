@@ -114,6 +114,7 @@ impl Server {
             buffer: vec![0; BUFFER_BYTES].into(),
             shutdown_timeout: config.shutdown_timeout,
             drain_time: config.drain_time(),
+            presence_linger: config.core.presence.linger,
             stopping: None,
             stop_at: None,
             reads_until: None,

@@ -71,6 +71,8 @@ pub(crate) struct Adapter {
     pub(crate) shutdown_timeout: Duration,
     /// How long it takes to let all clients go in time.
     pub(crate) drain_time: Duration,
+    /// How long users are there after their last connection has gone.
+    pub(crate) presence_linger: Duration,
     /// What it has been asked to do last.
     pub(crate) stopping: Option<Stop>,
     pub(crate) stop_at: Option<Time>,
@@ -222,11 +224,12 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn settle(&mut self, core: &Core) {
-        let Adapter { sockets, admission, broker, .. } = &mut *self.adapter;
+        let Adapter { sockets, admission, broker, presence_linger, .. } = &mut *self.adapter;
         if !core.takes_newcomers() {
             admission.close(self.registry);
             if core.connections() == 0 {
                 broker.stop_waiting();
+                broker.give_back(*presence_linger);
             }
         }
         admission.settle(core, sockets.len(), self.now);

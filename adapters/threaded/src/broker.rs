@@ -12,6 +12,7 @@ use fanfare_adapter::sign_in::SignIns;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
+use std::time::Duration;
 
 /// The broker.
 #[derive(Debug)]
@@ -59,6 +60,13 @@ impl Broker {
     pub fn stop_waiting(&mut self) {
         if let Broker::Redis(redis) = self {
             redis.session().stop_waiting();
+        }
+    }
+
+    /// All clients have gone, and the server is about to end: who does not come back elsewhere within this time is there no more.
+    pub fn give_back(&mut self, linger: Duration) {
+        if let Broker::Redis(redis) = self {
+            redis.session().give_back(linger);
         }
     }
 

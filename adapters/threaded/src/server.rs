@@ -84,6 +84,7 @@ impl ThreadedServer {
                 readiness: Readiness::alone(RedisName::of(&config.redis), board.clone()),
                 shutdown_timeout: config.shutdown_timeout,
                 drain_time: config.drain_time(),
+                presence_linger: config.core.presence.linger,
                 stopping: None,
                 stop_at: None,
                 last_round: None,

@@ -40,6 +40,8 @@ pub(crate) struct Adapter {
     pub(crate) shutdown_timeout: Duration,
     /// How long it takes to let all clients go in time.
     pub(crate) drain_time: Duration,
+    /// How long users are there after their last connection has gone.
+    pub(crate) presence_linger: Duration,
     /// What it has been asked to do last.
     pub(crate) stopping: Option<Stop>,
     pub(crate) stop_at: Option<Time>,
@@ -219,11 +221,12 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn settle(&mut self, core: &Core) {
-        let Adapter { gate, broker, .. } = &mut *self.adapter;
+        let Adapter { gate, broker, presence_linger, .. } = &mut *self.adapter;
         if !core.takes_newcomers() {
             gate.stop();
             if core.connections() == 0 {
                 broker.stop_waiting();
+                broker.give_back(*presence_linger);
             }
         }
         self.send_asks();

@@ -175,7 +175,10 @@ impl Steps for TurnSteps<'_, '_> {
         self.now.hash(&mut self.adapter.hash);
     }
 
-    fn settle(&mut self, _core: &Core) {
+    fn settle(&mut self, core: &Core) {
+        if !core.takes_newcomers() && core.connections() == 0 {
+            self.session.give_back(self.options.core.presence.linger);
+        }
         if let Some(guard) = &mut self.around.guard {
             let (adapter, times) = (&self.adapter, (self.around.timeline.now, self.now.as_micros()));
             guard.end_turn(adapter.incarnation, times, |wire| adapter.conns.contains_key(&wire));

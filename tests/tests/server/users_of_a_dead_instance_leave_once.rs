@@ -138,3 +138,26 @@ fn users_of_an_instance_that_ends_leave_once_unless_they_are_elsewhere() {
     assert_told(&observers, &moving, (1, 0));
     wait_until_redis_holds(&redis, ROOM, &crowd.users());
 }
+
+#[test]
+fn users_of_an_instance_that_ends_in_order_leave_when_they_have_lingered() {
+    const LINGER_MS: u64 = 300;
+    let redis = Redis::start();
+    let mut crowd = Crowd::lingering(ROOM, LINGER_MS);
+    // Its lease would last for longer than anybody waits here.
+    let mut ends = crowd.instance(&redis.url(), 60_000).start();
+    let second = crowd.instance(&redis.url(), 2_000).start();
+    let mut observers = vec![crowd.observe(&second)];
+    let [alone, moving] = ["alone", "moving"].map(users);
+    crowd.enter_all(&ends, alone.iter().chain(&moving).cloned());
+    crowd.settle(&mut observers, (&second, "x1"));
+    crowd.enter_all(&second, moving.iter().cloned());
+    crowd.settle(&mut observers, (&second, "x2"));
+    ends.signal(Signal::INT);
+    crowd.leave_server(&ends);
+    assert_eq!(ends.wait_for_exit().code(), Some(0));
+    crowd.settle(&mut observers, (&second, "x3"));
+    assert_told(&observers, &alone, (1, 1));
+    assert_told(&observers, &moving, (1, 0));
+    wait_until_redis_holds(&redis, ROOM, &crowd.users());
+}

@@ -9,6 +9,7 @@ use super::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisSta
 use crate::broker::{Ask, BrokerEvent, PublishId, ReadId, Store};
 use crate::history::{Query, Retention};
 use crate::time::Time;
+use std::time::Duration;
 
 /// Redis Pub/Sub without I/O. The [module's guide](super) says how to drive it.
 #[derive(Debug)]
@@ -235,6 +236,12 @@ impl RedisBroker {
     /// What waits for a connection waits no more, nor does what is published from now on: the driver is about to end.
     pub fn stop_waiting(&mut self) {
         either!(&mut self.at, at => at.stop_waiting());
+    }
+
+    /// The driver is about to end, and all its clients have gone: what it has told of users who are in rooms is cleared up by others after this
+    /// time, or a lease if that is less. To be driven on until [`RedisStats::publishes_in_flight`] is 0.
+    pub fn give_back(&mut self, after: Duration) {
+        either!(&mut self.at, at => at.give_back(after));
     }
 
     /// How Redis fares.

@@ -333,7 +333,7 @@ pub struct RedisStats<'a> {
     pub reconnects: u64,
     /// How often Sentinels named another master than before, or parts of a Cluster went to others.
     pub switches: u64,
-    /// Publishes that Redis has not answered yet.
+    /// Publishes that Redis has not answered yet, and what else must be answered before the end ([`RedisBroker::give_back`]).
     pub publishes_in_flight: usize,
     /// Publishes without an id that would have been answered `PublishFailed` with one.
     pub publishes_dropped: u64,

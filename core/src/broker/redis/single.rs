@@ -8,6 +8,7 @@ use super::session::RedisSession;
 use super::{Address, ConnectionRequest, LinkId, LinkState, RedisConfig, RedisStats};
 use crate::broker::{Ask, BrokerEvent};
 use crate::time::Time;
+use std::time::Duration;
 
 /// One server, and who is asked where it is.
 #[derive(Debug)]
@@ -185,10 +186,20 @@ impl Single {
         self.session.stop_waiting();
     }
 
+    pub(super) fn give_back(&mut self, after: Duration) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.give_back(after);
+        }
+        self.serve_keeper();
+    }
+
     pub(super) fn stats(&self) -> RedisStats<'_> {
         let switches = self.sentinels.as_ref().map_or(0, Sentinels::switches);
         let (presence_incarnations, presence_commands) = self.keeper.as_ref().map_or((0, 0), Keeper::counts);
-        RedisStats { switches, presence_incarnations, presence_commands, ..self.session.stats() }
+        let stats = self.session.stats();
+        let publishes_in_flight =
+            stats.publishes_in_flight + usize::from(self.keeper.as_ref().is_some_and(Keeper::is_giving_back));
+        RedisStats { switches, presence_incarnations, presence_commands, publishes_in_flight, ..stats }
     }
 
     /// The session, to look into.

@@ -432,7 +432,9 @@ impl Cluster {
                 .then(|| worst(|stats| stats.durable_publisher).unwrap_or(none)),
             reconnects: past.reconnects,
             switches: self.switches,
-            publishes_in_flight: in_flight + self.waiting.len(),
+            publishes_in_flight: in_flight
+                + self.waiting.len()
+                + usize::from(self.keeper.as_ref().is_some_and(Keeper::is_giving_back)),
             publishes_dropped: past.dropped + self.dropped,
             unannounced: past.unannounced,
             unreplicated: past.unreplicated,

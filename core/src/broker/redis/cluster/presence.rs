@@ -4,6 +4,7 @@ use super::super::link_id::Role;
 use super::super::presence::{Heard, Outcome, PresenceAsked};
 use super::{Cluster, Layout};
 use crate::broker::{Ask, Partitions};
+use std::time::Duration;
 
 impl Cluster {
     /// What is asked of presence.
@@ -16,6 +17,14 @@ impl Cluster {
             }
             (Ask::Roster { room, from, id }, Some(keeper)) => keeper.roster(room, *from, *id, events),
             _ => {}
+        }
+        self.serve_keeper();
+    }
+
+    /// Gives the lease back.
+    pub(in super::super) fn give_back(&mut self, after: Duration) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.give_back(after);
         }
         self.serve_keeper();
     }

@@ -75,6 +75,7 @@ enum Sent {
     Present { id: PresenceId, generation: u64 },
     Roster { id: PresenceId },
     Renew,
+    GiveBack,
     Check { generation: u64 },
     Gone { incarnation: Incarnation },
     Leave { incarnation: Incarnation, room: Box<str> },
@@ -95,6 +96,16 @@ struct Renewing {
     cleared: Vec<Incarnation>,
     retired: Vec<Incarnation>,
     suspects: Vec<Incarnation>,
+}
+
+/// Whether the lease is given back, because the instance is about to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GivesBack {
+    No,
+    /// As soon as all has been told that is to be. Others clear up after so many milliseconds.
+    Due(u64),
+    Sent,
+    Done,
 }
 
 /// What is known of a partition.
@@ -121,6 +132,7 @@ pub(super) struct Keeper {
     /// Until when it lasts at least, if it does.
     held_until: Option<Time>,
     renewing: Option<Renewing>,
+    gives_back: GivesBack,
     /// When to renew it next.
     next_at: Time,
     /// Incarnations that were given up or cleared up after, of which Redis has to hear.
@@ -160,6 +172,7 @@ impl Keeper {
             is_listed: false,
             held_until: None,
             renewing: None,
+            gives_back: GivesBack::No,
             next_at: Time::ZERO,
             retired: Vec::new(),
             cleared: Vec::new(),
@@ -191,6 +204,23 @@ impl Keeper {
     /// How many incarnations there were, and how many commands.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.generation + 1, self.numbered)
+    }
+
+    /// The instance is about to end, and tells of nobody any more: its lease is given back. Others take its users out after this time, if
+    /// they have not come back by then elsewhere; never later than if the lease had run out.
+    pub(super) fn give_back(&mut self, after: Duration) {
+        if self.gives_back == GivesBack::No {
+            self.gives_back = if self.held_until.is_some() {
+                GivesBack::Due(millis(after.min(self.lease())))
+            } else {
+                GivesBack::Done
+            };
+        }
+    }
+
+    /// Whether that has begun, and is not answered.
+    pub(super) fn is_giving_back(&self) -> bool {
+        matches!(self.gives_back, GivesBack::Due(_) | GivesBack::Sent)
     }
 
     /// Takes [`Ask::Present`](crate::broker::Ask::Present).
@@ -235,6 +265,9 @@ impl Keeper {
 
     /// When to call [`Keeper::poll`], if nothing else happens.
     pub(super) fn next_timeout(&self) -> Option<Time> {
+        if self.gives_back != GivesBack::No {
+            return None;
+        }
         let next_at = self.renewing.is_none().then_some(self.next_at);
         let has_place = self.background < BACKGROUND_MAX;
         let again = self.clearings.iter().filter(|_| has_place).filter_map(Clearing::next_at).min();
@@ -243,6 +276,9 @@ impl Keeper {
 
     /// The next command that is to be sent. What becomes of it has to be told by [`Keeper::hear`], also if it cannot be sent.
     pub(super) fn poll(&mut self, now: Time, events: &mut EventQueue) -> Option<(PresenceAsked, Vec<u8>)> {
+        if self.gives_back != GivesBack::No {
+            return self.poll_to_the_end();
+        }
         if self.held_until.is_some_and(|until| until <= now) {
             self.lose(now, events);
         }
@@ -260,6 +296,32 @@ impl Keeper {
             return Some(self.want(wanted));
         }
         self.poll_background(now)
+    }
+
+    /// The same when the lease is given back: behind what has been told.
+    fn poll_to_the_end(&mut self) -> Option<(PresenceAsked, Vec<u8>)> {
+        if let Some(wanted) = self.presents.pop_front() {
+            return Some(self.want(wanted));
+        }
+        let GivesBack::Due(lease_ms) = self.gives_back else { return None };
+        if self.renewing.is_some() {
+            return None;
+        }
+        // It is given up as one that has begun anew gives up the one before, and left alone for the lease that is named.
+        let renewal = Renewal {
+            incarnation: self.incarnation,
+            is_new: false,
+            lease_ms,
+            about: &self.config.about,
+            takes_max: 0,
+            cleared: &[],
+            handed_out_by: None,
+            retired: &[self.incarnation],
+        };
+        let mut out = Vec::new();
+        commands::renew(&mut out, &self.config.names(), &renewal);
+        self.gives_back = GivesBack::Sent;
+        Some((self.send(Kind::Renew, 0, Sent::GiveBack), out))
     }
 
     fn want(&mut self, wanted: Wanted) -> (PresenceAsked, Vec<u8>) {
@@ -383,6 +445,8 @@ impl Keeper {
                 outcome => self.fail(id, &outcome, is_void, events),
             },
             Some(Sent::Renew) => self.renewed(outcome, is_void, now, events),
+            // If it is not done, the lease runs out.
+            Some(Sent::GiveBack) => self.gives_back = GivesBack::Done,
             Some(Sent::Check { generation }) => {
                 self.background -= 1;
                 self.checked(partition, generation == self.generation, &outcome, now, events);

@@ -461,3 +461,36 @@ fn a_roster_is_read_in_parts() {
                     connections: 2, info: \"{\\\"a b\\\":1}\" }], next: Some(12) }";
     assert_eq!(events, [expected]);
 }
+
+#[test]
+fn an_instance_that_ends_gives_its_lease_back_behind_what_it_has_told() {
+    let (mut script, incarnation) = Script::leased(A);
+    script.present(1, 1);
+    script.session.give_back(Duration::from_secs(5));
+    let said = script.told();
+    assert_eq!((said.len(), &said[0][0][..]), (2, "Present"));
+    // It is dead, and left alone for so long.
+    assert_eq!(said[1][..1], ["Renew"]);
+    assert_eq!(said[1][4..], [&incarnation, "5000", "{}", "0", "0", "0", "", &incarnation]);
+    assert_eq!(script.session.stats().publishes_in_flight, 1);
+    script.session.give_back(Duration::ZERO);
+    assert_eq!(script.replies(&[kept(1, 1, A)]), ["kept 1: 1"]);
+    assert_eq!(script.session.stats().publishes_in_flight, 1);
+    assert!(script.replies(&[renewed(true, A, &[])]).is_empty());
+    assert_eq!(script.session.stats().publishes_in_flight, 0);
+    // It is not renewed any more, nor is it lost.
+    script.wait(3 * LEASE);
+    assert!(script.kinds().is_empty() && script.events().is_empty());
+}
+
+#[test]
+fn a_lease_is_given_back_after_a_lease_at_most_and_where_there_is_one() {
+    let (mut script, _) = Script::leased(A);
+    script.session.give_back(100 * LEASE);
+    assert_eq!(script.told()[0][5], "9000");
+    script.session.disconnected(link(Role::Publisher), "gone", script.now);
+    assert_eq!(script.session.stats().publishes_in_flight, 0, "nobody waits for an answer that cannot come");
+    let mut script = Script::new(config());
+    script.session.give_back(LEASE);
+    assert_eq!(script.session.stats().publishes_in_flight, 0);
+}
