@@ -317,6 +317,7 @@ impl Keeper {
             cleared: &[],
             handed_out_by: None,
             retired: &[self.incarnation],
+            suspects: &[],
         };
         let mut out = Vec::new();
         commands::renew(&mut out, &self.config.names(), &renewal);
