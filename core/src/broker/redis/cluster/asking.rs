@@ -12,9 +12,10 @@ use super::node::Node;
 use super::routes::Routes;
 use super::waiting::{Verdict, Waits};
 use super::{Cluster, Layout, SUBSCRIBE_BATCH};
-use crate::broker::{Ask, BrokerEvent, Partitions, PublishError, PublishId, ReadId, Store, partition_of};
+use crate::broker::{Ask, BrokerEvent, FenceId, Partitions, PublishError, PublishId, ReadId, Store, partition_of};
 use crate::history::{Query, Retention};
 use crate::time::Time;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What could not be done because the keys of a room are at two nodes is tried again after so long.
@@ -64,6 +65,29 @@ impl Cluster {
             Ask::Read { room, query, retention, id } => self.read(room, query, retention, id),
             ask @ (Ask::Present { .. } | Ask::Roster { .. }) => self.ask_presence(&ask),
             Ask::Fence { id } => self.fence(id),
+        }
+    }
+
+    /// Asks all nodes that send messages.
+    fn fence(&mut self, id: FenceId) {
+        if !self.is_up {
+            return;
+        }
+        let mut asked = BTreeSet::new();
+        let nodes = self.nodes.iter_mut().enumerate();
+        for (place, node) in nodes.filter_map(|(place, node)| Some((place, node.as_mut()?))) {
+            if node.is_subscriber_up {
+                node.session.fence(id);
+                asked.insert(place);
+            }
+        }
+        self.fencing.begin(id, asked);
+        self.tell_fence();
+    }
+
+    fn tell_fence(&mut self) {
+        if let Some(id) = self.fencing.take() {
+            self.events.fenced(id);
         }
     }
 
@@ -239,7 +263,8 @@ impl Cluster {
         let (news, detours, announcements) =
             (node.session.take_news(), node.session.take_detours(), node.session.take_announcements());
         self.is_news |= is_news;
-        self.hear_of_fence(place, fenced, was_lost);
+        self.fencing.hear(place, fenced, was_lost);
+        self.tell_fence();
         if is_news {
             self.node_has_changed(place, was_lost, came_up);
         }

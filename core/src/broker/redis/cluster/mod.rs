@@ -78,7 +78,7 @@ pub(super) struct Cluster {
     /// Subscriptions that were lost, of which the hub has to hear.
     lost: Partitions,
     events: EventQueue,
-    fencing: Option<Fencing>,
+    fencing: Fencing,
     /// Who is in a room, where that is kept.
     keeper: Option<Keeper>,
     layout: Layout,
@@ -129,7 +129,7 @@ impl Cluster {
             unsent: BTreeMap::new(),
             lost: Partitions::none_of(partitions),
             events: EventQueue::default(),
-            fencing: None,
+            fencing: Fencing::default(),
             keeper: Keeper::new(&config),
             layout: Layout::Unknown,
             layout_at: Time::ZERO,
