@@ -50,6 +50,9 @@ enum Step<'a> {
     /// Anybody publishes to a room.
     Foreign(u8, &'a [u8]),
     Timeout,
+    Drain,
+    /// So many of 255 have to go.
+    Shed(u8),
     Shutdown,
     Wait(Wait),
     EndTurn,
@@ -72,6 +75,7 @@ enum Lie {
     Lost(u8),
     Refusing,
     Willing,
+    Fenced(u8),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +113,11 @@ impl<'a> Step<'a> {
             18 => Step::Lie(Lie::read(bytes)?),
             19 => Step::Foreign(bytes.arbitrary()?, short(bytes)?),
             20 => Step::Timeout,
-            21 => Step::Shutdown,
+            21 => match bytes.arbitrary()? {
+                ..0x60 => Step::Shutdown,
+                0x60..0xa0 => Step::Drain,
+                share => Step::Shed(share),
+            },
             22 => Step::Wait(Wait::read(bytes)?),
             23 => Step::EndTurnEarly(bytes.arbitrary()?, bytes.arbitrary()?),
             24 => Step::EndTurn,
@@ -133,6 +141,7 @@ impl Lie {
             9 => Lie::Willing,
             _ => match (bytes.arbitrary()?, bytes.arbitrary()?) {
                 (partition, 0xf0..) => Lie::Lost(partition),
+                (fence, 0xe0..) => Lie::Fenced(fence),
                 (publish, error) => Lie::PublishFailed(publish, error),
             },
         })

@@ -95,7 +95,10 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Option<Step>> {
         18 => Step::Up,
         19 => Step::Wait(bytes.int_in_range(0..=12_000)?),
         20 => Step::Drop(bytes.int_in_range(0..=5)?, bytes.int_in_range(0..=3)?),
-        21 => Step::Shutdown,
+        21 => match bytes.arbitrary::<u8>()? {
+            ..0x80 => Step::Shutdown,
+            _ => Step::Drain,
+        },
         22 => match bytes.arbitrary::<u8>()? {
             part @ 0xc0.. => Step::Lose(u16::from(part) % PARTITIONS),
             refuses => Step::RefuseForAWhile(refuses & 1 == 1),

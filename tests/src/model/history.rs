@@ -54,6 +54,8 @@ pub enum Step {
     Wait(u64),
     /// The adapter carries out so many of this turn's actions, of the next one so many targets, and drops the rest.
     Drop(usize, usize),
+    /// The server is told to let everybody go.
+    Drain,
     /// The server is told to stop.
     Shutdown,
 }

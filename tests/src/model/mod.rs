@@ -5,6 +5,7 @@
 //! everything is quiet.
 
 mod client;
+mod draining;
 mod history;
 mod publishes;
 mod received;
@@ -13,6 +14,7 @@ mod socket;
 pub use history::{Bounds, Step};
 
 use client::{Client, ERRORS_MAX, ERRORS_PER_MINUTE, Membership, without_repeated};
+use draining::{Draining, SPREAD};
 use publishes::Publishes;
 use received::{Token, frames, ids_of, rooms_of};
 use socket::{Socket, say};
@@ -62,6 +64,7 @@ pub struct World {
     unneeded: bool,
     /// It refuses for a while, and has said so.
     refusing: bool,
+    draining: Draining,
     /// It was told to stop, and tells everybody by then.
     drained_at: Option<Time>,
     /// Who is to be told the outcome of what the broker was asked to publish.
@@ -89,6 +92,7 @@ impl World {
             config.timeouts.ping_interval = Duration::from_secs(1_000_000);
             config.timeouts.room_linger = Duration::from_millis(500);
             config.timeouts.drain = DRAIN;
+            config.drain.spread = SPREAD;
             config.compression = Some(compression(0, 1));
             // How fast clients are is not what the model is about.
             config.limits.messages = Rate::NONE;
@@ -108,6 +112,7 @@ impl World {
             held: BTreeSet::new(),
             unneeded: false,
             refusing: false,
+            draining: Draining::default(),
             drained_at: None,
             owed: BTreeMap::new(),
             sent: 0,
@@ -151,6 +156,7 @@ impl World {
             done += 1;
         }
         turn.feed(Event::Timeout);
+        self.draining.end_turn(self.up, self.now);
         self.publishes.pass(self.now);
         self.end_the_settled();
         let dropped = steps[..done].iter().find_map(|step| match step {
@@ -215,6 +221,8 @@ impl World {
                 self.apply(&[Step::Answer(16)]);
             }
         }
+        let is_over = |client: &Client| client.over;
+        assert!(!self.draining.has_begun() || self.model.values().all(is_over), "all have been let go");
         let metrics = self.core.metrics();
         assert_eq!((metrics.unsent_bytes_now, metrics.stored_frame_bytes_now), (0, 0), "nothing is left unsent");
         let populated: BTreeSet<String> =
@@ -247,6 +255,8 @@ impl World {
             Step::ConnectBroadcast => self.connect(turn, "/broadcast/a", ""),
             Step::ConnectEvents(rooms) => self.connect_events(turn, &ROOMS[..rooms.clamp(1, 2)]),
             Step::ConnectByMessage { broadcasts } => self.connect_by_message(turn, broadcasts),
+            Step::Subscribe(..) | Step::Unsubscribe(..) | Step::Send(..) | Step::Nonsense(_)
+                if self.draining.may_be_deaf(self.now) => {}
             Step::Subscribe(client, room) => self.subscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Unsubscribe(client, room) => self.unsubscribe(turn, client, ROOMS[room % ROOMS.len()]),
             Step::Send(client, room, echo) => {
@@ -330,6 +340,10 @@ impl World {
                     turn.feed(Event::Broker(BrokerEvent::PublisherUp));
                 }
             }
+            Step::Drain => {
+                self.draining.begin(self.now);
+                turn.feed(Event::Drain);
+            }
             Step::Shutdown => {
                 self.drained_at.get_or_insert(self.now + DRAIN);
                 turn.feed(Event::Shutdown);
@@ -338,8 +352,9 @@ impl World {
         }
     }
 
-    fn is_draining(&self) -> bool {
-        self.drained_at.is_some()
+    /// Whether nobody is taken any more.
+    fn is_closed(&self) -> bool {
+        self.drained_at.is_some() || self.draining.is_closed()
     }
 
     /// At the end of a turn, whoever is owed nothing is told to come back.
@@ -366,7 +381,7 @@ impl World {
         let conn = turn.open().expect("there is a place");
         let broadcasts = path == "/broadcast/a";
         let bare = broadcasts || path == "/classic";
-        self.begin(conn, Socket::default(), Client { over: self.is_draining(), bare, broadcasts, ..Client::default() });
+        self.begin(conn, Socket::default(), Client { over: self.is_closed(), bare, broadcasts, ..Client::default() });
         turn.feed(Event::Bytes { conn, data: &mut upgrade_request(path, fields).into_bytes() });
     }
 
@@ -393,7 +408,7 @@ impl World {
                 let client = Client { bare: broadcasts, broadcasts, by_message: true, ..Client::default() };
                 self.begin(conn, Socket::by_message(), client);
             }
-            Err(refused) => assert_eq!((refused, self.is_draining()), (Refused::ShuttingDown, true)),
+            Err(refused) => assert_eq!((refused, self.is_closed()), (Refused::ShuttingDown, true)),
         }
     }
 
@@ -503,7 +518,10 @@ impl World {
                 self.subscriptions.remove(&room);
                 turn.feed(Event::Broker(BrokerEvent::Unsubscribed { room: &room }));
             }
-            Some(Ask::Fence(id)) => turn.feed(Event::Broker(BrokerEvent::Fenced { id })),
+            Some(Ask::Fence(id)) => {
+                self.draining.answered(id);
+                turn.feed(Event::Broker(BrokerEvent::Fenced { id }));
+            }
             Some(Ask::Publish(room, payload, id)) => {
                 if self.subscriptions.contains(&room) {
                     self.expect_message(&room, &payload);
@@ -554,6 +572,7 @@ impl World {
         if !std::mem::take(&mut self.up) {
             return;
         }
+        self.draining.voided(self.now);
         self.subscriptions.clear();
         self.held.clear();
         let (model, lagged) = (&self.model, &self.lagged);
@@ -646,7 +665,10 @@ impl World {
                     self.asks.push_back(Ask::Publish(room.to_owned(), payload.to_vec(), id));
                 }
                 Action::Ask(broker::Ask::Publish { id, .. }) => self.refused.extend(id),
-                Action::Ask(broker::Ask::Fence { id }) => self.asks.push_back(Ask::Fence(id)),
+                Action::Ask(broker::Ask::Fence { id }) => {
+                    self.draining.asked(id, self.now);
+                    self.asks.push_back(Ask::Fence(id));
+                }
                 Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
                 Action::Ask(broker::Ask::Present { .. } | broker::Ask::Roster { .. }) => panic!("no room has presence"),
                 Action::Authenticate(_) => panic!("nobody is asked who they are"),
@@ -668,14 +690,25 @@ impl World {
 
     /// What was received is the beginning of what was expected, in every room, and in whole frames but for the last.
     fn check(&mut self) {
-        let is_ready = self.up && !self.refusing && !self.is_draining();
+        let is_ready = self.up && !self.refusing && self.drained_at.is_none() && !self.draining.has_begun();
         assert_eq!(self.core.readiness().is_ok(), is_ready, "ready: {:?}", self.core.readiness());
         let behind = self.is_behind();
+        let owed: BTreeSet<ConnId> = self.owed.values().copied().collect();
         for (conn, model) in &mut self.model {
             let Some(socket) = self.sockets.get(conn) else { continue };
             let frames = frames(&socket.received);
             if let Some(close) = frames.iter().find(|frame| frame.opcode == opcode::CLOSE) {
                 let restarts = close.payload.starts_with(&code::RESTART.to_be_bytes());
+                if restarts && !model.over && self.drained_at.is_none() {
+                    let is_owed = owed.contains(conn) || self.up && model.waits_for_a_room();
+                    self.draining.check_let_go(*conn, model.bare, is_owed, self.now);
+                    let received = rooms_of(&frames);
+                    for (room, expected) in model.expected.iter().filter(|_| !self.lagged.contains(conn)) {
+                        let got = received.get(room).map_or(0, Vec::len);
+                        assert_eq!(got, expected.len(), "{conn:?} is let go, and lacks something in {room}");
+                    }
+                    model.over = true;
+                }
                 let is_settled = model.over || self.publishes.is_uncertain(*conn);
                 assert!(is_settled || !restarts, "{conn:?} is told to come back, and has an answer to get");
                 let errs = close.payload.starts_with(&4509_u16.to_be_bytes());

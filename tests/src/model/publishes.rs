@@ -127,7 +127,7 @@ impl World {
     /// A client that is still listened to has sent a message.
     pub(super) fn note_send(&mut self, conn: ConnId, room: &str, has_id: bool) {
         let model = &self.model[&conn];
-        if model.over || self.is_draining() {
+        if model.over || self.drained_at.is_some() {
             return;
         }
         let waits = model.rooms.get(room).is_some_and(|membership| membership.waiting);

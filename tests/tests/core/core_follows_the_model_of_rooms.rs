@@ -41,14 +41,17 @@ fn step_with_short_writes() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// In one run of four the server is told to stop on the way, in the midst of a turn: little happens after it.
+/// In one run of four the server is told to stop on the way, in the midst of a turn, and in one of four to let everybody go: little happens
+/// after it.
 fn turns(step: impl Strategy<Value = Step>) -> impl Strategy<Value = Vec<Vec<Step>>> {
     let turns = prop::collection::vec(prop::collection::vec(step, 1..16), 1..40);
-    let shutdown = prop::option::weighted(0.25, any::<[prop::sample::Index; 2]>());
-    (turns, shutdown).prop_map(|(mut turns, shutdown)| {
-        if let Some([turn, step]) = shutdown {
-            let turn = turn.get_mut(&mut turns);
-            turn.insert(step.index(turn.len()), Step::Shutdown);
+    let place = || prop::option::weighted(0.25, any::<[prop::sample::Index; 2]>());
+    (turns, place(), place()).prop_map(|(mut turns, drain, shutdown)| {
+        for (place, step) in [(drain, Step::Drain), (shutdown, Step::Shutdown)] {
+            if let Some([turn, at]) = place {
+                let turn = turn.get_mut(&mut turns);
+                turn.insert(at.index(turn.len()), step);
+            }
         }
         turns
     })

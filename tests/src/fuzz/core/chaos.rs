@@ -214,6 +214,8 @@ impl Chaos {
                 self.work.looks(0);
                 turn.feed(Event::Timeout);
             }
+            Step::Drain => turn.feed(Event::Drain),
+            Step::Shed(share) => turn.feed(Event::Shed { share: f64::from(share) / 255.0 }),
             Step::Shutdown => turn.feed(Event::Shutdown),
             Step::Wait(_) | Step::EndTurn | Step::EndTurnEarly(..) => unreachable!("these end a turn"),
         }
@@ -441,6 +443,7 @@ fn tell(turn: &mut Turn<'_>, lie: Lie) {
         }
         Lie::Refusing => BrokerEvent::Refusing { reason: "busy" },
         Lie::Willing => BrokerEvent::Willing,
+        Lie::Fenced(fence) => BrokerEvent::Fenced { id: FenceId::new(fence.into()) },
         Lie::Published(id) => BrokerEvent::Published { id: PublishId::new(id.into()), position: None },
         Lie::PublishFailed(id, error) => BrokerEvent::PublishFailed {
             id: PublishId::new(id.into()),
