@@ -387,7 +387,7 @@ impl World {
 
     fn connect_events(&mut self, turn: &mut Turn<'_>, rooms: &[&str]) {
         let conn = turn.open().expect("there is a place");
-        let mut client = Client { over: self.is_draining(), reads: true, ..Client::default() };
+        let mut client = Client { over: self.is_closed(), reads: true, ..Client::default() };
         for room in rooms {
             let held = self.held.contains(*room);
             client.rooms.insert((*room).to_owned(), Membership { waiting: !held });
