@@ -298,7 +298,9 @@
 //! - report the end of a socket: by [`Event::Closed`] where reading ends, by [`Delivery::gone`] where writing fails. After
 //!   `Closed`, an [`Action::Close`] follows; after `gone`, no action names the connection any more;
 //! - answer for the broker: each [`broker::Ask::Publish`] with an id by one `Published` or `PublishFailed`, each
-//!   [`broker::Ask::Subscribe`] and [`broker::Ask::Unsubscribe`] as [`broker`] says, messages of one room in one order;
+//!   [`broker::Ask::Subscribe`] and [`broker::Ask::Unsubscribe`] as [`broker`] says, messages of one room in one order, each
+//!   [`broker::Ask::Fence`] behind them;
+//! - open no more connections once [`Core::takes_newcomers`] says so, after [`Event::Drain`] or [`Event::Shutdown`];
 //! - draw [`Config::seed`] and [`Config::node`] at random: the first keeps strangers from choosing names that collide in hash
 //!   tables, the second tells instances apart.
 //!

@@ -60,6 +60,8 @@
 //! - With [`RedisConfig::keeps_presence`], it is kept who is in a room, by scripts on the connection that publishes ([`presence`]). An
 //!   instance tells of its users only under a lease, and tells of all anew once `PresenceLost` has said that the lease is lost or that Redis
 //!   may have lost what it was told.
+//! - A fence ([`Ask::Fence`](super::Ask::Fence)) is a `PING` on the connection that subscribes, because its answer comes behind all messages
+//!   before. In a Cluster all nodes that send messages are asked; with classic Pub/Sub a node may yet have to pass on what another one took.
 //! - Where Redis cannot keep histories, the connections are up all the same: stores fail as
 //!   [`NotStored`](super::PublishError::NotStored), reads for good, and [`RedisBroker::take_complaint`] says why.
 //! - No password occurs in a reason or in `Debug` output.
