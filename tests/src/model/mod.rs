@@ -700,8 +700,8 @@ impl World {
             if let Some(close) = frames.iter().find(|frame| frame.opcode == opcode::CLOSE) {
                 let restarts = close.payload.starts_with(&code::RESTART.to_be_bytes());
                 if restarts && !model.over && self.drained_at.is_none() {
-                    // Of one that lags the close is seen later than it was said.
                     let is_owed = owed.contains(conn) || self.up && model.waits_for_a_room();
+                    // Of one that lags the close is seen later than it was said.
                     let is_owed = is_owed && !self.lagged.contains(conn);
                     self.draining.check_let_go(*conn, model.bare, is_owed, self.now);
                     let received = rooms_of(&frames);
@@ -711,7 +711,8 @@ impl World {
                     }
                     model.over = true;
                 }
-                let is_settled = model.over || self.publishes.is_uncertain(*conn);
+                let is_late = self.draining.has_begun() && self.lagged.contains(conn);
+                let is_settled = model.over || is_late || self.publishes.is_uncertain(*conn);
                 assert!(is_settled || !restarts, "{conn:?} is told to come back, and has an answer to get");
                 let errs = close.payload.starts_with(&4509_u16.to_be_bytes());
                 assert!(model.errs || !errs, "{conn:?} is closed for errors that time forgives");
