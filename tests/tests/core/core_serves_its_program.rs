@@ -42,7 +42,8 @@ fn what_it_publishes_reaches_members_and_is_acknowledged_with_its_position() {
 #[test]
 fn a_key_has_its_message_stored_once() {
     let mut embedded = with_histories(|_| {});
-    let command = json!({"type": "SEND_MESSAGE", "room": "h", "message": "x", "id": 1, "key": "0123456789012345678901"});
+    let command =
+        json!({"type": "SEND_MESSAGE", "room": "h", "message": "x", "id": 1, "key": "0123456789012345678901"});
     let first = ask(&mut embedded, &command);
     assert_eq!(first[0]["offset"], 1);
     assert_eq!(ask(&mut embedded, &command), first);
