@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::fanout::outlet::{self, Outlet};
 use crate::fanout::place::{GROUP_MEMBERS_MAX, MEMBERSHIPS_MAX};
 use crate::fanout::{FanOut, Rest};
+use crate::framing::Framing;
 use crate::hub::{self, Hub, Told};
 use crate::id::ConnId;
 use crate::identity::{Denied, Identity};
@@ -329,13 +330,15 @@ impl Core {
                 Answered::Opened(opened) => opened,
             };
         self.cx.limits.forget_owed();
+        let framing = self.cx.slots.get(slot).framing;
         let begun = match caller {
             Caller::Denied(denied) => Err(CloseReason::denied(denied)),
             Caller::Known | Caller::Unknown | Caller::Nobody => {
                 let identity = identity.filter(|_| caller == Caller::Known);
                 let rooms = rooms.iter().map(|(room, start)| (&**room, *start));
                 self.begin(slot, identity, rooms, presence, |room| {
-                    let seen = last_event_id.and_then(|id| sse::position_in(id, room, true));
+                    let seen =
+                        last_event_id.and_then(|id| sse::position_in(id, room, framing == Framing::EventsOfSeveral));
                     seen.map_or(Start::Live, Start::Since)
                 })
             }
@@ -343,7 +346,7 @@ impl Core {
         if let Err(reason) = begun {
             return self.end(slot, reason);
         }
-        let is_events = self.cx.slots.get(slot).framing.is_events();
+        let is_events = framing.is_events();
         if is_events && !self.is_about_what_it_asks(slot, &rooms) {
             return self.refuse_stream(slot);
         }

@@ -58,7 +58,9 @@ impl Embedded {
                     Does::Close(conn) => said.push(Said::Close(conn)),
                     Does::Shutdown(_) => {}
                     Does::Ask(ask) => broker.ask(ask),
-                    Does::Authenticate(_) => panic!("nobody is asked who they are"),
+                    Does::Authenticate(asked) => {
+                        said.push(Said::Authenticate(asked.conn, asked.source, asked.credential.to_vec()));
+                    }
                 },
             );
             bytes.push(of_this_turn);

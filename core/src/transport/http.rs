@@ -12,6 +12,7 @@ use crate::identity::{Denied, Identity};
 use crate::limits::origin::Origins;
 use crate::protocol::ErrorCode;
 use crate::protocol::command::Start;
+use crate::rules::{own_room, user_segment};
 use crate::slots::Phase;
 use crate::sse::{self, Reader};
 use crate::ws::deflate::Agreed;
@@ -302,9 +303,9 @@ impl Transport {
             self.refuse(cx, slot, denied);
             return Answered::Over;
         }
-        let own_rooms = identity.filter(|_| caller == Caller::Known).map_or(&[][..], |identity| &identity.join);
-        let joins_own = caller == Caller::Known && cx.config.auth.as_ref().is_some_and(|auth| auth.own_rooms);
-        if is_events && let Err(reason) = route::check_events(&rooms, own_rooms, joins_own, &cx.config) {
+        let identity = identity.filter(|_| is_events && caller == Caller::Known);
+        let own_rooms = identity.map_or_else(Vec::new, |identity| rooms_of(cx, identity));
+        if is_events && let Err(reason) = route::check_events(&rooms, &own_rooms, &cx.config) {
             cx.metrics.upgrades_invalid += 1;
             self.respond(cx, slot, Response::bad_request(&reason), false);
             return Answered::Over;
@@ -326,7 +327,7 @@ impl Transport {
             Wanted::Events { reader, last_event_id } => {
                 let retry_ms = RETRY_MS_MIN + self.draw() % RETRY_MS_SPREAD;
                 sse::write_accept(cx.stream(slot), reader, retry_ms);
-                let is_of_several = rooms.len() + own_rooms.len() + usize::from(joins_own) > 1;
+                let is_of_several = rooms.len() + own_rooms.len() > 1;
                 for (room, start) in &mut rooms {
                     let seen = last_event_id.and_then(|id| sse::position_in(id, room, is_of_several));
                     *start = seen.map_or(*start, Start::Since);
@@ -459,6 +460,13 @@ impl Transport {
 fn is_of_a_websocket(cx: &Context, parsed: &Parsed<'_>, wants_websocket: bool) -> bool {
     let is_one = || !matches!(route::route(parsed.path, parsed.query, &cx.config), Err(None));
     (parsed.path != "/" || wants_websocket) && is_one()
+}
+
+/// The rooms that its user joins anyway.
+fn rooms_of<'a>(cx: &Context, identity: &'a Identity) -> Vec<Cow<'a, str>> {
+    let joins_own = cx.config.auth.as_ref().is_some_and(|auth| auth.own_rooms);
+    let own = joins_own.then(|| own_room(&user_segment(&identity.user)).into());
+    own.into_iter().chain(identity.join.iter().map(|room| Cow::Borrowed(&**room))).collect()
 }
 
 /// Why a room was refused, as its client is told.

@@ -75,11 +75,10 @@ pub(super) fn events<'a>(query: &'a str, config: &Config) -> Result<Route<'a>, C
 /// It would be about none, or a browser could not repeat where it stands in all of them.
 pub(super) fn check_events(
     rooms: &[(Cow<'_, str>, Start)],
-    own_rooms: &[Box<str>],
-    joins_own: bool,
+    own_rooms: &[Cow<'_, str>],
     config: &Config,
 ) -> Result<(), Cow<'static, str>> {
-    if rooms.is_empty() && own_rooms.is_empty() && !joins_own {
+    if rooms.is_empty() && own_rooms.is_empty() {
         return Err("an event stream is about rooms: name them, as in /sse?room=a&room=b".into());
     }
     let names = rooms.iter().map(|(room, _)| &**room).chain(own_rooms.iter().map(|room| &**room));

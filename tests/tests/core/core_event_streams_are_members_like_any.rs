@@ -3,7 +3,7 @@
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::history::Retention;
 use fanfare_core::rules::{Rule, Rules};
-use fanfare_core::{Config, ConnId, Event};
+use fanfare_core::{Auth, Config, ConnId, Event, Identity};
 use fanfare_tests::embedded::Embedded;
 use fanfare_tests::event_stream::EventStream;
 use fanfare_tests::lone_core::Said;
@@ -130,6 +130,53 @@ fn a_stream_about_one_room_goes_on_behind_its_last_event() {
 #[test]
 fn a_stream_about_several_rooms_goes_on_in_all_of_them() {
     assert_any_cut_is_healed("room=h1&room=h2&room=h%203", &["h1", "h2", "h 3"], false);
+}
+
+/// The only room of a stream may be one that its user joins anyway.
+#[test]
+fn a_stream_about_a_users_own_rooms_goes_on_in_them() {
+    for joined in [&[][..], &["h"]] {
+        let mut embedded = with_histories(|config| {
+            let mut own = Rule::new("user:{user}".parse().expect("a pattern"));
+            own.history = Some(Retention { messages_max: 100, bytes_max: 100_000, age_max: Duration::from_secs(60) });
+            config.rules = Rules::new(vec![own]).expect("a rule").with_own_rooms();
+            config.auth = Some(Auth::default());
+        });
+        let mut identity = Identity::new("ann");
+        identity.join = joined.iter().map(|room| (*room).into()).collect();
+        let come = |embedded: &mut Embedded, id: &str| {
+            let fields = format!("Authorization: Bearer x\r\nLast-Event-ID: {id}\r\n");
+            let conn = reader(embedded, "", &fields);
+            embedded.turn(|turn| turn.feed(Event::Authenticated { conn, outcome: Ok(&identity) }));
+            conn
+        };
+        let first = come(&mut embedded, "");
+        let say = |embedded: &mut Embedded, number: u32| {
+            let text = format!(r#"{{"type":"SEND_MESSAGE","room":"user:ann","message":"<{number}>","id":{number}}}"#);
+            embedded.turn(|turn| turn.feed(Event::Command { text: &text, user: None }));
+        };
+        (1..4).for_each(|number| say(&mut embedded, number));
+        let stream = read(&embedded, first).1;
+        assert_eq!(numbers(&stream), [1, 2, 3]);
+        (4..6).for_each(|number| say(&mut embedded, number));
+        let back = come(&mut embedded, &stream.last_event_id);
+        assert_eq!(numbers(&read(&embedded, back).1), [4, 5], "{joined:?} behind {}", stream.last_event_id);
+    }
+}
+
+/// A stream that a browser could not go on with is refused, whoever brings its rooms.
+#[test]
+fn names_of_a_users_own_rooms_count_as_well() {
+    let mut embedded = with_histories(|config| {
+        config.limits.request_head_bytes_max = 1_000;
+        config.auth = Some(Auth::default());
+    });
+    let mut identity = Identity::new("a".repeat(200));
+    identity.join = (0..6).map(|number| format!("room {number}").into()).collect();
+    let conn = reader(&mut embedded, "", "Authorization: Bearer x\r\n");
+    embedded.turn(|turn| turn.feed(Event::Authenticated { conn, outcome: Ok(&identity) }));
+    let answer = String::from_utf8(embedded.bytes_to(conn)).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("Last-Event-ID"), "{answer}");
 }
 
 #[test]
