@@ -8,6 +8,7 @@
 use crate::broker::FenceId;
 use crate::config;
 use crate::id::ConnId;
+use crate::random::Random;
 use crate::slots::{Phase, Slots, mark};
 use crate::time::Time;
 use std::collections::BTreeSet;
@@ -28,7 +29,7 @@ pub(crate) struct Departures {
     /// Those who wait until nothing is owed to them, and until when.
     settling: Vec<(ConnId, Time)>,
     fences: u64,
-    random: u64,
+    random: Random,
 }
 
 /// What was said of the server itself.
@@ -97,7 +98,7 @@ impl Departures {
             fence: None,
             settling: Vec::new(),
             fences: 0,
-            random: seed,
+            random: Random::new(seed),
         }
     }
 
@@ -113,7 +114,8 @@ impl Departures {
         if self.stage == Stage::Stopping {
             return false;
         }
-        *self = Departures { stage: Stage::Stopping, fences: self.fences, ..Departures::new(self.random) };
+        // Nobody is drawn any more.
+        *self = Departures { stage: Stage::Stopping, fences: self.fences, ..Departures::new(0) };
         let all: Vec<ConnId> = slots.slots().filter(|slot| is_open(slots, *slot)).map(|slot| slots.id(slot)).collect();
         for conn in all {
             slots.unmark(conn.slot() as u32, mark::HAS_SLOT);
@@ -157,7 +159,7 @@ impl Departures {
         let mut conns: Vec<ConnId> = slots.slots().filter(stays).map(|slot| slots.id(slot)).collect();
         let count = count.min(conns.len());
         for index in 0..count {
-            let other = index + self.draw(conns.len() - index);
+            let other = index + self.random.up_to((conns.len() - index - 1) as u64) as usize;
             conns.swap(index, other);
         }
         conns.truncate(count);
@@ -265,16 +267,6 @@ impl Departures {
         lines.chain(announced).chain(fence).chain(settling).min()
     }
 
-    /// One of so many, by lot: SplitMix64, as for [`Backoff`](crate::broker::redis).
-    fn draw(&mut self, among: usize) -> usize {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        ((u128::from(mixed) * among as u128) >> 64) as usize
-    }
-
     /// Panics unless each open connection is where its marks say, once.
     pub fn check_invariants(&self, slots: &Slots, left: u64) {
         let mut found = std::collections::BTreeMap::<u32, u8>::new();
@@ -333,14 +325,5 @@ mod tests {
         assert_eq!((none.slot(0), none.slot(1)), (begun, begun));
         let long = Line::new(conns(2), begun, Duration::MAX, Duration::ZERO);
         assert!(long.slot(0) <= long.slot(1));
-    }
-
-    #[test]
-    fn the_lot_is_even() {
-        let (mut departures, mut drawn) = (Departures::new(7), [0_u32; 5]);
-        for _ in 0..10_000 {
-            drawn[departures.draw(5)] += 1;
-        }
-        assert!(drawn.iter().all(|count| (1_800..2_200).contains(count)), "{drawn:?}");
     }
 }

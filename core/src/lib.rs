@@ -469,6 +469,7 @@ mod limits;
 mod metrics;
 pub mod presence;
 pub mod protocol;
+mod random;
 pub mod rules;
 mod session;
 mod shared;

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::Refused;
 use crate::framing::Framing;
-use crate::hash::{Seeded, take_of};
+use crate::hash::take_of;
 use crate::identity::{Denied, Identity};
 use crate::limits::origin::Origins;
 use crate::protocol::ErrorCode;
@@ -18,9 +18,9 @@ use crate::sse::{self, Reader};
 use crate::ws::deflate::Agreed;
 use crate::ws::handshake::{self, Kind, Offered, Parsed, Response};
 use std::borrow::Cow;
-use std::hash::BuildHasher;
 
-/// After how many milliseconds a browser comes back that has lost an event stream, and how much longer some wait than others.
+/// After how many milliseconds a browser comes back that has lost an event stream, and how much longer some wait than others, so that
+/// they do not all come back at once.
 const RETRY_MS_MIN: u64 = 500;
 const RETRY_MS_SPREAD: u64 = 2_000;
 
@@ -325,7 +325,7 @@ impl Transport {
                 (compression.map_or(Framing::Frames, |agreed| Framing::Deflated(agreed.window)), None)
             }
             Wanted::Events { reader, last_event_id } => {
-                let retry_ms = RETRY_MS_MIN + self.draw() % RETRY_MS_SPREAD;
+                let retry_ms = RETRY_MS_MIN + self.random.up_to(RETRY_MS_SPREAD);
                 sse::write_accept(cx.stream(slot), reader, retry_ms);
                 let is_of_several = rooms.len() + own_rooms.len() > 1;
                 for (room, start) in &mut rooms {
@@ -340,12 +340,6 @@ impl Transport {
         self.enter_phase(cx, slot, Phase::Open);
         self.begin_open(cx, slot);
         Answered::Opened(Opened { rooms, presence, last_event_id })
-    }
-
-    /// A number that differs from client to client, so that they do not all come back at the same moment.
-    fn draw(&mut self) -> u64 {
-        self.drawn = self.drawn.wrapping_add(1);
-        Seeded::new(self.seed).hash_one(self.drawn)
     }
 
     /// Why the caller may not come in: also for want of a credential, where its dialect has no word in which one could follow.

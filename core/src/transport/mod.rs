@@ -30,6 +30,7 @@ use crate::event::Elsewhere;
 use crate::hash::{BySlot, Seeded, take_of};
 use crate::limits::sources::Sources;
 use crate::metrics::Metrics;
+use crate::random::Random;
 use crate::slots::{Phase, Slots, coarse, mark};
 use crate::wheel::Wheel;
 use crate::ws::deflate::Inflater;
@@ -63,9 +64,7 @@ pub(crate) struct Transport {
     inflater: Inflater,
     /// Ends of sockets that the adapter has not been told of.
     ends: Vec<End>,
-    seed: u64,
-    /// How many numbers have been drawn from the seed.
-    drawn: u64,
+    random: Random,
 
     // What follows belongs to the turn and is empty between turns.
     /// Slots whose connection ends when all is written.
@@ -103,8 +102,7 @@ impl Transport {
             wheel: Wheel::default(),
             inflater: Inflater::default(),
             ends: Vec::new(),
-            seed: config.seed,
-            drawn: 0,
+            random: Random::new(config.seed),
             touched: Vec::new(),
             fired: Vec::new(),
         }

@@ -50,7 +50,7 @@ fn it_is_told_what_members_are_told() {
     let (head, stream) = read(&embedded, conn);
     assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"), "{head}");
     assert!(!head.contains("Access-Control") && !head.contains("Content-Length"), "{head}");
-    assert!((500..2_500).contains(&stream.retry_ms.expect("it says when to come back")));
+    assert!((500..=2_500).contains(&stream.retry_ms.expect("it says when to come back")));
     let kinds: Vec<&str> = stream.events.iter().map(|event| &*event.kind).collect();
     assert_eq!(kinds, ["SUBSCRIBED", "SUBSCRIBED", "MESSAGE", "MESSAGE", "MESSAGE"]);
     assert_eq!(stream.events[2].data, r#"{"type":"MESSAGE","room":"a","message":"<1>"}"#);
