@@ -6,39 +6,30 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
 import { claimsOf, mint } from '../node/tokens.mjs';
-import { startServer, until } from './server.mjs';
+import { launchBrowser, startOtherPage } from './browser.mjs';
+import { startReadyServer } from './server.mjs';
 
 /** A page whose origin is opaque. */
 const FILE = new URL('package.json', import.meta.url).href;
 
 const BROKER = process.argv[2] ? ['--redis-url', process.argv[2]] : [];
 
-let browser, other, otherUrl;
+let browser, other;
 
 before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
-  // A page of another port, which is another origin.
-  other = createServer((_, response) => response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>x</title>'));
-  await once(other.listen(0, '127.0.0.1'), 'listening');
-  otherUrl = `http://127.0.0.1:${other.address().port}`;
+  browser = await launchBrowser();
+  other = await startOtherPage();
 });
 
 after(async () => {
   await browser?.close();
-  other?.closeAllConnections();
-  other?.close();
+  other?.stop();
 });
 
 /** Runs `body` with a server started with these arguments, and with `connect(page, url, protocols)` for pages at URLs, `enter` and others. */
 async function against(args, body) {
-  const server = await startServer(undefined, ...BROKER, ...args);
-  await until('the server is ready', () => fetch(`${server.url}/readyz`).then(({ status }) => status === 200, () => false));
+  const server = await startReadyServer(undefined, ...BROKER, ...args);
   const context = await browser.newContext();
   const onPage = async (url, script, of) => {
     const page = await context.newPage();
@@ -94,17 +85,17 @@ test('the pages of the same host may connect, and no others', () => against([], 
   assert.equal(await connect(server.url, at(server, '/ws')), 'open');
   // The same machine, but another origin.
   assert.equal(await connect(server.url.replace('127.0.0.1', 'localhost'), at(server, '/ws')), 'failed');
-  assert.equal(await connect(otherUrl, at(server, '/ws')), 'failed');
+  assert.equal(await connect(other.url, at(server, '/ws')), 'failed');
   assert.equal(await connect(FILE, at(server, '/ws')), 'failed');
 }));
 
 test('a list names other pages, and a star is all of them', async () => {
-  await against(['--origins', otherUrl], async (server, connect) => {
-    assert.equal(await connect(otherUrl, at(server, '/ws')), 'open');
+  await against(['--origins', other.url], async (server, connect) => {
+    assert.equal(await connect(other.url, at(server, '/ws')), 'open');
     assert.equal(await connect(server.url, at(server, '/ws')), 'failed');
   });
   await against(['--origins', '*'], async (server, connect) => {
-    assert.equal(await connect(otherUrl, at(server, '/ws')), 'open');
+    assert.equal(await connect(other.url, at(server, '/ws')), 'open');
     assert.equal(await connect(FILE, at(server, '/ws')), 'open');
   });
 });
@@ -139,7 +130,7 @@ test('a page shows its token in a subprotocol or in the query', () => against(['
   // Nobody, who has to say in a moment who it is.
   assert.equal(await connect(server.url, url), 'open');
   // A right token makes another page no better.
-  assert.equal(await enter(otherUrl, `${url}?token=${ALICE}`), 'failed');
+  assert.equal(await enter(other.url, `${url}?token=${ALICE}`), 'failed');
 }));
 
 test('a cookie counts for pages of its own origin', () => {
@@ -149,7 +140,7 @@ test('a cookie counts for pages of its own origin', () => {
     await context.addCookies([{ name: 'jwt', value: ALICE, url: server.url, httpOnly: true }]);
     assert.equal(await enter(server.url, url), 'user:alice');
     // The browser sends it for the other page as well, because a port does not part cookies.
-    assert.equal(await connect(otherUrl, url), 'failed');
+    assert.equal(await connect(other.url, url), 'failed');
     await context.addCookies([{ name: 'jwt', value: FORGED, url: server.url, httpOnly: true }]);
     assert.equal(await connect(server.url, url), 'failed');
   });
@@ -184,7 +175,7 @@ test('a page can read by which code it is refused, in every place, where the ser
       await context.addCookies([{ name: 'jwt', value: token, url: server.url, httpOnly: true }]);
       assert.equal(await closes(server.url, url), code);
       // The page of another origin is told nothing.
-      assert.equal(await closes(otherUrl, url), 'failed');
+      assert.equal(await closes(other.url, url), 'failed');
     }
     await context.clearCookies();
     for (const path of ['/classic', '/broadcast/tea']) {
@@ -207,7 +198,7 @@ test('the operations port is not read by pages, nor under a name that leads to i
     // A browser leads every name below `localhost` to this machine, as a rebound name is led there.
     assert.equal((await page.goto(`http://rebound.localhost:${port}/metrics`)).status(), 421);
     // Another site, as the browser sees it.
-    await page.goto(otherUrl.replace('127.0.0.1', 'localhost'));
+    await page.goto(other.url.replace('127.0.0.1', 'localhost'));
     const loaded = page.waitForResponse(`http://127.0.0.1:${port}/metrics`);
     await page.evaluate((url) => { new Image().src = url; }, `http://127.0.0.1:${port}/metrics`);
     assert.equal((await loaded).status(), 403);

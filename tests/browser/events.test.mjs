@@ -3,52 +3,38 @@
 // Run: npm ci && FANFARE_BIN=../../target/release/fanfare node events.test.mjs redis://127.0.0.1:6379
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
+import WebSocket from 'ws';
 import { claimsOf, mint } from '../node/tokens.mjs';
-import { freePort, startServer, until } from './server.mjs';
-
-/** npm's, which is the other tests' package. */
-const { WebSocket } = createRequire(new URL('../node/', import.meta.url))('ws');
+import { launchBrowser, startOtherPage } from './browser.mjs';
+import { freePort, startReadyServer, until } from './server.mjs';
 
 const SECRET = 'a secret of thirty-two bytes or more';
 
 const ROOMS = '[[rooms]]\nmatch = "chat:*"\nhistory_messages = 100\n\n';
 
-let browser, other, otherUrl, folder;
+let browser, other, folder;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'fanfare-events-'));
   await writeFile(join(folder, 'open.toml'), ROOMS);
   await writeFile(join(folder, 'guarded.toml'), `${ROOMS}[[rooms]]\nmatch = "own:{user}"\nsubscribe = "self"\n`);
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
-  other = createServer((_, response) => response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>x</title>'));
-  await once(other.listen(0, '127.0.0.1'), 'listening');
-  otherUrl = `http://127.0.0.1:${other.address().port}`;
+  browser = await launchBrowser();
+  other = await startOtherPage();
 });
 
 after(async () => {
   await browser?.close();
-  other?.closeAllConnections();
-  other?.close();
+  other?.stop();
   await rm(folder, { recursive: true, force: true });
 });
 
 /** A server that is ready, with this configuration of rooms. */
-async function start(port, rooms, ...further) {
-  const server = await startServer(port, '--config', join(folder, `${rooms}.toml`), '--redis-url', process.argv[2], ...further);
-  await until('the server is ready', () => fetch(`${server.url}/readyz`).then(({ status }) => status === 200, () => false));
-  return server;
+function start(port, rooms, ...further) {
+  return startReadyServer(port, '--config', join(folder, `${rooms}.toml`), '--redis-url', process.argv[2], ...further);
 }
 
 /** Has node publish texts to a room, one after the other, each acknowledged. */
@@ -106,15 +92,15 @@ test('an EventSource goes on by itself where it was', async () => {
 });
 
 test('a page of another origin listens where it may', async () => {
-  const server = await start(undefined, 'open', '--origins', otherUrl);
-  const page = await listen(otherUrl, `${server.url}/sse?room=chat:4`, { withCredentials: true });
+  const server = await start(undefined, 'open', '--origins', other.url);
+  const page = await listen(other.url, `${server.url}/sse?room=chat:4`, { withCredentials: true });
   await hears(page, 1);
   await publish(server, 'chat:4', ['a']);
   await hears(page, 2);
   await page.close();
   await server.stop();
   const closed = await start(undefined, 'open');
-  const refused = await listen(otherUrl, `${closed.url}/sse?room=chat:4`);
+  const refused = await listen(other.url, `${closed.url}/sse?room=chat:4`);
   await until('it is refused', () => refused.evaluate(() => source.readyState === EventSource.CLOSED));
   await refused.close();
   await closed.stop();

@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, afterEach, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
 import WebSocket from 'ws';
+import { launchBrowser } from './browser.mjs';
 import { freePort, startProxy, startRedis, startServer, until } from './server.mjs';
 
 const DEADLINE_MS = 15_000;
@@ -15,11 +15,7 @@ let contexts = [], complaints = [];
 
 before(async () => {
   server = await startServer();
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
+  browser = await launchBrowser();
 });
 
 after(async () => {

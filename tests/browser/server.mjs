@@ -76,6 +76,13 @@ export async function startServer(port, ...args) {
   return server;
 }
 
+/** The same, and waits until it is ready. */
+export async function startReadyServer(port, ...args) {
+  const server = await startServer(port, ...args);
+  await until('the server is ready', () => fetch(`${server.url}/readyz`).then(({ status }) => status === 200, () => false));
+  return server;
+}
+
 /** Starts a redis-server that keeps nothing. */
 export async function startRedis(port) {
   const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', '/tmp'];
