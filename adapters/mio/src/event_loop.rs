@@ -17,6 +17,7 @@ use fanfare_adapter::redis_tls::RedisTls;
 use fanfare_adapter::settings::{Drawn, core_config, session_config};
 use fanfare_adapter::sign_in::SignIns;
 use fanfare_adapter::signals::Signal;
+use fanfare_adapter::stopping::Stopping;
 use fanfare_core::Core;
 use fanfare_core::broker::memory::MemoryBroker;
 use fanfare_core::time::Time;
@@ -112,11 +113,7 @@ impl Server {
             credentials,
             signals,
             buffer: vec![0; BUFFER_BYTES].into(),
-            shutdown_timeout: config.shutdown_timeout,
-            drain_time: config.drain_time(),
-            presence_linger: config.core.presence.linger,
-            stopping: None,
-            stop_at: None,
+            stopping: Stopping::new(config),
             reads_until: None,
             heavy_read_at: Time::ZERO,
         };
@@ -141,7 +138,7 @@ impl Server {
             turn(&mut self.core, &mut steps, now);
             self.tell(began);
             let now = self.now();
-            if drive::has_stopped(&self.core, &mut self.adapter.broker, self.adapter.stop_at, now) {
+            if drive::has_stopped(&self.core, &mut self.adapter.broker, self.adapter.stopping.stop_at(), now) {
                 return Ok(self.core.connections());
             }
         }
@@ -154,7 +151,7 @@ impl Server {
     /// How long the poll may sleep.
     fn timeout(&mut self) -> Option<Duration> {
         let now = self.now();
-        let Adapter { admission, broker, sockets, stop_at, reads_until, credentials, .. } = &mut self.adapter;
+        let Adapter { admission, broker, sockets, stopping, reads_until, credentials, .. } = &mut self.adapter;
         if credentials.as_ref().is_some_and(Desk::is_ready) {
             return Some(Duration::ZERO);
         }
@@ -168,7 +165,7 @@ impl Server {
         let pressed = waits.then(|| now + PRESSED_RECHECK);
         let recheck = admission.depends_on_others().then(|| now + PLACES_RECHECK);
         let (core, broker) = (self.core.next_timeout(), broker.next_timeout());
-        let next = [core, broker, admission.next_timeout(), recheck, *stop_at, pressed];
+        let next = [core, broker, admission.next_timeout(), recheck, stopping.stop_at(), pressed];
         let next = next.into_iter().flatten().min().map(|next| next.since(now));
         let look = self.refusals.next_look().map(|at| at.saturating_duration_since(Instant::now()));
         next.into_iter().chain(look).min()

@@ -7,8 +7,8 @@ use crate::worker::WorkerContext;
 use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
-use fanfare_adapter::signals::{Signal, last_round};
-use fanfare_adapter::stopping::{log_stop, stop_for};
+use fanfare_adapter::signals::Signal;
+use fanfare_adapter::stopping::{Reading, Stopping};
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, ConnId, Core, Event, Turn};
@@ -68,14 +68,7 @@ pub(crate) struct Adapter {
     pub(crate) credentials: Option<Desk>,
     pub(crate) signals: [SignalPipe; 2],
     pub(crate) buffer: Box<[u8]>,
-    pub(crate) shutdown_timeout: Duration,
-    /// How long it takes to let all clients go in time.
-    pub(crate) drain_time: Duration,
-    /// How long users are there after their last connection has gone.
-    pub(crate) presence_linger: Duration,
-    /// What it has been asked to do last.
-    pub(crate) stopping: Option<Stop>,
-    pub(crate) stop_at: Option<Time>,
+    pub(crate) stopping: Stopping,
     /// Until then it reads what clients had sent before it was told to stop.
     pub(crate) reads_until: Option<Time>,
     /// When one of those who make much work was read last.
@@ -190,29 +183,26 @@ impl Steps for TurnSteps<'_> {
 
     fn stops(&mut self, _core: &Core) -> Option<Stop> {
         let (adapter, now) = (&mut *self.adapter, self.now);
+        let is_told = self.is_first_to_stop || adapter.stopping.wanted().is_some() && adapter.context.worker == 0;
         if let Some((signal, times)) = self.signalled
-            && adapter.stopping != Some(Stop::AtOnce)
+            && let Some(reading) = adapter.stopping.signalled(signal, times, now)
         {
-            let is_told = self.is_first_to_stop || adapter.stopping.is_some() && adapter.context.worker == 0;
-            let stop = stop_for(signal, times, adapter.stopping);
             if is_told {
-                log_stop(stop, signal, adapter.admission.connections(), adapter.drain_time);
+                adapter.stopping.log(signal, adapter.admission.connections());
             }
-            adapter.stopping = Some(stop);
-            let time = if stop == Stop::InTime { adapter.drain_time } else { Duration::ZERO };
-            adapter.stop_at = Some(now + time + adapter.shutdown_timeout);
-            // Whoever goes later is heard until then anyway.
-            let is_last_round = time.is_zero();
-            if is_last_round {
-                adapter.admission.close(self.registry);
-            }
-            adapter.reads_until = Some(if is_last_round { now + last_round(adapter.shutdown_timeout) } else { now });
+            adapter.reads_until = Some(match reading {
+                Reading::UntilTheyGo => now,
+                Reading::LastRound(time) => {
+                    adapter.admission.close(self.registry);
+                    now + time
+                }
+            });
             // The poll has told of nothing that came since it was last asked.
             self.spoke = true;
         }
         let has_read_all = !self.spoke && adapter.sockets.ready() == 0;
         adapter.reads_until.take_if(|until| has_read_all || *until <= now)?;
-        adapter.stopping
+        adapter.stopping.wanted()
     }
 
     fn release(&mut self, core: &Core) {
@@ -224,12 +214,12 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn settle(&mut self, core: &Core) {
-        let Adapter { sockets, admission, broker, presence_linger, .. } = &mut *self.adapter;
+        let Adapter { sockets, admission, broker, stopping, .. } = &mut *self.adapter;
         if !core.takes_newcomers() {
             admission.close(self.registry);
             if core.connections() == 0 {
                 broker.stop_waiting();
-                broker.give_back(*presence_linger);
+                broker.give_back(stopping.presence_linger());
             }
         }
         admission.settle(core, sockets.len(), self.now);

@@ -18,6 +18,7 @@ use fanfare_adapter::program::{Server, StartError};
 use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::settings::{Drawn, core_config};
 use fanfare_adapter::signals::{self, Signal};
+use fanfare_adapter::stopping::Stopping;
 use fanfare_adapter::tls::Tls;
 use fanfare_core::Core;
 use fanfare_core::time::Time;
@@ -82,11 +83,7 @@ impl ThreadedServer {
                 broker,
                 credentials,
                 readiness: Readiness::alone(RedisName::of(&config.redis), board.clone()),
-                shutdown_timeout: config.shutdown_timeout,
-                drain_time: config.drain_time(),
-                presence_linger: config.core.presence.linger,
-                stopping: None,
-                stop_at: None,
+                stopping: Stopping::new(config),
                 last_round: None,
                 heavy_read_at: Time::ZERO,
                 ending: Vec::new(),
@@ -104,12 +101,13 @@ impl ThreadedServer {
 
     /// How long there is nothing to do unless somebody says something.
     fn timeout(&self) -> Option<Duration> {
-        let Adapter { broker, connections, stop_at, last_round, credentials, .. } = &self.adapter;
+        let Adapter { broker, connections, stopping, last_round, credentials, .. } = &self.adapter;
         if broker.is_ready() || credentials.as_ref().is_some_and(Desk::is_ready) {
             return Some(Duration::ZERO);
         }
         let round = last_round.map(|round| round.quiet_at.min(round.until));
-        let next = [self.core.next_timeout(), broker.next_timeout(), *stop_at, round].into_iter().flatten().min();
+        let next =
+            [self.core.next_timeout(), broker.next_timeout(), stopping.stop_at(), round].into_iter().flatten().min();
         let next = next.map(|next| next.since(self.now()));
         let pressed = is_pressed(&self.core, broker).then_some(PRESSED_RECHECK);
         let look = connections.look_again_at().map(|at| at.saturating_duration_since(Instant::now()));
@@ -143,7 +141,7 @@ impl Server for ThreadedServer {
         self.tell(Instant::now());
         loop {
             let now = self.now();
-            if drive::has_stopped(&self.core, &mut self.adapter.broker, self.adapter.stop_at, now) {
+            if drive::has_stopped(&self.core, &mut self.adapter.broker, self.adapter.stopping.stop_at(), now) {
                 return Ok(self.core.connections());
             }
             let Adapter { inbox, broker, .. } = &self.adapter;

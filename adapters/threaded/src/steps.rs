@@ -8,8 +8,7 @@ use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
 use fanfare_adapter::readiness::Readiness;
-use fanfare_adapter::signals::last_round;
-use fanfare_adapter::stopping::{log_stop, stop_for};
+use fanfare_adapter::stopping::{Reading, Stopping};
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, ConnId, Core, Event, Turn};
@@ -37,14 +36,7 @@ pub(crate) struct Adapter {
     /// Where credentials are handed in, where clients are asked who they are.
     pub(crate) credentials: Option<Desk>,
     pub(crate) readiness: Readiness,
-    pub(crate) shutdown_timeout: Duration,
-    /// How long it takes to let all clients go in time.
-    pub(crate) drain_time: Duration,
-    /// How long users are there after their last connection has gone.
-    pub(crate) presence_linger: Duration,
-    /// What it has been asked to do last.
-    pub(crate) stopping: Option<Stop>,
-    pub(crate) stop_at: Option<Time>,
+    pub(crate) stopping: Stopping,
     pub(crate) last_round: Option<LastRound>,
     /// When one of those who make much work was heard last.
     pub(crate) heavy_read_at: Time,
@@ -193,21 +185,16 @@ impl Steps for TurnSteps<'_> {
     fn stops(&mut self, _core: &Core) -> Option<Stop> {
         let (adapter, now) = (&mut *self.adapter, self.now);
         if let Some((signal, times)) = self.signalled
-            && adapter.stopping != Some(Stop::AtOnce)
+            && let Some(reading) = adapter.stopping.signalled(signal, times, now)
         {
             adapter.readiness.stop();
-            let stop = stop_for(signal, times, adapter.stopping);
-            log_stop(stop, signal, adapter.gate.open(), adapter.drain_time);
-            adapter.stopping = Some(stop);
-            let time = if stop == Stop::InTime { adapter.drain_time } else { Duration::ZERO };
-            adapter.stop_at = Some(now + time + adapter.shutdown_timeout);
-            adapter.last_round = Some(match time.is_zero() {
-                true => {
+            adapter.stopping.log(signal, adapter.gate.open());
+            adapter.last_round = Some(match reading {
+                Reading::UntilTheyGo => LastRound { quiet_at: now, until: now },
+                Reading::LastRound(time) => {
                     adapter.gate.stop();
-                    LastRound { quiet_at: now + QUIET, until: now + last_round(adapter.shutdown_timeout) }
+                    LastRound { quiet_at: now + QUIET, until: now + time }
                 }
-                // Whoever goes later is heard until then anyway.
-                false => LastRound { quiet_at: now, until: now },
             });
         }
         if let Some(round) = &mut adapter.last_round
@@ -217,16 +204,16 @@ impl Steps for TurnSteps<'_> {
             round.quiet_at = now + QUIET;
         }
         adapter.last_round.take_if(|round| round.quiet_at.min(round.until) <= now)?;
-        adapter.stopping
+        adapter.stopping.wanted()
     }
 
     fn settle(&mut self, core: &Core) {
-        let Adapter { gate, broker, presence_linger, .. } = &mut *self.adapter;
+        let Adapter { gate, broker, stopping, .. } = &mut *self.adapter;
         if !core.takes_newcomers() {
             gate.stop();
             if core.connections() == 0 {
                 broker.stop_waiting();
-                broker.give_back(*presence_linger);
+                broker.give_back(stopping.presence_linger());
             }
         }
         self.send_asks();
