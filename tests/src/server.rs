@@ -22,10 +22,12 @@ pub struct Server {
     log: Log,
     address: SocketAddr,
     ops_address: Option<SocketAddr>,
+    api_address: Option<SocketAddr>,
     tunnel: Option<Tunnel>,
     /// Where the suite is run with Redis and the test says nothing of it.
     _own_redis: Option<Redis>,
     _file: Option<Folder>,
+    _keys: Option<Folder>,
 }
 
 /// How a server is to be started. Nothing of the test's own environment reaches it but `PATH`.
@@ -40,6 +42,7 @@ pub struct Launch {
     workers: Option<usize>,
     embedded: bool,
     file: Option<Folder>,
+    keys: Option<Folder>,
     binary: Option<PathBuf>,
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -60,6 +63,7 @@ impl Launch {
             workers: None,
             embedded: false,
             file: None,
+            keys: None,
             binary: None,
             tls: None,
         }
@@ -132,6 +136,16 @@ impl Launch {
         self
     }
 
+    /// Opens the HTTP API, for these keys.
+    pub fn api(mut self, keys: &str) -> Launch {
+        let folder = Folder::new("keys");
+        let path = folder.path().join("keys.toml");
+        fs::write(&path, keys).expect("a fresh folder takes a file");
+        self.args.extend(["--api-listen".into(), "127.0.0.1:0".into(), "--api-keys-file".into(), path.into()]);
+        self.keys = Some(folder);
+        self
+    }
+
     /// Starts it with so many workers, whatever the suite is run with. Where that is one, the test says why.
     pub fn workers(mut self, workers: usize) -> Launch {
         self.workers = Some(workers);
@@ -195,8 +209,19 @@ impl Launch {
         let log = Log::read(process.take_stderr());
         let address = address_of(&log.wait_for("listening", 1));
         let ops_address = self.ops.then(|| address_of(&log.wait_for("operations port listening", 1)));
+        let api_address = self.keys.is_some().then(|| address_of(&log.wait_for("API listening", 1)));
         let tunnel = self.tls.map(|client| Tunnel::to(address, client));
-        let server = Server { process, log, address, ops_address, tunnel, _own_redis: own_redis, _file: self.file };
+        let server = Server {
+            process,
+            log,
+            address,
+            ops_address,
+            api_address,
+            tunnel,
+            _own_redis: own_redis,
+            _file: self.file,
+            _keys: self.keys,
+        };
         if self.ready {
             server.wait_until_ready();
         }
@@ -254,6 +279,15 @@ impl Server {
     /// If it was started without one.
     pub fn ops_address(&self) -> SocketAddr {
         self.ops_address.expect("the server was started with an operations port")
+    }
+
+    /// Where its HTTP API listens.
+    ///
+    /// # Panics
+    ///
+    /// If it was started without one.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_address.expect("the server was started with an API")
     }
 
     /// `ws://` and the address.

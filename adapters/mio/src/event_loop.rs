@@ -8,6 +8,7 @@ use crate::redis_link::RedisLinks;
 use crate::sockets::{READ_BYTES, Sockets};
 use crate::steps::{Adapter, LISTENER, REDIS, SIGNALS, SignalPipe, TurnSteps, WAKER};
 use crate::worker::WorkerContext;
+use fanfare_adapter::api::Counter;
 use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::drive::{self, Telling, is_pressed};
@@ -77,8 +78,10 @@ impl Server {
             registered.map_err(failed("cannot poll for signals"))?;
         }
         // A poll has one waker.
-        let needs_waker =
-            context.exchange.is_some() || context.authenticator.is_some() || config.redis.target.is_some();
+        let needs_waker = context.exchange.is_some()
+            || context.authenticator.is_some()
+            || context.link.is_some()
+            || config.redis.target.is_some();
         let waker = match needs_waker {
             true => Some(Arc::new(Waker::new(registry, WAKER).map_err(failed("cannot make a waker"))?)),
             false => None,
@@ -86,6 +89,11 @@ impl Server {
         let credentials = context.authenticator.as_ref().zip(waker.clone()).map(|(authenticator, waker)| {
             authenticator.desk(context.worker, move || {
                 // A poll that cannot be woken looks by itself when its next deadline comes.
+                let _ = waker.wake();
+            })
+        });
+        let counter = context.link.as_ref().zip(waker.clone()).map(|(link, waker)| {
+            Counter::new(link, context.worker, move || {
                 let _ = waker.wake();
             })
         });
@@ -111,6 +119,7 @@ impl Server {
             admission,
             broker,
             credentials,
+            counter,
             signals,
             buffer: vec![0; BUFFER_BYTES].into(),
             stopping: Stopping::new(config),
@@ -136,6 +145,9 @@ impl Server {
             let now = self.now();
             let mut steps = TurnSteps::new(&mut self.adapter, self.poll.registry(), &events, now);
             turn(&mut self.core, &mut steps, now);
+            if let Some(counter) = &mut self.adapter.counter {
+                counter.collect(&mut self.core);
+            }
             self.tell(began);
             let now = self.now();
             if drive::has_stopped(&self.core, &mut self.adapter.broker, self.adapter.stopping.stop_at(), now) {
@@ -151,8 +163,8 @@ impl Server {
     /// How long the poll may sleep.
     fn timeout(&mut self) -> Option<Duration> {
         let now = self.now();
-        let Adapter { admission, broker, sockets, stopping, reads_until, credentials, .. } = &mut self.adapter;
-        if credentials.as_ref().is_some_and(Desk::is_ready) {
+        let Adapter { admission, broker, sockets, stopping, reads_until, credentials, counter, .. } = &mut self.adapter;
+        if credentials.as_ref().is_some_and(Desk::is_ready) || counter.as_ref().is_some_and(Counter::is_ready) {
             return Some(Duration::ZERO);
         }
         if admission.is_ready() || reads_until.is_some() || broker.is_ready() || sockets.ready_light() > 0 {

@@ -4,6 +4,7 @@ use crate::admission::Admission;
 use crate::broker::Broker;
 use crate::sockets::{READ_BYTES, Sockets, Taken};
 use crate::worker::WorkerContext;
+use fanfare_adapter::api::Counter;
 use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
@@ -66,6 +67,8 @@ pub(crate) struct Adapter {
     pub(crate) broker: Broker,
     /// Where credentials are handed in, where clients are asked who they are.
     pub(crate) credentials: Option<Desk>,
+    /// Where what backends ask comes in, where they can.
+    pub(crate) counter: Option<Counter>,
     pub(crate) signals: [SignalPipe; 2],
     pub(crate) buffer: Box<[u8]>,
     pub(crate) stopping: Stopping,
@@ -166,6 +169,9 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn clients(&mut self, turn: &mut Turn<'_>) {
+        if let Some(counter) = &mut self.adapter.counter {
+            counter.feed(turn);
+        }
         let Adapter { sockets, broker, buffer, heavy_read_at, .. } = &mut *self.adapter;
         // What is kept unread in the core has its turn by itself, and is as much work as one of those who make much.
         let heavy_max = match is_pressed(turn.core(), broker) {

@@ -2,6 +2,7 @@
 
 use crate::admission::Counts;
 use crate::exchange::Exchange;
+use fanfare_adapter::api::Link;
 use fanfare_adapter::authentication::Authenticator;
 use fanfare_adapter::descriptors::Places;
 use fanfare_adapter::ops::Board;
@@ -30,4 +31,6 @@ pub struct WorkerContext {
     pub tls: Option<Tls>,
     /// The embedded broker, where there are other workers and no Redis.
     pub exchange: Option<Arc<Exchange>>,
+    /// How backends reach the cores.
+    pub link: Option<Link>,
 }

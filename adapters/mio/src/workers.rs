@@ -9,9 +9,8 @@ use fanfare_adapter::authentication::Authenticator;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors;
 use fanfare_adapter::listen::{listen, listen_together};
-use fanfare_adapter::ops::Board;
 use fanfare_adapter::page::page;
-use fanfare_adapter::program::{self, StartError};
+use fanfare_adapter::program::{self, StartError, Surroundings};
 use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::settings::Drawn;
 use fanfare_adapter::signals;
@@ -33,11 +32,12 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Opens everything. With a board, figures are published on it. With TLS, clients speak that.
+    /// Opens everything.
     ///
     /// # Errors
     /// What could not be opened, and why.
-    pub fn start(config: &Config, board: Option<Arc<Board>>, tls: Option<Tls>) -> Result<Workers, StartError> {
+    pub fn start(config: &Config, surroundings: Surroundings) -> Result<Workers, StartError> {
+        let Surroundings { board, tls, link } = surroundings;
         let workers = config.workers;
         let places = descriptors::places(config, workers, descriptors::raise_limit()).map_err(StartError)?;
         board.iter().for_each(|board| board.set_limits(config, places));
@@ -74,6 +74,7 @@ impl Workers {
                 authenticator: authenticator.clone(),
                 tls: tls.as_ref().map(Tls::of_worker),
                 exchange: exchange.clone(),
+                link: link.clone(),
             };
             servers.push(Server::start(config, listener, signals, context)?);
         }

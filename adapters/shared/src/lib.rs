@@ -2,6 +2,7 @@
 //! the readiness, and how a program starts. What any server needs is in the shell (`fanfare-shell`). Here stand the tables that it
 //! goes by, and what knows the core. No event loop, no threads for clients.
 
+pub mod api;
 pub mod authentication;
 mod commands;
 pub mod config;

@@ -1,8 +1,10 @@
 //! How a Fanfare server's program runs: what it opens in which order, and what it says of itself at the start.
 
+use crate::api;
 use crate::config::{self, Config};
 use crate::ops::Board;
 use crate::tls::Tls;
+use fanfare_api::Link;
 use fanfare_core::Origins;
 use fanfare_shell::ops::Ops;
 use fanfare_shell::{program, signals};
@@ -13,11 +15,21 @@ use std::sync::Arc;
 pub use crate::config::Program;
 pub use fanfare_shell::program::{Server, StartError};
 
-/// All of a server's `main`: does what the command line asks for. `start` opens the server; figures go to the board, where there
-/// is one, and clients speak TLS, where there is that.
+/// What a server is given beside its configuration.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// Where figures are published.
+    pub board: Option<Arc<Board>>,
+    /// What clients speak TLS by.
+    pub tls: Option<Tls>,
+    /// How backends reach the cores.
+    pub link: Option<Link>,
+}
+
+/// All of a server's `main`: does what the command line asks for. `start` opens the server.
 pub fn main<S: Server>(
     program: &Program,
-    start: impl FnOnce(&Config, Option<Arc<Board>>, Option<Tls>) -> Result<S, StartError>,
+    start: impl FnOnce(&Config, Surroundings) -> Result<S, StartError>,
 ) -> ExitCode {
     let loaded = config::load(program, std::env::args_os(), std::env::vars_os());
     program::main(program.name, loaded, |config| config.log, |config| serve(config, start))
@@ -25,16 +37,19 @@ pub fn main<S: Server>(
 
 fn serve<S: Server>(
     config: &Config,
-    start: impl FnOnce(&Config, Option<Arc<Board>>, Option<Tls>) -> Result<S, StartError>,
+    start: impl FnOnce(&Config, Surroundings) -> Result<S, StartError>,
 ) -> Result<(), Box<dyn Error>> {
-    let board = config.ops_listen.map(|_| Arc::new(Board::new(config.workers)));
+    let has_board = config.ops_listen.is_some() || config.api.listen.is_some();
+    let board = has_board.then(|| Arc::new(Board::new(config.workers)));
     let tls = Tls::load(config)?;
     let reload = tls.as_ref().map(Tls::keep_fresh).transpose().map_err(StartError::of("cannot watch certificates"))?;
     signals::ignore_others(reload).map_err(StartError::of("cannot handle signals"))?;
-    // Both ports are taken before anything is said of either.
+    // All ports are taken before anything is said of any.
     let ops = config.ops_listen.map(Ops::bind).transpose()?;
+    let api = api::Opened::open(config)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let server = start(config, board.clone(), tls)?;
+    let link = api.as_ref().map(|api| api.link().clone());
+    let server = start(config, Surroundings { board: board.clone(), tls, link })?;
     let address = server.address();
     tracing::info!(%address, tls = scheme == "https", "listening");
     if address.ip().is_loopback() {
@@ -58,6 +73,10 @@ fn serve<S: Server>(
     if config.redis.target.is_none() {
         tracing::info!("embedded broker: this instance stands alone; --redis-url makes it one of many");
     }
+    let _api = match (api, &board) {
+        (Some(api), Some(board)) => Some(api.start(config, Arc::clone(board))?),
+        _ => None,
+    };
     let _ops = match (ops, board) {
         (Some(port), Some(board)) => Some(Ops::start(port, &config.ops_hosts, board)?),
         _ => None,

@@ -25,6 +25,8 @@ pub enum Inbound {
     Figures,
     /// Something has been found out about credentials, which a turn picks up.
     Credentials,
+    /// A backend has asked for something, which a turn picks up.
+    Ordered,
     /// The process was asked to end, by this signal.
     Signal(&'static str),
 }

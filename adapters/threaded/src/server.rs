@@ -6,6 +6,7 @@ use crate::connections::{Connections, Threads};
 use crate::gate::Gate;
 use crate::inbox::{Inbound, Inbox, Senders};
 use crate::steps::{Adapter, TurnSteps};
+use fanfare_adapter::api::Counter;
 use fanfare_adapter::authentication::{Authenticator, Desk};
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
@@ -14,7 +15,7 @@ use fanfare_adapter::journal::Refusals;
 use fanfare_adapter::listen::listen;
 use fanfare_adapter::ops::Board;
 use fanfare_adapter::page::page;
-use fanfare_adapter::program::{Server, StartError};
+use fanfare_adapter::program::{Server, StartError, Surroundings};
 use fanfare_adapter::readiness::{Readiness, RedisName};
 use fanfare_adapter::settings::{Drawn, core_config};
 use fanfare_adapter::signals::{self, Signal};
@@ -45,11 +46,12 @@ pub struct ThreadedServer {
 }
 
 impl ThreadedServer {
-    /// Opens everything and starts the threads. With a board, figures are published on it. With TLS, clients speak that.
+    /// Opens everything and starts the threads.
     ///
     /// # Errors
     /// What could not be opened, and why.
-    pub fn start(config: &Config, board: Option<Arc<Board>>, tls: Option<Tls>) -> Result<ThreadedServer, StartError> {
+    pub fn start(config: &Config, surroundings: Surroundings) -> Result<ThreadedServer, StartError> {
+        let Surroundings { board, tls, link } = surroundings;
         let failed = StartError::of::<io::Error>;
         let threads = Threads::within_the_mappings();
         let places = descriptors::places(config, 1, descriptors::raise_limit()).map_err(StartError)?;
@@ -71,6 +73,13 @@ impl ThreadedServer {
                 let _ = clients.try_send(Inbound::Credentials);
             })
         });
+        let counter = link.map(|link| {
+            let clients = senders.clients.clone();
+            Counter::new(&link, 0, move || {
+                // If the queue is full, a turn is due anyway.
+                let _ = clients.try_send(Inbound::Ordered);
+            })
+        });
         let gate = Gate::new(listener, places).map_err(failed("cannot make the listener non-blocking"))?;
         accept::start(&gate, senders.clients.clone()).map_err(failed("cannot start the thread that accepts"))?;
         Ok(ThreadedServer {
@@ -82,6 +91,7 @@ impl ThreadedServer {
                 gate,
                 broker,
                 credentials,
+                counter,
                 readiness: Readiness::alone(RedisName::of(&config.redis), board.clone()),
                 stopping: Stopping::new(config),
                 last_round: None,
@@ -101,8 +111,10 @@ impl ThreadedServer {
 
     /// How long there is nothing to do unless somebody says something.
     fn timeout(&self) -> Option<Duration> {
-        let Adapter { broker, connections, stopping, last_round, credentials, .. } = &self.adapter;
-        if broker.is_ready() || credentials.as_ref().is_some_and(Desk::is_ready) {
+        let Adapter { broker, connections, stopping, last_round, credentials, counter, .. } = &self.adapter;
+        let is_asked =
+            credentials.as_ref().is_some_and(Desk::is_ready) || counter.as_ref().is_some_and(Counter::is_ready);
+        if broker.is_ready() || is_asked {
             return Some(Duration::ZERO);
         }
         let round = last_round.map(|round| round.quiet_at.min(round.until));
@@ -150,6 +162,9 @@ impl Server for ThreadedServer {
             let began = Instant::now();
             let now = self.now();
             turn(&mut self.core, &mut TurnSteps::new(&mut self.adapter, now), now);
+            if let Some(counter) = &mut self.adapter.counter {
+                counter.collect(&mut self.core);
+            }
             self.tell(began);
         }
     }

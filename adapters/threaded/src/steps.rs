@@ -4,6 +4,7 @@ use crate::broker::Broker;
 use crate::connections::Connections;
 use crate::gate::{Gate, Lack};
 use crate::inbox::{Inbound, Inbox};
+use fanfare_adapter::api::Counter;
 use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
 use fanfare_adapter::journal;
@@ -35,6 +36,8 @@ pub(crate) struct Adapter {
     pub(crate) broker: Broker,
     /// Where credentials are handed in, where clients are asked who they are.
     pub(crate) credentials: Option<Desk>,
+    /// Where what backends ask comes in, where they can.
+    pub(crate) counter: Option<Counter>,
     pub(crate) readiness: Readiness,
     pub(crate) stopping: Stopping,
     pub(crate) last_round: Option<LastRound>,
@@ -110,7 +113,7 @@ impl<'a> TurnSteps<'a> {
             Inbound::Ended(conn) if connections.is_open(conn) => ending.push(conn),
             Inbound::Writable(conn) if connections.writable(conn) => turn.feed(Event::Writable { conn }),
             // A turn ends with the figures.
-            Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures | Inbound::Credentials => {}
+            Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures | Inbound::Credentials | Inbound::Ordered => {}
             Inbound::Signal(name) => self.signalled = Some((name, self.signalled.map_or(1, |(_, times)| times + 1))),
         }
     }
@@ -152,6 +155,9 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn clients(&mut self, turn: &mut Turn<'_>) {
+        if let Some(counter) = &mut self.adapter.counter {
+            counter.feed(turn);
+        }
         let began = Instant::now();
         // What is kept unread in the core has its turn by itself, and is as much work as what makes much.
         let pressed = is_pressed(turn.core(), &self.adapter.broker);

@@ -17,9 +17,15 @@ pub const RULES_MAX: usize = 1_000;
 /// The pattern of users' own rooms: what is said in one reaches each of the user's connections.
 pub const OWN_ROOMS: &str = "user:{user}";
 
-/// The own room of a user.
+/// The own room of a user, by the user's name as a segment.
 pub(crate) fn own_room(segment: &str) -> String {
     format!("user:{segment}")
+}
+
+/// The own room of the user of this name. What is published there reaches each of the user's connections, where
+/// [`Auth::own_rooms`](crate::Auth::own_rooms) has them joined.
+pub fn own_room_of(user: &str) -> String {
+    own_room(&user_segment(user))
 }
 
 /// What holds for the rooms of one pattern. Later versions may say more of them: take [`Rule::new`], and assign what shall be otherwise.

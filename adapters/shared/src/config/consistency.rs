@@ -86,6 +86,7 @@ pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Progra
         .into_iter()
         .chain(tls::problems(config, sources))
         .chain(certificate_without_key(config, sources))
+        .chain(api_without_keys(config, sources))
         .chain(sign_in::problems(config, sources))
         .chain(cluster::problems(config, sources))
         .chain(auth::problems(config, sources))
@@ -111,6 +112,24 @@ fn certificate_without_key(config: &Config, sources: &Sources<Config>) -> Option
         wrong: format!("it is missing beside {beside}"),
         right: "a certificate and its private key, or neither of them".to_owned(),
     })
+}
+
+/// The API has nobody to serve without keys, and keys open nothing without a port. A file of keys that is wrong is found before the start.
+fn api_without_keys(config: &Config, sources: &Sources<Config>) -> Option<Problem> {
+    let (key, wrong, right) = match (&config.api.listen, &config.api.keys_file) {
+        (Some(_), None) => {
+            ("api.keys_file", "it is missing beside api.listen".to_owned(), "a file of TOML with [[keys]]")
+        }
+        (None, Some(_)) => {
+            ("api.listen", "it is missing beside api.keys_file".to_owned(), "an address such as 127.0.0.1:8081")
+        }
+        (_, Some(path)) => {
+            let error = fanfare_api::Keys::read(path).err()?;
+            ("api.keys_file", error.to_string(), "a table [[keys]] for each key, of name, key and rights")
+        }
+        (None, None) => return None,
+    };
+    Some(Problem { key: key.to_owned(), from: sources.of(key).clone(), wrong, right: right.to_owned() })
 }
 
 /// One configuration is read by several programs, and not all of them have several event loops.

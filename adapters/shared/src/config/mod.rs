@@ -46,6 +46,8 @@ pub struct Config {
     pub ops_listen: Option<SocketAddr>,
     /// `ops_hosts`: the names by which the operations port may be asked for.
     pub ops_hosts: Vec<HostName>,
+    /// Section `api`.
+    pub api: Api,
     /// `workers`: how many event loops there are; from 1 to 64.
     pub workers: usize,
     /// `limits.descriptors_reserve`: file descriptors that connections never take.
@@ -72,6 +74,15 @@ impl Config {
     pub fn drain_time(&self) -> Duration {
         self.core.drain.delay + self.core.drain.spread
     }
+}
+
+/// Where backends ask by HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Api {
+    /// `api.listen`; `None` means that there is no API.
+    pub listen: Option<SocketAddr>,
+    /// `api.keys_file`: who may ask what.
+    pub keys_file: Option<PathBuf>,
 }
 
 /// How this instance shares its rooms with others.

@@ -1,6 +1,7 @@
 //! Every configuration key, once: name, default, bounds, meaning, and the field it fills. Flags, environment
 //! variables, the file, `--help` and `check-config` all read these tables. Each stands in a file with those of its sections.
 
+mod api;
 mod auth;
 mod connections;
 mod limits;
@@ -9,7 +10,7 @@ mod server;
 mod tls;
 
 use super::auth::{Auth, Callback, Issuer, Session};
-use super::{Compression, Config, Redis, RedisTls, Tls};
+use super::{Api, Compression, Config, Redis, RedisTls, Tls};
 use fanfare_auth::CookieKind;
 use fanfare_core::broker::redis::{ClusterPubSub, RedisConfig, Topology};
 use fanfare_shell::config::{Given, Key};
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("", "Addresses, workers, dialects and origins"),
     ("log", "Logs (written to stderr)"),
+    ("api", "HTTP API (for backends, on a port of its own)"),
     ("tls", "TLS (by which clients connect, where there is a certificate)"),
     ("redis", "Redis (how instances share their rooms)"),
     ("auth", "Authentication (how clients are asked who they are, and by what that is verified)"),
@@ -35,7 +37,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
 
 /// Every key, section by section in the order of [`SECTIONS`].
 pub(crate) static KEYS: &[&[Key<Config>]] =
-    &[server::SERVER, tls::TLS, redis::REDIS, auth::AUTH, limits::LIMITS, connections::CONNECTIONS];
+    &[server::SERVER, api::API, tls::TLS, redis::REDIS, auth::AUTH, limits::LIMITS, connections::CONNECTIONS];
 
 impl Default for Config {
     /// The documented defaults.
@@ -55,6 +57,7 @@ fn blank() -> Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         ops_listen: None,
         ops_hosts: Vec::new(),
+        api: Api::default(),
         workers: 0,
         descriptors_reserve: 0,
         shutdown_timeout: Duration::ZERO,

@@ -254,7 +254,7 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_line() {
             "quite_another",
             11,
             "there is no such section",
-            "the sections are [log], [tls], [redis], [auth], [limits], [history], [presence], [compression], [proxy], [timeouts], [drain], [[rooms]], [[issuers]], [[certificates]]",
+            "the sections are [log], [api], [tls], [redis], [auth], [limits], [history], [presence], [compression], [proxy], [timeouts], [drain], [[rooms]], [[issuers]], [[certificates]]",
         ),
     ] {
         assert_says(&text, &[&format!("\n{key}\n{}  wrong: {wrong}\n  right: {right}", line(number))]);

@@ -1,0 +1,17 @@
+//! The HTTP API: what backends ask of a server, without a connection of their own.
+//!
+//! It knows neither room nor core. Whatever a request means is a command of the written protocol, which a [`Link`] takes to a core, and what
+//! that answers becomes a response. Requests wait here and never in a core's loop.
+//!
+//! Errors are those of RFC 9457. [`document`] is the OpenAPI document of all that there is, made from the handlers themselves.
+
+mod keys;
+mod link;
+mod problem;
+mod routes;
+mod server;
+
+pub use keys::{Keys, KeysError};
+pub use link::{End, Link, Order};
+pub use routes::document;
+pub use server::{Api, StartError};

@@ -1,0 +1,206 @@
+//! Between the API's thread and the cores: commands on their way to a core, and answers on their way back.
+
+use serde::Deserialize;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// Commands of one core that have no answer. More are refused, because a core that answers so late has too much to do.
+const UNANSWERED_MAX: usize = 4_096;
+/// An answer that is not there by then is given up: longer than a broker is waited for.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
+
+type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// A command for a core.
+#[derive(Debug)]
+pub struct Order {
+    /// As JSON, with an `id`.
+    pub text: String,
+    /// Who is told to have sent the message.
+    pub user: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// Too many wait already. The command was not taken.
+    Busy,
+    /// It may have been carried out.
+    TimedOut,
+}
+
+/// The API's end: commands go to the cores in turn.
+#[derive(Clone, Debug)]
+pub struct Link {
+    ends: Arc<[Mailbox]>,
+    next: Arc<AtomicUsize>,
+}
+
+#[derive(Default)]
+struct Mailbox {
+    state: Mutex<State>,
+    /// There are orders in it. It is set and cleared while that is locked.
+    has_orders: AtomicBool,
+    wake: OnceLock<Wake>,
+    ids: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    orders: VecDeque<Order>,
+    unanswered: HashMap<u64, oneshot::Sender<Vec<u8>>>,
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Mailbox").field("has_orders", &self.has_orders).finish_non_exhaustive()
+    }
+}
+
+impl Mailbox {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    /// To so many cores.
+    pub fn new(cores: usize) -> Link {
+        Link { ends: (0..cores).map(|_| Mailbox::default()).collect(), next: Arc::default() }
+    }
+
+    /// The end of this core, whose loop `wake` wakes.
+    pub fn end(&self, core: usize, wake: impl Fn() + Send + Sync + 'static) -> End {
+        // Each core has one.
+        let _ = self.ends[core].wake.set(Box::new(wake));
+        End { ends: Arc::clone(&self.ends), core }
+    }
+
+    /// What a core answers this command, as JSON. `command` writes it, with the `id` that it is given.
+    pub(crate) async fn ask(
+        &self,
+        command: impl FnOnce(u64) -> String,
+        user: Option<String>,
+    ) -> Result<Vec<u8>, Unanswered> {
+        let core = self.next.fetch_add(1, Ordering::Relaxed) % self.ends.len();
+        let mailbox = &self.ends[core];
+        let id = mailbox.ids.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = mailbox.state();
+            if state.unanswered.len() >= UNANSWERED_MAX {
+                return Err(Unanswered::Busy);
+            }
+            state.unanswered.insert(id, answer);
+            state.orders.push_back(Order { text: command(id), user });
+            mailbox.has_orders.store(true, Ordering::Release);
+        }
+        if let Some(wake) = mailbox.wake.get() {
+            wake();
+        }
+        let answer = timeout(ANSWERED_WITHIN, answered).await;
+        if answer.is_err() {
+            mailbox.state().unanswered.remove(&id);
+        }
+        answer.ok().and_then(Result::ok).ok_or(Unanswered::TimedOut)
+    }
+}
+
+/// The end of one core.
+#[derive(Debug)]
+pub struct End {
+    ends: Arc<[Mailbox]>,
+    core: usize,
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    id: u64,
+}
+
+impl End {
+    /// Whether there is an order: then the loop must not sleep.
+    pub fn is_ready(&self) -> bool {
+        self.ends[self.core].has_orders.load(Ordering::Acquire)
+    }
+
+    /// Takes the oldest orders, so many at most.
+    pub fn take(&mut self, most: usize) -> Vec<Order> {
+        if !self.is_ready() {
+            return Vec::new();
+        }
+        let mailbox = &self.ends[self.core];
+        let mut state = mailbox.state();
+        let count = state.orders.len().min(most);
+        let orders = state.orders.drain(..count).collect();
+        mailbox.has_orders.store(!state.orders.is_empty(), Ordering::Release);
+        orders
+    }
+
+    /// The core has answered with this text. One that nobody waits for any more is dropped.
+    pub fn answered(&mut self, text: &[u8]) {
+        let Ok(Answered { id }) = serde_json::from_slice(text) else { return };
+        let waiting = self.ends[self.core].state().unanswered.remove(&id);
+        if let Some(waiting) = waiting {
+            // Its request may just have ended.
+            let _ = waiting.send(text.to_vec());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    fn command(room: &str) -> impl FnOnce(u64) -> String {
+        move |id| format!(r#"{{"id":{id},"room":"{room}"}}"#)
+    }
+
+    #[test]
+    fn answers_find_their_commands_in_any_order() {
+        let link = Link::new(1);
+        let mut end = link.end(0, || {});
+        run(async {
+            let asked = |room: &'static str| link.ask(command(room), None);
+            let answering = async {
+                let mut orders = Vec::new();
+                while orders.len() < 2 {
+                    tokio::task::yield_now().await;
+                    orders.extend(end.take(1));
+                }
+                assert!(!end.is_ready());
+                for Order { text, .. } in orders.into_iter().rev() {
+                    end.answered(b"no JSON");
+                    end.answered(br#"{"id":77}"#);
+                    end.answered(text.as_bytes());
+                }
+            };
+            let (first, second, ()) = tokio::join!(asked("a"), asked("b"), answering);
+            assert!(first.unwrap().ends_with(br#""room":"a"}"#) && second.unwrap().ends_with(br#""room":"b"}"#));
+        });
+    }
+
+    #[test]
+    fn no_more_wait_than_may_and_each_core_has_its_turn() {
+        let link = Link::new(2);
+        let mut ends = [link.end(0, || {}), link.end(1, || {})];
+        for core in 0..2 {
+            let mut state = link.ends[core].state();
+            let senders = (0..UNANSWERED_MAX as u64).map(|id| (id, oneshot::channel().0));
+            state.unanswered.extend(senders);
+        }
+        for _ in 0..2 {
+            assert_eq!(run(link.ask(command("a"), None)), Err(Unanswered::Busy));
+        }
+        assert!(ends.iter_mut().all(|end| end.take(8).is_empty()));
+    }
+}

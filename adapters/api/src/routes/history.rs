@@ -1,0 +1,109 @@
+//! What rooms keep.
+
+use super::{Handle, Path, Query, has, parse};
+use crate::keys::{Caller, Right};
+use crate::problem::Problem;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+/// Which messages. Without an offset, the newest.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Which {
+    /// Those behind this offset.
+    after: Option<u64>,
+    /// Those before this offset.
+    before: Option<u64>,
+    /// The epoch of the offset.
+    epoch: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// A page of what a room keeps, the oldest first.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Kept {
+    room: String,
+    /// The room's epoch.
+    epoch: String,
+    /// Each with its `offset`, its `time` (Unix, ms), its `message`, and `from` where a user has sent it.
+    #[schema(value_type = Vec<Entry>)]
+    messages: Box<RawValue>,
+    /// Whether there are others in this direction.
+    more: bool,
+}
+
+/// A message that a room keeps.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what cores write")]
+pub(crate) struct Entry {
+    /// Where it stands in the room.
+    offset: u64,
+    /// When it was stored (Unix, ms).
+    time: u64,
+    /// The user who has sent it.
+    from: Option<String>,
+    /// What was sent.
+    #[schema(value_type = serde_json::Value)]
+    message: (),
+}
+
+#[derive(Serialize)]
+struct Command<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: u64,
+    room: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<&'a str>,
+    limit: u32,
+}
+
+/// Reads what a room keeps.
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}/messages", operation_id = "history", tag = "messages",
+    params(("room" = String, Path, description = "The room.", min_length = 1, max_length = 255), Which),
+    responses(
+        (status = 200, description = "A page.", body = Kept),
+        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The room has no history, or never had this epoch.", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The broker is away, or too much waits.", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "No answer came in time.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn read(
+    State(shared): State<Handle>,
+    Extension(caller): Extension<Caller>,
+    Path(room): Path<String>,
+    Query(Which { after, before, epoch, limit }): Query<Which>,
+) -> Result<axum::Json<Kept>, Problem> {
+    has(&caller, Right::History)?;
+    let wrong = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "bad_query", detail);
+    if after.is_some() && before.is_some() {
+        return Err(wrong("a page is after an offset or before one"));
+    }
+    let limit = limit.unwrap_or(100);
+    if limit == 0 {
+        return Err(wrong("limit is at least 1"));
+    }
+    // The newest stand before whatever offset there may be.
+    let before = before.or(after.is_none().then_some(u64::MAX >> 11));
+    let command = |id| {
+        let command = Command { kind: "HISTORY", id, room: &room, after, before, epoch: epoch.as_deref(), limit };
+        serde_json::to_string(&command).expect("it has no map with other keys than texts")
+    };
+    let answer = shared.link.ask(command, None).await?;
+    parse(&answer).map(axum::Json)
+}

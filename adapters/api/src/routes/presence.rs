@@ -1,0 +1,91 @@
+//! Who is in rooms.
+
+use super::{Handle, Path, Query, has, parse};
+use crate::keys::{Caller, Right};
+use crate::problem::Problem;
+use axum::extract::{Extension, State};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+/// Which users.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Which {
+    /// Those whose names stand behind this one, in the order of their bytes.
+    after: Option<String>,
+    /// How many at most.
+    #[param(maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// Who is in a room.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Present {
+    room: String,
+    /// Absent in a room with too many users to be named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<User>>)]
+    users: Option<Box<RawValue>>,
+    /// How many users there are in all.
+    total: u64,
+    /// Whether others stand behind these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<bool>,
+}
+
+/// A user who is in a room.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what cores write")]
+pub(crate) struct User {
+    /// The name.
+    user: String,
+    /// How often the user is a member, at all instances.
+    connections: u64,
+    /// What the user's credential tells others.
+    #[schema(value_type = Option<serde_json::Value>)]
+    info: (),
+}
+
+#[derive(Serialize)]
+struct Command<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: u64,
+    room: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+}
+
+/// Who is in a room.
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}/presence", operation_id = "presence", tag = "presence",
+    params(("room" = String, Path, description = "The room.", min_length = 1, max_length = 255), Which),
+    responses(
+        (status = 200, description = "Who is there.", body = Present),
+        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Who is in this room is not kept.", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The broker is away, or too much waits.", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "No answer came in time.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn who(
+    State(shared): State<Handle>,
+    Extension(caller): Extension<Caller>,
+    Path(room): Path<String>,
+    Query(Which { after, limit }): Query<Which>,
+) -> Result<axum::Json<Present>, Problem> {
+    has(&caller, Right::Presence)?;
+    let command = |id| {
+        let command = Command { kind: "PRESENCE", id, room: &room, after: after.as_deref(), limit };
+        serde_json::to_string(&command).expect("it has no map with other keys than texts")
+    };
+    let answer = shared.link.ask(command, None).await?;
+    parse(&answer).map(axum::Json)
+}

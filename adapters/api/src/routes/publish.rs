@@ -1,0 +1,211 @@
+//! Messages to rooms.
+
+use super::{BATCH_MAX, Handle, Json, Path, has, parse};
+use crate::keys::{Caller, Right};
+use crate::problem::Problem;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+/// A message.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Message {
+    /// Any JSON. Members get it byte for byte.
+    #[schema(value_type = serde_json::Value)]
+    message: Box<RawValue>,
+    /// Who is told to have sent it, where clients are asked who they are.
+    #[schema(min_length = 1, max_length = 255)]
+    from: Option<String>,
+    /// Whether a room with history keeps it.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    store: bool,
+}
+
+/// One of several messages.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Addressed {
+    /// The room that it goes to; else `user` has to say.
+    #[schema(min_length = 1, max_length = 255)]
+    room: Option<String>,
+    /// The user whose own room it goes to.
+    #[schema(min_length = 1, max_length = 255)]
+    user: Option<String>,
+    /// Any JSON. Members get it byte for byte.
+    #[schema(value_type = serde_json::Value)]
+    message: Box<RawValue>,
+    /// Who is told to have sent it, where clients are asked who they are.
+    #[schema(min_length = 1, max_length = 255)]
+    from: Option<String>,
+    /// Whether a room with history keeps it.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    store: bool,
+    /// In a room with history, a message is stored once under a key.
+    #[schema(min_length = 1, max_length = 128)]
+    key: Option<String>,
+}
+
+/// Several messages.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Batch {
+    /// They are sent in this order, and each is accepted or refused by itself.
+    #[schema(min_items = 1, max_items = 1000)]
+    messages: Vec<Addressed>,
+}
+
+/// A message that the broker has taken.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Accepted {
+    /// The room.
+    #[serde(default)]
+    room: String,
+    /// Where it is stored: the room's epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<String>,
+    /// Where it is stored: its offset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+}
+
+/// What became of one of several messages.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Outcome {
+    /// It was taken.
+    Accepted(Accepted),
+    /// It was not.
+    Refused {
+        /// Why.
+        problem: Problem,
+    },
+}
+
+/// What became of several messages.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Outcomes {
+    /// In the order of the request.
+    results: Vec<Outcome>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Publishes a message to a room.
+#[utoipa::path(
+    post, path = "/v1/rooms/{room}/messages", operation_id = "publish", tag = "messages",
+    params(
+        ("room" = String, Path, description = "The room.", min_length = 1, max_length = 255),
+        ("Idempotency-Key" = Option<String>, Header, description = "In a room with history, a message is stored once under a key.", min_length = 1, max_length = 128)
+    ),
+    request_body = Message,
+    responses(
+        (status = 200, description = "The broker has taken it.", body = Accepted),
+        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The room has no history, and a key was given.", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not application/json.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The key belongs to another message.", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The broker is away, or too much waits. It was not published.", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "It may have been published.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn to_room(
+    State(shared): State<Handle>,
+    Extension(caller): Extension<Caller>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+    Json(Message { message, from, store }): Json<Message>,
+) -> Result<axum::Json<Accepted>, Problem> {
+    has(&caller, Right::Publish)?;
+    let key = match headers.get("idempotency-key").map(|key| key.to_str()) {
+        None => None,
+        Some(Ok(key)) => Some(key.to_owned()),
+        Some(Err(_)) => {
+            let detail = "Idempotency-Key has other characters than visible ASCII";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_field", detail));
+        }
+    };
+    let message = Addressed { room: Some(room), user: None, message, from, store, key };
+    send(&shared, message).await.map(axum::Json)
+}
+
+/// Publishes several messages, to rooms and to users.
+#[utoipa::path(
+    post, path = "/v1/publish", operation_id = "publishBatch", tag = "messages",
+    request_body = Batch,
+    responses(
+        (status = 200, description = "What became of each.", body = Outcomes),
+        (status = 400, description = "Something in the request is wrong, and nothing was published.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not application/json.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn batch(
+    State(shared): State<Handle>,
+    Extension(caller): Extension<Caller>,
+    Json(Batch { messages }): Json<Batch>,
+) -> Result<axum::Json<Outcomes>, Problem> {
+    has(&caller, Right::Publish)?;
+    if messages.is_empty() || messages.len() > BATCH_MAX {
+        let detail = format!("a batch has 1 to {BATCH_MAX} messages");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_field", detail));
+    }
+    let mut results = Vec::with_capacity(messages.len());
+    for message in messages {
+        results.push(match send(&shared, message).await {
+            Ok(accepted) => Outcome::Accepted(accepted),
+            Err(problem) => Outcome::Refused { problem },
+        });
+    }
+    Ok(axum::Json(Outcomes { results }))
+}
+
+#[derive(Serialize)]
+struct Command<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: u64,
+    room: &'a str,
+    message: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<bool>,
+}
+
+async fn send(shared: &Handle, message: Addressed) -> Result<Accepted, Problem> {
+    let Addressed { room, user, message, from, store, key } = message;
+    let wrong = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "bad_field", detail);
+    let room = match (room, user) {
+        (Some(room), None) => room,
+        (None, Some(user)) if !user.is_empty() => (shared.room_of_user)(&user),
+        _ => return Err(wrong("a message has either a room or a user")),
+    };
+    if message.get().len() > shared.message_bytes_max {
+        let detail = format!("the message has more than {} bytes", shared.message_bytes_max);
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", detail));
+    }
+    if from.as_deref().is_some_and(|from| from.is_empty() || from.len() > 255) {
+        return Err(wrong("from has 1 to 255 bytes"));
+    }
+    let command = |id| {
+        let store = (!store).then_some(false);
+        let command = Command { kind: "SEND_MESSAGE", id, room: &room, message: &message, key: key.as_deref(), store };
+        serde_json::to_string(&command).expect("it has no map with other keys than texts")
+    };
+    let answer = shared.link.ask(command, from).await?;
+    let accepted: Accepted = parse(&answer)?;
+    Ok(Accepted { room, ..accepted })
+}

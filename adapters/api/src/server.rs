@@ -1,0 +1,128 @@
+//! The API's listener and its thread.
+
+use crate::keys::Keys;
+use crate::link::Link;
+use crate::routes::{self, Shared};
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::sleep;
+
+/// Backends keep connections open, and have several. One more waits until another ends.
+const CONNECTIONS_MAX: usize = 256;
+/// For a request head; a connection that asks for nothing is closed after it, too.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// When accepting fails, mostly for want of descriptors, trying again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The running API. Dropping it stops it and waits for its thread.
+#[derive(Debug)]
+pub struct Api {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The API could not be started.
+#[derive(Debug)]
+pub struct StartError(io::Error);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "cannot start the HTTP API (api.listen): {}", self.0)
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl Api {
+    /// Serves the API on a bound port from a thread of its own. A message has at most `message_bytes_max` bytes; `instances` tells the
+    /// instances of the cluster as JSON, and `room_of_user` the room of a user.
+    ///
+    /// # Errors
+    /// If the thread cannot be made.
+    pub fn start(
+        listener: TcpListener,
+        (link, keys): (Link, Keys),
+        message_bytes_max: usize,
+        instances: impl Fn() -> String + Send + Sync + 'static,
+        room_of_user: fn(&str) -> String,
+    ) -> Result<Api, StartError> {
+        listener.set_nonblocking(true).map_err(StartError)?;
+        let address = listener.local_addr().map_err(StartError)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError)?;
+        let (stop, stopped) = oneshot::channel();
+        let shared = Shared { link, keys, message_bytes_max, instances: Box::new(instances), room_of_user };
+        let router = routes::router(Arc::new(shared));
+        let run = move || {
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("it was made for this runtime");
+                tokio::spawn(accept(listener, router));
+                // Leaving the runtime ends the task above and its connections. Either outcome means to stop.
+                let _ = stopped.await;
+            });
+        };
+        let thread = Builder::new().name("fanfare-api".to_owned()).spawn(run).map_err(StartError)?;
+        tracing::info!(%address, "API listening");
+        Ok(Api { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens: the port that was chosen, if the configured one was 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported there.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        // Closed by nobody.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connection = serve(stream, router.clone());
+                tokio::spawn(async move {
+                    // What goes wrong on a connection is its client's own affair.
+                    let _ = connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the API could not accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn serve(stream: TcpStream, router: Router) -> impl Future<Output = hyper::Result<()>> {
+    // Answers are small, and leave when they are ready. A socket without the option is slower and no worse.
+    let _ = stream.set_nodelay(true);
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+}
