@@ -52,6 +52,8 @@ pub(crate) enum CloseReason<'a> {
     Forbidden(&'static str),
     /// Its credential is good no more: it may come back with another.
     Expired(&'static str),
+    /// The program that the core is a part of wants it, with this code, and for this reason.
+    Program(u16, &'a str),
 }
 
 /// What follows the close frame.
@@ -93,6 +95,7 @@ impl<'a> CloseReason<'a> {
             CloseReason::Unauthorised(_) => UNAUTHORISED,
             CloseReason::Forbidden(_) => FORBIDDEN,
             CloseReason::Expired(_) => EXPIRED,
+            CloseReason::Program(code, _) => code,
         })
     }
 
@@ -103,7 +106,7 @@ impl<'a> CloseReason<'a> {
             CloseReason::Client(_) => "the client closed",
             CloseReason::TooFast(limit) => limit.reason(),
             CloseReason::TooManyErrors => "too many malformed commands",
-            CloseReason::TryAgainLater(reason) => reason,
+            CloseReason::TryAgainLater(reason) | CloseReason::Program(_, reason) => reason,
             CloseReason::Missed => "messages have been missed",
             CloseReason::Restart => "the server restarts",
             CloseReason::Shed => "the server makes room",
@@ -128,7 +131,9 @@ impl<'a> CloseReason<'a> {
     /// number of clients may close at once.
     pub fn rest(self) -> Rest {
         match self {
-            CloseReason::TryAgainLater(_) | CloseReason::Restart | CloseReason::Shed => Rest::All,
+            CloseReason::TryAgainLater(_) | CloseReason::Program(..) | CloseReason::Restart | CloseReason::Shed => {
+                Rest::All
+            }
             _ => Rest::Nothing,
         }
     }
@@ -144,7 +149,8 @@ impl<'a> CloseReason<'a> {
             | CloseReason::TooSlow
             | CloseReason::Unauthorised(_)
             | CloseReason::Forbidden(_)
-            | CloseReason::Expired(_) => Then::AwaitClient,
+            | CloseReason::Expired(_)
+            | CloseReason::Program(..) => Then::AwaitClient,
             // In the midst of a message or of a breach no close frame can be looked for, nor in a flood.
             CloseReason::Violation(_) | CloseReason::TooFast(_) | CloseReason::Unfinished(_) => Then::HalfClose,
             // RFC 6455 §7.1.1: the server closes first, and there is nothing left to read.
@@ -163,6 +169,7 @@ impl<'a> CloseReason<'a> {
             CloseReason::Unauthorised(_) | CloseReason::Forbidden(_) | CloseReason::Expired(_) => {
                 &mut metrics.auth_closes
             }
+            CloseReason::Program(..) => &mut metrics.program_closes,
             CloseReason::Client(_)
             | CloseReason::TooManyErrors
             | CloseReason::TryAgainLater(_)

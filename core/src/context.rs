@@ -62,18 +62,19 @@ impl Context {
     /// The same of a text that is charged for already, or is not to be. Returns its bytes.
     pub fn say(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         if self.slots.get(slot).phase == Phase::Backend {
-            return self.say_to_backend(write);
+            let before = self.replies.len();
+            self.tell_program(write);
+            return self.replies[before].len();
         }
         self.fanout.reply(&mut self.slots, slot, write)
     }
 
+    /// Tells the program that the core is a part of.
     #[cold]
-    fn say_to_backend(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    pub fn tell_program(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
-        let bytes = text.len();
         self.replies.push(text);
-        bytes
     }
 
     /// The same of a room's, which says behind which position of the room a connection goes on.

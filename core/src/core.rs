@@ -23,7 +23,7 @@ use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
 use crate::protocol::command::Start;
 use crate::protocol::reply;
-use crate::session::{self, Session};
+use crate::session::{self, Left, Session};
 use crate::slots::{Ending, Phase, Slots, mark};
 use crate::sse;
 use crate::time::Time;
@@ -512,7 +512,16 @@ impl Core {
 impl Core {
     fn command(&mut self, text: &str, user: Option<&str>) {
         let slot = *self.backend.get_or_insert_with(|| self.cx.slots.insert_backend(self.cx.now));
-        self.session.command(&mut self.hub, &mut self.cx, slot, text, user);
+        let Core { session, hub, cx, transport, .. } = self;
+        match session.command(hub, cx, slot, (text, user), |cx, slot| transport.address(cx, slot)) {
+            Left::Nothing => {}
+            Left::End { slots, code, reason } => {
+                for slot in slots {
+                    self.end(slot, CloseReason::Program(code, &reason));
+                }
+            }
+            Left::Shed(share) => self.shed(share),
+        }
     }
 
     fn fragment(&mut self, slot: u32) {

@@ -80,7 +80,19 @@ pub enum Event<'a> {
     Shutdown,
     /// A command of the program that the server is a part of, which needs no connection: `SEND_MESSAGE`, `HISTORY` or `PRESENCE`, as
     /// clients write them, with an `id`. Neither rights nor limits hold for it. [`Core::replies`](crate::Core::replies) has what it is
-    /// answered, in this turn or a later one.
+    /// answered, in this turn or a later one. It has words of its own besides, which no client has:
+    ///
+    /// | `type` | fields | what it does | answer |
+    /// |---|---|---|---|
+    /// | `CONNECTIONS` | `user` or `connection`, `limit` | lists connections of this core; everybody's if it names nobody | `CONNECTIONS` |
+    /// | `DISCONNECT` | the same, `code` from 4000 to 4999, `reason` | ends them; 4500 if no code is given | `DONE` |
+    /// | `EXPEL` | the same, `room` | takes them out of a room, and tells them: `UNSUBSCRIBED` with the code `removed` | `DONE` |
+    /// | `ROOMS` | `prefix`, `after`, `limit` | lists rooms that have members here, by their names | `ROOMS` |
+    /// | `SHED` | `share` | as [`Event::Shed`] | `DONE` |
+    /// | `HOLD` | `room` | hears what programs say in this room, which is none of the clients' | `HELD`, then `TOLD` for each |
+    /// | `TELL` | `room`, `text` | says something there | `ACK`, with `receivers` where the broker counts them |
+    ///
+    /// `connection` is a [`ConnId::public`](crate::ConnId::public).
     Command {
         /// The command, as JSON.
         text: &'a str,

@@ -460,6 +460,7 @@ mod fanout;
 mod form;
 mod framing;
 mod hash;
+mod hidden;
 pub mod history;
 mod hub;
 mod id;

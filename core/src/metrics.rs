@@ -114,6 +114,8 @@ pub struct Metrics {
     pub rate_closes: u64,
     /// Connections closed with 4001, 4501 or 4503: a credential is missing, has expired or is banned, or something was not allowed.
     pub auth_closes: u64,
+    /// Connections that the program has ended.
+    pub program_closes: u64,
     /// Credentials that were accepted, also those that were asked about again.
     pub auth_accepted: u64,
     /// Credentials that were refused.

@@ -241,7 +241,9 @@ impl ExchangeLink {
             // Behind the message, where that is this worker's as well, and before the room's next one.
             self.own().add(|inbox| {
                 inbox.push(match outcome {
-                    Ok(stored) => BrokerEvent::Published { id, position: stored.map(|stored| stored.position) },
+                    Ok(stored) => {
+                        BrokerEvent::Published { id, position: stored.map(|stored| stored.position), receivers: None }
+                    }
                     Err(KeyReused) => BrokerEvent::PublishFailed { id, error: PublishError::KeyReused },
                 });
             });

@@ -223,6 +223,8 @@ pub enum BrokerEvent<'a> {
         id: PublishId,
         /// Where it is stored, if that was asked for.
         position: Option<Position>,
+        /// How many subscribers it has gone to, on all instances, where the broker tells that.
+        receivers: Option<u32>,
     },
     /// The broker did not take the message, or it is not known whether it did.
     PublishFailed {

@@ -43,6 +43,16 @@ impl Dialect {
         }
     }
 
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Dialect::Fanfare => "fanfare",
+            Dialect::Classic => "classic",
+            Dialect::Broadcast => "broadcast",
+            Dialect::Echo => "echo",
+        }
+    }
+
     /// Whether commands are answered.
     pub(crate) fn has_replies(self) -> bool {
         self == Dialect::Fanfare

@@ -140,22 +140,22 @@ impl Hub {
         join.is_some_and(|join| join.start != Start::Live) || self.histories.waits_for_earlier(slot, room)
     }
 
-    /// Takes the connection out of a room in which it may not be any more. Whether that could be told.
-    pub fn expel(&mut self, cx: &mut Context, slot: u32, room: u32) -> bool {
+    /// Takes the connection out of a room, for this reason. Whether that could be told.
+    pub fn expel(&mut self, cx: &mut Context, slot: u32, room: u32, (code, reason): (ErrorCode, &str)) -> bool {
         let Some(position) = cx.slots.get(slot).rooms.position(room) else { return true };
         if self.observed(room).is_some() {
             let reason = "this user may not see any more who is in this room";
-            self.end_observing(cx, (slot, room), (ErrorCode::Forbidden, reason));
+            self.end_observing(cx, (slot, room), (code, reason));
             return true;
         }
         let name = self.rooms.get(room).name.clone();
         let waiting = self.joins.get(slot, room).map(|join| &join.id).or_else(|| self.histories.asking(slot, room));
         if let Some(waiting) = waiting.and_then(Clone::clone) {
-            cx.refuse(slot, ErrorCode::Forbidden, "this user may not be in this room", Some(&waiting), Some(&name));
+            cx.refuse(slot, code, reason, Some(&waiting), Some(&name));
         }
         self.leave(cx, slot, position, Rest::Part);
         cx.journal.left(cx.slots.id(slot), &name);
-        cx.reply(slot, |out| reply::unsubscribed(out, &name, None, Some(ErrorCode::Forbidden)));
+        cx.reply(slot, |out| reply::unsubscribed(out, &name, None, Some(code)));
         cx.slots.get(slot).dialect.has_replies()
     }
 

@@ -7,7 +7,9 @@ mod commands;
 mod deferral;
 mod history;
 mod joins;
+mod lists;
 mod presence;
+mod program;
 mod publication;
 mod recovery;
 mod rooms;
@@ -27,6 +29,7 @@ use crate::time::Time;
 use asks::{Asks, Kind, Senders};
 use history::Histories;
 use joins::Joins;
+use lists::List;
 use presence::Presence;
 use recovery::Recovery;
 use rooms::Rooms;
@@ -48,6 +51,9 @@ pub(crate) struct Hub {
     asks: Asks,
     histories: Histories,
     presence: Option<Box<Presence>>,
+    /// Rooms of programs that are held for the program, by key: a handful.
+    program_rooms: Vec<u32>,
+    lists: VecDeque<List>,
     /// For what a payload is opened to.
     scratch: Vec<u8>,
     /// For one text that is being built.
@@ -66,6 +72,8 @@ impl Hub {
             asks: Asks::default(),
             histories: Histories::new(config),
             presence: Presence::is_wanted(config).then(|| Box::new(Presence::new(config))),
+            program_rooms: Vec::new(),
+            lists: VecDeque::new(),
             scratch: Vec::new(),
             text: Vec::new(),
         }
@@ -81,6 +89,9 @@ impl Hub {
         }
         if self.presence.is_some() {
             self.presence_timeout(cx);
+        }
+        if !self.lists.is_empty() {
+            self.list_some(cx);
         }
     }
 
@@ -107,7 +118,7 @@ impl Hub {
     /// When it has something to do at the latest.
     pub fn next_timeout(&self, slots: &Slots) -> Option<Time> {
         // What a connection had yet to publish when its socket failed is asked for in the next turn.
-        if self.status.resubscribe_from.is_some() || self.asks.len() > 0 {
+        if self.status.resubscribe_from.is_some() || self.asks.len() > 0 || !self.lists.is_empty() {
             return Some(Time::ZERO);
         }
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
@@ -218,7 +229,7 @@ impl Hub {
 
     /// Panics if anything is left of a room.
     pub fn check_idle(&self) {
-        assert_eq!(self.rooms.iter().count(), 0, "rooms are left");
+        assert!(self.rooms.iter().all(|(key, _)| self.program_rooms.contains(&key)), "rooms are left");
         assert!(self.lingering.is_empty() && self.joins.is_empty(), "somebody waits for a room");
         assert!(self.senders.is_empty(), "somebody waits for the outcome of a publish");
         self.histories.check_idle();

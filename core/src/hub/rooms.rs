@@ -1,6 +1,6 @@
 //! The rooms: their names, and how each stands with the broker. Their members are the fan-out's audiences, under the same keys.
 
-use crate::presence::room_of;
+use crate::hidden::is_hidden;
 use crate::rules::Rules;
 use crate::time::Time;
 use hashbrown::HashTable;
@@ -29,7 +29,7 @@ pub(crate) struct Room {
     pub linger_until: Time,
     /// It stands in the queue of lingering rooms.
     pub lingering: bool,
-    /// The rule that its name has, if it has one. A room by which another is observed has none.
+    /// The rule that its name has, if it has one. A hidden room has none.
     pub rule: Option<u16>,
 }
 
@@ -74,7 +74,7 @@ impl Rooms {
             asked: None,
             linger_until: Time::ZERO,
             lingering: false,
-            rule: if room_of(name).is_some() { None } else { rules.find(name) },
+            rule: if is_hidden(name) { None } else { rules.find(name) },
         }) as u32;
         let (slab, hasher) = (&self.slab, self.hasher);
         self.names.insert_unique(self.hash(name), room, |room| {

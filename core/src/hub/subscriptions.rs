@@ -19,6 +19,7 @@ use crate::protocol::command::Start;
 use crate::protocol::reply::Gap;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::rules::Rule;
+use crate::slots::Phase;
 use std::time::Duration;
 
 /// Rooms subscribed to again in one turn after an outage. A batch costs the broker about as much as a large message, and messages
@@ -84,7 +85,7 @@ impl Hub {
             BrokerEvent::Unsubscribed { room } => self.unsubscribed(cx, room),
             BrokerEvent::SubscribeFailed { room, reason } => return self.subscribe_failed(cx, room, reason),
             BrokerEvent::Message { room, payload } => self.room_message(cx, room, payload),
-            BrokerEvent::Published { id, position } => self.published(cx, id, position),
+            BrokerEvent::Published { id, position, receivers } => self.published(cx, id, position, receivers),
             BrokerEvent::PublishFailed { id, error } => self.publish_failed(cx, id, error),
             BrokerEvent::Read { id, page } => self.read(cx, id, page),
             BrokerEvent::ReadFailed { id, passes } => self.read_failed(cx, id, passes),
@@ -121,6 +122,7 @@ impl Hub {
         let (room, audience) = (self.rooms.get_mut(key), cx.fanout.audience(key));
         // Lingering keeps a subscription and never makes one: what the broker refused would be asked again and again.
         let is_asked = self.presence.as_ref().is_some_and(|presence| presence.is_asked(key));
+        let is_asked = is_asked || self.program_rooms.contains(&key);
         let wanted = !audience.is_empty() || held && room.lingering || is_asked;
         if !wanted && !held {
             if audience.has_run() {
@@ -236,6 +238,7 @@ impl Hub {
         match self.histories.has(key) {
             true => self.begin_to_keep(cx, key),
             false if self.observed(key).is_some() => self.watch_presence(cx, key),
+            false if self.program_rooms.contains(&key) => self.tell_held(cx, key),
             false => {
                 if was_held {
                     self.tell_of_an_interruption(cx, key);
@@ -335,6 +338,10 @@ impl Hub {
                 cx.metrics.subscriptions_refused += 1;
                 cx.journal.refused_room(name, reason);
                 self.refuse_questions(cx, room, false);
+                if self.program_rooms.contains(&room) {
+                    self.release(cx, room);
+                    return None;
+                }
                 Some(Refused { room, name, group: 0 })
             }
         }
@@ -383,6 +390,12 @@ impl Hub {
             }
             return;
         }
+        if self.program_rooms.contains(&key) {
+            if self.is_held(key) {
+                self.hear_programs(cx, key, payload);
+            }
+            return;
+        }
         let is_kept = self.histories.has(key);
         if !self.is_held(key) || cx.fanout.audience(key).is_empty() && !is_kept {
             return;
@@ -408,12 +421,13 @@ impl Hub {
         self.scratch = scratch;
     }
 
-    fn published(&mut self, cx: &mut Context, id: PublishId, position: Option<Position>) {
+    fn published(&mut self, cx: &mut Context, id: PublishId, position: Option<Position>, receivers: Option<u32>) {
         let Some(sender) = self.senders.take(id) else { return };
         cx.metrics.observe_publish(cx.now.since(sender.at));
         cx.metrics.publishes_confirmed += 1;
         if let Some(slot) = cx.slots.listener(sender.conn) {
-            cx.reply(slot, |out| reply::ack(out, &sender.id, position));
+            let receivers = receivers.filter(|_| cx.slots.get(slot).phase == Phase::Backend);
+            cx.reply(slot, |out| reply::ack(out, &sender.id, position, receivers));
         }
     }
 

@@ -2,6 +2,7 @@
 //! or a room.
 
 pub mod command;
+pub(crate) mod program;
 pub mod reply;
 
 use std::fmt;
@@ -83,6 +84,8 @@ pub enum ErrorCode {
     Unconfirmed,
     /// An earlier `SUBSCRIBE` for this room still waits for the broker.
     Pending,
+    /// The backend has taken the connection out of the room.
+    Removed,
     /// The `SUBSCRIBE` was undone by an `UNSUBSCRIBE` before the broker confirmed it.
     Cancelled,
     /// The room keeps no history, or its history cannot be read or written.
@@ -127,6 +130,7 @@ impl ErrorCode {
             ErrorCode::BrokerRefused => "broker_refused",
             ErrorCode::Unconfirmed => "unconfirmed",
             ErrorCode::Pending => "pending",
+            ErrorCode::Removed => "removed",
             ErrorCode::Cancelled => "cancelled",
             ErrorCode::HistoryUnavailable => "history_unavailable",
             ErrorCode::EpochUnknown => "epoch_unknown",

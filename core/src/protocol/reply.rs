@@ -6,7 +6,9 @@ use super::{CommandId, ErrorCode};
 use crate::history::{Epoch, Position};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Appends a string as JSON.
@@ -234,11 +236,93 @@ pub fn unsubscribed(out: &mut Vec<u8>, room: &str, id: Option<&CommandId>, code:
     out.push(b'}');
 }
 
-/// Appends `{"type":"ACK","id":…,"epoch":…,"offset":…}`; the position is there where the message is stored.
-pub fn ack(out: &mut Vec<u8>, id: &CommandId, position: Option<Position>) {
+/// Appends `{"type":"ACK","id":…,"epoch":…,"offset":…}`; the position is there where the message is stored, and
+/// `"receivers":…` where the program that the core is a part of is told how many instances have it.
+pub fn ack(out: &mut Vec<u8>, id: &CommandId, position: Option<Position>, receivers: Option<u32>) {
     out.extend_from_slice(b"{\"type\":\"ACK\"");
     id_field(out, Some(id));
     position_fields(out, position);
+    if let Some(receivers) = receivers {
+        number_field(out, "receivers", receivers.into());
+    }
+    out.push(b'}');
+}
+
+/// Appends `{"type":"HELD","room":…}`, for the program: it hears from now on what is said in this room of programs.
+pub(crate) fn held(out: &mut Vec<u8>, room: &str) {
+    out.extend_from_slice(b"{\"type\":\"HELD\"");
+    field(out, "room", room);
+    out.push(b'}');
+}
+
+/// Appends `{"type":"TOLD","room":…,"text":…}`, for the program: what has been said there.
+pub(crate) fn told(out: &mut Vec<u8>, room: &str, text: &str) {
+    out.extend_from_slice(b"{\"type\":\"TOLD\"");
+    field(out, "room", room);
+    field(out, "text", text);
+    out.push(b'}');
+}
+
+/// Appends `{"type":"DONE","id":…,"connections":…}`, for the program: how many connections that has concerned.
+pub(crate) fn done(out: &mut Vec<u8>, id: Option<&CommandId>, connections: usize) {
+    out.extend_from_slice(b"{\"type\":\"DONE\"");
+    id_field(out, id);
+    number_field(out, "connections", connections as u64);
+    out.push(b'}');
+}
+
+/// Appends `{"type":"ROOMS","id":…,"rooms":[{"room":…,"members":…},…],"more":…}`, for the program: as many as `limit` says.
+pub(crate) fn rooms(out: &mut Vec<u8>, id: &CommandId, rooms: &BTreeMap<Box<str>, usize>, limit: usize) {
+    out.extend_from_slice(b"{\"type\":\"ROOMS\"");
+    id_field(out, Some(id));
+    out.extend_from_slice(b",\"rooms\":[");
+    for (index, (room, members)) in rooms.iter().take(limit).enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"room\":" } else { b",{\"room\":" });
+        string(out, room);
+        number_field(out, "members", *members as u64);
+        out.push(b'}');
+    }
+    let more = rooms.len() > limit;
+    write!(out, "],\"more\":{more}}}").expect("a Vec takes every write");
+}
+
+/// A connection, for the program.
+#[derive(Debug)]
+pub(crate) struct Listed<'a> {
+    pub connection: String,
+    pub user: Option<&'a str>,
+    pub dialect: &'static str,
+    /// The client's.
+    pub address: Option<IpAddr>,
+    /// Some of the rooms that it is in.
+    pub rooms: Vec<&'a str>,
+    /// How many those are in all.
+    pub room_count: usize,
+}
+
+/// Appends `{"type":"CONNECTIONS","id":…,"connections":[{"connection":…,"user":…,"dialect":…,"address":…,"rooms":[…],"room_count":…},…],
+/// "total":…}`, for the program.
+pub(crate) fn connections(out: &mut Vec<u8>, id: Option<&CommandId>, connections: &[Listed<'_>], total: usize) {
+    out.extend_from_slice(b"{\"type\":\"CONNECTIONS\"");
+    id_field(out, id);
+    out.extend_from_slice(b",\"connections\":[");
+    for (index, Listed { connection, user, dialect, address, rooms, room_count }) in connections.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"connection\":" } else { b",{\"connection\":" });
+        string(out, connection);
+        if let Some(user) = user {
+            field(out, "user", user);
+        }
+        field(out, "dialect", dialect);
+        if let Some(address) = address {
+            field(out, "address", &address.to_string());
+        }
+        out.extend_from_slice(b",\"rooms\":");
+        serde_json::to_writer(&mut *out, rooms).expect("a Vec takes every write");
+        number_field(out, "room_count", *room_count as u64);
+        out.push(b'}');
+    }
+    out.push(b']');
+    number_field(out, "total", total as u64);
     out.push(b'}');
 }
 

@@ -159,7 +159,7 @@ impl Session {
                 continue;
             }
             cx.metrics.permissions_withdrawn += 1;
-            if !hub.expel(cx, slot, room) {
+            if !hub.expel(cx, slot, room, (ErrorCode::Forbidden, "this user may not be in this room")) {
                 return Err(CloseReason::Forbidden("this user may not be in this room any more"));
             }
         }

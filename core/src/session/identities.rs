@@ -171,6 +171,14 @@ impl Identities {
         self.users.count(name, |user| *user.name == *name)
     }
 
+    /// The connections of the user of this name, in a walk over all that are known: 16 bytes for each.
+    pub fn slots_of(&self, name: &str) -> Vec<u32> {
+        match self.users.find(name, |user| *user.name == *name) {
+            Some(user) => self.slots().filter(|slot| self.known[*slot as usize].user == user).collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// How many users there are.
     pub fn users(&self) -> usize {
         self.users.len()
@@ -212,6 +220,7 @@ mod tests {
         identities.set(1, &Identity::new("eve"));
         assert_eq!((identities.users(), identities.get(1).unwrap().renewal), (2, None));
         assert!(!identities.get(1).unwrap().grants.allow(Right::Publish, "ab"));
+        assert_eq!((identities.slots_of("bob b"), identities.slots_of("bob")), (vec![3], vec![]));
         identities.forget(3);
         identities.forget(3);
         assert_eq!((identities.users(), identities.user(3), identities.user(1)), (1, None, Some("eve")));

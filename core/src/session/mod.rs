@@ -5,9 +5,11 @@ mod access;
 mod asking;
 mod authentication;
 mod identities;
+mod program;
 mod rechecks;
 mod unfit;
 
+pub(crate) use program::Left;
 pub(crate) use unfit::CROWDED;
 
 use crate::close::CloseReason;
@@ -117,35 +119,6 @@ impl Session {
             }
             Message::Pong(_) => charge(cx, slot, Limit::Pings),
             Message::Close(body) => Err(CloseReason::Client(body.map(|(code, _)| code))),
-        }
-    }
-
-    /// Acts upon a command of the program that the server is a part of. What it may and how much is not asked. `user` is told to have sent
-    /// its message.
-    pub fn command(&mut self, hub: &mut Hub, cx: &mut Context, slot: u32, text: &str, user: Option<&str>) {
-        let Command { id, request } = match command::parse(text, cx.config.limits.room_name_bytes_max) {
-            Ok(command) => command,
-            Err(Refusal { code, reason, id, room, .. }) => {
-                return cx.refuse(slot, code, &reason, id.as_ref(), room.as_deref());
-            }
-        };
-        cx.metrics.commands += 1;
-        match request {
-            Request::SendMessage { room, message, store, key, .. } => {
-                let signed = cx.config.auth.is_some().then(|| (user, cx.unix_ms()));
-                // Keys of the program are its own: no name of a user has these characters as a segment.
-                let key = key.map(|key| format!("\u{1}\u{1}{key}"));
-                let said = Publication { message, except: None, store, key: key.as_deref(), signed };
-                // It has words for whatever is refused.
-                let _ = hub.publish(cx, slot, &room, &said, id);
-            }
-            Request::History { room, from, epoch, limit } => hub.history(cx, slot, (&room, from, epoch, limit), id),
-            Request::Presence { room, limit, after } => hub.presence(cx, slot, &room, (limit, after.as_deref()), id),
-            Request::Ping => cx.reply(slot, |out| reply::pong(out, id.as_ref())),
-            Request::Subscribe { .. } | Request::Unsubscribe { .. } | Request::Auth { .. } => {
-                let reason = "this is for connections, and the program has none";
-                cx.refuse(slot, ErrorCode::UnknownType, reason, id.as_ref(), None);
-            }
         }
     }
 

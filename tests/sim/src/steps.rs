@@ -406,7 +406,7 @@ impl Adapter {
                 self.lost = None;
                 reference.lost(self.incarnation, |_| true, reads);
             }
-            BrokerEvent::Published { id, position } => {
+            BrokerEvent::Published { id, position, .. } => {
                 let told = self.publishing.remove(&id).map(|key| reference.check_published(key, position));
                 self.untrue = self.untrue.take().or(told.and_then(Result::err));
             }

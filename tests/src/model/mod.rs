@@ -529,7 +529,7 @@ impl World {
                 }
                 if let Some(id) = id {
                     self.told(id);
-                    turn.feed(Event::Broker(BrokerEvent::Published { id, position: None }));
+                    turn.feed(Event::Broker(BrokerEvent::Published { id, position: None, receivers: None }));
                 }
             }
         }

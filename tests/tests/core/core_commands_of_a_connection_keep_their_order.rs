@@ -295,7 +295,7 @@ fn each_is_answered_once() {
     let said = lone.broker(BrokerEvent::PublishFailed { id: second, error: PublishError::Refused });
     assert!(text_to(&said, conn).contains(r#""id":3}"#));
     assert!(
-        text_to(&lone.broker(BrokerEvent::Published { id: first, position: None }), conn)
+        text_to(&lone.broker(BrokerEvent::Published { id: first, position: None, receivers: None }), conn)
             .contains(r#"{"type":"ACK","id":2}"#)
     );
 }

@@ -35,9 +35,9 @@ fn whoever_waits_for_an_answer_gets_it_and_then_the_close() {
     let pong = lone.bytes(sender, Frame::new(opcode::PING, "").masked());
     assert_eq!(pong.len(), 1, "it is alive, and its WebSocket as well");
 
-    let said = lone.broker(BrokerEvent::Published { id: first, position: None });
+    let said = lone.broker(BrokerEvent::Published { id: first, position: None, receivers: None });
     assert!(text_to(&said, sender).contains(r#"{"type":"ACK","id":1}"#) && !is_told_to_come_back(&said, sender));
-    let said = lone.broker(BrokerEvent::Published { id: second, position: None });
+    let said = lone.broker(BrokerEvent::Published { id: second, position: None, receivers: None });
     let text = text_to(&said, sender);
     assert!(text.find("ACK").is_some_and(|ack| Some(ack) < text.find("the server restarts")), "{text:?}");
     let said = lone.broker(BrokerEvent::PublishFailed { id: third, error: PublishError::Busy });

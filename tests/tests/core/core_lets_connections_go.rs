@@ -244,7 +244,7 @@ fn whoever_is_due_gets_the_answers_that_it_waits_for() {
     let id = fence_of(&lone.wait(SPREAD)).expect("it is due");
     assert_eq!(publish(&mut lone, 2), None, "what it says now has no effect");
     assert_eq!(close_code(&fenced(&mut lone, id), conn), None);
-    let said = lone.broker(BrokerEvent::Published { id: asked, position: None });
+    let said = lone.broker(BrokerEvent::Published { id: asked, position: None, receivers: None });
     assert!(text_to(&said, conn).contains(r#"{"type":"ACK","id":1}"#));
     assert_eq!(close_code(&said, conn), Some(code::RESTART));
 }

@@ -17,10 +17,10 @@ fn each_is_counted_where_it_belongs() {
         lone.now = lone.now + Duration::from_micros(micros);
         lone.broker(match number {
             2 => BrokerEvent::PublishFailed { id, error: PublishError::Busy },
-            _ => BrokerEvent::Published { id, position: None },
+            _ => BrokerEvent::Published { id, position: None, receivers: None },
         });
         // Nothing is counted twice.
-        lone.broker(BrokerEvent::Published { id, position: None });
+        lone.broker(BrokerEvent::Published { id, position: None, receivers: None });
     }
     let metrics = lone.core.metrics();
     let mut expected = [0; Metrics::PUBLISH_BOUNDS_US.len() + 1];

@@ -34,6 +34,7 @@ mod core_nobody_hears_what_it_may_not;
 mod core_nobody_is_charged_for_others;
 mod core_nobody_is_silent_who_is_not_heard;
 mod core_nobody_is_slow_for_what_was_kept_waiting;
+mod core_obeys_its_program;
 mod core_rechecks_wait_in_line;
 mod core_request_heads_end_at_their_limit;
 mod core_request_heads_end_in_time;

@@ -194,6 +194,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Connections closed with 4001, 4501 or 4503, because of a credential or for want of a permission.",
         samples![s => s.core.auth_closes],
     ),
+    counter(
+        "fanfare_backend_closes_total",
+        "Connections that a backend has ended by the API.",
+        samples![s => s.core.program_closes],
+    ),
     gauge(
         "fanfare_users",
         "Users with at least one connection to this instance, for each worker that has one.",

@@ -53,7 +53,7 @@ impl Inbox {
             BrokerEvent::Message { room, payload } => {
                 Kept::Message { room: self.keep(room.as_bytes()), payload: self.keep(payload) }
             }
-            BrokerEvent::Published { id, position } => Kept::Published(id, position),
+            BrokerEvent::Published { id, position, .. } => Kept::Published(id, position),
             BrokerEvent::Read { id, page } => Kept::Read(id, Box::new(page.clone())),
             BrokerEvent::PublishFailed { id, error } => Kept::PublishFailed(id, error),
             BrokerEvent::PresenceKept { id, connections } => Kept::Present(id, connections),
@@ -95,7 +95,9 @@ impl Inbox {
                     bytes += payload.len();
                     report(BrokerEvent::Message { room: text(room), payload: &self.bytes[payload.clone()] });
                 }
-                Kept::Published(id, position) => report(BrokerEvent::Published { id: *id, position: *position }),
+                Kept::Published(id, position) => {
+                    report(BrokerEvent::Published { id: *id, position: *position, receivers: None })
+                }
                 Kept::Read(id, page) => {
                     bytes += page.entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
                     report(BrokerEvent::Read { id: *id, page });
@@ -199,7 +201,7 @@ impl MemoryBroker {
     pub fn publish(&mut self, room: &str, payload: &[u8], id: Option<PublishId>) {
         self.inbox.push(BrokerEvent::Message { room, payload });
         if let Some(id) = id {
-            self.inbox.push(BrokerEvent::Published { id, position: None });
+            self.inbox.push(BrokerEvent::Published { id, position: None, receivers: None });
         }
     }
 
@@ -215,7 +217,7 @@ impl MemoryBroker {
         }
         let Some(id) = id else { return };
         self.inbox.push(match outcome {
-            Ok(stored) => BrokerEvent::Published { id, position: Some(stored.position) },
+            Ok(stored) => BrokerEvent::Published { id, position: Some(stored.position), receivers: None },
             Err(_) => BrokerEvent::PublishFailed { id, error: PublishError::KeyReused },
         });
     }
@@ -266,7 +268,7 @@ mod tests {
                 "PublisherUp",
                 "Subscribed { room: \"a\" }",
                 "Message { room: \"a\", payload: [120] }",
-                "Published { id: PublishId(4), position: None }",
+                "Published { id: PublishId(4), position: None, receivers: None }",
                 "Unsubscribed { room: \"a\" }",
             ]
         );
@@ -289,7 +291,7 @@ mod tests {
     #[test]
     fn outcomes_take_memory_and_messages_what_they_are_long() {
         let mut inbox = Inbox::default();
-        inbox.push(BrokerEvent::Published { id: PublishId::new(0), position: None });
+        inbox.push(BrokerEvent::Published { id: PublishId::new(0), position: None, receivers: None });
         let outcome = inbox.size_bytes();
         assert!(outcome > 0);
         for payload in [&[b'x'; 100][..], &[b'x'; 10_000]] {

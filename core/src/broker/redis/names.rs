@@ -93,6 +93,11 @@ impl<'a> Names<'a> {
         matches!(self.partitions, Some((_, ClusterPubSub::Sharded)))
     }
 
+    /// Whether the answer to a publish says how many have it: by classic Pub/Sub a node of a Cluster counts its own subscribers alone.
+    pub fn counts_receivers(&self) -> bool {
+        !matches!(self.partitions, Some((_, ClusterPubSub::Classic)))
+    }
+
     /// The partition of a room, in a Cluster.
     pub fn partition(&self, room: &str) -> Option<u16> {
         self.partitions.map(|(partitions, _)| partition_of(room, partitions))

@@ -284,7 +284,7 @@ impl Chaos {
                 self.work.reports(payload.len());
                 turn.feed(Event::Broker(BrokerEvent::Message { room: &room, payload: &payload }));
                 if let Some(id) = id {
-                    turn.feed(Event::Broker(BrokerEvent::Published { id, position: None }));
+                    turn.feed(Event::Broker(BrokerEvent::Published { id, position: None, receivers: None }));
                 }
             }
         }
@@ -444,7 +444,7 @@ fn tell(turn: &mut Turn<'_>, lie: Lie) {
         Lie::Refusing => BrokerEvent::Refusing { reason: "busy" },
         Lie::Willing => BrokerEvent::Willing,
         Lie::Fenced(fence) => BrokerEvent::Fenced { id: FenceId::new(fence.into()) },
-        Lie::Published(id) => BrokerEvent::Published { id: PublishId::new(id.into()), position: None },
+        Lie::Published(id) => BrokerEvent::Published { id: PublishId::new(id.into()), position: None, receivers: None },
         Lie::PublishFailed(id, error) => BrokerEvent::PublishFailed {
             id: PublishId::new(id.into()),
             error: [PublishError::Unavailable, PublishError::Busy, PublishError::Refused, PublishError::Unconfirmed]

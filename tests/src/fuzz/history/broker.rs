@@ -43,7 +43,9 @@ impl Heard {
             Heard::Subscribed(room) => BrokerEvent::Subscribed { room },
             Heard::Unsubscribed(room) => BrokerEvent::Unsubscribed { room },
             Heard::Message(room, payload) => BrokerEvent::Message { room, payload },
-            Heard::Published(id, position) => BrokerEvent::Published { id: *id, position: Some(*position) },
+            Heard::Published(id, position) => {
+                BrokerEvent::Published { id: *id, position: Some(*position), receivers: None }
+            }
             Heard::Unconfirmed(id) => BrokerEvent::PublishFailed { id: *id, error: PublishError::Unconfirmed },
             Heard::Read(id, page) => BrokerEvent::Read { id: *id, page },
         }

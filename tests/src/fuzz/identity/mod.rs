@@ -302,8 +302,9 @@ impl World {
             Some(Said::Subscribe(room)) => self.lone.broker(BrokerEvent::Subscribed { room: &room }),
             Some(Said::Unsubscribe(room)) => self.lone.broker(BrokerEvent::Unsubscribed { room: &room }),
             Some(Said::Publish(room, payload, id)) => {
-                let mut said =
-                    id.map_or_else(Vec::new, |id| self.lone.broker(BrokerEvent::Published { id, position: None }));
+                let mut said = id.map_or_else(Vec::new, |id| {
+                    self.lone.broker(BrokerEvent::Published { id, position: None, receivers: None })
+                });
                 said.extend(self.lone.broker(BrokerEvent::Message { room: &room, payload: &payload }));
                 said
             }

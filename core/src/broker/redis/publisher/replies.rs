@@ -126,7 +126,10 @@ impl Publisher {
         sink: &mut impl FnMut(BrokerEvent<'_>),
     ) -> Option<Result<Verdict, Loss>> {
         match (reply, id) {
-            (Reply::Integer(_), Some(id)) => sink(BrokerEvent::Published { id, position: None }),
+            (Reply::Integer(receivers), Some(id)) => {
+                let receivers = u32::try_from(*receivers).ok().filter(|_| config.names().counts_receivers());
+                sink(BrokerEvent::Published { id, position: None, receivers });
+            }
             (Reply::Integer(_), None) => {}
             (Reply::Error(error), id) => {
                 self.publishes -= 1;
@@ -213,7 +216,7 @@ impl Publisher {
         self.publishes -= 1;
         self.unreplicated += u64::from(!has_enough);
         match id {
-            Some(id) if has_enough => sink(BrokerEvent::Published { id, position: Some(position) }),
+            Some(id) if has_enough => sink(BrokerEvent::Published { id, position: Some(position), receivers: None }),
             None if has_enough => {}
             id => self.not_published(id, PublishError::Unreplicated, sink),
         }
