@@ -17,6 +17,7 @@
 //!   sleeps to be right.
 
 pub mod abuse;
+pub mod backend;
 mod binary;
 mod client;
 mod clusters;

@@ -19,8 +19,12 @@ pub(crate) enum Right {
     History,
     /// Ask who is in rooms.
     Presence,
-    /// Ask about the cluster.
+    /// List connections, end them, take them out of rooms, and ban.
+    Connections,
+    /// Ask about the cluster and its rooms.
     Cluster,
+    /// Have instances let connections go, and stop.
+    Operate,
 }
 
 impl Right {
@@ -30,7 +34,9 @@ impl Right {
             Right::Publish => "publish",
             Right::History => "history",
             Right::Presence => "presence",
+            Right::Connections => "connections",
             Right::Cluster => "cluster",
+            Right::Operate => "operate",
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Errors are those of RFC 9457. [`document`] is the OpenAPI document of all that there is, made from the handlers themselves.
 
+mod cluster;
 mod keys;
 mod link;
 mod problem;
@@ -13,5 +14,5 @@ mod server;
 
 pub use keys::{Keys, KeysError};
 pub use link::{End, Link, Order};
-pub use routes::document;
-pub use server::{Api, StartError};
+pub use routes::{Ban, BanFault, Bans, Whom, document};
+pub use server::{Api, Here, StartError};

@@ -6,13 +6,16 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Commands of one core that have no answer. More are refused, because a core that answers so late has too much to do.
 const UNANSWERED_MAX: usize = 4_096;
 /// An answer that is not there by then is given up: longer than a broker is waited for.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
+
+/// What a core has said unasked, and nobody has heard yet.
+const UNASKED_MAX: usize = 4_096;
 
 type Wake = Box<dyn Fn() + Send + Sync>;
 
@@ -48,6 +51,8 @@ struct Mailbox {
     has_orders: AtomicBool,
     wake: OnceLock<Wake>,
     ids: AtomicU64,
+    /// Where what the core says unasked goes.
+    unasked: OnceLock<mpsc::Sender<Vec<u8>>>,
 }
 
 #[derive(Default)]
@@ -66,6 +71,17 @@ impl Mailbox {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn push(&self, order: Order) {
+        {
+            let mut state = self.state();
+            state.orders.push_back(order);
+            self.has_orders.store(true, Ordering::Release);
+        }
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
 }
 
 impl Link {
@@ -81,13 +97,54 @@ impl Link {
         End { ends: Arc::clone(&self.ends), core }
     }
 
+    /// How many cores there are.
+    pub(crate) fn cores(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The core whose turn it is. What is to keep its order has to go to one.
+    pub(crate) fn next_core(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) % self.ends.len()
+    }
+
     /// What a core answers this command, as JSON. `command` writes it, with the `id` that it is given.
     pub(crate) async fn ask(
         &self,
         command: impl FnOnce(u64) -> String,
         user: Option<String>,
     ) -> Result<Vec<u8>, Unanswered> {
-        let core = self.next.fetch_add(1, Ordering::Relaxed) % self.ends.len();
+        self.ask_core(self.next_core(), command, user).await
+    }
+
+    /// What this core says unasked, from now on. To be asked for once.
+    pub(crate) fn unasked(&self, core: usize) -> mpsc::Receiver<Vec<u8>> {
+        let (said, hears) = mpsc::channel(UNASKED_MAX);
+        let _ = self.ends[core].unasked.set(said);
+        hears
+    }
+
+    /// Has this core act upon a command that has no `id`, and so no answer.
+    pub(crate) fn send(&self, core: usize, text: String) {
+        self.ends[core].push(Order { text, user: None });
+    }
+
+    /// The same as [`Link::ask`] of this core.
+    pub(crate) async fn ask_core(
+        &self,
+        core: usize,
+        command: impl FnOnce(u64) -> String,
+        user: Option<String>,
+    ) -> Result<Vec<u8>, Unanswered> {
+        self.begin(core, command, user)?.answer().await
+    }
+
+    /// Has this core act upon a command, behind those that it was given before.
+    pub(crate) fn begin(
+        &self,
+        core: usize,
+        command: impl FnOnce(u64) -> String,
+        user: Option<String>,
+    ) -> Result<Asked<'_>, Unanswered> {
         let mailbox = &self.ends[core];
         let id = mailbox.ids.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
@@ -97,17 +154,31 @@ impl Link {
                 return Err(Unanswered::Busy);
             }
             state.unanswered.insert(id, answer);
-            state.orders.push_back(Order { text: command(id), user });
-            mailbox.has_orders.store(true, Ordering::Release);
         }
-        if let Some(wake) = mailbox.wake.get() {
-            wake();
-        }
-        let answer = timeout(ANSWERED_WITHIN, answered).await;
-        if answer.is_err() {
-            mailbox.state().unanswered.remove(&id);
-        }
+        mailbox.push(Order { text: command(id), user });
+        Ok(Asked { mailbox, id, answered })
+    }
+}
+
+/// A command on its way. Dropping it ends the waiting for its answer.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    mailbox: &'a Mailbox,
+    id: u64,
+    answered: oneshot::Receiver<Vec<u8>>,
+}
+
+impl Asked<'_> {
+    /// What the core answers, as JSON.
+    pub async fn answer(mut self) -> Result<Vec<u8>, Unanswered> {
+        let answer = timeout(ANSWERED_WITHIN, &mut self.answered).await;
         answer.ok().and_then(Result::ok).ok_or(Unanswered::TimedOut)
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.mailbox.state().unanswered.remove(&self.id);
     }
 }
 
@@ -120,7 +191,7 @@ pub struct End {
 
 #[derive(Deserialize)]
 struct Answered {
-    id: u64,
+    id: Option<u64>,
 }
 
 impl End {
@@ -145,7 +216,15 @@ impl End {
     /// The core has answered with this text. One that nobody waits for any more is dropped.
     pub fn answered(&mut self, text: &[u8]) {
         let Ok(Answered { id }) = serde_json::from_slice(text) else { return };
-        let waiting = self.ends[self.core].state().unanswered.remove(&id);
+        let mailbox = &self.ends[self.core];
+        let Some(id) = id else {
+            if let Some(unasked) = mailbox.unasked.get() {
+                // What is too much is lost, as it would be on a connection that breaks: whoever has asked hears of an answer less.
+                let _ = unasked.try_send(text.to_vec());
+            }
+            return;
+        };
+        let waiting = mailbox.state().unanswered.remove(&id);
         if let Some(waiting) = waiting {
             // Its request may just have ended.
             let _ = waiting.send(text.to_vec());

@@ -4,8 +4,8 @@ use crate::link::Unanswered;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoResponses, ToSchema};
 
 /// What is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -19,6 +19,39 @@ pub(crate) struct Problem {
     pub title: String,
     /// What is wrong, for people.
     pub detail: String,
+}
+
+/// How any request may be refused.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes responses")]
+pub(crate) enum Refusals {
+    /// Something in the request is wrong.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Wrong(#[to_schema] Problem),
+    /// No key that is known has come.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorised(#[to_schema] Problem),
+    /// The key has no right to it.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(#[to_schema] Problem),
+    /// The server is not configured for it.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Unavailable(#[to_schema] Problem),
+    /// The body is too large.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(#[to_schema] Problem),
+    /// The body is not application/json.
+    #[response(status = 415, content_type = "application/problem+json")]
+    MediaType(#[to_schema] Problem),
+    /// The broker refused it.
+    #[response(status = 502, content_type = "application/problem+json")]
+    Refused(#[to_schema] Problem),
+    /// The broker is away, or too much waits. It was not carried out.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Busy(#[to_schema] Problem),
+    /// No answer came in time. It may have been carried out.
+    #[response(status = 504, content_type = "application/problem+json")]
+    TimedOut(#[to_schema] Problem),
 }
 
 impl Problem {
@@ -44,6 +77,23 @@ impl Problem {
         };
         Problem::new(status, code, reason)
     }
+}
+
+/// What a core answers, once it is known that it is no error.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Problem> {
+    #[derive(Deserialize)]
+    struct Refused<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        code: Option<String>,
+        reason: Option<String>,
+    }
+    let internal = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an answer was not understood");
+    let refused: Refused<'_> = serde_json::from_slice(answer).map_err(|_| internal())?;
+    if refused.kind == "ERROR" {
+        return Err(Problem::of_error(&refused.code.unwrap_or_default(), &refused.reason.unwrap_or_default()));
+    }
+    serde_json::from_slice(answer).map_err(|_| internal())
 }
 
 impl From<Unanswered> for Problem {

@@ -1,8 +1,9 @@
 //! The API's listener and its thread.
 
+use crate::cluster::Cluster;
 use crate::keys::Keys;
 use crate::link::Link;
-use crate::routes::{self, Shared};
+use crate::routes::{self, Bans, Shared};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +26,36 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// When accepting fails, mostly for want of descriptors, trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Stores that may block are asked by so many threads at once.
+const BLOCKING_MAX: usize = 4;
+
+/// The instance that the API is of.
+pub struct Here {
+    /// Its name, which no other has.
+    pub instance: String,
+    /// Whether there may be others, through a broker.
+    pub has_others: bool,
+    /// Bytes that a message may have.
+    pub message_bytes_max: usize,
+    /// The room of a user.
+    pub room_of_user: fn(&str) -> String,
+    /// Where bans are kept, if anywhere.
+    pub bans: Option<Arc<dyn Bans>>,
+    /// What it says of itself: a JSON object.
+    pub about: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Has it let its clients go and stop; why it cannot.
+    pub stop: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+impl fmt::Debug for Here {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Here")
+            .field("instance", &self.instance)
+            .field("has_others", &self.has_others)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The running API. Dropping it stops it and waits for its thread.
 #[derive(Debug)]
 pub struct Api {
@@ -36,6 +67,13 @@ pub struct Api {
 /// The API could not be started.
 #[derive(Debug)]
 pub struct StartError(io::Error);
+
+impl StartError {
+    /// For want of something that the system has to give.
+    pub fn of(error: impl Into<Box<dyn Error + Send + Sync>>) -> StartError {
+        StartError(io::Error::other(error))
+    }
+}
 
 impl fmt::Display for StartError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,27 +88,26 @@ impl Error for StartError {
 }
 
 impl Api {
-    /// Serves the API on a bound port from a thread of its own. A message has at most `message_bytes_max` bytes; `instances` tells the
-    /// instances of the cluster as JSON, and `room_of_user` the room of a user.
+    /// Serves the API on a bound port from a thread of its own, for this instance.
     ///
     /// # Errors
     /// If the thread cannot be made.
-    pub fn start(
-        listener: TcpListener,
-        (link, keys): (Link, Keys),
-        message_bytes_max: usize,
-        instances: impl Fn() -> String + Send + Sync + 'static,
-        room_of_user: fn(&str) -> String,
-    ) -> Result<Api, StartError> {
+    pub fn start(listener: TcpListener, (link, keys): (Link, Keys), here: Here) -> Result<Api, StartError> {
         listener.set_nonblocking(true).map_err(StartError)?;
         let address = listener.local_addr().map_err(StartError)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError)?;
         let (stop, stopped) = oneshot::channel();
-        let shared = Shared { link, keys, message_bytes_max, instances: Box::new(instances), room_of_user };
+        let Here { instance, has_others, message_bytes_max, room_of_user, bans, about, stop: stop_here } = here;
+        let said = link.unasked(0);
+        let cluster = Arc::new(Cluster::new(link.clone(), instance, has_others, about, stop_here));
+        let blocking = Arc::new(Semaphore::new(BLOCKING_MAX));
+        let shared =
+            Shared { link, keys, message_bytes_max, cluster: Arc::clone(&cluster), bans, blocking, room_of_user };
         let router = routes::router(Arc::new(shared));
         let run = move || {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("it was made for this runtime");
+                tokio::spawn(cluster.take_part(said));
                 tokio::spawn(accept(listener, router));
                 // Leaving the runtime ends the task above and its connections. Either outcome means to stop.
                 let _ = stopped.await;

@@ -52,6 +52,14 @@ pub fn install(receivers: usize) -> io::Result<Vec<[Signal; 2]>> {
     (0..receivers).map(|_| Ok([pipe(SIGTERM, "SIGTERM")?, pipe(SIGINT, "SIGINT")?])).collect()
 }
 
+/// Has this process do what it does at SIGTERM.
+///
+/// # Errors
+/// If the signal cannot be sent.
+pub fn terminate() -> io::Result<()> {
+    low_level::raise(SIGTERM)
+}
+
 /// Ignores SIGUSR1 and SIGUSR2, which would end the process, and says so in the log. SIGHUP calls `reload`, and is ignored as well if
 /// there is nothing to reload. On a terminal it tells that this has been closed, and ends the process as it does any other.
 ///

@@ -12,7 +12,7 @@ use crate::slots::Phase;
 use std::net::IpAddr;
 
 /// Rooms that a connection is listed with.
-const ROOMS_LISTED_MAX: usize = 100;
+const ROOMS_LISTED_MAX: usize = 20;
 
 const REMOVED: &str = "the backend has taken this connection out of the room";
 

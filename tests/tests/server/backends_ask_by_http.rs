@@ -1,46 +1,15 @@
 //! Backends publish, read and ask by the HTTP API, of whatever instance they like, as far as their keys go.
 
+use fanfare_tests::backend::{ALL, READER, ask_api, assert_problem, json_of, keys, with_api};
 use fanfare_tests::{Client, Launch, Redis, Response, Server, http, stored};
 use serde_json::{Value, json};
 
-const ALL: &str = "0123456789abcdef0123456789abcdef";
-const READER: &str = "fedcba9876543210fedcba9876543210";
-
-fn keys() -> String {
-    format!(
-        "[[keys]]\nname = \"backend\"\nkey = \"{ALL}\"\nrights = [\"publish\", \"history\", \"presence\", \"cluster\"]\n\n\
-         [[keys]]\nname = \"reader\"\nkey = \"{READER}\"\nrights = [\"history\"]\n"
-    )
-}
-
 fn launch() -> Launch {
-    stored::server().api(&keys())
-}
-
-fn ask(server: &Server, key: &str, method: &str, path: &str, fields: &str, body: &str) -> Response {
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Length: {length}\r\n\
-         Content-Type: application/json\r\nConnection: close\r\n{fields}\r\n{body}"
-    );
-    http(server.api_address(), head)
-}
-
-fn json_of(response: &Response) -> Value {
-    serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("{}\n{}", response.head, response.text()))
+    with_api(stored::server())
 }
 
 fn publish(server: &Server, room: &str, body: &Value) -> Response {
-    ask(server, ALL, "POST", &format!("/v1/rooms/{room}/messages"), "", &body.to_string())
-}
-
-#[track_caller]
-fn assert_problem(response: &Response, status: u16, code: &str) {
-    let problem = json_of(response);
-    assert_eq!((response.status, &problem["code"]), (status, &json!(code)), "{problem}");
-    assert_eq!(response.field("content-type"), Some("application/problem+json"));
-    assert_eq!(problem["status"], status);
-    assert!(!problem["detail"].as_str().expect("a detail").is_empty());
+    ask_api(server, ALL, &format!("POST /v1/rooms/{room}/messages"), "", &body.to_string())
 }
 
 #[test]
@@ -54,10 +23,8 @@ fn what_is_published_reaches_members_everywhere() {
     assert_eq!(member.recv_json()["message"], json!({"a": [1, "é"]}));
     let kept = json_of(&publish(&servers[0], "chat:1", &json!({"message": "x"})));
     assert_eq!((&kept["room"], &kept["offset"]), (&json!("chat:1"), &json!(1)), "{kept}");
-    let page = json_of(&ask(&servers[1], READER, "GET", "/v1/rooms/chat:1/messages?limit=10", "", ""));
+    let page = json_of(&ask_api(&servers[1], READER, "GET /v1/rooms/chat:1/messages?limit=10", "", ""));
     assert_eq!((&page["epoch"], &page["messages"][0]["message"]), (&kept["epoch"], &json!("x")), "{page}");
-    let instances = json_of(&ask(&servers[0], ALL, "GET", "/v1/instances", "", ""));
-    assert!(instances.is_array());
 }
 
 #[test]
@@ -67,7 +34,7 @@ fn a_message_travels_byte_for_byte() {
     member.subscribe("a");
     let message = r#"{"z":1, "a" : 1.50, "é":"\u00e9", "n":12345678901234567890123}"#;
     let response =
-        ask(&server, ALL, "POST", "/v1/rooms/a/messages", "", &format!(r#"{{"store":true,"message":{message}}}"#));
+        ask_api(&server, ALL, "POST /v1/rooms/a/messages", "", &format!(r#"{{"store":true,"message":{message}}}"#));
     assert_eq!(response.status, 200, "{}", response.text());
     let text = member.recv();
     assert!(text.ends_with(&format!(r#","message":{message}}}"#)), "{text}");
@@ -78,7 +45,7 @@ fn a_key_has_a_message_stored_once() {
     let server = launch().start();
     let send = |text: &str| {
         let body = json!({"message": text}).to_string();
-        ask(&server, ALL, "POST", "/v1/rooms/chat:1/messages", "Idempotency-Key: order-17\r\n", &body)
+        ask_api(&server, ALL, "POST /v1/rooms/chat:1/messages", "Idempotency-Key: order-17\r\n", &body)
     };
     let first = json_of(&send("a"));
     assert_eq!(first["offset"], 1);
@@ -93,7 +60,7 @@ fn a_batch_tells_what_became_of_each() {
         {"room": "chat:1", "message": 1}, {"room": "chat:1", "message": 2}, {"room": "plain", "message": 3, "key": "k"},
         {"user": "ann b", "message": 4}, {"message": 5}
     ]});
-    let answer = json_of(&ask(&server, ALL, "POST", "/v1/publish", "", &batch.to_string()));
+    let answer = json_of(&ask_api(&server, ALL, "POST /v1/publish", "", &batch.to_string()));
     let results = answer["results"].as_array().expect("results");
     assert_eq!((&results[0]["offset"], &results[1]["offset"]), (&json!(1), &json!(2)), "{answer}");
     assert_eq!(results[2]["problem"]["code"], "key_unsupported");
@@ -105,9 +72,9 @@ fn a_batch_tells_what_became_of_each() {
 fn keys_say_who_may_ask_what() {
     let server = launch().start();
     let body = json!({"message": 1}).to_string();
-    assert_problem(&ask(&server, READER, "POST", "/v1/rooms/a/messages", "", &body), 403, "forbidden");
+    assert_problem(&ask_api(&server, READER, "POST /v1/rooms/a/messages", "", &body), 403, "forbidden");
     for wrong in ["", "x", &ALL[1..]] {
-        let refused = ask(&server, wrong, "POST", "/v1/rooms/a/messages", "", &body);
+        let refused = ask_api(&server, wrong, "POST /v1/rooms/a/messages", "", &body);
         assert_problem(&refused, 401, "unauthorised");
         assert_eq!(refused.field("www-authenticate"), Some("Bearer"));
     }
@@ -119,21 +86,21 @@ fn keys_say_who_may_ask_what() {
 #[test]
 fn what_is_wrong_is_told() {
     let server = launch().start();
-    let post = |body: &str| ask(&server, ALL, "POST", "/v1/rooms/a/messages", "", body);
+    let post = |body: &str| ask_api(&server, ALL, "POST /v1/rooms/a/messages", "", body);
     assert_problem(&post("{"), 400, "bad_json");
     assert_problem(&post("{}"), 400, "bad_json");
     assert_problem(&post(r#"{"message":1,"massage":2}"#), 400, "bad_json");
     assert_problem(&post(&format!(r#"{{"message":"{}"}}"#, "x".repeat(70_000))), 413, "message_too_large");
     assert_problem(&post(&format!(r#"{{"message":"{}"}}"#, "x".repeat(400_000))), 413, "body_too_large");
-    let control = ask(&server, ALL, "POST", "/v1/rooms/a%0A/messages", "", r#"{"message":1}"#);
+    let control = ask_api(&server, ALL, "POST /v1/rooms/a%0A/messages", "", r#"{"message":1}"#);
     assert_problem(&control, 400, "room_invalid");
-    let get = |path: &str| ask(&server, ALL, "GET", path, "", "");
+    let get = |path: &str| ask_api(&server, ALL, &format!("GET {path}"), "", "");
     assert_problem(&get("/v1/rooms/a/messages"), 409, "history_unavailable");
     assert_problem(&get("/v1/rooms/a/presence"), 409, "presence_unavailable");
     assert_problem(&get("/v1/rooms/chat:1/messages?limit=x"), 400, "bad_query");
     assert_problem(&get("/v1/rooms/chat:1/messages?after=1&before=2"), 400, "bad_query");
     assert_problem(&get("/v1/nothing"), 404, "not_found");
-    assert_problem(&ask(&server, ALL, "PUT", "/v1/publish", "", ""), 405, "method_not_allowed");
+    assert_problem(&ask_api(&server, ALL, "PUT /v1/publish", "", ""), 405, "method_not_allowed");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What rooms keep.
 
-use super::{Handle, Path, Query, has, parse};
+use super::{Handle, Path, Query, has};
 use crate::keys::{Caller, Right};
-use crate::problem::Problem;
+use crate::problem::{Problem, parse};
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};

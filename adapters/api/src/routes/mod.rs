@@ -1,10 +1,15 @@
 //! What can be asked for, and under which rights.
 
+mod bans;
 mod cluster;
+mod connections;
 mod history;
 mod presence;
 mod publish;
 
+pub use bans::{Ban, BanFault, Bans, Whom};
+
+use crate::cluster::Cluster;
 use crate::keys::{Caller, Keys, Right};
 use crate::link::Link;
 use crate::problem::Problem;
@@ -19,6 +24,7 @@ use axum::routing::get;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -38,8 +44,11 @@ pub(crate) struct Shared {
     pub keys: Keys,
     /// Bytes that a message may have.
     pub message_bytes_max: usize,
-    /// The instances of the cluster that are known, as JSON.
-    pub instances: Box<dyn Fn() -> String + Send + Sync>,
+    pub cluster: Arc<Cluster>,
+    /// Where bans are kept, if anywhere.
+    pub bans: Option<Arc<dyn Bans>>,
+    /// Places for what may block.
+    pub blocking: Arc<Semaphore>,
     /// The room of a user.
     pub room_of_user: fn(&str) -> String,
 }
@@ -50,7 +59,7 @@ pub(crate) type Handle = Arc<Shared>;
 #[openapi(
     info(
         title = "Fanfare",
-        description = "Publish to rooms, read what they keep, and ask who is there. Whichever instance is asked answers for the whole cluster.",
+        description = "Publish to rooms, read what they keep, ask who is there, and direct connections and instances. Whichever instance is asked answers for the whole cluster.",
         license(name = "MIT")
     ),
     modifiers(&BearerKey),
@@ -74,7 +83,14 @@ fn all() -> OpenApiRouter<Handle> {
         .routes(routes!(publish::to_room, history::read))
         .routes(routes!(publish::batch))
         .routes(routes!(presence::who))
-        .routes(routes!(cluster::instances))
+        .routes(routes!(connections::of_user))
+        .routes(routes!(connections::disconnect))
+        .routes(routes!(connections::unsubscribe))
+        .routes(routes!(bans::list, bans::ban, bans::unban))
+        .routes(routes!(cluster::rooms))
+        .routes(routes!(cluster::about))
+        .routes(routes!(cluster::shed))
+        .routes(routes!(cluster::drain))
 }
 
 /// The OpenAPI document of everything that there is, as JSON.
@@ -140,23 +156,6 @@ pub(crate) fn has(caller: &Caller, right: Right) -> Result<(), Problem> {
     }
     let detail = format!("the key {:?} has no right {:?}", caller.name, right.name());
     Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
-}
-
-/// What a core answers, once it is known that it is no error.
-pub(crate) fn parse<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Problem> {
-    #[derive(Deserialize)]
-    struct Refused<'a> {
-        #[serde(rename = "type")]
-        kind: &'a str,
-        code: Option<String>,
-        reason: Option<String>,
-    }
-    let internal = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an answer was not understood");
-    let refused: Refused<'_> = serde_json::from_slice(answer).map_err(|_| internal())?;
-    if refused.kind == "ERROR" {
-        return Err(Problem::of_error(&refused.code.unwrap_or_default(), &refused.reason.unwrap_or_default()));
-    }
-    serde_json::from_slice(answer).map_err(|_| internal())
 }
 
 /// A body of JSON, whose faults are problems.

@@ -1,8 +1,8 @@
 //! Who is in rooms.
 
-use super::{Handle, Path, Query, has, parse};
+use super::{Handle, Path, Query, has};
 use crate::keys::{Caller, Right};
-use crate::problem::Problem;
+use crate::problem::{Problem, parse};
 use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -1,8 +1,9 @@
 //! Messages to rooms.
 
-use super::{BATCH_MAX, Handle, Json, Path, has, parse};
+use super::{BATCH_MAX, Handle, Json, Path, has};
 use crate::keys::{Caller, Right};
-use crate::problem::Problem;
+use crate::link::Asked;
+use crate::problem::{Problem, parse};
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -136,7 +137,7 @@ pub(crate) async fn to_room(
         }
     };
     let message = Addressed { room: Some(room), user: None, message, from, store, key };
-    send(&shared, message).await.map(axum::Json)
+    begin(&shared, shared.link.next_core(), message)?.accepted().await.map(axum::Json)
 }
 
 /// Publishes several messages, to rooms and to users.
@@ -162,9 +163,16 @@ pub(crate) async fn batch(
         let detail = format!("a batch has 1 to {BATCH_MAX} messages");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_field", detail));
     }
-    let mut results = Vec::with_capacity(messages.len());
-    for message in messages {
-        results.push(match send(&shared, message).await {
+    // One core keeps their order, and none waits for the answer to the one before it.
+    let core = shared.link.next_core();
+    let sending: Vec<_> = messages.into_iter().map(|message| begin(&shared, core, message)).collect();
+    let mut results = Vec::with_capacity(sending.len());
+    for sending in sending {
+        let outcome = match sending {
+            Ok(sending) => sending.accepted().await,
+            Err(problem) => Err(problem),
+        };
+        results.push(match outcome {
             Ok(accepted) => Outcome::Accepted(accepted),
             Err(problem) => Outcome::Refused { problem },
         });
@@ -185,7 +193,21 @@ struct Command<'a> {
     store: Option<bool>,
 }
 
-async fn send(shared: &Handle, message: Addressed) -> Result<Accepted, Problem> {
+/// A message on its way.
+struct Sending<'a> {
+    room: String,
+    asked: Asked<'a>,
+}
+
+impl Sending<'_> {
+    async fn accepted(self) -> Result<Accepted, Problem> {
+        let answer = self.asked.answer().await?;
+        let accepted: Accepted = parse(&answer)?;
+        Ok(Accepted { room: self.room, ..accepted })
+    }
+}
+
+fn begin(shared: &Handle, core: usize, message: Addressed) -> Result<Sending<'_>, Problem> {
     let Addressed { room, user, message, from, store, key } = message;
     let wrong = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "bad_field", detail);
     let room = match (room, user) {
@@ -205,7 +227,6 @@ async fn send(shared: &Handle, message: Addressed) -> Result<Accepted, Problem> 
         let command = Command { kind: "SEND_MESSAGE", id, room: &room, message: &message, key: key.as_deref(), store };
         serde_json::to_string(&command).expect("it has no map with other keys than texts")
     };
-    let answer = shared.link.ask(command, from).await?;
-    let accepted: Accepted = parse(&answer)?;
-    Ok(Accepted { room, ..accepted })
+    let asked = shared.link.begin(core, command, from)?;
+    Ok(Sending { room, asked })
 }

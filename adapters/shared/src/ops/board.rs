@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::families::{Across, FIGURES, LIMITS, SAMPLES, TURN_BOUNDS_US};
+use super::families::{Across, FAMILIES, FIGURES, LIMITS, SAMPLES, TURN_BOUNDS_US};
 use super::instances::Instances;
 use super::snapshot::Snapshot;
 use crate::config::Config;
 use crate::descriptors::Places;
 use fanfare_core::Metrics;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
 
 /// Figures and readiness as last published. Each worker writes its own figures, any number of threads read them.
 #[derive(Debug)]
@@ -172,6 +174,25 @@ impl Board {
         let sum = |figure: &dyn Fn(&Figures) -> u64| self.workers.iter().map(figure).fold(0, u64::saturating_add);
         let counts = std::array::from_fn(|bucket| sum(&|figures| figures.recoveries[bucket].load(Relaxed)));
         (counts, sum(&|figures| figures.recovery_micros.load(Relaxed)))
+    }
+
+    /// What the server says of itself, as JSON: where it listens, its version, whether it is ready, and some figures.
+    pub(crate) fn about(&self, address: SocketAddr) -> Value {
+        let values = self.values();
+        let figure = |name: &str| {
+            let mut before = FAMILIES.iter().take_while(|family| family.name != name);
+            values[before.by_ref().map(|family| family.samples.len()).sum::<usize>()]
+        };
+        let readiness = self.readiness();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "address": address.to_string(),
+            "ready": readiness.is_ok(),
+            "reason": readiness.err(),
+            "connections": figure("fanfare_connections"),
+            "rooms": figure("fanfare_rooms"),
+            "draining": figure("fanfare_draining") > 0,
+        })
     }
 
     /// Those that keep presence together, as JSON: each worker knows of all.

@@ -1,12 +1,16 @@
 //! Between the HTTP API's thread and the cores: what backends ask is fed to a core, and what it answers goes back.
 
+mod bans;
+
 use crate::config::Config;
 use crate::ops::Board;
-use fanfare_api::{Api, End, Keys, Order};
+use fanfare_api::{Api, Bans, End, Here, Keys, Order};
 use fanfare_core::rules::own_room_of;
 use fanfare_core::{Core, Event, Turn};
 use fanfare_shell::listen::listen;
 use fanfare_shell::program::StartError;
+use fanfare_shell::signals;
+use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -16,11 +20,17 @@ pub use fanfare_api::Link;
 const ORDERS_PER_TURN: usize = 64;
 
 /// The API of a server that is being opened: its port is taken, and its keys are read.
-#[derive(Debug)]
 pub struct Opened {
     listener: TcpListener,
     keys: Keys,
     link: Link,
+    bans: Option<Arc<dyn Bans>>,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Opened").field("listener", &self.listener).field("keys", &self.keys).finish_non_exhaustive()
+    }
 }
 
 impl Opened {
@@ -31,8 +41,9 @@ impl Opened {
     pub fn open(config: &Config) -> Result<Option<Opened>, StartError> {
         let (Some(address), Some(path)) = (config.api.listen, &config.api.keys_file) else { return Ok(None) };
         let keys = Keys::read(path).map_err(StartError::of("cannot read api.keys_file"))?;
+        let bans = bans::open(config)?;
         let listener = listen(address)?;
-        Ok(Some(Opened { listener, keys, link: Link::new(config.workers) }))
+        Ok(Some(Opened { listener, keys, link: Link::new(config.workers), bans }))
     }
 
     /// The way to the cores.
@@ -45,9 +56,21 @@ impl Opened {
     /// # Errors
     /// If its thread cannot be made.
     pub fn start(self, config: &Config, board: Arc<Board>) -> Result<Api, fanfare_api::StartError> {
-        let Opened { listener, keys, link } = self;
-        let message_bytes_max = config.core.limits.message_bytes_max;
-        Api::start(listener, (link, keys), message_bytes_max, move || board.instances(), own_room_of)
+        let Opened { listener, keys, link, bans } = self;
+        let instance = getrandom::u64().map_err(fanfare_api::StartError::of)?;
+        let here = Here {
+            instance: format!("{instance:016x}"),
+            has_others: config.redis.target.is_some(),
+            message_bytes_max: config.core.limits.message_bytes_max,
+            room_of_user: own_room_of,
+            bans,
+            about: Box::new({
+                let address = config.listen;
+                move || board.about(address)
+            }),
+            stop: Box::new(|| signals::terminate().map_err(|error| error.to_string())),
+        };
+        Api::start(listener, (link, keys), here)
     }
 }
 
