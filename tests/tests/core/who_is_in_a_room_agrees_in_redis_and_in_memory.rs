@@ -293,6 +293,8 @@ fn a_lease_is_kept_lost_and_cleared_up_after_by_one() {
     expire("instances", one);
     assert_eq!(renew(&mut link, renewal(2)), (true, vec![], vec![two]), "it is left alone for a while");
     assert_eq!(renew(&mut link, renewal(1)), (false, vec![], vec![two]));
+    let as_new = Renewal { is_new: true, ..renewal(1) };
+    assert_eq!(renew(&mut link, as_new), (false, vec![], vec![two]), "it was new once, and is dead");
     expire("dead", one);
     assert_eq!(renew(&mut link, Renewal { takes_max: 0, ..renewal(2) }).1, []);
     assert_eq!(renew(&mut link, renewal(2)).1, [one]);

@@ -388,7 +388,7 @@ impl Redis {
             present.instances.values_mut().for_each(|until| *until = (now + lease).max(*until));
         }
         let lasts = present.instances.get(*own).copied().unwrap_or(0);
-        let is_kept = *is_new == "1" || lasts > now;
+        let is_kept = lasts > now || *is_new == "1" && !present.dead.contains_key(*own);
         if is_kept {
             present.instances.insert((*own).to_owned(), now + lease);
             present.about.insert((*own).to_owned(), (*about).to_owned());

@@ -111,7 +111,7 @@ impl Script {
             Script::LeaveSharded => "e0f0863c85bc99363e4d98ca2657d6cd359c9eb5",
             Script::Roster => "0fde9603f840cb8f16fb4db41a07c6814416156d",
             Script::Gone => "d7fb709928aeffc768316ffe4498db4d15f3ed33",
-            Script::Renew => "217a881ea34f5f67624e56ecdb9295729dbe5a7a",
+            Script::Renew => "9c28e5ee0fe23160e3a6c5ff37096d32ed14e8dc",
             Script::Check => "70f1c422a37aa7774af2774b1d0fa9f7f67c2854",
         }
     }

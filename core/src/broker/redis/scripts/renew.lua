@@ -6,7 +6,8 @@
 -- ARGV[1]  the incarnation
 -- ARGV[2]  the lease, ms
 -- ARGV[3]  what is to be known of the instance
--- ARGV[4]  1 if the incarnation is new: it gets a lease. Others keep theirs, if it has not run out
+-- ARGV[4]  1 if the incarnation is new, as far as the caller knows: it gets a lease unless it is dead, because an earlier call may have been
+--          done and not answered. Others keep theirs, if it has not run out
 -- ARGV[5]  how many dead incarnations the caller takes on at most
 -- ARGV[6]  how many follow from ARGV[9] on that are cleared up
 -- ARGV[7]  master_replid of the Redis that handed those out: another one may have lost that they are cleared up
@@ -41,8 +42,8 @@ if began_by ~= replid then
   end
 end
 local lasts = tonumber(redis.call('ZSCORE', INSTANCES, OWN) or '') or 0
-local is_kept = ARGV[4] == '1' or lasts > now
-redis.call('ZCARD', DEAD)
+local is_dead = redis.call('ZSCORE', DEAD, OWN)
+local is_kept = lasts > now or ARGV[4] == '1' and not is_dead
 
 if is_kept then
   redis.call('ZADD', INSTANCES, later_text, OWN)
