@@ -296,6 +296,30 @@ fn of_a_room_that_becomes_large_while_it_is_read_it_is_told_how_many_are_there()
 }
 
 #[test]
+fn whoever_comes_or_goes_while_a_large_room_is_read_counts() {
+    let mut config = with_presence(None);
+    config.presence.users_max = 2;
+    let mut lone = LoneCore::new(config);
+    let conn = open(&mut lone, None);
+    say(&mut lone, conn, OBSERVE);
+    lone.broker(BrokerEvent::Subscribed { room: "r" });
+    let said = lone.broker(BrokerEvent::Subscribed { room: &name_of("r") });
+    let id = roster_asked(&said).expect("it is read who is there");
+    change(&mut lone, 2, 4, "d", 1, "");
+    let read = [("a", 1, ""), ("b", 1, ""), ("c", 1, "")];
+    let said = lone.broker(BrokerEvent::Roster { id, page: &page(1, &read) });
+    assert_eq!(texts(&said, conn), [r#"{"type":"PRESENT","room":"r","total":4}"#]);
+    let said = change(&mut lone, 4, 3, "a", 0, "");
+    let id = roster_asked(&said).expect("a change is missing, so it is read who is there");
+    change(&mut lone, 5, 2, "b", 0, "");
+    let said = lone.broker(BrokerEvent::Roster { id, page: &page(4, &[("b", 1, ""), ("c", 1, ""), ("d", 1, "")]) });
+    assert_eq!(texts(&said, conn), [""; 0]);
+    let id = roster_asked(&said).expect("there are few enough to read who they are");
+    let said = lone.broker(BrokerEvent::Roster { id, page: &page(5, &[("c", 1, ""), ("d", 1, "")]) });
+    assert!(text_to(&said, conn).contains(r#""total":2,"more":false"#), "{said:?}");
+}
+
+#[test]
 fn much_that_is_different_at_once_is_told_in_one_text() {
     let mut lone = LoneCore::new(with_presence(None));
     let conn = observer(&mut lone, &[("a", 1, "")]);

@@ -78,6 +78,8 @@ struct Learning {
     /// The versions of the first and the last change that was heard, as long as they follow each other.
     span: Option<(Version, Version)>,
     has_leaped: bool,
+    /// The last change that was heard, and how many there were after it.
+    newest: Option<(Version, u32)>,
 }
 
 #[derive(Debug)]
@@ -196,9 +198,7 @@ impl View {
         }
         if self.is_large {
             self.total = total;
-            // Some have to leave before it is worth it.
-            let is_small = total <= self.users_max - self.users_max / 8;
-            return if is_small && matches!(self.state, State::Live(_)) { self.learn() } else { next };
+            return if self.is_small(total) && matches!(self.state, State::Live(_)) { self.learn() } else { next };
         }
         self.apply(user, connections, info, news);
         if self.total > self.users_max {
@@ -218,10 +218,8 @@ impl View {
             return self.learn();
         }
         if page.total > self.users_max {
-            self.state = State::Live(learning.last().unwrap_or(first));
-            self.epoch = Some(first.epoch);
-            self.enlarge(page.total, news);
-            return self.known();
+            let newest = learning.newest;
+            return self.count((page.version, page.total), newest, news);
         }
         for Present { user, connections, info } in &page.users {
             learning.read.insert(user.clone(), (*connections, sound_info(info).into()));
@@ -230,6 +228,28 @@ impl View {
             Some(next) => Next::Read(next),
             None => self.finish(news),
         }
+    }
+
+    /// There are too many to read all of them: how many there are is what has been read, or heard since.
+    fn count(&mut self, read: (Version, u32), heard: Option<(Version, u32)>, news: &mut dyn FnMut(News<'_>)) -> Next {
+        let (version, total) = match heard {
+            // Of two epochs nobody can say which is the newer one.
+            Some((version, _)) if version.epoch != read.0.epoch => return self.learn(),
+            Some(heard) if heard.0.number > read.0.number => heard,
+            _ => read,
+        };
+        if self.is_small(total) {
+            return self.learn();
+        }
+        self.state = State::Live(version);
+        self.epoch = Some(version.epoch);
+        self.enlarge(total, news);
+        self.known()
+    }
+
+    /// Whether so many are few enough to know who they are, where there were too many before: some have to leave before it is worth it.
+    fn is_small(&self, total: u32) -> bool {
+        total <= self.users_max - self.users_max / 8
     }
 
     /// All has been read.
@@ -341,6 +361,7 @@ impl View {
 impl Learning {
     fn hear(&mut self, change: &Change<'_>) {
         let version = change.version;
+        self.newest = Some((version, change.total));
         let follows = |last: Version| last.epoch == version.epoch && last.number.checked_add(1) == Some(version.number);
         self.span = match self.span {
             Some((begin, last)) if follows(last) => Some((begin, version)),
