@@ -29,7 +29,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const QUIET_START: u64 = 5_000_000;
 /// Microseconds between what a client does once everything heals.
 const CALM_PAUSE: u64 = 500_000;
-/// Microseconds between looks at whether everything has come to rest; not in step with what clients do.
+/// Microseconds between looks at whether everything has come to rest, at least; not in step with what clients do.
 const LOOK: u64 = 370_000;
 /// Happenings after which a cluster in which nothing goes wrong any more should be at rest.
 const HEALED_STEPS_MAX: u64 = 2_000_000;

@@ -10,6 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+/// Pauses between looks are drawn out by multiples of the one within the other, in microseconds, so that they are in step with nothing that
+/// happens again and again, such as the probes of instances.
+const UNEVEN: u64 = 61_803;
+const UNEVEN_MAX: u64 = 100_000;
+
 impl Cluster<'_> {
     /// Nothing goes wrong any more.
     ///
@@ -76,9 +81,10 @@ impl Cluster<'_> {
 
     /// Waits until everybody is where it wants to be.
     pub(super) fn settle(&mut self) -> Result<(), String> {
-        let deadline = self.around.timeline.now + self.patience();
+        let (deadline, mut uneven) = (self.around.timeline.now + self.patience(), 0);
         while self.around.timeline.now < deadline {
-            self.pass(LOOK)?;
+            self.pass(LOOK + uneven)?;
+            uneven = (uneven + UNEVEN) % UNEVEN_MAX;
             // Who has a dead wire in its hands has yet to notice.
             let network = &self.around.network;
             let links = self.instances.iter().flatten().flat_map(|instance| instance.links());
