@@ -518,6 +518,20 @@ impl Reference {
         })
     }
 
+    /// Whether the instance has read this message, each time that it came, behind a request, of which `asked` is the end.
+    pub fn is_read_behind(
+        &self,
+        (room, index): (usize, usize),
+        incarnation: Incarnation,
+        asked: (WireId, u64),
+        network: &Network,
+    ) -> bool {
+        let Ok(request) = self.request_of(incarnation, asked, network) else { return false };
+        let sent = self.rooms[room][index].fates.get(&incarnation).into_iter().flat_map(|fate| &fate.sent);
+        let mut read = sent.filter_map(|(wire, behind)| network.read_at(*wire, *behind)).peekable();
+        read.peek().is_some() && read.all(|read| request.is_none_or(|request| read.number > request))
+    }
+
     /// The same for a request that came when the instance had read so far.
     pub fn owed_behind(
         &self,

@@ -74,6 +74,8 @@ struct Seat {
     may_be_member: bool,
     /// Since when it has asked to be a member, and not asked to leave or been refused since.
     joining_since: Option<u64>,
+    /// The place behind that in what the client says.
+    joining_end: u64,
     /// It has asked to leave and not been sure of it before it came back: what comes may be of either membership.
     is_mixed: bool,
     /// In a room with history.
@@ -167,7 +169,9 @@ impl View {
             Ask::Subscribe(room, ..) => {
                 let seat = &mut self.seats[room];
                 seat.may_be_member = true;
-                seat.joining_since.get_or_insert(now);
+                if seat.joining_since.is_none() {
+                    (seat.joining_since, seat.joining_end) = (Some(now), end);
+                }
                 if self.dialect != Dialect::Fanfare {
                     seat.left = None;
                 }
@@ -195,6 +199,9 @@ impl View {
     pub fn ends(&mut self, end: u64) {
         for asked in self.asked.values_mut().chain(&mut self.without_id).filter(|asked| asked.end == UNFINISHED) {
             asked.end = end;
+        }
+        for seat in self.seats.iter_mut().filter(|seat| seat.joining_end == UNFINISHED) {
+            seat.joining_end = end;
         }
     }
 
@@ -411,7 +418,12 @@ impl View {
         if index < behind {
             return Err(format!("{key:?}, number {index} of room {room}, comes behind number {}", behind - 1));
         }
-        if self.dialect != Dialect::Fanfare && !self.refuses_subscribe {
+        // Nobody tells it that it is a member. It is one by what it has asked for last if its instance had that before it had the message.
+        let asked = (self.wire, self.seats[room].joining_end);
+        if self.dialect != Dialect::Fanfare
+            && !self.refuses_subscribe
+            && self.incarnation.is_some_and(|of| reference.is_read_behind((room, index), of, asked, network))
+        {
             self.check_sent(room, 0, reference)?;
         }
         if self.dialect == Dialect::Fanfare || self.seats[room].next.contains_key(&origin) && !self.seats[room].is_mixed

@@ -272,3 +272,21 @@ fn what_a_sender_is_told_is_true() {
     assert!(scene.reference.told((Some(1), 2), Told::Acked).is_err());
     assert!(scene.view.acked(77, None, &mut scene.reference).is_err(), "nobody asked");
 }
+
+#[test]
+fn what_a_client_without_replies_sends_must_not_overtake_what_has_made_it_a_member() {
+    let mut scene = Scene::unheard();
+    scene.view.dialect = Dialect::Classic;
+    let (key, text) = ((Some(0), 1), Reference::text((Some(0), 1), ROOM, 0));
+    scene.reference.send(key, Sent::new(ROOM, text.clone(), (1, false), Some(0), 0));
+    scene.view.sent(ROOM, key);
+    scene.reference.handed_on(text.as_bytes(), INCARNATION, true, 0, &scene.network).unwrap();
+    scene.subscribe();
+    scene.publish();
+    scene.read();
+    scene.message(1).expect("it was a member before it has asked");
+    scene.hear();
+    scene.publish();
+    scene.read();
+    assert!(scene.message(2).unwrap_err().contains("before the SUBSCRIBE before it was confirmed"));
+}
