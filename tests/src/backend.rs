@@ -12,7 +12,7 @@ pub const READER: &str = "fedcba9876543210fedcba9876543210";
 pub fn keys() -> String {
     format!(
         "[[keys]]\nname = \"backend\"\nkey = \"{ALL}\"\n\
-         rights = [\"publish\", \"history\", \"presence\", \"connections\", \"cluster\", \"operate\"]\n\n\
+         rights = [\"publish\", \"history\", \"remove\", \"presence\", \"connections\", \"cluster\", \"operate\"]\n\n\
          [[keys]]\nname = \"reader\"\nkey = \"{READER}\"\nrights = [\"history\"]\n"
     )
 }

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use fanfare_core::broker::redis::history::{self, HistoryError, ReadReply, Room, Script};
 use fanfare_core::broker::redis::presence::commands::{self as presence, Done, Kind, PresenceError};
 use fanfare_core::broker::redis::resp::{Limits, Reply, Scan, scan};
-use fanfare_core::history::{IdempotencyKey, Query, StoredAt};
+use fanfare_core::history::{IdempotencyKey, Query, Remove, StoredAt};
 
 use crate::{DEADLINE, Redis};
 
@@ -32,6 +32,10 @@ pub enum Failure {
     NoScript,
     /// The key is another message's.
     KeyReused,
+    /// What is to be removed is not there.
+    NoMessage,
+    /// What is to be removed is of another epoch.
+    EpochUnknown,
     /// Redis cannot keep histories, and why.
     Unavailable(String),
     /// Another error.
@@ -46,6 +50,8 @@ impl From<HistoryError<'_>> for Failure {
         match error {
             HistoryError::NoScript => Failure::NoScript,
             HistoryError::KeyReused => Failure::KeyReused,
+            HistoryError::NoMessage => Failure::NoMessage,
+            HistoryError::EpochUnknown => Failure::EpochUnknown,
             HistoryError::Unavailable(reason) => Failure::Unavailable(text(reason)),
             HistoryError::Refused(reason) => Failure::Refused(text(reason)),
             _ => Failure::Malformed,
@@ -97,7 +103,22 @@ impl HistoryLink {
     ) -> Result<Kept, Failure> {
         let mut command = Vec::new();
         history::store(&mut command, room, drawn, key, payload);
-        self.ask(&command, |reply| {
+        self.write(&command)
+    }
+
+    /// Removes messages.
+    ///
+    /// # Errors
+    ///
+    /// What Redis says.
+    pub fn remove(&mut self, room: &Room<'_>, drawn: u64, remove: &Remove) -> Result<Kept, Failure> {
+        let mut command = Vec::new();
+        history::remove(&mut command, room, drawn, remove, remove.what.payload().as_bytes());
+        self.write(&command)
+    }
+
+    fn write(&mut self, command: &[u8]) -> Result<Kept, Failure> {
+        self.ask(command, |reply| {
             let stored = history::parse_stored(reply)?;
             let trouble = String::from_utf8_lossy(stored.trouble).into_owned();
             Ok(Kept { at: stored.at, time_ms: stored.time_ms, is_announced: stored.is_announced, trouble })

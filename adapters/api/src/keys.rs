@@ -17,6 +17,8 @@ pub(crate) enum Right {
     Publish,
     /// Read what rooms keep.
     History,
+    /// Remove what rooms keep.
+    Remove,
     /// Ask who is in rooms.
     Presence,
     /// List connections, end them, take them out of rooms, and ban.
@@ -33,6 +35,7 @@ impl Right {
         match self {
             Right::Publish => "publish",
             Right::History => "history",
+            Right::Remove => "remove",
             Right::Presence => "presence",
             Right::Connections => "connections",
             Right::Cluster => "cluster",

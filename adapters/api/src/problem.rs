@@ -71,6 +71,7 @@ impl Problem {
             "history_unavailable" | "presence_unavailable" | "key_unsupported" | "epoch_unknown" => {
                 StatusCode::CONFLICT
             }
+            "message_unknown" => StatusCode::NOT_FOUND,
             "key_reused" => StatusCode::UNPROCESSABLE_ENTITY,
             "broker_refused" => StatusCode::BAD_GATEWAY,
             _ => StatusCode::SERVICE_UNAVAILABLE,

@@ -5,7 +5,7 @@ use fanfare_adapter::drive::MEMORY_BYTES_PER_TURN;
 use fanfare_adapter::time::unix_ms;
 use fanfare_core::broker::memory::{Inbox, Logs, Rosters};
 use fanfare_core::broker::{Ask, BrokerEvent, PresenceId, PublishError, PublishId, Store, envelope};
-use fanfare_core::history::{KeyReused, StoredAt};
+use fanfare_core::history::StoredAt;
 use fanfare_core::presence::name_of;
 use mio::Waker;
 use std::collections::HashMap;
@@ -244,7 +244,7 @@ impl ExchangeLink {
                     Ok(stored) => {
                         BrokerEvent::Published { id, position: stored.map(|stored| stored.position), receivers: None }
                     }
-                    Err(KeyReused) => BrokerEvent::PublishFailed { id, error: PublishError::KeyReused },
+                    Err(why) => BrokerEvent::PublishFailed { id, error: why.into() },
                 });
             });
         }

@@ -6,10 +6,12 @@
 //! forwards unparsed. It has exactly `type`, `room` and `message`, and `from` and `time` before the last where clients are asked who they
 //! are. Another set of fields is another version.
 //!
+//! In place of node, `except` and text, `F2` may have a [`Removal`]: `F2 <epoch> <offset> REMOVED <offset>`.
+//!
 //! What begins with `F`, digits and a space is an instance's. It is dropped if it is of another version, or not as said here.
 //! Anything else is a foreign message.
 
-use crate::history::Position;
+use crate::history::{Position, Removal};
 use crate::id::ConnId;
 use crate::protocol::reply;
 use std::io::Write;
@@ -47,7 +49,7 @@ pub enum Dropped {
 /// What was found on a room's channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened<'a> {
-    /// The text of the `MESSAGE`, without a position.
+    /// The text of the `MESSAGE`, without a position; of a [`Removal`] its payload.
     pub text: &'a [u8],
     /// Who shall not get it.
     pub except: Option<Except>,
@@ -107,7 +109,7 @@ pub fn open<'a>(room: &str, payload: &'a [u8], scratch: &'a mut Vec<u8>) -> Resu
     // Checked here although instances publish nothing else: anyone who reaches the broker can write to the channel, and
     // a frame that is not UTF-8 would end every member's connection.
     if let Some(rest) = payload.strip_prefix(VERSION) {
-        return open_sent(room, rest);
+        return open_message(room, rest);
     }
     if let Some(rest) = payload.strip_prefix(VERSION_STORED) {
         let (position, rest) = position(rest).ok_or(Dropped::Forged)?;
@@ -131,11 +133,18 @@ pub fn open<'a>(room: &str, payload: &'a [u8], scratch: &'a mut Vec<u8>) -> Resu
     }
 }
 
-/// The same of what [`write_sender`] has begun: the payload of a message that is stored.
+/// The same of what [`write_sender`] has begun: the payload of a message that is stored, or of a [`Removal`].
 ///
 /// # Errors
 /// Why there is none.
 pub fn open_sent<'a>(room: &str, payload: &'a [u8]) -> Result<Opened<'a>, Dropped> {
+    match Removal::of_payload(payload) {
+        Some(_) => Ok(Opened { text: payload, except: None, position: None, is_foreign: false }),
+        None => open_message(room, payload),
+    }
+}
+
+fn open_message<'a>(room: &str, payload: &'a [u8]) -> Result<Opened<'a>, Dropped> {
     // Most is ASCII, and that is told quicker.
     if has(payload, |byte| byte >= 0x80) && std::str::from_utf8(payload).is_err() {
         return Err(Dropped::NotUtf8);

@@ -11,7 +11,7 @@ pub mod redis;
 
 pub use partitions::{Partitions, partition_of};
 
-use crate::history::{IdempotencyKey, Page, Position, Query, Retention};
+use crate::history::{IdempotencyKey, NotStored, Page, Position, Query, Remove, Retention};
 use crate::presence::RosterPage;
 
 /// Correlates an [`Ask::Publish`] with its outcome. Only publishes whose client waits for an answer carry one.
@@ -110,6 +110,8 @@ pub struct Store<'a> {
     pub retention: &'a Retention,
     /// The sender's idempotency key: a message with a key that the room has seen lately is not stored, nor published, again.
     pub key: Option<IdempotencyKey<'a>>,
+    /// It is no message, but a [removal](crate::history::Removal), whose payload is published. Without a key.
+    pub removes: Option<&'a Remove>,
 }
 
 /// Correlates an [`Ask::Read`] with its answer.
@@ -294,6 +296,20 @@ pub enum PublishError {
     Unreplicated,
     /// Its idempotency key belongs to another message of the room. It was not published.
     KeyReused,
+    /// What is to be removed is not kept.
+    NoMessage,
+    /// What is to be removed is of another epoch.
+    EpochUnknown,
     /// The room keeps history, and this broker cannot keep any. The message was not published.
     NotStored,
+}
+
+impl From<NotStored> for PublishError {
+    fn from(why: NotStored) -> PublishError {
+        match why {
+            NotStored::KeyReused => PublishError::KeyReused,
+            NotStored::NoMessage => PublishError::NoMessage,
+            NotStored::EpochUnknown => PublishError::EpochUnknown,
+        }
+    }
 }

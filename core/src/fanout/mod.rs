@@ -432,6 +432,16 @@ impl FanOut {
         self.write_to_groups((slots, metrics), key, (TextKind::Stored(position), text), spared);
     }
 
+    /// Tells the room's members that something is removed, which is stored at this position.
+    pub fn say_removal(
+        &mut self,
+        (slots, metrics): (&mut Slots, &mut Metrics),
+        key: u32,
+        (text, position): (&[u8], Position),
+    ) {
+        self.write_to_groups((slots, metrics), key, (TextKind::Removal(position), text), None);
+    }
+
     #[inline]
     fn write_to_groups(
         &mut self,
@@ -451,7 +461,7 @@ impl FanOut {
         for at in 0..audience.group_count() {
             let group = audience.group_at(at);
             let (form, run, members) = (group.form, group.run, group.members().len());
-            if members == 0 || form.is_behind || matches!(said, TextKind::Notice(_)) && form.shape != Shape::Message {
+            if members == 0 || form.is_behind || said.is_for_objects() && form.shape != Shape::Message {
                 continue;
             }
             // A message is written once for each form, behind what groups of that form have yet to be given.
@@ -461,7 +471,9 @@ impl FanOut {
                     None => runs.add_track(),
                 };
                 let position = runs.write(track, |out| match said {
-                    TextKind::Message | TextKind::Stored(_) => form.write(deflater, out, text, said.position()),
+                    TextKind::Message | TextKind::Stored(_) | TextKind::Removal(_) => {
+                        form.write(deflater, out, text, said.position())
+                    }
                     TextKind::Notice(position) => {
                         form.write_notice(deflater, out, text, position);
                         true

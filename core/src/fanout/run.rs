@@ -258,7 +258,7 @@ impl Runs {
     pub fn note_place(&mut self, track: u32, position: Option<u64>, what: TextKind) {
         let offset = match what {
             TextKind::Message => return,
-            TextKind::Stored(position) => Some(position.offset),
+            TextKind::Stored(position) | TextKind::Removal(position) => Some(position.offset),
             TextKind::Notice(_) => None,
         };
         self.tracks[track as usize].places.extend(position.map(|position| (position, offset)));

@@ -6,7 +6,9 @@ use std::fmt;
 use std::mem::size_of;
 
 use super::keys::Keys;
-use super::{Continuity, Epoch, IdempotencyKey, Page, Part, Position, Query, Retention, Stored, millis};
+use super::{
+    Continuity, Epoch, IdempotencyKey, Page, Part, Position, Query, Removal, Remove, Retention, Stored, millis,
+};
 
 /// How many ended epochs are known. Somebody who comes back from an earlier one begins anew.
 const ENDED_MAX: usize = 16;
@@ -35,28 +37,42 @@ pub struct StoredAt {
     pub is_new: bool,
 }
 
-/// An idempotency key belongs to another message. Nothing was stored.
+/// Why nothing was stored, nor removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyReused;
+#[non_exhaustive]
+pub enum NotStored {
+    /// The idempotency key belongs to another message.
+    KeyReused,
+    /// What is to be removed is not kept: it never was, or is trimmed, or removed already.
+    NoMessage,
+    /// What is to be removed is of another epoch.
+    EpochUnknown,
+}
 
-impl fmt::Display for KeyReused {
+impl fmt::Display for NotStored {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("the idempotency key belongs to another message")
+        out.write_str(match self {
+            NotStored::KeyReused => "the idempotency key belongs to another message",
+            NotStored::NoMessage => "there is no such message",
+            NotStored::EpochUnknown => "the room's history has another epoch now",
+        })
     }
 }
 
-impl std::error::Error for KeyReused {}
+impl std::error::Error for NotStored {}
 
 /// The history of one room.
 ///
 /// Every call may begin an epoch: if there is none, or if another incarnation has written before. The new one goes on from the last
 /// offset, which is the fence of the one that ended.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RoomLog {
     life: Option<Life>,
     /// Of the last message; 0 where there has been none.
     offset: u64,
-    /// The newest messages, without a hole.
+    /// With which offset what is kept begins.
+    first: u64,
+    /// The newest messages, without those that are removed. The last is always there.
     entries: VecDeque<Stored>,
     /// Of all payloads.
     payload_bytes: u64,
@@ -72,6 +88,12 @@ struct Life {
     ended: VecDeque<(Epoch, u64)>,
 }
 
+impl Default for RoomLog {
+    fn default() -> RoomLog {
+        RoomLog { life: None, offset: 0, first: 1, entries: VecDeque::new(), payload_bytes: 0, keys: Keys::default() }
+    }
+}
+
 impl RoomLog {
     /// Stores a message, unless its key is known, and forgets what is beyond the retention.
     ///
@@ -83,41 +105,84 @@ impl RoomLog {
         retention: &Retention,
         key: Option<&IdempotencyKey<'_>>,
         payload: &[u8],
-    ) -> Result<StoredAt, KeyReused> {
+    ) -> Result<StoredAt, NotStored> {
         let epoch = self.lasting_epoch(moment);
         if let Some(key) = key
             && let Some(known) = self.keys.find(moment.now_ms, key)
         {
             let same = known.digest == key.digest;
-            return if same { Ok(StoredAt { position: known.position, is_new: false }) } else { Err(KeyReused) };
+            return if same {
+                Ok(StoredAt { position: known.position, is_new: false })
+            } else {
+                Err(NotStored::KeyReused)
+            };
         }
-        self.offset += 1;
-        self.payload_bytes += payload.len() as u64;
-        self.entries.push_back(Stored { offset: self.offset, time_ms: moment.now_ms, payload: payload.into() });
-        self.trim(moment.now_ms, retention);
-        let position = Position { epoch, offset: self.offset };
+        let position = Position { epoch, offset: self.append(moment.now_ms, retention, payload) };
         if let Some(key) = key {
             self.keys.remember(moment.now_ms, key, position);
         }
         Ok(StoredAt { position, is_new: true })
     }
 
+    /// Removes what is kept, and stores that it is removed.
+    ///
+    /// # Errors
+    /// There is no such message, or it is of another epoch.
+    pub fn remove(
+        &mut self,
+        moment: &Moment<'_>,
+        retention: &Retention,
+        remove: &Remove,
+    ) -> Result<StoredAt, NotStored> {
+        let epoch = self.lasting_epoch(moment);
+        if remove.epoch.is_some_and(|of| of != epoch) {
+            return Err(NotStored::EpochUnknown);
+        }
+        match remove.what {
+            Removal::All => {
+                self.entries.clear();
+                self.payload_bytes = 0;
+            }
+            Removal::One(offset) => {
+                let index = self.entries.binary_search_by_key(&offset, |entry| entry.offset);
+                let index = index.map_err(|_| NotStored::NoMessage)?;
+                let entry = &self.entries[index];
+                if is_expired(entry, moment.now_ms, retention) || Removal::of_payload(&entry.payload).is_some() {
+                    return Err(NotStored::NoMessage);
+                }
+                self.payload_bytes -= self.entries.remove(index).map_or(0, |entry| entry.payload.len() as u64);
+            }
+        }
+        let offset = self.append(moment.now_ms, retention, remove.what.payload().as_bytes());
+        Ok(StoredAt { position: Position { epoch, offset }, is_new: true })
+    }
+
+    /// Adds an entry, and forgets what is beyond the retention. Returns its offset.
+    fn append(&mut self, now_ms: u64, retention: &Retention, payload: &[u8]) -> u64 {
+        self.offset += 1;
+        self.payload_bytes += payload.len() as u64;
+        self.entries.push_back(Stored { offset: self.offset, time_ms: now_ms, payload: payload.into() });
+        self.trim(now_ms, retention);
+        self.offset
+    }
+
     /// What is found in a part of the history.
     pub fn read(&mut self, moment: &Moment<'_>, retention: &Retention, query: &Query) -> Page {
         let last = Position { epoch: self.lasting_epoch(moment), offset: self.offset };
         let hidden = self.hidden(moment.now_ms, retention);
-        let first = self.entries.get(hidden).map_or(self.offset + 1, |entry| entry.offset);
+        let first = match hidden {
+            0 => self.first,
+            // What was removed is as old as what follows.
+            _ => self.entries[hidden - 1].offset + 1,
+        };
         let (continuity, entries) = match query.part {
             Part::After(place) => {
                 let (continuity, from) = self.continuity(last, first, place);
-                // What is kept are consecutive offsets up to the last.
-                let count = (self.offset + 1 - from) as usize;
-                (continuity, within(query, self.entries.range(self.entries.len() - count..)))
+                (continuity, within(query, self.entries.range(self.index(from)..)))
             }
             Part::Before(_) | Part::Newest => {
-                let end = if let Part::Before(offset) = query.part { offset } else { u64::MAX };
-                let count = end.min(self.offset + 1).saturating_sub(first) as usize;
-                let mut entries = within(query, self.entries.range(hidden..hidden + count).rev());
+                let end = if let Part::Before(offset) = query.part { self.index(offset) } else { self.entries.len() };
+                let mut entries = within(query, self.entries.range(hidden..end.max(hidden)).rev());
                 entries.reverse();
                 (Continuity::Exact, entries)
             }
@@ -130,10 +195,15 @@ impl RoomLog {
         Some(Position { epoch: self.life.as_ref()?.epoch, offset: self.offset })
     }
 
+    /// How many are removed of those that would be kept.
+    pub fn removed(&self) -> u64 {
+        self.offset + 1 - self.first - self.entries.len() as u64
+    }
+
     /// Forgets the messages and no position: who comes back is told that they are trimmed.
     pub fn forget_messages(&mut self) {
         self.entries = VecDeque::new();
-        self.payload_bytes = 0;
+        (self.first, self.payload_bytes) = (self.offset + 1, 0);
     }
 
     /// How much memory this takes, about.
@@ -167,8 +237,8 @@ impl RoomLog {
     /// Forgets what is beyond the retention. The newest message stays.
     fn trim(&mut self, now_ms: u64, retention: &Retention) {
         let mut aged = 0;
-        while self.entries.len() > 1 {
-            let is_within = self.entries.len() as u64 <= u64::from(retention.messages_max)
+        while self.first < self.offset {
+            let is_within = self.offset - self.first < u64::from(retention.messages_max)
                 && self.payload_bytes <= retention.bytes_max;
             if is_within {
                 if aged == AGED_MAX || !is_expired(&self.entries[0], now_ms, retention) {
@@ -176,12 +246,20 @@ impl RoomLog {
                 }
                 aged += 1;
             }
-            self.payload_bytes -= self.entries.pop_front().map_or(0, |entry| entry.payload.len() as u64);
+            if self.entries[0].offset == self.first {
+                self.payload_bytes -= self.entries.pop_front().map_or(0, |entry| entry.payload.len() as u64);
+            }
+            self.first += 1;
         }
         // After a retention that was lowered, or a burst; four times, so that a room does not shrink and grow at every message.
         if self.entries.capacity() > 4 * self.entries.len().max(4) {
             self.entries.shrink_to(2 * self.entries.len());
         }
+    }
+
+    /// How many messages are kept before this offset.
+    fn index(&self, offset: u64) -> usize {
+        self.entries.partition_point(|entry| entry.offset < offset)
     }
 
     /// How many of the oldest messages are too old.

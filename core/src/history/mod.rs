@@ -3,10 +3,12 @@
 mod keys;
 mod log;
 mod position;
+mod removal;
 
 pub use keys::IdempotencyKey;
-pub use log::{KeyReused, Moment, RoomLog, StoredAt};
+pub use log::{Moment, NotStored, RoomLog, StoredAt};
 pub use position::{Epoch, ParsePositionError, Position};
+pub use removal::{Removal, Remove};
 
 use std::time::Duration;
 
@@ -48,12 +50,24 @@ pub enum Part {
 pub struct Page {
     /// The room's last message at the moment of the answer; offset 0 where there has been none.
     pub last: Position,
-    /// The offset of the oldest message that is kept; that of the next one where none is.
+    /// The offset with which what is kept begins; that of the next message where nothing is. What stands there may be removed.
     pub first: u64,
     /// Whether the place that was asked for is one that the room's history knows.
     pub continuity: Continuity,
-    /// The messages, the oldest first, without a hole between them.
+    /// The messages, the oldest first. Where an offset is missing between them, or before the first ([`Page::begins_behind`]), the message
+    /// is removed.
     pub entries: Vec<Stored>,
+}
+
+impl Page {
+    /// The offset with which the entries begin that were read after this place, whether it is there or removed.
+    pub fn begins_behind(&self, place: Position) -> u64 {
+        match self.continuity {
+            Continuity::Exact => place.offset.saturating_add(1),
+            Continuity::Trimmed | Continuity::Unknown => self.first,
+            Continuity::Fenced(fence) => self.first.max(fence + 1),
+        }
+    }
 }
 
 /// How what is kept continues what somebody has seen up to a place ([`Part::After`]).
@@ -71,7 +85,7 @@ pub enum Continuity {
     Unknown,
 }
 
-/// A message that is kept.
+/// A message that is kept, or a [`Removal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Its number in the room.

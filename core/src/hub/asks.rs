@@ -1,7 +1,7 @@
 //! What the hub asks of the broker in one turn, and who waits for the outcome of a publish.
 
 use crate::broker::{Ask, FenceId, PresenceId, PublishId, ReadId, Store};
-use crate::history::{IdempotencyKey, Query, Retention};
+use crate::history::{IdempotencyKey, Query, Remove, Retention};
 use crate::id::ConnId;
 use crate::protocol::CommandId;
 use crate::time::Time;
@@ -40,6 +40,7 @@ struct Storing {
     /// Where its idempotency key stands, with the message's digest, and for how long it is remembered.
     key: Option<(Range<usize>, u64, Duration)>,
     replicas_min: u16,
+    removes: Option<Remove>,
 }
 
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl Asks {
             (start..self.bytes.len(), key.digest, key.age_max)
         });
         self.push(Kind::Store(id, self.storing.len() as u32), room, write);
-        self.storing.push(Storing { retention: *store.retention, key, replicas_min });
+        self.storing.push(Storing { retention: *store.retention, key, replicas_min, removes: store.removes.copied() });
     }
 
     /// Queues a read.
@@ -113,14 +114,14 @@ impl Asks {
             Kind::Unsubscribe => Ask::Unsubscribe { room },
             Kind::Publish(id, replicas_min) => Ask::Publish { room, payload, store: None, replicas_min, id },
             Kind::Store(id, index) => {
-                let Storing { retention, key, replicas_min } = &self.storing[index as usize];
+                let Storing { retention, key, replicas_min, removes } = &self.storing[index as usize];
                 let key = key.as_ref().map(|(key, digest, age_max)| IdempotencyKey {
                     text: text(key),
                     digest: *digest,
                     age_max: *age_max,
                     keys_max: KEYS_MAX,
                 });
-                let store = Some(Store { retention, key });
+                let store = Some(Store { retention, key, removes: removes.as_ref() });
                 Ask::Publish { room, payload, store, replicas_min: *replicas_min, id }
             }
             Kind::Read(id, index) => {

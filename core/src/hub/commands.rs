@@ -10,7 +10,7 @@ use crate::config::{Config, PublishFormat};
 use crate::context::Context;
 use crate::fanout::Rest;
 use crate::fanout::place::MEMBERSHIPS_MAX;
-use crate::history::IdempotencyKey;
+use crate::history::{IdempotencyKey, Remove};
 use crate::protocol::command::Start;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::rules::{Rule, Slow};
@@ -256,10 +256,30 @@ impl Hub {
                 let key =
                     said.key.map(|text| IdempotencyKey { text, digest: said.digest(), age_max, keys_max: KEYS_MAX });
                 let write = |out: &mut Vec<u8>| cx.config.write_publish(out, room, said, true);
-                self.asks.push_store(publish, room, (Store { retention: &retention, key }, replicas_min), write);
+                self.asks.push_store(
+                    publish,
+                    room,
+                    (Store { retention: &retention, key, removes: None }, replicas_min),
+                    write,
+                );
             }
         }
         Ok(())
+    }
+
+    /// Removes messages of a room, for the program that the core is a part of.
+    pub fn remove(&mut self, cx: &mut Context, slot: u32, room: &str, remove: Remove, id: Option<CommandId>) {
+        let rule = self.rule_for(cx, slot, room);
+        let Some(retention) = rule.and_then(|rule| rule.history) else {
+            let reason = "this room keeps no history";
+            return cx.refuse(slot, ErrorCode::HistoryUnavailable, reason, id.as_ref(), Some(room));
+        };
+        let replicas_min = rule.map_or(0, |rule| rule.replicas_min);
+        let conn = cx.slots.id(slot);
+        let publish = id.map(|id| self.senders.push(Sender { conn, id, at: cx.now }, replicas_min));
+        let store = Store { retention: &retention, key: None, removes: Some(&remove) };
+        let payload = remove.what.payload();
+        self.asks.push_store(publish, room, (store, replicas_min), |out| out.extend_from_slice(payload.as_bytes()));
     }
 
     /// The rule of a room of this name, whether anybody is in it or not.

@@ -119,7 +119,12 @@ impl Hub {
                 let age_max = cx.config.history.key_age_max;
                 let key =
                     key.map(|(key, digest)| IdempotencyKey { text: text(key), digest, age_max, keys_max: KEYS_MAX });
-                self.asks.push_store(id, name, (Store { retention: &retention, key }, replicas_min), write);
+                self.asks.push_store(
+                    id,
+                    name,
+                    (Store { retention: &retention, key, removes: None }, replicas_min),
+                    write,
+                );
             }
             None => self.asks.push(Kind::Publish(id, replicas_min), name, write),
         }

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::fanout::Rest;
 use crate::fanout::group::Group;
 use crate::fanout::place::Place;
-use crate::history::Position;
+use crate::history::{Position, Removal};
 use crate::protocol::command::Start;
 use crate::protocol::reply::Gap;
 use crate::protocol::{CommandId, ErrorCode, reply};
@@ -409,6 +409,8 @@ impl Hub {
                 }
                 self.heard(cx, key, opened);
             }
+            // Nothing is kept of the room here, and nobody could be told what is removed.
+            Ok(Opened { position: Some(_), text, .. }) if Removal::of_payload(text).is_some() => {}
             Ok(Opened { text, except, .. }) => {
                 let except = except.filter(|except| except.node == cx.config.node).map(|except| except.conn);
                 let spared = except.and_then(|conn| cx.slots.slot(conn));
@@ -445,6 +447,10 @@ impl Hub {
             PublishError::KeyReused => {
                 (ErrorCode::KeyReused, "the key belongs to another message; this one was not published")
             }
+            PublishError::NoMessage => {
+                (ErrorCode::MessageUnknown, "there is no such message, or it is kept no more, or removed already")
+            }
+            PublishError::EpochUnknown => (ErrorCode::EpochUnknown, "the room's history has another epoch now"),
             PublishError::NotStored => {
                 (ErrorCode::HistoryUnavailable, "the broker cannot store the message; it was not published")
             }

@@ -92,6 +92,8 @@ pub enum ErrorCode {
     HistoryUnavailable,
     /// The room's history has another epoch now.
     EpochUnknown,
+    /// The room does not keep this message.
+    MessageUnknown,
     /// Nobody keeps who is in this room, or that is out of reach.
     PresenceUnavailable,
     /// The idempotency key belongs to another message.
@@ -134,6 +136,7 @@ impl ErrorCode {
             ErrorCode::Cancelled => "cancelled",
             ErrorCode::HistoryUnavailable => "history_unavailable",
             ErrorCode::EpochUnknown => "epoch_unknown",
+            ErrorCode::MessageUnknown => "message_unknown",
             ErrorCode::PresenceUnavailable => "presence_unavailable",
             ErrorCode::KeyReused => "key_reused",
             ErrorCode::KeyUnsupported => "key_unsupported",

@@ -2,6 +2,7 @@
 //! which programs speak to each other. Clients have no words for them.
 
 use super::ErrorCode;
+use super::command::check_room_name;
 use crate::id::ConnId;
 use serde::Deserialize;
 
@@ -62,6 +63,14 @@ pub(crate) enum Order {
         after: Box<str>,
         #[serde(default = "usual_limit")]
         limit: usize,
+    },
+    /// Remove a message of a room that keeps them, or all of them.
+    Remove {
+        room: Box<str>,
+        /// Where it stands; without it, all are removed.
+        offset: Option<u64>,
+        /// What the room's epoch has to be.
+        epoch: Option<Box<str>>,
     },
     /// Let a share of the connections go.
     Shed {
@@ -126,7 +135,7 @@ impl Named {
 ///
 /// # Errors
 /// What to answer with `ERROR`.
-pub(crate) fn parse(text: &str) -> Result<Order, Fault> {
+pub(crate) fn parse(text: &str, room_name_bytes_max: usize) -> Result<Order, Fault> {
     let wrong = |what: String| (ErrorCode::BadField, what);
     let order = serde_json::from_str(text).map_err(|error| (ErrorCode::UnknownType, error.to_string()))?;
     match &order {
@@ -142,6 +151,10 @@ pub(crate) fn parse(text: &str) -> Result<Order, Fault> {
         Order::Connections { limit, .. } | Order::Rooms { limit, .. } if !(1..=LIMIT_MAX).contains(limit) => {
             return Err(wrong(format!("limit is from 1 to {LIMIT_MAX}")));
         }
+        Order::Remove { room, .. } => {
+            check_room_name(room, room_name_bytes_max)
+                .map_err(|reason| (ErrorCode::RoomInvalid, reason.into_owned()))?;
+        }
         Order::Shed { share } if !(0.0..=1.0).contains(share) => return Err(wrong("share is from 0 to 1".to_owned())),
         _ => {}
     }
@@ -152,15 +165,21 @@ pub(crate) fn parse(text: &str) -> Result<Order, Fault> {
 mod tests {
     use super::*;
 
+    fn parsed(text: &str) -> Result<Order, Fault> {
+        parse(text, 128)
+    }
+
     #[test]
     fn what_is_not_said_is_the_usual() {
-        let order = parse(r#"{"type":"DISCONNECT","id":1,"user":"bob"}"#).unwrap();
+        let order = parsed(r#"{"type":"DISCONNECT","id":1,"user":"bob"}"#).unwrap();
         let Order::Disconnect { whose, code, reason } = &order else { panic!("{order:?}") };
         assert_eq!((whose.of(1), *code, &**reason), (Ok(Whose::User("bob")), CLOSE_CODE, CLOSE_REASON));
-        let order = parse(r#"{"type":"ROOMS"}"#).unwrap();
+        let order = parsed(r#"{"type":"ROOMS"}"#).unwrap();
         assert_eq!(order, Order::Rooms { prefix: "".into(), after: "".into(), limit: LIMIT });
+        let order = parsed(r#"{"type":"REMOVE","room":"é"}"#).unwrap();
+        assert_eq!(order, Order::Remove { room: "é".into(), offset: None, epoch: None });
         let name = ConnId::new(3, 4).public(7);
-        let order = parse(&format!(r#"{{"type":"CONNECTIONS","connection":"{name}"}}"#)).unwrap();
+        let order = parsed(&format!(r#"{{"type":"CONNECTIONS","connection":"{name}"}}"#)).unwrap();
         let Order::Connections { whose, .. } = &order else { panic!("{order:?}") };
         assert_eq!(whose.of(7), Ok(Whose::One(Some(ConnId::new(3, 4)))));
         assert_eq!(whose.of(8), Ok(Whose::One(None)), "another core's");
@@ -175,11 +194,13 @@ mod tests {
             (r#"{"type":"CONNECTIONS","user":"a","limit":0}"#, ErrorCode::BadField),
             (r#"{"type":"ROOMS","limit":1001}"#, ErrorCode::BadField),
             (r#"{"type":"SHED","share":1.5}"#, ErrorCode::BadField),
+            (r#"{"type":"REMOVE","room":"r","offset":-1}"#, ErrorCode::UnknownType),
+            (r#"{"type":"REMOVE","room":""}"#, ErrorCode::RoomInvalid),
         ] {
-            assert_eq!(parse(text).map_err(|(code, _)| code), Err(code), "{text}");
+            assert_eq!(parsed(text).map_err(|(code, _)| code), Err(code), "{text}");
         }
         let long = format!(r#"{{"type":"DISCONNECT","reason":"{}"}}"#, "x".repeat(124));
-        assert!(parse(&long).is_err() && parse(&long.replacen('x', "", 1)).is_ok());
+        assert!(parsed(&long).is_err() && parsed(&long.replacen('x', "", 1)).is_ok());
         let both = Named { user: Some("a".into()), connection: Some("b".into()) };
         let none = Named { user: None, connection: Some("b".into()) };
         assert!(both.of(1).is_err() && none.of(1).is_err());

@@ -3,7 +3,7 @@
 //! Fields stand in the order shown, names of rooms are escaped, and an `id` is repeated as the client wrote it, or absent.
 
 use super::{CommandId, ErrorCode};
-use crate::history::{Epoch, Position};
+use crate::history::{Epoch, Position, Removal};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -141,14 +141,38 @@ pub fn with_offset(out: &mut Vec<u8>, message: &[u8], offset: u64) {
     out.push(*end);
 }
 
+/// Appends `{"type":"REMOVED","room":…,"epoch":…,"offset":…,"at":…}`, or `"through":…` in place of `"offset":…` where all up to there are
+/// removed. The removal itself stands at `at`.
+pub fn removed(out: &mut Vec<u8>, room: &str, removal: Removal, at: Position) {
+    out.extend_from_slice(b"{\"type\":\"REMOVED\"");
+    field(out, "room", room);
+    epoch_field(out, "epoch", at.epoch);
+    match removal {
+        Removal::One(offset) => number_field(out, "offset", offset),
+        Removal::All => number_field(out, "through", at.offset.saturating_sub(1)),
+    }
+    number_field(out, "at", at.offset);
+    out.push(b'}');
+}
+
+/// What stands in a history.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// A message.
+    Message(Said<'a>),
+    /// A removal.
+    Removal(Removal),
+}
+
 /// Appends `{"type":"HISTORY","room":…,"id":…,"epoch":…,"messages":[{"offset":…,"time":…,"from":…,"message":…},…],"more":…}`. The messages
-/// are given with offset and Unix time in milliseconds. `from` is there where a user has said it.
+/// are given with offset and Unix time in milliseconds. `from` is there where a user has said it. A removal has in place of the message
+/// `"removed":{"offset":…}`, or `"removed":{"through":…}`.
 pub fn history<'a>(
     out: &mut Vec<u8>,
     room: &str,
     id: Option<&CommandId>,
     epoch: Epoch,
-    messages: impl Iterator<Item = (u64, u64, Said<'a>)>,
+    messages: impl Iterator<Item = (u64, u64, Told<'a>)>,
     more: bool,
 ) {
     out.extend_from_slice(b"{\"type\":\"HISTORY\"");
@@ -156,9 +180,21 @@ pub fn history<'a>(
     id_field(out, id);
     epoch_field(out, "epoch", epoch);
     out.extend_from_slice(b",\"messages\":[");
-    for (index, (offset, time_ms, Said { from, message })) in messages.enumerate() {
+    for (index, (offset, time_ms, told)) in messages.enumerate() {
         let comma = if index > 0 { "," } else { "" };
         write!(out, "{comma}{{\"offset\":{offset},\"time\":{time_ms}").expect("a Vec takes every write");
+        let Said { from, message } = match told {
+            Told::Message(said) => said,
+            Told::Removal(Removal::One(one)) => {
+                write!(out, ",\"removed\":{{\"offset\":{one}}}}}").expect("a Vec takes every write");
+                continue;
+            }
+            Told::Removal(Removal::All) => {
+                let through = offset.saturating_sub(1);
+                write!(out, ",\"removed\":{{\"through\":{through}}}}}").expect("a Vec takes every write");
+                continue;
+            }
+        };
         if let Some(from) = from {
             write!(out, ",\"from\":{}", from.get()).expect("a Vec takes every write");
         }

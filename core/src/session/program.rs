@@ -3,6 +3,7 @@
 
 use super::Session;
 use crate::context::Context;
+use crate::history::{Epoch, Removal, Remove};
 use crate::hub::{Hub, Publication};
 use crate::protocol::command::{self, Command, Refusal, Request};
 use crate::protocol::program::{self, Named, Order, Whose};
@@ -45,8 +46,8 @@ impl Session {
             Ok(command) => command,
             Err(Refusal { code: ErrorCode::UnknownType, id, .. }) => {
                 cx.metrics.commands += 1;
-                let ordered =
-                    program::parse(text).and_then(|order| self.order(hub, cx, slot, order, id.clone(), address));
+                let ordered = program::parse(text, cx.config.limits.room_name_bytes_max)
+                    .and_then(|order| self.order(hub, cx, slot, order, id.clone(), address));
                 return ordered.unwrap_or_else(|(code, reason)| {
                     cx.refuse(slot, code, &reason, id.as_ref(), None);
                     Left::Nothing
@@ -90,6 +91,11 @@ impl Session {
         match order {
             Order::Hold { room } => hub.hold(cx, &room),
             Order::Tell { room, text } => hub.tell_programs(cx, slot, (&room, &text), id),
+            Order::Remove { room, offset, epoch } => {
+                let what = offset.map_or(Removal::All, Removal::One);
+                let remove = Remove { what, epoch: epoch.map(|epoch| Epoch::of_text(&epoch)) };
+                hub.remove(cx, slot, &room, remove, id);
+            }
             Order::Rooms { prefix, after, limit } => hub.list_rooms(cx, slot, (prefix, after, limit), id),
             Order::Connections { whose, limit } => {
                 let slots = self.slots_of(cx, &whose)?;

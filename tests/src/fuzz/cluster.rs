@@ -180,7 +180,7 @@ impl World {
             }
             Step::Store(of, with_id) => {
                 let id = self.id(with_id);
-                let store = Store { retention: &RETENTION, key: None };
+                let store = Store { retention: &RETENTION, key: None, removes: None };
                 self.broker.store(&room(of), b"m", &store, u16::from(of >> 7), id);
             }
             Step::Read(of) if self.up[1] && self.reads.len() < READS_IN_FLIGHT_MAX => {
@@ -297,7 +297,7 @@ impl World {
                 bulk(name.expect("one of them").as_bytes())
             }
             b"EVALSHA" if command[1] == Script::Read.sha1().as_bytes() => {
-                b"*6\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n".to_vec()
+                b"*7\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n:0\r\n".to_vec()
             }
             b"EVALSHA" => presence::answer(&command[1], self.now.as_millis() + self.ids).unwrap_or_else(|| {
                 b"*6\r\n$18\r\n1-00000000000000ff\r\n:7\r\n:1\r\n:1000\r\n:1\r\n$0\r\n\r\n".to_vec()

@@ -241,7 +241,7 @@ impl History {
             }
             Step::Store(with_id, room, bytes) => {
                 let (id, room) = (self.id(with_id), if room { "one" } else { "other" });
-                let store = Store { retention: &RETENTION, key: None };
+                let store = Store { retention: &RETENTION, key: None, removes: None };
                 self.session.store(room, &vec![b'z'; usize::from(bytes) % 2_000], &store, 0, id);
             }
             Step::Read if self.reads.len() < READS_IN_FLIGHT_MAX && self.up[1] => {
@@ -484,7 +484,7 @@ const REFUSALS: [&[u8]; 8] = [
 ];
 /// What scripts reply.
 const STORED: &[u8] = b"*6\r\n$18\r\n1-00000000000000ff\r\n:7\r\n:1\r\n:1000\r\n:1\r\n$0\r\n\r\n";
-const PAGE: &[u8] = b"*6\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n";
+const PAGE: &[u8] = b"*7\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n:0\r\n";
 const ROLES: [&[u8]; 2] = [b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n", b"*1\r\n$5\r\nslave\r\n"];
 
 fn room_name(choice: u8) -> String {

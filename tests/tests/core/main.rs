@@ -45,6 +45,7 @@ mod core_rules_say_who_may_do_what;
 mod core_serves_its_program;
 mod core_shares_its_limits_with_others;
 mod core_slow_members_of_some_rooms_stay;
+mod core_tells_what_is_removed;
 mod core_tells_when_all_rooms_are_back;
 mod core_tells_when_it_is_due;
 mod core_tells_who_is_in_a_room;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fanfare_core::broker::redis::Names;
 use fanfare_core::broker::redis::history::Room;
 use fanfare_core::history::{
-    Continuity, Epoch, IdempotencyKey, KeyReused, Moment, Part, Position, Query, Retention, RoomLog,
+    Continuity, Epoch, IdempotencyKey, Moment, NotStored, Part, Position, Query, Removal, Remove, Retention, RoomLog,
 };
 use fanfare_tests::{Failure, HistoryLink, Redis, Reply, RespConnection};
 use proptest::prelude::*;
@@ -31,6 +31,8 @@ enum Step {
         messages_max: u32,
         bytes_max: u64,
     },
+    /// The message so far before the last, or all where there is none; of the epoch that lasts, or another, if it is said.
+    Remove(Option<Distance>, Option<bool>),
     Retain(Retention),
     /// How long keys are remembered, and how many.
     RetainKeys(Duration, u32),
@@ -119,6 +121,9 @@ fn step() -> impl Strategy<Value = Step> {
         12 => one,
         2 => many,
         12 => read,
+        8 => (distance().prop_map(Some), prop::option::weighted(0.3, prop::bool::weighted(0.8)))
+            .prop_map(|(at, epoch)| Step::Remove(at, epoch)),
+        1 => Just(Step::Remove(None, None)),
         2 => retention().prop_map(Step::Retain),
         2 => (key_ages, 0..5_u32).prop_map(|(age_max, keys_max)| Step::RetainKeys(age_max, keys_max)),
         3 => (1..30_u64).prop_map(|ms| Step::Pause(Duration::from_millis(ms))),
@@ -254,10 +259,43 @@ impl Twins<'_> {
                 let refuses = |log: &RoomLog| {
                     let mut log = log.clone();
                     let error = log.store(&moment(before_ms), &self.retention, key.as_ref(), payload.as_bytes());
-                    (error == Err(KeyReused)).then_some(log)
+                    (error == Err(NotStored::KeyReused)).then_some(log)
                 };
                 let log = refuses(&self.log);
                 prop_assert!(log.is_some(), "the key is not known, or is the same message's");
+                self.log = log.unwrap_or_default();
+            }
+            Err(other) => prop_assert!(false, "{:?}", other),
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, remove: &Remove, removed: &mut usize) -> Result<(), TestCaseError> {
+        let drawn = self.draw();
+        let before_ms = self.redis.now_ms();
+        let answer = self.link.remove(&room(&self.name, self.retention), drawn, remove);
+        let incarnation = self.redis.incarnation.clone();
+        let moment = |now_ms| Moment { now_ms, incarnation: &incarnation, drawn };
+        match answer {
+            Ok(kept) => {
+                let expected = self.log.remove(&moment(kept.time_ms), &self.retention, remove);
+                prop_assert_eq!(Ok(kept.at), expected);
+                prop_assert!(kept.is_announced && kept.trouble.is_empty(), "{:?}", kept);
+                let Position { epoch, offset } = kept.at.position;
+                let published = format!("F2 {epoch} {offset} {}", remove.what.payload());
+                prop_assert_eq!(String::from_utf8(self.listener.next_message()), Ok(published));
+                self.saw(kept.at.position);
+                *removed += 1;
+            }
+            Err(error @ (Failure::NoMessage | Failure::EpochUnknown)) => {
+                let why = if error == Failure::NoMessage { NotStored::NoMessage } else { NotStored::EpochUnknown };
+                let after_ms = self.redis.now_ms();
+                let refuses = |now_ms| {
+                    let mut log = self.log.clone();
+                    (log.remove(&moment(now_ms), &self.retention, remove) == Err(why)).then_some(log)
+                };
+                let log = refuses(before_ms).or_else(|| refuses(after_ms));
+                prop_assert!(log.is_some(), "{:?} is refused by redis alone", remove);
                 self.log = log.unwrap_or_default();
             }
             Err(other) => prop_assert!(false, "{:?}", other),
@@ -306,7 +344,7 @@ impl Twins<'_> {
         }
     }
 
-    fn run(&mut self, steps: &[Step], seen: &mut Vec<Continuity>) -> Result<(), TestCaseError> {
+    fn run(&mut self, steps: &[Step], seen: &mut Vec<Continuity>, removed: &mut usize) -> Result<(), TestCaseError> {
         for step in steps {
             match step {
                 Step::Store { count, bytes, key } => {
@@ -318,6 +356,13 @@ impl Twins<'_> {
                     let query = self.query(part, *messages_max, *bytes_max);
                     seen.push(self.read(&query)?);
                     self.read_hidden()?;
+                }
+                Step::Remove(at, epoch) => {
+                    let lasting = self.epochs.last().copied();
+                    let another = Epoch { ordinal: 1, random: 0 };
+                    let epoch = epoch.map(|is_lasting| lasting.filter(|_| is_lasting).unwrap_or(another));
+                    let what = at.as_ref().map_or(Removal::All, |at| Removal::One(at.from(self.last_offset)));
+                    self.remove(&Remove { what, epoch }, removed)?;
                 }
                 Step::Retain(retention) => self.retention = *retention,
                 Step::RetainKeys(age_max, keys_max) => (self.key_age_max, self.keys_max) = (*age_max, *keys_max),
@@ -349,7 +394,7 @@ fn the_same_calls_have_the_same_answers() {
     let link = RefCell::new(HistoryLink::connect(&redis, None));
     let meddler = RefCell::new(Meddler::new(&redis));
     let rooms = Cell::new(0);
-    let seen = RefCell::new(Vec::new());
+    let (seen, removed) = (RefCell::new(Vec::new()), RefCell::new(0));
     let config = ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() };
     let strategy = (retention(), steps());
     let outcome = TestRunner::new(config).run(&strategy, |(retention, steps)| {
@@ -369,7 +414,7 @@ fn the_same_calls_have_the_same_answers() {
             epochs: Vec::new(),
             last_offset: 0,
         };
-        twins.run(&steps, &mut seen.borrow_mut())
+        twins.run(&steps, &mut seen.borrow_mut(), &mut removed.borrow_mut())
     });
     if let Err(error) = outcome {
         panic!("{error}");
@@ -380,4 +425,5 @@ fn the_same_calls_have_the_same_answers() {
     assert!(is_seen(|continuity| matches!(continuity, Continuity::Trimmed)));
     assert!(is_seen(|continuity| matches!(continuity, Continuity::Fenced(_))));
     assert!(is_seen(|continuity| matches!(continuity, Continuity::Unknown)));
+    assert!(*removed.borrow() > 0, "nothing was removed");
 }

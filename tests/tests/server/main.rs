@@ -9,6 +9,7 @@ mod an_instance_cut_off_from_its_master_heals;
 mod an_upgrade_joins_the_rooms_of_its_query;
 mod backends_ask_by_http;
 mod backends_direct_the_cluster;
+mod backends_remove_messages;
 mod bans_end_connections_everywhere;
 mod browsers_connect;
 mod certificates_change_while_they_are_served;

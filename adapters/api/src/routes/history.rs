@@ -31,7 +31,8 @@ pub(crate) struct Kept {
     room: String,
     /// The room's epoch.
     epoch: String,
-    /// Each with its `offset`, its `time` (Unix, ms), its `message`, and `from` where a user has sent it.
+    /// Each with its `offset`, its `time` (Unix, ms), its `message`, and `from` where a user has sent it. A removal has `removed` in place
+    /// of the message.
     #[schema(value_type = Vec<Entry>)]
     messages: Box<RawValue>,
     /// Whether there are others in this direction.
@@ -49,8 +50,20 @@ pub(crate) struct Entry {
     /// The user who has sent it.
     from: Option<String>,
     /// What was sent.
-    #[schema(value_type = serde_json::Value)]
+    #[schema(value_type = Option<serde_json::Value>)]
     message: (),
+    /// What is removed, where this is no message.
+    removed: Option<Removed>,
+}
+
+/// What is removed: one message, or all up to one.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what cores write")]
+pub(crate) struct Removed {
+    /// The message that stood there.
+    offset: Option<u64>,
+    /// All messages up to this offset.
+    through: Option<u64>,
 }
 
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ mod connections;
 mod history;
 mod presence;
 mod publish;
+mod remove;
 
 pub use bans::{Ban, BanFault, Bans, Whom};
 
@@ -80,7 +81,8 @@ impl Modify for BearerKey {
 
 fn all() -> OpenApiRouter<Handle> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(publish::to_room, history::read))
+        .routes(routes!(publish::to_room, history::read, remove::all))
+        .routes(routes!(remove::one))
         .routes(routes!(publish::batch))
         .routes(routes!(presence::who))
         .routes(routes!(connections::of_user))

@@ -2,7 +2,7 @@
 
 use crate::broker::Store;
 use crate::hash::Seeded;
-use crate::history::{KeyReused, Moment, Page, Query, Retention, RoomLog, StoredAt};
+use crate::history::{Moment, NotStored, Page, Query, Retention, RoomLog, StoredAt};
 use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
@@ -47,12 +47,15 @@ impl Logs {
         }
     }
 
-    /// Stores a message at this Unix time in milliseconds.
+    /// Stores a message at this Unix time in milliseconds, or removes what that says.
     ///
     /// # Errors
-    /// Its idempotency key belongs to another message.
-    pub fn store(&mut self, now_ms: u64, room: &str, payload: &[u8], store: &Store<'_>) -> Result<StoredAt, KeyReused> {
-        self.with(now_ms, room, |log, moment| log.store(moment, store.retention, store.key.as_ref(), payload))
+    /// Its idempotency key belongs to another message, or there is nothing to remove.
+    pub fn store(&mut self, now_ms: u64, room: &str, payload: &[u8], store: &Store<'_>) -> Result<StoredAt, NotStored> {
+        self.with(now_ms, room, |log, moment| match store.removes {
+            None => log.store(moment, store.retention, store.key.as_ref(), payload),
+            Some(remove) => log.remove(moment, store.retention, remove),
+        })
     }
 
     /// What is found in a part of a room's history.
@@ -119,7 +122,7 @@ mod tests {
         Retention { messages_max: 1_000, bytes_max: 1 << 30, age_max: Duration::from_secs(3_600) };
 
     fn store(logs: &mut Logs, room: &str, bytes: usize) -> u64 {
-        let store = Store { retention: &RETENTION, key: None };
+        let store = Store { retention: &RETENTION, key: None, removes: None };
         logs.store(0, room, &vec![b'x'; bytes], &store).expect("there is no key").position.offset
     }
 

@@ -218,7 +218,7 @@ impl MemoryBroker {
         let Some(id) = id else { return };
         self.inbox.push(match outcome {
             Ok(stored) => BrokerEvent::Published { id, position: Some(stored.position), receivers: None },
-            Err(_) => BrokerEvent::PublishFailed { id, error: PublishError::KeyReused },
+            Err(why) => BrokerEvent::PublishFailed { id, error: why.into() },
         });
     }
 

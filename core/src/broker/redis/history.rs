@@ -5,7 +5,7 @@
 //! | kind | type | what |
 //! |---|---|---|
 //! | `meta` | hash | the epoch, its offset, how the epochs before it ended |
-//! | `log` | stream | the messages that are kept, with ids `<offset>-<Unix ms>` |
+//! | `log` | stream | the messages that are kept, and removals, with ids `<offset>-<Unix ms>` |
 //! | `keys0`, `keys1` | hash | two generations of idempotency keys, where the room has any |
 //!
 //! What is said there stands in `scripts/room.lua` and `scripts/store.lua`. A script is run by its [`Script::sha1`]; to
@@ -25,13 +25,14 @@ use super::command;
 use super::names::Names;
 use super::resp::{Items, Reply};
 use crate::history::{
-    Continuity, Epoch, IdempotencyKey, Page, Part, Position, Query, Retention, Stored, StoredAt, millis,
+    Continuity, Epoch, IdempotencyKey, Page, Part, Position, Query, Removal, Remove, Retention, Stored, StoredAt,
+    millis,
 };
 
 /// What is run in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
-    /// Stores a message and publishes it.
+    /// Stores a message, or removes some, and publishes that.
     Store,
     /// The same where channels belong to the slots of a Cluster.
     StoreSharded,
@@ -77,9 +78,9 @@ impl Script {
     /// The name under which Redis knows it: the SHA-1 of its text.
     pub const fn sha1(self) -> &'static str {
         match self {
-            Script::Store => "1ba192ae1c66aa7791aa032b160a67bd26b61930",
-            Script::StoreSharded => "e17d028feb4bf7ca01e6584c93f102008baca878",
-            Script::Read => "deaa50750dbcc6ecf7e25a52e3dc0ede22c3648b",
+            Script::Store => "a071bcc0b121418cca73b5e65c6d011c7d2e43b0",
+            Script::StoreSharded => "53c75e738c011a30c5d0d4b2f93413d24942415f",
+            Script::Read => "dab608b5eab44dd26b54507b60d3ca9f7b9a1ad3",
         }
     }
 }
@@ -104,7 +105,7 @@ impl<'a> Room<'a> {
     }
 }
 
-/// Redis's answer to [`store`].
+/// Redis's answer to [`store`] or [`remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreReply<'a> {
     /// Where the message is.
@@ -134,6 +135,10 @@ pub enum HistoryError<'a> {
     NoScript,
     /// The idempotency key belongs to another message. Nothing was stored.
     KeyReused,
+    /// What is to be removed is not there.
+    NoMessage,
+    /// What is to be removed is of another epoch.
+    EpochUnknown,
     /// This Redis cannot keep histories, for the reason that follows: it does not say which data it has.
     Unavailable(&'a [u8]),
     /// Another error of Redis. Nothing was stored.
@@ -181,7 +186,25 @@ pub fn store(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, key: Option<&Idempo
     }
 }
 
-/// No command of [`store`] for these is longer.
+/// Appends the command that removes messages and publishes that. `payload` is what stands in their place.
+pub fn remove(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, remove: &Remove, payload: &[u8]) {
+    begin(out, Script::storing(&room.names), 2, 9);
+    for kind in ["meta", "log"] {
+        command::key(out, &room.names, kind, room.name);
+    }
+    life(out, room, drawn);
+    command::channel(out, &room.names, room.name);
+    command::number(out, room.retention.messages_max.into());
+    command::number(out, room.retention.bytes_max);
+    command::argument(out, payload);
+    match remove.what {
+        Removal::One(offset) => command::number(out, offset),
+        Removal::All => command::argument(out, b""),
+    }
+    command::argument(out, remove.epoch.map_or(String::new(), |epoch| epoch.to_string()).as_bytes());
+}
+
+/// No command of [`store`] for these is longer, nor of [`remove`].
 pub(super) fn store_bytes_max(room: &Room<'_>, key: Option<&IdempotencyKey<'_>>, payload: &[u8]) -> usize {
     // Three words, four keys and eleven arguments with the framing of each, and what does not depend on the room: the words, kinds of
     // keys, and numbers of at most 20 digits.
@@ -232,7 +255,7 @@ fn life(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64) {
     command::number(out, millis(room.meta_age_max).clamp(1_000, TTL_MS_MAX));
 }
 
-/// What a reply to [`store`] says.
+/// What a reply to [`store`] or [`remove`] says.
 ///
 /// # Errors
 /// Why nothing was stored, or that it is not known.
@@ -263,6 +286,8 @@ impl<'a> HistoryError<'a> {
         match code {
             b"NOSCRIPT" => HistoryError::NoScript,
             b"KEYREUSED" => HistoryError::KeyReused,
+            b"NOMESSAGE" => HistoryError::NoMessage,
+            b"EPOCHUNKNOWN" => HistoryError::EpochUnknown,
             b"NOHISTORY" => HistoryError::Unavailable(text[code.len()..].trim_ascii()),
             _ => HistoryError::Refused(text),
         }
@@ -292,8 +317,11 @@ fn page<'a>(mut items: Items<'a>) -> Option<ReadReply> {
         _ => return None,
     };
     let time_ms = integer(items.next()?)?;
-    // Whoever follows these numbers must not be led astray by data that somebody else wrote: they count up without a hole.
+    let removed = integer(items.next()?)?;
+    // Whoever follows these numbers must not be led astray by data that somebody else wrote: they count up, and miss no more than was
+    // removed.
     let mut entries: Vec<Stored> = Vec::new();
+    let mut missing = 0;
     while let Some(id) = items.next() {
         let id = std::str::from_utf8(bulk(id)?).ok()?;
         let (offset, time_ms) = id.split_once('-')?;
@@ -302,8 +330,9 @@ fn page<'a>(mut items: Items<'a>) -> Option<ReadReply> {
             time_ms: time_ms.parse().ok()?,
             payload: bulk(items.next()?)?.into(),
         };
-        let is_next = entries.last().is_none_or(|before| before.offset.checked_add(1) == Some(entry.offset));
-        if !is_next || entry.offset < first || entry.offset > last.offset {
+        let next = entries.last().map_or(Some(entry.offset), |before| before.offset.checked_add(1))?;
+        missing += entry.offset.checked_sub(next)?;
+        if missing > removed || entry.offset < first || entry.offset > last.offset {
             return None;
         }
         entries.push(entry);

@@ -273,8 +273,9 @@ impl Publisher {
         self.publishes += 1;
         let drawn = self.draw(room);
         let asked = StoreAsked::new(room, id, replicas_min, config);
-        self.append_or_wait(Asked::Store(asked), outbox, now, |out| {
-            history::store(out, &of, drawn, store.key.as_ref(), payload);
+        self.append_or_wait(Asked::Store(asked), outbox, now, |out| match store.removes {
+            None => history::store(out, &of, drawn, store.key.as_ref(), payload),
+            Some(remove) => history::remove(out, &of, drawn, remove, payload),
         });
     }
 

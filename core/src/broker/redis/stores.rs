@@ -53,6 +53,8 @@ pub(super) fn refused(error: HistoryError<'_>, config: &RedisConfig) -> Option<R
     let of_this = |error, passes, reason| Refused { error, passes, refusal: Refusal::Lasting, reason };
     let text = match error {
         HistoryError::KeyReused => return Some(of_this(PublishError::KeyReused, false, None)),
+        HistoryError::NoMessage => return Some(of_this(PublishError::NoMessage, false, None)),
+        HistoryError::EpochUnknown => return Some(of_this(PublishError::EpochUnknown, false, None)),
         HistoryError::NoScript => return Some(of_this(PublishError::NotStored, false, None)),
         HistoryError::Unavailable(why) => {
             let why = config.printable_error(why);

@@ -37,9 +37,14 @@ impl Room {
         }
     }
 
-    fn store_as(&mut self, text: &str, digest: u64) -> Result<StoredAt, KeyReused> {
+    fn store_as(&mut self, text: &str, digest: u64) -> Result<StoredAt, NotStored> {
         let key = IdempotencyKey { text, digest, age_max: Duration::from_millis(100), keys_max: 10 };
         self.log.store(&self.moment(), &self.retention, Some(&key), b"keyed")
+    }
+
+    fn remove(&mut self, what: Removal) -> Result<u64, NotStored> {
+        let removed = self.log.remove(&self.moment(), &self.retention, &Remove { what, epoch: None })?;
+        Ok(removed.position.offset)
     }
 
     fn read(&mut self, part: Part) -> Page {
@@ -233,7 +238,7 @@ fn a_key_stores_once_and_belongs_to_one_message() {
     room.store("between");
     room.fail_over("two");
     assert_eq!(room.store_as("key", 7), Ok(StoredAt { is_new: false, ..first }));
-    assert_eq!(room.store_as("key", 8), Err(KeyReused));
+    assert_eq!(room.store_as("key", 8), Err(NotStored::KeyReused));
     assert_eq!(room.read(Part::Newest).last, at(epoch(2, 2), 2));
     room.now_ms += 200;
     assert_eq!(room.store_as("key", 8), Ok(StoredAt { position: at(epoch(2, 2), 3), is_new: true }));
@@ -281,4 +286,65 @@ fn a_clock_that_goes_back_breaks_nothing() {
         let page = room.read(Part::Newest);
         assert_eq!(page.first + page.entries.len() as u64, page.last.offset + 1);
     }
+}
+
+#[test]
+fn a_removal_is_an_entry_and_what_it_removes_is_none() {
+    let mut room = Room::new();
+    for payload in ["one", "two", "three"] {
+        room.store(payload);
+    }
+    assert_eq!(room.remove(Removal::One(2)), Ok(4));
+    assert_eq!(room.remove(Removal::One(2)), Err(NotStored::NoMessage), "it is removed");
+    assert_eq!(room.remove(Removal::One(4)), Err(NotStored::NoMessage), "this is no message");
+    assert_eq!(room.remove(Removal::One(5)), Err(NotStored::NoMessage), "there is none yet");
+    let epoch = room.log.position().expect("there is one").epoch;
+    assert_eq!(room.after(at(epoch, 1)), (Continuity::Exact, vec![3, 4]));
+    assert_eq!(room.after(at(epoch, 0)), (Continuity::Exact, vec![1, 3, 4]));
+    assert_eq!(*room.read(Part::Newest).entries[2].payload, *b"REMOVED 2");
+    assert_eq!(offsets(&room.read(Part::Before(3))), [1]);
+    assert_eq!(room.remove(Removal::All), Ok(5));
+    assert_eq!(room.after(at(epoch, 0)), (Continuity::Exact, vec![5]), "nobody is told of a gap");
+    assert_eq!(room.store("six").offset, 6);
+    assert_eq!(room.after(at(epoch, 2)), (Continuity::Exact, vec![5, 6]));
+    let wrong = Remove { what: Removal::All, epoch: Some(Epoch { ordinal: 9, ..epoch }) };
+    assert_eq!(room.log.remove(&room.moment(), &room.retention, &wrong), Err(NotStored::EpochUnknown));
+}
+
+#[test]
+fn a_room_full_of_removals_is_trimmed_as_any_other() {
+    let mut room = Room::new();
+    room.retention.messages_max = 10;
+    for number in 1..=200 {
+        let offset = room.store("a message of some length").offset;
+        assert_eq!(room.remove(Removal::One(offset)), Ok(2 * number));
+        let page = room.read(Part::Newest);
+        assert_eq!(page.first, (2 * number).saturating_sub(9).max(1));
+        assert!(page.entries.len() <= 5 && room.log.bytes() < 1_500, "{} bytes", room.log.bytes());
+    }
+    let epoch = room.log.position().expect("there is one").epoch;
+    assert_eq!(room.after(at(epoch, 380)), (Continuity::Trimmed, vec![392, 394, 396, 398, 400]));
+}
+
+#[test]
+fn what_is_removed_is_as_old_as_what_follows() {
+    let mut room = Room::new();
+    room.retention.age_max = Duration::from_millis(100);
+    room.store("old");
+    room.now_ms += 60;
+    room.store("young");
+    assert_eq!(room.remove(Removal::One(1)), Ok(3));
+    room.now_ms += 60;
+    assert_eq!(room.read(Part::Newest).first, 1);
+    room.now_ms += 40;
+    assert_eq!(room.remove(Removal::One(2)), Err(NotStored::NoMessage), "it is too old");
+    assert_eq!(room.read(Part::Newest).first, 4);
+}
+
+#[test]
+fn a_key_of_what_is_removed_stores_nothing_again() {
+    let mut room = Room::new();
+    let stored = room.store_as("key", 7).expect("it is new");
+    assert_eq!(room.remove(Removal::One(stored.position.offset)), Ok(2));
+    assert_eq!(room.store_as("key", 7), Ok(StoredAt { is_new: false, ..stored }));
 }

@@ -6,10 +6,12 @@ use super::reads::{Asked, Purpose, Question};
 use crate::broker::{ReadId, envelope};
 use crate::context::Context;
 use crate::fanout::Rest;
-use crate::history::{Continuity, Epoch, Page, Part, Position, Query, Retention};
+use crate::history::{Continuity, Epoch, Page, Part, Position, Query, Removal, Retention};
 use crate::limits::meter::Limit;
 use crate::protocol::command::HistoryFrom;
+use crate::protocol::reply::Told;
 use crate::protocol::{CommandId, ErrorCode, reply};
+use std::borrow::Cow;
 
 /// Bytes of messages in the answer to a `HISTORY`, at most.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
@@ -64,7 +66,7 @@ impl Hub {
 
     /// An answer.
     pub(in crate::hub) fn read(&mut self, cx: &mut Context, id: ReadId, page: &Page) {
-        let Some(Question { room, purpose, .. }) = self.histories.reads.take(id) else { return };
+        let Some(Question { room, purpose, query }) = self.histories.reads.take(id) else { return };
         let is_wanted = self.is_wanted(room, &purpose);
         match purpose {
             Purpose::History(asked) => self.answer_history(cx, *asked, page),
@@ -73,7 +75,7 @@ impl Hub {
             Purpose::Learn(..) if self.is_held(room) => self.learned(cx, room, page),
             Purpose::Learn(..) => {}
             Purpose::Resume(_, place) => self.resumed(cx, room, place, page),
-            Purpose::Page(_) => self.paged(cx, room, page),
+            Purpose::Page(_) => self.paged(cx, room, query.part, page),
         }
         self.ask_reads(cx);
     }
@@ -153,8 +155,7 @@ impl Hub {
         if self.histories.reads.histories_waiting() >= HISTORIES_WAITING_MAX {
             return refuse(cx, &asked, ErrorCode::BrokerBusy);
         }
-        let query = asked.query();
-        self.histories.reads.push(Question { room: u32::MAX, purpose: Purpose::History(Box::new(asked)), query });
+        self.histories.reads.push(asked.question());
         self.ask_reads(cx);
     }
 
@@ -173,13 +174,17 @@ impl Hub {
 
     fn answer_history(&mut self, cx: &mut Context, mut asked: Asked, page: &Page) {
         let Some(slot) = asked.slot(cx) else { return };
+        let known =
+            self.rooms.find(&asked.room).map_or(Some(Cow::Borrowed(page)), |room| self.histories.amended(room, page));
+        let Some(page) = known else {
+            // What has been removed since it was read must not be told any more.
+            return self.histories.reads.push(asked.question());
+        };
         let epoch = page.last.epoch;
         if let (HistoryFrom::After(_), None) = (asked.from, asked.epoch) {
             // Which epoch it is had to be asked first.
             asked.epoch = Some(epoch);
-            let query = asked.query();
-            self.histories.reads.push(Question { room: u32::MAX, purpose: Purpose::History(Box::new(asked)), query });
-            return;
+            return self.histories.reads.push(asked.question());
         }
         let Asked { id, room, from, .. } = &asked;
         let is_unknown = match from {
@@ -201,8 +206,12 @@ impl Hub {
             _ => false,
         };
         let messages = page.entries.iter().filter_map(|entry| {
-            let opened = envelope::open_sent(room, &entry.payload).ok()?;
-            Some((entry.offset, entry.time_ms, reply::said(opened.text)?))
+            let text = envelope::open_sent(room, &entry.payload).ok()?.text;
+            let told = match Removal::of_payload(text) {
+                Some(removal) => Told::Removal(removal),
+                None => Told::Message(reply::said(text)?),
+            };
+            Some((entry.offset, entry.time_ms, told))
         });
         cx.reply(slot, |out| reply::history(out, room, id.as_ref(), epoch, messages, more));
     }
@@ -212,6 +221,11 @@ impl Asked {
     /// Who waits for the answer.
     fn slot(&self, cx: &Context) -> Option<u32> {
         cx.slots.listener(self.conn?)
+    }
+
+    fn question(self) -> Question {
+        let query = self.query();
+        Question { room: u32::MAX, purpose: Purpose::History(Box::new(self)), query }
     }
 
     fn query(&self) -> Query {

@@ -5,13 +5,14 @@ use super::reads::Reads;
 use super::tail::Tail;
 use crate::config::Config;
 use crate::hash::Seeded;
-use crate::history::{Retention, Stored};
+use crate::history::{Page, Retention, Stored};
 use crate::id::ConnId;
 use crate::protocol::CommandId;
 use crate::protocol::command::Start;
 use crate::slots::Slots;
 use crate::time::Time;
 use hashbrown::HashMap;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 
 /// The rooms with history that have members, or had some a moment ago.
@@ -112,9 +113,9 @@ impl Histories {
         }
     }
 
-    /// Keeps a page for those who come back.
-    pub(super) fn set_page(&mut self, room: u32, page: &[Stored]) {
-        self.change(room, |keeper| keeper.set_page(page));
+    /// Keeps a page, which begins with this offset, for those who come back.
+    pub(super) fn set_page(&mut self, room: u32, from: u64, page: &[Stored]) {
+        self.change(room, |keeper| keeper.set_page(from, page));
         // Not at once at its own cost: somebody waits for it.
         self.keep_within(Some(room));
     }
@@ -207,6 +208,28 @@ impl Histories {
             }
         });
         self.keep_within(None);
+    }
+
+    /// Keeps in mind that nothing is there any more between the newest message of the room's tail and this offset.
+    pub(super) fn pass_over(&mut self, room: u32, retention: &Retention, to: u64) {
+        let Some(end) = self.keepers.get(&room).map(|keeper| keeper.tail.end()) else { return };
+        if to.saturating_sub(end) > u64::from(retention.messages_max) {
+            self.change(room, |keeper| keeper.tail = Tail::beginning_at(to));
+        } else {
+            (end..to).for_each(|_| self.remember(room, retention, b""));
+        }
+    }
+
+    /// What is left of a page, when what has been removed since it was read is taken out. Nothing where that is not known any more.
+    pub(super) fn amended<'p>(&self, room: u32, page: &'p Page) -> Option<Cow<'p, Page>> {
+        let keeper = self.keepers.get(&room).filter(|keeper| {
+            keeper.removed_to > page.last.offset && keeper.last.is_some_and(|last| last.epoch == page.last.epoch)
+        });
+        let Some(keeper) = keeper else { return Some(Cow::Borrowed(page)) };
+        let removals = keeper.removals_behind(page.last.offset)?;
+        let mut page = page.clone();
+        page.entries.retain(|entry| !removals.iter().any(|(removal, at)| removal.covers(*at, entry.offset)));
+        Some(Cow::Owned(page))
     }
 
     /// Keeps messages before the oldest of the room's tail, the newest first, as far as there is memory for them: whoever comes back next is

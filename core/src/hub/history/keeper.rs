@@ -3,7 +3,7 @@
 
 use super::tail::Tail;
 use crate::broker::envelope::Except;
-use crate::history::{Continuity, Epoch, Page, Position, Stored};
+use crate::history::{Continuity, Epoch, Page, Position, Removal, Stored};
 use crate::protocol::CommandId;
 use crate::protocol::command::Start;
 use std::collections::{BTreeMap, VecDeque};
@@ -50,7 +50,10 @@ pub(super) struct Keeper {
     /// The last that is stored of those that were not held, because they were too many.
     pub let_go: Option<Position>,
     pub tail: Tail,
-    /// Messages older than the tail, as they were read last; for those who come back.
+    /// Where the last removal stands that has been said: a page that was read before may have what it removes.
+    pub removed_to: u64,
+    /// Messages older than the tail, as they were read last; for those who come back. It begins with this offset, and what it lacks is removed.
+    page_from: u64,
     page: Vec<Stored>,
     page_bytes: usize,
     /// A question for those who come back is on its way.
@@ -72,6 +75,8 @@ impl Keeper {
             held_bytes: 0,
             let_go: None,
             tail: Tail::default(),
+            removed_to: 0,
+            page_from: 0,
             page: Vec::new(),
             page_bytes: 0,
             is_asking: false,
@@ -111,10 +116,34 @@ impl Keeper {
         !self.held.is_empty()
     }
 
-    /// These are in memory as well, instead of those that were read before.
-    pub fn set_page(&mut self, page: &[Stored]) {
-        self.page_bytes = page.iter().map(|stored| stored.payload.len() + size_of::<Stored>()).sum();
-        self.page = page.to_vec();
+    /// These are in memory as well, from this offset on, instead of those that were read before.
+    pub fn set_page(&mut self, from: u64, page: &[Stored]) {
+        (self.page_from, self.page) = (from, page.to_vec());
+        self.count_page();
+    }
+
+    fn count_page(&mut self) {
+        self.page_bytes = self.page.iter().map(|stored| stored.payload.len() + size_of::<Stored>()).sum();
+    }
+
+    /// What the removal that stands at `at` removes is in memory no more.
+    pub fn remove(&mut self, removal: Removal, at: u64) {
+        self.tail.remove(removal, at);
+        self.page.retain(|stored| !removal.covers(at, stored.offset));
+        self.count_page();
+        self.removed_to = at;
+    }
+
+    /// The removals that have been said behind this offset, with their own. Nothing where they are in memory no more.
+    pub fn removals_behind(&self, offset: u64) -> Option<Vec<(Removal, u64)>> {
+        if self.removed_to <= offset {
+            return Some(Vec::new());
+        }
+        if self.tail.first() > offset + 1 {
+            return None;
+        }
+        let removal = |at| Some((Removal::of_payload(self.tail.get(at)?)?, at));
+        Some((offset + 1..=self.removed_to).filter_map(removal).collect())
     }
 
     /// Nobody needs them any more.
@@ -154,20 +183,25 @@ impl Keeper {
         Some(held)
     }
 
-    /// The text of a message that somebody has yet to be given, without its offset. `open` finds it in what was stored.
+    /// The text of a message that somebody has yet to be given, without its offset, or the payload of a removal. `open` finds it in what was stored.
     pub fn text<'a>(&'a self, offset: u64, open: impl FnOnce(&'a [u8]) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
         self.tail.get(offset).or_else(|| open(&self.stored(offset)?.payload))
     }
 
     /// The same as it was read from the broker.
     pub fn stored(&self, offset: u64) -> Option<&Stored> {
-        let index = usize::try_from(offset.checked_sub(self.page.first()?.offset)?).ok()?;
+        let index = self.page.binary_search_by_key(&offset, |stored| stored.offset).ok()?;
         self.page.get(index)
     }
 
-    /// Whether the message is in memory.
+    /// Whether the page has the message, or tells that it is removed.
+    pub fn is_in_page(&self, offset: u64) -> bool {
+        self.page.last().is_some_and(|last| (self.page_from..=last.offset).contains(&offset))
+    }
+
+    /// Whether it is known in memory what stands there.
     pub fn has(&self, offset: u64) -> bool {
-        self.tail.get(offset).is_some() || self.stored(offset).is_some()
+        self.tail.get(offset).is_some() || self.is_in_page(offset)
     }
 
     /// Whether this member of those who are behind can be given something, or has been given all.

@@ -7,7 +7,7 @@ use super::tail::Tail;
 use crate::broker::envelope::{self, Except, Opened};
 use crate::context::Context;
 use crate::form::Shape;
-use crate::history::{Continuity, Epoch, Page, Part, Position, Query};
+use crate::history::{Continuity, Epoch, Page, Part, Position, Query, Removal};
 use crate::protocol::reply::{self, Gap};
 
 /// Ended epochs that are known, so that what comes late of them is not taken for news.
@@ -84,10 +84,24 @@ impl Hub {
         if let Some(keeper) = self.histories.keepers.get_mut(&room) {
             keeper.last = Some(position);
         }
+        if let Some(removal) = Removal::of_payload(text) {
+            return self.say_removal(cx, room, removal, position);
+        }
         let mut said = std::mem::take(&mut self.text);
         said.clear();
         reply::with_offset(&mut said, text, position.offset);
         cx.fanout.say_stored((&mut cx.slots, &mut cx.metrics), room, (&said, position), spared);
+        self.text = said;
+    }
+
+    /// Says that something is removed, and forgets it.
+    #[cold]
+    fn say_removal(&mut self, cx: &mut Context, room: u32, removal: Removal, position: Position) {
+        self.histories.change(room, |keeper| keeper.remove(removal, position.offset));
+        let mut said = std::mem::take(&mut self.text);
+        said.clear();
+        reply::removed(&mut said, &self.rooms.get(room).name, removal, position);
+        cx.fanout.say_removal((&mut cx.slots, &mut cx.metrics), room, (&said, position));
         self.text = said;
     }
 
@@ -118,15 +132,16 @@ impl Hub {
             self.cut(room, at);
             self.announce(cx, room, Gap::Epoch { epoch, previous: last.epoch, fence: at.offset, lost });
         }
-        let first = page.entries.first().map_or(page.last.offset + 1, |entry| entry.offset);
-        if first > at.offset + 1 {
-            at.offset = first - 1;
+        if page.first > at.offset + 1 {
+            at.offset = page.first - 1;
             self.announce(cx, room, Gap::Trimmed { epoch, from: fence.min(last.offset) + 1, to: at.offset });
             self.cut(room, at);
         }
         let name = self.rooms.get(room).name.clone();
+        let Some(retention) = self.retention(cx, room) else { return };
         for entry in &page.entries {
             let position = Position { epoch, offset: entry.offset };
+            self.histories.pass_over(room, &retention, entry.offset);
             match envelope::open_sent(&name, &entry.payload) {
                 Ok(opened) => {
                     self.say(cx, room, opened.text, opened.except, Some(position));
@@ -149,6 +164,10 @@ impl Hub {
             }
             keeper.last = Some(at);
             keeper.drop_page();
+            if keeper.removed_to > at.offset {
+                // The removal is lost, and what it has removed is there again.
+                (keeper.removed_to, keeper.tail) = (0, Tail::beginning_at(at.offset + 1));
+            }
             keeper.tail.cut_behind(at.offset);
             if keeper.tail.end() != at.offset + 1 {
                 keeper.tail = Tail::beginning_at(at.offset + 1);

@@ -7,7 +7,7 @@ use super::learning::page_after;
 use super::reads::{Purpose, Question};
 use crate::broker::envelope;
 use crate::context::Context;
-use crate::history::{Continuity, Page, Position};
+use crate::history::{Continuity, Page, Part, Position, Removal};
 use crate::protocol::CommandId;
 use crate::protocol::command::Start;
 use crate::protocol::reply::{self, Gap};
@@ -129,6 +129,9 @@ impl Hub {
     pub(super) fn resumed(&mut self, cx: &mut Context, room: u32, asked: Position, page: &Page) {
         let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
         keeper.is_asking = false;
+        let Some(page) = self.histories.amended(room, page) else { return self.ask_for_those_who_resume(cx, room) };
+        let page = &*page;
+        let Some(keeper) = self.histories.keepers.get(&room) else { return };
         let Some(last) = keeper.last else { return };
         let waiting: Vec<(u32, Start, Option<CommandId>, Position)> = keeper
             .behind
@@ -150,9 +153,10 @@ impl Hub {
             // The room has yet to hear of that. Who waits is asked for again then.
             return self.begin_to_keep(cx, room);
         }
-        self.histories.set_page(room, &page.entries);
+        let begins = page.begins_behind(asked);
+        self.histories.set_page(room, begins, &page.entries);
         let name = self.rooms.get(room).name.clone();
-        self.recall(cx, room, &name, page);
+        self.recall(cx, room, &name, begins, page);
         for (slot, start, id, place) in waiting {
             let continuity = continuity_at(page, place);
             let next = match continuity {
@@ -184,29 +188,42 @@ impl Hub {
     }
 
     /// What was read up to the room's tail is as good as heard.
-    fn recall(&mut self, cx: &Context, room: u32, name: &str, page: &Page) {
+    fn recall(&mut self, cx: &Context, room: u32, name: &str, begins: u64, page: &Page) {
         let Some(retention) = self.retention(cx, room) else { return };
         let Some(first) = self.histories.keepers.get(&room).map(|keeper| keeper.tail.first()) else { return };
         if page.entries.last().is_some_and(|entry| entry.offset + 1 >= first) {
-            let before = page.entries.iter().rev().filter(|entry| entry.offset < first);
-            // What cannot be opened is nobody's message, and keeps its place.
-            let text = |payload| envelope::open_sent(name, payload).map_or(&b""[..], |opened| opened.text);
-            self.histories.recall(room, &retention, before.map(|entry| text(&entry.payload)));
+            // What is removed, or cannot be opened and is nobody's message, keeps its place.
+            let text = |offset| {
+                let index = page.entries.binary_search_by_key(&offset, |entry| entry.offset).ok()?;
+                Some(envelope::open_sent(name, &page.entries[index].payload).ok()?.text)
+            };
+            self.histories.recall(
+                room,
+                &retention,
+                (begins..first).rev().map(|offset| text(offset).unwrap_or_default()),
+            );
         }
     }
 
     /// The next messages for those who are being given what they have missed.
-    pub(super) fn paged(&mut self, cx: &mut Context, room: u32, page: &Page) {
+    pub(super) fn paged(&mut self, cx: &mut Context, room: u32, asked: Part, page: &Page) {
         let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
         keeper.is_asking = false;
         let Some(last) = keeper.last else { return };
+        // Else it is asked for again by those who need it.
+        let Some(page) = self.histories.amended(room, page) else { return };
+        let page = &*page;
         if page.last.epoch != last.epoch {
             return self.begin_to_keep(cx, room);
         }
-        self.histories.set_page(room, &page.entries);
+        let begins = match asked {
+            Part::After(place) => page.begins_behind(place),
+            Part::Before(_) | Part::Newest => page.first,
+        };
+        self.histories.set_page(room, begins, &page.entries);
         let Some(keeper) = self.histories.keepers.get_mut(&room) else { return };
         let name = &self.rooms.get(room).name;
-        let first = page.entries.first().map_or(page.first, |entry| entry.offset.min(page.first)).min(last.offset + 1);
+        let first = page.first.min(last.offset + 1);
         for (slot, behind) in &mut keeper.behind {
             if let Behind::Replaying { next, .. } = behind
                 && *next < first
@@ -260,7 +277,10 @@ impl Hub {
             // What cannot be opened is nobody's message.
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 said.clear();
-                reply::with_offset(&mut said, text, next);
+                match Removal::of_payload(text) {
+                    None => reply::with_offset(&mut said, text, next),
+                    Some(removal) => reply::removed(&mut said, name, removal, Position { offset: next, ..last }),
+                }
                 bytes += cx.fanout.say_to(&mut cx.slots, (slot, room), &said, Position { offset: next, ..last });
                 cx.metrics.messages_replayed += 1;
             }
@@ -289,7 +309,7 @@ impl Hub {
             Behind::Replaying { next, .. } if !cx.slots.is_marked(*slot, mark::HELD_UP) => Some(*next),
             Behind::Replaying { .. } | Behind::Asking { .. } => None,
         });
-        if nexts.clone().any(|next| keeper.stored(next).is_some() && keeper.tail.get(next).is_none()) {
+        if nexts.clone().any(|next| keeper.is_in_page(next) && keeper.tail.get(next).is_none()) {
             return;
         }
         let Some(next) = nexts.filter(|next| !keeper.has(*next)).min() else { return };

@@ -1,11 +1,12 @@
 //! The newest messages of a room, kept in memory: whoever comes back soon is given them without a question to the broker.
 
+use crate::history::Removal;
 use std::collections::VecDeque;
 
 /// What an entry costs beside its text: its place, and an allocator's header and rounding.
 const ENTRY_BYTES: usize = size_of::<Box<[u8]>>() + 16;
 
-/// Texts of messages without a hole between them, by their offsets.
+/// Texts of messages without a hole between them, by their offsets. That of what is removed is empty, and that of a removal its payload.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     /// The offset of the first; without any, of the next to come.
@@ -69,6 +70,18 @@ impl Tail {
         }
     }
 
+    /// Forgets what the removal that stands at `at` removes. Its place stays.
+    pub fn remove(&mut self, removal: Removal, at: u64) {
+        let (from, to) = match removal {
+            Removal::One(offset) => (offset, offset.saturating_add(1)),
+            Removal::All => (self.first, at),
+        };
+        for offset in from.max(self.first)..to.min(at).min(self.end()) {
+            let text = std::mem::take(&mut self.texts[(offset - self.first) as usize]);
+            self.bytes -= text.len();
+        }
+    }
+
     /// Forgets what comes after this message.
     pub fn cut_behind(&mut self, offset: u64) {
         while self.end() > offset + 1
@@ -82,6 +95,22 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_removed_keeps_its_place_and_no_memory() {
+        let mut tail = Tail::beginning_at(7);
+        for text in ["seven", "eight", "nine", "REMOVED 8"] {
+            tail.push(text.as_bytes());
+        }
+        tail.remove(Removal::One(8), 10);
+        tail.remove(Removal::One(3), 10);
+        tail.remove(Removal::One(u64::MAX), 10);
+        assert_eq!((tail.get(7), tail.get(8), tail.get(9)), (Some(&b"seven"[..]), Some(&b""[..]), Some(&b"nine"[..])));
+        assert_eq!(tail.bytes(), "sevennineREMOVED 8".len() + 4 * ENTRY_BYTES);
+        tail.remove(Removal::All, 10);
+        assert_eq!((tail.get(7), tail.get(10), tail.end()), (Some(&b""[..]), Some(&b"REMOVED 8"[..]), 11));
+        assert_eq!(tail.bytes(), "REMOVED 8".len() + 4 * ENTRY_BYTES);
+    }
 
     #[test]
     fn it_is_read_by_offset_and_counts_its_memory() {

@@ -330,6 +330,7 @@ impl Redis {
         let before = log.position();
         let moment = Moment { now_ms, incarnation: &incarnation, drawn: call.drawn };
         let page = log.read(&moment, &retention, &query);
+        let removed = log.removed();
         around.reference.lives.ran(call.room, (self.number, before), page.last, now_ms)?;
         let (word, fence) = match page.continuity {
             Continuity::Exact => ("exact", 0),
@@ -347,13 +348,14 @@ impl Redis {
             page.entries.len()
         );
         self.answer(wire, |out| {
-            resp::push(out, false, 6 + 2 * page.entries.len());
+            resp::push(out, false, 7 + 2 * page.entries.len());
             resp::bulk(out, page.last.epoch.to_string().as_bytes());
             resp::integer(out, page.last.offset as usize);
             resp::integer(out, page.first as usize);
             resp::bulk(out, word.as_bytes());
             resp::integer(out, fence as usize);
             resp::integer(out, now_ms as usize);
+            resp::integer(out, removed as usize);
             for entry in &page.entries {
                 resp::bulk(out, format!("{}-{}", entry.offset, entry.time_ms).as_bytes());
                 resp::bulk(out, &entry.payload);

@@ -6,8 +6,8 @@
 -- ARGV[7]  how many messages at most
 -- ARGV[8]  how many bytes of payloads at most; one message may always be had
 --
--- Replies epoch, offset of the last message, offset of the first, `exact`, `trimmed`, `fenced` or `unknown`, the fence, Unix ms, and
--- then id and payload of each message.
+-- Replies epoch, offset of the last message, offset of the first, `exact`, `trimmed`, `fenced` or `unknown`, the fence, Unix ms, how many
+-- may be missing between the messages because they are removed, and then id and payload of each message.
 
 local PART, FROM_EPOCH, FROM = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local MESSAGES_MAX, BYTES_MAX = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -56,7 +56,7 @@ if PART == 'after' then
   end
 end
 
-local reply = { epoch, offset, first, continuity, fence, now }
+local reply = { epoch, offset, first, continuity, fence, now, removed }
 local found, found_bytes, is_full = {}, 0, MESSAGES_MAX == 0
 -- Takes entries as long as there is room.
 local function take(entries)

@@ -3,9 +3,11 @@
 --
 -- KEYS[1]  hash: `epoch`; `offset` of the last message; `bytes` of all payloads; `oldest`, before which none of the messages was stored
 --          (ms); `incarnation` of the Redis that began the epoch; `ended` pairs of epoch and fence, the oldest first; `until`, when the
---          stream expires (ms); of the idempotency keys the current `generation` (0 or 1), and when each `began` (ms)
--- KEYS[2]  stream: ids are `<offset>-<unix ms>`, and the only field is the payload. Offsets have no holes, so that the number of entries
---          says with which one they begin: entries are read only where they must be, for that copies their payloads
+--          stream expires (ms); of the idempotency keys the current `generation` (0 or 1), and when each `began` (ms); `removed`, how many
+--          offsets the stream lacks from the first that is kept on, only where any was removed
+-- KEYS[2]  stream: ids are `<offset>-<unix ms>`, and the only field is the payload. Only what is removed is missing, so that the number of
+--          entries and of these says with which one they begin: entries are read only where they must be, for that copies their payloads.
+--          What is missing is as old as what follows. The last entry is never removed
 -- ARGV[1]  16 hexadecimal digits for an epoch that begins
 -- ARGV[2]  for how many milliseconds a message is kept
 -- ARGV[3]  how many milliseconds the hash outlives its stream
@@ -18,9 +20,12 @@ local DRAWN, AGE_MAX, META_TTL = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local ENDED_MAX = 16
 local ORDINAL_MAX = 4294967295
 
-local state = redis.call('HMGET', META, 'epoch', 'offset', 'bytes', 'oldest', 'incarnation', 'until')
+local state = redis.call('HMGET', META, 'epoch', 'offset', 'bytes', 'oldest', 'incarnation', 'until', 'removed')
 local epoch, offset, bytes, oldest = state[1], tonumber(state[2] or ''), tonumber(state[3] or '') or 0, tonumber(state[4] or '') or 0
-local count = redis.call('XLEN', LOG)
+local count, removed = redis.call('XLEN', LOG), tonumber(state[7] or '') or 0
+-- A stream that is gone lacks nothing.
+removed = count > 0 and removed or 0
+count = count + removed
 
 local info = redis.pcall('INFO', 'replication')
 if type(info) ~= 'string' then
@@ -50,7 +55,7 @@ end
 -- the first write is one that Redis denies when it is out of memory.
 local function settle()
   if not epoch or not offset then
-    epoch, offset, bytes, oldest, count, state = '1-' .. DRAWN, 0, 0, 0, 0, {}
+    epoch, offset, bytes, oldest, count, removed, state = '1-' .. DRAWN, 0, 0, 0, 0, 0, {}
     -- The epoch comes last, so that there is none where something of this is refused.
     redis.call('HSET', META, 'offset', 0, 'bytes', 0, 'oldest', 0, 'incarnation', incarnation, 'ended', '', 'until', 0,
       'generation', '', 'began0', '', 'began1', '')

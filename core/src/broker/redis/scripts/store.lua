@@ -1,21 +1,25 @@
--- Stores a message and publishes it, with the command ANNOUNCE.
+-- Stores a message, or removes some and stores that, and publishes what is stored, with the command ANNOUNCE.
 --
 -- KEYS[3], KEYS[4]  only with an idempotency key: hashes of its two generations, of field `k<key>` to `<digest> <epoch> <offset>`. The
 --                   field `` is always there, because a key that regularly does not exist holds up a script while its slot moves
 -- ARGV[4]   channel
 -- ARGV[5]   how many messages are kept
 -- ARGV[6]   how many bytes of payloads are kept
--- ARGV[7]   payload
+-- ARGV[7]   payload; of a removal `REMOVED <offset>` or `REMOVED ALL`
 -- ARGV[8]   only with an idempotency key: the key
 -- ARGV[9]   digest of what must be the same under the same key
 -- ARGV[10]  for how many milliseconds a key is remembered at least
 -- ARGV[11]  how many keys a generation has at most
+-- ARGV[8], ARGV[9]  only of a removal, which has no such key: the offset, or nothing if all are removed; the epoch that it has to be, or
+--           nothing
 --
 -- Replies epoch, offset, 1 if it was stored just now, Unix ms, 1 if it is announced or need not be, and what went wrong after it was
 -- stored.
 
 local MESSAGES_MAX, BYTES_MAX, PAYLOAD = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-local KEY, DIGEST, KEY_AGE_MAX, KEYS_MAX = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+local IS_REMOVAL = not KEYS[3] and ARGV[8] ~= nil
+local REMOVED_AT, OF_EPOCH = tonumber(ARGV[8]), ARGV[9]
+local KEY, DIGEST, KEY_AGE_MAX, KEYS_MAX = KEYS[3] and ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 -- More are left to the next store and hidden from readers.
 local AGED_MAX = 64
 local CHUNK = 16
@@ -53,9 +57,30 @@ if generation then
   end
 end
 
+if IS_REMOVAL and OF_EPOCH ~= '' and OF_EPOCH ~= epoch then
+  return redis.error_reply('EPOCHUNKNOWN the history has another epoch')
+end
+if IS_REMOVAL and REMOVED_AT then
+  local entry = REMOVED_AT <= offset and redis.call('XRANGE', LOG, ARGV[8], ARGV[8], 'COUNT', 1)[1]
+  local _, ms
+  if entry then
+    _, ms = place(entry)
+  end
+  if not entry or is_expired(ms) or string.sub(entry[2][2], 1, 8) == 'REMOVED ' then
+    return redis.error_reply('NOMESSAGE there is no such message')
+  end
+  -- Refused, this is the script's error, and nothing has been done.
+  redis.call('XDEL', LOG, entry[1])
+  bytes, removed = bytes - #entry[2][2], removed + 1
+end
+local is_cleared = IS_REMOVAL and not REMOVED_AT
+
 local bytes_before, oldest_before, until_before = bytes, oldest, tonumber(state[6] or '') or 0
+local removed_before, removed_in_meta = removed, tonumber(state[7] or '') or 0
 if count == 0 then
   bytes, oldest = 0, now
+elseif is_cleared then
+  bytes, oldest, removed = 0, now, count
 end
 bytes = bytes + #PAYLOAD
 local stored = offset + 1
@@ -64,24 +89,29 @@ local stored = offset + 1
 -- go, or may be too old: until then it is as old as the one before it.
 local first = stored - count
 local aged = 0
-local entries, at_entry = {}, 0
+local entries, at_entry, entry = {}, 0, nil
 while first < stored do
   local is_within = stored - first + 1 <= MESSAGES_MAX and bytes <= BYTES_MAX
   if is_within and (aged == AGED_MAX or not is_expired(oldest)) then
     break
   end
-  at_entry = at_entry + 1
-  if at_entry > #entries then
-    -- Mostly it is one that goes for the one that comes.
-    entries = redis.call('XRANGE', LOG, string.format('%d', first), '+', 'COUNT', #entries == 0 and 1 or CHUNK)
-    at_entry = 1
+  if not entry and not is_cleared then
+    at_entry = at_entry + 1
+    if at_entry > #entries then
+      -- Mostly it is one that goes for the one that comes.
+      entries = redis.call('XRANGE', LOG, string.format('%d', first), '+', 'COUNT', #entries == 0 and 1 or CHUNK)
+      at_entry = 1
+    end
+    entry = entries[at_entry]
   end
-  local entry = entries[at_entry]
-  if not entry then
+  if not entry and removed == 0 then
     first, bytes = stored, #PAYLOAD
     break
   end
-  local at, ms = place(entry)
+  local at, ms = stored, now
+  if entry then
+    at, ms = place(entry)
+  end
   oldest = ms
   if is_within then
     if not is_expired(ms) then
@@ -89,8 +119,13 @@ while first < stored do
     end
     aged = aged + 1
   end
-  bytes = bytes - #entry[2][2]
-  first = at + 1
+  if at == first then
+    bytes = bytes - #entry[2][2]
+    entry = nil
+  else
+    removed = removed - 1
+  end
+  first = first + 1
 end
 if first == stored then
   oldest = now
@@ -102,9 +137,15 @@ if is_renewed then
   until_ms = now + lifetime(AGE_MAX)
 end
 redis.call('HSET', META, 'offset', stored, 'bytes', bytes, 'oldest', oldest, 'until', until_ms)
-local added = redis.pcall('XADD', LOG, 'MINID', '=', first, string.format('%d-%d', stored, now), 'payload', PAYLOAD)
+if removed ~= removed_in_meta then
+  redis.call('HSET', META, 'removed', removed)
+end
+local added = redis.pcall('XADD', LOG, 'MINID', '=', is_cleared and stored or first, string.format('%d-%d', stored, now), 'payload', PAYLOAD)
 if type(added) == 'table' and added.err then
   redis.call('HSET', META, 'offset', offset, 'bytes', bytes_before, 'oldest', oldest_before, 'until', until_before)
+  if removed ~= removed_in_meta or removed ~= removed_before then
+    redis.call('HSET', META, 'removed', removed_before)
+  end
   return added
 end
 

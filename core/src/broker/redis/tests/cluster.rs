@@ -208,7 +208,7 @@ impl World {
     }
 
     fn store(&mut self, partition: u16, id: u64) {
-        let store = Store { retention: &RETENTION, key: None };
+        let store = Store { retention: &RETENTION, key: None, removes: None };
         self.broker.store(&room(partition), format!("m{id}").as_bytes(), &store, 0, Some(PublishId::new(id)));
     }
 

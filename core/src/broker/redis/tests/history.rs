@@ -112,7 +112,7 @@ fn parsed<T>(bytes: &[u8], parse: impl FnOnce(&Reply<'_>) -> T) -> T {
 }
 
 const STORED: &[u8] = b"*6\r\n$18\r\n2-00000000000000ff\r\n:7\r\n:1\r\n:1000\r\n:1\r\n$0\r\n\r\n";
-const PAGE: &[u8] = b"*10\r\n$18\r\n2-00000000000000ff\r\n:7\r\n:5\r\n$6\r\nfenced\r\n:5\r\n:1000\r\n\
+const PAGE: &[u8] = b"*11\r\n$18\r\n2-00000000000000ff\r\n:7\r\n:5\r\n$6\r\nfenced\r\n:5\r\n:1000\r\n:0\r\n\
     $5\r\n6-998\r\n$1\r\na\r\n$5\r\n7-999\r\n$0\r\n\r\n";
 
 #[test]
@@ -127,10 +127,22 @@ fn replies_are_read() {
 }
 
 #[test]
+fn as_much_may_be_missing_as_is_removed() {
+    let page = |removed: u64| {
+        let bytes = String::from_utf8(PAGE.to_vec()).expect("UTF-8");
+        let bytes = bytes.replacen("6-998", "5-998", 1).replacen(":1000\r\n:0", &format!(":1000\r\n:{removed}"), 1);
+        parsed(bytes.as_bytes(), |reply| parse_page(reply).map(|read| read.page.entries.len()).ok())
+    };
+    assert_eq!([page(0), page(1), page(9)], [None, Some(2), Some(2)]);
+}
+
+#[test]
 fn errors_are_told_apart() {
-    let cases: [(&[u8], HistoryError<'_>); 7] = [
+    let cases: [(&[u8], HistoryError<'_>); 9] = [
         (b"-NOSCRIPT No matching script.\r\n", HistoryError::NoScript),
         (b"-KEYREUSED the key\r\n", HistoryError::KeyReused),
+        (b"-NOMESSAGE there is none\r\n", HistoryError::NoMessage),
+        (b"-EPOCHUNKNOWN another\r\n", HistoryError::EpochUnknown),
         (b"-NOHISTORY INFO is refused\r\n", HistoryError::Unavailable(b"INFO is refused")),
         (b"-OOM command not allowed\r\n", HistoryError::Refused(b"OOM command not allowed")),
         (b"-NOSCRIPTS\r\n", HistoryError::Refused(b"NOSCRIPTS")),
@@ -160,10 +172,10 @@ fn pages_that_no_script_replies_are_refused() {
         (":5\r\n:1000", ":8\r\n:1000"),
         (":1000", ":-100"),
         ("2-0", "x-0"),
-        ("*10", "*9"),
+        ("*11", "*10"),
     ] {
         let bytes = text.replacen(good, bad, 1).into_bytes();
-        let is_cut = bad == "*9";
+        let is_cut = bad == "*10";
         let bytes = if is_cut { &bytes[..bytes.len() - b"$0\r\n\r\n".len()] } else { &bytes[..] };
         parsed(bytes, |reply| assert_eq!(parse_page(reply), Err(HistoryError::Malformed), "{good} {bad}"));
     }
@@ -223,10 +235,9 @@ proptest! {
         prop_assert!(!stored || read.is_none());
         if let Some(ReadReply { page, .. }) = read {
             prop_assert!(page.first >= 1 && page.first <= page.last.offset + 1);
-            let from = page.entries.first().map_or(page.first, |entry| entry.offset);
-            let expected = from..from + page.entries.len() as u64;
-            prop_assert!(expected.start >= page.first && expected.end <= page.last.offset + 1);
-            prop_assert!(page.entries.iter().map(|entry| entry.offset).eq(expected));
+            prop_assert!(page.entries.is_sorted_by(|before, after| before.offset < after.offset));
+            let kept = page.first..=page.last.offset;
+            prop_assert!(page.entries.iter().all(|entry| kept.contains(&entry.offset)));
         }
     }
 }

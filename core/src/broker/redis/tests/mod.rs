@@ -34,7 +34,7 @@ const PONG: &[u8] = b"+PONG\r\n";
 const MEMORY: &[u8] = b"$46\r\nmaxmemory:1048576\r\nmaxmemory_policy:noeviction\r\n";
 
 /// What scripts reply: a part of a room's history in which there is nothing.
-const PAGE: &[u8] = b"*6\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n";
+const PAGE: &[u8] = b"*7\r\n$18\r\n1-00000000000000ff\r\n:0\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n:0\r\n";
 
 /// The same of a message that was stored.
 fn stored_at(offset: u64) -> Vec<u8> {

@@ -265,7 +265,7 @@ impl World {
                 let replicas_min = if self.waits { room as u16 } else { 0 };
                 let room = format!("kept{room}");
                 self.rooms.insert(self.next_id - 1, room.clone());
-                let store = Store { retention: &RETENTION, key: None };
+                let store = Store { retention: &RETENTION, key: None, removes: None };
                 self.script.session.store(&room, payload.as_bytes(), &store, replicas_min, id);
             }
             Step::Read => {

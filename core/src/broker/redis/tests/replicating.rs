@@ -31,7 +31,7 @@ fn up() -> Script {
 
 impl Script {
     fn store_for(&mut self, replicas_min: u16, id: u64) {
-        let store = Store { retention: &RETENTION, key: None };
+        let store = Store { retention: &RETENTION, key: None, removes: None };
         self.session.store("r", b"m", &store, replicas_min, Some(PublishId::new(id)));
     }
 

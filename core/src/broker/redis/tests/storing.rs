@@ -37,7 +37,7 @@ fn up(config: RedisConfig, loads: &[u8]) -> Script {
 
 impl Script {
     fn store(&mut self, room: &str, id: u64) {
-        let store = Store { retention: &RETENTION, key: None };
+        let store = Store { retention: &RETENTION, key: None, removes: None };
         self.session.store(room, format!("m{id}").as_bytes(), &store, 0, Some(PublishId::new(id)));
     }
 
@@ -105,7 +105,7 @@ fn a_store_says_where_it_is_and_epochs_are_drawn_anew() {
     let mut drawn = Vec::new();
     for script in [&mut script, &mut other] {
         for key in [None, Some(key)] {
-            script.session.store("r", b"m", &Store { retention: &RETENTION, key }, 0, None);
+            script.session.store("r", b"m", &Store { retention: &RETENTION, key, removes: None }, 0, None);
         }
         script.read(1);
         let places = [5, 7, 5];
@@ -132,7 +132,7 @@ fn stores_are_bounded_in_bytes_until_they_are_made() {
     let mut script = up(RedisConfig { buffer_bytes_max: 4_000, ..config() }, &names());
     let fill = |script: &mut Script| {
         for id in 1..=9 {
-            let store = Store { retention: &RETENTION, key: None };
+            let store = Store { retention: &RETENTION, key: None, removes: None };
             script.session.store("r", &[b'x'; 900], &store, 0, Some(PublishId::new(id)));
         }
         9 - script.events().iter().filter(|event| event.ends_with("Busy")).count()
@@ -152,9 +152,11 @@ fn a_page_may_be_large_where_there_are_histories() {
     let payload = vec![b'x'; 400 * 1024];
     let entry =
         |id: &str| [format!("${}\r\n{id}\r\n${}\r\n", id.len(), payload.len()).as_bytes(), &payload, b"\r\n"].concat();
-    let page =
-        [b"*8\r\n$18\r\n1-00000000000000ff\r\n:1\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n".to_vec(), entry("1-1000")]
-            .concat();
+    let page = [
+        b"*9\r\n$18\r\n1-00000000000000ff\r\n:1\r\n:1\r\n$5\r\nexact\r\n:0\r\n:1000\r\n:0\r\n".to_vec(),
+        entry("1-1000"),
+    ]
+    .concat();
     let mut script = up(config(), &names());
     script.read(1);
     assert_eq!(script.said(), ["read"]);
@@ -392,7 +394,7 @@ fn scripts_may_be_refused_when_they_are_loaded_again() {
 #[test]
 fn errors_of_scripts_are_told_as_what_they_are() {
     // The error, what becomes of a store, whether a read is worth asking again, whether the log is told, the link's state.
-    let cases: [(&str, &str, bool, bool, LinkState); 9] = [
+    let cases: [(&str, &str, bool, bool, LinkState); 11] = [
         ("OOM command not allowed", "Unavailable", true, true, LinkState::Up),
         ("ERR Error running script (call to f_1): @user_script:1: -OOM no", "Unavailable", true, true, LinkState::Up),
         ("MISCONF Redis is configured", "Unavailable", true, true, LinkState::Up),
@@ -401,6 +403,8 @@ fn errors_of_scripts_are_told_as_what_they_are() {
         ("LOADING Redis is", "Unavailable", true, false, LinkState::Refusing),
         ("NOHISTORY INFO is refused", "NotStored", false, true, LinkState::Up),
         ("KEYREUSED the key", "KeyReused", false, false, LinkState::Up),
+        ("NOMESSAGE there is none", "NoMessage", false, false, LinkState::Up),
+        ("EPOCHUNKNOWN another", "EpochUnknown", false, false, LinkState::Up),
         ("WRONGTYPE Operation", "Refused", false, true, LinkState::Up),
     ];
     for (error, outcome, passes, is_told, state) in cases {

@@ -120,7 +120,7 @@ fn a_store_that_was_refused_without_the_scripts_is_not_made_after_a_later_one() 
     script.connect(Role::Publisher);
     script.hear(Role::Publisher, &[&super::storing::names()[..], MEMORY].concat());
     let retention = crate::history::Retention { messages_max: 9, bytes_max: 900, age_max: Duration::from_secs(9) };
-    let store = crate::broker::Store { retention: &retention, key: None };
+    let store = crate::broker::Store { retention: &retention, key: None, removes: None };
     (1..=2).for_each(|id| script.session.store("r", b"m", &store, 0, Some(PublishId::new(id))));
     said(&mut script);
     script.hear(Role::Publisher, b"-NOSCRIPT No matching script.\r\n");

@@ -1,0 +1,111 @@
+//! Removing what rooms keep.
+
+use super::{Handle, Path, Query, has};
+use crate::keys::{Caller, Right};
+use crate::problem::{Problem, parse};
+use axum::extract::{Extension, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// Of which epoch.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Which {
+    /// The epoch of the offset. In another one nothing is removed.
+    epoch: Option<String>,
+}
+
+/// What was removed is gone.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Done {
+    /// The room.
+    #[serde(default)]
+    room: String,
+    /// The room's epoch.
+    epoch: String,
+    /// Where in the room it stands that something is removed.
+    offset: u64,
+}
+
+#[derive(Serialize)]
+struct Command<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: u64,
+    room: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<&'a str>,
+}
+
+/// Removes a message that a room keeps, and tells its members.
+#[utoipa::path(
+    delete, path = "/v1/rooms/{room}/messages/{offset}", operation_id = "remove", tag = "messages",
+    params(
+        ("room" = String, Path, description = "The room.", min_length = 1, max_length = 255),
+        ("offset" = u64, Path, description = "Where the message stands.", minimum = 1),
+        Which
+    ),
+    responses(
+        (status = 200, description = "It is removed.", body = Done),
+        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such message, or it is kept no more, or removed already.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The room has no history, or another epoch.", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The broker is away, or too much waits. Nothing was removed.", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "It may have been removed.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn one(
+    State(shared): State<Handle>,
+    Extension(caller): Extension<Caller>,
+    Path((room, offset)): Path<(String, u64)>,
+    Query(which): Query<Which>,
+) -> Result<axum::Json<Done>, Problem> {
+    remove(&shared, &caller, room, Some(offset), which).await
+}
+
+/// Removes all messages that a room keeps, and tells its members.
+#[utoipa::path(
+    delete, path = "/v1/rooms/{room}/messages", operation_id = "clear", tag = "messages",
+    params(("room" = String, Path, description = "The room.", min_length = 1, max_length = 255), Which),
+    responses(
+        (status = 200, description = "They are removed.", body = Done),
+        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The room has no history, or another epoch.", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The broker is away, or too much waits. Nothing was removed.", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "They may have been removed.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn all(
+    State(shared): State<Handle>,
+    Extension(caller): Extension<Caller>,
+    Path(room): Path<String>,
+    Query(which): Query<Which>,
+) -> Result<axum::Json<Done>, Problem> {
+    remove(&shared, &caller, room, None, which).await
+}
+
+async fn remove(
+    shared: &Handle,
+    caller: &Caller,
+    room: String,
+    offset: Option<u64>,
+    Which { epoch }: Which,
+) -> Result<axum::Json<Done>, Problem> {
+    has(caller, Right::Remove)?;
+    let command = |id| {
+        let command = Command { kind: "REMOVE", id, room: &room, offset, epoch: epoch.as_deref() };
+        serde_json::to_string(&command).expect("it has no map with other keys than texts")
+    };
+    let answer = shared.link.ask(command, None).await?;
+    let done: Done = parse(&answer)?;
+    Ok(axum::Json(Done { room, ..done }))
+}
