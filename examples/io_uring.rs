@@ -125,6 +125,7 @@ mod server {
                     Action::Close { conn } => drop(clients.remove(&conn)),
                     Action::Ask(ask) => broker.ask(ask),
                     Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+                    Action::Propose(_) => unreachable!("no rule has a hook"),
                 }
             }
             // Where it is full, the task will look anyway.

@@ -123,6 +123,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 Action::Close { conn } => drop(sockets.remove(&conn)),
                 Action::Ask(ask) => broker.ask(ask),
                 Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+                Action::Propose(_) => unreachable!("no rule has a hook"),
             }
         }
     }

@@ -107,6 +107,7 @@ impl Server {
                 Action::Close { conn } => drop(clients.remove(&conn)),
                 Action::Ask(ask) => broker.ask(ask),
                 Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+                Action::Propose(_) => unreachable!("no rule has a hook"),
             }
         }
         // Where it is full, the task will look anyway.

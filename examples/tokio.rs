@@ -119,6 +119,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 Action::Close { conn } => drop(clients.remove(&conn)),
                 Action::Ask(ask) => broker.ask(ask),
                 Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+                Action::Propose(_) => unreachable!("no rule has a hook"),
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::broker::Ask;
 use crate::fanout::delivery::Delivery;
 use crate::id::ConnId;
 use crate::identity::Authenticate;
+use crate::proposal::Proposal;
 
 /// What the adapter has to do.
 ///
@@ -28,4 +29,8 @@ pub enum Action<'a> {
     Ask(Ask<'a>),
     /// Find out whether a credential is good. It comes only if [`Config::auth`](crate::Config::auth) is there.
     Authenticate(Authenticate<'a>),
+    /// Find out whether a message may be published. It comes only if a rule has
+    /// [`Rule::before_publish`](crate::rules::Rule::before_publish), and is to be answered once, by
+    /// [`Event::Decided`](crate::Event::Decided): the core waits for as long as that takes.
+    Propose(Proposal<'a>),
 }

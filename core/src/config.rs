@@ -139,7 +139,8 @@ pub struct Limits {
     pub group_members_max: u16,
     /// Bytes of one connection's messages that wait until the broker has confirmed its SUBSCRIBE for their room, and 64 more for
     /// each message. Beyond it, a message is refused with `broker_busy`; a connection whose dialect has no replies is closed with
-    /// 1013. One message may always wait.
+    /// 1013. One message may always wait. The same holds for messages that wait for a decision ([`Action::Propose`](crate::Action::Propose)),
+    /// by themselves, with 512 more for each, and `hook_busy`.
     pub deferred_bytes_max: usize,
     /// The same of all connections together.
     pub deferred_total_bytes_max: usize,

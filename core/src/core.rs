@@ -21,6 +21,7 @@ use crate::journal::{Entry, Journal};
 use crate::limits::Limits;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
+use crate::proposal::{Decision, ProposalId};
 use crate::protocol::command::Start;
 use crate::protocol::reply;
 use crate::session::{self, Left, Session};
@@ -510,8 +511,13 @@ impl Core {
 
 /// What clients say, and the program that the core is a part of.
 impl Core {
+    /// The slot of the program.
+    fn backend(&mut self) -> u32 {
+        *self.backend.get_or_insert_with(|| self.cx.slots.insert_backend(self.cx.now))
+    }
+
     fn command(&mut self, text: &str, user: Option<&str>) {
-        let slot = *self.backend.get_or_insert_with(|| self.cx.slots.insert_backend(self.cx.now));
+        let slot = self.backend();
         let Core { session, hub, cx, transport, .. } = self;
         match session.command(hub, cx, slot, (text, user), |cx, slot| transport.address(cx, slot)) {
             Left::Nothing => {}
@@ -521,6 +527,17 @@ impl Core {
                 }
             }
             Left::Shed(share) => self.shed(share),
+        }
+    }
+
+    /// Somebody has decided about a message; others of its sender may have waited for that.
+    fn decided(&mut self, proposal: ProposalId, decision: Decision<'_>) {
+        let absent = self.backend();
+        self.session.decide(&self.cx, proposal, decision);
+        while let Some(settled) = self.session.settle(&mut self.hub, &mut self.cx, proposal.conn, absent) {
+            if let (Err(reason), Some(slot)) = (settled, self.cx.slots.slot(proposal.conn)) {
+                self.end(slot, reason);
+            }
         }
     }
 
@@ -663,12 +680,16 @@ impl Core {
             self.cx.metrics.drains_told += 1;
             self.cx.reply(slot, |out| reply::drain(out, after));
         }
-        let Core { departures, hub, cx, .. } = self;
+        let Core { departures, session, hub, cx, .. } = self;
         if let Some(fence) = departures.pass(&mut cx.slots, cx.now, cx.config.timeouts.drain, !hub.is_cut_off()) {
             hub.ask_fence(fence);
         }
         let reason = if departures.is_stopping() { CloseReason::Restart } else { CloseReason::Shed };
-        for slot in departures.take_settled(&cx.slots, cx.now, || hub.owed(&cx.slots)) {
+        for slot in departures.take_settled(&cx.slots, cx.now, || {
+            let mut owed = hub.owed(&cx.slots);
+            owed.extend(session.proposers(&cx.slots));
+            owed
+        }) {
             self.cx.metrics.drain_closes += 1;
             self.end(slot, reason);
         }
@@ -820,6 +841,7 @@ impl<'c> Turn<'c> {
                 Some(slot) => core.authenticated(slot, outcome),
                 None => core.cx.metrics.stale_ids += 1,
             },
+            Event::Decided { proposal, decision } => core.decided(proposal, decision),
             Event::Bans(bans) => {
                 core.session.set_bans(&core.cx, bans);
                 core.end_overdue();
@@ -878,6 +900,7 @@ pub struct Actions<'c> {
 enum Stage {
     Asks,
     Credentials,
+    Proposals,
     Deliveries,
     Ends,
     Done,
@@ -888,6 +911,7 @@ enum Stage {
 enum Step {
     Ask(usize),
     Authenticate(usize),
+    Propose(usize),
     Deliver(outlet::Step),
     End(usize),
 }
@@ -910,6 +934,9 @@ impl<'c> Actions<'c> {
                 let asked = session.ask(index, |slot| transport.address(cx, slot));
                 Action::Authenticate(asked.expect("the step is within the list"))
             }
+            Step::Propose(index) => {
+                Action::Propose(self.core.session.proposal(index).expect("the step is within the list"))
+            }
             Step::Deliver(step) => {
                 let Context { fanout, slots, metrics, .. } = &mut self.core.cx;
                 Action::Send(self.outlet.delivery(step, fanout, slots, metrics))
@@ -931,8 +958,7 @@ impl<'c> Actions<'c> {
                 }
                 Stage::Asks => {
                     self.core.hub.forget_asks(at);
-                    let asks = self.core.session.asks();
-                    self.enter(if asks > 0 { Stage::Credentials } else { Stage::Deliveries });
+                    self.enter(Stage::Credentials);
                 }
                 Stage::Credentials if at < self.core.session.asks() => {
                     self.at += 1;
@@ -940,6 +966,14 @@ impl<'c> Actions<'c> {
                 }
                 Stage::Credentials => {
                     self.core.session.forget_asks(at);
+                    self.enter(Stage::Proposals);
+                }
+                Stage::Proposals if at < self.core.session.proposals() => {
+                    self.at += 1;
+                    return Some(Step::Propose(at));
+                }
+                Stage::Proposals => {
+                    self.core.session.forget_proposals(at);
                     self.enter(Stage::Deliveries);
                 }
                 Stage::Deliveries => match self.outlet.step(&mut self.core.cx.fanout, &mut self.core.cx.slots) {
@@ -976,6 +1010,10 @@ impl Drop for Actions<'_> {
         }
         if self.stage == Stage::Credentials {
             self.core.session.forget_asks(self.at);
+            self.enter(Stage::Deliveries);
+        }
+        if self.stage == Stage::Proposals {
+            self.core.session.forget_proposals(self.at);
             self.enter(Stage::Deliveries);
         }
         // What `next` hands out below nobody carries out.

@@ -3,6 +3,7 @@
 use crate::broker::BrokerEvent;
 use crate::id::ConnId;
 use crate::identity::{Bans, Denied, Identity};
+use crate::proposal::{Decision, ProposalId};
 use crate::ws::Message;
 use std::sync::Arc;
 
@@ -47,6 +48,13 @@ pub enum Event<'a> {
         conn: ConnId,
         /// Whom it is of.
         outcome: Result<&'a Identity, Denied>,
+    },
+    /// Somebody has decided about the message that [`Action::Propose`](crate::Action::Propose) has asked about.
+    Decided {
+        /// Which message.
+        proposal: ProposalId,
+        /// What becomes of it.
+        decision: Decision<'a>,
     },
     /// All credentials that count no more, in place of those that were told before. Whoever came by one of them is closed, in this turn
     /// and the next ones.

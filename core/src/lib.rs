@@ -113,6 +113,7 @@
 //!                 Action::Close { conn } => drop(sockets.remove(&conn)),
 //!                 Action::Ask(ask) => broker.ask(ask),
 //!                 Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+//!                 Action::Propose(_) => unreachable!("no rule has a hook"),
 //!             }
 //!         }
 //!     }
@@ -223,6 +224,7 @@
 //!                 Action::Close { conn } => drop(self.sockets.remove(&conn)),
 //!                 Action::Ask(ask) => self.broker.ask(ask),
 //!                 Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+//!                 Action::Propose(_) => unreachable!("no rule has a hook"),
 //!             }
 //!         }
 //!     }
@@ -339,6 +341,7 @@
 //!         match action {
 //!             Action::Ask(ask) => redis.ask(ask),
 //!             Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+//!             Action::Propose(_) => unreachable!("no rule has a hook"),
 //!             Action::Send(_) | Action::Shutdown { .. } | Action::Close { .. } => {} // As above.
 //!         }
 //!     }
@@ -396,6 +399,7 @@
 //!             Action::Shutdown { .. } => unreachable!("there is no socket to half-close"),
 //!             Action::Ask(ask) => broker.ask(ask),
 //!             Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+//!             Action::Propose(_) => unreachable!("no rule has a hook"),
 //!         }
 //!     }
 //!     sent
@@ -469,6 +473,7 @@ mod journal;
 mod limits;
 mod metrics;
 pub mod presence;
+mod proposal;
 pub mod protocol;
 mod random;
 pub mod rules;
@@ -493,5 +498,6 @@ pub use identity::{Authenticate, Ban, Banned, Bans, Denied, Identity, Source, TO
 pub use journal::Entry;
 pub use limits::{Network, Origin, Origins, Proxies, ProxyHeader, Rate};
 pub use metrics::Metrics;
+pub use proposal::{Decision, Proposal, ProposalId};
 pub use ws::deflate::Compression;
 pub use ws::{Message, Messages};

@@ -71,6 +71,16 @@ pub struct Metrics {
     pub commands: u64,
     /// Commands refused: answered with `ERROR` where the dialect has replies.
     pub command_errors: u64,
+    /// Messages of clients that somebody was asked about before they were published.
+    pub proposals: u64,
+    /// Those that were refused.
+    pub proposals_refused: u64,
+    /// Those about which nobody has decided, and that were refused because of that.
+    pub proposals_undecided: u64,
+    /// Messages that were refused because too many waited for a decision.
+    pub proposals_busy: u64,
+    /// Messages that wait for a decision.
+    pub proposals_waiting_now: u64,
     /// Messages taken from clients and handed to the broker.
     pub messages_in: u64,
     /// Messages of rooms with members that the broker delivered to this instance.

@@ -206,6 +206,7 @@ async fn run(mut core: Core, mut broker: Broker, mut inputs: Receiver<Input>, hu
                 Action::Close { conn } => drop(sockets.remove(&conn)),
                 Action::Ask(ask) => broker.ask(ask),
                 Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+                Action::Propose(_) => unreachable!("no rule has a hook"),
             }
         }
     }

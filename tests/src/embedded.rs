@@ -58,6 +58,7 @@ impl Embedded {
                     Does::Close(conn) => said.push(Said::Close(conn)),
                     Does::Shutdown(_) => {}
                     Does::Ask(ask) => broker.ask(ask),
+                    Does::Propose(proposal) => said.push(Said::proposed(proposal)),
                     Does::Authenticate(asked) => {
                         said.push(Said::Authenticate(asked.conn, asked.source, asked.credential.to_vec()));
                     }

@@ -1,15 +1,16 @@
 //! A web server of somebody else's, which the server under test asks: it answers as the test says, and remembers what it was asked.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// One request, without a body.
+/// One request.
 #[derive(Clone, Debug)]
 pub struct Asked {
     lines: Vec<String>,
+    body: String,
 }
 
 impl Asked {
@@ -17,6 +18,11 @@ impl Asked {
     pub fn field(&self, name: &str) -> Option<&str> {
         let fields = self.lines.iter().skip(1).filter_map(|line| line.split_once(':'));
         fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+    }
+
+    /// Its body, which is text; empty if it has none.
+    pub fn body(&self) -> &str {
+        &self.body
     }
 
     /// What it shows as `Authorization: Bearer`.
@@ -84,9 +90,14 @@ impl Drop for Endpoint {
 }
 
 fn serve(mut socket: TcpStream, all: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) -> (u16, String)) {
-    let lines = BufReader::new(&socket).lines().map_while(Result::ok);
-    let asked = Asked { lines: lines.take_while(|line| !line.is_empty()).collect() };
+    let mut reader = BufReader::new(&socket);
+    let lines = reader.by_ref().lines().map_while(Result::ok);
+    let mut asked = Asked { lines: lines.take_while(|line| !line.is_empty()).collect(), body: String::new() };
     if asked.lines.is_empty() {
+        return;
+    }
+    let length = asked.field("content-length").map_or(0, |length| length.parse().expect("a length"));
+    if reader.take(length).read_to_string(&mut asked.body).is_err() {
         return;
     }
     all.lock().expect("no thread panics under the lock").push(asked.clone());

@@ -4,7 +4,7 @@ use crate::{Frame, head_bytes, opcode, upgrade_request};
 use fanfare_core::broker::{Ask, BrokerEvent, FenceId, PresenceId, PublishId, ReadId};
 use fanfare_core::history::Query;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Authenticate, Config, ConnId, Core, Event, Source, Turn};
+use fanfare_core::{Action, Authenticate, Config, ConnId, Core, Event, Proposal, ProposalId, Source, Turn};
 use std::time::Duration;
 
 /// What the core said.
@@ -18,6 +18,8 @@ pub enum Said {
     Close(ConnId),
     /// Find out whether this credential is good.
     Authenticate(ConnId, Source, Vec<u8>),
+    /// Find out whether this message may be published: whom to ask, by whom, where, and what it is.
+    Propose(ProposalId, [String; 4]),
     /// Publish.
     Publish(String, Vec<u8>, Option<PublishId>),
     /// Publish, and store.
@@ -36,6 +38,13 @@ pub enum Said {
     Unsubscribe(String),
 }
 
+impl Said {
+    /// A message that somebody has to agree to.
+    pub fn proposed(Proposal { id, hook, user, room, message, .. }: Proposal<'_>) -> Said {
+        Said::Propose(id, [hook, user.unwrap_or_default(), room, message].map(str::to_owned))
+    }
+}
+
 /// One thing that the core does at the end of a turn.
 #[derive(Clone, Copy, Debug)]
 pub enum Does<'a> {
@@ -49,6 +58,8 @@ pub enum Does<'a> {
     Ask(Ask<'a>),
     /// It asks about a credential.
     Authenticate(Authenticate<'a>),
+    /// It asks about a message.
+    Propose(Proposal<'a>),
 }
 
 /// Ends a turn and shows `see` what the core does. `takes` says how many of so many bytes a socket takes, if that is to be
@@ -71,6 +82,7 @@ pub fn carry_out(turn: Turn<'_>, takes: impl Fn(ConnId, usize) -> Option<usize>,
             Action::Close { conn } => see(Does::Close(conn)),
             Action::Ask(ask) => see(Does::Ask(ask)),
             Action::Authenticate(asked) => see(Does::Authenticate(asked)),
+            Action::Propose(proposal) => see(Does::Propose(proposal)),
         }
     }
 }
@@ -120,6 +132,7 @@ impl LoneCore {
                 Does::Shutdown(conn) => Said::Shutdown(conn),
                 Does::Close(conn) => Said::Close(conn),
                 Does::Authenticate(asked) => Said::Authenticate(asked.conn, asked.source, asked.credential.to_vec()),
+                Does::Propose(proposal) => Said::proposed(proposal),
                 Does::Ask(Ask::Publish { room, payload, store: None, id, .. }) => {
                     Said::Publish(room.into(), payload.into(), id)
                 }

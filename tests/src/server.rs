@@ -28,6 +28,7 @@ pub struct Server {
     _own_redis: Option<Redis>,
     _file: Option<Folder>,
     _keys: Option<Folder>,
+    _secret: Option<Folder>,
 }
 
 /// How a server is to be started. Nothing of the test's own environment reaches it but `PATH`.
@@ -43,6 +44,7 @@ pub struct Launch {
     embedded: bool,
     file: Option<Folder>,
     keys: Option<Folder>,
+    secret: Option<Folder>,
     binary: Option<PathBuf>,
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -64,6 +66,7 @@ impl Launch {
             embedded: false,
             file: None,
             keys: None,
+            secret: None,
             binary: None,
             tls: None,
         }
@@ -91,6 +94,19 @@ impl Launch {
         fs::write(&path, text).expect("the folder takes files");
         self.file = Some(folder);
         self.args([OsString::from("--config"), path.into()])
+    }
+
+    /// A configuration file with this text, in which `SECRET` stands for the path of a file with this secret.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be written.
+    pub fn file_with_secret(mut self, text: &str, secret: &str) -> Launch {
+        let folder = Folder::new("secret");
+        let path = folder.path().join("secret");
+        fs::write(&path, secret).expect("a fresh folder takes a file");
+        self.secret = Some(folder);
+        self.file(&text.replace("SECRET", path.to_str().expect("a path of ASCII")))
     }
 
     /// Has it speak TLS, with a certificate of this authority in `server.pem`. [`Server::address`] is that of a tunnel then.
@@ -221,6 +237,7 @@ impl Launch {
             _own_redis: own_redis,
             _file: self.file,
             _keys: self.keys,
+            _secret: self.secret,
         };
         if self.ready {
             server.wait_until_ready();

@@ -12,6 +12,7 @@ use fanfare_adapter::api::Counter;
 use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::drive::{self, Telling, is_pressed};
+use fanfare_adapter::hooks::HookDesk;
 use fanfare_adapter::journal::Refusals;
 use fanfare_adapter::program::StartError;
 use fanfare_adapter::redis_tls::RedisTls;
@@ -81,6 +82,7 @@ impl Server {
         let needs_waker = context.exchange.is_some()
             || context.authenticator.is_some()
             || context.link.is_some()
+            || context.hooks.is_some()
             || config.redis.target.is_some();
         let waker = match needs_waker {
             true => Some(Arc::new(Waker::new(registry, WAKER).map_err(failed("cannot make a waker"))?)),
@@ -94,6 +96,11 @@ impl Server {
         });
         let counter = context.link.as_ref().zip(waker.clone()).map(|(link, waker)| {
             Counter::new(link, context.worker, move || {
+                let _ = waker.wake();
+            })
+        });
+        let hooks = context.hooks.as_ref().zip(waker.clone()).map(|(hooks, waker)| {
+            hooks.desk(context.worker, move || {
                 let _ = waker.wake();
             })
         });
@@ -120,6 +127,7 @@ impl Server {
             broker,
             credentials,
             counter,
+            hooks,
             signals,
             buffer: vec![0; BUFFER_BYTES].into(),
             stopping: Stopping::new(config),
@@ -163,7 +171,11 @@ impl Server {
     /// How long the poll may sleep.
     fn timeout(&mut self) -> Option<Duration> {
         let now = self.now();
-        let Adapter { admission, broker, sockets, stopping, reads_until, credentials, counter, .. } = &mut self.adapter;
+        let Adapter { admission, broker, sockets, stopping, reads_until, credentials, counter, hooks, .. } =
+            &mut self.adapter;
+        if hooks.as_ref().is_some_and(HookDesk::is_ready) {
+            return Some(Duration::ZERO);
+        }
         if credentials.as_ref().is_some_and(Desk::is_ready) || counter.as_ref().is_some_and(Counter::is_ready) {
             return Some(Duration::ZERO);
         }
@@ -185,7 +197,7 @@ impl Server {
 
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
-        let Adapter { context, admission, broker, credentials, .. } = &mut self.adapter;
+        let Adapter { context, admission, broker, credentials, hooks, .. } = &mut self.adapter;
         let WorkerContext { worker, readiness, board, tls, .. } = context;
         let telling = Telling { worker: *worker, readiness, refusals: &mut self.refusals, board: board.as_deref() };
         telling.tell(&mut self.core, broker, began, |snapshot| {
@@ -193,6 +205,9 @@ impl Server {
             snapshot.auth_bans_unseen_s = credentials.as_ref().map_or(0, Desk::bans_unseen_s);
             snapshot.accept_errors = admission.errors();
             snapshot.accepts_paused = admission.is_paused();
+            if let Some(hooks) = hooks {
+                hooks.describe(snapshot);
+            }
             if let Some(tls) = tls {
                 tls.describe(snapshot);
             }

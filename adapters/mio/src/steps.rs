@@ -7,12 +7,13 @@ use crate::worker::WorkerContext;
 use fanfare_adapter::api::Counter;
 use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
+use fanfare_adapter::hooks::HookDesk;
 use fanfare_adapter::journal;
 use fanfare_adapter::signals::Signal;
 use fanfare_adapter::stopping::{Reading, Stopping};
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
-use fanfare_core::{Authenticate, ConnId, Core, Event, Turn};
+use fanfare_core::{Authenticate, ConnId, Core, Event, Proposal, Turn};
 use fanfare_turn::{Steps, Stop};
 use mio::net::UnixStream;
 use mio::{Events, Registry, Token};
@@ -69,6 +70,8 @@ pub(crate) struct Adapter {
     pub(crate) credentials: Option<Desk>,
     /// Where what backends ask comes in, where they can.
     pub(crate) counter: Option<Counter>,
+    /// Where webhooks are asked, where rules name any.
+    pub(crate) hooks: Option<HookDesk>,
     pub(crate) signals: [SignalPipe; 2],
     pub(crate) buffer: Box<[u8]>,
     pub(crate) stopping: Stopping,
@@ -169,6 +172,9 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn clients(&mut self, turn: &mut Turn<'_>) {
+        if let Some(hooks) = &mut self.adapter.hooks {
+            hooks.feed(turn);
+        }
         if let Some(counter) = &mut self.adapter.counter {
             counter.feed(turn);
         }
@@ -243,6 +249,11 @@ impl Steps for TurnSteps<'_> {
     fn authenticate(&mut self, asked: Authenticate<'_>) {
         let desk = self.adapter.credentials.as_mut();
         desk.expect("it is there wherever clients are asked who they are").ask(asked);
+    }
+
+    fn propose(&mut self, proposal: Proposal<'_>) {
+        let desk = self.adapter.hooks.as_mut();
+        desk.expect("it is there wherever a rule names a hook").propose(proposal);
     }
 
     fn sockets(&mut self) -> &mut Sockets {

@@ -5,6 +5,7 @@ use crate::exchange::Exchange;
 use fanfare_adapter::api::Link;
 use fanfare_adapter::authentication::Authenticator;
 use fanfare_adapter::descriptors::Places;
+use fanfare_adapter::hooks::Hooks;
 use fanfare_adapter::ops::Board;
 use fanfare_adapter::readiness::Readiness;
 use fanfare_adapter::tls::Tls;
@@ -27,6 +28,8 @@ pub struct WorkerContext {
     pub readiness: Readiness,
     /// Who verifies credentials, where clients are asked who they are.
     pub authenticator: Option<Arc<Authenticator>>,
+    /// Who is asked about messages, where rules name anybody.
+    pub hooks: Option<Arc<Hooks>>,
     /// Where clients speak TLS. Each worker counts by itself.
     pub tls: Option<Tls>,
     /// The embedded broker, where there are other workers and no Redis.

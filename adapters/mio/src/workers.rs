@@ -8,6 +8,7 @@ use crate::worker::WorkerContext;
 use fanfare_adapter::authentication::Authenticator;
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors;
+use fanfare_adapter::hooks::Hooks;
 use fanfare_adapter::listen::{listen, listen_together};
 use fanfare_adapter::page::page;
 use fanfare_adapter::program::{self, StartError, Surroundings};
@@ -53,6 +54,7 @@ impl Workers {
         let readiness = Readiness::of_workers(workers, RedisName::of(&config.redis), board.clone());
         let page = page(&config.core.limits);
         let authenticator = Authenticator::start(config)?;
+        let hooks = Hooks::start(config)?;
         let exchange = match workers > 1 && !has_redis {
             true => {
                 let seed = Drawn::new().map_err(StartError::of("cannot draw random numbers"))?.seed;
@@ -72,6 +74,7 @@ impl Workers {
                 board: board.clone(),
                 readiness,
                 authenticator: authenticator.clone(),
+                hooks: hooks.clone(),
                 tls: tls.as_ref().map(Tls::of_worker),
                 exchange: exchange.clone(),
                 link: link.clone(),

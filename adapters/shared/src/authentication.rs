@@ -4,6 +4,7 @@
 use crate::config::{Config, bans_store, methods};
 use crate::program::StartError;
 use crate::time::unix_ms;
+use crate::told::Told;
 use fanfare_auth::{self as auth, BanWatch, Info, Refusal, Request, Secret, Service};
 use fanfare_core::rules::{Grants, PatternError, Right};
 use fanfare_core::time::Time;
@@ -13,14 +14,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often it is looked whether bans have changed: within a second each is in force everywhere.
 const BANS_EVERY: Duration = Duration::from_millis(500);
 /// For how long bans may be out of sight before a server is not ready: longer than a connection takes to be made anew.
 const BANS_UNSEEN_MAX: Duration = Duration::from_secs(10);
-/// How often the log is told why credentials cannot be verified, at most.
-const TROUBLES_EVERY: Duration = Duration::from_secs(10);
 /// How many outcomes a turn takes: each may be an upgrade, with rooms to join.
 const OUTCOMES_PER_TURN: usize = 256;
 /// How often a core is told what time it is.
@@ -35,23 +34,6 @@ pub struct Authenticator {
     mailboxes: Arc<[Mailbox]>,
     told: Told,
     told_of_bans: Told,
-}
-
-/// The trouble that was logged last, and when.
-#[derive(Default)]
-struct Told(Mutex<(String, Option<Instant>)>);
-
-impl Told {
-    /// Whether the log is to hear of it: it is another one than before, and that was a while ago.
-    fn is_news(&self, trouble: &str) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if told.0 == trouble || told.1.is_some_and(|at| now.duration_since(at) < TROUBLES_EVERY) {
-            return false;
-        }
-        *told = (trouble.to_owned(), Some(now));
-        true
-    }
 }
 
 /// Whose credential it is.

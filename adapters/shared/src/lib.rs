@@ -9,6 +9,7 @@ pub mod config;
 pub mod cost;
 pub mod descriptors;
 pub mod drive;
+pub mod hooks;
 pub mod journal;
 pub mod ops;
 pub mod page;
@@ -20,5 +21,6 @@ pub mod sign_in;
 pub mod stopping;
 pub mod time;
 pub mod tls;
+mod told;
 
 pub use fanfare_shell::{listen, signals};

@@ -27,6 +27,8 @@ pub enum Inbound {
     Credentials,
     /// A backend has asked for something, which a turn picks up.
     Ordered,
+    /// Something has been decided about messages, which a turn picks up.
+    Decided,
     /// The process was asked to end, by this signal.
     Signal(&'static str),
 }

@@ -11,6 +11,7 @@ use fanfare_adapter::authentication::{Authenticator, Desk};
 use fanfare_adapter::config::Config;
 use fanfare_adapter::descriptors::{self, Places};
 use fanfare_adapter::drive::{self, Telling, is_pressed};
+use fanfare_adapter::hooks::{HookDesk, Hooks};
 use fanfare_adapter::journal::Refusals;
 use fanfare_adapter::listen::listen;
 use fanfare_adapter::ops::Board;
@@ -80,6 +81,13 @@ impl ThreadedServer {
                 let _ = clients.try_send(Inbound::Ordered);
             })
         });
+        let hooks = Hooks::start(config)?.map(|hooks| {
+            let clients = senders.clients.clone();
+            hooks.desk(0, move || {
+                // If the queue is full, a turn is due anyway.
+                let _ = clients.try_send(Inbound::Decided);
+            })
+        });
         let gate = Gate::new(listener, places).map_err(failed("cannot make the listener non-blocking"))?;
         accept::start(&gate, senders.clients.clone()).map_err(failed("cannot start the thread that accepts"))?;
         Ok(ThreadedServer {
@@ -92,6 +100,7 @@ impl ThreadedServer {
                 broker,
                 credentials,
                 counter,
+                hooks,
                 readiness: Readiness::alone(RedisName::of(&config.redis), board.clone()),
                 stopping: Stopping::new(config),
                 last_round: None,
@@ -111,9 +120,10 @@ impl ThreadedServer {
 
     /// How long there is nothing to do unless somebody says something.
     fn timeout(&self) -> Option<Duration> {
-        let Adapter { broker, connections, stopping, last_round, credentials, counter, .. } = &self.adapter;
-        let is_asked =
-            credentials.as_ref().is_some_and(Desk::is_ready) || counter.as_ref().is_some_and(Counter::is_ready);
+        let Adapter { broker, connections, stopping, last_round, credentials, counter, hooks, .. } = &self.adapter;
+        let is_asked = credentials.as_ref().is_some_and(Desk::is_ready)
+            || counter.as_ref().is_some_and(Counter::is_ready)
+            || hooks.as_ref().is_some_and(HookDesk::is_ready);
         if broker.is_ready() || is_asked {
             return Some(Duration::ZERO);
         }
@@ -130,12 +140,15 @@ impl ThreadedServer {
     /// Publishes figures and readiness.
     fn tell(&mut self, began: Instant) {
         let ThreadedServer { core, adapter, refusals, board, tls, .. } = self;
-        let Adapter { broker, gate, readiness, credentials, .. } = adapter;
+        let Adapter { broker, gate, readiness, credentials, hooks, .. } = adapter;
         Telling { worker: 0, readiness, refusals, board: board.as_deref() }.tell(core, broker, began, |snapshot| {
             snapshot.auth_not_looked_at = credentials.as_ref().map_or(0, Desk::not_looked_at);
             snapshot.auth_bans_unseen_s = credentials.as_ref().map_or(0, Desk::bans_unseen_s);
             snapshot.accept_errors = gate.errors();
             snapshot.accepts_paused = gate.is_paused();
+            if let Some(hooks) = hooks {
+                hooks.describe(snapshot);
+            }
             if let Some(tls) = tls {
                 tls.describe(snapshot);
             }

@@ -7,12 +7,13 @@ use crate::inbox::{Inbound, Inbox};
 use fanfare_adapter::api::Counter;
 use fanfare_adapter::authentication::Desk;
 use fanfare_adapter::drive::is_pressed;
+use fanfare_adapter::hooks::HookDesk;
 use fanfare_adapter::journal;
 use fanfare_adapter::readiness::Readiness;
 use fanfare_adapter::stopping::{Reading, Stopping};
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
-use fanfare_core::{Authenticate, ConnId, Core, Event, Turn};
+use fanfare_core::{Authenticate, ConnId, Core, Event, Proposal, Turn};
 use fanfare_turn::{Steps, Stop};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ pub(crate) struct Adapter {
     pub(crate) credentials: Option<Desk>,
     /// Where what backends ask comes in, where they can.
     pub(crate) counter: Option<Counter>,
+    /// Where webhooks are asked, where rules name any.
+    pub(crate) hooks: Option<HookDesk>,
     pub(crate) readiness: Readiness,
     pub(crate) stopping: Stopping,
     pub(crate) last_round: Option<LastRound>,
@@ -113,7 +116,12 @@ impl<'a> TurnSteps<'a> {
             Inbound::Ended(conn) if connections.is_open(conn) => ending.push(conn),
             Inbound::Writable(conn) if connections.writable(conn) => turn.feed(Event::Writable { conn }),
             // A turn ends with the figures.
-            Inbound::Ended(_) | Inbound::Writable(_) | Inbound::Figures | Inbound::Credentials | Inbound::Ordered => {}
+            Inbound::Ended(_)
+            | Inbound::Writable(_)
+            | Inbound::Figures
+            | Inbound::Credentials
+            | Inbound::Ordered
+            | Inbound::Decided => {}
             Inbound::Signal(name) => self.signalled = Some((name, self.signalled.map_or(1, |(_, times)| times + 1))),
         }
     }
@@ -155,6 +163,9 @@ impl Steps for TurnSteps<'_> {
     }
 
     fn clients(&mut self, turn: &mut Turn<'_>) {
+        if let Some(hooks) = &mut self.adapter.hooks {
+            hooks.feed(turn);
+        }
         if let Some(counter) = &mut self.adapter.counter {
             counter.feed(turn);
         }
@@ -236,6 +247,11 @@ impl Steps for TurnSteps<'_> {
     fn authenticate(&mut self, asked: Authenticate<'_>) {
         let desk = self.adapter.credentials.as_mut();
         desk.expect("it is there wherever clients are asked who they are").ask(asked);
+    }
+
+    fn propose(&mut self, proposal: Proposal<'_>) {
+        let desk = self.adapter.hooks.as_mut();
+        desk.expect("it is there wherever a rule names a hook").propose(proposal);
     }
 
     fn sockets(&mut self) -> &mut Connections {

@@ -7,7 +7,7 @@
 
 use fanfare_core::broker::Ask;
 use fanfare_core::time::Time;
-use fanfare_core::{Action, Actions, Authenticate, ConnId, Core, Delivery, Event, Turn};
+use fanfare_core::{Action, Actions, Authenticate, ConnId, Core, Delivery, Event, Proposal, Turn};
 
 /// What a server that is told to stop does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ pub trait Steps {
     /// next may depend on it.
     fn credentials(&mut self, turn: &mut Turn<'_>);
 
-    /// 7. Feeds what clients have sent, within bounds.
+    /// 7. Feeds what clients have sent, within bounds. Before that, what has been decided about messages of earlier turns
+    ///    ([`Event::Decided`]), because they come first, and what backends ask.
     fn clients(&mut self, turn: &mut Turn<'_>);
 
     /// 8. Whether the connection's socket has something that has not been fed. It is asked of those whose deadline has passed.
@@ -100,6 +101,9 @@ pub trait Steps {
 
     /// Takes an [`Action::Authenticate`].
     fn authenticate(&mut self, asked: Authenticate<'_>);
+
+    /// Takes an [`Action::Propose`].
+    fn propose(&mut self, proposal: Proposal<'_>);
 
     /// Where an [`Action::Send`], an [`Action::Shutdown`] or an [`Action::Close`] goes.
     fn sockets(&mut self) -> &mut Self::Sockets;
@@ -170,6 +174,7 @@ fn carry_out(mut actions: Actions<'_>, steps: &mut impl Steps) {
             Action::Shutdown { conn } => steps.sockets().shutdown(conn),
             Action::Close { conn } => steps.sockets().close(conn),
             Action::Authenticate(asked) => steps.authenticate(asked),
+            Action::Propose(proposal) => steps.propose(proposal),
             Action::Ask(ask) => {
                 // Nobody waits for an end of messages.
                 asked |= !matches!(ask, Ask::Unsubscribe { .. });

@@ -2,7 +2,7 @@
 
 use fanfare_core::broker::{Ask, BrokerEvent};
 use fanfare_core::time::Time;
-use fanfare_core::{Authenticate, Config, ConnId, Core, Dialect, Event, Message, Turn};
+use fanfare_core::{Authenticate, Config, ConnId, Core, Dialect, Event, Message, Proposal, Turn};
 use fanfare_turn::{Sockets, Steps, Stop, turn};
 use std::cell::{Cell, RefCell};
 
@@ -109,6 +109,10 @@ impl Steps for Noting {
 
     fn ask(&mut self, _ask: Ask<'_>) {
         self.note("ask");
+    }
+
+    fn propose(&mut self, _proposal: Proposal<'_>) {
+        self.note("propose");
     }
 
     fn authenticate(&mut self, _asked: Authenticate<'_>) {

@@ -110,6 +110,12 @@ pub enum ErrorCode {
     TokenExpiring,
     /// Whether the credential is good could not be found out.
     AuthUnavailable,
+    /// Whoever looks at messages before they are published does not want this one.
+    Refused,
+    /// Nobody could look at the message; it was not published.
+    HookUnavailable,
+    /// Too many messages wait to be looked at; this one was not published.
+    HookBusy,
 }
 
 impl ErrorCode {
@@ -145,6 +151,9 @@ impl ErrorCode {
             ErrorCode::TokenExpired => "token_expired",
             ErrorCode::TokenExpiring => "token_expiring",
             ErrorCode::AuthUnavailable => "auth_unavailable",
+            ErrorCode::Refused => "refused",
+            ErrorCode::HookUnavailable => "hook_unavailable",
+            ErrorCode::HookBusy => "hook_busy",
         }
     }
 

@@ -31,7 +31,7 @@ impl Rules {
 
 /// Appends all that a rule says, as no other rule does.
 fn write_rule(text: &mut String, rule: &Rule) {
-    let Rule { pattern, history, slow, store, replicas_min, members_max, permissions, presence } = rule;
+    let Rule { pattern, history, slow, store, replicas_min, members_max, permissions, presence, before_publish } = rule;
     let pattern = pattern.as_str();
     // With its length, because a pattern may hold any character.
     write!(text, "{} {pattern} ", pattern.len()).expect("a String takes every write");
@@ -53,8 +53,13 @@ fn write_rule(text: &mut String, rule: &Rule) {
     let is_members = |who: &Who| *who != Who::Granted && *who == permissions.subscribe.unwrap_or(Who::User);
     let seen_by = permissions.presence.filter(|who| !*presence || !is_members(who));
     let permissions = Permissions { presence: seen_by, ..*permissions };
-    writeln!(text, " {slow} {store} {replicas_min} {members_max} {presence}{}", words(permissions))
+    write!(text, " {slow} {store} {replicas_min} {members_max} {presence}{}", words(permissions))
         .expect("a String takes every write");
+    // Left out where nobody is asked, so that older instances agree.
+    if let Some(hook) = before_publish {
+        write!(text, " hook {} {hook}", hook.len()).expect("a String takes every write");
+    }
+    text.push('\n');
 }
 
 /// The word of each right in its place.
@@ -100,6 +105,8 @@ mod tests {
             rule(|rule| rule.replicas_min = 1),
             rule(|rule| rule.members_max = 1),
             rule(|rule| rule.presence = true),
+            rule(|rule| rule.before_publish = Some("a".into())),
+            rule(|rule| rule.before_publish = Some("b".into())),
         ];
         for who in [Who::Anyone, Who::User, Who::Granted, Who::Owner, Who::Nobody].map(Some) {
             let none = Permissions::default();

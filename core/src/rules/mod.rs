@@ -10,6 +10,7 @@ pub use permission::{GRANTS_MAX, Grants, Permissions, Right, Who, user_segment};
 use crate::history::Retention;
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 /// The most rules, because a room's name may be held against each of them.
 pub const RULES_MAX: usize = 1_000;
@@ -48,6 +49,8 @@ pub struct Rule {
     pub permissions: Permissions,
     /// Whether it is kept who is in such a room.
     pub presence: bool,
+    /// Who is asked before a message of a client's is published in such a room, as [`Action::Propose`](crate::Action::Propose) names it.
+    pub before_publish: Option<Arc<str>>,
 }
 
 impl Rule {
@@ -67,6 +70,7 @@ impl Rule {
             members_max: 0,
             permissions: Permissions::default(),
             presence: false,
+            before_publish: None,
         }
     }
 
@@ -153,6 +157,11 @@ impl Rules {
     /// Whether a rule says who may do something.
     pub(crate) fn have_permissions(&self) -> bool {
         self.list.iter().any(|rule| rule.permissions != Permissions::default())
+    }
+
+    /// Whether anybody is asked before messages are published.
+    pub(crate) fn have_hooks(&self) -> bool {
+        self.list.iter().any(|rule| rule.before_publish.is_some())
     }
 
     /// Whether it is kept anywhere who is in a room.

@@ -6,6 +6,7 @@ mod asking;
 mod authentication;
 mod identities;
 mod program;
+mod proposals;
 mod rechecks;
 mod unfit;
 
@@ -31,6 +32,7 @@ use crate::wheel::Wheel;
 use crate::ws::{Message, encode};
 use asking::{Ask, Asking};
 use identities::Identities;
+use proposals::Proposals;
 use rechecks::Rechecks;
 use std::sync::Arc;
 use unfit::Unfit;
@@ -44,6 +46,7 @@ pub(crate) struct Session {
     asking: BySlot<Asking>,
     asks: Vec<Ask>,
     rechecks: Rechecks,
+    proposals: Proposals,
     /// Connections that have shown credentials which did not count: how many, and why the last did not.
     failures: BySlot<(u16, Unfit)>,
     bans: Arc<Bans>,
@@ -86,6 +89,7 @@ impl Session {
             asking: BySlot::with_hasher(Seeded::new(config.seed)),
             asks: Vec::new(),
             rechecks: Rechecks::new(config.auth.as_ref().map_or(0, |auth| auth.rechecks_at_once_max), config.seed),
+            proposals: Proposals::new(config),
             failures: BySlot::with_hasher(Seeded::new(config.seed)),
             bans: Arc::default(),
             awaits_bans: config.auth.as_ref().is_some_and(|auth| auth.awaits_bans),
@@ -205,7 +209,7 @@ impl Session {
                 return refuse_delivery(cx, slot, room, id.as_ref());
             }
         }
-        if cx.config.auth.is_none() && said.key.is_none() {
+        if cx.config.auth.is_none() && said.key.is_none() && !self.proposals.are_wanted() {
             return hub.publish(cx, slot, room, said, id);
         }
         let user = self.identities.user(slot);
@@ -214,7 +218,7 @@ impl Session {
             return refuse(cx, slot, ErrorCode::BadField, reason, id.as_ref(), Some(room));
         }
         if cx.config.auth.is_none() {
-            return hub.publish(cx, slot, room, said, id);
+            return self.proposals.publish(hub, cx, slot, room, said, id);
         }
         let signed = Some((user, cx.unix_ms()));
         // The names of the fields, and a time.
@@ -222,7 +226,7 @@ impl Session {
         // Keys are the user's own. No name of a user has this character as a segment.
         let segment = self.identities.get(slot).map_or("", |who| who.segment);
         let key = said.key.map(|key| format!("{segment}\u{1}{key}"));
-        hub.publish(cx, slot, room, &Publication { key: key.as_deref(), signed, ..*said }, id)
+        self.proposals.publish(hub, cx, slot, room, &Publication { key: key.as_deref(), signed, ..*said }, id)
     }
 
     /// The connection leaves its rooms, and nothing is known of it any more.
@@ -252,6 +256,7 @@ impl Session {
     pub fn describe(&self, metrics: &mut Metrics) {
         metrics.auth_rechecks_deferred_now = self.rechecks.waiting() as u64;
         metrics.auth_waiting_now = self.asking.len() as u64 - metrics.auth_rechecks_deferred_now;
+        metrics.proposals_waiting_now = self.proposals.len() as u64;
         metrics.users_now = self.identities.users() as u64;
     }
 
@@ -276,6 +281,7 @@ impl Session {
             }
         }
         self.rechecks.check(waiting, under_way);
+        self.proposals.check_invariants();
         self.check_memberships(hub, cx);
     }
 
@@ -284,6 +290,7 @@ impl Session {
         assert!(self.identities.users() == 0 && self.asking.is_empty() && self.wheel.is_empty(), "somebody is known");
         assert!(self.failures.is_empty(), "failures of a connection are left");
         self.rechecks.check_idle();
+        assert_eq!(self.proposals.len(), 0, "messages wait for a decision");
     }
 }
 

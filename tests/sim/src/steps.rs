@@ -13,7 +13,7 @@ use crate::trace;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisBroker};
 use fanfare_core::broker::{Ask, BrokerEvent, PublishId};
 use fanfare_core::time::Time;
-use fanfare_core::{Authenticate, Bans, ConnId, Core, Delivery, Denied, Event, Turn};
+use fanfare_core::{Authenticate, Bans, ConnId, Core, Delivery, Denied, Event, Proposal, Turn};
 use fanfare_turn::{Sockets, Steps, Stop, deliver};
 use fanfare_wire::Frame;
 use fastrand::Rng;
@@ -227,6 +227,10 @@ impl Steps for TurnSteps<'_, '_> {
             Ask::Unsubscribe { room } => ("unsubscribe", room).hash(&mut adapter.hash),
         }
         session.ask(ask);
+    }
+
+    fn propose(&mut self, _proposal: Proposal<'_>) {
+        unreachable!("no rule has a hook");
     }
 
     fn authenticate(&mut self, asked: Authenticate<'_>) {

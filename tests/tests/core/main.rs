@@ -29,6 +29,7 @@ mod core_lets_connections_go;
 mod core_limits_hold_on_a_virtual_clock;
 mod core_limits_keep_what_must_hold;
 mod core_messages_have_their_time;
+mod core_messages_need_agreement;
 mod core_messages_through_redis_allocate_nothing;
 mod core_nobody_hears_what_it_may_not;
 mod core_nobody_is_charged_for_others;

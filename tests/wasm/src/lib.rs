@@ -51,6 +51,7 @@ fn conversation(seed: u64) -> u64 {
                 }
                 Action::Ask(ask) => broker.ask(ask),
                 Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+                Action::Propose(_) => unreachable!("no rule has a hook"),
                 Action::Shutdown { .. } | Action::Close { .. } => {}
             }
         }

@@ -162,6 +162,7 @@ fn turn(now: u64, feed: impl FnOnce(&mut Turn<'_>, &mut BTreeMap<ConnId, Socket>
                     }
                     Action::Ask(ask) => broker.ask(ask),
                     Action::Authenticate(_) => unreachable!("`Config::auth` is not set"),
+                    Action::Propose(_) => unreachable!("no rule has a hook"),
                 }
             }
             drop(actions);

@@ -1,7 +1,7 @@
 //! Rules between keys: each value may be right by itself, and the pair still wrong.
 
 use super::program::Program;
-use super::{Config, auth, cluster, rooms, sign_in, tls};
+use super::{Config, auth, cluster, hooks, rooms, sign_in, tls};
 use fanfare_shell::config::{Problem, Rule, Sources};
 
 /// What a message gains on its way: a frame header, or for Redis the envelope's header line, the command around it,
@@ -94,6 +94,7 @@ pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Progra
         .chain(rooms::presence_of_nobody(config, sources))
         .chain(rooms::history_in_classic(config, sources))
         .chain(rooms::replicas_of_nothing(config, sources))
+        .chain(hooks::problems(config, sources))
         .chain(rules.iter().filter_map(|rule| rule.problem(sources)))
         .collect()
 }

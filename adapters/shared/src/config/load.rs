@@ -2,7 +2,7 @@
 
 use super::keys::{KEYS, SECTIONS};
 use super::program::Program;
-use super::{Config, auth, cluster, consistency, prefix, rooms, tls};
+use super::{Config, auth, cluster, consistency, hooks, prefix, rooms, tls};
 use crate::commands;
 use fanfare_shell::config::{Help, Loaded, PortVariable, Schema, Stop};
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ pub(crate) static SCHEMA: Schema<Config> = Schema {
     environment_prefix: "FANFARE_",
     sections: SECTIONS,
     keys: KEYS,
-    tables: &[&rooms::ROOMS, &auth::ISSUERS, &tls::CERTIFICATES],
+    tables: &[&rooms::ROOMS, &auth::ISSUERS, &tls::CERTIFICATES, &hooks::HOOKS],
     questions: &[rooms::WHICH_RULE],
     subcommands: &[commands::TOKEN, commands::BAN, commands::UNBAN, commands::BANS],
     // As older servers have it; their other variable is in the table of keys.
@@ -40,7 +40,7 @@ Every flag is also an environment variable and a key of the TOML file:
   --redis-url URL    FANFARE_REDIS_URL=URL    url = \"URL\" under [redis]
 A flag wins over the environment, the environment over the file, the file over the default. \
 PORT (the port of --listen alone) and REDIS_URL are understood, too. \
-Rules for rooms, [[rooms]], further issuers, [[issuers]], and further certificates, [[certificates]], stand in the file alone.";
+Rules for rooms, [[rooms]], further issuers, [[issuers]], further certificates, [[certificates]], and webhooks, [[hooks]], stand in the file alone.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,5 +84,6 @@ pub fn load(
     loaded.config.core.auth = loaded.config.auth.of_core();
     loaded.warnings.extend(auth::warnings(&loaded.config));
     loaded.warnings.extend(rooms::warnings(&loaded.config));
+    loaded.warnings.extend(hooks::warnings(&loaded.config));
     Ok(loaded)
 }

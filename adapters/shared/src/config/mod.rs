@@ -6,6 +6,7 @@
 mod auth;
 mod cluster;
 mod consistency;
+mod hooks;
 mod keys;
 mod kinds;
 mod load;
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use auth::{
     AlgorithmName, Auth, Callback, FilePath, Issuer, Session, Url, Word, bans_store, methods, signing_secret,
 };
+pub use hooks::{Fail, Hook};
 pub use load::load;
 pub use program::Program;
 pub use redis_url::{Password, RedisTarget, RedisUrlError};
@@ -67,6 +69,8 @@ pub struct Config {
     pub compression: Compression,
     /// Section `auth`, and `[[issuers]]`.
     pub auth: Auth,
+    /// `[[hooks]]`.
+    pub hooks: Vec<Hook>,
 }
 
 impl Config {

@@ -1,6 +1,7 @@
 //! Rules for rooms, `[[rooms]]` in the file: the keys of a rule, what must not stand together, and which rule a room has.
 
 use super::Config;
+use super::hooks::HookName;
 use super::who::{WhoIsThere, WhoMay};
 use fanfare_core::PublishFormat;
 use fanfare_core::broker::redis::{Names, slot_of_partition};
@@ -150,6 +151,13 @@ pub(crate) static ROOM_KEYS: &[Key<Rule>] = &[
         help: "Whether it is kept which users are there. A word in place of true says who may see them; with true, as subscribe",
         environment_alias: None,
         kind: &WhoIsThere,
+    },
+    Key {
+        name: "before_publish",
+        default: "",
+        help: "Which of [[hooks]] is asked before a message of a client is published",
+        environment_alias: None,
+        kind: &HookName { field: Field { get: |rule| &rule.before_publish, get_mut: |rule| &mut rule.before_publish } },
     },
 ];
 

@@ -413,6 +413,31 @@ pub(crate) const FAMILIES: &[Family] = &[
         samples![s => s.presence_commands],
     ),
     counter(
+        "fanfare_hook_requests_total",
+        "Requests to webhooks, each time that one was made.",
+        samples![s => s.hook_requests],
+    ),
+    counter(
+        "fanfare_hook_failures_total",
+        "Requests to webhooks that were not answered in time, or not as they should be.",
+        samples![s => s.hook_failures],
+    ),
+    counter(
+        "fanfare_hook_messages_total",
+        "Messages of clients that waited for a webhook, by what became of them; the others were published.",
+        samples![
+            ("outcome=\"asked\"") s => s.core.proposals,
+            ("outcome=\"refused\"") s => s.core.proposals_refused,
+            ("outcome=\"unavailable\"") s => s.core.proposals_undecided,
+            ("outcome=\"busy\"") s => s.core.proposals_busy,
+        ],
+    ),
+    gauge(
+        "fanfare_hook_messages_waiting",
+        "Messages of clients that wait for a webhook.",
+        samples![s => s.core.proposals_waiting_now],
+    ),
+    counter(
         "fanfare_history_foreign_total",
         "Messages that other programs published into rooms with history: delivered to members, and not stored.",
         samples![s => s.core.history_foreign],

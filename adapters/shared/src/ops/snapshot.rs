@@ -34,6 +34,10 @@ pub struct Snapshot {
     pub presence_commands: u64,
     /// The instances that keep presence together, where there is news of them.
     pub instances: Option<Instances>,
+    /// Requests to webhooks, each time that one was made.
+    pub hook_requests: u64,
+    /// Those of them that failed.
+    pub hook_failures: u64,
     /// Credentials that were not looked at because too many waited.
     pub auth_not_looked_at: u64,
     /// What became of TLS handshakes.

@@ -343,6 +343,7 @@ impl Chaos {
             Action::Ask(broker::Ask::Read { .. }) => panic!("no room keeps history"),
             Action::Ask(broker::Ask::Present { .. } | broker::Ask::Roster { .. }) => panic!("no room has presence"),
             Action::Authenticate(_) => panic!("nobody is asked who they are"),
+            Action::Propose(_) => panic!("nobody is asked about messages"),
         }
     }
 

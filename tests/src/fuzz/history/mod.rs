@@ -288,6 +288,7 @@ impl Cluster {
                 }
                 Action::Ask(ask) => broker.ask(instance, ask),
                 Action::Authenticate(_) => panic!("nobody is asked who they are"),
+                Action::Propose(_) => panic!("nobody is asked about messages"),
             }
         }
         drop(actions);

@@ -96,5 +96,6 @@ fn blank() -> Config {
             callback: Callback { url: None, forward_headers: Vec::new(), timeout: Duration::ZERO, plaintext: false },
             bans_file: None,
         },
+        hooks: Vec::new(),
     }
 }

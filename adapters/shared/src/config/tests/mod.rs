@@ -2,6 +2,7 @@
 
 mod auth;
 mod cluster;
+mod hooks;
 mod rooms;
 mod sign_in;
 mod tls;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use fanfare_core::{Origins, PublishFormat};
 
 use super::auth::ISSUERS;
+use super::hooks::HOOKS;
 use super::keys::SECTIONS;
 use super::load::SCHEMA;
 use super::rooms::ROOM_KEYS;
@@ -445,14 +447,21 @@ fn the_manual_tells_every_key_as_it_is() {
     let of_rules = ROOM_KEYS.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
     let of_issuers = ISSUERS.keys.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
     let of_certificates = CERTIFICATES.keys.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
-    for row in keys.chain(of_rules).chain(of_issuers).chain(of_certificates) {
+    let of_hooks = HOOKS.keys.iter().map(|key| row(key.name, key.default, key.kind.value_name()));
+    for row in keys.chain(of_rules).chain(of_issuers).chain(of_certificates).chain(of_hooks) {
         let line = manual.lines().find(|line| line.starts_with(&row));
         assert!(line.is_some_and(|line| line.len() > row.len() + 10), "docs/configuration.md lacks: {row}");
     }
     let rows = manual.lines().filter(|line| line.starts_with("| `") && line.contains(" | ")).count();
     assert_eq!(
         rows,
-        SCHEMA.keys().count() + ROOM_KEYS.len() + ISSUERS.keys.len() + CERTIFICATES.keys.len() + 1 + 5,
+        SCHEMA.keys().count()
+            + ROOM_KEYS.len()
+            + ISSUERS.keys.len()
+            + CERTIFICATES.keys.len()
+            + HOOKS.keys.len()
+            + 1
+            + 5,
         "a row per key, one for `config`, and one for each word of a right"
     );
 }
