@@ -17,12 +17,16 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// Backends keep connections open, and have several. One more waits until another ends.
 const CONNECTIONS_MAX: usize = 256;
 /// For a request head; a connection that asks for nothing is closed after it, too.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// For a handshake of TLS.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// When accepting fails, mostly for want of descriptors, trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -35,6 +39,8 @@ pub struct Here {
     pub instance: String,
     /// Whether there may be others, through a broker.
     pub has_others: bool,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<Arc<ServerConfig>>,
     /// Bytes that a message may have.
     pub message_bytes_max: usize,
     /// The room of a user.
@@ -97,7 +103,7 @@ impl Api {
         let address = listener.local_addr().map_err(StartError)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError)?;
         let (stop, stopped) = oneshot::channel();
-        let Here { instance, has_others, message_bytes_max, room_of_user, bans, about, stop: stop_here } = here;
+        let Here { tls, instance, has_others, message_bytes_max, room_of_user, bans, about, stop: stop_here } = here;
         let said = link.unasked(0);
         let cluster = Arc::new(Cluster::new(link.clone(), instance, has_others, about, stop_here));
         let blocking = Arc::new(Semaphore::new(BLOCKING_MAX));
@@ -108,7 +114,7 @@ impl Api {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("it was made for this runtime");
                 tokio::spawn(cluster.take_part(said));
-                tokio::spawn(accept(listener, router));
+                tokio::spawn(accept(listener, router, tls.map(TlsAcceptor::from)));
                 // Leaving the runtime ends the task above and its connections. Either outcome means to stop.
                 let _ = stopped.await;
             });
@@ -134,17 +140,17 @@ impl Drop for Api {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, router: Router) {
+async fn accept(listener: tokio::net::TcpListener, router: Router, tls: Option<TlsAcceptor>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // Closed by nobody.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = serve(stream, router.clone());
+                let (router, tls) = (router.clone(), tls.clone());
                 tokio::spawn(async move {
                     // What goes wrong on a connection is its client's own affair.
-                    let _ = connection.await;
+                    let _ = serve(stream, router, tls).await;
                     drop(place);
                 });
             }
@@ -156,10 +162,22 @@ async fn accept(listener: tokio::net::TcpListener, router: Router) {
     }
 }
 
-fn serve(stream: TcpStream, router: Router) -> impl Future<Output = hyper::Result<()>> {
+async fn serve(
+    stream: TcpStream,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     // Answers are small, and leave when they are ready. A socket without the option is slower and no worse.
     let _ = stream.set_nodelay(true);
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
-    server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+    let service = TowerToHyperService::new(router);
+    match tls {
+        None => server.serve_connection(TokioIo::new(stream), service).await?,
+        Some(tls) => {
+            let stream = timeout(HANDSHAKE_TIME_MAX, tls.accept(stream)).await??;
+            server.serve_connection(TokioIo::new(stream), service).await?;
+        }
+    }
+    Ok(())
 }

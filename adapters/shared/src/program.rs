@@ -46,7 +46,7 @@ fn serve<S: Server>(
     signals::ignore_others(reload).map_err(StartError::of("cannot handle signals"))?;
     // All ports are taken before anything is said of any.
     let ops = config.ops_listen.map(Ops::bind).transpose()?;
-    let api = api::Opened::open(config)?;
+    let api = api::Opened::open(config, tls.as_ref())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let link = api.as_ref().map(|api| api.link().clone());
     let server = start(config, Surroundings { board: board.clone(), tls, link })?;

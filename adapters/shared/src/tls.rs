@@ -6,7 +6,7 @@ use crate::ops::Snapshot;
 use fanfare_core::{Proxies, ProxyHeader};
 use fanfare_shell::listen::make_room;
 use fanfare_shell::program::StartError;
-use fanfare_tls::{Acceptor, Look, Session, Watch};
+use fanfare_tls::{Acceptor, Look, ServerConfig, Session, Watch};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -49,6 +49,11 @@ impl Tls {
     /// The same for one of several workers, which counts by itself.
     pub fn of_worker(&self) -> Tls {
         Tls { acceptor: self.acceptor.counting_apart(), ..self.clone() }
+    }
+
+    /// How others than clients are served with the same certificates.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.acceptor.config()
     }
 
     /// For a connection that comes from this address.

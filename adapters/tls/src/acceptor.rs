@@ -62,6 +62,11 @@ impl Acceptor {
         Session::of_server(Arc::clone(&self.config), Arc::clone(&self.counts))
     }
 
+    /// The same for who drives rustls by itself; its handshakes are not counted.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// What became of handshakes.
     pub fn counts(&self) -> &Counts {
         &self.counts

@@ -19,6 +19,7 @@ pub use certificates::{Pair, check};
 pub use connector::{Connector, Trust};
 pub use counts::{Counts, Tally};
 pub use error::{Failure, LoadError};
+pub use rustls::ServerConfig;
 pub use rustls::pki_types::ServerName;
 pub use session::{Progress, Session};
 pub use watch::{Look, Watch};

@@ -1,8 +1,10 @@
 //! Backends publish, read and ask by the HTTP API, of whatever instance they like, as far as their keys go.
 
 use fanfare_tests::backend::{ALL, READER, ask_api, assert_problem, json_of, keys, with_api};
-use fanfare_tests::{Client, Launch, Redis, Response, Server, http, stored};
+use fanfare_tests::{Authority, Client, Launch, Redis, Response, Server, connect_tls, http, stored};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 fn launch() -> Launch {
     with_api(stored::server())
@@ -111,4 +113,27 @@ fn keys_that_are_wrong_are_told_before_anything_opens() {
     let server = Server::launch().api("[[keys]]\nname = \"a\"\nkey = \"short\"\nrights = []\n").run();
     let text = String::from_utf8_lossy(&server.stderr);
     assert!(text.contains("fewer than 32 bytes") && !text.contains("short"), "{text}");
+}
+
+#[test]
+fn backends_may_have_to_connect_by_tls() {
+    let authority = Authority::new();
+    let server = launch().tls(&authority).flag("--api-tls", "on").start();
+    let mut stream = connect_tls(server.api_address(), &authority.client(), "localhost");
+    let request = format!(
+        "GET /v1/rooms/chat:1/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {READER}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("it is taken");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("it is answered");
+    assert!(response.starts_with("HTTP/1.1 200 ") && response.contains(r#""room":"chat:1""#), "{response}");
+    // Without TLS nobody is answered.
+    let mut plain = TcpStream::connect(server.api_address()).expect("it listens");
+    plain.write_all(request.as_bytes()).expect("it is taken");
+    let mut response = Vec::new();
+    let _ = plain.read_to_end(&mut response);
+    assert!(!response.starts_with(b"HTTP"), "{response:?}");
+    let wrong = with_api(Server::launch()).flag("--api-tls", "on").run();
+    let text = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(text.contains("api.tls") && text.contains("there is no certificate"), "{text}");
 }

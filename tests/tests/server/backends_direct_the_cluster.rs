@@ -206,7 +206,7 @@ fn what_is_wrong_is_told() {
 
 #[test]
 fn without_a_broker_an_instance_is_alone() {
-    let server = with_api(Server::launch().flag("--redis-url", "")).start();
+    let server = with_api(Server::launch().embedded()).start();
     let mut member = Client::connect(&server);
     member.subscribe("r");
     assert_eq!(order(&server, "GET /v1/cluster", &Value::Null)["reach"], json!({"answered": 1, "of": 1}));

@@ -67,6 +67,7 @@ mod subscriptions_equal_the_rooms_with_members;
 mod text_must_be_utf8;
 mod the_command_line_answers_and_exits;
 mod the_log_tells_of_connections;
+mod the_manual_of_the_api_can_be_followed;
 mod the_operations_port_tells_what_happens;
 mod trusted_proxies_tell_the_client;
 mod two_versions_run_side_by_side;

@@ -4,12 +4,14 @@ mod bans;
 
 use crate::config::Config;
 use crate::ops::Board;
+use crate::tls::Tls;
 use fanfare_api::{Api, Bans, End, Here, Keys, Order};
 use fanfare_core::rules::own_room_of;
 use fanfare_core::{Core, Event, Turn};
 use fanfare_shell::listen::listen;
 use fanfare_shell::program::StartError;
 use fanfare_shell::signals;
+use fanfare_tls::ServerConfig;
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ pub struct Opened {
     keys: Keys,
     link: Link,
     bans: Option<Arc<dyn Bans>>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl fmt::Debug for Opened {
@@ -38,12 +41,13 @@ impl Opened {
     ///
     /// # Errors
     /// What is wrong with either.
-    pub fn open(config: &Config) -> Result<Option<Opened>, StartError> {
+    pub fn open(config: &Config, tls: Option<&Tls>) -> Result<Option<Opened>, StartError> {
         let (Some(address), Some(path)) = (config.api.listen, &config.api.keys_file) else { return Ok(None) };
         let keys = Keys::read(path).map_err(StartError::of("cannot read api.keys_file"))?;
         let bans = bans::open(config)?;
+        let tls = tls.filter(|_| config.api.tls).map(Tls::config);
         let listener = listen(address)?;
-        Ok(Some(Opened { listener, keys, link: Link::new(config.workers), bans }))
+        Ok(Some(Opened { listener, keys, link: Link::new(config.workers), bans, tls }))
     }
 
     /// The way to the cores.
@@ -56,10 +60,11 @@ impl Opened {
     /// # Errors
     /// If its thread cannot be made.
     pub fn start(self, config: &Config, board: Arc<Board>) -> Result<Api, fanfare_api::StartError> {
-        let Opened { listener, keys, link, bans } = self;
+        let Opened { listener, keys, link, bans, tls } = self;
         let instance = getrandom::u64().map_err(fanfare_api::StartError::of)?;
         let here = Here {
             instance: format!("{instance:016x}"),
+            tls,
             has_others: config.redis.target.is_some(),
             message_bytes_max: config.core.limits.message_bytes_max,
             room_of_user: own_room_of,

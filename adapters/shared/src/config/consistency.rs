@@ -87,6 +87,7 @@ pub(crate) fn check(config: &Config, sources: &Sources<Config>, program: &Progra
         .chain(tls::problems(config, sources))
         .chain(certificate_without_key(config, sources))
         .chain(api_without_keys(config, sources))
+        .chain(api_without_certificate(config, sources))
         .chain(sign_in::problems(config, sources))
         .chain(cluster::problems(config, sources))
         .chain(auth::problems(config, sources))
@@ -131,6 +132,16 @@ fn api_without_keys(config: &Config, sources: &Sources<Config>) -> Option<Proble
         (None, None) => return None,
     };
     Some(Problem { key: key.to_owned(), from: sources.of(key).clone(), wrong, right: right.to_owned() })
+}
+
+/// Backends that are to connect by TLS need a certificate to know the server by.
+fn api_without_certificate(config: &Config, sources: &Sources<Config>) -> Option<Problem> {
+    (config.api.tls && config.tls.pairs().is_empty()).then(|| Problem {
+        key: "api.tls".to_owned(),
+        from: sources.of("api.tls").clone(),
+        wrong: "there is no certificate, so TLS cannot be spoken".to_owned(),
+        right: "off, or tls.cert_file and tls.key_file beside it".to_owned(),
+    })
 }
 
 /// One configuration is read by several programs, and not all of them have several event loops.

@@ -87,6 +87,8 @@ pub struct Api {
     pub listen: Option<SocketAddr>,
     /// `api.keys_file`: who may ask what.
     pub keys_file: Option<PathBuf>,
+    /// `api.tls`: whether TLS is spoken there.
+    pub tls: bool,
 }
 
 /// How this instance shares its rooms with others.

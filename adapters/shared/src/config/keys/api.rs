@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::config::auth::OptionalPath;
 use crate::config::kinds::field;
-use fanfare_shell::config::{Key, OptionalAddress};
+use fanfare_shell::config::{Choice, Key, OptionalAddress};
 
 pub(super) static API: &[Key<Config>] = &[
     Key {
@@ -19,5 +19,12 @@ pub(super) static API: &[Key<Config>] = &[
         help: "The keys of backends and their rights: a file of TOML with a table [[keys]] for each, of name, key and rights",
         environment_alias: None,
         kind: &OptionalPath { right: "a file of TOML with [[keys]]", field: field!(api.keys_file) },
+    },
+    Key {
+        name: "api.tls",
+        default: "off",
+        help: "Whether backends connect by https:// alone, with the certificates by which clients know the server",
+        environment_alias: None,
+        kind: &Choice { choices: &[("off", false), ("on", true)], field: field!(api.tls) },
     },
 ];
