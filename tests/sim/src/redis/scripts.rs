@@ -144,9 +144,11 @@ impl Redis {
         self.data.replica.clone()
     }
 
-    /// From a replica it becomes the master, with what it has of the data.
+    /// From a replica it becomes the master, with what it has of the data. Its replication id is another one, also where it has not learned
+    /// yet that it was no master any more.
     pub fn promote(&mut self, kept: Kept) {
-        self.demote(false);
+        self.is_replica = false;
+        self.data.incarnation += 1;
         (self.data.kept, self.data.replica) = (kept.clone(), kept);
     }
 
