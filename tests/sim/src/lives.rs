@@ -154,10 +154,15 @@ impl Lives {
         }
     }
 
-    /// Up to where the epoch `to` goes on from `from`; `None` where nothing is known of that.
+    /// Up to where the epoch `to` goes on from `from`, as servers know it; `None` where nothing is known of that.
     pub fn fence(&self, room: usize, from: Epoch, to: Epoch) -> Option<u64> {
+        self.common(room, (from, to), ENDED_KNOWN)
+    }
+
+    /// Up to where the epoch `to` goes on from `from`, through at most so many others.
+    pub fn common(&self, room: usize, (from, to): (Epoch, Epoch), epochs_max: usize) -> Option<u64> {
         let (mut epoch, mut fence, mut epochs) = (to, u64::MAX, 0);
-        while epoch != from && epochs < ENDED_KNOWN {
+        while epoch != from && epochs < epochs_max {
             let parent = self.room(room).lives.get(&epoch)?.parent?;
             (epoch, fence, epochs) = (parent.epoch, fence.min(parent.offset), epochs + 1);
         }

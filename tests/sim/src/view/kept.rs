@@ -385,9 +385,10 @@ impl View {
         Err(format!("what is stored at {stored:?} comes, and it is at {at:?}"))
     }
 
-    /// The offset in this epoch up to which somebody at another place has seen everything.
+    /// The offset in this epoch up to which somebody at another place has seen everything, who is not told of epochs. Its instance may have
+    /// followed one after the other, so that more have passed than are known at once.
     fn seen_in(&self, room: usize, at: Position, epoch: Epoch, lives: &Lives) -> u64 {
-        lives.fence(room, at.epoch, epoch).map_or(0, |fence| fence.min(at.offset))
+        lives.common(room, (at.epoch, epoch), usize::MAX).map_or(0, |fence| fence.min(at.offset))
     }
 
     /// Whether it has seen everything of a room with history, or been told of it.
