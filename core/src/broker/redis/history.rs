@@ -24,6 +24,7 @@ use super::RedisConfig;
 use super::command;
 use super::names::Names;
 use super::resp::{Items, Reply};
+use crate::broker::Store;
 use crate::history::{
     Continuity, Epoch, IdempotencyKey, Page, Part, Position, Query, Removal, Remove, Retention, Stored, StoredAt,
     millis,
@@ -202,6 +203,14 @@ pub fn remove(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, remove: &Remove, p
         Removal::All => command::argument(out, b""),
     }
     command::argument(out, remove.epoch.map_or(String::new(), |epoch| epoch.to_string()).as_bytes());
+}
+
+/// Appends the one or the other.
+pub(super) fn store_or_remove(out: &mut Vec<u8>, room: &Room<'_>, drawn: u64, asked: &Store<'_>, payload: &[u8]) {
+    match asked.removes {
+        None => store(out, room, drawn, asked.key.as_ref(), payload),
+        Some(asked) => remove(out, room, drawn, asked, payload),
+    }
 }
 
 /// No command of [`store`] for these is longer, nor of [`remove`].

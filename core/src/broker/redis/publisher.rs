@@ -273,9 +273,8 @@ impl Publisher {
         self.publishes += 1;
         let drawn = self.draw(room);
         let asked = StoreAsked::new(room, id, replicas_min, config);
-        self.append_or_wait(Asked::Store(asked), outbox, now, |out| match store.removes {
-            None => history::store(out, &of, drawn, store.key.as_ref(), payload),
-            Some(remove) => history::remove(out, &of, drawn, remove, payload),
+        self.append_or_wait(Asked::Store(asked), outbox, now, |out| {
+            history::store_or_remove(out, &of, drawn, store, payload);
         });
     }
 

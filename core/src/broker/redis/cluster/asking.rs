@@ -184,7 +184,7 @@ impl Cluster {
                 self.drawn += 1;
                 let drawn = history::draw(self.config.seed, self.drawn, room);
                 let of = Room::new(room, *store.retention, &self.config);
-                history::store(&mut bytes, &of, drawn, store.key.as_ref(), payload);
+                history::store_or_remove(&mut bytes, &of, drawn, store, payload);
                 let asked = Asked::Store(StoreAsked::new(room, id, replicas_min, &self.config));
                 self.wait((role, asked, partition), bytes, was_sent);
             }
