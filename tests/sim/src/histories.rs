@@ -75,6 +75,12 @@ impl Histories {
                 options.faults.push((fault, mean));
             }
         }
+        // So does what removes.
+        let removals = &mut rng(seed, "removals");
+        let mean = pick(removals, &[50, 200, 1_000]) * pause / count;
+        if removals.u32(0..2) == 0 && !options.is_quiet() {
+            options.faults.push((Fault::Removal, mean.max(1)));
+        }
         Histories {
             kept,
             waits,

@@ -35,6 +35,8 @@ pub struct Instance {
     pub is_stopping: bool,
     stop_due: Option<Stop>,
     shed_due: Option<f64>,
+    /// What its program wants.
+    commands: Vec<String>,
     /// It lets everybody go, since then by its clock if it takes no newcomers any more.
     drains: Option<Option<Time>>,
     /// The first turns at which everybody was due, at which an earlier fence was given up at the latest, and at which the last one was.
@@ -83,6 +85,7 @@ impl Instance {
             is_stopping: false,
             stop_due: None,
             shed_due: None,
+            commands: Vec::new(),
             drains: None,
             overdue: Vec::new(),
             stale_due: false,
@@ -143,6 +146,12 @@ impl Instance {
     /// It is told to let this share of its connections go.
     pub fn shed(&mut self, share: f64, around: &mut Surroundings<'_>) {
         self.shed_due = Some(share);
+        self.wake(around);
+    }
+
+    /// Its program wants something.
+    pub fn command(&mut self, text: String, around: &mut Surroundings<'_>) {
+        self.commands.push(text);
         self.wake(around);
     }
 
@@ -267,9 +276,12 @@ impl Instance {
             stale_fed,
             stop_due,
             shed_due,
+            commands: std::mem::take(&mut self.commands),
             failed: None,
         };
         fanfare_turn::turn(core, &mut steps, now);
+        // Nobody waits for what the program is answered: it gives no id.
+        core.replies().for_each(drop);
         core.check_invariants();
         self.check_drained(now)?;
         if let Some(untrue) = self.adapter.untrue.take() {

@@ -2,17 +2,19 @@
 //! trimmed. The rules are the documentation's, in other words than the code under test has for them.
 
 use crate::reference::Key;
-use fanfare_core::history::{Epoch, Position, Retention};
-use std::collections::BTreeMap;
+use fanfare_core::history::{Epoch, Position, Removal, Retention};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many ended epochs of a room are known, at most. Who comes back from an earlier one has lost everything.
 const ENDED_KNOWN: usize = 16;
 
-/// A message that was stored.
+/// A message that was stored, or a removal.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Which.
-    pub key: Key,
+    /// Which message; none if it is a removal.
+    pub key: Option<Key>,
+    /// What it removes.
+    pub removes: Option<Removal>,
     /// Of its payload.
     pub bytes: u64,
     /// When, by Redis's clock.
@@ -35,6 +37,8 @@ struct Room {
     entries: BTreeMap<Position, Entry>,
     lives: BTreeMap<Epoch, Life>,
     places: BTreeMap<Key, Position>,
+    /// Offsets at which a removal stands in any epoch.
+    removals: BTreeSet<u64>,
     /// As of the last script that ran.
     epoch: Option<Epoch>,
     /// The same on each server.
@@ -61,6 +65,7 @@ impl Lives {
                 entries: BTreeMap::new(),
                 lives: BTreeMap::new(),
                 places: BTreeMap::new(),
+                removals: BTreeSet::new(),
                 epoch: None,
                 epochs: BTreeMap::new(),
                 replicated: BTreeMap::new(),
@@ -111,7 +116,10 @@ impl Lives {
     pub fn stored(&mut self, room: usize, place: Position, entry: Entry) {
         let room = self.rooms[room].as_mut().expect("its script has run");
         assert!(room.entries.insert(place, entry).is_none(), "a place is taken once");
-        room.places.insert(entry.key, place);
+        match entry.key {
+            Some(key) => drop(room.places.insert(key, place)),
+            None => drop(room.removals.insert(place.offset)),
+        }
         room.lives.get_mut(&place.epoch).expect("its epoch has begun").last = place.offset;
     }
 
@@ -152,6 +160,26 @@ impl Lives {
             }
             place.epoch = parent.epoch;
         }
+    }
+
+    /// Whether what stands at this place is removed by what stands behind it in its epoch, up to an offset.
+    pub fn is_removed(&self, room: usize, place: Position, until: u64) -> bool {
+        let mut behind = self.room(room).removals.range(place.offset + 1..).take_while(|at| **at <= until);
+        behind.any(|at| self.is_removed_at(room, place, *at))
+    }
+
+    /// Whether it is removed by what stands at this offset of its epoch.
+    pub fn is_removed_at(&self, room: usize, place: Position, at: u64) -> bool {
+        let removal = self.entry(room, Position { offset: at, ..place }).and_then(|entry| entry.removes);
+        removal.is_some_and(|removal| removal.covers(at, place.offset))
+    }
+
+    /// The last message of an epoch up to this offset that is not removed; 0 if there is none.
+    pub fn unremoved(&self, room: usize, epoch: Epoch, mut offset: u64) -> u64 {
+        while offset > 0 && self.is_removed(room, Position { epoch, offset }, u64::MAX) {
+            offset -= 1;
+        }
+        offset
     }
 
     /// Up to where the epoch `to` goes on from `from`, as servers know it; `None` where nothing is known of that.

@@ -107,11 +107,13 @@ pub enum Fault {
     ClusterRestart,
     /// An instance's lease runs out while somebody comes to it, and what it says to Redis arrives late.
     InstanceLapses,
+    /// A backend removes a message, or clears a room.
+    Removal,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 40] = [
+    pub const ALL: [Fault; 41] = [
         Fault::ClientReset,
         Fault::ClientBlackhole,
         Fault::ClientStall,
@@ -152,6 +154,7 @@ impl Fault {
         Fault::InstanceCutOff,
         Fault::ClusterRestart,
         Fault::InstanceLapses,
+        Fault::Removal,
     ];
 
     /// Whether it does anything in seeds with histories only.
@@ -173,7 +176,8 @@ impl Fault {
 
     /// Whether it does something in every seed.
     fn is_of_all(self) -> bool {
-        !self.is_of_histories() && !self.is_of_sentinels() && !self.is_of_clusters() && self != Fault::InstanceLapses
+        let is_of_some = matches!(self, Fault::InstanceLapses | Fault::Removal);
+        !self.is_of_histories() && !self.is_of_sentinels() && !self.is_of_clusters() && !is_of_some
     }
 }
 

@@ -440,7 +440,9 @@ impl Redis {
         around: &mut Surroundings<'_>,
     ) -> Result<usize, String> {
         let (receivers, sent) = self.tell_subscribers(channel, payload);
-        let (is_no_room, room) = (self.is_no_room(channel), self.name_of(channel)?);
+        // What is removed is known by its place alone.
+        let is_removal = payload.starts_with(b"F2 ") && payload.windows(9).any(|part| part == b" REMOVED ");
+        let (is_no_room, room) = (self.is_no_room(channel) || is_removal, self.name_of(channel)?);
         trace!(
             around.trace,
             around.timeline,

@@ -183,6 +183,8 @@ pub struct Reference {
     last_published: BTreeMap<(WireId, u64, usize, bool), u64>,
     /// What is stored.
     pub lives: Lives,
+    /// Removals of which clients have been told, and by which instance.
+    removals_told: Vec<(Incarnation, usize, Position)>,
     /// Messages in all rooms.
     pub published_total: u64,
 }
@@ -202,6 +204,7 @@ impl Reference {
             leaves: BTreeMap::new(),
             last_published: BTreeMap::new(),
             lives: Lives::new(kept, waits),
+            removals_told: Vec::new(),
             published_total: 0,
         }
     }
@@ -239,6 +242,23 @@ impl Reference {
     /// What is known of a message.
     pub fn sent(&self, key: Key) -> Option<&Sent> {
         self.sent.get(&key)
+    }
+
+    /// A client is told of a removal by an instance: from now on that knows of it.
+    pub fn removal_told(&mut self, incarnation: Option<Incarnation>, room: usize, at: Position) {
+        self.removals_told.extend(incarnation.map(|incarnation| (incarnation, room, at)));
+    }
+
+    /// How many have been told.
+    pub fn removals_told(&self) -> usize {
+        self.removals_told.len()
+    }
+
+    /// Whether what stands at this place is removed by one of the first so many of those that this instance has told.
+    pub fn knew_removed(&self, first: usize, incarnation: Option<Incarnation>, room: usize, place: Position) -> bool {
+        self.removals_told[..first].iter().any(|(of, in_room, at)| {
+            Some(*of) == incarnation && *in_room == room && self.lives.is_removed_at(room, place, at.offset)
+        })
     }
 
     /// Where a message is stored, if it is.

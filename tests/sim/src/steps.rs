@@ -11,7 +11,7 @@ use crate::sentinel::Target;
 use crate::timeline::Happening;
 use crate::trace;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisBroker};
-use fanfare_core::broker::{Ask, BrokerEvent, PublishId};
+use fanfare_core::broker::{Ask, BrokerEvent, PublishId, Store};
 use fanfare_core::time::Time;
 use fanfare_core::{Authenticate, Bans, ConnId, Core, Delivery, Denied, Event, Proposal, Turn};
 use fanfare_turn::{Sockets, Steps, Stop, deliver};
@@ -93,6 +93,7 @@ pub(crate) struct TurnSteps<'a, 'b> {
     pub(crate) stop_due: Option<Stop>,
     /// It is told to let this share of its connections go.
     pub(crate) shed_due: Option<f64>,
+    pub(crate) commands: Vec<String>,
     /// The last write was to this connection, and failed.
     pub(crate) failed: Option<ConnId>,
 }
@@ -139,6 +140,9 @@ impl Steps for TurnSteps<'_, '_> {
         self.adapter.read_clients(self.options, turn, self.now, self.around);
         if let Some(share) = self.shed_due {
             turn.feed(Event::Shed { share });
+        }
+        for text in self.commands.drain(..) {
+            turn.feed(Event::Command { text: &text, user: None });
         }
         if self.stale_due {
             *self.stale_fed += self.adapter.feed_stale(turn, self.rng);
@@ -195,6 +199,9 @@ impl Steps for TurnSteps<'_, '_> {
     fn ask(&mut self, ask: Ask<'_>) {
         let TurnSteps { adapter, session, around, .. } = self;
         match ask {
+            Ask::Publish { room, payload, store: Some(Store { removes: Some(_), .. }), .. } => {
+                ("remove", room, payload).hash(&mut adapter.hash);
+            }
             Ask::Publish { room, payload, id, .. } => {
                 ("publish", room, payload, id).hash(&mut adapter.hash);
                 let is_up = match around.reference.is_slotted() {

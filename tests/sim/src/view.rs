@@ -99,6 +99,8 @@ pub struct View {
     wire: WireId,
     client: usize,
     dialect: Dialect,
+    /// How many removals clients had been told of when it connected.
+    pub removals_told: usize,
     seats: Vec<Seat>,
     /// Rooms of which it asks who is there.
     observed: BTreeSet<usize>,
@@ -140,6 +142,7 @@ impl View {
             wire,
             client,
             dialect,
+            removals_told: 0,
             seats: vec![Seat::default(); options.rooms],
             observed: BTreeSet::new(),
             asked: BTreeMap::new(),

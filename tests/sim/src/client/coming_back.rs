@@ -3,7 +3,7 @@
 use super::Client;
 use crate::cluster::Surroundings;
 use crate::view::{Ask, Gap, HistoryAsk, Message, Page, Part, Start};
-use fanfare_core::history::{Epoch, Position};
+use fanfare_core::history::{Epoch, Position, Removal};
 use serde_json::Value;
 
 impl Client {
@@ -77,6 +77,21 @@ pub(super) fn gap_in(said: &Value) -> Result<Gap, String> {
     }
 }
 
+/// What a `REMOVED` says, and where it stands.
+pub(super) fn removal_in(said: &Value) -> Result<(Removal, Position), String> {
+    let epoch = epoch_in(said, "epoch")?.ok_or("REMOVED without an epoch")?;
+    let at = said["at"].as_u64().ok_or("REMOVED without a place")?;
+    Ok((what_is_removed(said, at)?, Position { epoch, offset: at }))
+}
+
+fn what_is_removed(said: &Value, at: u64) -> Result<Removal, String> {
+    match (said["offset"].as_u64(), said["through"].as_u64()) {
+        (Some(offset), None) => Ok(Removal::One(offset)),
+        (None, Some(through)) if through + 1 == at => Ok(Removal::All),
+        _ => Err(format!("something else is removed at {at}: {said}")),
+    }
+}
+
 /// What a `HISTORY` says.
 pub(super) fn history_in(said: &Value) -> Result<Page, String> {
     let epoch = epoch_in(said, "epoch")?.ok_or("HISTORY without an epoch")?;
@@ -84,7 +99,8 @@ pub(super) fn history_in(said: &Value) -> Result<Page, String> {
     let message = |said: &Value| match (said["offset"].as_u64(), said["time"].as_u64()) {
         (Some(offset), Some(time_ms)) => {
             let from = said["from"].as_str().map(str::to_owned);
-            Ok(Message { offset, time_ms, from, json: said["message"].clone() })
+            let removes = said.get("removed").map(|removed| what_is_removed(removed, offset)).transpose()?;
+            Ok(Message { offset, time_ms, from, json: said["message"].clone(), removes })
         }
         _ => Err(format!("a message without offset or time: {said}")),
     };

@@ -1,6 +1,6 @@
 //! What a client makes of what it hears. Every word of it is judged.
 
-use super::coming_back::{gap_in, history_in, place_in};
+use super::coming_back::{gap_in, history_in, place_in, removal_in};
 use super::costly::GROWN_BYTES;
 use super::{Client, Connection};
 use crate::cluster::Surroundings;
@@ -182,6 +182,10 @@ impl Client {
             }
             ("GAP", Some(room)) if value["reason"] == "interrupted" => view.interrupted(room, reference),
             ("GAP", Some(room)) => view.gap(room, gap_in(&value)?, reference),
+            ("REMOVED", Some(room)) => {
+                let (removal, at) = removal_in(&value)?;
+                view.removed(room, removal, at, reference)
+            }
             ("HISTORY", Some(room)) => {
                 let page = history_in(&value)?;
                 // It is charged with what is stored, which has a header.

@@ -434,7 +434,7 @@ impl Client {
         let might_always =
             |right: Right| room.is_none_or(|room| !guard.might_refuse(wire, times, (right, room), "forbidden"));
         let is_fair = match (kind, asked.map(|(ask, _)| ask)) {
-            ("MESSAGE" | "PRESENT" | "JOINED" | "LEFT", _) => might(times, Right::Subscribe),
+            ("MESSAGE" | "REMOVED" | "PRESENT" | "JOINED" | "LEFT", _) => might(times, Right::Subscribe),
             ("HISTORY", _) => might(times, Right::History),
             ("SUBSCRIBED", Some(Ask::Subscribe(_, _, start))) => {
                 might(times, Right::Subscribe) && (*start == Start::Live || might(times, Right::History))

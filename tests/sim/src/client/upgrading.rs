@@ -20,6 +20,7 @@ impl Client {
         }
         trace!(around.trace, around.timeline, "client {} opens wire {wire} to instance {place}", self.number);
         let mut view = View::new(session, wire, self.number, self.dialect, &self.options);
+        view.removals_told = around.reference.removals_told();
         if self.dialect == Dialect::Fanfare {
             view.take_up(&self.seen);
             self.observed.iter().for_each(|room| view.observes(*room));

@@ -93,6 +93,7 @@ impl Cluster<'_> {
                 let place = self.draw(fault, self.instances.len());
                 self.strike_instance(fault, place)
             }
+            Fault::Removal => self.remove(fault),
             Fault::SentinelDown | Fault::SentinelPause | Fault::SentinelStale => self.strike_sentinel(fault),
             Fault::SentinelFailover | Fault::MasterLost | Fault::SplitBrain => self.fail_over(fault),
             fault if fault.is_of_clusters() => self.strike_cluster(fault)?,
@@ -167,6 +168,22 @@ impl Cluster<'_> {
                 self.plan_relief(fault, place);
             }
         }
+        Some(())
+    }
+
+    /// One of the newest messages of a room, or now and then all of them.
+    fn remove(&mut self, fault: Fault) -> Option<()> {
+        let lives = &self.around.reference.lives;
+        let rooms: Vec<usize> = (0..self.options.rooms).filter(|room| lives.keeps(*room)).collect();
+        let room = self.pick(fault, &rooms)?;
+        let last = self.around.reference.lives.last(room)?;
+        let (back, what) = (self.draw(fault, 12) as u64, self.draw(fault, 10));
+        let offset = (what > 0).then(|| last.offset.saturating_sub(back));
+        let text = serde_json::json!({"type": "REMOVE", "room": ROOMS[room], "offset": offset}).to_string();
+        let place = self.draw(fault, self.instances.len());
+        let instance = self.instances[place].as_mut()?;
+        trace!(self.around.trace, self.around.timeline, "the backend asks instance {place}: {text}");
+        instance.command(text, &mut self.around);
         Some(())
     }
 

@@ -14,7 +14,7 @@ use crate::timeline::Happening;
 use crate::trace;
 use fanfare_core::broker::redis::history::Script;
 use fanfare_core::broker::redis::presence::commands;
-use fanfare_core::history::{Continuity, Epoch, Moment, Part, Position, Query, Retention, RoomLog};
+use fanfare_core::history::{Continuity, Epoch, Moment, Part, Position, Query, Removal, Remove, Retention, RoomLog};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -232,31 +232,52 @@ impl Redis {
     }
 
     fn store(&mut self, wire: WireId, call: &Call<'_>, around: &mut Surroundings<'_>) -> Result<(), String> {
-        let [channel, messages_max, bytes_max, payload] = call.arguments else {
+        let [channel, messages_max, bytes_max, payload, removal @ ..] = call.arguments else {
             return Err(format!("a message is stored with {:?}", call.arguments));
         };
         let retention = call.retention(number(messages_max)?, number(bytes_max)?);
         if around.reference.lives.retention(call.room) != Some(retention) {
             return Err(format!("what is kept is {retention:?}"));
         }
-        let key = Reference::key_of(&String::from_utf8_lossy(payload))?;
+        let remove = match removal {
+            [] => None,
+            [at, b""] => {
+                let what = if at.is_empty() { Removal::All } else { Removal::One(number(at)?) };
+                Some(Remove { what, epoch: None })
+            }
+            _ => return Err(format!("something is removed with {removal:?}")),
+        };
+        let key = match remove {
+            None => Some(Reference::key_of(&String::from_utf8_lossy(payload))?),
+            Some(remove) if remove.what.payload().as_bytes() == *payload => None,
+            Some(_) => return Err(format!("{removal:?} is removed, and what is stored is not that")),
+        };
         let (log, incarnation, now_ms) = self.log(call.room, around);
         let before = log.position();
         let moment = Moment { now_ms, incarnation: &incarnation, drawn: call.drawn };
-        let stored = log.store(&moment, &retention, None, payload).map_err(|error| error.to_string())?;
+        let stored = match &remove {
+            None => log.store(&moment, &retention, None, payload),
+            Some(remove) => log.remove(&moment, &retention, remove),
+        };
+        let Ok(stored) = stored else {
+            let last = log.position().expect("an epoch has begun");
+            around.reference.lives.ran(call.room, (self.number, before), last, now_ms)?;
+            self.answer(wire, |out| out.extend_from_slice(b"-NOMESSAGE there is no such message\r\n"));
+            return Ok(());
+        };
         let Position { epoch, offset } = stored.position;
         around.reference.lives.ran(call.room, (self.number, before), stored.position, now_ms)?;
         around.reference.lives.stored(
             call.room,
             stored.position,
-            Entry { key, bytes: payload.len() as u64, time_ms: now_ms },
+            Entry { key, removes: remove.map(|remove| remove.what), bytes: payload.len() as u64, time_ms: now_ms },
         );
         let published = [format!("F2 {epoch} {offset} ").as_bytes(), payload].concat();
         let refused = self.refuses_publish;
-        if refused {
+        if refused && key.is_some() {
             let origin = if self.node.is_some() { self.number } else { 0 };
             around.reference.published((Some(wire), origin), ROOMS[call.room], &published, &[])?;
-        } else {
+        } else if !refused {
             self.deliver((Some(wire), true), channel, &published, around)?;
         }
         trace!(around.trace, around.timeline, "redis: stores {key:?} at {epoch} {offset}, announced: {}", !refused);

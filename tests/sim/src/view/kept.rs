@@ -4,7 +4,7 @@ use super::{Ask, Dialect, View};
 use crate::lives::Lives;
 use crate::network::Network;
 use crate::reference::{Key, Origin, Owed, Reference};
-use fanfare_core::history::{Epoch, Position};
+use fanfare_core::history::{Epoch, Position, Removal};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -66,6 +66,8 @@ pub struct Message {
     pub from: Option<String>,
     /// What was sent.
     pub json: Value,
+    /// What is removed, if it is no message.
+    pub removes: Option<Removal>,
 }
 
 /// What is missing, as the client is told.
@@ -134,16 +136,52 @@ impl View {
 
     /// Whether the message at this place need not come, because the client has sent it here and did not want it back.
     fn is_spared(&self, room: usize, place: Position, reference: &Reference) -> bool {
-        let sent = reference.lives.entry(room, place).and_then(|entry| reference.sent(entry.key));
+        let sent = reference.lives.entry(room, place).and_then(|entry| reference.sent(entry.key?));
         sent.is_some_and(|sent| sent.session == self.session && !sent.echo)
     }
 
     /// The last place up to which nothing has to come behind this one.
     fn reach(&self, room: usize, mut place: Position, reference: &Reference) -> Position {
-        while self.is_spared(room, Position { offset: place.offset + 1, ..place }, reference) {
-            place.offset += 1;
+        loop {
+            let next = Position { offset: place.offset + 1, ..place };
+            if !self.is_spared(room, next, reference) && !self.is_passed_over(room, next, reference) {
+                return place;
+            }
+            place = next;
         }
-        place
+    }
+
+    /// Whether nothing need come of what stands there: it is removed, or a removal of which the client's dialect cannot tell.
+    fn is_passed_over(&self, room: usize, place: Position, reference: &Reference) -> bool {
+        let lives = &reference.lives;
+        let is_removal = || lives.entry(room, place).is_some_and(|entry| entry.removes.is_some());
+        lives.is_removed(room, place, u64::MAX) || self.dialect != Dialect::Fanfare && is_removal()
+    }
+
+    /// `REMOVED`.
+    ///
+    /// # Errors
+    /// If it is not what comes next.
+    pub fn removed(
+        &mut self,
+        room: usize,
+        removal: Removal,
+        place: Position,
+        reference: &mut Reference,
+    ) -> Result<(), String> {
+        self.check_explained(room)?;
+        let lives = &reference.lives;
+        let at = self.seats[room].course.at.filter(|_| self.is_member(room) && lives.keeps(room));
+        let at = at.ok_or("REMOVED to somebody who is no member of a room with history")?;
+        let is_next = place.epoch == at.epoch
+            && place.offset > at.offset
+            && place.offset <= self.reach(room, at, reference).offset + 1;
+        if !is_next || lives.entry(room, place).and_then(|entry| entry.removes) != Some(removal) {
+            return Err(format!("it is at {at:?}, and {removal:?} stands at {place:?}"));
+        }
+        reference.removal_told(self.incarnation, room, place);
+        self.seats[room].course.at = Some(place);
+        Ok(())
     }
 
     /// Whatever it was passed over has been told.
@@ -314,6 +352,11 @@ impl View {
             let last = course.unstored.insert(origin, index + 1).unwrap_or(0);
             return if index < last { Err(format!("{key:?} comes behind number {}", last - 1)) } else { Ok(()) };
         };
+        let epoch = self.seats[room].course.at.map_or(stored.epoch, |at| at.epoch);
+        let place = Position { epoch, ..stored };
+        if reference.knew_removed(self.removals_told, self.incarnation, room, place) {
+            return Err(format!("{key:?} comes from {stored:?}, and its instance knew before that it is removed"));
+        }
         let course = &self.seats[room].course;
         if is_own && !course.may_repeat {
             return Err(format!("{key:?} comes back to its sender, who did not want it"));
@@ -325,7 +368,7 @@ impl View {
                 if self.reach(room, at, reference).offset + 1 < offset || offset <= at.offset {
                     return Err(format!("it is at {at:?}"));
                 }
-                if reference.lives.entry(room, place).map(|entry| entry.key) != Some(key) {
+                if reference.lives.entry(room, place).and_then(|entry| entry.key) != Some(key) {
                     return Err(format!("{key:?} is stored at {stored:?}, and it is at {at:?}"));
                 }
                 place
@@ -421,36 +464,52 @@ impl View {
             return Err("HISTORY, and nobody asked".to_owned());
         };
         let (lives, &Page { epoch, ref messages, more }) = (&reference.lives, page);
-        for (message, expected) in messages.iter().zip(messages.first().map_or(0, |first| first.offset)..) {
-            let entry = lives.entry(room, Position { epoch, offset: message.offset });
-            let sent = entry.filter(|entry| entry.time_ms == message.time_ms).and_then(|of| reference.sent(of.key));
-            let is_right = sent.is_some_and(|sent| {
-                let json = serde_json::from_str(&sent.json).ok();
-                json == Some(message.json.clone()) && sent.from == message.from.as_deref()
-            });
+        let had = ask.last.filter(|last| last.epoch == epoch).map_or(0, |last| last.offset);
+        let mut expected = messages.first().map_or(0, |first| first.offset);
+        for message in messages {
+            let place = Position { epoch, offset: message.offset };
+            if lives.is_removed(room, place, had) {
+                return Err(format!("message {} of it had been removed when it was asked", message.offset));
+            }
+            while expected < message.offset && lives.is_removed(room, Position { epoch, offset: expected }, u64::MAX) {
+                expected += 1;
+            }
+            let entry = lives.entry(room, place).filter(|entry| entry.time_ms == message.time_ms);
+            let sent = entry.and_then(|of| reference.sent(of.key?));
+            let is_removal = message.removes.is_some() && entry.and_then(|entry| entry.removes) == message.removes;
+            let is_right = is_removal
+                || sent.is_some_and(|sent| {
+                    let json = serde_json::from_str(&sent.json).ok();
+                    json == Some(message.json.clone()) && sent.from == message.from.as_deref()
+                });
             if !is_right || message.offset != expected {
                 return Err(format!("message {} of it is {entry:?}", message.offset));
             }
+            expected += 1;
         }
         let is_trimmed = |offset| lives.is_trimmed(room, Position { epoch, offset });
+        let unremoved = |offset| lives.unremoved(room, epoch, offset);
+        // Whether nothing comes between: it is kept no more, or removed.
+        let is_gone = |to: u64, down_to: u64| {
+            let last = unremoved(to);
+            last <= down_to || is_trimmed(last)
+        };
         // What had been stored when it was asked, if that is kept, is there.
         let last = ask.last.filter(|last| last.epoch == epoch && last.offset > 0 && !is_trimmed(last.offset));
         let last = last.map_or(0, |last| last.offset);
         let bounds = messages.first().zip(messages.last()).map(|(first, last)| (first.offset, last.offset));
         let is_fair = match (ask.part, bounds) {
             (Part::After(after), None) => last <= after,
-            (Part::After(after), Some((from, to))) => {
-                from > after && (from == after + 1 || is_trimmed(from - 1)) && (more || to >= last)
-            }
-            (Part::Before(before), None) => last == 0 || before == 1 || is_trimmed(before.min(last + 1) - 1),
-            (Part::Before(before), Some((_, to))) => to < before && (to + 1 == before || to >= last),
+            (Part::After(after), Some((from, to))) => from > after && is_gone(from - 1, after) && (more || to >= last),
+            (Part::Before(before), None) => last == 0 || is_gone(before.min(last + 1) - 1, 0),
+            (Part::Before(before), Some((_, to))) => to < before && (unremoved(before - 1) <= to || to >= last),
             (Part::Newest, None) => last == 0,
             (Part::Newest, Some((_, to))) => to >= last,
         };
         let is_from_the_end = !matches!(ask.part, Part::After(_));
         let is_told_more = match bounds.filter(|_| is_from_the_end) {
             Some((from, _)) if more => from > 1,
-            Some((from, _)) => from == 1 || is_trimmed(from - 1),
+            Some((from, _)) => is_gone(from - 1, 0),
             None => true,
         };
         let is_of_the_epoch = !is_from_the_end || ask.epoch.is_none_or(|asked| asked == epoch);

@@ -64,7 +64,7 @@ impl Scene {
         sent.stores = true;
         self.reference.send(key, sent);
         self.reference.published((None, 0), "tea", format!("F2 {text}").as_bytes(), &[]).unwrap();
-        self.reference.lives.stored(ROOM, place, Entry { key, bytes: 1, time_ms: 0 });
+        self.reference.lives.stored(ROOM, place, Entry { key: Some(key), removes: None, bytes: 1, time_ms: 0 });
         key
     }
 
