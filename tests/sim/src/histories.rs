@@ -77,15 +77,18 @@ impl Histories {
         }
         // So does what removes.
         let removals = &mut rng(seed, "removals");
-        let mean = pick(removals, &[50, 200, 1_000]) * pause / count;
-        if removals.u32(0..2) == 0 && !options.is_quiet() {
+        let mean = pick(removals, &[5, 50, 500]) * pause / count;
+        let removes = removals.u32(0..2) == 0 && !options.is_quiet();
+        if removes {
             options.faults.push((Fault::Removal, mean.max(1)));
         }
+        // Many read while something is removed.
+        let reads_min = if removes { pick(removals, &[0, 300]) } else { 0 };
         Histories {
             kept,
             waits,
             unstored: pick(r, &[0, 100]),
-            reads: pick(r, &[0, 50, 200]),
+            reads: pick(r, &[0, 50, 200]).max(reads_min),
             replica_lag: pick(r, &[1, 5, 30]),
         }
     }

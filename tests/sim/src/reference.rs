@@ -257,7 +257,12 @@ impl Reference {
     /// Whether what stands at this place is removed by one of the first so many of those that this instance has told.
     pub fn knew_removed(&self, first: usize, incarnation: Option<Incarnation>, room: usize, place: Position) -> bool {
         self.removals_told[..first].iter().any(|(of, in_room, at)| {
-            Some(*of) == incarnation && *in_room == room && self.lives.is_removed_at(room, place, at.offset)
+            let is_known = Some(*of) == incarnation && *in_room == room;
+            // In an epoch that does not go on from that one, something else may stand there.
+            let there = self.lives.entry(room, Position { epoch: place.epoch, ..*at });
+            let is_same =
+                || there.zip(self.lives.entry(room, *at)).is_some_and(|(one, other)| std::ptr::eq(one, other));
+            is_known && is_same() && self.lives.is_removed_at(room, place, at.offset)
         })
     }
 

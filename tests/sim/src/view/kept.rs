@@ -352,8 +352,10 @@ impl View {
             let last = course.unstored.insert(origin, index + 1).unwrap_or(0);
             return if index < last { Err(format!("{key:?} comes behind number {}", last - 1)) } else { Ok(()) };
         };
-        let epoch = self.seats[room].course.at.map_or(stored.epoch, |at| at.epoch);
-        let place = Position { epoch, ..stored };
+        // Who cannot be told of an epoch may be in another one than it knows.
+        let place = self.seats[room].course.at.map_or(stored, |at| Position { epoch: at.epoch, ..stored });
+        let is_there = reference.lives.entry(room, place).is_some_and(|entry| entry.key == Some(key));
+        let place = if is_there { place } else { stored };
         if reference.knew_removed(self.removals_told, self.incarnation, room, place) {
             return Err(format!("{key:?} comes from {stored:?}, and its instance knew before that it is removed"));
         }
@@ -464,12 +466,15 @@ impl View {
             return Err("HISTORY, and nobody asked".to_owned());
         };
         let (lives, &Page { epoch, ref messages, more }) = (&reference.lives, page);
-        let had = ask.last.filter(|last| last.epoch == epoch).map_or(0, |last| last.offset);
+        // What it has been told of, or what was there when it asked.
+        let seen = self.seats[room].course.at.filter(|_| self.is_member(room));
+        let places = [ask.last, seen].into_iter().flatten().filter(|place| place.epoch == epoch);
+        let had = places.map(|place| place.offset).max().unwrap_or(0);
         let mut expected = messages.first().map_or(0, |first| first.offset);
         for message in messages {
             let place = Position { epoch, offset: message.offset };
             if lives.is_removed(room, place, had) {
-                return Err(format!("message {} of it had been removed when it was asked", message.offset));
+                return Err(format!("message {} of it was known to be removed", message.offset));
             }
             while expected < message.offset && lives.is_removed(room, Position { epoch, offset: expected }, u64::MAX) {
                 expected += 1;
