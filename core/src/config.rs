@@ -64,7 +64,7 @@ use std::time::Duration;
 /// assert_eq!(config.presence.connections_per_user_max, 0);
 /// assert!(config.compression.is_some_and(|settings| (settings.threshold_bytes, settings.level) == (256, 1)));
 /// assert_eq!((config.default_dialect, config.subprotocols), (Dialect::Fanfare, Subprotocols::Own));
-/// assert_eq!((config.echo, config.journal), (false, false));
+/// assert_eq!((config.echo, config.journal, config.notices), (false, false, false));
 /// assert_eq!(config.publish_format, PublishFormat::Fanfare);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,8 @@ pub struct Config {
     pub echo: bool,
     /// Whether what becomes of connections is kept for [`Core::journal`](crate::Core::journal), for a log.
     pub journal: bool,
+    /// Whether who connects and disconnects is kept for [`Core::notices`](crate::Core::notices).
+    pub notices: bool,
     /// The form of what is published.
     pub publish_format: PublishFormat,
     /// The body of the response to `GET /`: an HTML page.
@@ -350,6 +352,7 @@ impl Default for Config {
             subprotocols: Subprotocols::Own,
             echo: false,
             journal: false,
+            notices: false,
             publish_format: PublishFormat::Fanfare,
             page: b"<!doctype html><title>Fanfare</title><p>A WebSocket server.",
         }

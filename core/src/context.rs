@@ -6,6 +6,7 @@ use crate::history::Position;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::protocol::{CommandId, ErrorCode, reply};
 use crate::slots::{Phase, Slots};
 use crate::time::Time;
@@ -22,6 +23,7 @@ pub(crate) struct Context {
     pub limits: Limits,
     pub metrics: Metrics,
     pub journal: Journal,
+    pub notices: Notices,
     /// What the backend was answered, and has yet to be told.
     pub replies: Vec<Vec<u8>>,
 }

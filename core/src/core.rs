@@ -21,6 +21,7 @@ use crate::journal::{Entry, Journal};
 use crate::limits::Limits;
 use crate::limits::meter::Limit;
 use crate::metrics::Metrics;
+use crate::notices::{Notice, Notices};
 use crate::proposal::{Decision, ProposalId};
 use crate::protocol::command::Start;
 use crate::protocol::reply;
@@ -93,6 +94,7 @@ impl Core {
                 limits: Limits::new(&config),
                 metrics: Metrics::default(),
                 journal: Journal::new(config.journal, config.seed),
+                notices: Notices::new(&config),
                 replies: Vec::new(),
                 config,
             },
@@ -190,6 +192,13 @@ impl Core {
     /// nothing is kept.
     pub fn journal(&mut self) -> impl Iterator<Item = Entry> + '_ {
         self.cx.journal.take()
+    }
+
+    /// Takes what others are to be told of since it was last asked, in order: who has connected and disconnected, if
+    /// [`Config::notices`](crate::Config::notices) says so, and which rooms have members, where rules have
+    /// [`Rule::occupancy`](crate::rules::Rule::occupancy). To be asked after every turn: beyond 65,536 notices nothing is kept.
+    pub fn notices(&mut self) -> impl Iterator<Item = Notice> + '_ {
+        self.cx.notices.take()
     }
 
     /// Takes what the commands of [`Event::Command`](crate::Event::Command) have been answered since it was last asked: JSON texts as
@@ -504,6 +513,7 @@ impl Core {
         }
         reason.count(&mut self.cx.metrics);
         self.cx.journal.ends(slot, reason.code(), reason.text());
+        self.cx.notices.ends(slot, reason.code());
         self.session.depart(&mut self.hub, &mut self.cx, slot, reason.rest());
         self.transport.close(&mut self.cx, slot, reason);
     }

@@ -472,6 +472,7 @@ mod identity;
 mod journal;
 mod limits;
 mod metrics;
+mod notices;
 pub mod presence;
 mod proposal;
 pub mod protocol;
@@ -498,6 +499,7 @@ pub use identity::{Authenticate, Ban, Banned, Bans, Denied, Identity, Source, TO
 pub use journal::Entry;
 pub use limits::{Network, Origin, Origins, Proxies, ProxyHeader, Rate};
 pub use metrics::Metrics;
+pub use notices::Notice;
 pub use proposal::{Decision, Proposal, ProposalId};
 pub use ws::deflate::Compression;
 pub use ws::{Message, Messages};

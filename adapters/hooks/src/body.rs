@@ -41,7 +41,14 @@ pub enum Event {
         /// Where it comes from, if that is known.
         address: Option<String>,
         /// What it speaks.
-        dialect: &'static str,
+        dialect: String,
+    },
+    /// It has become known who a connected client is.
+    Identified {
+        /// Its name on this instance.
+        connection: String,
+        /// Who that is.
+        user: String,
     },
     /// It is connected no more.
     Disconnected {
@@ -91,7 +98,8 @@ struct Batch<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Told<'a> {
-    Connected { connection: &'a str, user: Option<&'a str>, address: Option<&'a str>, dialect: &'static str },
+    Connected { connection: &'a str, user: Option<&'a str>, address: Option<&'a str>, dialect: &'a str },
+    Identified { connection: &'a str, user: &'a str },
     Disconnected { connection: &'a str, user: Option<&'a str>, code: Option<u16> },
     Room { room: &'a str },
 }
@@ -123,6 +131,7 @@ impl Event {
                 "client.connected",
                 Told::Connected { connection, user: user.as_deref(), address: address.as_deref(), dialect },
             ),
+            Event::Identified { connection, user } => ("client.identified", Told::Identified { connection, user }),
             Event::Disconnected { connection, user, code } => {
                 ("client.disconnected", Told::Disconnected { connection, user: user.as_deref(), code: *code })
             }

@@ -76,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) counts: Counts,
     pub(crate) is_stopping: AtomicBool,
     now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(crate) changed: Box<dyn Fn() + Send + Sync>,
     ids: AtomicU64,
     trouble: Mutex<Option<String>>,
 }
@@ -111,7 +112,8 @@ impl Shared {
 
 impl<T: Send + 'static> Hook<T> {
     /// Starts its threads, as far as anything is `asked` or `told`. Each answer is handed over on one of them, with the tag of its question,
-    /// or why there is none; so `deliver` must not block. The clock tells Unix time in ms.
+    /// or why there is none; so `deliver` must not block. Nor must `changed`, which is called when a batch of events has been taken or
+    /// not. The clock tells Unix time in ms.
     ///
     /// # Errors
     /// What is wrong with the options, or a thread that cannot be started.
@@ -119,6 +121,7 @@ impl<T: Send + 'static> Hook<T> {
         options: Options,
         (asked, told): (bool, bool),
         deliver: impl Fn(T, Result<Answer, String>) + Send + Sync + 'static,
+        changed: impl Fn() + Send + Sync + 'static,
         now_ms: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let Options { url, plaintext, key, roots, timeout, concurrency, retry_for, instance, message_bytes_max } =
@@ -133,6 +136,7 @@ impl<T: Send + 'static> Hook<T> {
             counts: Counts::default(),
             is_stopping: AtomicBool::new(false),
             now_ms: Box::new(now_ms),
+            changed: Box::new(changed),
             ids: AtomicU64::new(0),
             trouble: Mutex::new(None),
         });

@@ -187,6 +187,7 @@ fn tell(shared: &Shared, queue: &Queue, first: Instant, events: &[Box<RawValue>]
         if outcome.is_ok() {
             break;
         }
+        (shared.changed)();
         let is_stopping = queue.pause(Duration::ZERO).is_some();
         if is_last || is_stopping || first.elapsed() >= retry_for {
             let lost = events.len() + if is_stopping { queue.give_up() } else { 0 };
@@ -198,6 +199,7 @@ fn tell(shared: &Shared, queue: &Queue, first: Instant, events: &[Box<RawValue>]
         pause = (pause * 2).min(PAUSE_MAX);
     }
     queue.state().sent = 0;
+    (shared.changed)();
 }
 
 /// Up to a quarter longer or shorter, so that the instances of a server do not all come back at once.

@@ -156,6 +156,9 @@ impl Server {
             if let Some(counter) = &mut self.adapter.counter {
                 counter.collect(&mut self.core);
             }
+            if let Some(hooks) = &mut self.adapter.hooks {
+                hooks.collect(&mut self.core);
+            }
             self.tell(began);
             let now = self.now();
             if drive::has_stopped(&self.core, &mut self.adapter.broker, self.adapter.stopping.stop_at(), now) {

@@ -1,18 +1,17 @@
 //! Between the cores of a server and the threads of its webhooks. A core asks about a message, and goes on with its turns. What has been
 //! decided waits in its mailbox, and wakes its loop.
 
-use crate::config::{Config, Fail};
+use crate::config::{Config, ConnectionEvent, Fail};
 use crate::ops::Snapshot;
 use crate::program::StartError;
 use crate::time::unix_ms;
 use crate::told::Told;
-use fanfare_core::{ConnId, Decision, Event, Proposal, ProposalId, Turn};
-use fanfare_hooks::{Answer, Hook, Options, Question};
-use std::collections::VecDeque;
+use fanfare_core::{ConnId, Core, Decision, Event, Notice, Proposal, ProposalId, Turn};
+use fanfare_hooks::{self as hooks, Answer, Hook, Options, Question};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 /// How many decisions a turn takes: each may be a message to many.
 const DECISIONS_PER_TURN: usize = 64;
@@ -25,12 +24,16 @@ type Decided = (ProposalId, Option<Answer>);
 pub struct Hooks {
     list: Vec<One>,
     mailboxes: Arc<[Mailbox]>,
+    /// By how many workers rooms are occupied, of those whose rules tell of that. What is told of a room is told while this is locked, so
+    /// that it is told in order.
+    occupied: Mutex<HashMap<Box<str>, usize>>,
 }
 
 /// One of them.
 struct One {
     name: String,
     fail: Fail,
+    events: Vec<ConnectionEvent>,
     hook: Hook<Tag>,
     told: Told,
 }
@@ -48,6 +51,8 @@ struct Mailbox {
     decided: Mutex<Vec<Decided>>,
     /// There is something in it. It is set and cleared while that is locked.
     has_any: AtomicBool,
+    /// Events have been taken, or not.
+    has_changed: AtomicBool,
     wake: OnceLock<Wake>,
 }
 
@@ -62,6 +67,16 @@ impl Mailbox {
         decided.push((proposal, answer));
         self.has_any.store(true, Ordering::Release);
         drop(decided);
+        self.wake();
+    }
+
+    /// Events have been taken, or not: figures and log tell of it.
+    fn note(&self) {
+        self.has_changed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(wake) = self.wake.get() {
             wake();
         }
@@ -93,7 +108,7 @@ fn otherwise(fail: Fail) -> Option<Answer> {
 }
 
 impl Hooks {
-    /// Starts the threads of those that rules name.
+    /// Starts the threads of those that rules name, or that are told of connections.
     ///
     /// # Errors
     /// A file that cannot be read, or a thread that cannot be started.
@@ -105,7 +120,9 @@ impl Hooks {
         let mut list = Vec::new();
         for hook in &config.hooks {
             let is_asked = rules.iter().any(|rule| rule.before_publish.as_deref() == Some(&*hook.name));
-            if !is_asked {
+            let is_told =
+                !hook.events.is_empty() || rules.iter().any(|rule| rule.occupancy.as_deref() == Some(&*hook.name));
+            if !is_asked && !is_told {
                 continue;
             }
             let unread = |why: String| StartError(format!("cannot start the hook {:?}: {why}", hook.name));
@@ -116,7 +133,7 @@ impl Hooks {
                 roots: hook.roots().map_err(unread)?,
                 timeout: hook.timeout,
                 concurrency: hook.concurrency,
-                retry_for: Duration::ZERO,
+                retry_for: hook.retry_for,
                 instance: instance.clone(),
                 message_bytes_max: config.core.limits.message_bytes_max,
             };
@@ -124,11 +141,19 @@ impl Hooks {
             let deliver = move |Tag { worker, proposal }: Tag, outcome: Result<Answer, String>| {
                 of_answers[worker].put(proposal, outcome.ok().or_else(|| otherwise(fail)));
             };
-            let started = Hook::start(options, (true, false), deliver, unix_ms);
+            let of_changes = Arc::clone(&mailboxes);
+            let changed = move || of_changes[0].note();
+            let started = Hook::start(options, (is_asked, is_told), deliver, changed, unix_ms);
             let hook_threads = started.map_err(StartError::of("cannot start the threads of a hook"))?;
-            list.push(One { name: hook.name.clone(), fail, hook: hook_threads, told: Told::default() });
+            list.push(One {
+                name: hook.name.clone(),
+                fail,
+                events: hook.events.clone(),
+                hook: hook_threads,
+                told: Told::default(),
+            });
         }
-        Ok((!list.is_empty()).then(|| Arc::new(Hooks { list, mailboxes })))
+        Ok((!list.is_empty()).then(|| Arc::new(Hooks { list, mailboxes, occupied: Mutex::default() })))
     }
 
     /// The desk of this worker, whose loop `wake` wakes.
@@ -136,6 +161,35 @@ impl Hooks {
         // Each worker has one.
         let _ = self.mailboxes[worker].wake.set(Box::new(wake));
         HookDesk { hooks: Arc::clone(self), worker, collected: VecDeque::new() }
+    }
+
+    /// Tells those that want it of a connection.
+    fn tell_of_connection(&self, kind: ConnectionEvent, event: &hooks::Event) {
+        let told = self.list.iter().filter(|one| one.events.contains(&kind));
+        told.for_each(|one| one.hook.tell(event));
+    }
+
+    /// Tells the hook of this name that a room is occupied or not, unless it is by another worker as well.
+    fn tell_of_room(&self, name: &str, room: Box<str>, is_occupied: bool) {
+        let mut occupied = self.occupied.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = occupied.get(&room).copied().unwrap_or(0);
+        let event = match (before, is_occupied) {
+            (0, true) => {
+                occupied.insert(room.clone(), 1);
+                hooks::Event::Occupied { room: room.into_string() }
+            }
+            (1, false) => {
+                occupied.remove(&room);
+                hooks::Event::Vacated { room: room.into_string() }
+            }
+            (_, is_occupied) => {
+                occupied.insert(room, if is_occupied { before + 1 } else { before.saturating_sub(1) });
+                return;
+            }
+        };
+        if let Some(one) = self.list.iter().find(|one| one.name == name) {
+            one.hook.tell(&event);
+        }
     }
 
     /// Tells the log what is wrong with endpoints, when that has changed.
@@ -193,7 +247,7 @@ impl HookDesk {
     /// Feeds what has been decided, as much as a turn takes.
     pub fn feed(&mut self, turn: &mut Turn<'_>) {
         let decided = self.hooks.mailboxes[self.worker].take();
-        if !decided.is_empty() {
+        if !decided.is_empty() || self.hooks.mailboxes[self.worker].has_changed.swap(false, Ordering::AcqRel) {
             self.hooks.tell_troubles();
         }
         self.collected.extend(decided);
@@ -209,6 +263,37 @@ impl HookDesk {
         }
     }
 
+    /// Takes from the core what is to be told, after a turn.
+    pub fn collect(&mut self, core: &mut Core) {
+        for notice in core.notices() {
+            let (worker, hooks) = (self.worker, &self.hooks);
+            match notice {
+                Notice::Connected { conn, user, address, dialect } => {
+                    let event = hooks::Event::Connected {
+                        connection: connection(worker, conn),
+                        user: user.map(String::from),
+                        address: address.map(|address| address.to_string()),
+                        dialect: format!("{dialect:?}").to_lowercase(),
+                    };
+                    hooks.tell_of_connection(ConnectionEvent::Connected, &event);
+                }
+                Notice::Identified { conn, user } => {
+                    let event =
+                        hooks::Event::Identified { connection: connection(worker, conn), user: user.into_string() };
+                    hooks.tell_of_connection(ConnectionEvent::Connected, &event);
+                }
+                Notice::Disconnected { conn, user, code } => {
+                    let user = user.map(String::from);
+                    let event = hooks::Event::Disconnected { connection: connection(worker, conn), user, code };
+                    hooks.tell_of_connection(ConnectionEvent::Disconnected, &event);
+                }
+                Notice::Occupied { hook, room } => hooks.tell_of_room(&hook, room, true),
+                Notice::Vacated { hook, room } => hooks.tell_of_room(&hook, room, false),
+                _ => {}
+            }
+        }
+    }
+
     /// Adds the figures of all workers, told by one of them.
     pub fn describe(&self, snapshot: &mut Snapshot) {
         if self.worker > 0 {
@@ -218,6 +303,8 @@ impl HookDesk {
             let figures = hook.figures();
             snapshot.hook_requests += figures.requests;
             snapshot.hook_failures += figures.failures;
+            snapshot.hook_events_dropped += figures.events_dropped;
+            snapshot.hook_events_waiting += figures.events_waiting;
         }
     }
 }

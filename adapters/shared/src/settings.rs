@@ -57,6 +57,7 @@ pub fn core_config(config: &Config, places: Places, drawn: Drawn, page: &'static
         core.rules = core.rules.with_own_rooms();
     }
     core.journal = config.log.level == LogLevel::Debug;
+    core.notices = config.hooks.iter().any(|hook| !hook.events.is_empty());
     core
 }
 

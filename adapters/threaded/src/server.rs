@@ -178,6 +178,9 @@ impl Server for ThreadedServer {
             if let Some(counter) = &mut self.adapter.counter {
                 counter.collect(&mut self.core);
             }
+            if let Some(hooks) = &mut self.adapter.hooks {
+                hooks.collect(&mut self.core);
+            }
             self.tell(began);
         }
     }

@@ -105,6 +105,11 @@ impl Hub {
         if is_kept {
             self.histories.keep(room);
         }
+        if cx.fanout.audience(room).is_empty()
+            && let Some(hook) = self.rule(cx, room).and_then(|rule| rule.occupancy.clone())
+        {
+            cx.notices.occupied(hook, name);
+        }
         let is_open = self.is_open(room);
         cx.fanout.join(&mut cx.slots, slot, room, !is_open, is_kept);
         self.note_member(cx, slot, room);
@@ -185,6 +190,11 @@ impl Hub {
             cx.limits.quotas_mut().leave(slot, room);
         }
         if cx.fanout.audience(room).is_empty() {
+            if self.observed(room).is_none()
+                && let Some(hook) = self.rule(cx, room).and_then(|rule| rule.occupancy.clone())
+            {
+                cx.notices.vacated(hook, &self.rooms.get(room).name);
+            }
             self.linger(cx, room);
         }
         if self.presence.is_some() {

@@ -31,7 +31,18 @@ impl Rules {
 
 /// Appends all that a rule says, as no other rule does.
 fn write_rule(text: &mut String, rule: &Rule) {
-    let Rule { pattern, history, slow, store, replicas_min, members_max, permissions, presence, before_publish } = rule;
+    let Rule {
+        pattern,
+        history,
+        slow,
+        store,
+        replicas_min,
+        members_max,
+        permissions,
+        presence,
+        before_publish,
+        occupancy,
+    } = rule;
     let pattern = pattern.as_str();
     // With its length, because a pattern may hold any character.
     write!(text, "{} {pattern} ", pattern.len()).expect("a String takes every write");
@@ -58,6 +69,9 @@ fn write_rule(text: &mut String, rule: &Rule) {
     // Left out where nobody is asked, so that older instances agree.
     if let Some(hook) = before_publish {
         write!(text, " hook {} {hook}", hook.len()).expect("a String takes every write");
+    }
+    if let Some(hook) = occupancy {
+        write!(text, " occupancy {} {hook}", hook.len()).expect("a String takes every write");
     }
     text.push('\n');
 }
@@ -107,6 +121,7 @@ mod tests {
             rule(|rule| rule.presence = true),
             rule(|rule| rule.before_publish = Some("a".into())),
             rule(|rule| rule.before_publish = Some("b".into())),
+            rule(|rule| rule.occupancy = Some("a".into())),
         ];
         for who in [Who::Anyone, Who::User, Who::Granted, Who::Owner, Who::Nobody].map(Some) {
             let none = Permissions::default();

@@ -51,6 +51,9 @@ pub struct Rule {
     pub presence: bool,
     /// Who is asked before a message of a client's is published in such a room, as [`Action::Propose`](crate::Action::Propose) names it.
     pub before_publish: Option<Arc<str>>,
+    /// Who is told when such a room has its first member on this core, and when it has lost its last one:
+    /// [`Notice::Occupied`](crate::Notice::Occupied).
+    pub occupancy: Option<Arc<str>>,
 }
 
 impl Rule {
@@ -71,6 +74,7 @@ impl Rule {
             permissions: Permissions::default(),
             presence: false,
             before_publish: None,
+            occupancy: None,
         }
     }
 

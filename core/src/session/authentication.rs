@@ -253,6 +253,7 @@ impl Session {
             cx.limits.quotas_mut().begin(slot, user, rooms.into_iter(), cx.now);
         }
         cx.journal.identified(cx.slots.id(slot), &identity.user);
+        cx.notices.identified(cx.slots.id(slot), &identity.user);
         hub.identify(cx, slot, &identity.user, identity.info.as_deref().unwrap_or_default());
         self.set_timer(cx, slot);
         self.review(hub, cx, slot)

@@ -391,6 +391,9 @@ impl Transport {
         cx.limits.begin_rested(&mut cx.slots, slot, cx.now);
         let dialect: Dialect = cx.slots.get(slot).dialect;
         cx.journal.opened(cx.slots.id(slot), dialect, cx.now);
+        let conn = cx.slots.id(slot);
+        let address = self.address(cx, slot);
+        cx.notices.opened(conn, dialect, address);
         self.wheel.set(slot, cx.now + cx.config.timeouts.ping_interval);
     }
 

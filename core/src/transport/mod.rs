@@ -91,7 +91,7 @@ impl Transport {
             sources: Sources::new(
                 config.admission.connections_per_address_max,
                 config.admission.connects_per_address,
-                config.auth.is_some(),
+                config.auth.is_some() || config.notices,
                 config.seed,
             ),
             introducers: HashMap::with_hasher(Seeded::new(config.seed)),
@@ -155,6 +155,7 @@ impl Transport {
         }
         if before == Phase::Open {
             cx.journal.closed(cx.slots.id(slot), cx.now);
+            cx.notices.closed(cx.slots.id(slot));
         }
         if before != phase {
             self.pending.leave(before);
@@ -201,7 +202,7 @@ impl Transport {
         assert!(self.wheel.len() <= live, "only connections that are alive have a timer");
         assert_eq!((open, heads), (cx.metrics.connections_now, cx.metrics.pending_upgrades_now));
         assert!(
-            cx.journal.tells_of().is_none_or(|told| told as u64 == open),
+            [cx.journal.tells_of(), cx.notices.tells_of()].into_iter().flatten().all(|told| told as u64 == open),
             "the end of whoever is open will be told"
         );
         assert!(self.heads.keys().chain(self.held.keys()).all(|slot| slots.get(*slot).phase == Phase::Head));

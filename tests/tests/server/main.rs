@@ -76,6 +76,7 @@ mod upgrade_refusals_say_why;
 mod users_keep_their_quotas;
 mod users_of_a_dead_instance_leave_once;
 mod valkey_in_place_of_redis;
+mod webhooks_are_told_what_happens;
 mod webhooks_decide_about_messages;
 mod what_is_published_is_heard;
 mod who_is_in_a_room_is_told;

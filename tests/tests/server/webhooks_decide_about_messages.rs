@@ -139,7 +139,7 @@ fn while_it_is_slow_or_down_messages_fail_as_it_is_said() {
         let mut sender = Client::connect(&server);
         send(&mut sender, "chat:1", "a", 1);
         assert_eq!(error_of(&mut sender, 1).0, "hook_unavailable");
-        assert!(server.metrics().value("fanfare_hook_failures_total") >= 1.0);
+        server.wait_for_metrics("the failure counts", |metrics| metrics.value("fanfare_hook_failures_total") >= 1.0);
         server.wait_for_log("the hook does not do what it should");
 
         let server = launch(&url, "timeout_ms = 200\nfail = \"open\"").start();

@@ -3,14 +3,17 @@
 
 use super::Config;
 use super::auth::{OptionalPath, Url, WebUrl};
+use super::kinds::DAY_MS;
 use super::rooms::ROOMS;
 use fanfare_auth::read_file;
 use fanfare_core::rules::Rule;
 use fanfare_hooks::{Options, SetupError, SigningKey};
 use fanfare_shell::config::{
-    Choice, Fault, Field, Given, Key, Kind, Milliseconds, Number, Problem, Sources, Tables, Text, Unit, read_text,
+    Choice, Fault, Field, Given, Key, Kind, List, Milliseconds, Number, Problem, Sources, Tables, Text, Unit, read_text,
 };
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +41,40 @@ pub struct Hook {
     pub fail: Fail,
     /// `concurrency`: requests about messages at the same time.
     pub concurrency: usize,
+    /// `events`: what it is told of all connections.
+    pub events: Vec<ConnectionEvent>,
+    /// `retry_for_ms`: for how long it is told again of what it has not taken.
+    pub retry_for: Duration,
+}
+
+/// What a hook may be told of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEvent {
+    /// A client has connected, or has shown who it is.
+    Connected,
+    /// It has gone.
+    Disconnected,
+}
+
+impl FromStr for ConnectionEvent {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<ConnectionEvent, &'static str> {
+        match text {
+            "connected" => Ok(ConnectionEvent::Connected),
+            "disconnected" => Ok(ConnectionEvent::Disconnected),
+            _ => Err("it is none of connected and disconnected"),
+        }
+    }
+}
+
+impl fmt::Display for ConnectionEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ConnectionEvent::Connected => "connected",
+            ConnectionEvent::Disconnected => "disconnected",
+        })
+    }
 }
 
 /// What becomes of a message while its endpoint does not answer.
@@ -63,6 +100,8 @@ pub(crate) static HOOKS: Tables<Config, Hook> = Tables {
         timeout: Duration::from_secs(2),
         fail: Fail::Closed,
         concurrency: 16,
+        events: Vec::new(),
+        retry_for: Duration::from_secs(600),
     },
     check: |hook| {
         let fault = |key, wrong: &str, right: String| Err(Fault { key, wrong: wrong.to_owned(), right });
@@ -163,6 +202,27 @@ pub(crate) static HOOK_KEYS: &[Key<Hook>] = &[
             field: Field { get: |hook: &Hook| &hook.concurrency, get_mut: |hook| &mut hook.concurrency },
         },
     },
+    Key {
+        name: "events",
+        default: "",
+        help: "What it is told of all connections: connected, disconnected",
+        environment_alias: None,
+        kind: &List {
+            value_name: "EVENTS",
+            right: "any of connected and disconnected, in an array of texts",
+            field: Field { get: |hook: &Hook| &hook.events, get_mut: |hook| &mut hook.events },
+        },
+    },
+    Key {
+        name: "retry_for_ms",
+        default: "600000",
+        help: "For how long it is told again of events that it has not taken",
+        environment_alias: None,
+        kind: &Milliseconds {
+            range: 0..=DAY_MS,
+            field: Field { get: |hook: &Hook| &hook.retry_for, get_mut: |hook| &mut hook.retry_for },
+        },
+    },
 ];
 
 /// The name of a hook in a rule, or none.
@@ -214,7 +274,9 @@ impl Hook {
 
 /// The hooks that a rule names, by the names of its keys.
 fn named(rule: &Rule) -> impl Iterator<Item = (&'static str, &str)> {
-    [("before_publish", &rule.before_publish)].into_iter().filter_map(|(key, hook)| Some((key, hook.as_deref()?)))
+    [("before_publish", &rule.before_publish), ("occupancy", &rule.occupancy)]
+        .into_iter()
+        .filter_map(|(key, hook)| Some((key, hook.as_deref()?)))
 }
 
 /// Files that are not what they should be, and names of hooks that are not there.
@@ -246,7 +308,12 @@ pub(crate) fn problems(config: &Config, sources: &Sources<Config>) -> Vec<Proble
 /// Hooks that nobody uses.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let rules = config.core.rules.as_slice();
-    let is_used = |hook: &Hook| rules.iter().flat_map(named).any(|(_, name)| name == hook.name);
+    let is_used =
+        |hook: &Hook| !hook.events.is_empty() || rules.iter().flat_map(named).any(|(_, name)| name == hook.name);
     let unused = config.hooks.iter().enumerate().filter(|(_, hook)| !is_used(hook));
-    unused.map(|(index, hook)| format!("{} is not used: no rule names it", HOOKS.label(index, hook))).collect()
+    unused
+        .map(|(index, hook)| {
+            format!("{} is not used: no rule names it, and it has no events", HOOKS.label(index, hook))
+        })
+        .collect()
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 pub use auth::{
     AlgorithmName, Auth, Callback, FilePath, Issuer, Session, Url, Word, bans_store, methods, signing_secret,
 };
-pub use hooks::{Fail, Hook};
+pub use hooks::{ConnectionEvent, Fail, Hook};
 pub use load::load;
 pub use program::Program;
 pub use redis_url::{Password, RedisTarget, RedisUrlError};

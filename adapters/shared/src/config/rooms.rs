@@ -159,6 +159,13 @@ pub(crate) static ROOM_KEYS: &[Key<Rule>] = &[
         environment_alias: None,
         kind: &HookName { field: Field { get: |rule| &rule.before_publish, get_mut: |rule| &mut rule.before_publish } },
     },
+    Key {
+        name: "occupancy",
+        default: "",
+        help: "Which of [[hooks]] is told when such a room has its first member on an instance, and when it has lost its last",
+        environment_alias: None,
+        kind: &HookName { field: Field { get: |rule| &rule.occupancy, get_mut: |rule| &mut rule.occupancy } },
+    },
 ];
 
 /// What a rule that cannot be is told.

@@ -432,6 +432,16 @@ pub(crate) const FAMILIES: &[Family] = &[
             ("outcome=\"busy\"") s => s.core.proposals_busy,
         ],
     ),
+    counter(
+        "fanfare_hook_events_dropped_total",
+        "Events that webhooks were not told of: too many waited, or they were not taken for too long.",
+        samples![s => s.hook_events_dropped],
+    ),
+    gauge(
+        "fanfare_hook_events_waiting",
+        "Events of which webhooks have yet to be told.",
+        samples![s => s.hook_events_waiting],
+    ),
     gauge(
         "fanfare_hook_messages_waiting",
         "Messages of clients that wait for a webhook.",

@@ -38,6 +38,10 @@ pub struct Snapshot {
     pub hook_requests: u64,
     /// Those of them that failed.
     pub hook_failures: u64,
+    /// Events that webhooks were not told of.
+    pub hook_events_dropped: u64,
+    /// Events that wait to be told.
+    pub hook_events_waiting: u64,
     /// Credentials that were not looked at because too many waited.
     pub auth_not_looked_at: u64,
     /// What became of TLS handshakes.

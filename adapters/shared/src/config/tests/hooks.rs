@@ -53,5 +53,5 @@ fn what_is_wrong_with_one_is_told_before_the_start() {
     }
     let file = TomlFile::new(&good);
     let warnings = try_load(&["--config", file.path()], &[]).unwrap().warnings;
-    assert_eq!(warnings, ["[[hooks]] number 1 (name = \"a\") is not used: no rule names it"]);
+    assert_eq!(warnings, ["[[hooks]] number 1 (name = \"a\") is not used: no rule names it, and it has no events"]);
 }
