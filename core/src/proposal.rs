@@ -1,4 +1,4 @@
-//! What is asked about a message before it is published, and what is answered. What becomes of it is said in `session/proposals.rs`.
+//! What is asked about a message before it is published, and what is answered. What becomes of it is said in `session/decisions.rs`.
 
 use crate::id::ConnId;
 

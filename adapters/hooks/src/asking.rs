@@ -1,7 +1,7 @@
 //! The threads that ask: each question once, within its time, which begins when it is asked and not when a thread takes it.
 
 use crate::body::{Answer, Question, answer};
-use crate::hook::Shared;
+use crate::shared::Shared;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

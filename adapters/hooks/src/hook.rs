@@ -5,11 +5,12 @@ use crate::body::{Answer, Event, Question};
 use crate::endpoint::{Endpoint, check_url};
 use crate::key::SigningKey;
 use crate::setup::SetupError;
+use crate::shared::{Counts, Shared};
 use crate::telling::Telling;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What a hook is made of.
@@ -65,49 +66,6 @@ pub struct Hook<T: Send + 'static> {
     shared: Arc<Shared>,
     asking: Option<Asking<T>>,
     telling: Option<Telling>,
-}
-
-/// What its threads share.
-pub(crate) struct Shared {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) timeout: Duration,
-    pub(crate) instance: String,
-    pub(crate) message_bytes_max: usize,
-    pub(crate) counts: Counts,
-    pub(crate) is_stopping: AtomicBool,
-    now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
-    pub(crate) changed: Box<dyn Fn() + Send + Sync>,
-    ids: AtomicU64,
-    trouble: Mutex<Option<String>>,
-}
-
-#[derive(Default)]
-pub(crate) struct Counts {
-    requests: AtomicU64,
-    failures: AtomicU64,
-    pub(crate) dropped: AtomicU64,
-}
-
-impl Shared {
-    pub(crate) fn now_ms(&self) -> u64 {
-        (self.now_ms)()
-    }
-
-    /// A name that no other request or event has.
-    pub(crate) fn next_id(&self, kind: &str) -> String {
-        format!("{kind}_{}_{}", self.instance, self.ids.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// A request has ended like this.
-    pub(crate) fn note(&self, trouble: Option<&String>) {
-        self.counts.requests.fetch_add(1, Ordering::Relaxed);
-        self.counts.failures.fetch_add(u64::from(trouble.is_some()), Ordering::Relaxed);
-        *self.trouble() = trouble.cloned();
-    }
-
-    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<T: Send + 'static> Hook<T> {

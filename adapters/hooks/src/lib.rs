@@ -15,6 +15,7 @@ mod endpoint;
 mod hook;
 mod key;
 mod setup;
+mod shared;
 mod telling;
 
 pub use body::{Answer, Event, Question};

@@ -2,7 +2,7 @@
 //! the queue, or was not taken for too long, is dropped and counted.
 
 use crate::body::{Event, batch};
-use crate::hook::Shared;
+use crate::shared::Shared;
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -4,6 +4,7 @@
 mod access;
 mod asking;
 mod authentication;
+mod decisions;
 mod identities;
 mod program;
 mod proposals;

@@ -1,32 +1,27 @@
-//! Messages that wait until somebody has decided about them. Those of one connection to one room are published in the order in which they
-//! were sent, and each is asked about at once. What a connection has said before it ended is published all the same, if it is allowed.
+//! Messages that wait until somebody has decided about them, within bounds. Those of one connection to one room are published in the order in
+//! which they were sent, and each is asked about at once. What becomes of them stands in `decisions.rs`.
 
-use super::{Session, Verdict};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::context::Context;
 use crate::hash::Seeded;
 use crate::hub::{Hub, Publication};
 use crate::id::ConnId;
-use crate::proposal::{Decision, Proposal, ProposalId};
+use crate::proposal::ProposalId;
 use crate::protocol::{CommandId, ErrorCode};
-use crate::slots::{Phase, Slots};
 use hashbrown::HashMap;
-use serde_json::value::RawValue;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What a message is counted with beside its texts: its place in the line. So the bound of bytes is one of number as well.
 const PLACE_BYTES: usize = 512;
-/// Of a reason of somebody else's that a client is told.
-const REASON_CHARS_MAX: usize = 200;
 
 /// All that wait, by connection.
 #[derive(Debug)]
 pub(super) struct Proposals {
     lines: HashMap<ConnId, Line, Seeded>,
     /// Whose hook has not been asked yet.
-    unasked: Vec<ProposalId>,
+    pub unasked: Vec<ProposalId>,
     count: usize,
     bytes: usize,
     next: u64,
@@ -43,24 +38,26 @@ struct Line {
     bytes: usize,
 }
 
+/// One of them.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     number: u64,
-    hook: Arc<str>,
-    id: Option<CommandId>,
-    room: Box<str>,
+    pub hook: Arc<str>,
+    pub id: Option<CommandId>,
+    pub room: Box<str>,
     /// As it was sent, or what it has become.
-    message: Box<str>,
-    echo: bool,
-    store: bool,
-    key: Option<Box<str>>,
-    user: Option<Box<str>>,
-    verdict: Option<Decided>,
+    pub message: Box<str>,
+    pub echo: bool,
+    pub store: bool,
+    pub key: Option<Box<str>>,
+    pub user: Option<Box<str>>,
+    pub verdict: Option<Decided>,
     cost: usize,
 }
 
+/// What was decided about one.
 #[derive(Debug)]
-enum Decided {
+pub(super) enum Decided {
     Allowed,
     Refused(Box<str>),
     Unavailable,
@@ -98,7 +95,7 @@ impl Proposals {
         room: &str,
         said: &Publication<'_>,
         id: Option<CommandId>,
-    ) -> Verdict {
+    ) -> Result<(), CloseReason<'static>> {
         let rule = if self.are_wanted { hub.rule_for(cx, slot, room) } else { None };
         let Some((rule, hook)) = rule.and_then(|rule| Some((rule, rule.before_publish.clone()?))) else {
             return hub.publish(cx, slot, room, said, id);
@@ -118,7 +115,7 @@ impl Proposals {
         room: &str,
         said: &Publication<'_>,
         id: Option<CommandId>,
-    ) -> Verdict {
+    ) -> Result<(), CloseReason<'static>> {
         let waiting = Waiting {
             number: 0,
             hook,
@@ -149,6 +146,11 @@ impl Proposals {
         self.count
     }
 
+    /// The connections of which any wait.
+    pub fn conns(&self) -> impl Iterator<Item = ConnId> {
+        self.lines.keys().copied()
+    }
+
     /// Puts a message into the line of its connection; its id comes back if that would be too much. One of each connection, and one in all, may
     /// always wait.
     fn push(&mut self, conn: ConnId, mut waiting: Waiting) -> Result<(), Option<CommandId>> {
@@ -171,19 +173,19 @@ impl Proposals {
         Ok(())
     }
 
-    fn get(&self, ProposalId { conn, number }: ProposalId) -> Option<&Waiting> {
+    pub fn get(&self, ProposalId { conn, number }: ProposalId) -> Option<&Waiting> {
         let line = &self.lines.get(&conn)?.waiting;
         line.get(line.binary_search_by_key(&number, |waiting| waiting.number).ok()?)
     }
 
-    fn get_mut(&mut self, ProposalId { conn, number }: ProposalId) -> Option<&mut Waiting> {
+    pub fn get_mut(&mut self, ProposalId { conn, number }: ProposalId) -> Option<&mut Waiting> {
         let line = &mut self.lines.get_mut(&conn)?.waiting;
         let at = line.binary_search_by_key(&number, |waiting| waiting.number).ok()?;
         line.get_mut(at)
     }
 
     /// Takes the first message of a connection about which has been decided, and about all before it that go to the same room.
-    fn take_decided(&mut self, conn: ConnId) -> Option<Waiting> {
+    pub fn take_decided(&mut self, conn: ConnId) -> Option<Waiting> {
         let line = self.lines.get_mut(&conn)?;
         let mut held = BTreeSet::new();
         let at = line.waiting.iter().position(|waiting| {
@@ -217,85 +219,4 @@ impl Proposals {
             assert!(firsts.into_iter().all(|waiting| waiting.verdict.is_none()), "what is decided does not wait");
         }
     }
-}
-
-impl Session {
-    /// About how many messages somebody is to be asked in this turn.
-    #[inline]
-    pub fn proposals(&self) -> usize {
-        self.proposals.unasked.len()
-    }
-
-    /// One of them.
-    pub fn proposal(&self, index: usize) -> Option<Proposal<'_>> {
-        let id = *self.proposals.unasked.get(index)?;
-        let Waiting { hook, room, message, user, .. } = self.proposals.get(id)?;
-        Some(Proposal { id, hook, conn: id.conn, user: user.as_deref(), room, message })
-    }
-
-    /// Forgets the first `done` of that list.
-    pub fn forget_proposals(&mut self, done: usize) {
-        self.proposals.unasked.drain(..done);
-    }
-
-    /// The connections whose messages wait for a decision, of those that can be told what becomes of them.
-    pub fn proposers(&self, slots: &Slots) -> impl Iterator<Item = u32> {
-        let open = self.proposals.lines.keys().filter_map(|conn| slots.listener(*conn));
-        open.filter(|slot| slots.get(*slot).dialect.has_replies())
-    }
-
-    /// Somebody has decided about a message. An id that is not known is passed over.
-    pub fn decide(&mut self, cx: &Context, proposal: ProposalId, decision: Decision<'_>) {
-        let bytes_max = cx.config.limits.message_bytes_max;
-        let Some(waiting) = self.proposals.get_mut(proposal).filter(|waiting| waiting.verdict.is_none()) else {
-            return;
-        };
-        waiting.verdict = Some(match decision {
-            Decision::Allow => Decided::Allowed,
-            Decision::Alter(message) if message.len() <= bytes_max && is_json(message) => {
-                waiting.message = message.into();
-                Decided::Allowed
-            }
-            Decision::Refuse(reason) => Decided::Refused(reason.chars().take(REASON_CHARS_MAX).collect()),
-            Decision::Alter(_) | Decision::Unavailable => Decided::Unavailable,
-        });
-        if !self.proposals.unasked.is_empty() {
-            self.proposals.unasked.retain(|unasked| *unasked != proposal);
-        }
-    }
-
-    /// Publishes or refuses the next message of this connection that waits for no decision any more; nothing, if there is none. What is
-    /// said by a connection that has ended is published by `absent`, the slot of nobody who could be told anything.
-    ///
-    /// # Errors
-    /// The connection has to end.
-    pub fn settle(&mut self, hub: &mut Hub, cx: &mut Context, conn: ConnId, absent: u32) -> Option<Verdict> {
-        let Waiting { id, room, message, echo, store, key, user, verdict, .. } = self.proposals.take_decided(conn)?;
-        let open = cx.slots.slot(conn).filter(|slot| cx.slots.get(*slot).phase == Phase::Open);
-        let refused = match verdict? {
-            Decided::Allowed => {
-                let except = (!echo).then_some(conn).filter(|_| open.is_some());
-                let signed = cx.config.auth.is_some().then(|| (user.as_deref(), cx.unix_ms()));
-                let said = Publication { message: &message, except, store, key: key.as_deref(), signed };
-                let id = id.filter(|_| open.is_some());
-                return Some(hub.publish(cx, open.unwrap_or(absent), &room, &said, id));
-            }
-            Decided::Refused(reason) => {
-                cx.metrics.proposals_refused += 1;
-                (ErrorCode::Refused, reason, CloseReason::Forbidden("this message was refused"))
-            }
-            Decided::Unavailable => {
-                cx.metrics.proposals_undecided += 1;
-                let reason = "nobody can look at this message at the moment; it was not published";
-                (ErrorCode::HookUnavailable, reason.into(), CloseReason::TryAgainLater("nobody can look at messages"))
-            }
-        };
-        let (Some(slot), (code, reason, close)) = (open, refused) else { return Some(Ok(())) };
-        cx.refuse(slot, code, &reason, id.as_ref(), Some(&room));
-        Some(if cx.slots.get(slot).dialect.has_replies() { Ok(()) } else { Err(close) })
-    }
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<&RawValue>(text).is_ok()
 }

@@ -9,12 +9,11 @@ use fanfare_auth::read_file;
 use fanfare_core::rules::Rule;
 use fanfare_hooks::{Options, SetupError, SigningKey};
 use fanfare_shell::config::{
-    Choice, Fault, Field, Given, Key, Kind, List, Milliseconds, Number, Problem, Sources, Tables, Text, Unit, read_text,
+    Choice, Fault, Field, Key, List, Milliseconds, Number, Problem, Sources, Tables, Text, Unit,
 };
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// More than anybody has, because each has threads of its own.
@@ -224,31 +223,6 @@ pub(crate) static HOOK_KEYS: &[Key<Hook>] = &[
         },
     },
 ];
-
-/// The name of a hook in a rule, or none.
-pub(super) struct HookName {
-    pub(super) field: Field<Rule, Option<Arc<str>>>,
-}
-
-impl Kind<Rule> for HookName {
-    fn read(&self, given: &Given, rule: &mut Rule) -> Result<(), String> {
-        let name = read_text(given)?;
-        *(self.field.get_mut)(rule) = (!name.is_empty()).then(|| name.into());
-        Ok(())
-    }
-
-    fn show(&self, rule: &Rule) -> toml::Value {
-        toml::Value::String((self.field.get)(rule).as_deref().unwrap_or_default().to_owned())
-    }
-
-    fn right(&self) -> String {
-        "the name of one of [[hooks]], or an empty text for none".to_owned()
-    }
-
-    fn value_name(&self) -> String {
-        "NAME".to_owned()
-    }
-}
 
 impl Hook {
     /// The secret in its file.

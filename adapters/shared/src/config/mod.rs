@@ -6,6 +6,7 @@
 mod auth;
 mod cluster;
 mod consistency;
+mod hook_name;
 mod hooks;
 mod keys;
 mod kinds;

@@ -1,7 +1,7 @@
 //! Rules for rooms, `[[rooms]]` in the file: the keys of a rule, what must not stand together, and which rule a room has.
 
 use super::Config;
-use super::hooks::HookName;
+use super::hook_name::HookName;
 use super::who::{WhoIsThere, WhoMay};
 use fanfare_core::PublishFormat;
 use fanfare_core::broker::redis::{Names, slot_of_partition};
