@@ -539,6 +539,10 @@ impl RedisSession {
                 self.news.push(News::Moved { slot, to });
                 Ok(())
             }
+            Verdict::CanaryMoved { slot, to } => {
+                self.news.extend([News::CanaryGone(slot), News::Moved { slot, to }]);
+                Ok(())
+            }
             Verdict::LayoutPutOff => {
                 self.news.push(News::LayoutPutOff);
                 Ok(())
@@ -562,6 +566,7 @@ impl RedisSession {
             | Verdict::Canary { .. }
             | Verdict::Gone(_)
             | Verdict::Moved { .. }
+            | Verdict::CanaryMoved { .. }
             | Verdict::Layout(_)
             | Verdict::LayoutPutOff => {
                 return;

@@ -256,9 +256,12 @@ impl Subscriber {
         };
         self.commands.pop_front();
         if let Some(Redirect::Moved { slot, to }) = moved {
-            self.asks.drain(..left);
+            let is_of_canary = self.asks.drain(..left).any(|ask| Canary::is_named(&ask.room));
             self.sent -= left;
-            return Ok(Verdict::Moved { slot, to });
+            return Ok(match is_of_canary {
+                true => Verdict::CanaryMoved { slot, to },
+                false => Verdict::Moved { slot, to },
+            });
         }
         let refusal = Refusal::of(error);
         match refusal {

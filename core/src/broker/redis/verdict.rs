@@ -18,6 +18,8 @@ pub(super) enum Verdict {
     Gone(u16),
     /// Nor has it this slot: the server at this address has it, where `host` is empty at this one's.
     Moved { slot: u16, to: NodeName },
+    /// The same, of the channel of the canary, to which it is not subscribed.
+    CanaryMoved { slot: u16, to: NodeName },
     /// What the instances of a Cluster have agreed on, or why that is not known.
     Layout(Result<String, String>),
     /// The server cannot say that now.

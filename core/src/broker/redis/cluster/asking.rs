@@ -290,6 +290,11 @@ impl Cluster {
                         self.scout.hurry(self.now);
                     }
                 }
+                News::CanaryGone(slot) => {
+                    for partition in self.routes.in_slot(slot) {
+                        self.move_canary_from(partition, place);
+                    }
+                }
                 News::Moved { slot, to } => {
                     let to = self.node(place).and_then(|node| to.seen_from(&node.address));
                     self.moved(slot, place, to.as_ref());
@@ -458,7 +463,7 @@ impl Cluster {
         self.unsent = unsent;
     }
 
-    /// When a node's canary can have its channel back, if it has lost it.
+    /// When a node's canary can have its channel, if it has none.
     fn canary_due_at(&self, place: usize) -> Option<Time> {
         let node = self.node(place).filter(|node| node.is_canary_due)?;
         let partition = partition_of(node.session.canary_name(), self.partitions);

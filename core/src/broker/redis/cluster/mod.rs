@@ -588,11 +588,14 @@ impl Cluster {
             if routes.count(place) == 0 {
                 continue;
             }
-            node.session.move_canary(|name| routes.node(crate::broker::partition_of(name, *partitions)) == Some(place));
+            let suits = |name: &str| routes.node(crate::broker::partition_of(name, *partitions)) == Some(place);
+            if node.session.move_canary(suits) {
+                node.is_canary_due = false;
+            }
         }
     }
 
-    /// A node has let go of a partition, and of the canary's channel if that was in it.
+    /// A node has let go of a partition, or has it not, and so with the canary's channel if that is in it.
     fn move_canary_from(&mut self, partition: u16, place: usize) {
         let Cluster { nodes, routes, partitions, .. } = self;
         let Some(Some(node)) = nodes.get_mut(place) else { return };

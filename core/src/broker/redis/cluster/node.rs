@@ -33,7 +33,7 @@ pub(super) struct Node {
     pub(super) is_publisher_up: bool,
     /// Partitions that went to another node, and whose subscriptions this one has not ended.
     pub(super) left: Partitions,
-    /// Its canary has lost its channel, and there is no other one that it could have.
+    /// Its canary has no channel, because its node has not the partition, and there is no other one that it could have.
     pub(super) is_canary_due: bool,
     /// It was lost, and with it all its subscriptions, of which nobody has heard yet.
     was_lost: bool,

@@ -12,6 +12,8 @@ use crate::time::Time;
 pub(in super::super) enum News {
     /// Its node has this partition no more, and has ended its subscriptions.
     Gone(u16),
+    /// It is not subscribed to its canary's channel, because its node has not this slot.
+    CanaryGone(u16),
     /// Its node says who has this slot.
     Moved { slot: u16, to: NodeName },
     /// What the instances have agreed on, or why that is not known.

@@ -292,6 +292,28 @@ fn a_canary_whose_only_channel_was_let_go_of_has_it_back() {
 }
 
 #[test]
+fn a_canary_that_was_asked_for_before_its_slot_had_come_is_asked_for_again() {
+    let mut world = World::up();
+    world.store(0, 1);
+    assert_eq!(world.said(1), ["store m1"]);
+    world.hear(1, Role::Publisher, &ask(0, 3));
+    world.set_up(3, Role::Publisher);
+    world.set_up(3, Role::Subscriber);
+    let asked = world.sent(3, Role::Subscriber);
+    assert!(asked.len() == 1 && asked[0][1].contains("canary"), "{asked:?}");
+    let is_first = asked[0][1].contains("{0}");
+    world.hear(3, Role::Subscriber, &if is_first { moved(0, 1) } else { moved(1, 2) });
+    for ports in [[1, 2], if is_first { [3, 2] } else { [1, 3] }] {
+        assert_eq!(world.sent(3, Role::Subscriber), [[""; 0]; 0], "it has no slot");
+        world.wait(Duration::from_secs(1));
+        world.sent_on(LinkId::at(0));
+        world.scout_hears_more(slots(ports));
+    }
+    world.wait(Duration::from_secs(1));
+    assert_eq!(world.sent(3, Role::Subscriber), asked);
+}
+
+#[test]
 fn a_subscription_that_is_confirmed_too_late_is_ended() {
     for is_asked_again in [false, true] {
         let mut world = World::up();
