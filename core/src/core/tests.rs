@@ -1,6 +1,8 @@
 //! What the core as a whole does with its machines, where that is not seen from outside.
 
 use super::*;
+use crate::action::Action;
+use crate::event::Event;
 use std::time::Duration;
 
 /// Every action is moved from function to function, and every delivery is one. A larger one is moved by a call of memcpy.
