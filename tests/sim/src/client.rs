@@ -405,6 +405,7 @@ impl Client {
         sent.stores =
             is_kept && (self.is_healed || !can_spare || !chance(&mut self.rng, self.options.histories.unstored));
         let store = if is_kept && !sent.stores { ",\"store\":false" } else { "" };
+        sent.can_be_refused = self.dialect == Dialect::Fanfare && !self.is_healed;
         around.reference.send(key, sent);
         trace!(around.trace, around.timeline, "client {} sends {text}", self.number);
         if self.dialect == Dialect::Broadcast {

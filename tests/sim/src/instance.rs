@@ -74,6 +74,8 @@ impl Instance {
                 drives_midway: options.drives_midway,
                 has_jumped: false,
                 publishing: BTreeMap::new(),
+                deciding: BTreeMap::new(),
+                proposals: 0,
                 untrue: None,
                 lost: None,
                 knowledge,

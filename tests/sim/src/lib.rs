@@ -12,6 +12,7 @@ mod draining;
 mod group;
 mod guard;
 mod histories;
+mod hooks;
 mod identity;
 mod incoming;
 mod instance;

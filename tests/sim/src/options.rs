@@ -4,6 +4,7 @@
 use crate::costs::Costs;
 use crate::draining::Draining;
 use crate::histories::Histories;
+use crate::hooks;
 use crate::identity::{Identities, is_guarded};
 use crate::presence::Presence;
 use crate::reference::ROOMS;
@@ -343,6 +344,8 @@ pub struct Options {
     pub watched: Option<Watched>,
     /// The Cluster, where Redis is one.
     pub slotted: Option<Slotted>,
+    /// Whether messages are published only if somebody agrees.
+    pub has_hooks: bool,
     /// What wires are like.
     pub wires: Wires,
     /// What Redis is like.
@@ -461,6 +464,7 @@ impl Options {
             draining: None,
             watched: None,
             slotted: None,
+            has_hooks: false,
             steps: r.u64(500..=15_000),
             faults: Vec::new(),
             relief: Span { min: 1_000, max: pick(r, &[pause * 4, pause * 30, 2_000_000, 12_000_000]) },
@@ -487,6 +491,7 @@ impl Options {
         options.draining = Draining::draw(&mut options);
         options.watched = Watched::draw(&mut options);
         options.slotted = Slotted::draw(&mut options);
+        options.has_hooks = hooks::draw(&mut options);
         options.narrow(narrowed);
         options
     }

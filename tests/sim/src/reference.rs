@@ -8,6 +8,7 @@
 pub mod leaving;
 mod slotted;
 
+use crate::hooks::Decided;
 use crate::lives::Lives;
 use crate::network::{Network, Side, WireId};
 use fanfare_core::history::{Position, Retention};
@@ -72,6 +73,10 @@ pub struct Sent {
     pub told: Told,
     /// Its place in the room's order.
     pub published: Option<usize>,
+    /// Whether its sender can be told that it was refused.
+    pub can_be_refused: bool,
+    /// Somebody did not want it.
+    pub is_refused: bool,
     /// The user who has sent it, where that is known.
     pub from: Option<&'static str>,
     /// Since when its sender has asked to be a member of the room, and has not been let go again.
@@ -88,7 +93,23 @@ impl Sent {
     pub fn new(room: usize, json: String, (session, echo): (u64, bool), joining_since: Option<u64>, at: u64) -> Sent {
         let (told, published, stores) = (Told::Nothing, None, false);
         let (from, behind, is_early) = (None, None, false);
-        Sent { room, json, session, echo, stores, told, published, from, joining_since, at, behind, is_early }
+        let (can_be_refused, is_refused) = (false, false);
+        Sent {
+            room,
+            json,
+            session,
+            echo,
+            stores,
+            told,
+            published,
+            can_be_refused,
+            is_refused,
+            from,
+            joining_since,
+            at,
+            behind,
+            is_early,
+        }
     }
 }
 
@@ -331,6 +352,28 @@ impl Reference {
         self.sent.get(&key).is_some_and(|sent| sent.is_early)
     }
 
+    /// Somebody decides about a message. What is altered is another message from here on.
+    ///
+    /// # Errors
+    /// Nobody has sent it, or not so.
+    pub fn decide(&mut self, json: &str) -> Result<Decided, String> {
+        let key = Reference::key_of(json)?;
+        let sent = self.sent.get_mut(&key).filter(|sent| sent.json == json);
+        let sent = sent.ok_or_else(|| format!("asked about {json}, which nobody has sent"))?;
+        let decided = Decided::about(key, json, sent.can_be_refused);
+        match &decided {
+            Decided::Altered(altered) => sent.json.clone_from(altered),
+            Decided::Refused | Decided::Undecided => sent.is_refused = true,
+            Decided::Allowed => {}
+        }
+        Ok(decided)
+    }
+
+    /// Whether a message of this connection to this room was refused.
+    pub fn has_refused(&self, session: u64, room: usize) -> bool {
+        self.sent.values().any(|sent| sent.is_refused && (sent.session, sent.room) == (session, room))
+    }
+
     /// It is known who has sent a message.
     pub fn signed(&mut self, key: Key, from: Option<&'static str>) {
         self.sent.get_mut(&key).expect("it has been sent").from = from;
@@ -399,7 +442,7 @@ impl Reference {
         if sent.room != room || !payload.contains(text) || is_stored != sent.stores {
             return Err(format!("published to {room_name} is {payload}, and sent was {sent:?}"));
         }
-        if sent.published.is_some() || sent.told == Told::Refused {
+        if sent.published.is_some() || sent.told == Told::Refused || sent.is_refused {
             return Err(format!("{key:?} is published, and before: {:?}, {:?}", sent.published, sent.told));
         }
         sent.published = Some(self.rooms[room].len());

@@ -2,10 +2,11 @@
 
 use crate::cluster::Surroundings;
 use crate::guard::Guard;
+use crate::hooks::{DELAY_MAX, Decided};
 use crate::issuer::Credential;
 use crate::named::Knowledge;
 use crate::network::{Read, Side, WireId};
-use crate::options::Options;
+use crate::options::{Options, rng};
 use crate::reference::{Incarnation, Key, ROOMS};
 use crate::sentinel::Target;
 use crate::timeline::Happening;
@@ -13,7 +14,7 @@ use crate::trace;
 use fanfare_core::broker::redis::{ConnectionRequest, LinkId, LinkState, RedisBroker};
 use fanfare_core::broker::{Ask, BrokerEvent, PublishId, Store};
 use fanfare_core::time::Time;
-use fanfare_core::{Authenticate, Bans, ConnId, Core, Delivery, Denied, Event, Proposal, Turn};
+use fanfare_core::{Authenticate, Bans, ConnId, Core, Delivery, Denied, Event, Proposal, ProposalId, Turn};
 use fanfare_turn::{Sockets, Steps, Stop, deliver};
 use fanfare_wire::Frame;
 use fastrand::Rng;
@@ -67,6 +68,10 @@ pub(crate) struct Adapter {
     pub(crate) has_jumped: bool,
     /// What the broker was asked to publish, and has yet to tell the outcome of.
     pub(crate) publishing: BTreeMap<PublishId, Key>,
+    /// What is decided about messages, and when that is told.
+    pub(crate) deciding: BTreeMap<(u64, u64), (ProposalId, Decided)>,
+    /// How many there have been.
+    pub(crate) proposals: u64,
     /// What the session said and is not so.
     pub(crate) untrue: Option<String>,
     /// In a Cluster: rooms whose subscriptions are lost, as the hub was told; none before it was told that it can subscribe.
@@ -137,6 +142,7 @@ impl Steps for TurnSteps<'_, '_> {
     }
 
     fn clients(&mut self, turn: &mut Turn<'_>) {
+        self.adapter.tell_decisions(turn, self.around.timeline.now);
         self.adapter.read_clients(self.options, turn, self.now, self.around);
         if let Some(share) = self.shed_due {
             turn.feed(Event::Shed { share });
@@ -236,8 +242,17 @@ impl Steps for TurnSteps<'_, '_> {
         session.ask(ask);
     }
 
-    fn propose(&mut self, _proposal: Proposal<'_>) {
-        unreachable!("no rule has a hook");
+    fn propose(&mut self, proposal: Proposal<'_>) {
+        let TurnSteps { adapter, around, options, .. } = self;
+        ("propose", proposal.room, proposal.message).hash(&mut adapter.hash);
+        let decided = around.reference.decide(proposal.message).expect("somebody is asked about what was sent");
+        adapter.proposals += 1;
+        // Of a generator of its own, so that nobody else draws anything else.
+        let incarnation = format!("{:?} {}", adapter.incarnation, adapter.proposals);
+        let delay = rng(options.seed, &incarnation).u64(0..DELAY_MAX);
+        let due = around.timeline.now + delay;
+        adapter.deciding.insert((due, adapter.proposals), (proposal.id, decided));
+        around.timeline.after(delay, Happening::Verdict(adapter.place));
     }
 
     fn authenticate(&mut self, asked: Authenticate<'_>) {
@@ -474,6 +489,13 @@ impl Adapter {
             trace!(around.trace, around.timeline, "an instance ends wire {} ({id:?})", link.wire);
             around.reference.link_ended_at_instance(link.wire, around.timeline.now);
             around.network.close(link.wire, Side::Near, &mut around.timeline);
+        }
+    }
+
+    fn tell_decisions(&mut self, turn: &mut Turn<'_>, now: u64) {
+        while let Some(first) = self.deciding.first_entry().filter(|first| first.key().0 <= now) {
+            let (proposal, decided) = first.remove();
+            turn.feed(Event::Decided { proposal, decision: decided.decision() });
         }
     }
 

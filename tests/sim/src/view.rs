@@ -551,6 +551,11 @@ impl View {
             (None, Some(_)) if code == "too_fast" && self.limits_deliveries => return Ok(()),
             // Told although it cannot say which.
             (None, Some(_)) if code == "broker_busy" && self.is_tight => return Ok(()),
+            (None, Some(room))
+                if matches!(code, "refused" | "hook_unavailable") && reference.has_refused(self.session, room) =>
+            {
+                return Ok(());
+            }
             (None, Some(room)) if self.is_guarded => {
                 let asked = self.take(None, |ask| matches!(ask, Ask::Subscribe(of, ..) if *of == room));
                 // For rooms that come with its credential nobody has asked.
@@ -604,6 +609,11 @@ impl View {
                 reference.told(key, Told::Refused)
             }
             (Ask::Send(key), "history_unavailable") if !self.is_quiet && reference.place_of(key).is_none() => {
+                reference.told(key, Told::Refused)
+            }
+            (Ask::Send(key), "refused" | "hook_unavailable")
+                if reference.sent(key).is_some_and(|sent| sent.is_refused) =>
+            {
                 reference.told(key, Told::Refused)
             }
             (Ask::History(..), "broker_unavailable" | "history_unavailable") if !self.is_quiet => Ok(()),
