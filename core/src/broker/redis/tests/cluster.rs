@@ -8,7 +8,7 @@ use crate::broker::redis::history::Script as Lua;
 use crate::broker::redis::presence::commands::Script as PresenceLua;
 use crate::broker::redis::{ClusterPubSub, Names, slot_of_partition};
 use crate::broker::{ReadId, Store, partition_of};
-use crate::history::{Part, Query, Retention};
+use crate::history::{Part, Query, Removal, Remove, Retention};
 use std::collections::BTreeMap;
 
 /// Two partitions, so that a Cluster of two masters has one at each.
@@ -543,6 +543,22 @@ fn what_waits_is_refused_when_the_server_ends() {
     world.store(0, 2);
     world.broker.stop_waiting();
     assert_eq!(world.events(), ["not published 1: Unavailable", "not published 2: Unavailable"]);
+}
+
+#[test]
+fn a_removal_that_waits_for_its_node_is_one() {
+    let mut world = World::subscribed();
+    world.store(0, 1);
+    world.said(1);
+    world.hear(1, Role::Publisher, b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n");
+    let remove = Remove { what: Removal::One(7), epoch: None };
+    let store = Store { retention: &RETENTION, key: None, removes: Some(&remove) };
+    world.broker.store(&room(0), remove.what.payload().as_bytes(), &store, 0, Some(PublishId::new(2)));
+    world.wait(Duration::from_millis(200));
+    let sent = world.sent(1, Role::Publisher);
+    assert!(sent.len() == 2 && sent[1].ends_with(&["REMOVED 7".to_owned(), "7".into(), String::new()]), "{sent:?}");
+    world.hear(1, Role::Publisher, &[stored(1), b"-NOMESSAGE there is none\r\n".to_vec()].concat());
+    assert_eq!(world.events(), ["published 1", "not published 2: NoMessage"]);
 }
 
 #[test]
