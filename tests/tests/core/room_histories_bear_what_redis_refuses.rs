@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_core::broker::redis::Names;
 use fanfare_core::broker::redis::history::Room;
-use fanfare_core::history::{Continuity, IdempotencyKey, Page, Part, Position, Query, Retention};
+use fanfare_core::history::{Continuity, IdempotencyKey, Page, Part, Position, Query, Removal, Remove, Retention};
 use fanfare_tests::{Failure, HistoryLink, Redis, Reply, eventually};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -101,6 +101,27 @@ fn what_fails_beside_a_store_is_told() {
     let kept = link.store(&ROOM, 1, Some(&KEY), b"b").expect("it is stored");
     assert!(kept.at.is_new && kept.is_announced && kept.trouble.starts_with("PEXPIRE: "), "{kept:?}");
     assert_eq!(listener.next_message(), format!("F2 {} 2 b", kept.at.position.epoch).into_bytes());
+}
+
+#[test]
+fn a_removal_that_is_refused_changes_nothing() {
+    let (redis, mut link) = restricted("~* &* +@all -xdel");
+    for payload in ["a", "b"] {
+        stored(&mut link, payload);
+    }
+    let before = dump(&redis);
+    let one = Remove { what: Removal::One(1), epoch: None };
+    let refused = link.remove(&ROOM, 1, &one);
+    assert!(matches!(&refused, Err(Failure::Refused(error)) if is_denied(error)), "{refused:?}");
+    assert_eq!(dump(&redis), before);
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = link.remove(&ROOM, 1, &Remove { what: Removal::All, epoch: None });
+    assert!(matches!(&refused, Err(Failure::Refused(error)) if error.contains("OOM")), "{refused:?}");
+    assert_eq!(dump(&redis), before);
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    redis.cli(&["ACL", "SETUSER", "app", "+xdel"]);
+    assert_eq!(link.remove(&ROOM, 1, &one).expect("it is removed").at.position.offset, 3);
+    assert_eq!(payloads(&page(&mut link, Part::Newest)), ["b", "REMOVED 1"]);
 }
 
 #[test]
