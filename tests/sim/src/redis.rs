@@ -464,7 +464,8 @@ impl Redis {
                     at
                 }
                 None => {
-                    let index = around.reference.published((publisher, origin), room, payload, &sent)?;
+                    let index =
+                        around.reference.published((publisher, origin), room, payload, &sent, &around.network)?;
                     (Reference::room(room)?, index)
                 }
             });

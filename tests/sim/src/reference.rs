@@ -86,13 +86,17 @@ pub struct Sent {
     pub behind: Option<(WireId, u64)>,
     /// The instance handed it on before it could know that its sender was a member, although no outage was known.
     is_early: bool,
+    /// When the instance handed it on.
+    handed_at: u64,
+    /// Where nodes of a Cluster have refused it, and the places behind that.
+    put_off: Vec<(WireId, u64)>,
 }
 
 impl Sent {
     /// One that has just been sent. Who has asked to be a member of its room by then did so at `joining_since`.
     pub fn new(room: usize, json: String, (session, echo): (u64, bool), joining_since: Option<u64>, at: u64) -> Sent {
         let (told, published, stores) = (Told::Nothing, None, false);
-        let (from, behind, is_early) = (None, None, false);
+        let (from, behind, is_early, handed_at, put_off) = (None, None, false, 0, Vec::new());
         let (can_be_refused, is_refused) = (false, false);
         Sent {
             room,
@@ -109,6 +113,8 @@ impl Sent {
             at,
             behind,
             is_early,
+            handed_at,
+            put_off,
         }
     }
 }
@@ -343,7 +349,8 @@ impl Reference {
         let is_early = subscribes
             && now < sent.at + PATIENCE
             && sent.joining_since.is_some_and(|since| !self.was_held(incarnation, sent.room, since, network));
-        self.sent.get_mut(&key).expect("found above").is_early = is_early;
+        let sent = self.sent.get_mut(&key).expect("found above");
+        (sent.is_early, sent.handed_at) = (is_early, now);
         Ok(key)
     }
 
@@ -432,6 +439,7 @@ impl Reference {
         room: &str,
         payload: &[u8],
         to: &[(WireId, u64)],
+        network: &Network,
     ) -> Result<usize, String> {
         let payload = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
         let (key, room_name, room) = (Reference::key_of(payload)?, room, Reference::room(room)?);
@@ -448,9 +456,13 @@ impl Reference {
         sent.published = Some(self.rooms[room].len());
         let session = sent.session;
         if let Some(publisher) = publisher {
-            let last = self.last_published.insert((publisher, session, room, is_stored), key.1);
-            if last.is_some_and(|last| last >= key.1) {
-                return Err(format!("{key:?} is published behind the sender's own {last:?}"));
+            let of = (publisher, session, room, is_stored);
+            let before = self.last_published.get(&of).copied();
+            self.last_published.insert(of, before.map_or(key.1, |before| before.max(key.1)));
+            if let Some(before) = before.filter(|before| *before >= key.1)
+                && !self.may_overtake((key.0, before), key, publisher, network)
+            {
+                return Err(format!("{key:?} is published behind the sender's own {before}"));
             }
         }
         self.published_total += 1;

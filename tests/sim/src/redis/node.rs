@@ -224,6 +224,8 @@ impl Redis {
         if let Some(refusal) = self.refusal(name, &words[1..], is_asking)? {
             trace!(around.trace, around.timeline, "redis {}: {} to {name} on wire {wire}", self.number, refusal.trim());
             self.answer(wire, |out| out.extend_from_slice(refusal.as_bytes()));
+            let said = self.connections.get(&wire).map_or(0, |connection| connection.said);
+            around.reference.put_off(words.last().copied().unwrap_or_default(), wire, said);
             return Ok(true);
         }
         let Some(node) = &self.node else { return Ok(false) };

@@ -276,7 +276,7 @@ impl Redis {
         let refused = self.refuses_publish;
         if refused && key.is_some() {
             let origin = if self.node.is_some() { self.number } else { 0 };
-            around.reference.published((Some(wire), origin), ROOMS[call.room], &published, &[])?;
+            around.reference.published((Some(wire), origin), ROOMS[call.room], &published, &[], &around.network)?;
         } else if !refused {
             self.deliver((Some(wire), true), channel, &published, around)?;
         }

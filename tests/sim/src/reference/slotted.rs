@@ -1,6 +1,6 @@
 //! What is known where Redis is a Cluster: what nodes tell each other and take back, and what an instance has given up.
 
-use super::{Incarnation, Reference};
+use super::{Incarnation, Key, Reference};
 use crate::network::{Network, Side, WireId};
 use fanfare_core::history::Position;
 
@@ -90,5 +90,21 @@ impl Reference {
                 other != wire && is_over()
             })
         })
+    }
+
+    /// A node of a Cluster refuses a message, which may be sent to another one, or again. What it says ends there.
+    pub fn put_off(&mut self, payload: &[u8], wire: WireId, place: u64) {
+        let key = Reference::key_of(&String::from_utf8_lossy(payload)).ok();
+        if let Some(sent) = key.and_then(|key| self.sent.get_mut(&key)) {
+            sent.put_off.push((wire, place));
+        }
+    }
+
+    /// Whether one message may be published before another one of the same sender, over the same connection: the node had refused the other, and
+    /// the slot came back before it read the one, which was on its way before its instance had read the refusal.
+    pub(super) fn may_overtake(&self, one: Key, other: Key, publisher: WireId, network: &Network) -> bool {
+        let (Some(one), Some(other)) = (self.sent.get(&one), self.sent.get(&other)) else { return false };
+        let mut put_off = other.put_off.iter().filter(|(wire, _)| *wire == publisher);
+        put_off.any(|(wire, place)| network.read_at(*wire, *place).is_none_or(|read| one.handed_at <= read.time))
     }
 }

@@ -112,7 +112,7 @@ impl Scene {
         let (key, text) = ((Some(1), self.sent), Scene::text(self.sent));
         let sent = Sent::new(ROOM, text.clone(), (9, true), None, 0);
         self.reference.send(key, sent);
-        self.reference.published((None, 0), ROOMS[ROOM], text.as_bytes(), to).unwrap();
+        self.reference.published((None, 0), ROOMS[ROOM], text.as_bytes(), to, &self.network).unwrap();
     }
 
     fn publish(&mut self) {

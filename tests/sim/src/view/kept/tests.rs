@@ -63,7 +63,7 @@ impl Scene {
         let mut sent = Sent::new(ROOM, text.clone(), (session, echo), None, 0);
         sent.stores = true;
         self.reference.send(key, sent);
-        self.reference.published((None, 0), "tea", format!("F2 {text}").as_bytes(), &[]).unwrap();
+        self.reference.published((None, 0), "tea", format!("F2 {text}").as_bytes(), &[], &self.network).unwrap();
         self.reference.lives.stored(ROOM, place, Entry { key: Some(key), removes: None, bytes: 1, time_ms: 0 });
         key
     }
@@ -90,7 +90,7 @@ impl Scene {
             let (key, now) = ((None, number), 0);
             let text = Reference::text(key, ROOM, 0);
             self.reference.send(key, Sent::new(ROOM, text.clone(), (0, true), None, now));
-            self.reference.published((None, 0), "tea", text.as_bytes(), &[(LINK, 0)]).unwrap();
+            self.reference.published((None, 0), "tea", text.as_bytes(), &[(LINK, 0)], &self.network).unwrap();
         }
     }
 
