@@ -29,11 +29,24 @@ pub struct Whom {
 /// A ban that is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Ban {
-    /// Whom.
-    #[serde(flatten)]
-    pub whom: Whom,
+    /// This user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    /// The token of this id, its `jti`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    /// What was issued before this time (Unix, ms).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_before_ms: Option<u64>,
     /// Until when (Unix, ms).
-    pub until_ms: u64,
+    until_ms: u64,
+}
+
+impl Ban {
+    /// Of somebody, until then (Unix, ms).
+    pub fn new(Whom { user, token, issued_before_ms }: Whom, until_ms: u64) -> Ban {
+        Ban { user, token, issued_before_ms, until_ms }
+    }
 }
 
 /// A ban to be.

@@ -134,7 +134,11 @@ pub(crate) async fn rooms(
 /// Lets a share of the connections go, so that they come back wherever there is room: each is told a time of its own.
 #[utoipa::path(
     post, path = "/v1/shed", operation_id = "shed", tag = "operation", request_body = Share,
-    responses((status = 200, description = "The instances that do so.", body = Instances), Refusals)
+    responses(
+        (status = 200, description = "The instances that do so.", body = Instances),
+        (status = 404, description = "There is no instance of this name.", body = Problem, content_type = "application/problem+json"),
+        Refusals
+    )
 )]
 pub(crate) async fn shed(
     State(shared): State<Handle>,

@@ -12,6 +12,8 @@ use utoipa::{IntoParams, ToSchema};
 
 /// Connections that an instance lists.
 const LISTED_MAX: u32 = 100;
+/// No credential has a longer name.
+const USER_BYTES_MAX: usize = 255;
 /// Where nobody says another.
 const CODE: u16 = 4_500;
 
@@ -91,7 +93,7 @@ pub(crate) struct Expelled {
     #[serde(skip_serializing, default)]
     all: bool,
     /// The room.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 128)]
     room: String,
 }
 
@@ -115,6 +117,7 @@ pub(crate) async fn of_user(
     Query(Listing { limit }): Query<Listing>,
 ) -> Result<axum::Json<Connections>, Problem> {
     has(&caller, Right::Connections)?;
+    check_user(&user)?;
     let limit = limit.unwrap_or(LISTED_MAX);
     if !(1..=LISTED_MAX).contains(&limit) {
         return Err(wrong(format!("limit is from 1 to {LISTED_MAX}")));
@@ -136,6 +139,7 @@ pub(crate) async fn disconnect(
     Json(body): Json<Ended>,
 ) -> Result<axum::Json<Count>, Problem> {
     has(&caller, Right::Connections)?;
+    body.user.as_deref().map(check_user).transpose()?;
     if body.user.is_some() == body.connection.is_some() {
         return Err(wrong("say either user or connection".to_owned()));
     }
@@ -158,6 +162,7 @@ pub(crate) async fn unsubscribe(
     Json(body): Json<Expelled>,
 ) -> Result<axum::Json<Count>, Problem> {
     has(&caller, Right::Connections)?;
+    body.user.as_deref().map(check_user).transpose()?;
     let named = [body.user.is_some(), body.connection.is_some(), body.all];
     if named.iter().filter(|is_named| **is_named).count() != 1 {
         return Err(wrong("say one of user, connection, and all".to_owned()));
@@ -170,6 +175,13 @@ async fn order(shared: &Handle, kind: &str, body: &impl Serialize) -> Result<axu
     command["type"] = Value::from(kind);
     let (outcome, instances) = shared.cluster.order(command, 0).await?;
     Ok(axum::Json(Count { connections: outcome.connections, instances }))
+}
+
+fn check_user(user: &str) -> Result<(), Problem> {
+    match (1..=USER_BYTES_MAX).contains(&user.len()) {
+        true => Ok(()),
+        false => Err(wrong(format!("the name of a user has 1 to {USER_BYTES_MAX} bytes"))),
+    }
 }
 
 fn wrong(detail: String) -> Problem {

@@ -84,7 +84,7 @@ struct Command<'a> {
 /// Reads what a room keeps.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages", operation_id = "history", tag = "messages",
-    params(("room" = String, Path, description = "The room.", min_length = 1, max_length = 255), Which),
+    params(("room" = String, Path, description = "The room: at most `limits.room_name_bytes_max` bytes.", min_length = 1, max_length = 128), Which),
     responses(
         (status = 200, description = "A page.", body = Kept),
         (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),

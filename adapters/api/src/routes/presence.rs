@@ -63,7 +63,7 @@ struct Command<'a> {
 /// Who is in a room.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/presence", operation_id = "presence", tag = "presence",
-    params(("room" = String, Path, description = "The room.", min_length = 1, max_length = 255), Which),
+    params(("room" = String, Path, description = "The room: at most `limits.room_name_bytes_max` bytes.", min_length = 1, max_length = 128), Which),
     responses(
         (status = 200, description = "Who is there.", body = Present),
         (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),

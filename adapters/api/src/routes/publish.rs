@@ -31,23 +31,19 @@ pub(crate) struct Message {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Addressed {
     /// The room that it goes to; else `user` has to say.
-    #[schema(min_length = 1, max_length = 255)]
     room: Option<String>,
     /// The user whose own room it goes to.
-    #[schema(min_length = 1, max_length = 255)]
     user: Option<String>,
     /// Any JSON. Members get it byte for byte.
     #[schema(value_type = serde_json::Value)]
     message: Box<RawValue>,
     /// Who is told to have sent it, where clients are asked who they are.
-    #[schema(min_length = 1, max_length = 255)]
     from: Option<String>,
     /// Whether a room with history keeps it.
     #[serde(default = "yes")]
     #[schema(default = true)]
     store: bool,
     /// In a room with history, a message is stored once under a key.
-    #[schema(min_length = 1, max_length = 128)]
     key: Option<String>,
 }
 
@@ -55,7 +51,7 @@ pub(crate) struct Addressed {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Batch {
-    /// They are sent in this order, and each is accepted or refused by itself.
+    /// They are sent in this order, and each is accepted or refused by itself, as a request of its own would be.
     #[schema(min_items = 1, max_items = 1000)]
     messages: Vec<Addressed>,
 }
@@ -65,6 +61,7 @@ pub(crate) struct Batch {
 pub(crate) struct Accepted {
     /// The room.
     #[serde(default)]
+    #[schema(required)]
     room: String,
     /// Where it is stored: the room's epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +99,7 @@ fn yes() -> bool {
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/messages", operation_id = "publish", tag = "messages",
     params(
-        ("room" = String, Path, description = "The room.", min_length = 1, max_length = 255),
+        ("room" = String, Path, description = "The room: at most `limits.room_name_bytes_max` bytes.", min_length = 1, max_length = 128),
         ("Idempotency-Key" = Option<String>, Header, description = "In a room with history, a message is stored once under a key.", min_length = 1, max_length = 128)
     ),
     request_body = Message,

@@ -44,7 +44,7 @@ struct Command<'a> {
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{offset}", operation_id = "remove", tag = "messages",
     params(
-        ("room" = String, Path, description = "The room.", min_length = 1, max_length = 255),
+        ("room" = String, Path, description = "The room: at most `limits.room_name_bytes_max` bytes.", min_length = 1, max_length = 128),
         ("offset" = u64, Path, description = "Where the message stands.", minimum = 1),
         Which
     ),
@@ -72,7 +72,7 @@ pub(crate) async fn one(
 /// Removes all messages that a room keeps, and tells its members.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages", operation_id = "clear", tag = "messages",
-    params(("room" = String, Path, description = "The room.", min_length = 1, max_length = 255), Which),
+    params(("room" = String, Path, description = "The room: at most `limits.room_name_bytes_max` bytes.", min_length = 1, max_length = 128), Which),
     responses(
         (status = 200, description = "They are removed.", body = Done),
         (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),

@@ -25,7 +25,7 @@ impl Bans for Store {
         let (what, now_ms) = (banned(whom)?, unix_ms());
         let until_ms = now_ms.saturating_add(for_s.saturating_mul(1_000));
         self.0.ban(&fanfare_auth::Ban { what, until_ms }, now_ms).map_err(fault)?;
-        Ok(Ban { whom: whom.clone(), until_ms })
+        Ok(Ban::new(whom.clone(), until_ms))
     }
 
     fn unban(&self, whom: &Whom) -> Result<bool, BanFault> {
@@ -34,7 +34,7 @@ impl Bans for Store {
 
     fn list(&self) -> Result<Vec<Ban>, BanFault> {
         let list = self.0.list(unix_ms()).map_err(fault)?;
-        Ok(list.bans.into_iter().map(|ban| Ban { whom: whom(ban.what), until_ms: ban.until_ms }).collect())
+        Ok(list.bans.into_iter().map(|ban| Ban::new(whom(ban.what), ban.until_ms)).collect())
     }
 }
 
