@@ -74,13 +74,6 @@ pub struct Api {
 #[derive(Debug)]
 pub struct StartError(io::Error);
 
-impl StartError {
-    /// For want of something that the system has to give.
-    pub fn of(error: impl Into<Box<dyn Error + Send + Sync>>) -> StartError {
-        StartError(io::Error::other(error))
-    }
-}
-
 impl fmt::Display for StartError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "cannot start the HTTP API (api.listen): {}", self.0)

@@ -100,7 +100,7 @@ impl Server {
             })
         });
         let hooks = context.hooks.as_ref().zip(waker.clone()).map(|(hooks, waker)| {
-            hooks.desk(context.worker, move || {
+            hooks.desk(context.worker, drawn, move || {
                 let _ = waker.wake();
             })
         });

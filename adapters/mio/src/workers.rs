@@ -38,7 +38,7 @@ impl Workers {
     /// # Errors
     /// What could not be opened, and why.
     pub fn start(config: &Config, surroundings: Surroundings) -> Result<Workers, StartError> {
-        let Surroundings { board, tls, link } = surroundings;
+        let Surroundings { board, tls, link, instance } = surroundings;
         let workers = config.workers;
         let places = descriptors::places(config, workers, descriptors::raise_limit()).map_err(StartError)?;
         board.iter().for_each(|board| board.set_limits(config, places));
@@ -54,7 +54,7 @@ impl Workers {
         let readiness = Readiness::of_workers(workers, RedisName::of(&config.redis), board.clone());
         let page = page(&config.core.limits);
         let authenticator = Authenticator::start(config)?;
-        let hooks = Hooks::start(config)?;
+        let hooks = Hooks::start(config, &instance)?;
         let exchange = match workers > 1 && !has_redis {
             true => {
                 let seed = Drawn::new().map_err(StartError::of("cannot draw random numbers"))?.seed;

@@ -4,9 +4,10 @@
 use crate::config::{Config, ConnectionEvent, Fail};
 use crate::ops::Snapshot;
 use crate::program::StartError;
+use crate::settings::Drawn;
 use crate::time::unix_ms;
 use crate::told::Told;
-use fanfare_core::{ConnId, Core, Decision, Event, Notice, Proposal, ProposalId, Turn};
+use fanfare_core::{Core, Decision, Event, Notice, Proposal, ProposalId, Turn};
 use fanfare_hooks::{self as hooks, Answer, Hook, Options, Question};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -112,11 +113,9 @@ impl Hooks {
     ///
     /// # Errors
     /// A file that cannot be read, or a thread that cannot be started.
-    pub fn start(config: &Config) -> Result<Option<Arc<Hooks>>, StartError> {
+    pub fn start(config: &Config, instance: &str) -> Result<Option<Arc<Hooks>>, StartError> {
         let rules = config.core.rules.as_slice();
         let mailboxes: Arc<[Mailbox]> = (0..config.workers).map(|_| Mailbox::default()).collect();
-        let random = getrandom::u64().map_err(StartError::of("cannot draw random numbers"))?;
-        let instance = format!("{random:016x}");
         let mut list = Vec::new();
         for hook in &config.hooks {
             let is_asked = rules.iter().any(|rule| rule.before_publish.as_deref() == Some(&*hook.name));
@@ -134,7 +133,7 @@ impl Hooks {
                 timeout: hook.timeout,
                 concurrency: hook.concurrency,
                 retry_for: hook.retry_for,
-                instance: instance.clone(),
+                instance: instance.to_owned(),
                 message_bytes_max: config.core.limits.message_bytes_max,
             };
             let (fail, of_answers) = (hook.fail, Arc::clone(&mailboxes));
@@ -156,11 +155,11 @@ impl Hooks {
         Ok((!list.is_empty()).then(|| Arc::new(Hooks { list, mailboxes, occupied: Mutex::default() })))
     }
 
-    /// The desk of this worker, whose loop `wake` wakes.
-    pub fn desk(self: &Arc<Hooks>, worker: usize, wake: impl Fn() + Send + Sync + 'static) -> HookDesk {
+    /// The desk of this worker, whose core has these numbers, and whose loop `wake` wakes.
+    pub fn desk(self: &Arc<Hooks>, worker: usize, drawn: Drawn, wake: impl Fn() + Send + Sync + 'static) -> HookDesk {
         // Each worker has one.
         let _ = self.mailboxes[worker].wake.set(Box::new(wake));
-        HookDesk { hooks: Arc::clone(self), worker, collected: VecDeque::new() }
+        HookDesk { hooks: Arc::clone(self), worker, node: drawn.node, collected: VecDeque::new() }
     }
 
     /// Tells those that want it of a connection.
@@ -206,16 +205,13 @@ impl Hooks {
     }
 }
 
-/// The name of a connection for endpoints: that of its worker before it, because each counts by itself.
-fn connection(worker: usize, conn: ConnId) -> String {
-    format!("{worker}-{}-{}", conn.slot(), conn.generation())
-}
-
 /// Where one core's questions are handed in, and what has been decided is picked up.
 #[derive(Debug)]
 pub struct HookDesk {
     hooks: Arc<Hooks>,
     worker: usize,
+    /// Of its core, by which connections are named.
+    node: u64,
     /// What was decided, and has yet to be fed.
     collected: VecDeque<Decided>,
 }
@@ -231,7 +227,7 @@ impl HookDesk {
         let question = Question {
             room: room.to_owned(),
             user: user.map(str::to_owned),
-            connection: connection(self.worker, conn),
+            connection: conn.public(self.node),
             message: message.to_owned(),
         };
         if hook.ask(Tag { worker: self.worker, proposal: id }, question).is_err() {
@@ -266,11 +262,11 @@ impl HookDesk {
     /// Takes from the core what is to be told, after a turn.
     pub fn collect(&mut self, core: &mut Core) {
         for notice in core.notices() {
-            let (worker, hooks) = (self.worker, &self.hooks);
+            let (node, hooks) = (self.node, &self.hooks);
             match notice {
                 Notice::Connected { conn, user, address, dialect } => {
                     let event = hooks::Event::Connected {
-                        connection: connection(worker, conn),
+                        connection: conn.public(node),
                         user: user.map(String::from),
                         address: address.map(|address| address.to_string()),
                         dialect: format!("{dialect:?}").to_lowercase(),
@@ -278,13 +274,12 @@ impl HookDesk {
                     hooks.tell_of_connection(ConnectionEvent::Connected, &event);
                 }
                 Notice::Identified { conn, user } => {
-                    let event =
-                        hooks::Event::Identified { connection: connection(worker, conn), user: user.into_string() };
+                    let event = hooks::Event::Identified { connection: conn.public(node), user: user.into_string() };
                     hooks.tell_of_connection(ConnectionEvent::Connected, &event);
                 }
                 Notice::Disconnected { conn, user, code } => {
                     let user = user.map(String::from);
-                    let event = hooks::Event::Disconnected { connection: connection(worker, conn), user, code };
+                    let event = hooks::Event::Disconnected { connection: conn.public(node), user, code };
                     hooks.tell_of_connection(ConnectionEvent::Disconnected, &event);
                 }
                 Notice::Occupied { hook, room } => hooks.tell_of_room(&hook, room, true),

@@ -24,6 +24,8 @@ pub struct Surroundings {
     pub tls: Option<Tls>,
     /// How backends reach the cores.
     pub link: Option<Link>,
+    /// What the instance is called where backends hear of it: 16 hexadecimal digits, drawn when it starts.
+    pub instance: String,
 }
 
 /// All of a server's `main`: does what the command line asks for. `start` opens the server.
@@ -49,7 +51,9 @@ fn serve<S: Server>(
     let api = api::Opened::open(config, tls.as_ref())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let link = api.as_ref().map(|api| api.link().clone());
-    let server = start(config, Surroundings { board: board.clone(), tls, link })?;
+    let instance = getrandom::u64().map_err(StartError::of("cannot draw random numbers"))?;
+    let instance = format!("{instance:016x}");
+    let server = start(config, Surroundings { board: board.clone(), tls, link, instance: instance.clone() })?;
     let address = server.address();
     tracing::info!(%address, tls = scheme == "https", "listening");
     if address.ip().is_loopback() {
@@ -74,7 +78,7 @@ fn serve<S: Server>(
         tracing::info!("embedded broker: this instance stands alone; --redis-url makes it one of many");
     }
     let _api = match (api, &board) {
-        (Some(api), Some(board)) => Some(api.start(config, Arc::clone(board))?),
+        (Some(api), Some(board)) => Some(api.start(config, instance, Arc::clone(board))?),
         _ => None,
     };
     let _ops = match (ops, board) {

@@ -52,7 +52,7 @@ impl ThreadedServer {
     /// # Errors
     /// What could not be opened, and why.
     pub fn start(config: &Config, surroundings: Surroundings) -> Result<ThreadedServer, StartError> {
-        let Surroundings { board, tls, link } = surroundings;
+        let Surroundings { board, tls, link, instance } = surroundings;
         let failed = StartError::of::<io::Error>;
         let threads = Threads::within_the_mappings();
         let places = descriptors::places(config, 1, descriptors::raise_limit()).map_err(StartError)?;
@@ -81,9 +81,9 @@ impl ThreadedServer {
                 let _ = clients.try_send(Inbound::Ordered);
             })
         });
-        let hooks = Hooks::start(config)?.map(|hooks| {
+        let hooks = Hooks::start(config, &instance)?.map(|hooks| {
             let clients = senders.clients.clone();
-            hooks.desk(0, move || {
+            hooks.desk(0, drawn, move || {
                 // If the queue is full, a turn is due anyway.
                 let _ = clients.try_send(Inbound::Decided);
             })

@@ -59,11 +59,10 @@ impl Opened {
     ///
     /// # Errors
     /// If its thread cannot be made.
-    pub fn start(self, config: &Config, board: Arc<Board>) -> Result<Api, fanfare_api::StartError> {
+    pub fn start(self, config: &Config, instance: String, board: Arc<Board>) -> Result<Api, fanfare_api::StartError> {
         let Opened { listener, keys, link, bans, tls } = self;
-        let instance = getrandom::u64().map_err(fanfare_api::StartError::of)?;
         let here = Here {
-            instance: format!("{instance:016x}"),
+            instance,
             tls,
             has_others: config.redis.target.is_some(),
             message_bytes_max: config.core.limits.message_bytes_max,
