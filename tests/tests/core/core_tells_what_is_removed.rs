@@ -132,6 +132,29 @@ fn a_page_of_before_brings_nothing_back() {
     assert!(told.contains(r#""offset":2,"at":4"#) && !told.contains("MESSAGE"), "{told}");
 }
 
+/// An empty answer would say that nothing is kept there, and the rest of the room is kept.
+#[test]
+fn a_history_of_which_all_is_removed_before_it_is_told_is_asked_for_again() {
+    let kept = payload("kept");
+    for (asked, gone, (offset, found)) in [
+        (r#""limit":1"#, 3, (4, "REMOVED 3")),
+        (r#""limit":1,"before":3"#, 2, (1, &kept)),
+        (r#""limit":1,"after":0"#, 1, (2, &kept)),
+    ] {
+        let (mut lone, _) = live_at(3);
+        let client = lone.client();
+        let command = format!(r#"{{"type":"HISTORY","room":"r",{asked},"epoch":"{EPOCH}"}}"#);
+        let (id, part) = read(&lone.command(client, &command));
+        hear(&mut lone, EPOCH, 4, &format!("REMOVED {gone}"));
+        let said = answer(&mut lone, id, &page(3, vec![stored(gone, &payload("gone"))]));
+        assert_eq!(text_to(&said, client), "");
+        let (id, again) = read(&said);
+        assert_eq!(again, part);
+        let told = text_to(&answer(&mut lone, id, &page(4, vec![stored(offset, found)])), client);
+        assert!(told.contains(&format!(r#""messages":[{{"offset":{offset},"#)), "{told}");
+    }
+}
+
 #[test]
 fn what_was_removed_while_nothing_was_heard_is_told_and_no_gap() {
     let (mut lone, member) = live_at(0);

@@ -176,8 +176,9 @@ impl Hub {
         let Some(slot) = asked.slot(cx) else { return };
         let known =
             self.rooms.find(&asked.room).map_or(Some(Cow::Borrowed(page)), |room| self.histories.amended(room, page));
-        let Some(page) = known else {
-            // What has been removed since it was read must not be told any more.
+        // What has been removed since it was read must not be told any more. Nor must a page from which all is taken out, because that says
+        // that nothing is kept there.
+        let Some(page) = known.filter(|known| known.entries.is_empty() == page.entries.is_empty()) else {
             return self.histories.reads.push(asked.question());
         };
         let epoch = page.last.epoch;
