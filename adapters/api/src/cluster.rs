@@ -33,7 +33,9 @@ const ANSWERS_MAX: usize = 1_024;
 /// What an instance says of itself.
 pub(crate) type About = Box<dyn Fn() -> Value + Send + Sync>;
 /// Has this instance stop as a signal would.
-pub(crate) type Stop = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub(crate) type Stop = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// An instance that stops answers first.
+const STOPS_AFTER: Duration = Duration::from_millis(200);
 
 /// What has come of an order, on one instance or on several.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -161,6 +163,7 @@ struct Answered {
 #[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
 enum Said {
     Held { room: String },
+    Gone,
     Told { room: String, text: String },
     Error { room: Option<String>, reason: String },
 }
@@ -176,15 +179,24 @@ impl Cluster {
     }
 
     /// Has all instances carry out a command, which has a `type` and no `id`. The outcome has at most `rooms_max` rooms.
+    ///
+    /// # Errors
+    /// None has carried it out. Where some have, the others are those that have not answered.
     pub async fn order(&self, command: Value, rooms_max: usize) -> Result<(Outcome, Reach), Problem> {
         let Value::Object(command) = command else { unreachable!("a command is an object") };
         let (outcome, reach) = match self.has_others {
-            false => (self.obey(&command).await, Reach { answered: 1, of: Some(1) }),
+            false => {
+                let outcome = self.obey(&command).await;
+                let answered = u64::from(outcome.refused.is_none());
+                (outcome, Reach { answered, of: Some(1) })
+            }
             true => self.order_all(command, rooms_max).await?,
         };
-        match outcome.refused {
-            Some(Refused { code, reason }) => Err(Problem::of_error(&code, &reason)),
-            None => Ok((outcome, reach)),
+        match &outcome.refused {
+            Some(Refused { code, reason }) if reach.answered == 0 && outcome.connections == 0 => {
+                Err(Problem::of_error(code, reason))
+            }
+            _ => Ok((outcome, reach)),
         }
     }
 
@@ -206,12 +218,13 @@ impl Cluster {
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "broker_unavailable", detail));
         }
         let until = Instant::now() + if heard.is_some() { ANSWERED_WITHIN } else { WAITED_FOR_UNKNOWN };
-        let (mut outcome, mut answered) = (Outcome::default(), 0);
-        while heard.is_none_or(|heard| answered < heard)
+        let (mut outcome, mut heard_of, mut answered) = (Outcome::default(), 0, 0);
+        while heard.is_none_or(|heard| heard_of < heard)
             && let Ok(Some(answer)) = timeout_at(until, answers.recv()).await
         {
+            heard_of += 1;
+            answered += u64::from(answer.refused.is_none());
             outcome.join(answer, rooms_max);
-            answered += 1;
         }
         Ok((outcome, Reach { answered, of: heard }))
     }
@@ -224,7 +237,7 @@ impl Cluster {
         }
         let text = serde_json::to_string(what).expect("its keys are texts");
         let command = |id| json!({"type": "TELL", "id": id, "room": room, "text": text}).to_string();
-        let answer = self.link.ask_core(0, command, None).await?;
+        let answer = self.link.ask_core(self.speaker(), command, None).await?;
         let Ack { receivers } = parse(&answer)?;
         Ok(receivers)
     }
@@ -240,10 +253,16 @@ impl Cluster {
         let itself = || Outcome { instances: vec![about], ..Outcome::default() };
         match text("type") {
             Some("ABOUT") => itself(),
-            Some("DRAIN") => match (self.stop)() {
-                Ok(()) => itself(),
-                Err(error) => Outcome::refused("not_stopped", &error),
-            },
+            Some("DRAIN") => {
+                let stop = Arc::clone(&self.stop);
+                tokio::spawn(async move {
+                    sleep(STOPS_AFTER).await;
+                    if let Err(error) = stop() {
+                        tracing::error!(error, "cannot drain as a backend wants it");
+                    }
+                });
+                itself()
+            }
             Some("CONNECTIONS" | "DISCONNECT" | "EXPEL" | "ROOMS") => self.obey_by_cores(command).await,
             Some("SHED") => {
                 let outcome = self.obey_by_cores(command).await;
@@ -264,7 +283,7 @@ impl Cluster {
             };
             self.link.begin(core, with_id, None)
         };
-        let asked: Vec<_> = (0..self.link.cores()).map(begin).collect();
+        let asked: Vec<_> = self.link.open_cores().map(begin).collect();
         for asked in asked {
             let answer = match asked {
                 Ok(asked) => asked.answer().await,
@@ -279,7 +298,13 @@ impl Cluster {
             };
             outcome.join(answer, rooms_max);
         }
+        outcome.listed.truncate(rooms_max);
         outcome
+    }
+
+    /// The core by which this instance speaks to others: the first that has not ended.
+    fn speaker(&self) -> usize {
+        self.link.open_cores().next().unwrap_or(0)
     }
 
     /// Hears what others order and answer, from now on.
@@ -287,8 +312,7 @@ impl Cluster {
         if !self.has_others {
             return;
         }
-        self.hold(ORDERS);
-        self.hold(&self.answers_to(&self.instance));
+        self.hold_all();
         while let Some(text) = said.recv().await {
             match serde_json::from_slice(&text) {
                 Ok(Said::Told { room, text }) if room == ORDERS => {
@@ -304,14 +328,21 @@ impl Cluster {
                         cluster.hold(&room);
                     });
                 }
+                // It may have been the one that heard the others.
+                Ok(Said::Gone) => self.hold_all(),
                 Ok(Said::Error { room: None, reason }) => tracing::debug!(reason, "a core refused something"),
                 Err(error) => tracing::debug!(%error, "a core said something unknown"),
             }
         }
     }
 
+    fn hold_all(&self) {
+        self.hold(ORDERS);
+        self.hold(&self.answers_to(&self.instance));
+    }
+
     fn hold(&self, room: &str) {
-        self.link.send(0, json!({"type": "HOLD", "room": room}).to_string());
+        self.link.send(self.speaker(), json!({"type": "HOLD", "room": room}).to_string());
     }
 
     fn answers_to(&self, instance: &str) -> String {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// Commands of one core that have no answer. More are refused, because a core that answers so late has too much to do.
 const UNANSWERED_MAX: usize = 4_096;
@@ -53,6 +53,8 @@ struct Mailbox {
     ids: AtomicU64,
     /// Where what the core says unasked goes.
     unasked: OnceLock<mpsc::Sender<Vec<u8>>>,
+    /// Its core has ended, and acts upon nothing any more.
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -72,15 +74,27 @@ impl Mailbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, order: Order) {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Puts an order in. Whoever waits for its answer is known before the core can give one.
+    fn push(&self, order: Order, waiting: Option<(u64, oneshot::Sender<Vec<u8>>)>) -> Result<(), Unanswered> {
         {
             let mut state = self.state();
+            // What nobody waits for any more is done all the same.
+            let is_full = state.unanswered.len().max(state.orders.len()) >= UNANSWERED_MAX;
+            if is_full || self.is_closed() {
+                return Err(Unanswered::Busy);
+            }
+            state.unanswered.extend(waiting);
             state.orders.push_back(order);
             self.has_orders.store(true, Ordering::Release);
         }
         if let Some(wake) = self.wake.get() {
             wake();
         }
+        Ok(())
     }
 }
 
@@ -102,9 +116,15 @@ impl Link {
         self.ends.len()
     }
 
+    /// Those that have not ended. While a server drains, its cores end one after another.
+    pub(crate) fn open_cores(&self) -> impl Iterator<Item = usize> {
+        (0..self.cores()).filter(|core| !self.ends[*core].is_closed())
+    }
+
     /// The core whose turn it is. What is to keep its order has to go to one.
     pub(crate) fn next_core(&self) -> usize {
-        self.next.fetch_add(1, Ordering::Relaxed) % self.ends.len()
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.cores();
+        self.open_cores().find(|core| *core >= next).or_else(|| self.open_cores().next()).unwrap_or(next)
     }
 
     /// What a core answers this command, as JSON. `command` writes it, with the `id` that it is given.
@@ -116,16 +136,19 @@ impl Link {
         self.ask_core(self.next_core(), command, user).await
     }
 
-    /// What this core says unasked, from now on. To be asked for once.
-    pub(crate) fn unasked(&self, core: usize) -> mpsc::Receiver<Vec<u8>> {
+    /// What cores say unasked, from now on; of one that has ended [`GONE`]. To be asked for once.
+    pub(crate) fn unasked(&self) -> mpsc::Receiver<Vec<u8>> {
         let (said, hears) = mpsc::channel(UNASKED_MAX);
-        let _ = self.ends[core].unasked.set(said);
+        for end in self.ends.iter() {
+            let _ = end.unasked.set(said.clone());
+        }
         hears
     }
 
     /// Has this core act upon a command that has no `id`, and so no answer.
     pub(crate) fn send(&self, core: usize, text: String) {
-        self.ends[core].push(Order { text, user: None });
+        // A core that has too much to do, or has ended, is told again by whoever misses what should have followed.
+        let _ = self.ends[core].push(Order { text, user: None }, None);
     }
 
     /// The same as [`Link::ask`] of this core.
@@ -148,15 +171,8 @@ impl Link {
         let mailbox = &self.ends[core];
         let id = mailbox.ids.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        {
-            let mut state = mailbox.state();
-            if state.unanswered.len() >= UNANSWERED_MAX {
-                return Err(Unanswered::Busy);
-            }
-            state.unanswered.insert(id, answer);
-        }
-        mailbox.push(Order { text: command(id), user });
-        Ok(Asked { mailbox, id, answered })
+        mailbox.push(Order { text: command(id), user }, Some((id, answer)))?;
+        Ok(Asked { mailbox, id, answered, until: Instant::now() + ANSWERED_WITHIN })
     }
 }
 
@@ -166,12 +182,13 @@ pub(crate) struct Asked<'a> {
     mailbox: &'a Mailbox,
     id: u64,
     answered: oneshot::Receiver<Vec<u8>>,
+    until: Instant,
 }
 
 impl Asked<'_> {
     /// What the core answers, as JSON.
     pub async fn answer(mut self) -> Result<Vec<u8>, Unanswered> {
-        let answer = timeout(ANSWERED_WITHIN, &mut self.answered).await;
+        let answer = timeout_at(self.until, &mut self.answered).await;
         answer.ok().and_then(Result::ok).ok_or(Unanswered::TimedOut)
     }
 }
@@ -182,11 +199,30 @@ impl Drop for Asked<'_> {
     }
 }
 
+/// Said for a core that has ended.
+pub(crate) const GONE: &[u8] = br#"{"type":"GONE"}"#;
+
 /// The end of one core.
 #[derive(Debug)]
 pub struct End {
     ends: Arc<[Mailbox]>,
     core: usize,
+}
+
+impl Drop for End {
+    /// The core has ended: nobody is to wait for it.
+    fn drop(&mut self) {
+        let mailbox = &self.ends[self.core];
+        {
+            let mut state = mailbox.state();
+            mailbox.closed.store(true, Ordering::Release);
+            state.orders.clear();
+            state.unanswered.clear();
+        }
+        if let Some(unasked) = mailbox.unasked.get() {
+            let _ = unasked.try_send(GONE.to_vec());
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -281,5 +317,36 @@ mod tests {
             assert_eq!(run(link.ask(command("a"), None)), Err(Unanswered::Busy));
         }
         assert!(ends.iter_mut().all(|end| end.take(8).is_empty()));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_core_that_has_ended() {
+        let link = Link::new(2);
+        let mut said = link.unasked();
+        let [first, mut second] = [link.end(0, || {}), link.end(1, || {})];
+        run(async {
+            let asked = link.begin(0, command("a"), None).unwrap();
+            drop(first);
+            assert_eq!(asked.answer().await, Err(Unanswered::TimedOut));
+            assert_eq!(said.recv().await.as_deref(), Some(GONE));
+        });
+        assert!(matches!(link.begin(0, command("a"), None), Err(Unanswered::Busy)));
+        assert_eq!(link.open_cores().collect::<Vec<_>>(), [1]);
+        for _ in 0..3 {
+            let core = link.next_core();
+            assert_eq!(core, 1);
+            drop(link.begin(core, command("a"), None).unwrap());
+        }
+        assert_eq!(second.take(8).len(), 3);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_counted_while_it_is_in_line() {
+        let link = Link::new(1);
+        let _end = link.end(0, || {});
+        for _ in 0..UNANSWERED_MAX {
+            drop(link.begin(0, command("a"), None).unwrap());
+        }
+        assert!(matches!(link.begin(0, command("a"), None), Err(Unanswered::Busy)));
     }
 }

@@ -74,6 +74,7 @@ impl Problem {
             "message_unknown" => StatusCode::NOT_FOUND,
             "key_reused" => StatusCode::UNPROCESSABLE_ENTITY,
             "broker_refused" => StatusCode::BAD_GATEWAY,
+            "unknown_type" | "unreadable" => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Problem::new(status, code, reason)

@@ -50,7 +50,7 @@ pub struct Here {
     /// What it says of itself: a JSON object.
     pub about: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Has it let its clients go and stop; why it cannot.
-    pub stop: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub stop: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
 impl fmt::Debug for Here {
@@ -97,7 +97,7 @@ impl Api {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError)?;
         let (stop, stopped) = oneshot::channel();
         let Here { tls, instance, has_others, message_bytes_max, room_of_user, bans, about, stop: stop_here } = here;
-        let said = link.unasked(0);
+        let said = link.unasked();
         let cluster = Arc::new(Cluster::new(link.clone(), instance, has_others, about, stop_here));
         let blocking = Arc::new(Semaphore::new(BLOCKING_MAX));
         let shared =

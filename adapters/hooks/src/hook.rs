@@ -9,7 +9,7 @@ use crate::shared::{Counts, Shared};
 use crate::telling::Telling;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -95,7 +95,6 @@ impl<T: Send + 'static> Hook<T> {
             is_stopping: AtomicBool::new(false),
             now_ms: Box::new(now_ms),
             changed: Box::new(changed),
-            ids: AtomicU64::new(0),
             trouble: Mutex::new(None),
         });
         let asking = asked.then(|| Asking::start(&shared, concurrency, deliver)).transpose()?;

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Of all hooks of the process, because their names begin alike.
+static IDS: AtomicU64 = AtomicU64::new(0);
+
 /// What they share.
 pub(crate) struct Shared {
     pub(crate) endpoint: Endpoint,
@@ -15,7 +18,6 @@ pub(crate) struct Shared {
     pub(crate) is_stopping: AtomicBool,
     pub(crate) now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     pub(crate) changed: Box<dyn Fn() + Send + Sync>,
-    pub(crate) ids: AtomicU64,
     pub(crate) trouble: Mutex<Option<String>>,
 }
 
@@ -33,7 +35,7 @@ impl Shared {
 
     /// A name that no other request or event has.
     pub(crate) fn next_id(&self, kind: &str) -> String {
-        format!("{kind}_{}_{}", self.instance, self.ids.fetch_add(1, Ordering::Relaxed))
+        format!("{kind}_{}_{}", self.instance, IDS.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A request has ended like this.

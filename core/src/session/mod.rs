@@ -218,6 +218,10 @@ impl Session {
             let reason = "key must be a string of 22 to 128 bytes";
             return refuse(cx, slot, ErrorCode::BadField, reason, id.as_ref(), Some(room));
         }
+        if user.is_none() && said.key.is_some_and(|key| key.starts_with('\u{1}')) {
+            let reason = "key must not begin with a control character";
+            return refuse(cx, slot, ErrorCode::BadField, reason, id.as_ref(), Some(room));
+        }
         if cx.config.auth.is_none() {
             return self.proposals.publish(hub, cx, slot, room, said, id);
         }

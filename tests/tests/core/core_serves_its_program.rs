@@ -50,6 +50,22 @@ fn a_key_has_its_message_stored_once() {
 }
 
 #[test]
+fn its_keys_are_its_own() {
+    let mut embedded = with_histories(|_| {});
+    let stranger = embedded.client("/");
+    let key = "0123456789012345678901";
+    for marks in ["\u{1}\u{1}", "\u{1}"] {
+        let mut command = json!({"type": "SEND_MESSAGE", "room": "h", "message": "stranger's", "id": 1});
+        command["key"] = format!("{marks}{key}").into();
+        embedded.said.clear();
+        embedded.command(stranger, &command.to_string());
+        assert!(text_to(&embedded.said, stranger).contains("bad_field"), "{marks:?}");
+    }
+    let command = json!({"type": "SEND_MESSAGE", "room": "h", "message": "the program's", "id": 1, "key": key});
+    assert_eq!(ask(&mut embedded, &command)[0]["offset"], 1);
+}
+
+#[test]
 fn it_reads_what_rooms_keep() {
     let mut embedded = with_histories(|_| {});
     let sender = embedded.client("/");

@@ -70,7 +70,7 @@ fn connections_of_a_user_are_listed_and_ended_wherever_they_are() {
     let mut eve = cluster.enter(1, "eve");
     let [asked, other] = &cluster.servers;
     let listed = order(asked, "GET /v1/users/bob/connections", &Value::Null);
-    assert_eq!((&listed["total"], &listed["instances"]), (&json!(2), &reach()), "{listed}");
+    assert_eq!((&listed["total"], &listed["reach"]), (&json!(2), &reach()), "{listed}");
     let connections = listed["connections"].as_array().expect("a list");
     assert!(connections.iter().all(|one| one["user"] == "bob" && one["rooms"] == json!(["r"])), "{listed}");
     let name = connections[0]["connection"].as_str().expect("a name");
@@ -78,7 +78,7 @@ fn connections_of_a_user_are_listed_and_ended_wherever_they_are() {
     // One of them, by its name, asked of either.
     assert_eq!(order(other, "POST /v1/disconnect", &json!({"connection": name}))["connections"], 1);
     let ended = order(asked, "POST /v1/disconnect", &json!({"user": "bob", "code": 4100, "reason": "moved"}));
-    assert_eq!(ended, json!({"connections": 1, "instances": reach()}));
+    assert_eq!(ended, json!({"connections": 1, "reach": reach()}));
     let codes: BTreeSet<_> = bobs.iter_mut().map(RawClient::recv_close).collect();
     assert_eq!(codes, BTreeSet::from([Some(4500), Some(4100)]));
     eve.send_text(r#"{"type":"PING","id":1}"#);
@@ -102,7 +102,7 @@ fn members_are_taken_out_of_a_room_everywhere() {
         (rooms["rooms"] == json!([{"room": "r", "members": 3}])).then_some(())
     });
     let out = order(&cluster.servers[0], "POST /v1/unsubscribe", &json!({"all": true, "room": "r"}));
-    assert_eq!(out, json!({"connections": 3, "instances": reach()}));
+    assert_eq!(out, json!({"connections": 3, "reach": reach()}));
     for member in &mut members {
         assert_eq!(member.recv_text(), r#"{"type":"UNSUBSCRIBED","room":"r","code":"removed"}"#);
     }
@@ -125,7 +125,7 @@ fn rooms_of_all_instances_are_paged() {
     let expected = |rooms: &[(&str, u64)]| -> Vec<(String, u64)> {
         rooms.iter().map(|(room, members)| ((*room).to_owned(), *members)).collect()
     };
-    eventually("both instances answer", || (page("")["instances"] == reach()).then_some(()));
+    eventually("both instances answer", || (page("")["reach"] == reach()).then_some(()));
     let first = page("?limit=3");
     assert_eq!((named(&first), &first["more"]), (expected(&[("a", 1), ("b", 2), ("c", 1)]), &json!(true)), "{first}");
     let second = page("?limit=3&after=c");

@@ -64,7 +64,7 @@ pub(crate) struct Rooms {
     rooms: Vec<Room>,
     /// Whether others stand behind these.
     more: bool,
-    instances: Reach,
+    reach: Reach,
 }
 
 /// A room that has members.
@@ -126,9 +126,9 @@ pub(crate) async fn rooms(
     }
     let (prefix, after) = (prefix.unwrap_or_default(), after.unwrap_or_default());
     let command = json!({"type": "ROOMS", "prefix": prefix, "after": after, "limit": limit});
-    let (Outcome { rooms, more, .. }, instances) = shared.cluster.order(command, limit).await?;
+    let (Outcome { rooms, more, .. }, reach) = shared.cluster.order(command, limit).await?;
     let rooms = rooms.into_iter().map(|(room, members)| Room { room, members }).collect();
-    Ok(axum::Json(Rooms { rooms, more, instances }))
+    Ok(axum::Json(Rooms { rooms, more, reach }))
 }
 
 /// Lets a share of the connections go, so that they come back wherever there is room: each is told a time of its own.
@@ -183,6 +183,10 @@ fn instances(outcome: Outcome, reach: Reach) -> axum::Json<Instances> {
 
 /// The instance that was named.
 fn one(outcome: Outcome, reach: Reach) -> Result<axum::Json<Instances>, Problem> {
+    if outcome.instances.is_empty() && reach.of.is_none_or(|of| reach.answered < of) {
+        let detail = "not all instances have answered, and this one may be among them: it may have been carried out";
+        return Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "unconfirmed", detail));
+    }
     if outcome.instances.is_empty() {
         let detail = "no instance of this name has answered: GET /v1/cluster names them";
         return Err(Problem::new(StatusCode::NOT_FOUND, "instance_unknown", detail));

@@ -34,7 +34,7 @@ pub(crate) struct Connections {
     connections: Vec<Value>,
     /// How many there are in all.
     total: u64,
-    instances: Reach,
+    reach: Reach,
 }
 
 /// A connection.
@@ -101,7 +101,7 @@ pub(crate) struct Expelled {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Count {
     connections: u64,
-    instances: Reach,
+    reach: Reach,
 }
 
 /// The connections of a user.
@@ -123,8 +123,8 @@ pub(crate) async fn of_user(
         return Err(wrong(format!("limit is from 1 to {LISTED_MAX}")));
     }
     let command = json!({"type": "CONNECTIONS", "user": user, "limit": limit});
-    let (outcome, instances) = shared.cluster.order(command, 0).await?;
-    Ok(axum::Json(Connections { connections: outcome.listed, total: outcome.connections, instances }))
+    let (outcome, reach) = shared.cluster.order(command, 0).await?;
+    Ok(axum::Json(Connections { connections: outcome.listed, total: outcome.connections, reach }))
 }
 
 /// Ends connections.
@@ -173,8 +173,8 @@ pub(crate) async fn unsubscribe(
 async fn order(shared: &Handle, kind: &str, body: &impl Serialize) -> Result<axum::Json<Count>, Problem> {
     let mut command = serde_json::to_value(body).expect("its keys are texts");
     command["type"] = Value::from(kind);
-    let (outcome, instances) = shared.cluster.order(command, 0).await?;
-    Ok(axum::Json(Count { connections: outcome.connections, instances }))
+    let (outcome, reach) = shared.cluster.order(command, 0).await?;
+    Ok(axum::Json(Count { connections: outcome.connections, reach }))
 }
 
 fn check_user(user: &str) -> Result<(), Problem> {

@@ -72,7 +72,7 @@ impl Opened {
                 let address = config.listen;
                 move || board.about(address)
             }),
-            stop: Box::new(|| signals::terminate().map_err(|error| error.to_string())),
+            stop: Arc::new(|| signals::terminate().map_err(|error| error.to_string())),
         };
         Api::start(listener, (link, keys), here)
     }
