@@ -277,7 +277,7 @@ impl Keeper {
     /// The next command that is to be sent. What becomes of it has to be told by [`Keeper::hear`], also if it cannot be sent.
     pub(super) fn poll(&mut self, now: Time, events: &mut EventQueue) -> Option<(PresenceAsked, Vec<u8>)> {
         if self.gives_back != GivesBack::No {
-            return self.poll_to_the_end();
+            return self.poll_to_the_end(events);
         }
         if self.held_until.is_some_and(|until| until <= now) {
             self.lose(now, events);
@@ -299,7 +299,11 @@ impl Keeper {
     }
 
     /// The same when the lease is given back: behind what has been told.
-    fn poll_to_the_end(&mut self) -> Option<(PresenceAsked, Vec<u8>)> {
+    fn poll_to_the_end(&mut self, events: &mut EventQueue) -> Option<(PresenceAsked, Vec<u8>)> {
+        if self.held_until.is_none() {
+            // Nobody would clear up after whom it tells of.
+            self.fail_waiting(true, false, events);
+        }
         if let Some(wanted) = self.presents.pop_front() {
             return Some(self.want(wanted));
         }

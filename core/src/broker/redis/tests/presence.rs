@@ -497,3 +497,19 @@ fn a_lease_is_given_back_after_a_lease_at_most_and_where_there_is_one() {
     script.session.give_back(LEASE);
     assert_eq!(script.session.stats().publishes_in_flight, 0);
 }
+
+/// Nobody would know that its users are gone.
+#[test]
+fn an_instance_that_ends_without_a_lease_tells_of_nobody() {
+    let (mut script, _) = Script::leased(A);
+    script.present(1, 1);
+    script.told();
+    script.replies(&[kept(1, 1, A)]);
+    script.wait(LEASE / 3);
+    script.told();
+    assert_eq!(script.replies(&[renewed(false, A, &[])]), ["presence lost"]);
+    script.session.give_back(LEASE);
+    script.present(2, 1);
+    assert_eq!(script.kinds(), ["Renew"], "it had been asked for before");
+    assert_eq!(script.events(), ["not kept 2, true"]);
+}
