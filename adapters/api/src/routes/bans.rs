@@ -59,7 +59,7 @@ pub(crate) struct New {
     token: Option<String>,
     issued_before_ms: Option<u64>,
     /// For how long: best, until the credentials have expired anyway.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 3155760000i64)]
     for_s: u64,
 }
 

@@ -7,6 +7,9 @@ use fanfare_auth::{BanError, BanStore, Banned};
 use fanfare_shell::program::StartError;
 use std::sync::Arc;
 
+/// A hundred years.
+const FOR_S_MAX: u64 = 3_155_760_000;
+
 struct Store(Box<dyn BanStore>);
 
 /// Where the configuration has bans kept.
@@ -19,8 +22,8 @@ pub(super) fn open(config: &Config) -> Result<Option<Arc<dyn Bans>>, StartError>
 
 impl Bans for Store {
     fn ban(&self, whom: &Whom, for_s: u64) -> Result<Ban, BanFault> {
-        if for_s == 0 {
-            return Err(BanFault::Wrong("for_s is 1 or more".to_owned()));
+        if !(1..=FOR_S_MAX).contains(&for_s) {
+            return Err(BanFault::Wrong(format!("for_s is from 1 to {FOR_S_MAX}")));
         }
         let (what, now_ms) = (banned(whom)?, unix_ms());
         let until_ms = now_ms.saturating_add(for_s.saturating_mul(1_000));
