@@ -4,7 +4,7 @@
 //! An order goes to the room `orders`, as `{"from":…,"number":…,"command":…}`, and an answer to the room `answers:<from>`, as
 //! `{"number":…,"answer":…}`. How many have heard an order is the broker's answer to its publish.
 
-use crate::link::{Link, Unanswered};
+use crate::link::{Link, Unanswered, with_id};
 use crate::problem::{Problem, parse};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -275,14 +275,7 @@ impl Cluster {
     async fn obey_by_cores(&self, command: &Map<String, Value>) -> Outcome {
         let rooms_max = command.get("limit").and_then(Value::as_u64).map_or(usize::MAX, |limit| limit as usize);
         let mut outcome = Outcome::default();
-        let begin = |core| {
-            let with_id = |id| {
-                let mut command = command.clone();
-                command.insert("id".to_owned(), Value::from(id));
-                Value::Object(command).to_string()
-            };
-            self.link.begin(core, with_id, None)
-        };
+        let begin = |core| self.link.begin(core, |id| with_id(command, id), None);
         let asked: Vec<_> = self.link.open_cores().map(begin).collect();
         for asked in asked {
             let answer = match asked {

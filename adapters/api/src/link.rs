@@ -1,6 +1,7 @@
 //! Between the API's thread and the cores: commands on their way to a core, and answers on their way back.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -35,6 +36,13 @@ pub(crate) enum Unanswered {
     Busy,
     /// It may have been carried out.
     TimedOut,
+}
+
+/// The text of a command, with its `id`.
+pub(crate) fn with_id(command: &Map<String, Value>, id: u64) -> String {
+    let mut command = command.clone();
+    command.insert("id".to_owned(), Value::from(id));
+    Value::Object(command).to_string()
 }
 
 /// The API's end: commands go to the cores in turn.

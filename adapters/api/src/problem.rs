@@ -34,7 +34,7 @@ pub(crate) enum Refusals {
     /// The key has no right to it.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(#[to_schema] Problem),
-    /// The server is not configured for it.
+    /// The room keeps nothing of the kind, or has another epoch; or the server is not configured for it.
     #[response(status = 409, content_type = "application/problem+json")]
     Unavailable(#[to_schema] Problem),
     /// The body is too large.

@@ -1,11 +1,12 @@
 //! What rooms keep.
 
-use super::{Handle, Path, Query, has};
+use super::{Handle, Path, Query, ask, has};
 use crate::keys::{Caller, Right};
-use crate::problem::{Problem, parse};
+use crate::problem::{Problem, Refusals};
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
@@ -66,34 +67,13 @@ pub(crate) struct Removed {
     through: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct Command<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    id: u64,
-    room: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    epoch: Option<&'a str>,
-    limit: u32,
-}
-
 /// Reads what a room keeps.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages", operation_id = "history", tag = "messages",
     params(("room" = String, Path, description = "The room: at most `limits.room_name_bytes_max` bytes.", min_length = 1, max_length = 128), Which),
     responses(
         (status = 200, description = "A page.", body = Kept),
-        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The room has no history, or never had this epoch.", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The broker is away, or too much waits.", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "No answer came in time.", body = Problem, content_type = "application/problem+json")
+        Refusals
     )
 )]
 pub(crate) async fn read(
@@ -113,10 +93,7 @@ pub(crate) async fn read(
     }
     // The newest stand before whatever offset there may be.
     let before = before.or(after.is_none().then_some(u64::MAX >> 11));
-    let command = |id| {
-        let command = Command { kind: "HISTORY", id, room: &room, after, before, epoch: epoch.as_deref(), limit };
-        serde_json::to_string(&command).expect("it has no map with other keys than texts")
-    };
-    let answer = shared.link.ask(command, None).await?;
-    parse(&answer).map(axum::Json)
+    let command =
+        json!({"type": "HISTORY", "room": room, "after": after, "before": before, "epoch": epoch, "limit": limit});
+    ask(&shared, command).await.map(axum::Json)
 }

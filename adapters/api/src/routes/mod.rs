@@ -12,8 +12,8 @@ pub use bans::{Ban, BanFault, Bans, Whom};
 
 use crate::cluster::Cluster;
 use crate::keys::{Caller, Keys, Right};
-use crate::link::Link;
-use crate::problem::Problem;
+use crate::link::{Link, with_id};
+use crate::problem::{Problem, parse};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -23,6 +23,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -158,6 +160,13 @@ pub(crate) fn has(caller: &Caller, right: Right) -> Result<(), Problem> {
     }
     let detail = format!("the key {:?} has no right {:?}", caller.name, right.name());
     Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+}
+
+/// What a core answers this command, which has a `type` and no `id`. What is `null` in it is left out.
+async fn ask<T: DeserializeOwned>(shared: &Handle, command: Value) -> Result<T, Problem> {
+    let Value::Object(mut command) = command else { unreachable!("a command is an object") };
+    command.retain(|_, value| !value.is_null());
+    parse(&shared.link.ask(|id| with_id(&command, id), None).await?)
 }
 
 /// A body of JSON, whose faults are problems.

@@ -1,10 +1,11 @@
 //! Who is in rooms.
 
-use super::{Handle, Path, Query, has};
+use super::{Handle, Path, Query, ask, has};
 use crate::keys::{Caller, Right};
-use crate::problem::{Problem, parse};
+use crate::problem::{Problem, Refusals};
 use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
@@ -48,31 +49,13 @@ pub(crate) struct User {
     info: (),
 }
 
-#[derive(Serialize)]
-struct Command<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    id: u64,
-    room: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<u32>,
-}
-
 /// Who is in a room.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/presence", operation_id = "presence", tag = "presence",
     params(("room" = String, Path, description = "The room: at most `limits.room_name_bytes_max` bytes.", min_length = 1, max_length = 128), Which),
     responses(
         (status = 200, description = "Who is there.", body = Present),
-        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Who is in this room is not kept.", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The broker is away, or too much waits.", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "No answer came in time.", body = Problem, content_type = "application/problem+json")
+        Refusals
     )
 )]
 pub(crate) async fn who(
@@ -82,10 +65,6 @@ pub(crate) async fn who(
     Query(Which { after, limit }): Query<Which>,
 ) -> Result<axum::Json<Present>, Problem> {
     has(&caller, Right::Presence)?;
-    let command = |id| {
-        let command = Command { kind: "PRESENCE", id, room: &room, after: after.as_deref(), limit };
-        serde_json::to_string(&command).expect("it has no map with other keys than texts")
-    };
-    let answer = shared.link.ask(command, None).await?;
-    parse(&answer).map(axum::Json)
+    let command = json!({"type": "PRESENCE", "room": room, "after": after, "limit": limit});
+    ask(&shared, command).await.map(axum::Json)
 }

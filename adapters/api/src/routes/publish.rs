@@ -3,7 +3,7 @@
 use super::{BATCH_MAX, Handle, Json, Path, has};
 use crate::keys::{Caller, Right};
 use crate::link::Asked;
-use crate::problem::{Problem, parse};
+use crate::problem::{Problem, Refusals, parse};
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -105,16 +105,8 @@ fn yes() -> bool {
     request_body = Message,
     responses(
         (status = 200, description = "The broker has taken it.", body = Accepted),
-        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The room has no history, and a key was given.", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not application/json.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The key belongs to another message.", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The broker is away, or too much waits. It was not published.", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "It may have been published.", body = Problem, content_type = "application/problem+json")
+        Refusals
     )
 )]
 pub(crate) async fn to_room(
@@ -143,11 +135,7 @@ pub(crate) async fn to_room(
     request_body = Batch,
     responses(
         (status = 200, description = "What became of each.", body = Outcomes),
-        (status = 400, description = "Something in the request is wrong, and nothing was published.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not application/json.", body = Problem, content_type = "application/problem+json")
+        Refusals
     )
 )]
 pub(crate) async fn batch(

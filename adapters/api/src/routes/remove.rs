@@ -1,10 +1,11 @@
 //! Removing what rooms keep.
 
-use super::{Handle, Path, Query, has};
+use super::{Handle, Path, Query, ask, has};
 use crate::keys::{Caller, Right};
-use crate::problem::{Problem, parse};
+use crate::problem::{Problem, Refusals};
 use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 /// Of which epoch.
@@ -28,18 +29,6 @@ pub(crate) struct Done {
     offset: u64,
 }
 
-#[derive(Serialize)]
-struct Command<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    id: u64,
-    room: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    offset: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    epoch: Option<&'a str>,
-}
-
 /// Removes a message that a room keeps, and tells its members.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{offset}", operation_id = "remove", tag = "messages",
@@ -50,14 +39,8 @@ struct Command<'a> {
     ),
     responses(
         (status = 200, description = "It is removed.", body = Done),
-        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such message, or it is kept no more, or removed already.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The room has no history, or another epoch.", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The broker is away, or too much waits. Nothing was removed.", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "It may have been removed.", body = Problem, content_type = "application/problem+json")
+        Refusals
     )
 )]
 pub(crate) async fn one(
@@ -75,13 +58,7 @@ pub(crate) async fn one(
     params(("room" = String, Path, description = "The room: at most `limits.room_name_bytes_max` bytes.", min_length = 1, max_length = 128), Which),
     responses(
         (status = 200, description = "They are removed.", body = Done),
-        (status = 400, description = "Something in the request is wrong.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No key that is known has come.", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The key has no right to it.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The room has no history, or another epoch.", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "The broker refused it.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The broker is away, or too much waits. Nothing was removed.", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "They may have been removed.", body = Problem, content_type = "application/problem+json")
+        Refusals
     )
 )]
 pub(crate) async fn all(
@@ -101,11 +78,6 @@ async fn remove(
     Which { epoch }: Which,
 ) -> Result<axum::Json<Done>, Problem> {
     has(caller, Right::Remove)?;
-    let command = |id| {
-        let command = Command { kind: "REMOVE", id, room: &room, offset, epoch: epoch.as_deref() };
-        serde_json::to_string(&command).expect("it has no map with other keys than texts")
-    };
-    let answer = shared.link.ask(command, None).await?;
-    let done: Done = parse(&answer)?;
+    let done: Done = ask(shared, json!({"type": "REMOVE", "room": room, "offset": offset, "epoch": epoch})).await?;
     Ok(axum::Json(Done { room, ..done }))
 }
