@@ -12,13 +12,16 @@
 //!
 //! # Vocabulary
 //!
-//! - A *connection* is named by a [`ConnId`]. It begins as an HTTP request head and becomes a WebSocket (RFC 6455).
+//! - A *connection* is named by a [`ConnId`]. It begins as an HTTP request head and becomes a WebSocket (RFC 6455), or an
+//!   *event stream*, by which a client listens and says nothing.
 //! - A *room* has a name and members. A message published to a room reaches every member, in the same order.
 //! - A *dialect* is what clients speak over WebSocket, chosen by the path of the upgrade: see [`Dialect`].
 //! - The *broker* carries messages between instances and tells each room's order. The core sees it as [`broker::BrokerEvent`]s in
 //!   and [`broker::Ask`]s out. [`broker::memory`] is one in this process. [`broker::redis`] speaks to Redis, as a state machine
 //!   without I/O of its own.
 //! - The *adapter* owns the sockets and the clock, and drives the core.
+//! - The *program* is what the core is a part of. It publishes, reads, looks at connections and ends them by [`Event::Command`], and is
+//!   answered by [`Core::replies`].
 //! - A *turn* is one round of the adapter's loop: [`Core::turn`], any number of [`Turn::feed`]s, [`Turn::finish`], and then
 //!   every one of its [`Actions`].
 //! - A connection *lags* while its socket has not taken everything. What it has not taken is its *outbox*, which the core keeps.
