@@ -137,6 +137,23 @@ fn many_rooms_are_listed_in_several_turns() {
 }
 
 #[test]
+fn no_more_lists_are_made_at_a_time_than_sixty_four() {
+    let mut embedded = embedded();
+    of_user(&mut embedded, "bob", "/?room=r");
+    embedded.turn(|turn| {
+        for id in 0..66 {
+            let text = json!({"type": "ROOMS", "id": id}).to_string();
+            turn.feed(Event::Command { text: &text, user: None });
+        }
+    });
+    let answers = answers(&mut embedded);
+    let refused: Vec<_> =
+        answers.iter().filter(|answer| answer["code"] == "broker_busy").map(|one| &one["id"]).collect();
+    assert_eq!(refused, [64, 65]);
+    assert_eq!(answers.iter().filter(|answer| answer["type"] == "ROOMS").count(), 64, "the others are made");
+}
+
+#[test]
 fn a_share_of_the_connections_goes() {
     let mut embedded = embedded();
     let clients: Vec<ConnId> = (0..4).map(|_| embedded.client("/?room=r")).collect();
