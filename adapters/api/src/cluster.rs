@@ -237,7 +237,7 @@ impl Cluster {
         }
         let text = serde_json::to_string(what).expect("its keys are texts");
         let command = |id| json!({"type": "TELL", "id": id, "room": room, "text": text}).to_string();
-        let answer = self.link.ask_core(self.speaker(), command, None).await?;
+        let answer = self.link.ask_core(self.speaker(), command).await?;
         let Ack { receivers } = parse(&answer)?;
         Ok(receivers)
     }

@@ -136,12 +136,8 @@ impl Link {
     }
 
     /// What a core answers this command, as JSON. `command` writes it, with the `id` that it is given.
-    pub(crate) async fn ask(
-        &self,
-        command: impl FnOnce(u64) -> String,
-        user: Option<String>,
-    ) -> Result<Vec<u8>, Unanswered> {
-        self.ask_core(self.next_core(), command, user).await
+    pub(crate) async fn ask(&self, command: impl FnOnce(u64) -> String) -> Result<Vec<u8>, Unanswered> {
+        self.ask_core(self.next_core(), command).await
     }
 
     /// What cores say unasked, from now on; of one that has ended [`GONE`]. To be asked for once.
@@ -164,12 +160,11 @@ impl Link {
         &self,
         core: usize,
         command: impl FnOnce(u64) -> String,
-        user: Option<String>,
     ) -> Result<Vec<u8>, Unanswered> {
-        self.begin(core, command, user)?.answer().await
+        self.begin(core, command, None)?.answer().await
     }
 
-    /// Has this core act upon a command, behind those that it was given before.
+    /// Has this core act upon a command, behind those that it was given before. `user` is told to have sent its message.
     pub(crate) fn begin(
         &self,
         core: usize,
@@ -293,7 +288,7 @@ mod tests {
         let link = Link::new(1);
         let mut end = link.end(0, || {});
         run(async {
-            let asked = |room: &'static str| link.ask(command(room), None);
+            let asked = |room: &'static str| link.ask(command(room));
             let answering = async {
                 let mut orders = Vec::new();
                 while orders.len() < 2 {
@@ -322,7 +317,7 @@ mod tests {
             state.unanswered.extend(senders);
         }
         for _ in 0..2 {
-            assert_eq!(run(link.ask(command("a"), None)), Err(Unanswered::Busy));
+            assert_eq!(run(link.ask(command("a"))), Err(Unanswered::Busy));
         }
         assert!(ends.iter_mut().all(|end| end.take(8).is_empty()));
     }

@@ -97,11 +97,6 @@ fn all() -> OpenApiRouter<Handle> {
         .routes(routes!(cluster::drain))
 }
 
-/// The OpenAPI document of everything that there is, as JSON.
-pub fn document() -> String {
-    all().split_for_parts().1.to_pretty_json().expect("it has no map with other keys than texts")
-}
-
 pub(crate) fn router(shared: Handle) -> Router {
     let (router, document) = all().split_for_parts();
     let document: Arc<str> = document.to_json().expect("it has no map with other keys than texts").into();
@@ -166,7 +161,7 @@ pub(crate) fn has(caller: &Caller, right: Right) -> Result<(), Problem> {
 async fn ask<T: DeserializeOwned>(shared: &Handle, command: Value) -> Result<T, Problem> {
     let Value::Object(mut command) = command else { unreachable!("a command is an object") };
     command.retain(|_, value| !value.is_null());
-    parse(&shared.link.ask(|id| with_id(&command, id), None).await?)
+    parse(&shared.link.ask(|id| with_id(&command, id)).await?)
 }
 
 /// A body of JSON, whose faults are problems.
